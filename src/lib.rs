@@ -1,0 +1,41 @@
+//! gyre: a Redis-compatible data-structure server that is one event loop.
+//!
+//! Bytes take one way through the house and never turn back:
+//! socket → query buffer → request → command → keyspace → reply buffer → socket.
+//! Effects of writes take one other way: keyspace → journal → append-only file and replicas.
+//!
+//! The rooms, by floor; a room uses only rooms on lower floors (`tests/tidy.rs` holds it to that):
+//!
+//! | floor | room | what lives there |
+//! | --- | --- | --- |
+//! | 5 | [`server`] | owns every room below and wires one turn of the loop |
+//! | 4 | [`commands`] | one file per command group, the command table, dispatch and `call` |
+//! | 3 | [`observe`] | INFO, slow log, latency histograms, command statistics |
+//! | 2 | [`keyspace`] | databases, expiry, eviction, the one door for changes |
+//! | 2 | [`clients`] | what is known of each connected client |
+//! | 2 | [`journal`] | the one stream of write effects |
+//! | 2 | [`config`] | the table of directives, redis.conf reading and rewriting |
+//! | 1 | [`event_loop`] | the reactor and the seam to everything that is not deterministic |
+//! | 1 | [`net`] | query and output buffers of a connection, listeners |
+//! | 1 | [`resp`] | the protocol: incremental parser and reply writer |
+//! | 1 | [`structures`] | pure data structures |
+//! | 0 | [`system`] | the few system calls that need `unsafe`; number and text formatting |
+#![deny(unsafe_code)]
+
+pub mod clients;
+pub mod commands;
+pub mod config;
+pub mod event_loop;
+pub mod journal;
+pub mod keyspace;
+pub mod net;
+pub mod observe;
+pub mod resp;
+pub mod server;
+pub mod structures;
+pub mod system;
+
+/// The version that `INFO` and `HELLO` report as Redis's, because clients switch features on by it.
+pub const REDIS_VERSION: &str = "7.4.0";
+/// gyre's own version.
+pub const GYRE_VERSION: &str = env!("CARGO_PKG_VERSION");
