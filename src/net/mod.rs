@@ -1,1 +1,2 @@
 //! (being built)
+pub use crate::resp::output;
