@@ -1,1 +1,374 @@
-//! (being built)
+//! Configuration: the table of directives, the values that they have, and what those values mean.
+//!
+//! What comes in: a command line with perhaps a file and standard input ([`Config::load`]), or the
+//! arguments of CONFIG SET ([`Config::set_many`]). What goes out: [`Settings`], plain fields that
+//! the rest of the house reads; the reported values of CONFIG GET; a rewritten file; or an error in
+//! Redis's words. It mirrors Redis's `config.c`.
+//!
+//! | file | what it knows |
+//! | --- | --- |
+//! | [`table`] | the rows: name, kind, default, what may be done at run time |
+//! | [`value`] | reading, reporting and spelling a value |
+//! | [`settings`] | the typed fields |
+//! | [`load`] | the command line, files, includes, errors at start-up |
+//! | [`rewrite`] | CONFIG REWRITE |
+//! | [`quoting`] | words and quotes of a line |
+//!
+//! Invariants: there is one value for each row, of the row's kind and within its bounds; the
+//! settings are derived from the values after every change, so the two never disagree; a CONFIG
+//! SET that fails changes nothing. Nothing here opens sockets, logs, or changes directory: the
+//! caller applies a change, and calls [`Config::restore`] when it cannot.
+
+pub mod load;
+pub mod quoting;
+pub mod rewrite;
+pub mod settings;
+pub mod table;
+pub mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use load::{ConfigError, Place, Statement, StatementKind};
+pub use rewrite::RewriteError;
+pub use settings::{
+    BindAddress, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings, ShutdownOptions, Supervised,
+    events,
+};
+pub use value::{OutputLimit, expand_title, spell_events};
+
+use table::{DIRECTIVES, Directive, Effect, Found};
+use value::Value;
+
+/// The bounds that `hz` is brought within, whatever was asked for.
+const HZ: std::ops::RangeInclusive<i128> = 1..=500;
+
+/// The value of every directive.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One for each row of the table, in its order.
+    values: Vec<Value>,
+    settings: Settings,
+    file: Option<PathBuf>,
+    statements: Vec<Statement>,
+}
+
+/// All values at one moment, to return to.
+#[derive(Clone, Debug)]
+pub struct Snapshot(Vec<Value>);
+
+/// What CONFIG SET changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The directive's primary name.
+    pub name: &'static str,
+    /// The name that it was called by, for an error of applying it.
+    pub called: &'static str,
+    /// Its value before, as CONFIG GET reported it.
+    pub old: Vec<u8>,
+    /// Its value now.
+    pub new: Vec<u8>,
+}
+
+/// What CONFIG SET must know of who calls it, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetContext {
+    /// The client is connected over loopback or a Unix socket.
+    pub is_local: bool,
+    /// A data set is being loaded.
+    pub is_loading: bool,
+}
+
+/// Why CONFIG SET failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigSetError {
+    /// A directive that cannot be set while a data set is being loaded.
+    Loading,
+    /// There is no such directive.
+    Unknown(Vec<u8>),
+    /// A value or the directive itself was refused, or applying it failed.
+    Failed {
+        /// The directive as it was named.
+        argument: Vec<u8>,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl ConfigSetError {
+    /// Applying a change failed. The caller restores the snapshot taken before.
+    pub fn failed(argument: &str, reason: impl Into<String>) -> ConfigSetError {
+        ConfigSetError::Failed {
+            argument: argument.as_bytes().to_vec(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Redis's text, without the `ERR` before it. `None` for [`ConfigSetError::Loading`], whose
+    /// error has its own prefix.
+    pub fn message(&self) -> Option<Vec<u8>> {
+        match self {
+            ConfigSetError::Loading => None,
+            ConfigSetError::Unknown(name) => Some(
+                [
+                    b"Unknown option or number of arguments for CONFIG SET - '",
+                    name.as_slice(),
+                    b"'",
+                ]
+                .concat(),
+            ),
+            ConfigSetError::Failed { argument, reason } => {
+                let start = b"CONFIG SET failed (possibly related to argument '".as_slice();
+                Some([start, argument, b"') - ", reason.as_bytes()].concat())
+            }
+        }
+    }
+}
+
+impl Config {
+    /// Every directive at its default, with `dir` as the working directory.
+    pub fn with_dir(dir: &Path) -> Config {
+        let values: Vec<Value> = DIRECTIVES
+            .iter()
+            .map(|directive| value::default(directive, dir))
+            .collect();
+        let settings = Settings::derive(&values);
+        Config {
+            values,
+            settings,
+            file: None,
+            statements: Vec::new(),
+        }
+    }
+
+    /// The settings as plain fields.
+    #[inline]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The file that was read at start-up, as an absolute path: `config_file` of INFO and the
+    /// target of CONFIG REWRITE.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The lines that stand for something other than a value: `rename-command`, `user`,
+    /// `loadmodule`, and options of modules, in their order.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
+    /// Whether the value of this directive must be kept out of the slow log and of MONITOR.
+    pub fn is_sensitive(name: &[u8]) -> bool {
+        table::find(name).is_some_and(|found| found.directive.sensitive)
+    }
+
+    /// CONFIG GET: names and values of all directives that a pattern matches, each once. A name
+    /// without wildcards finds hidden directives too, and comes back as the client spelled it.
+    pub fn get(&self, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found: Vec<(Vec<u8>, usize)> = Vec::new();
+        let mut add = |name: &[u8], index: usize| {
+            if !found
+                .iter()
+                .any(|(known, _)| known.eq_ignore_ascii_case(name))
+            {
+                found.push((name.to_vec(), index));
+            }
+        };
+        for pattern in patterns {
+            if !pattern.iter().any(|byte| b"[*?".contains(byte)) {
+                if let Some(known) = table::find(pattern) {
+                    add(pattern, known.index);
+                }
+                continue;
+            }
+            for (index, directive) in DIRECTIVES
+                .iter()
+                .enumerate()
+                .filter(|(_, directive)| !directive.hidden)
+            {
+                for name in [Some(directive.name), directive.alias]
+                    .into_iter()
+                    .flatten()
+                {
+                    if load::matches_nocase(pattern, name.as_bytes()) {
+                        add(name.as_bytes(), index);
+                    }
+                }
+            }
+        }
+        let spelled = found
+            .into_iter()
+            .map(|(name, index)| (name, value::spell(&DIRECTIVES[index], &self.values[index])));
+        spelled.collect()
+    }
+
+    /// One value as CONFIG GET reports it.
+    pub fn get_one(&self, name: &str) -> Option<Vec<u8>> {
+        let found = table::find(name.as_bytes())?;
+        Some(value::spell(found.directive, self.values.get(found.index)?))
+    }
+
+    /// CONFIG SET: all of it or nothing. The changes come back for the caller to apply; those that
+    /// leave a value as it was are left out. To undo them, take a [`Config::snapshot`] before.
+    pub fn set_many(
+        &mut self,
+        pairs: &[(&[u8], &[u8])],
+        context: SetContext,
+    ) -> Result<Vec<Change>, ConfigSetError> {
+        let found = self.check_names(pairs, context)?;
+        let before = self.values.clone();
+        for (found, (_, text)) in found.iter().zip(pairs) {
+            if let Err(reason) = self.set_one(found, text) {
+                self.values = before;
+                return Err(ConfigSetError::failed(found.spelled(), reason));
+            }
+        }
+        self.derive();
+        let mut changes = Vec::new();
+        for found in &found {
+            let (old, new) = (&before[found.index], &self.values[found.index]);
+            let seen = changes
+                .iter()
+                .any(|change: &Change| change.name == found.directive.name);
+            if !seen && (old != new || found.directive.volatile) {
+                let [old, new] = [old, new].map(|value| value::spell(found.directive, value));
+                changes.push(Change {
+                    name: found.directive.name,
+                    called: found.spelled(),
+                    old,
+                    new,
+                });
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Finds each directive and whether it may be set at all. Which of several complaints is
+    /// reported follows Redis: loading first, then whatever came first.
+    fn check_names(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        context: SetContext,
+    ) -> Result<Vec<Found>, ConfigSetError> {
+        let mut list: Vec<Found> = Vec::with_capacity(pairs.len());
+        for (name, _) in pairs {
+            let refuse = |reason: &str| {
+                Err(ConfigSetError::Failed {
+                    argument: name.to_vec(),
+                    reason: reason.to_string(),
+                })
+            };
+            let Some(found) = table::find(name) else {
+                return Err(ConfigSetError::Unknown(name.to_vec()));
+            };
+            if found.directive.immutable {
+                return refuse("can't set immutable config");
+            }
+            let allowed = self
+                .settings
+                .enable_protected_configs
+                .allows(context.is_local);
+            if found.directive.protected && !allowed {
+                return refuse("can't set protected config");
+            }
+            if found.directive.deny_loading && context.is_loading {
+                return Err(ConfigSetError::Loading);
+            }
+            // A directive and its alias count as two, and the later one wins.
+            if list
+                .iter()
+                .any(|earlier| earlier.index == found.index && earlier.by == found.by)
+            {
+                return refuse("duplicate parameter");
+            }
+            list.push(found);
+        }
+        Ok(list)
+    }
+
+    fn set_one(&mut self, found: &Found, text: &[u8]) -> Result<(), value::Reason> {
+        let words: Vec<&[u8]> = match (found.directive.multi, text.is_empty()) {
+            (false, _) => vec![text],
+            (true, true) => Vec::new(),
+            (true, false) => text.split(|byte| *byte == b' ').collect(),
+        };
+        if found.directive.name == "activedefrag" && text.eq_ignore_ascii_case(b"yes") {
+            return Err("Active defragmentation cannot be enabled: it requires a Redis server compiled with a \
+                        modified Jemalloc like the one shipped by default with the Redis source distribution"
+                .into());
+        }
+        self.values[found.index] =
+            value::parse(found.directive, &words, &self.values[found.index])?;
+        Ok(())
+    }
+
+    /// All values as they are now.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot(self.values.clone())
+    }
+
+    /// Returns to earlier values.
+    pub fn restore(&mut self, snapshot: Snapshot) {
+        self.values = snapshot.0;
+        self.derive();
+    }
+
+    fn derive(&mut self) {
+        if let Some(found) = table::find(b"hz")
+            && let Some(Value::Number(hz)) = self.values.get_mut(found.index)
+        {
+            *hz = (*hz).clamp(*HZ.start(), *HZ.end());
+        }
+        self.settings = Settings::derive(&self.values);
+    }
+
+    /// The one warning at start-up: which directives were set to something that has no effect yet.
+    pub fn warnings(&self) -> Option<String> {
+        let mut names: Vec<&str> = Vec::new();
+        for (directive, value) in DIRECTIVES.iter().zip(&self.values) {
+            if directive.effect == Effect::NotYet
+                && *value != value::default(directive, Path::new("/"))
+            {
+                names.push(directive.name);
+            }
+        }
+        for statement in &self.statements {
+            let name = statement.kind.name();
+            if !statement.kind.is_acted() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        match names.as_slice() {
+            [] => None,
+            [name] => Some(format!(
+                "This directive is accepted but has no effect in gyre yet: {name}"
+            )),
+            names => Some(format!(
+                "These directives are accepted but have no effect in gyre yet: {}",
+                names.join(", ")
+            )),
+        }
+    }
+}
+
+/// Names of the directives that are accepted and reported back without an effect yet.
+pub fn not_yet_directives() -> Vec<&'static str> {
+    let later = DIRECTIVES
+        .iter()
+        .filter(|directive| directive.effect == Effect::NotYet);
+    later
+        .map(|directive| directive.name)
+        .chain(["user", "loadmodule"])
+        .collect()
+}
+
+/// All rows of the table, for documentation.
+pub fn directives() -> &'static [Directive] {
+    DIRECTIVES
+}
+
+#[cfg(test)]
+mod reported;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,535 @@
+//! Reading the configuration at start-up: the command line, a file with its includes, standard input.
+//!
+//! Words of the command line come in, a [`Config`] or a [`ConfigError`] goes out, whose text is
+//! Redis's. The order decides: file, then standard input, then the options of the command line, and
+//! a later line overrides an earlier one. The only things touched are files that are read; the
+//! `dir` directive moves where relative includes are looked for, not the process.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use super::Config;
+use super::quoting;
+use super::table::{self, Kind};
+use super::value::{self, Value};
+
+/// How deep files may include each other. Redis has no bound and dies of a file that includes itself.
+const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// Where a line stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What was read: a file, standard input or the command line.
+    pub source: Source,
+    /// The line's number, from 1.
+    pub line: usize,
+    /// The line without white space around it.
+    pub text: Vec<u8>,
+}
+
+/// What was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+    /// Options of the command line, one line for each.
+    CommandLine,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(out, "{}", path.display()),
+            Source::Stdin => out.write_str("standard input"),
+            Source::CommandLine => out.write_str("the command line"),
+        }
+    }
+}
+
+/// Why the server cannot start with this configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// A line is wrong, or the whole is where there is no place.
+    Directive {
+        /// Where.
+        place: Option<Box<Place>>,
+        /// Why.
+        reason: String,
+    },
+    /// A file cannot be read.
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why, in the system's words.
+        reason: String,
+    },
+}
+
+impl ConfigError {
+    /// A line that only the caller could find wrong, such as the renaming of an unknown command.
+    pub fn at(place: &Place, reason: impl Into<String>) -> ConfigError {
+        ConfigError::Directive {
+            place: Some(Box::new(place.clone())),
+            reason: reason.into(),
+        }
+    }
+
+    /// Wrong as a whole, such as a log file that cannot be opened.
+    pub fn overall(reason: impl Into<String>) -> ConfigError {
+        ConfigError::Directive {
+            place: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Redis's text, several lines without a line break at the end.
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable { path, reason } => {
+                write!(
+                    out,
+                    "Fatal error, can't open config file '{}': {reason}",
+                    path.display()
+                )
+            }
+            ConfigError::Directive { place, reason } => {
+                writeln!(
+                    out,
+                    "\n*** FATAL CONFIG FILE ERROR (Redis {}) ***",
+                    crate::REDIS_VERSION
+                )?;
+                if let Some(place) = place {
+                    writeln!(
+                        out,
+                        "Reading the configuration file, at line {} of {}",
+                        place.line, place.source
+                    )?;
+                    writeln!(out, ">>> '{}'", String::from_utf8_lossy(&place.text))?;
+                }
+                out.write_str(reason)
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A line that is no value but an instruction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// Where it stands, for an error about it.
+    pub place: Place,
+    /// What it asks for.
+    pub kind: StatementKind,
+}
+
+/// What a statement asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatementKind {
+    /// `rename-command from to`; an empty `to` removes the command. Redis's complaints are "No such
+    /// command in rename-command" and "Target command name already exists".
+    RenameCommand {
+        /// The command's name.
+        from: Vec<u8>,
+        /// Its new name.
+        to: Vec<u8>,
+    },
+    /// `user name rules...`
+    User(Vec<Vec<u8>>),
+    /// `loadmodule path arguments...`
+    LoadModule(Vec<Vec<u8>>),
+    /// `module.option value`
+    ModuleOption {
+        /// The option's name, with the module's before a dot.
+        name: Vec<u8>,
+        /// Its value, words joined by blanks.
+        value: Vec<u8>,
+    },
+}
+
+impl StatementKind {
+    /// The directive's name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StatementKind::RenameCommand { .. } => "rename-command",
+            StatementKind::User(_) => "user",
+            StatementKind::LoadModule(_) => "loadmodule",
+            StatementKind::ModuleOption { .. } => "module options",
+        }
+    }
+
+    pub(super) fn is_acted(&self) -> bool {
+        matches!(self, StatementKind::RenameCommand { .. })
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct CommandLine {
+    file: Option<PathBuf>,
+    stdin: bool,
+    /// Options as lines of a configuration file.
+    options: Vec<u8>,
+}
+
+/// Takes the command line apart as redis-server does: `--name` starts a line, all else is a quoted
+/// word of it, except that what follows a name is its value even with dashes in front.
+fn parse_command_line(args: &[OsString]) -> CommandLine {
+    let mut line = CommandLine::default();
+    let mut rest = args;
+    if let [first, tail @ ..] = args
+        && !first.as_bytes().starts_with(b"-")
+    {
+        line.file = Some(PathBuf::from(first));
+        rest = tail;
+    }
+    let options = &mut line.options;
+    let mut name_has_value = true;
+    for (index, arg) in rest.iter().enumerate() {
+        let arg = arg.as_bytes();
+        let next = rest.get(index + 1);
+        let is_first = index == 0 && line.file.is_none();
+        if arg == b"-" && (is_first || next.is_none()) {
+            line.stdin = true;
+        } else if let (true, Some(option)) = (name_has_value, arg.strip_prefix(b"--")) {
+            if !options.is_empty() {
+                options.push(b'\n');
+            }
+            options.extend_from_slice(option);
+            options.push(b' ');
+            // The value may stand in the same argument: "--port 6380".
+            name_has_value = quoting::split(arg).map_or(true, |words| words.len() != 1);
+            let option_follows = next.is_some_and(|next| next.as_bytes().starts_with(b"--"));
+            // `--save` alone means `--save ""`, for scripts that build it from an empty list.
+            if !name_has_value
+                && option.eq_ignore_ascii_case(b"save")
+                && (option_follows || next.is_none())
+            {
+                options.extend_from_slice(b"\"\"");
+                name_has_value = true;
+            }
+            // `--sentinel` takes no value.
+            if option.eq_ignore_ascii_case(b"sentinel") {
+                name_has_value = true;
+            }
+        } else {
+            quoting::quote_into(options, arg);
+            options.push(b' ');
+            name_has_value = true;
+        }
+    }
+    line
+}
+
+impl Config {
+    /// Reads the configuration that a command line asks for. `args` are the words after the
+    /// program's name, without `--version`, `--help` and the like, which are the caller's.
+    /// `stdin` is called at most once, when a lone `-` is the first or the last word.
+    ///
+    /// What is left to the caller: changing to `settings().dir`, opening the log file, renaming
+    /// commands ([`Config::statements`]).
+    pub fn load(
+        args: &[OsString],
+        stdin: &mut dyn FnMut() -> io::Result<Vec<u8>>,
+    ) -> Result<Config, ConfigError> {
+        let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        Config::load_in(&dir, args, stdin)
+    }
+
+    /// The same, starting from a given directory.
+    pub fn load_in(
+        dir: &Path,
+        args: &[OsString],
+        stdin: &mut dyn FnMut() -> io::Result<Vec<u8>>,
+    ) -> Result<Config, ConfigError> {
+        let line = parse_command_line(args);
+        let mut loader = Loader {
+            config: Config::with_dir(dir),
+            save_seen: false,
+        };
+        if let Some(file) = &line.file {
+            loader.config.file = Some(absolute(dir, file));
+            loader.read_path(file, 0)?;
+        }
+        if line.stdin {
+            let text = stdin().map_err(|error| ConfigError::Unreadable {
+                path: PathBuf::from("-"),
+                reason: value::system_reason(&error),
+            })?;
+            loader.read_text(&text, &Source::Stdin, 0)?;
+        }
+        loader.read_text(&line.options, &Source::CommandLine, 0)?;
+        loader.finish()
+    }
+}
+
+/// A path without `..`, starting at `dir`, whether or not it exists.
+fn absolute(dir: &Path, path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for component in dir.join(path).components() {
+        match component {
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean
+}
+
+struct Loader {
+    config: Config,
+    /// The first `save` of all replaces the default, those after it add to it.
+    save_seen: bool,
+}
+
+impl Loader {
+    /// Reads a file, or all files that a pattern matches; a pattern that matches none is no error.
+    fn read_path(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
+        let dir = self.config.settings.dir.clone();
+        if !path
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .any(|byte| b"*?[".contains(byte))
+        {
+            return self.read_file(&dir.join(path), path, depth);
+        }
+        for path in expand(&dir, path) {
+            self.read_file(&path, &path, depth)?;
+        }
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &Path, called: &Path, depth: usize) -> Result<(), ConfigError> {
+        let unreadable = |error: io::Error| ConfigError::Unreadable {
+            path: called.to_path_buf(),
+            reason: value::system_reason(&error),
+        };
+        let text = std::fs::read(path).map_err(unreadable)?;
+        self.read_text(&text, &Source::File(called.to_path_buf()), depth)
+    }
+
+    fn read_text(&mut self, text: &[u8], source: &Source, depth: usize) -> Result<(), ConfigError> {
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            let place = Place {
+                source: source.clone(),
+                line: index + 1,
+                text: line.to_vec(),
+            };
+            self.read_line(&place, depth)?;
+        }
+        Ok(())
+    }
+
+    fn read_line(&mut self, place: &Place, depth: usize) -> Result<(), ConfigError> {
+        let wrong = |reason: &str| Err(ConfigError::at(place, reason));
+        let Ok(words) = quoting::split(&place.text) else {
+            return wrong("Unbalanced quotes in configuration line");
+        };
+        let Some((name, values)) = words.split_first() else {
+            return Ok(());
+        };
+        let name = name.to_ascii_lowercase();
+        if let Some(found) = table::find(&name) {
+            return self
+                .set(&found, values)
+                .map_err(|reason| ConfigError::at(place, reason));
+        }
+        let keep = |kind: StatementKind| Statement {
+            place: place.clone(),
+            kind,
+        };
+        let statement = match (name.as_slice(), values) {
+            (b"include", [path]) => {
+                if depth >= MAX_INCLUDE_DEPTH {
+                    return wrong("Too many levels of include");
+                }
+                return self.read_path(Path::new(OsStr::from_bytes(path)), depth + 1);
+            }
+            (b"rename-command", [from, to]) => keep(StatementKind::RenameCommand {
+                from: from.clone(),
+                to: to.clone(),
+            }),
+            (b"user", [_, ..]) => keep(StatementKind::User(values.to_vec())),
+            (b"loadmodule", [_, ..]) => keep(StatementKind::LoadModule(values.to_vec())),
+            (b"sentinel", []) => return wrong("gyre has no sentinel mode"),
+            (b"sentinel", _) => return wrong("sentinel directive while not in sentinel mode"),
+            (name, [_]) if table::DEPRECATED.iter().any(|old| old.as_bytes() == name) => {
+                return Ok(());
+            }
+            (name, []) if name.contains(&b'.') => {
+                return wrong("Module config specified without value");
+            }
+            (name, values) if name.contains(&b'.') => keep(StatementKind::ModuleOption {
+                name: name.to_vec(),
+                value: values.join(&b' '),
+            }),
+            _ => return wrong("Bad directive or wrong number of arguments"),
+        };
+        self.config.statements.push(statement);
+        Ok(())
+    }
+
+    fn set(&mut self, found: &table::Found, words: &[Vec<u8>]) -> Result<(), value::Reason> {
+        let directive = found.directive;
+        // One argument may hold several words: --bind "a b".
+        let split = match words {
+            [word] if directive.multi && !word.is_empty() => {
+                quoting::split(word).unwrap_or_default()
+            }
+            _ => words.to_vec(),
+        };
+        let words: Vec<&[u8]> = split.iter().map(Vec::as_slice).collect();
+        let slot = &mut self.config.values[found.index];
+        let new = value::parse(directive, &words, slot)?;
+        let adds = matches!(directive.kind, Kind::Save) && self.save_seen && words != [b""];
+        match (slot, new) {
+            (Value::Save(points), Value::Save(more)) if adds => points.extend(more),
+            (slot, new) => *slot = new,
+        }
+        match directive.kind {
+            Kind::Save => self.save_seen = true,
+            // Includes that follow start there.
+            Kind::Dir => self.config.derive(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Config, ConfigError> {
+        self.config.derive();
+        let is = |name: &str, value: Value| {
+            table::find(name.as_bytes())
+                .is_some_and(|found| self.config.values[found.index] == value)
+        };
+        if is("cluster-enabled", Value::Bool(true)) && !is("replicaof", Value::ReplicaOf(None)) {
+            return Err(ConfigError::overall(
+                "replicaof directive not allowed in cluster mode",
+            ));
+        }
+        Ok(self.config)
+    }
+}
+
+/// The existing paths that a pattern matches, sorted, as the shell expands them.
+fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![dir.to_path_buf()];
+    for component in pattern.components() {
+        let name = component.as_os_str();
+        if !name.as_bytes().iter().any(|byte| b"*?[".contains(byte)) {
+            paths.iter_mut().for_each(|path| path.push(name));
+            continue;
+        }
+        let mut next = Vec::new();
+        for path in &paths {
+            let Ok(entries) = std::fs::read_dir(path) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let entry = entry.file_name().into_vec();
+                let hidden = entry.starts_with(b".") && !name.as_bytes().starts_with(b".");
+                if !hidden && matches(name.as_bytes(), &entry) {
+                    next.push(path.join(OsStr::from_bytes(&entry)));
+                }
+            }
+        }
+        paths = next;
+    }
+    paths.retain(|path| path.exists());
+    paths.sort();
+    paths
+}
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    glob(pattern, text, false)
+}
+
+pub(super) fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
+    glob(pattern, text, true)
+}
+
+/// Redis's glob, with one point to return to: the last star.
+fn glob(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    loop {
+        if pattern.get(at) == Some(&b'*') {
+            star = Some((at + 1, seen));
+            at += 1;
+            continue;
+        }
+        let step = match (text.get(seen), at < pattern.len()) {
+            (None, false) => return true,
+            (Some(byte), true) => one(&pattern[at..], *byte, nocase),
+            _ => None,
+        };
+        match (step, star) {
+            (Some(length), _) => {
+                at += length;
+                seen += 1;
+            }
+            (None, Some((after, from))) if from < text.len() => {
+                star = Some((after, from + 1));
+                (at, seen) = (after, from + 1);
+            }
+            (None, _) => return false,
+        }
+    }
+}
+
+/// Whether the first element of a pattern matches a byte, and how long it is.
+fn one(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
+    let fold = |byte: u8| {
+        if nocase {
+            byte.to_ascii_lowercase()
+        } else {
+            byte
+        }
+    };
+    match pattern {
+        [b'?', ..] => Some(1),
+        [b'\\', escaped, ..] => (fold(*escaped) == fold(byte)).then_some(2),
+        [b'[', set @ ..] => {
+            let (negated, set, skipped) = match set {
+                [b'^', rest @ ..] => (true, rest, 2),
+                _ => (false, set, 1),
+            };
+            let end = set
+                .iter()
+                .position(|byte| *byte == b']')
+                .unwrap_or(set.len());
+            let mut inside = false;
+            let mut rest = &set[..end];
+            while let [first, tail @ ..] = rest {
+                rest = match tail {
+                    [b'-', last, tail @ ..] => {
+                        let (low, high) =
+                            (fold(*first).min(fold(*last)), fold(*first).max(fold(*last)));
+                        inside |= (low..=high).contains(&fold(byte));
+                        tail
+                    }
+                    _ => {
+                        inside |= fold(*first) == fold(byte);
+                        tail
+                    }
+                };
+            }
+            (inside != negated).then_some(skipped + (end + 1).min(set.len()))
+        }
+        [first, ..] => (fold(*first) == fold(byte)).then_some(1),
+        [] => None,
+    }
+}

@@ -1,0 +1,468 @@
+//! What the directives mean, as plain fields.
+//!
+//! [`Settings`] is derived from the values of the table and never changed by itself; whoever needs
+//! a setting on a hot path reads a field. Only directives that gyre acts on have one. Units stand
+//! last in the names.
+
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use super::table;
+use super::value::{OutputLimit, Value};
+
+/// What to do when memory is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxmemoryPolicy {
+    /// Evict the least recently used of the keys with an expiry.
+    VolatileLru,
+    /// Evict the least frequently used of the keys with an expiry.
+    VolatileLfu,
+    /// Evict any of the keys with an expiry.
+    VolatileRandom,
+    /// Evict the key that expires first.
+    VolatileTtl,
+    /// Evict the least recently used key.
+    AllkeysLru,
+    /// Evict the least frequently used key.
+    AllkeysLfu,
+    /// Evict any key.
+    AllkeysRandom,
+    /// Refuse commands that need memory.
+    NoEviction,
+}
+
+impl MaxmemoryPolicy {
+    const ALL: [MaxmemoryPolicy; 8] = [
+        MaxmemoryPolicy::VolatileLru,
+        MaxmemoryPolicy::VolatileLfu,
+        MaxmemoryPolicy::VolatileRandom,
+        MaxmemoryPolicy::VolatileTtl,
+        MaxmemoryPolicy::AllkeysLru,
+        MaxmemoryPolicy::AllkeysLfu,
+        MaxmemoryPolicy::AllkeysRandom,
+        MaxmemoryPolicy::NoEviction,
+    ];
+
+    /// Whether keys keep a frequency instead of the time of the last access.
+    pub fn is_lfu(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::VolatileLfu | MaxmemoryPolicy::AllkeysLfu
+        )
+    }
+
+    /// Whether keys' access times decide what is evicted.
+    pub fn is_lru(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::VolatileLru | MaxmemoryPolicy::AllkeysLru
+        )
+    }
+
+    /// Whether any key may go, not only those with an expiry.
+    pub fn is_allkeys(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::AllkeysLru
+                | MaxmemoryPolicy::AllkeysLfu
+                | MaxmemoryPolicy::AllkeysRandom
+        )
+    }
+
+    /// The name that INFO and CONFIG report.
+    pub fn name(self) -> &'static str {
+        table::POLICIES[self as usize].0
+    }
+}
+
+/// From which level on lines are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Everything.
+    Debug,
+    /// Much of little use.
+    Verbose,
+    /// What production wants to see.
+    Notice,
+    /// Only what is important.
+    Warning,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// Who started the server and waits for a sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Supervised {
+    /// Nobody.
+    No,
+    /// Whoever the environment names.
+    Auto,
+    /// systemd, through `NOTIFY_SOCKET`.
+    Systemd,
+    /// upstart, by stopping oneself.
+    Upstart,
+}
+
+/// Who may do what is dangerous.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtectedAction {
+    /// Nobody.
+    No,
+    /// Everybody.
+    Yes,
+    /// Who connects over loopback or a Unix socket.
+    Local,
+}
+
+impl ProtectedAction {
+    /// Whether a client may, who is local or not.
+    pub fn allows(self, is_local: bool) -> bool {
+        self == ProtectedAction::Yes || (self == ProtectedAction::Local && is_local)
+    }
+}
+
+/// How to shut down on a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownOptions {
+    /// Save even without save points.
+    pub save: bool,
+    /// Do not save even with save points.
+    pub nosave: bool,
+    /// Do not wait for replicas that lag behind.
+    pub now: bool,
+    /// Go even if saving fails.
+    pub force: bool,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindAddress {
+    /// An address, a host name, `*` for every IPv4 or `::*` for every IPv6 address.
+    pub host: String,
+    /// It was written with a leading `-`: going without it is no error.
+    pub optional: bool,
+}
+
+/// Bits of `notify_keyspace_events`.
+pub mod events {
+    /// `K`: publish to the key's channel.
+    pub const KEYSPACE: u32 = 1 << 0;
+    /// `E`: publish to the event's channel.
+    pub const KEYEVENT: u32 = 1 << 1;
+    /// `g`: commands of no type.
+    pub const GENERIC: u32 = 1 << 2;
+    /// `$`: strings.
+    pub const STRING: u32 = 1 << 3;
+    /// `l`: lists.
+    pub const LIST: u32 = 1 << 4;
+    /// `s`: sets.
+    pub const SET: u32 = 1 << 5;
+    /// `h`: hashes.
+    pub const HASH: u32 = 1 << 6;
+    /// `z`: sorted sets.
+    pub const SORTED_SET: u32 = 1 << 7;
+    /// `x`: a key expired.
+    pub const EXPIRED: u32 = 1 << 8;
+    /// `e`: a key was evicted.
+    pub const EVICTED: u32 = 1 << 9;
+    /// `t`: streams.
+    pub const STREAM: u32 = 1 << 10;
+    /// `m`: a key was looked for in vain.
+    pub const KEY_MISS: u32 = 1 << 11;
+    /// `d`: modules' types.
+    pub const MODULE: u32 = 1 << 13;
+    /// `n`: a key is new.
+    pub const NEW: u32 = 1 << 14;
+}
+
+/// Every setting that gyre acts on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Addresses to listen on; empty means no TCP.
+    pub bind: Vec<BindAddress>,
+    /// Address that outgoing connections start from.
+    pub bind_source_addr: Option<String>,
+    /// Port to listen on; zero means no TCP.
+    pub port: u16,
+    /// Refuse clients from elsewhere while there is no password.
+    pub protected_mode: bool,
+    /// How many connections may wait to be accepted.
+    pub tcp_backlog: u32,
+    /// Unix socket to listen on.
+    pub unixsocket: Option<PathBuf>,
+    /// Permissions of the Unix socket; zero leaves what the umask gives.
+    pub unixsocketperm: u32,
+    /// Idle clients are closed after this; zero means never.
+    pub timeout_s: u64,
+    /// Interval of TCP keepalive; zero switches it off.
+    pub tcp_keepalive_s: u64,
+    /// How many connections are accepted in one turn, from one listener.
+    pub max_new_connections_per_cycle: u32,
+
+    /// Go to the background.
+    pub daemonize: bool,
+    /// Who supervises.
+    pub supervised: Supervised,
+    /// File for the process number.
+    pub pidfile: Option<PathBuf>,
+    /// Level from which lines are logged.
+    pub loglevel: LogLevel,
+    /// File for the log; standard output otherwise.
+    pub logfile: Option<PathBuf>,
+    /// Number of databases.
+    pub databases: usize,
+    /// Show the logo though the log is not a terminal.
+    pub always_show_logo: bool,
+    /// Write the process title.
+    pub set_proc_title: bool,
+    /// Template of the process title, for `expand_title`.
+    pub proc_title_template: Vec<u8>,
+    /// The working directory, absolute.
+    pub dir: PathBuf,
+    /// How often background work runs in a second, between 1 and 500.
+    pub hz: u32,
+    /// Raise `hz` with the number of clients.
+    pub dynamic_hz: bool,
+    /// Write a report when the server crashes.
+    pub crash_log_enabled: bool,
+    /// Look at the memory when the server crashes.
+    pub crash_memcheck_enabled: bool,
+    /// Keep keys and values out of the log and of crash reports.
+    pub hide_user_data_from_log: bool,
+    /// How long a shutdown waits for replicas.
+    pub shutdown_timeout_s: u64,
+    /// How to shut down on SIGINT.
+    pub shutdown_on_sigint: ShutdownOptions,
+    /// How to shut down on SIGTERM.
+    pub shutdown_on_sigterm: ShutdownOptions,
+
+    /// Password of the default user.
+    pub requirepass: Option<Vec<u8>>,
+    /// Who may set protected directives.
+    pub enable_protected_configs: ProtectedAction,
+    /// Who may use DEBUG.
+    pub enable_debug_command: ProtectedAction,
+    /// Who may use MODULE.
+    pub enable_module_command: ProtectedAction,
+
+    /// How many clients may be connected.
+    pub maxclients: u32,
+    /// How much of a client's input may wait.
+    pub client_query_buffer_limit: usize,
+    /// How much of the output may wait: of normal clients, of replicas, of subscribers.
+    pub client_output_buffer_limits: [OutputLimit; 3],
+    /// Longest argument of a command.
+    pub proto_max_bulk_len: usize,
+    /// Longest inline command, and longest line that gives a length.
+    pub proto_inline_max_size: usize,
+
+    /// How much memory the data may take; zero means any amount.
+    pub maxmemory: u64,
+    /// What to do when it is taken.
+    pub maxmemory_policy: MaxmemoryPolicy,
+    /// How many keys are compared to choose the one to evict.
+    pub maxmemory_samples: usize,
+    /// How much time eviction may take, from 0 to 100.
+    pub maxmemory_eviction_tenacity: u32,
+    /// How slowly a frequency rises.
+    pub lfu_log_factor: u32,
+    /// After how many minutes a frequency falls by one; zero means never.
+    pub lfu_decay_time_min: u32,
+    /// How much effort goes into finding expired keys, from 1 to 10.
+    pub active_expire_effort: u32,
+    /// Free evicted values on the helper thread.
+    pub lazyfree_lazy_eviction: bool,
+    /// Free expired values on the helper thread.
+    pub lazyfree_lazy_expire: bool,
+    /// Free values that a command overwrites on the helper thread.
+    pub lazyfree_lazy_server_del: bool,
+    /// DEL is UNLINK.
+    pub lazyfree_lazy_user_del: bool,
+    /// FLUSHALL and FLUSHDB without SYNC or ASYNC mean ASYNC.
+    pub lazyfree_lazy_user_flush: bool,
+    /// Use idle time to finish resizing tables.
+    pub activerehashing: bool,
+
+    /// Commands that take longer are remembered; zero means all, negative none.
+    pub slowlog_log_slower_than_us: i64,
+    /// How many slow commands are remembered.
+    pub slowlog_max_len: usize,
+    /// Keep histograms of each command's latency.
+    pub latency_tracking: bool,
+    /// Percentiles that INFO shows.
+    pub latency_tracking_info_percentiles: Vec<f64>,
+    /// Which keyspace events are published: bits of [`events`].
+    pub notify_keyspace_events: u32,
+    /// Points at which a snapshot is due: seconds and changes.
+    pub save: Vec<(u64, u32)>,
+}
+
+/// Reads values by name. A name that the table does not have is a mistake of ours.
+struct Reader<'a>(&'a [Value]);
+
+impl Reader<'_> {
+    fn value(&self, name: &str) -> &Value {
+        let found = table::find(name.as_bytes()).and_then(|found| self.0.get(found.index));
+        found.unwrap_or_else(|| unreachable!("no directive {name}"))
+    }
+    fn yes(&self, name: &str) -> bool {
+        matches!(self.value(name), Value::Bool(true))
+    }
+    /// The bounds in the table keep every number within its field.
+    fn number<T: TryFrom<i128>>(&self, name: &str) -> T {
+        let Value::Number(number) = self.value(name) else {
+            unreachable!("{name} is no number")
+        };
+        T::try_from(*number).unwrap_or_else(|_| unreachable!("{name} does not fit"))
+    }
+    fn choice<T: Copy>(&self, name: &str, choices: &[T]) -> T {
+        let Value::Enum(bits) = self.value(name) else {
+            unreachable!("{name} is no choice")
+        };
+        choices[*bits as usize]
+    }
+    fn text(&self, name: &str) -> Option<Vec<u8>> {
+        match self.value(name) {
+            Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name)
+            .map(|text| PathBuf::from(std::ffi::OsString::from_vec(text)))
+    }
+    fn action(&self, name: &str) -> ProtectedAction {
+        self.choice(
+            name,
+            &[
+                ProtectedAction::No,
+                ProtectedAction::Yes,
+                ProtectedAction::Local,
+            ],
+        )
+    }
+    fn shutdown(&self, name: &str) -> ShutdownOptions {
+        let Value::Enum(bits) = *self.value(name) else {
+            return ShutdownOptions::default();
+        };
+        let has = |bit: u32| bits & bit != 0;
+        ShutdownOptions {
+            save: has(1),
+            nosave: has(2),
+            now: has(4),
+            force: has(8),
+        }
+    }
+    fn bind(&self) -> Vec<BindAddress> {
+        let Value::Bind(addresses) = self.value("bind") else {
+            return Vec::new();
+        };
+        let address = |address: &Vec<u8>| {
+            let (host, optional) = match address.strip_prefix(b"-") {
+                Some(host) => (host, true),
+                None => (address.as_slice(), false),
+            };
+            BindAddress {
+                host: String::from_utf8_lossy(host).into_owned(),
+                optional,
+            }
+        };
+        addresses.iter().map(address).collect()
+    }
+}
+
+impl Settings {
+    /// Derives the settings from the values, which stand in the order of the table.
+    pub(super) fn derive(values: &[Value]) -> Settings {
+        let read = Reader(values);
+        let levels = [
+            LogLevel::Debug,
+            LogLevel::Verbose,
+            LogLevel::Notice,
+            LogLevel::Warning,
+            LogLevel::Nothing,
+        ];
+        let supervisors = [
+            Supervised::No,
+            Supervised::Auto,
+            Supervised::Systemd,
+            Supervised::Upstart,
+        ];
+        Settings {
+            bind: read.bind(),
+            bind_source_addr: read
+                .text("bind-source-addr")
+                .map(|text| String::from_utf8_lossy(&text).into_owned()),
+            port: read.number("port"),
+            protected_mode: read.yes("protected-mode"),
+            tcp_backlog: read.number("tcp-backlog"),
+            unixsocket: read.path("unixsocket"),
+            unixsocketperm: read.number("unixsocketperm"),
+            timeout_s: read.number("timeout"),
+            tcp_keepalive_s: read.number("tcp-keepalive"),
+            max_new_connections_per_cycle: read.number("max-new-connections-per-cycle"),
+            daemonize: read.yes("daemonize"),
+            supervised: read.choice("supervised", &supervisors),
+            pidfile: read.path("pidfile"),
+            loglevel: read.choice("loglevel", &levels),
+            logfile: read.path("logfile"),
+            databases: read.number("databases"),
+            always_show_logo: read.yes("always-show-logo"),
+            set_proc_title: read.yes("set-proc-title"),
+            proc_title_template: read.text("proc-title-template").unwrap_or_default(),
+            dir: match read.value("dir") {
+                Value::Dir(dir) => dir.clone(),
+                _ => PathBuf::new(),
+            },
+            hz: read.number("hz"),
+            dynamic_hz: read.yes("dynamic-hz"),
+            crash_log_enabled: read.yes("crash-log-enabled"),
+            crash_memcheck_enabled: read.yes("crash-memcheck-enabled"),
+            hide_user_data_from_log: read.yes("hide-user-data-from-log"),
+            shutdown_timeout_s: read.number("shutdown-timeout"),
+            shutdown_on_sigint: read.shutdown("shutdown-on-sigint"),
+            shutdown_on_sigterm: read.shutdown("shutdown-on-sigterm"),
+            requirepass: read.text("requirepass"),
+            enable_protected_configs: read.action("enable-protected-configs"),
+            enable_debug_command: read.action("enable-debug-command"),
+            enable_module_command: read.action("enable-module-command"),
+            maxclients: read.number("maxclients"),
+            client_query_buffer_limit: read.number("client-query-buffer-limit"),
+            client_output_buffer_limits: match read.value("client-output-buffer-limit") {
+                Value::OutputLimits(limits) => *limits,
+                _ => super::value::OUTPUT_LIMITS,
+            },
+            proto_max_bulk_len: read.number("proto-max-bulk-len"),
+            proto_inline_max_size: read.number("proto-inline-max-size"),
+            maxmemory: read.number("maxmemory"),
+            maxmemory_policy: read.choice("maxmemory-policy", &MaxmemoryPolicy::ALL),
+            maxmemory_samples: read.number("maxmemory-samples"),
+            maxmemory_eviction_tenacity: read.number("maxmemory-eviction-tenacity"),
+            lfu_log_factor: read.number("lfu-log-factor"),
+            lfu_decay_time_min: read.number("lfu-decay-time"),
+            active_expire_effort: read.number("active-expire-effort"),
+            lazyfree_lazy_eviction: read.yes("lazyfree-lazy-eviction"),
+            lazyfree_lazy_expire: read.yes("lazyfree-lazy-expire"),
+            lazyfree_lazy_server_del: read.yes("lazyfree-lazy-server-del"),
+            lazyfree_lazy_user_del: read.yes("lazyfree-lazy-user-del"),
+            lazyfree_lazy_user_flush: read.yes("lazyfree-lazy-user-flush"),
+            activerehashing: read.yes("activerehashing"),
+            slowlog_log_slower_than_us: read.number("slowlog-log-slower-than"),
+            slowlog_max_len: read.number("slowlog-max-len"),
+            latency_tracking: read.yes("latency-tracking"),
+            latency_tracking_info_percentiles: match read.value("latency-tracking-info-percentiles")
+            {
+                Value::Percentiles(percentiles) => percentiles.clone(),
+                _ => Vec::new(),
+            },
+            notify_keyspace_events: match read.value("notify-keyspace-events") {
+                Value::Events(bits) => *bits,
+                _ => 0,
+            },
+            save: match read.value("save") {
+                Value::Save(points) => points.clone(),
+                _ => Vec::new(),
+            },
+        }
+    }
+}

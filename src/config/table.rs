@@ -1,0 +1,667 @@
+//! The table of directives: one row for each, and nothing about them anywhere else.
+//!
+//! A row says how a directive is called, what values it takes, what it is when nobody sets it,
+//! what may be done to it at run time, and whether gyre acts on it yet. Reading a file, CONFIG GET,
+//! SET and REWRITE and the start-up warning are all driven by these rows. It mirrors
+//! `static_configs` of Redis's `config.c`: the defaults are those of 7.0.15, for directives that
+//! came later those of 7.2, 7.4 and 8.0.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+/// What a number counts, which decides how it is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// A bare decimal integer (a count, or seconds, milliseconds, microseconds).
+    Plain,
+    /// Bytes; read with `k`, `kb`, `m`, `mb`, `g`, `gb` and reported as a bare number.
+    Bytes,
+    /// Bytes, or a percentage of `maxmemory`, which is held as a negative number.
+    BytesOrPercent,
+    /// An octal number: file permissions.
+    Octal,
+}
+
+/// What values a directive takes.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// `yes` or `no`.
+    Bool(bool),
+    /// An integer within inclusive bounds.
+    Number {
+        /// Smallest value allowed.
+        min: i128,
+        /// Largest value allowed.
+        max: i128,
+        /// Value when nobody sets it.
+        default: i128,
+        /// How it is read and reported.
+        unit: Unit,
+    },
+    /// One of several names, or a set of them where the directive takes several arguments.
+    Enum {
+        /// Name and value of each choice, in the order in which Redis lists them.
+        names: &'static [(&'static str, u32)],
+        /// Value when nobody sets it.
+        default: u32,
+    },
+    /// Bytes.
+    Text {
+        /// Value when nobody sets it.
+        default: &'static str,
+        /// The empty string means "not set": CONFIG REWRITE then leaves the directive out.
+        empty_is_unset: bool,
+        /// What else the value must satisfy.
+        check: TextCheck,
+    },
+    /// The working directory.
+    Dir,
+    /// `save`: pairs of seconds and changes, which add up over several lines.
+    Save,
+    /// `bind`: the addresses to listen on.
+    Bind,
+    /// `client-output-buffer-limit`: the limits of each class of clients.
+    OutputLimits,
+    /// `oom-score-adj-values`: three integers.
+    OomValues,
+    /// `notify-keyspace-events`: a set of event classes, one character each.
+    Events,
+    /// `latency-tracking-info-percentiles`: a list of percentages.
+    Percentiles,
+    /// `replicaof`: host and port of a primary.
+    ReplicaOf,
+}
+
+/// What the text of a directive must satisfy beyond being text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextCheck {
+    /// Anything goes.
+    Any,
+    /// A file name without a directory.
+    DbFilename,
+    /// A file name without a directory, and not empty.
+    AofFilename,
+    /// A directory's name without a parent, and not empty.
+    AofDirname,
+    /// A host name.
+    Hostname,
+    /// A name of a cluster node.
+    NodeName,
+    /// A template of the process title.
+    ProcTitle,
+}
+
+/// Whether setting the directive does what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// gyre acts on it.
+    Acted,
+    /// Accepted and reported back; what it configures does not exist yet.
+    NotYet,
+}
+
+/// One directive.
+#[derive(Debug)]
+pub struct Directive {
+    /// The name under which it is reported and rewritten.
+    pub name: &'static str,
+    /// An older name, reported by CONFIG GET as well.
+    pub alias: Option<&'static str>,
+    /// A name that is understood but reported only to who asks for exactly that.
+    pub quiet_alias: Option<&'static str>,
+    /// What values it takes.
+    pub kind: Kind,
+    /// CONFIG SET refuses it.
+    pub immutable: bool,
+    /// Its value is kept out of the slow log and of MONITOR.
+    pub sensitive: bool,
+    /// CONFIG SET refuses it unless `enable-protected-configs` allows it.
+    pub protected: bool,
+    /// Only an exact name finds it, not a pattern.
+    pub hidden: bool,
+    /// It takes any number of arguments.
+    pub multi: bool,
+    /// CONFIG SET refuses it while a data set is being loaded.
+    pub deny_loading: bool,
+    /// Setting it again to the same value still counts as a change (a certificate's file may have
+    /// new content under the same name).
+    pub volatile: bool,
+    /// Whether gyre acts on it.
+    pub effect: Effect,
+}
+
+impl Directive {
+    const fn new(name: &'static str, kind: Kind) -> Directive {
+        Directive {
+            name,
+            alias: None,
+            quiet_alias: None,
+            kind,
+            immutable: false,
+            sensitive: false,
+            protected: false,
+            hidden: false,
+            multi: false,
+            deny_loading: false,
+            volatile: false,
+            effect: Effect::Acted,
+        }
+    }
+    const fn alias(mut self, name: &'static str) -> Directive {
+        self.alias = Some(name);
+        self
+    }
+    const fn quiet(mut self, name: &'static str) -> Directive {
+        self.quiet_alias = Some(name);
+        self
+    }
+    const fn fixed(mut self) -> Directive {
+        self.immutable = true;
+        self
+    }
+    const fn secret(mut self) -> Directive {
+        self.sensitive = true;
+        self
+    }
+    const fn guarded(mut self) -> Directive {
+        self.protected = true;
+        self
+    }
+    const fn hidden(mut self) -> Directive {
+        self.hidden = true;
+        self
+    }
+    const fn multi(mut self) -> Directive {
+        self.multi = true;
+        self
+    }
+    const fn not_loading(mut self) -> Directive {
+        self.deny_loading = true;
+        self
+    }
+    const fn volatile(mut self) -> Directive {
+        self.volatile = true;
+        self
+    }
+    const fn later(mut self) -> Directive {
+        self.effect = Effect::NotYet;
+        self
+    }
+}
+
+const INT_MAX: i128 = i32::MAX as i128;
+const INT_MIN: i128 = i32::MIN as i128;
+const UINT_MAX: i128 = u32::MAX as i128;
+const LONG_MAX: i128 = i64::MAX as i128;
+const ULONG_MAX: i128 = u64::MAX as i128;
+const KB: i128 = 1024;
+const MB: i128 = 1024 * KB;
+const GB: i128 = 1024 * MB;
+
+const fn yes_no(name: &'static str, default: bool) -> Directive {
+    Directive::new(name, Kind::Bool(default))
+}
+const fn int(name: &'static str, min: i128, max: i128, default: i128) -> Directive {
+    let unit = Unit::Plain;
+    Directive::new(
+        name,
+        Kind::Number {
+            min,
+            max,
+            default,
+            unit,
+        },
+    )
+}
+const fn bytes(name: &'static str, min: i128, max: i128, default: i128) -> Directive {
+    let unit = Unit::Bytes;
+    Directive::new(
+        name,
+        Kind::Number {
+            min,
+            max,
+            default,
+            unit,
+        },
+    )
+}
+/// Text whose empty value is a value.
+const fn text(name: &'static str, default: &'static str) -> Directive {
+    checked(name, default, TextCheck::Any)
+}
+const fn checked(name: &'static str, default: &'static str, check: TextCheck) -> Directive {
+    Directive::new(
+        name,
+        Kind::Text {
+            default,
+            empty_is_unset: false,
+            check,
+        },
+    )
+}
+/// Text whose empty value means that it is not set.
+const fn optional(name: &'static str) -> Directive {
+    let check = TextCheck::Any;
+    Directive::new(
+        name,
+        Kind::Text {
+            default: "",
+            empty_is_unset: true,
+            check,
+        },
+    )
+}
+const fn choice(
+    name: &'static str,
+    names: &'static [(&'static str, u32)],
+    default: u32,
+) -> Directive {
+    Directive::new(name, Kind::Enum { names, default })
+}
+
+/// `maxmemory-policy`.
+pub const POLICIES: &[(&str, u32)] = &[
+    ("volatile-lru", 0),
+    ("volatile-lfu", 1),
+    ("volatile-random", 2),
+    ("volatile-ttl", 3),
+    ("allkeys-lru", 4),
+    ("allkeys-lfu", 5),
+    ("allkeys-random", 6),
+    ("noeviction", 7),
+];
+const FACILITIES: &[(&str, u32)] = &[
+    ("user", 1),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
+];
+/// `loglevel`. `nothing` came with Redis 7.2.
+pub const LOG_LEVELS: &[(&str, u32)] = &[
+    ("debug", 0),
+    ("verbose", 1),
+    ("notice", 2),
+    ("warning", 3),
+    ("nothing", 4),
+];
+/// `supervised`.
+pub const SUPERVISED: &[(&str, u32)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
+const FSYNC: &[(&str, u32)] = &[("everysec", 2), ("always", 1), ("no", 0)];
+/// `shutdown-on-sigint` and `shutdown-on-sigterm`: bits that may be combined.
+pub const SHUTDOWN: &[(&str, u32)] = &[
+    ("default", 0),
+    ("save", 1),
+    ("nosave", 2),
+    ("now", 4),
+    ("force", 8),
+];
+const DISKLESS_LOAD: &[(&str, u32)] = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
+const TLS_CLIENTS: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("optional", 2)];
+const OOM_ADJ: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
+const PUBSUB_DEFAULT: &[(&str, u32)] = &[("allchannels", 1), ("resetchannels", 0)];
+const SANITIZE: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("clients", 2)];
+/// `enable-debug-command` and its sisters.
+pub const PROTECTED_ACTION: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("local", 2)];
+const ENDPOINT: &[(&str, u32)] = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
+const PROPAGATION: &[(&str, u32)] = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
+
+/// Every directive.
+#[rustfmt::skip]
+pub static DIRECTIVES: &[Directive] = &[
+    // Network
+    Directive::new("bind", Kind::Bind).multi(),
+    optional("bind-source-addr"),
+    yes_no("protected-mode", true),
+    int("port", 0, 65535, 6379),
+    int("tcp-backlog", 0, INT_MAX, 511).fixed(),
+    optional("unixsocket").fixed(),
+    Directive::new("unixsocketperm", Kind::Number { min: 0, max: 0o777, default: 0, unit: Unit::Octal }).fixed(),
+    int("timeout", 0, INT_MAX, 0),
+    int("tcp-keepalive", 0, INT_MAX, 300),
+    int("socket-mark-id", 0, UINT_MAX, 0).fixed().later(),
+    int("max-new-connections-per-cycle", 1, 1000, 10),
+    int("max-new-tls-connections-per-cycle", 1, 1000, 1).later(),
+
+    // TLS
+    int("tls-port", 0, 65535, 0).later(),
+    optional("tls-cert-file").volatile().later(),
+    optional("tls-key-file").volatile().later(),
+    optional("tls-key-file-pass").secret().later(),
+    optional("tls-client-cert-file").volatile().later(),
+    optional("tls-client-key-file").volatile().later(),
+    optional("tls-client-key-file-pass").secret().later(),
+    optional("tls-dh-params-file").volatile().later(),
+    optional("tls-ca-cert-file").volatile().later(),
+    optional("tls-ca-cert-dir").volatile().later(),
+    choice("tls-auth-clients", TLS_CLIENTS, 1).later(),
+    yes_no("tls-replication", false).later(),
+    yes_no("tls-cluster", false).later(),
+    optional("tls-protocols").later(),
+    optional("tls-ciphers").later(),
+    optional("tls-ciphersuites").later(),
+    yes_no("tls-prefer-server-ciphers", false).later(),
+    yes_no("tls-session-caching", true).later(),
+    int("tls-session-cache-size", 0, INT_MAX, 20 * 1024).later(),
+    int("tls-session-cache-timeout", 0, INT_MAX, 300).later(),
+
+    // General
+    yes_no("daemonize", false).fixed(),
+    choice("supervised", SUPERVISED, 0).fixed(),
+    optional("pidfile").fixed(),
+    choice("loglevel", LOG_LEVELS, 2),
+    text("logfile", "").fixed(),
+    yes_no("syslog-enabled", false).fixed().later(),
+    text("syslog-ident", "redis").fixed().later(),
+    choice("syslog-facility", FACILITIES, 16).fixed().later(),
+    yes_no("crash-log-enabled", true),
+    yes_no("crash-memcheck-enabled", true),
+    yes_no("hide-user-data-from-log", false),
+    int("databases", 1, INT_MAX, 16).fixed(),
+    yes_no("always-show-logo", false).fixed(),
+    yes_no("set-proc-title", true).fixed(),
+    checked("proc-title-template", "{title} {listen-addr} {server-mode}", TextCheck::ProcTitle),
+    text("locale-collate", "").later(),
+    choice("enable-protected-configs", PROTECTED_ACTION, 0).fixed(),
+    choice("enable-debug-command", PROTECTED_ACTION, 0).fixed(),
+    choice("enable-module-command", PROTECTED_ACTION, 0).fixed(),
+    text("ignore-warnings", "").later(),
+    int("shutdown-timeout", 0, INT_MAX, 10),
+    choice("shutdown-on-sigint", SHUTDOWN, 0).multi(),
+    choice("shutdown-on-sigterm", SHUTDOWN, 0).multi(),
+    Directive::new("dir", Kind::Dir).guarded().not_loading(),
+    int("hz", 0, INT_MAX, 10),
+    yes_no("dynamic-hz", true),
+    int("watchdog-period", 0, INT_MAX, 0).hidden().later(),
+    yes_no("use-exit-on-panic", false).hidden().later(),
+
+    // Snapshots
+    Directive::new("save", Kind::Save).multi().later(),
+    yes_no("stop-writes-on-bgsave-error", true).later(),
+    yes_no("rdbcompression", true).later(),
+    yes_no("rdbchecksum", true).fixed().later(),
+    choice("sanitize-dump-payload", SANITIZE, 0).later(),
+    checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded().later(),
+    yes_no("rdb-del-sync-files", false).later(),
+    yes_no("rdb-save-incremental-fsync", true).later(),
+    int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden().later(),
+    int("key-load-delay", INT_MIN, INT_MAX, 0).hidden().later(),
+    int("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MB).hidden().later(),
+
+    // Replication
+    Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi().later(),
+    optional("masterauth").secret().later(),
+    optional("masteruser").secret().later(),
+    yes_no("replica-serve-stale-data", true).alias("slave-serve-stale-data").later(),
+    yes_no("replica-read-only", true).alias("slave-read-only").later(),
+    yes_no("replica-lazy-flush", false).alias("slave-lazy-flush").later(),
+    yes_no("replica-ignore-maxmemory", true).alias("slave-ignore-maxmemory").later(),
+    yes_no("replica-ignore-disk-write-errors", false).later(),
+    yes_no("replica-announced", true).later(),
+    int("replica-priority", 0, INT_MAX, 100).alias("slave-priority").later(),
+    optional("replica-announce-ip").alias("slave-announce-ip").later(),
+    int("replica-announce-port", 0, 65535, 0).alias("slave-announce-port").later(),
+    yes_no("repl-diskless-sync", true).later(),
+    int("repl-diskless-sync-delay", 0, INT_MAX, 5).later(),
+    int("repl-diskless-sync-max-replicas", 0, INT_MAX, 0).later(),
+    choice("repl-diskless-load", DISKLESS_LOAD, 0).not_loading().later(),
+    yes_no("repl-rdb-channel", false).hidden().later(),
+    int("repl-ping-replica-period", 1, INT_MAX, 10).alias("repl-ping-slave-period").later(),
+    int("repl-timeout", 1, INT_MAX, 60).later(),
+    yes_no("repl-disable-tcp-nodelay", false).later(),
+    bytes("repl-backlog-size", 1, LONG_MAX, MB).later(),
+    int("repl-backlog-ttl", 0, LONG_MAX, 3600).later(),
+    bytes("replica-full-sync-buffer-limit", 0, ULONG_MAX, 0).later(),
+    int("min-replicas-to-write", 0, INT_MAX, 0).alias("min-slaves-to-write").later(),
+    int("min-replicas-max-lag", 0, INT_MAX, 10).alias("min-slaves-max-lag").later(),
+    choice("propagation-error-behavior", PROPAGATION, 0).later(),
+
+    // Security
+    optional("requirepass").secret(),
+    text("aclfile", "").fixed().later(),
+    int("acllog-max-len", 0, LONG_MAX, 128).later(),
+    choice("acl-pubsub-default", PUBSUB_DEFAULT, 0).later(),
+    int("tracking-table-max-keys", 0, LONG_MAX, 1_000_000).later(),
+
+    // Clients
+    int("maxclients", 1, UINT_MAX, 10_000),
+    bytes("client-query-buffer-limit", MB, LONG_MAX, GB),
+    Directive::new("client-output-buffer-limit", Kind::OutputLimits).multi(),
+    Directive::new("maxmemory-clients", Kind::Number { min: -100, max: LONG_MAX, default: 0, unit: Unit::BytesOrPercent }).later(),
+    bytes("proto-max-bulk-len", MB, LONG_MAX, 512 * MB),
+    // Redis has this limit as a constant.
+    bytes("proto-inline-max-size", KB, LONG_MAX, 64 * KB).hidden(),
+    int("client-default-resp", 2, 3, 2).fixed().hidden().later(),
+    optional("req-res-logfile").fixed().hidden().later(),
+
+    // Memory
+    bytes("maxmemory", 0, ULONG_MAX, 0),
+    choice("maxmemory-policy", POLICIES, 7),
+    int("maxmemory-samples", 1, INT_MAX, 5),
+    int("maxmemory-eviction-tenacity", 0, 100, 10),
+    int("lfu-log-factor", 0, INT_MAX, 10),
+    int("lfu-decay-time", 0, INT_MAX, 1),
+    int("active-expire-effort", 1, 10, 1),
+    yes_no("lazyexpire-nested-arbitrary-keys", true).later(),
+    yes_no("lazyfree-lazy-eviction", false),
+    yes_no("lazyfree-lazy-expire", false),
+    yes_no("lazyfree-lazy-server-del", false),
+    yes_no("lazyfree-lazy-user-del", false),
+    yes_no("lazyfree-lazy-user-flush", false),
+    yes_no("activerehashing", true),
+    yes_no("jemalloc-bg-thread", true).later(),
+    yes_no("disable-thp", true).fixed().later(),
+    choice("oom-score-adj", OOM_ADJ, 0).later(),
+    Directive::new("oom-score-adj-values", Kind::OomValues).multi().later(),
+
+    // Threads and processors
+    int("io-threads", 1, 128, 1).fixed().later(),
+    yes_no("io-threads-do-reads", false).fixed().later(),
+    // The spellings with a hyphen came with 7.2. They are reported only when asked for, so that
+    // tools of 7.0 do not stumble over them.
+    optional("server_cpulist").quiet("server-cpulist").fixed().later(),
+    optional("bio_cpulist").quiet("bio-cpulist").fixed().later(),
+    optional("aof_rewrite_cpulist").quiet("aof-rewrite-cpulist").fixed().later(),
+    optional("bgsave_cpulist").quiet("bgsave-cpulist").fixed().later(),
+
+    // The append-only file
+    yes_no("appendonly", false).not_loading().later(),
+    checked("appendfilename", "appendonly.aof", TextCheck::AofFilename).fixed().later(),
+    checked("appenddirname", "appendonlydir", TextCheck::AofDirname).fixed().later(),
+    choice("appendfsync", FSYNC, 2).later(),
+    yes_no("no-appendfsync-on-rewrite", false).later(),
+    int("auto-aof-rewrite-percentage", 0, INT_MAX, 100).later(),
+    bytes("auto-aof-rewrite-min-size", 0, LONG_MAX, 64 * MB).later(),
+    yes_no("aof-load-truncated", true).later(),
+    yes_no("aof-use-rdb-preamble", true).later(),
+    yes_no("aof-timestamp-enabled", false).later(),
+    yes_no("aof-rewrite-incremental-fsync", true).later(),
+    yes_no("aof-disable-auto-gc", false).later(),
+
+    // Scripts
+    int("busy-reply-threshold", 0, LONG_MAX, 5000).alias("lua-time-limit").later(),
+    yes_no("lua-enable-deprecated-api", false).fixed().hidden().later(),
+
+    // Cluster
+    yes_no("cluster-enabled", false).fixed().later(),
+    text("cluster-config-file", "nodes.conf").fixed().later(),
+    int("cluster-node-timeout", 0, LONG_MAX, 15_000).later(),
+    int("cluster-ping-interval", 0, LONG_MAX, 0).hidden().later(),
+    int("cluster-port", 0, 65535, 0).fixed().later(),
+    int("cluster-replica-validity-factor", 0, INT_MAX, 10).alias("cluster-slave-validity-factor").later(),
+    int("cluster-migration-barrier", 0, INT_MAX, 1).later(),
+    yes_no("cluster-allow-replica-migration", true).later(),
+    yes_no("cluster-require-full-coverage", true).later(),
+    yes_no("cluster-replica-no-failover", false).alias("cluster-slave-no-failover").later(),
+    yes_no("cluster-allow-reads-when-down", false).later(),
+    yes_no("cluster-allow-pubsubshard-when-down", true).later(),
+    bytes("cluster-link-sendbuf-limit", 0, ULONG_MAX, 0).later(),
+    int("cluster-compatibility-sample-ratio", 0, 100, 0).later(),
+    optional("cluster-announce-ip").later(),
+    Directive::new("cluster-announce-hostname", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::Hostname }).later(),
+    Directive::new("cluster-announce-human-nodename", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::NodeName }).later(),
+    choice("cluster-preferred-endpoint-type", ENDPOINT, 0).later(),
+    int("cluster-announce-port", 0, 65535, 0).later(),
+    int("cluster-announce-tls-port", 0, 65535, 0).later(),
+    int("cluster-announce-bus-port", 0, 65535, 0).later(),
+
+    // What is observed
+    int("slowlog-log-slower-than", -1, LONG_MAX, 10_000),
+    int("slowlog-max-len", 0, LONG_MAX, 128),
+    int("latency-monitor-threshold", 0, LONG_MAX, 0).later(),
+    yes_no("latency-tracking", true),
+    Directive::new("latency-tracking-info-percentiles", Kind::Percentiles).multi(),
+    Directive::new("notify-keyspace-events", Kind::Events).later(),
+
+    // Encodings
+    int("hash-max-listpack-entries", 0, LONG_MAX, 512).alias("hash-max-ziplist-entries").later(),
+    bytes("hash-max-listpack-value", 0, LONG_MAX, 64).alias("hash-max-ziplist-value").later(),
+    int("list-max-listpack-size", INT_MIN, INT_MAX, -2).alias("list-max-ziplist-size").later(),
+    int("list-compress-depth", 0, INT_MAX, 0).later(),
+    int("set-max-intset-entries", 0, LONG_MAX, 512).later(),
+    int("set-max-listpack-entries", 0, LONG_MAX, 128).later(),
+    int("set-max-listpack-value", 0, LONG_MAX, 64).later(),
+    int("zset-max-listpack-entries", 0, LONG_MAX, 128).alias("zset-max-ziplist-entries").later(),
+    bytes("zset-max-listpack-value", 0, LONG_MAX, 64).alias("zset-max-ziplist-value").later(),
+    bytes("hll-sparse-max-bytes", 0, LONG_MAX, 3000).later(),
+    bytes("stream-node-max-bytes", 0, LONG_MAX, 4096).later(),
+    int("stream-node-max-entries", 0, LONG_MAX, 100).later(),
+
+    // Defragmentation
+    yes_no("activedefrag", false).later(),
+    bytes("active-defrag-ignore-bytes", 1, LONG_MAX, 100 * MB).later(),
+    int("active-defrag-threshold-lower", 0, 1000, 10).later(),
+    int("active-defrag-threshold-upper", 0, 1000, 100).later(),
+    int("active-defrag-cycle-min", 1, 99, 1).later(),
+    int("active-defrag-cycle-max", 1, 99, 25).later(),
+    int("active-defrag-max-scan-fields", 1, LONG_MAX, 1000).later(),
+];
+
+/// Directives of older versions that are read over in silence when they have one value.
+pub const DEPRECATED: &[&str] = &[
+    "list-max-ziplist-entries",
+    "list-max-ziplist-value",
+    "lua-replicate-commands",
+];
+
+/// Directives that only a file knows: CONFIG GET and SET do not find them.
+pub const FILE_ONLY: &[&str] = &[
+    "include",
+    "rename-command",
+    "user",
+    "loadmodule",
+    "sentinel",
+];
+
+/// Which of a directive's names was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The one under which it is rewritten.
+    Primary,
+    /// The older one.
+    Alias,
+    /// The one that patterns do not find.
+    Quiet,
+}
+
+/// A directive found by one of its names.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Place in [`DIRECTIVES`].
+    pub index: usize,
+    /// The row.
+    pub directive: &'static Directive,
+    /// By which of its names it was found.
+    pub by: Name,
+}
+
+impl Found {
+    /// The name that it was found by, as the table spells it.
+    pub fn spelled(&self) -> &'static str {
+        let directive = self.directive;
+        match self.by {
+            Name::Primary => directive.name,
+            Name::Alias => directive.alias.unwrap_or(directive.name),
+            Name::Quiet => directive.quiet_alias.unwrap_or(directive.name),
+        }
+    }
+}
+
+/// Finds a directive by any of its names, whatever their case.
+pub fn find(name: &[u8]) -> Option<Found> {
+    static INDEX: OnceLock<HashMap<&'static [u8], (usize, Name)>> = OnceLock::new();
+    let names = INDEX.get_or_init(|| {
+        let mut names = HashMap::with_capacity(DIRECTIVES.len() * 2);
+        for (index, directive) in DIRECTIVES.iter().enumerate() {
+            names.insert(directive.name.as_bytes(), (index, Name::Primary));
+            if let Some(alias) = directive.alias {
+                names.insert(alias.as_bytes(), (index, Name::Alias));
+            }
+            if let Some(alias) = directive.quiet_alias {
+                names.insert(alias.as_bytes(), (index, Name::Quiet));
+            }
+        }
+        names
+    });
+    let (index, by) = *names.get(name.to_ascii_lowercase().as_slice())?;
+    Some(Found {
+        index,
+        directive: &DIRECTIVES[index],
+        by,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_lower_case_and_used_once() {
+        let mut seen = std::collections::HashSet::new();
+        for directive in DIRECTIVES {
+            for name in [Some(directive.name), directive.alias, directive.quiet_alias]
+                .into_iter()
+                .flatten()
+            {
+                assert_eq!(name, name.to_ascii_lowercase());
+                assert!(seen.insert(name), "{name} is there twice");
+            }
+        }
+    }
+
+    #[test]
+    fn defaults_keep_their_own_bounds() {
+        for directive in DIRECTIVES {
+            if let Kind::Number {
+                min, max, default, ..
+            } = directive.kind
+            {
+                assert!(min <= default && default <= max, "{}", directive.name);
+            }
+            if let Kind::Enum { names, default } = directive.kind {
+                assert!(
+                    names.iter().any(|(_, value)| *value == default),
+                    "{}",
+                    directive.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn finds_by_each_name_in_any_case() {
+        assert_eq!(find(b"MaxMemory").unwrap().directive.name, "maxmemory");
+        let found = find(b"slaveof").unwrap();
+        assert_eq!(
+            (found.directive.name, found.by, found.spelled()),
+            ("replicaof", Name::Alias, "slaveof")
+        );
+        assert_eq!(find(b"server-cpulist").unwrap().by, Name::Quiet);
+        assert!(find(b"maxmemor").is_none());
+        assert!(find(b"rename-command").is_none());
+    }
+}
