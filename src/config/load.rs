@@ -15,6 +15,7 @@ use super::Config;
 use super::quoting;
 use super::table::{self, Kind};
 use super::value::{self, Value};
+use crate::system::glob;
 
 /// How deep files may include each other. Redis has no bound and dies of a file that includes itself.
 const MAX_INCLUDE_DEPTH: usize = 16;
@@ -441,7 +442,7 @@ fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
             for entry in entries.flatten() {
                 let entry = entry.file_name().into_vec();
                 let hidden = entry.starts_with(b".") && !name.as_bytes().starts_with(b".");
-                if !hidden && matches(name.as_bytes(), &entry) {
+                if !hidden && glob::matches(name.as_bytes(), &entry) {
                     next.push(path.join(OsStr::from_bytes(&entry)));
                 }
             }
@@ -451,85 +452,4 @@ fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
     paths.retain(|path| path.exists());
     paths.sort();
     paths
-}
-
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    glob(pattern, text, false)
-}
-
-pub(super) fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
-    glob(pattern, text, true)
-}
-
-/// Redis's glob, with one point to return to: the last star.
-fn glob(pattern: &[u8], text: &[u8], nocase: bool) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    loop {
-        if pattern.get(at) == Some(&b'*') {
-            star = Some((at + 1, seen));
-            at += 1;
-            continue;
-        }
-        let step = match (text.get(seen), at < pattern.len()) {
-            (None, false) => return true,
-            (Some(byte), true) => one(&pattern[at..], *byte, nocase),
-            _ => None,
-        };
-        match (step, star) {
-            (Some(length), _) => {
-                at += length;
-                seen += 1;
-            }
-            (None, Some((after, from))) if from < text.len() => {
-                star = Some((after, from + 1));
-                (at, seen) = (after, from + 1);
-            }
-            (None, _) => return false,
-        }
-    }
-}
-
-/// Whether the first element of a pattern matches a byte, and how long it is.
-fn one(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
-    let fold = |byte: u8| {
-        if nocase {
-            byte.to_ascii_lowercase()
-        } else {
-            byte
-        }
-    };
-    match pattern {
-        [b'?', ..] => Some(1),
-        [b'\\', escaped, ..] => (fold(*escaped) == fold(byte)).then_some(2),
-        [b'[', set @ ..] => {
-            let (negated, set, skipped) = match set {
-                [b'^', rest @ ..] => (true, rest, 2),
-                _ => (false, set, 1),
-            };
-            let end = set
-                .iter()
-                .position(|byte| *byte == b']')
-                .unwrap_or(set.len());
-            let mut inside = false;
-            let mut rest = &set[..end];
-            while let [first, tail @ ..] = rest {
-                rest = match tail {
-                    [b'-', last, tail @ ..] => {
-                        let (low, high) =
-                            (fold(*first).min(fold(*last)), fold(*first).max(fold(*last)));
-                        inside |= (low..=high).contains(&fold(byte));
-                        tail
-                    }
-                    _ => {
-                        inside |= fold(*first) == fold(byte);
-                        tail
-                    }
-                };
-            }
-            (inside != negated).then_some(skipped + (end + 1).min(set.len()))
-        }
-        [first, ..] => (fold(*first) == fold(byte)).then_some(1),
-        [] => None,
-    }
 }

@@ -8,7 +8,8 @@
 //! | file | what it knows |
 //! | --- | --- |
 //! | [`table`] | the rows: name, kind, default, what may be done at run time |
-//! | [`value`] | reading, reporting and spelling a value |
+//! | [`value`] | reading a value |
+//! | [`spelling`] | reporting a value, and the lines of a file that stand for it |
 //! | [`settings`] | the typed fields |
 //! | [`load`] | the command line, files, includes, errors at start-up |
 //! | [`rewrite`] | CONFIG REWRITE |
@@ -23,6 +24,7 @@ pub mod load;
 pub mod quoting;
 pub mod rewrite;
 pub mod settings;
+pub mod spelling;
 pub mod table;
 pub mod value;
 
@@ -34,8 +36,10 @@ pub use settings::{
     BindAddress, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings, ShutdownOptions, Supervised,
     events,
 };
-pub use value::{OutputLimit, expand_title, spell_events};
+pub use spelling::spell_events;
+pub use value::{OutputLimit, expand_title};
 
+use crate::system::glob;
 use table::{DIRECTIVES, Directive, Effect, Found};
 use value::Value;
 
@@ -191,22 +195,28 @@ impl Config {
                     .into_iter()
                     .flatten()
                 {
-                    if load::matches_nocase(pattern, name.as_bytes()) {
+                    if glob::matches_nocase(pattern, name.as_bytes()) {
                         add(name.as_bytes(), index);
                     }
                 }
             }
         }
-        let spelled = found
-            .into_iter()
-            .map(|(name, index)| (name, value::spell(&DIRECTIVES[index], &self.values[index])));
+        let spelled = found.into_iter().map(|(name, index)| {
+            (
+                name,
+                spelling::spell(&DIRECTIVES[index], &self.values[index]),
+            )
+        });
         spelled.collect()
     }
 
     /// One value as CONFIG GET reports it.
     pub fn get_one(&self, name: &str) -> Option<Vec<u8>> {
         let found = table::find(name.as_bytes())?;
-        Some(value::spell(found.directive, self.values.get(found.index)?))
+        Some(spelling::spell(
+            found.directive,
+            self.values.get(found.index)?,
+        ))
     }
 
     /// CONFIG SET: all of it or nothing. The changes come back for the caller to apply; those that
@@ -232,7 +242,7 @@ impl Config {
                 .iter()
                 .any(|change: &Change| change.name == found.directive.name);
             if !seen && (old != new || found.directive.volatile) {
-                let [old, new] = [old, new].map(|value| value::spell(found.directive, value));
+                let [old, new] = [old, new].map(|value| spelling::spell(found.directive, value));
                 changes.push(Change {
                     name: found.directive.name,
                     called: found.spelled(),

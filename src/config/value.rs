@@ -1,16 +1,15 @@
-//! Values of directives: from words to a value, and back to the spellings of CONFIG GET and of a
-//! configuration file.
+//! Values of directives on their way in: from words to a value.
 //!
 //! Words come in, a [`Value`] or Redis's reason for refusing them goes out. Nothing here knows
-//! where the words come from. It mirrors the set, get and rewrite functions of Redis's `config.c`.
+//! where the words come from. It mirrors the set functions of Redis's `config.c`.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::quoting;
 use super::table::{Directive, Kind, TextCheck, Unit};
+use crate::system::numbers;
 
 /// Why a value was refused, in Redis's words.
 pub type Reason = Cow<'static, str>;
@@ -27,7 +26,7 @@ pub struct OutputLimit {
 }
 
 /// Classes of `client-output-buffer-limit`, in the order of its values.
-const CLASSES: [&[&str]; 3] = [&["normal"], &["slave", "replica"], &["pubsub"]];
+pub(super) const CLASSES: [&[&str]; 3] = [&["normal"], &["slave", "replica"], &["pubsub"]];
 
 /// The limits when nobody sets them: normal clients, replicas, subscribers.
 pub const OUTPUT_LIMITS: [OutputLimit; 3] = [
@@ -55,7 +54,7 @@ const BIND: [&str; 2] = ["*", "-::*"];
 const MAX_BIND: usize = 16;
 
 /// Classes of keyspace events: characters and bits, in the order in which they are reported.
-const EVENTS: [(u8, u32); 14] = [
+pub(super) const EVENTS: [(u8, u32); 14] = [
     (b'g', 1 << 2),
     (b'$', 1 << 3),
     (b'l', 1 << 4),
@@ -72,7 +71,7 @@ const EVENTS: [(u8, u32); 14] = [
     (b'm', 1 << 11),
 ];
 /// What the class `A` stands for: all but keyspace, keyevent, misses and new keys.
-const EVENTS_ALL: u32 = 0b0010_0111_1111_1100;
+pub(super) const EVENTS_ALL: u32 = 0b0010_0111_1111_1100;
 
 /// The value of a directive.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,20 +154,6 @@ pub fn parse(directive: &Directive, words: &[&[u8]], before: &Value) -> Result<V
     }
 }
 
-/// A decimal integer without sign tricks, blanks or leading zeroes, as Redis's `string2ll` takes it.
-fn strict_integer(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    let plain = match digits {
-        [b'0'] => text.len() == 1,
-        [b'1'..=b'9', rest @ ..] => rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
-    if !plain {
-        return None;
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
-}
-
 /// An integer as C's `strtoll` takes it, with nothing after it. The empty string counts as zero.
 fn c_integer(text: &[u8], radix: u32) -> Option<i64> {
     let text = text.trim_ascii_start();
@@ -202,9 +187,9 @@ pub fn parse_bytes(text: &[u8]) -> Option<u64> {
 
 fn parse_number(text: &[u8], min: i128, max: i128, unit: Unit) -> Result<Value, Reason> {
     let percent =
-        |text: &[u8]| strict_integer(text.strip_suffix(b"%")?).filter(|percent| *percent >= 0);
+        |text: &[u8]| numbers::parse_i64(text.strip_suffix(b"%")?).filter(|percent| *percent >= 0);
     let number = match unit {
-        Unit::Plain => strict_integer(text).map(i128::from),
+        Unit::Plain => numbers::parse_i64(text).map(i128::from),
         Unit::Bytes => parse_bytes(text).map(i128::from),
         Unit::BytesOrPercent => match parse_bytes(text) {
             Some(bytes) if i128::from(bytes) > max || i128::from(bytes) < 0 => {
@@ -486,23 +471,14 @@ fn parse_events(text: &[u8]) -> Result<Value, Reason> {
 }
 
 fn parse_percentiles(words: &[&[u8]]) -> Result<Value, Reason> {
-    let percentile = |word: &&[u8]| {
-        let text = std::str::from_utf8(word)
-            .ok()
-            .filter(|text| text.trim() == *text && !text.starts_with('+'));
-        match text
-            .and_then(|text| text.parse::<f64>().ok())
-            .filter(|value| !value.is_nan())
-        {
-            None => Err(Reason::from(
-                "Invalid latency-tracking-info-percentiles parameters",
-            )),
-            Some(value) if (0.0..=100.0).contains(&value) => Ok(value),
-            Some(_) => Err(
-                "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
-                    .into(),
-            ),
-        }
+    let percentile = |word: &&[u8]| match numbers::parse_f64(word) {
+        None => Err(Reason::from(
+            "Invalid latency-tracking-info-percentiles parameters",
+        )),
+        Some(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        Some(_) => Err(
+            "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into(),
+        ),
     };
     Ok(Value::Percentiles(
         without_lone_empty(words)
@@ -525,189 +501,9 @@ fn parse_replica_of(words: &[&[u8]]) -> Result<Value, Reason> {
     }
 }
 
-/// A percentage with up to six decimals and no zeroes at the end.
-fn spell_percentile(value: f64) -> String {
-    let text = format!("{value:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
-fn spell_enum(names: &[(&str, u32)], bits: u32) -> String {
-    if let Some((name, _)) = names.iter().find(|(_, value)| *value == bits) {
-        return (*name).to_string();
-    }
-    let set: Vec<&str> = names
-        .iter()
-        .filter(|(_, value)| *value != 0 && bits & value == *value)
-        .map(|(name, _)| *name)
-        .collect();
-    set.join(" ")
-}
-
-/// The characters of a set of event classes, as CONFIG GET reports them.
-pub fn spell_events(bits: u32) -> String {
-    let all = bits & EVENTS_ALL == EVENTS_ALL;
-    let mut text = String::new();
-    if all {
-        text.push('A');
-    }
-    for (class, bit) in EVENTS {
-        // `n` is not part of `A`, yet Redis leaves it out beside `A`.
-        let covered = all && (EVENTS_ALL & bit != 0 || class == b'n');
-        if bits & bit != 0 && !covered {
-            text.push(char::from(class));
-        }
-    }
-    text
-}
-
-fn spell_bytes(bytes: u64) -> String {
-    match bytes {
-        0 => "0".to_string(),
-        _ if bytes.is_multiple_of(1 << 30) => format!("{}gb", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{}mb", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{}kb", bytes >> 10),
-        _ => bytes.to_string(),
-    }
-}
-
-/// The value as CONFIG GET reports it.
-pub fn spell(directive: &Directive, value: &Value) -> Vec<u8> {
-    let text = match value {
-        Value::Bool(value) => if *value { "yes" } else { "no" }.to_string(),
-        Value::Number(number) => match directive.kind {
-            Kind::Number {
-                unit: Unit::Octal, ..
-            } => format!("{number:o}"),
-            Kind::Number {
-                unit: Unit::BytesOrPercent,
-                ..
-            } if *number < 0 => format!("{}%", -number),
-            _ => number.to_string(),
-        },
-        Value::Enum(bits) => match directive.kind {
-            Kind::Enum { names, .. } => spell_enum(names, *bits),
-            _ => String::new(),
-        },
-        Value::Text(text) => return text.clone(),
-        Value::Dir(path) => return path.as_os_str().as_bytes().to_vec(),
-        Value::Save(points) => {
-            let points: Vec<String> = points
-                .iter()
-                .map(|(seconds, changes)| format!("{seconds} {changes}"))
-                .collect();
-            points.join(" ")
-        }
-        Value::Bind(addresses) => return addresses.join(&b' '),
-        Value::OutputLimits(limits) => {
-            let limits = limits.iter().zip(CLASSES).map(|(limit, names)| {
-                let OutputLimit {
-                    hard_bytes,
-                    soft_bytes,
-                    soft_seconds,
-                } = limit;
-                format!("{} {hard_bytes} {soft_bytes} {soft_seconds}", names[0])
-            });
-            limits.collect::<Vec<_>>().join(" ")
-        }
-        Value::OomValues(values) => values.map(|value| value.to_string()).join(" "),
-        Value::Events(bits) => spell_events(*bits),
-        Value::Percentiles(values) => values
-            .iter()
-            .map(|value| spell_percentile(*value))
-            .collect::<Vec<_>>()
-            .join(" "),
-        Value::ReplicaOf(None) => String::new(),
-        Value::ReplicaOf(Some((host, port))) => {
-            return [host.as_slice(), b" ", port.to_string().as_bytes()].concat();
-        }
-    };
-    text.into_bytes()
-}
-
-/// What CONFIG REWRITE does with a directive.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lines {
-    /// Its lines go.
-    Remove,
-    /// These lines take the place of the old ones. One that is not needed (the value is the
-    /// default) is written only where an old line stands.
-    Keep(Vec<Line>),
-}
-
-/// One line of a rewritten file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The whole line.
-    pub text: Vec<u8>,
-    /// To be added even where the old file has no such line.
-    pub needed: bool,
-}
-
-/// The lines that a directive gets in a rewritten file.
-pub fn lines(directive: &Directive, value: &Value) -> Lines {
-    let default = default(directive, Path::new(""));
-    let line = |argument: &[u8], needed: bool| Line {
-        text: [directive.name.as_bytes(), b" ", argument].concat(),
-        needed,
-    };
-    let needed = *value != default;
-    let one = |argument: &[u8], needed: bool| Lines::Keep(vec![line(argument, needed)]);
-    match value {
-        Value::Text(text) => match directive.kind {
-            Kind::Text {
-                empty_is_unset: true,
-                ..
-            } if text.is_empty() => Lines::Remove,
-            _ => one(&quoting::quote(text), needed),
-        },
-        Value::Dir(path) => one(&quoting::quote(path.as_os_str().as_bytes()), true),
-        Value::Number(number) => match (directive.kind, u64::try_from(*number)) {
-            (
-                Kind::Number {
-                    unit: Unit::Bytes | Unit::BytesOrPercent,
-                    ..
-                },
-                Ok(bytes),
-            ) => one(spell_bytes(bytes).as_bytes(), needed),
-            _ => one(&spell(directive, value), needed),
-        },
-        Value::Save(points) if points.is_empty() => one(b"\"\"", true),
-        Value::Save(points) => Lines::Keep(
-            points
-                .iter()
-                .map(|(seconds, changes)| line(format!("{seconds} {changes}").as_bytes(), true))
-                .collect(),
-        ),
-        // The default cannot be told from the file's silence.
-        Value::Bind(_) if !needed => Lines::Remove,
-        Value::Bind(addresses) if addresses.is_empty() => one(b"\"\"", true),
-        Value::OutputLimits(limits) => {
-            let limits =
-                limits
-                    .iter()
-                    .zip(OUTPUT_LIMITS)
-                    .zip(CLASSES)
-                    .map(|((limit, default), names)| {
-                        let name = names.last().copied().unwrap_or_default();
-                        let (hard, soft) =
-                            (spell_bytes(limit.hard_bytes), spell_bytes(limit.soft_bytes));
-                        line(
-                            format!("{name} {hard} {soft} {}", limit.soft_seconds).as_bytes(),
-                            *limit != default,
-                        )
-                    });
-            Lines::Keep(limits.collect())
-        }
-        Value::Events(bits) => one(&quoting::quote(spell_events(*bits).as_bytes()), needed),
-        Value::Percentiles(values) if values.is_empty() => one(b"\"\"", true),
-        Value::Percentiles(_) => one(&spell(directive, value), true),
-        Value::ReplicaOf(None) => Lines::Remove,
-        _ => one(&spell(directive, value), needed),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::spelling::spell;
     use super::super::table;
     use super::*;
     use proptest::prelude::*;
