@@ -4,6 +4,10 @@
 //! Redis's. The order decides: file, then standard input, then the options of the command line, and
 //! a later line overrides an earlier one. The only things touched are files that are read; the
 //! `dir` directive moves where relative includes are looked for, not the process.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -195,7 +199,7 @@ fn parse_command_line(args: &[OsString]) -> CommandLine {
     let mut name_has_value = true;
     for (index, arg) in rest.iter().enumerate() {
         let arg = arg.as_bytes();
-        let next = rest.get(index + 1);
+        let next = rest.get(index.saturating_add(1));
         let is_first = index == 0 && line.file.is_none();
         if arg == b"-" && (is_first || next.is_none()) {
             line.stdin = true;
@@ -327,7 +331,7 @@ impl Loader {
             }
             let place = Place {
                 source: source.clone(),
-                line: index + 1,
+                line: index.saturating_add(1),
                 text: line.to_vec(),
             };
             self.read_line(&place, depth)?;
@@ -358,7 +362,7 @@ impl Loader {
                 if depth >= MAX_INCLUDE_DEPTH {
                     return wrong("Too many levels of include");
                 }
-                return self.read_path(Path::new(OsStr::from_bytes(path)), depth + 1);
+                return self.read_path(Path::new(OsStr::from_bytes(path)), depth.saturating_add(1));
             }
             (b"rename-command", [from, to]) => keep(StatementKind::RenameCommand {
                 from: from.clone(),
@@ -394,7 +398,7 @@ impl Loader {
             _ => words.to_vec(),
         };
         let words: Vec<&[u8]> = split.iter().map(Vec::as_slice).collect();
-        let slot = &mut self.config.values[found.index];
+        let slot = self.config.slot(found);
         let new = value::parse(directive, &words, slot)?;
         let adds = matches!(directive.kind, Kind::Save) && self.save_seen && words != [b""];
         match (slot, new) {
@@ -414,7 +418,7 @@ impl Loader {
         self.config.derive();
         let is = |name: &str, value: Value| {
             table::find(name.as_bytes())
-                .is_some_and(|found| self.config.values[found.index] == value)
+                .is_some_and(|found| self.config.values.get(found.index) == Some(&value))
         };
         if is("cluster-enabled", Value::Bool(true)) && !is("replicaof", Value::ReplicaOf(None)) {
             return Err(ConfigError::overall(

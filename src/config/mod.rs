@@ -71,6 +71,9 @@ pub struct Change {
     pub old: Vec<u8>,
     /// Its value now.
     pub new: Vec<u8>,
+    /// gyre acts on the new value. When not, it is still remembered and reported, and the log
+    /// should say so.
+    pub has_effect: bool,
 }
 
 /// What CONFIG SET must know of who calls it, and when.
@@ -242,12 +245,14 @@ impl Config {
                 .iter()
                 .any(|change: &Change| change.name == found.directive.name);
             if !seen && (old != new || found.directive.volatile) {
+                let has_effect = has_effect(found.directive, new);
                 let [old, new] = [old, new].map(|value| spelling::spell(found.directive, value));
                 changes.push(Change {
                     name: found.directive.name,
                     called: found.spelled(),
                     old,
                     new,
+                    has_effect,
                 });
             }
         }
@@ -308,9 +313,14 @@ impl Config {
                         modified Jemalloc like the one shipped by default with the Redis source distribution"
                 .into());
         }
-        self.values[found.index] =
-            value::parse(found.directive, &words, &self.values[found.index])?;
+        let slot = self.slot(found);
+        *slot = value::parse(found.directive, &words, slot)?;
         Ok(())
+    }
+
+    /// The value of a directive, which has one because both are found by the same table.
+    fn slot(&mut self, found: &Found) -> &mut Value {
+        &mut self.values[found.index]
     }
 
     /// All values as they are now.
@@ -337,9 +347,7 @@ impl Config {
     pub fn warnings(&self) -> Option<String> {
         let mut names: Vec<&str> = Vec::new();
         for (directive, value) in DIRECTIVES.iter().zip(&self.values) {
-            if directive.effect == Effect::NotYet
-                && *value != value::default(directive, Path::new("/"))
-            {
+            if !has_effect(directive, value) {
                 names.push(directive.name);
             }
         }
@@ -360,6 +368,12 @@ impl Config {
             )),
         }
     }
+}
+
+/// Whether gyre does what this value says. It does when the value is the default, also of a directive
+/// that is not acted on yet.
+fn has_effect(directive: &Directive, value: &Value) -> bool {
+    directive.effect == Effect::Acted || *value == value::default(directive, Path::new("/"))
 }
 
 /// Names of the directives that are accepted and reported back without an effect yet.

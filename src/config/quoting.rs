@@ -3,6 +3,10 @@
 //! A line is words between white space; a word may be quoted: "…" with the escapes
 //! `\n \r \t \b \a \xHH \\ \"`, '…' with `\'` only. A closing quote must end the word. It mirrors
 //! `sdssplitargs` and `sdscatrepr` of Redis's `sds.c`, and `split(quote(x))` is always `[x]`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 /// Quotes were opened and not closed, or closed in the middle of a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +113,8 @@ fn closed(word: Vec<u8>, rest: &[u8]) -> Result<(Vec<u8>, &[u8]), UnbalancedQuot
 
 fn hex(digit: u8) -> u8 {
     match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
+        b'0'..=b'9' => digit.wrapping_sub(b'0'),
+        b'a'..=b'f' => digit.wrapping_sub(b'a').wrapping_add(10),
         _ => digit.wrapping_sub(b'A').wrapping_add(10),
     }
 }
@@ -129,10 +133,8 @@ pub fn quote_into(out: &mut Vec<u8>, text: &[u8]) {
             8 => out.extend_from_slice(b"\\b"),
             b' '..=b'~' => out.push(byte),
             _ => {
-                let (high, low) = (
-                    DIGITS[usize::from(byte >> 4)],
-                    DIGITS[usize::from(byte & 15)],
-                );
+                let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or(b'0');
+                let (high, low) = (digit(byte >> 4), digit(byte & 15));
                 out.extend_from_slice(&[b'\\', b'x', high, low]);
             }
         }
@@ -142,7 +144,7 @@ pub fn quote_into(out: &mut Vec<u8>, text: &[u8]) {
 
 /// `text` in double quotes, with all that is not printable ASCII escaped.
 pub fn quote(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
+    let mut out = Vec::with_capacity(text.len().saturating_add(2));
     quote_into(&mut out, text);
     out
 }

@@ -5,6 +5,10 @@
 //! at its end when it is not the default, and lines that are left over go. The file is replaced in
 //! one step, so that a crash leaves the old one or the new one. It mirrors `rewriteConfig` of
 //! Redis's `config.c`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -111,7 +115,9 @@ impl Rewriting {
     /// Blanks the lines of a directive that no value took.
     fn clear(&mut self, name: &str) {
         for place in self.places.remove(name.as_bytes()).unwrap_or_default() {
-            self.lines[place].clear();
+            if let Some(line) = self.lines.get_mut(place) {
+                line.clear();
+            }
         }
     }
 

@@ -2,6 +2,10 @@
 //!
 //! A [`Value`] comes in, text goes out, which `value::parse` reads back as the same value. It mirrors
 //! the get and rewrite functions of Redis's `config.c`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -66,7 +70,7 @@ pub fn spell(directive: &Directive, value: &Value) -> Vec<u8> {
             Kind::Number {
                 unit: Unit::BytesOrPercent,
                 ..
-            } if *number < 0 => format!("{}%", -number),
+            } if *number < 0 => format!("{}%", number.unsigned_abs()),
             _ => number.to_string(),
         },
         Value::Enum(bits) => match directive.kind {
@@ -90,7 +94,10 @@ pub fn spell(directive: &Directive, value: &Value) -> Vec<u8> {
                     soft_bytes,
                     soft_seconds,
                 } = limit;
-                format!("{} {hard_bytes} {soft_bytes} {soft_seconds}", names[0])
+                format!(
+                    "{} {hard_bytes} {soft_bytes} {soft_seconds}",
+                    names.first().copied().unwrap_or_default()
+                )
             });
             limits.collect::<Vec<_>>().join(" ")
         }

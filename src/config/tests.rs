@@ -187,6 +187,7 @@ fn settings_follow_the_values() {
         called: name,
         old: old.as_bytes().to_vec(),
         new: new.as_bytes().to_vec(),
+        has_effect: true,
     };
     assert_eq!(
         changes.unwrap(),
@@ -668,6 +669,19 @@ fn warns_of_what_has_no_effect_yet() {
         warning,
         "This directive is accepted but has no effect in gyre yet: appendonly"
     );
+    let mut config = load(&[]);
+    let mut effect = |pairs| -> Vec<bool> {
+        let changes = set(&mut config, pairs).unwrap();
+        changes
+            .into_iter()
+            .map(|change| change.has_effect)
+            .collect()
+    };
+    assert_eq!(
+        effect(&[("appendonly", "yes"), ("timeout", "5")]),
+        [false, true]
+    );
+    assert_eq!(effect(&[("appendonly", "no")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"appendonly") && later.contains(&"user") && !later.contains(&"port"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
@@ -692,4 +706,49 @@ fn a_usual_file_is_understood() {
         config.settings().pidfile.as_deref(),
         Some(Path::new("/var/run/redis_6379.pid"))
     );
+}
+
+#[test]
+fn every_bound_fits_its_field() {
+    for pick in [0, 1] {
+        let mut config = load(&[]);
+        for (directive, value) in DIRECTIVES.iter().zip(&mut config.values) {
+            if let (table::Kind::Number { min, max, .. }, Value::Number(number)) =
+                (directive.kind, value)
+            {
+                *number = [min, max][pick];
+            }
+        }
+        config.derive();
+        assert_eq!(config.settings().port, [0, 65535][pick]);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(
+        lines in proptest::collection::vec(
+            (0..DIRECTIVES.len(), "[ -~]{0,12}", proptest::prelude::any::<Vec<u8>>()), 0..8),
+        old in proptest::prelude::any::<Vec<u8>>(),
+    ) {
+        let mut text = Vec::new();
+        for (index, words, bytes) in lines {
+            text.extend_from_slice(DIRECTIVES[index].name.as_bytes());
+            text.push(b' ');
+            text.extend_from_slice(words.as_bytes());
+            text.extend_from_slice(&bytes);
+            text.push(b'\n');
+        }
+        let args = [OsString::from("-")];
+        match Config::load_in(Path::new("/"), &args, &mut || Ok(text.clone())) {
+            Err(error) => drop(error.to_string()),
+            Ok(config) => {
+                let new = config.rewritten(&text, false);
+                let again = Config::load_in(Path::new("/"), &args, &mut || Ok(new.clone()));
+                // What is understood once is understood again, and means the same.
+                proptest::prop_assert_eq!(again.unwrap().get(&[b"*"]), config.get(&[b"*"]));
+            }
+        }
+        drop(load(&[]).rewritten(&old, true));
+    }
 }

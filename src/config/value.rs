@@ -2,6 +2,10 @@
 //!
 //! Words come in, a [`Value`] or Redis's reason for refusing them goes out. Nothing here knows
 //! where the words come from. It mirrors the set functions of Redis's `config.c`.
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
+)]
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -196,7 +200,7 @@ fn parse_number(text: &[u8], min: i128, max: i128, unit: Unit) -> Result<Value, 
                 return Err(out_of_bounds(min, max));
             }
             Some(bytes) => return Ok(Value::Number(i128::from(bytes))),
-            None => percent(text).map(|percent| -i128::from(percent)),
+            None => percent(text).map(|percent| i128::from(percent).saturating_neg()),
         },
         Unit::Octal => c_integer(text, 8).map(i128::from),
     };
@@ -213,9 +217,11 @@ fn parse_number(text: &[u8], min: i128, max: i128, unit: Unit) -> Result<Value, 
         return Ok(Value::Number(number));
     }
     Err(match unit {
-        Unit::BytesOrPercent => {
-            format!("percentage argument must be less or equal to {}", -min).into()
-        }
+        Unit::BytesOrPercent => format!(
+            "percentage argument must be less or equal to {}",
+            min.unsigned_abs()
+        )
+        .into(),
         Unit::Octal => format!("argument must be between {min:o} and {max:o} inclusive").into(),
         Unit::Plain | Unit::Bytes => out_of_bounds(min, max),
     })
@@ -322,7 +328,7 @@ pub fn expand_title<'a>(
                 let name = std::str::from_utf8(tail.get(..end)?).ok()?;
                 let known = TITLE_VARIABLES.contains(&name);
                 title.extend_from_slice(known.then(|| value(name)).flatten()?);
-                tail.get(end + 1..)?
+                tail.get(end..)?.get(1..)?
             }
             [byte, tail @ ..] => {
                 title.push(*byte);
