@@ -8,7 +8,24 @@
 //! | [`numbers`] | numbers from and to text, as Redis spells them | util.c, fpconv |
 //! | [`long_double`] | the 80-bit float behind `INCRBYFLOAT` | `string2ld`, `ld2string` |
 //! | [`glob`] | patterns of `KEYS`, `SCAN MATCH`, `PSUBSCRIBE` | `stringmatchlen` |
+//! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
+//! | [`rng`] | randomness with a seed | |
+//! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
+//! | [`log`] | the server's log | `serverLog` |
+//! | [`process`] | limits, title, daemon, children, what the system knows of us | server.c, setproctitle.c |
+//! | [`memory`] | the allocator's figures | zmalloc.c |
+//! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
+//! | [`crash`] | the report of a crash, the software watchdog | debug.c |
 
+pub mod clock;
+pub mod crash;
+
+pub mod crc64;
 pub mod glob;
+pub mod log;
 pub mod long_double;
+pub mod memory;
 pub mod numbers;
+pub mod process;
+pub mod rng;
+pub mod signals;

@@ -1,0 +1,378 @@
+//! The server's log: lines as Redis writes them, through the `log` facade and `env_logger`.
+//!
+//! In: `log::info!` and its like, anywhere in this crate. Out: `1234:M 24 Nov 2026 15:00:58.123 * message`, appended
+//! to a file that is opened anew for each line (so that it may be rotated by renaming), or written to the standard
+//! output. Lines of other crates and the environment (`RUST_LOG`) are not heeded. Mirrors `serverLog` in server.c.
+//!
+//! | `loglevel` | facade | mark |
+//! | --- | --- | --- |
+//! | debug | trace | `.` |
+//! | verbose | debug | `-` |
+//! | notice | info | `*` |
+//! | warning | warn, error | `#` |
+//!
+//! The settings are atomics, so that a signal handler can log too ([`write_from_handler`]). Only the loop's thread
+//! should log: a lock is held while a line is written, and a child forked in that moment would inherit it locked.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsStr, c_char};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+
+use super::clock;
+
+/// Lines with this target are written as they stand: no prefix, no line end (INFO in a bug report, the banner).
+pub const RAW_TARGET: &str = "gyre::raw";
+
+/// The directive `loglevel`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// All.
+    Debug,
+    /// Much, but not a mess.
+    Verbose,
+    /// What an operator wants to read.
+    Notice,
+    /// Only what matters.
+    Warning,
+    /// Nothing at all.
+    Nothing,
+}
+
+impl LogLevel {
+    fn filter(self) -> log::LevelFilter {
+        match self {
+            LogLevel::Debug => log::LevelFilter::Trace,
+            LogLevel::Verbose => log::LevelFilter::Debug,
+            LogLevel::Notice => log::LevelFilter::Info,
+            LogLevel::Warning => log::LevelFilter::Warn,
+            LogLevel::Nothing => log::LevelFilter::Off,
+        }
+    }
+}
+
+/// Where and how much to log.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// The file; none (or an empty path) is the standard output.
+    pub file: Option<PathBuf>,
+    /// What is written.
+    pub level: LogLevel,
+}
+
+/// Who writes: the second field of a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `X`
+    Sentinel,
+    /// `C`; also taken by itself in every process that is not the one that called [`init`].
+    Child,
+    /// `S`
+    Replica,
+    /// `M`
+    Primary,
+}
+
+/// Path of the log file as a C string that is never freed; null for the standard output. A handler may read it at any
+/// moment, so an old one is left behind: it changes at most a few times in a life.
+static PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+static ROLE: AtomicU8 = AtomicU8::new(b'M');
+static MAIN_PID: AtomicU32 = AtomicU32::new(0);
+
+/// Takes the options over and starts logging. May be called again; then it only changes them.
+pub fn init(options: LogOptions) {
+    set_file(options.file.as_deref());
+    set_main_process();
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let mut builder = env_logger::Builder::new();
+        builder
+            .filter_level(log::LevelFilter::Off)
+            .filter_module("gyre", log::LevelFilter::Trace)
+            .target(env_logger::Target::Pipe(Box::new(Sink)))
+            .format(|out, record| {
+                if record.target() == RAW_TARGET {
+                    return write!(out, "{}", record.args());
+                }
+                let now = clock::unix_us();
+                let mut line = String::new();
+                // Writing to a String cannot fail.
+                let _ = prefix(
+                    &mut line,
+                    now,
+                    clock::utc_offset_s((now / 1_000_000) as i64),
+                    mark(record.level()),
+                );
+                writeln!(out, "{line}{}", record.args())
+            });
+        // Fails only if another logger was there first, and then ours has no say.
+        let _ = builder.try_init();
+    });
+    set_level(options.level);
+}
+
+/// Changes `loglevel` while running.
+pub fn set_level(level: LogLevel) {
+    log::set_max_level(level.filter());
+}
+
+/// Changes the log file while running; none or an empty path is the standard output. A path with a NUL in it cannot
+/// exist and counts as none.
+pub fn set_file(path: Option<&Path>) {
+    let path = path.filter(|path| !path.as_os_str().is_empty());
+    let path = path.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+    let pointer = path.map_or(std::ptr::null_mut(), CString::into_raw);
+    PATH.store(pointer, Ordering::Release);
+}
+
+/// Changes the role in the lines that follow.
+pub fn set_role(role: Role) {
+    let mark = match role {
+        Role::Sentinel => b'X',
+        Role::Child => b'C',
+        Role::Replica => b'S',
+        Role::Primary => b'M',
+    };
+    ROLE.store(mark, Ordering::Relaxed);
+}
+
+/// Says that this process is the server and not a child of it: after the server has become a daemon.
+pub fn set_main_process() {
+    MAIN_PID.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Writes bytes to the log as they stand, whatever the level.
+pub fn write_raw(bytes: &[u8]) {
+    // As in Redis, a log that cannot be written stops nothing.
+    let _ = Sink.write_all(bytes);
+}
+
+/// Logs from a signal handler that the process survives: `1234:signal-handler (1795532458) message`. Async-signal-safe.
+pub fn write_from_handler(message: &str) {
+    let mut line = StackText::new();
+    let _ = writeln!(
+        line,
+        "{}:signal-handler ({}) {message}",
+        std::process::id(),
+        clock::unix_us() / 1_000_000
+    );
+    let log = HandlerLog::open();
+    log.write(line.as_bytes());
+}
+
+fn mark(level: log::Level) -> char {
+    match level {
+        log::Level::Trace => '.',
+        log::Level::Debug => '-',
+        log::Level::Info => '*',
+        log::Level::Warn | log::Level::Error => '#',
+    }
+}
+
+/// Spells what stands before the message. Neither locks nor allocates.
+pub(super) fn prefix(
+    out: &mut impl std::fmt::Write,
+    unix_us: u64,
+    offset_s: i64,
+    mark: char,
+) -> std::fmt::Result {
+    let pid = std::process::id();
+    let main = MAIN_PID.load(Ordering::Relaxed);
+    let role = if main != 0 && pid != main {
+        b'C'
+    } else {
+        ROLE.load(Ordering::Relaxed)
+    };
+    write!(out, "{pid}:{} ", role as char)?;
+    clock::log_time(out, unix_us, offset_s)?;
+    write!(out, " {mark} ")
+}
+
+fn path() -> Option<&'static CStr> {
+    let pointer = PATH.load(Ordering::Acquire);
+    // SAFETY: a pointer stored there came from CString::into_raw and is never freed.
+    (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) })
+}
+
+/// Appends each write to the file of the moment.
+struct Sink;
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match path() {
+            None => io::stdout().lock().write_all(bytes)?,
+            Some(path) => {
+                let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+                let mut file = std::fs::OpenOptions::new()
+                    .append(true)
+                    .create(true)
+                    .open(path)?;
+                file.write_all(bytes)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if path().is_none() {
+            io::stdout().flush()
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Text on the stack, for handlers; what does not fit is cut off.
+pub(super) struct StackText {
+    bytes: [u8; 1024],
+    len: usize,
+}
+
+impl StackText {
+    pub(super) fn new() -> StackText {
+        StackText {
+            bytes: [0; 1024],
+            len: 0,
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl std::fmt::Write for StackText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let taken = text.len().min(self.bytes.len() - self.len);
+        self.bytes[self.len..self.len + taken].copy_from_slice(&text.as_bytes()[..taken]);
+        self.len += taken;
+        Ok(())
+    }
+}
+
+/// The log as a bare descriptor, opened by a handler with system calls alone.
+pub(super) struct HandlerLog {
+    descriptor: i32,
+}
+
+impl HandlerLog {
+    pub(super) fn open() -> HandlerLog {
+        let descriptor = match path() {
+            None => libc::STDOUT_FILENO,
+            Some(path) => {
+                let flags = libc::O_APPEND | libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
+                // SAFETY: the path is a live C string; open is async-signal-safe.
+                unsafe { libc::open(path.as_ptr(), flags, 0o644) }
+            }
+        };
+        HandlerLog { descriptor }
+    }
+
+    pub(super) fn descriptor(&self) -> i32 {
+        self.descriptor
+    }
+
+    /// Writes all of it, or as much as can be written.
+    pub(super) fn write(&self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            // SAFETY: the pointer and the length describe a live slice; write is async-signal-safe.
+            let written =
+                unsafe { libc::write(self.descriptor, bytes.as_ptr().cast(), bytes.len()) };
+            match usize::try_from(written) {
+                Ok(written) if written > 0 => bytes = &bytes[written..],
+                _ => return,
+            }
+        }
+    }
+
+    /// Writes a line with the usual prefix.
+    pub(super) fn line(&self, message: std::fmt::Arguments<'_>) {
+        let mut line = StackText::new();
+        let _ = prefix(&mut line, clock::unix_us(), clock::last_utc_offset_s(), '#');
+        let _ = writeln!(line, "{message}");
+        self.write(line.as_bytes());
+    }
+}
+
+impl Drop for HandlerLog {
+    fn drop(&mut self) {
+        if self.descriptor > libc::STDERR_FILENO {
+            // SAFETY: `open` opened it and nobody else has it.
+            unsafe { libc::close(self.descriptor) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One test, because all of it is about one global logger.
+    #[test]
+    fn lines_levels_roles_and_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log");
+        let read = || std::fs::read_to_string(&file).unwrap_or_default();
+        init(LogOptions {
+            file: Some(file.clone()),
+            level: LogLevel::Notice,
+        });
+        log::info!("Ready to accept connections");
+        log::debug!("unseen");
+        log::info!(target: "mio::poll", "of another crate");
+        let pid = std::process::id();
+        let text = read();
+        // Other tests of this crate may log in the meantime.
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.contains("Ready to accept"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(
+            !text.contains("unseen") && !text.contains("another crate"),
+            "{text}"
+        );
+        assert!(lines[0].starts_with(&format!("{pid}:M ")), "{lines:?}");
+        assert!(
+            lines[0].ends_with(" * Ready to accept connections"),
+            "{lines:?}"
+        );
+        // pid:role, day, month, year, time, mark, message.
+        assert_eq!(
+            lines[0].split(' ').nth(4).map(str::len),
+            Some("15:00:58.123".len())
+        );
+
+        // Renamed away: the next line makes a new file.
+        std::fs::rename(&file, dir.path().join("log.1")).unwrap();
+        set_level(LogLevel::Debug);
+        set_role(Role::Replica);
+        log::trace!("small");
+        log::debug!("medium");
+        log::warn!("large");
+        log::warn!(target: RAW_TARGET, "bare\n");
+        write_from_handler("from a handler");
+        set_level(LogLevel::Nothing);
+        log::error!("unheard");
+        set_role(Role::Primary);
+        let text = read();
+        assert!(
+            text.contains(":S ") && text.contains(" . small\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(" - medium\n") && text.contains(" # large\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nbare\n"), "{text}");
+        assert!(text.contains(&format!("{pid}:signal-handler (")), "{text}");
+        assert!(
+            !text.contains("unheard") && !text.contains("Ready"),
+            "{text}"
+        );
+        set_file(None);
+    }
+}

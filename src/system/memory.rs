@@ -1,0 +1,121 @@
+//! What the allocator knows: figures for INFO and MEMORY, purging, the background thread. Mirrors the jemalloc part of
+//! zmalloc.c.
+//!
+//! The allocator is jemalloc in the server. In a program that does not make it the global allocator (the tests of this
+//! crate) the figures are those of an idle jemalloc: small, but there; nothing here panics for it.
+#![allow(unsafe_code)]
+
+use tikv_jemalloc_ctl::{epoch, raw, stats, thread};
+
+/// The allocator's figures, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllocatorStats {
+    /// In use by the program.
+    pub allocated: u64,
+    /// In pages that hold something in use.
+    pub active: u64,
+    /// In pages that are in memory, the allocator's own among them.
+    pub resident: u64,
+    /// Address space kept for later.
+    pub retained: u64,
+    /// In active extents.
+    pub mapped: u64,
+}
+
+/// Reads the figures afresh, which costs some microseconds; all zero if there are none.
+pub fn allocator_stats() -> AllocatorStats {
+    // The figures stand still until the epoch advances.
+    let _ = epoch::advance();
+    let known = |figure: Result<usize, _>| figure.map_or(0, |figure: usize| figure as u64);
+    AllocatorStats {
+        allocated: known(stats::allocated::read()),
+        active: known(stats::active::read()),
+        resident: known(stats::resident::read()),
+        retained: known(stats::retained::read()),
+        mapped: known(stats::mapped::read()),
+    }
+}
+
+/// Memory that this thread has taken and not given back: two loads, for asking after every command (eviction).
+///
+/// What another thread frees is counted there and not here, so correct it from [`allocator_stats`] now and then.
+pub struct ThreadMemory {
+    allocated: thread::ThreadLocal<u64>,
+    deallocated: thread::ThreadLocal<u64>,
+}
+
+impl ThreadMemory {
+    /// The counters of the calling thread; none without jemalloc's statistics.
+    pub fn of_this_thread() -> Option<ThreadMemory> {
+        Some(ThreadMemory {
+            allocated: thread::allocatedp::read().ok()?,
+            deallocated: thread::deallocatedp::read().ok()?,
+        })
+    }
+
+    /// Bytes taken minus bytes given back; negative if this thread freed what others took.
+    #[inline]
+    pub fn net_bytes(&self) -> i64 {
+        self.allocated.get().wrapping_sub(self.deallocated.get()) as i64
+    }
+}
+
+/// Gives all unused dirty pages back to the system (`MEMORY PURGE`); whether the allocator did.
+pub fn purge() -> bool {
+    // 4096 is jemalloc's MALLCTL_ARENAS_ALL.
+    let name = c"arena.4096.purge";
+    // SAFETY: the name is a C string, and this control takes and returns no value, so all pointers are null.
+    let code = unsafe {
+        tikv_jemalloc_sys::mallctl(
+            name.as_ptr(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    code == 0
+}
+
+/// Turns jemalloc's thread that purges in the background on or off (`jemalloc-bg-thread`); whether it did.
+pub fn set_background_thread(on: bool) -> bool {
+    // SAFETY: the name ends with a NUL and the control is a bool.
+    unsafe { raw::write(b"background_thread\0", on) }.is_ok()
+}
+
+/// Version of the allocator as `mem_allocator` of INFO shows it.
+pub fn allocator_name() -> String {
+    let version = tikv_jemalloc_ctl::version::read().unwrap_or("unknown");
+    format!("jemalloc-{}", version.split('-').next().unwrap_or(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_there_and_in_order() {
+        let stats = allocator_stats();
+        assert!(
+            stats.allocated <= stats.active && stats.active <= stats.mapped,
+            "{stats:?}"
+        );
+        assert!(
+            allocator_name().starts_with("jemalloc-5."),
+            "{}",
+            allocator_name()
+        );
+    }
+
+    #[test]
+    fn purging_works_without_being_the_global_allocator() {
+        assert!(purge());
+    }
+
+    #[test]
+    fn net_bytes_can_be_read() {
+        let memory = ThreadMemory::of_this_thread().unwrap();
+        // The tests' allocations are not jemalloc's.
+        assert!(memory.net_bytes().abs() < 1 << 30);
+    }
+}
