@@ -19,7 +19,7 @@ use super::Config;
 use super::quoting;
 use super::table::{self, Kind};
 use super::value::{self, Value};
-use crate::system::glob;
+use crate::system::{glob, process};
 
 /// How deep files may include each other. Redis has no bound and dies of a file that includes itself.
 const MAX_INCLUDE_DEPTH: usize = 16;
@@ -266,7 +266,7 @@ impl Config {
         if line.stdin {
             let text = stdin().map_err(|error| ConfigError::Unreadable {
                 path: PathBuf::from("-"),
-                reason: value::system_reason(&error),
+                reason: process::os_error_text(&error),
             })?;
             loader.read_text(&text, &Source::Stdin, 0)?;
         }
@@ -317,7 +317,7 @@ impl Loader {
     fn read_file(&mut self, path: &Path, called: &Path, depth: usize) -> Result<(), ConfigError> {
         let unreadable = |error: io::Error| ConfigError::Unreadable {
             path: called.to_path_buf(),
-            reason: value::system_reason(&error),
+            reason: process::os_error_text(&error),
         };
         let text = std::fs::read(path).map_err(unreadable)?;
         self.read_text(&text, &Source::File(called.to_path_buf()), depth)

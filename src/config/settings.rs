@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::table;
 use super::value::{OutputLimit, Value};
+pub use crate::system::log::LogLevel;
 
 /// What to do when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,21 +74,6 @@ impl MaxmemoryPolicy {
     pub fn name(self) -> &'static str {
         table::POLICIES[self as usize].0
     }
-}
-
-/// From which level on lines are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Everything.
-    Debug,
-    /// Much of little use.
-    Verbose,
-    /// What production wants to see.
-    Notice,
-    /// Only what is important.
-    Warning,
-    /// Nothing at all.
-    Nothing,
 }
 
 /// Who started the server and waits for a sign of life.
@@ -282,6 +268,10 @@ pub struct Settings {
     pub lazyfree_lazy_user_flush: bool,
     /// Use idle time to finish resizing tables.
     pub activerehashing: bool,
+    /// Let the allocator give memory back on a thread of its own.
+    pub jemalloc_bg_thread: bool,
+    /// A turn that takes longer has its stack logged; zero means never.
+    pub watchdog_period_ms: u64,
 
     /// Commands that take longer are remembered; zero means all, negative none.
     pub slowlog_log_slower_than_us: i64,
@@ -447,6 +437,8 @@ impl Settings {
             lazyfree_lazy_user_del: read.yes("lazyfree-lazy-user-del"),
             lazyfree_lazy_user_flush: read.yes("lazyfree-lazy-user-flush"),
             activerehashing: read.yes("activerehashing"),
+            jemalloc_bg_thread: read.yes("jemalloc-bg-thread"),
+            watchdog_period_ms: read.number("watchdog-period"),
             slowlog_log_slower_than_us: read.number("slowlog-log-slower-than"),
             slowlog_max_len: read.number("slowlog-max-len"),
             latency_tracking: read.yes("latency-tracking"),

@@ -453,7 +453,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("lazyfree-lazy-user-del", false),
     yes_no("lazyfree-lazy-user-flush", false),
     yes_no("activerehashing", true),
-    yes_no("jemalloc-bg-thread", true).later(),
+    yes_no("jemalloc-bg-thread", true),
     yes_no("disable-thp", true).fixed().later(),
     choice("oom-score-adj", OOM_ADJ, 0).later(),
     Directive::new("oom-score-adj-values", Kind::OomValues).multi().later(),

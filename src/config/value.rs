@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::table::{Directive, Kind, TextCheck, Unit};
-use crate::system::numbers;
+use crate::system::{numbers, process};
 
 /// Why a value was refused, in Redis's words.
 pub type Reason = Cow<'static, str>;
@@ -338,15 +338,6 @@ pub fn expand_title<'a>(
     }
 }
 
-/// What the system says about a failed call, without Rust's error number.
-pub fn system_reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.rfind(" (os error") {
-        Some(end) => text[..end].to_string(),
-        None => text,
-    }
-}
-
 fn parse_dir(text: &[u8], before: &Value) -> Result<Value, Reason> {
     let path = Path::new(OsStr::from_bytes(text));
     if text.is_empty() {
@@ -358,7 +349,7 @@ fn parse_dir(text: &[u8], before: &Value) -> Result<Value, Reason> {
     };
     let absolute = path
         .canonicalize()
-        .map_err(|error| Reason::from(system_reason(&error)))?;
+        .map_err(|error| Reason::from(process::os_error_text(&error)))?;
     if !absolute.is_dir() {
         return Err("Not a directory".into());
     }
