@@ -509,6 +509,15 @@ mod tests {
         assert_eq!(text.matches("EXPIRED").count(), 1, "{text}");
     }
 
+    /// The report reads what the loop left; here that is a dangling text, so that the report crashes too.
+    #[test]
+    fn a_report_that_crashes_still_ends() {
+        let (text, signal) = run("twice");
+        assert_eq!(signal, Some(libc::SIGSEGV), "{text}");
+        assert!(text.contains("(cut short by another crash)"), "{text}");
+        assert_eq!(text.matches("REPORT END").count(), 1, "{text}");
+    }
+
     #[test]
     fn without_the_crash_log_a_crash_is_silent() {
         let (text, signal) = run("silent");
@@ -531,6 +540,10 @@ mod tests {
                 super::super::process::kill(std::process::id() as i32, libc::SIGABRT).unwrap()
             }
             b"panic" => panic!("the sky fell"),
+            b"twice" => {
+                SNAPSHOT.store(std::ptr::dangling_mut(), Ordering::Release);
+                segfault();
+            }
             b"watchdog" => {
                 set_watchdog(50);
                 std::thread::sleep(std::time::Duration::from_millis(150));

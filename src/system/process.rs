@@ -573,20 +573,63 @@ mod tests {
         );
     }
 
-    /// In a child, because it takes the arguments of the process away.
-    #[test]
-    fn the_title_shows() {
-        let exe = executable_path();
-        let output = std::process::Command::new(exe)
+    /// Runs the test `name` of this file alone in a process of its own.
+    fn run_child(name: &str, variable: &str, value: &std::ffi::OsStr) -> std::process::Output {
+        std::process::Command::new(executable_path())
             .args([
                 "--exact",
-                "system::process::tests::title_child",
+                &format!("system::process::tests::{name}"),
                 "--nocapture",
                 "--test-threads=1",
             ])
-            .env("GYRE_TITLE_CHILD", "a value that must survive")
+            .env(variable, value)
             .output()
-            .unwrap();
+            .unwrap()
+    }
+
+    #[test]
+    fn a_daemon_goes_on_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("daemon");
+        // Ends when the parent does, though the daemon still lives: it has let go of the output.
+        let output = run_child("daemon_child", "GYRE_DAEMON_CHILD", file.as_os_str());
+        assert!(output.status.success());
+        let mut text = String::new();
+        for _ in 0..500 {
+            text = std::fs::read_to_string(&file).unwrap_or_default();
+            if text.ends_with("end\n") {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(
+            text.starts_with("leads its session true, output /dev/null"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn daemon_child() {
+        let Some(file) = std::env::var_os("GYRE_DAEMON_CHILD") else {
+            return;
+        };
+        daemonize().unwrap();
+        // SAFETY: no memory is involved.
+        let leads = unsafe { libc::getsid(0) == libc::getpid() };
+        let output = std::fs::read_link("/proc/self/fd/1").unwrap();
+        let text = format!(
+            "leads its session {leads}, output {}\nend\n",
+            output.display()
+        );
+        std::fs::write(file, text).unwrap();
+        exit_now(0);
+    }
+
+    /// In a child, because it takes the arguments of the process away.
+    #[test]
+    fn the_title_shows() {
+        let value = std::ffi::OsStr::new("a value that must survive");
+        let output = run_child("title_child", "GYRE_TITLE_CHILD", value);
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
             text.contains("title is right"),
