@@ -1,1 +1,115 @@
-//! (being built)
+//! What is known of each connected client.
+//!
+//! A [`Client`] is a [`Session`] (who asks: id, database, protocol, name, flags), a reply buffer and the state of
+//! its input. Real connections, scripts and, later, the append-only file's loader and a primary's stream are all
+//! clients in one slab; [`ClientKey`] is the index, and a freed slot is reused only after the turn.
+//!
+//! Mirrors the `client` struct of Redis, without its flag soup.
+
+mod session;
+
+pub use session::*;
+
+use crate::net::QueryBuffer;
+use crate::resp::Reply;
+use slab::Slab;
+use std::collections::BTreeMap;
+
+/// Index of a client in the slab. Valid until the end of the turn in which the client was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientKey(pub usize);
+
+/// One client: a connection, or something that acts as one.
+#[derive(Default)]
+pub struct Client {
+    /// Who asks.
+    pub session: Session,
+    /// Where the answers go.
+    pub reply: Reply,
+    /// What came in and is not yet run.
+    pub query: QueryBuffer,
+    /// Token of its socket in the event loop; none for clients without a socket.
+    pub token: Option<crate::event_loop::Token>,
+}
+
+/// All clients.
+#[derive(Default)]
+pub struct Clients {
+    slab: Slab<Client>,
+    by_id: BTreeMap<u64, ClientKey>,
+    next_id: u64,
+    /// Connections (not scripts) that are open.
+    pub connected: usize,
+    /// Keys of clients with replies to write before the loop sleeps; a client is in it at most once (`Session::write_pending`).
+    pub pending_write: Vec<ClientKey>,
+    /// Keys of clients to be closed at the end of the turn; a client is in it at most once (`Session::closing`).
+    pub to_close: Vec<ClientKey>,
+}
+
+impl Clients {
+    /// Adds a client, giving it the next id (ids begin at 1 and never repeat).
+    pub fn insert(&mut self, mut client: Client) -> ClientKey {
+        self.next_id += 1;
+        client.session.id = self.next_id;
+        let key = ClientKey(self.slab.insert(client));
+        self.by_id.insert(self.next_id, key);
+        key
+    }
+    /// Removes a client. Call it only at the end of a turn, when no list holds its key.
+    pub fn remove(&mut self, key: ClientKey) -> Option<Client> {
+        let client = self.slab.try_remove(key.0)?;
+        self.by_id.remove(&client.session.id);
+        Some(client)
+    }
+    /// The client of a key.
+    pub fn get(&self, key: ClientKey) -> Option<&Client> {
+        self.slab.get(key.0)
+    }
+    /// The client of a key, to change.
+    #[inline]
+    pub fn get_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
+        self.slab.get_mut(key.0)
+    }
+    /// The client with this id.
+    pub fn by_id(&self, id: u64) -> Option<ClientKey> {
+        self.by_id.get(&id).copied()
+    }
+    /// All clients in the order of their ids (the order of `CLIENT LIST`).
+    pub fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
+        self.by_id.values().filter_map(|key| Some((*key, self.slab.get(key.0)?)))
+    }
+    /// Keys of all clients in the order of their ids.
+    pub fn keys(&self) -> Vec<ClientKey> {
+        self.by_id.values().copied().collect()
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slab.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.slab.is_empty()
+    }
+    /// Marks a client to be closed at the end of the turn, now (`after_reply` false) or when its replies are written.
+    pub fn close(&mut self, key: ClientKey, after_reply: bool) {
+        let Some(client) = self.slab.get_mut(key.0) else { return };
+        if after_reply && !client.reply.output().is_empty() {
+            client.session.close_after_reply = true;
+            return;
+        }
+        if !client.session.closing {
+            client.session.closing = true;
+            self.to_close.push(key);
+        }
+    }
+    /// Marks a client as having replies to write.
+    #[inline]
+    pub fn mark_pending_write(&mut self, key: ClientKey) {
+        if let Some(client) = self.slab.get_mut(key.0)
+            && !client.session.write_pending
+        {
+            client.session.write_pending = true;
+            self.pending_write.push(key);
+        }
+    }
+}

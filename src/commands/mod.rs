@@ -1,1 +1,22 @@
-//! (being built)
+//! The commands: one file per group, each with its handlers and its rows of the command table.
+//!
+//! In: a client and the arguments of one command. Out: a reply in the client's buffer, changes in the keyspace,
+//! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
+//! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
+
+pub mod connection;
+pub mod dispatch;
+mod errors;
+mod memory;
+mod spec;
+mod state;
+mod table;
+
+pub use dispatch::{Outcome, call, process};
+pub use errors::CommandError;
+pub use spec::*;
+pub use state::*;
+pub use table::{Command, CommandId, CommandTable};
+
+/// Every group's rows: what the server knows.
+pub const GROUPS: &[&[CommandSpec]] = &[connection::COMMANDS];

@@ -1,1 +1,464 @@
-//! (being built)
+//! The reactor: one loop that waits for readiness, serves it fairly, and measures what it did.
+//!
+//! It knows nothing of Redis. A [`Service`] is told what became ready; all that is not determined by what came
+//! before (clock, randomness, readiness, bytes) enters through the [`Seam`], which is mio in production
+//! ([`MioSeam`]) and a seeded simulator in tests ([`Simulator`]).
+//!
+//! One turn:
+//!
+//! ```text
+//!   sleep ─▶ poll ─▶ accept ─▶ read (parse, execute) ─▶ timers ─▶ before sleep ─┐
+//!     ▲                                                (replies written, closed) │
+//!     └──────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! * mio is edge-triggered: readiness is told once. What a bounded read or accept left behind is on the loop's own
+//!   *ready list*, and while that list is not empty the poll does not sleep.
+//! * A source is served at most once in a turn, so no connection hogs it.
+//! * The token of a closed source is handed out again only after the turn: an event that is already in hand can
+//!   not reach the wrong source.
+//!
+//! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
+
+mod mio_seam;
+mod seam;
+mod timers;
+
+pub use mio_seam::MioSeam;
+pub use seam::*;
+pub use timers::TimerId;
+
+use slab::Slab;
+use std::io;
+use std::time::Duration;
+use timers::Timers;
+
+/// Connections accepted from one listener in one turn.
+const ACCEPTS_PER_TURN: usize = 256;
+/// How long a listener rests after the process ran out of file descriptors, ns.
+const ACCEPT_REST_NS: u64 = 100_000_000;
+
+/// What the loop serves. Each call is a leaf: it does its work and returns; it never waits.
+pub trait Service {
+    /// A listener took a connection. The service keeps the token or closes it.
+    fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted);
+    /// Accepting failed for a reason that the operator should know.
+    fn accept_failed(&mut self, events: &mut EventLoop, listener: Token, error: &io::Error);
+    /// A source has bytes (or its end) to read. Within its own bound the service reads until the socket is empty;
+    /// it answers whether something may be left.
+    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress;
+    /// A source takes bytes again.
+    fn writable(&mut self, events: &mut EventLoop, token: Token);
+    /// A timer is due. It is gone; a periodic one is set again by the service.
+    fn timer(&mut self, events: &mut EventLoop, timer: TimerId);
+    /// A helper thread or a signal handler rang the [`Waker`].
+    fn woken(&mut self, events: &mut EventLoop);
+    /// The last thing before the loop sleeps: replies are written here.
+    fn before_sleep(&mut self, events: &mut EventLoop);
+}
+
+/// Whether a source was drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The socket has nothing more, or the source is closed.
+    Drained,
+    /// The bound was reached first: serve it again next turn.
+    MoreLeft,
+}
+
+/// Phases of a turn, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Phase {
+    /// Asleep in poll.
+    Sleep = 0,
+    /// New connections.
+    Accept = 1,
+    /// Read, parse, execute.
+    Read = 2,
+    /// Timers and wake-ups.
+    Timers = 3,
+    /// Unblock, expire, journal, write replies, close.
+    BeforeSleep = 4,
+}
+
+/// Number of phases.
+pub const PHASES: usize = 5;
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TurnReport {
+    /// Number of the turn, from 1.
+    pub turn: u64,
+    /// Time in each [`Phase`], ns.
+    pub phase_ns: [u64; PHASES],
+    /// Events that poll told.
+    pub events: u32,
+    /// Connections accepted.
+    pub accepted: u32,
+    /// Sources that were carried over from the turn before.
+    pub carried: u32,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+}
+
+impl TurnReport {
+    /// Time awake, ns: all phases but sleep.
+    pub fn awake_ns(&self) -> u64 {
+        self.phase_ns[1..].iter().sum()
+    }
+}
+
+/// Sums over all turns since the start or the last reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopTotals {
+    /// Turns.
+    pub turns: u64,
+    /// Time awake, ns.
+    pub awake_ns: u64,
+    /// Bytes read.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// The turn that was awake longest.
+    pub longest: TurnReport,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Listener,
+    Stream,
+}
+
+impl Source {
+    fn new(kind: Kind) -> Source {
+        Source { kind, carried: false, ended: false, closed: false, served_turn: 0 }
+    }
+}
+
+#[derive(Debug)]
+struct Source {
+    kind: Kind,
+    /// On the ready list.
+    carried: bool,
+    /// The peer has ended its side: told once, so remembered.
+    ended: bool,
+    closed: bool,
+    /// The last turn in which it was served.
+    served_turn: u64,
+}
+
+/// The loop.
+pub struct EventLoop {
+    seam: Box<dyn Seam>,
+    sources: Slab<Source>,
+    timers: Timers,
+    /// Sources to serve although poll will not tell of them again.
+    ready: Vec<Token>,
+    /// Closed in this turn; their tokens become free at its end.
+    freed: Vec<Token>,
+    /// Listeners that rest until the time given, ns, because no descriptor was free.
+    resting: Vec<(u64, Token)>,
+    /// Reused by every turn.
+    events: Vec<Readiness>,
+    report: TurnReport,
+    totals: LoopTotals,
+    mono_ns: u64,
+}
+
+impl EventLoop {
+    /// A loop over this seam.
+    pub fn new(mut seam: Box<dyn Seam>) -> EventLoop {
+        let mono_ns = seam.monotonic_ns();
+        EventLoop {
+            seam,
+            sources: Slab::new(),
+            timers: Timers::default(),
+            ready: Vec::new(),
+            freed: Vec::new(),
+            resting: Vec::new(),
+            events: Vec::with_capacity(1024),
+            report: TurnReport::default(),
+            totals: LoopTotals::default(),
+            mono_ns,
+        }
+    }
+
+    /// Does one turn: sleeps until something is ready, a timer is due or `max_sleep` is over, and serves it.
+    pub fn turn(&mut self, service: &mut impl Service, max_sleep: Option<Duration>) -> io::Result<TurnReport> {
+        let start = self.mono_ns;
+        self.report = TurnReport { turn: self.totals.turns + 1, ..TurnReport::default() };
+        let timeout = self.timeout(start, max_sleep);
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        let polled = self.seam.poll(timeout, &mut events);
+        self.end_phase(Phase::Sleep);
+        if let Err(error) = polled {
+            self.events = events;
+            return if error.kind() == io::ErrorKind::Interrupted { Ok(self.report) } else { Err(error) };
+        }
+        self.report.events = events.len() as u32;
+
+        // What was left behind comes first: it has waited longest. The list is taken, so that what is left
+        // behind again is served in the next turn and not in this one.
+        let carried = std::mem::take(&mut self.ready);
+        self.report.carried = carried.len() as u32;
+        self.wake_resting(self.mono_ns);
+        let mut woken = false;
+        self.accept_phase(service, &carried, &events);
+        self.read_phase(service, carried, &events, &mut woken);
+        self.timer_phase(service, woken);
+        service.before_sleep(self);
+        self.end_phase(Phase::BeforeSleep);
+
+        for token in self.freed.drain(..) {
+            self.sources.remove(token.0);
+        }
+        self.events = events;
+        self.account();
+        Ok(self.report)
+    }
+
+    fn timeout(&self, now: u64, max_sleep: Option<Duration>) -> Option<Duration> {
+        if !self.ready.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let until = |at: u64| Duration::from_nanos(at.saturating_sub(now));
+        let timer = self.timers.next_deadline().map(until);
+        let resting = self.resting.iter().map(|(at, _)| until(*at)).min();
+        [timer, resting, max_sleep].into_iter().flatten().min()
+    }
+
+    fn wake_resting(&mut self, now: u64) {
+        let mut index = 0;
+        while index < self.resting.len() {
+            if self.resting[index].0 <= now {
+                let (_, token) = self.resting.swap_remove(index);
+                self.carry(token);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn accept_phase(&mut self, service: &mut impl Service, carried: &[Token], events: &[Readiness]) {
+        let told = events.iter().map(|event| event.token);
+        let mut any = false;
+        for token in carried.iter().copied().chain(told) {
+            if self.sources.get(token.0).is_some_and(|source| source.kind == Kind::Listener && !source.closed) {
+                any = true;
+                self.uncarry(token);
+                self.accept_from(service, token);
+            }
+        }
+        if any {
+            self.end_phase(Phase::Accept);
+        }
+    }
+
+    fn accept_from(&mut self, service: &mut impl Service, listener: Token) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let entry = self.sources.vacant_entry();
+            let token = Token(entry.key());
+            match self.seam.accept(listener, token) {
+                Ok(accepted) => {
+                    entry.insert(Source::new(Kind::Stream));
+                    self.report.accepted += 1;
+                    service.accepted(self, listener, accepted);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The peer went away before we got to it: the next one may be fine.
+                Err(error) if is_peer_error(&error) => continue,
+                Err(error) => {
+                    // Out of descriptors or memory. The edge is spent, so the listener must be tried again by
+                    // ourselves, but not at once: nothing has changed yet.
+                    self.resting.push((self.mono_ns + ACCEPT_REST_NS, listener));
+                    service.accept_failed(self, listener, &error);
+                    return;
+                }
+            }
+        }
+        self.carry(listener);
+    }
+
+    fn read_phase(&mut self, service: &mut impl Service, carried: Vec<Token>, events: &[Readiness], woken: &mut bool) {
+        for event in events {
+            if event.token == WAKER_TOKEN {
+                *woken = true;
+                continue;
+            }
+            let Some(source) = self.sources.get_mut(event.token.0) else { continue };
+            source.ended |= event.ended;
+            if event.writable && source.kind == Kind::Stream && !source.closed {
+                service.writable(self, event.token);
+            }
+        }
+        for token in carried {
+            self.uncarry(token);
+            self.serve_read(service, token);
+        }
+        for event in events {
+            if event.readable {
+                self.serve_read(service, event.token);
+            }
+        }
+        self.end_phase(Phase::Read);
+    }
+
+    /// Serves a stream, unless it was served in this turn already: then it is on the ready list if need be.
+    fn serve_read(&mut self, service: &mut impl Service, token: Token) {
+        let turn = self.report.turn;
+        let Some(source) = self.sources.get_mut(token.0) else { return };
+        if source.kind != Kind::Stream || source.closed || source.served_turn == turn {
+            return;
+        }
+        source.served_turn = turn;
+        let ended = source.ended;
+        if service.readable(self, token, ended) == Progress::MoreLeft {
+            self.carry(token);
+        }
+    }
+
+    fn timer_phase(&mut self, service: &mut impl Service, woken: bool) {
+        let due = self.timers.next_deadline().is_some_and(|at| at <= self.mono_ns);
+        if woken {
+            service.woken(self);
+        }
+        if due {
+            let now = self.mono_ns;
+            // Timers set while these are served are for later turns, even when their time has come.
+            for timer in self.timers.take_due(now) {
+                service.timer(self, timer);
+            }
+        }
+        if woken || due {
+            self.end_phase(Phase::Timers);
+        }
+    }
+
+    fn end_phase(&mut self, phase: Phase) {
+        let now = self.seam.monotonic_ns();
+        self.report.phase_ns[phase as usize] += now.saturating_sub(self.mono_ns);
+        self.mono_ns = now;
+    }
+
+    fn account(&mut self) {
+        let awake = self.report.awake_ns();
+        self.totals.turns += 1;
+        self.totals.awake_ns += awake;
+        self.totals.bytes_in += self.report.bytes_in;
+        self.totals.bytes_out += self.report.bytes_out;
+        if awake > self.totals.longest.awake_ns() {
+            self.totals.longest = self.report;
+        }
+    }
+
+    /// Puts a source on the ready list: it is served in the next turn, and the loop does not sleep before.
+    pub fn carry(&mut self, token: Token) {
+        if let Some(source) = self.sources.get_mut(token.0)
+            && !source.closed
+            && !source.carried
+        {
+            source.carried = true;
+            self.ready.push(token);
+        }
+    }
+
+    fn uncarry(&mut self, token: Token) {
+        if let Some(source) = self.sources.get_mut(token.0) {
+            source.carried = false;
+        }
+    }
+
+    /// Opens a listener.
+    pub fn listen(&mut self, address: &ListenAddress, options: &ListenOptions) -> io::Result<Token> {
+        let entry = self.sources.vacant_entry();
+        let token = Token(entry.key());
+        self.seam.listen(token, address, options)?;
+        entry.insert(Source::new(Kind::Listener));
+        Ok(token)
+    }
+
+    /// Closes a source. Its token stays reserved until the end of the turn.
+    pub fn close(&mut self, token: Token) {
+        if let Some(source) = self.sources.get_mut(token.0)
+            && !source.closed
+        {
+            source.closed = true;
+            self.seam.close(token);
+            self.freed.push(token);
+            // A descriptor is free again: listeners that wait for one need not rest any longer.
+            for (at, _) in &mut self.resting {
+                *at = 0;
+            }
+        }
+    }
+
+    /// Reads from a source into `buffer`. `Ok(0)` is the end of the stream.
+    #[inline]
+    pub fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.seam.read(token, buffer)?;
+        self.report.bytes_in += n as u64;
+        Ok(n)
+    }
+
+    /// Writes slices to a source; how many bytes were taken.
+    #[inline]
+    pub fn write(&mut self, token: Token, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let n = self.seam.write(token, slices)?;
+        self.report.bytes_out += n as u64;
+        Ok(n)
+    }
+
+    /// Sets a timer. It is served in the first turn after `at_ns` on the monotonic clock.
+    pub fn set_timer(&mut self, at_ns: u64) -> TimerId {
+        self.timers.set(at_ns)
+    }
+
+    /// Forgets a timer; one that is already served is ignored.
+    pub fn cancel_timer(&mut self, timer: TimerId) {
+        self.timers.cancel(timer);
+    }
+
+    /// Monotonic time at the last phase's end, ns: free of charge, right to within a phase.
+    pub fn turn_ns(&self) -> u64 {
+        self.mono_ns
+    }
+
+    /// The seam, for clock and randomness.
+    #[inline]
+    pub fn seam(&mut self) -> &mut dyn Seam {
+        &mut *self.seam
+    }
+
+    /// Something that helper threads and signal handlers can ring.
+    pub fn waker(&self) -> Waker {
+        self.seam.waker()
+    }
+
+    /// Sums since the start or the last reset.
+    pub fn totals(&self) -> &LoopTotals {
+        &self.totals
+    }
+
+    /// Sets the sums to zero; turns keep their numbers.
+    pub fn reset_totals(&mut self) {
+        self.totals = LoopTotals { turns: self.totals.turns, ..LoopTotals::default() };
+    }
+
+    /// Open sources.
+    pub fn source_count(&self) -> usize {
+        self.sources.len()
+    }
+}
+
+/// Errors of accept that belong to the connection which was to be accepted, not to the listener.
+fn is_peer_error(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    ) || error.raw_os_error() == Some(libc::EPROTO)
+}

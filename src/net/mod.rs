@@ -1,2 +1,70 @@
-//! (being built)
-pub use crate::resp::output;
+//! What lies between a socket and the protocol: the query buffer of a connection and the rules for reading into it.
+//!
+//! A connection that is not in the middle of a request owns no buffer at all: its bytes are read into the loop's
+//! one shared buffer, parsed and run there, and only what is left of an incomplete request is copied into the
+//! connection's own [`QueryBuffer`]. (The output buffer is [`crate::resp::OutputBuffer`], beside its only writer.)
+//!
+//! Mirrors `readQueryFromClient` and the query-buffer rules of Redis's networking.c.
+
+use crate::resp::{OwnedRequest, Parser};
+
+/// Size of the shared read buffer, and of one read into a connection's own buffer.
+pub const READ_LEN: usize = 64 * 1024;
+/// Bytes read from one connection in one turn; the rest waits for the next.
+pub const READ_BUDGET: usize = 256 * 1024;
+/// Commands run for one connection in one turn; the rest waits for the next.
+pub const COMMAND_BUDGET: usize = 4096;
+/// Bytes written to one connection in one turn.
+pub const WRITE_BUDGET: usize = 1024 * 1024;
+/// A buffer of an idle connection is given back when it is larger than this.
+const SHRINK_ABOVE: usize = 32 * 1024;
+
+/// What came in on a connection and has not yet been run.
+#[derive(Debug, Default)]
+pub struct QueryBuffer {
+    /// Where in the current request the parser stands.
+    pub parser: Parser,
+    /// From the first byte of the current, incomplete request on.
+    pub bytes: Vec<u8>,
+    /// Requests that were parsed before the client had to wait; they run first.
+    pub parsed: std::collections::VecDeque<OwnedRequest>,
+}
+
+impl QueryBuffer {
+    /// Nothing is held back: the next read can go to the shared buffer.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.bytes.is_empty() && self.parser.is_idle() && self.parsed.is_empty()
+    }
+    /// Bytes that wait (CLIENT LIST `qbuf`).
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+    /// No bytes wait.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+    /// Room for more without growing (CLIENT LIST `qbuf-free`).
+    pub fn free(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+    /// Bytes of requests that are parsed in part (CLIENT LIST `argv-mem`).
+    pub fn argument_memory(&self) -> usize {
+        self.parser.memory_bytes() + self.parsed.iter().map(OwnedRequest::memory_bytes).sum::<usize>()
+    }
+    /// All memory that it holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.argument_memory()
+    }
+    /// Drops the first `n` bytes, and the whole allocation when nothing is left or far too much is free.
+    pub fn consume(&mut self, n: usize) {
+        if n >= self.bytes.len() {
+            self.bytes = Vec::new();
+            return;
+        }
+        self.bytes.drain(..n);
+        if self.bytes.capacity() > SHRINK_ABOVE && self.bytes.len() < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to(self.bytes.len() * 2);
+        }
+    }
+}

@@ -1,1 +1,76 @@
-//! (being built)
+//! What the server knows of its own work: counters, per-command statistics, the slow log.
+//!
+//! In: one call per command run, refused or answered with an error, and samples once per cron. Out: figures for
+//! INFO, SLOWLOG, LATENCY HISTOGRAM. Mirrors `server.stat_*`, `slowlog.c` and the `commandstats`, `latencystats` and
+//! `errorstats` of Redis.
+
+mod histogram;
+mod slowlog;
+mod stats;
+
+pub use histogram::Histogram;
+pub use slowlog::{SlowEntry, SlowLog};
+pub use stats::{CommandStats, Rates, Stats};
+
+use std::collections::BTreeMap;
+
+/// Distinct error prefixes that are counted; beyond that counting stops, as in Redis.
+const ERROR_PREFIXES: usize = 128;
+
+/// All observations.
+#[derive(Default)]
+pub struct Observe {
+    /// Plain counters.
+    pub stats: Stats,
+    /// By command id.
+    pub commands: Vec<CommandStats>,
+    /// Error replies by their first word.
+    pub errors: BTreeMap<Vec<u8>, u64>,
+    /// The slow log.
+    pub slowlog: SlowLog,
+    /// Whether latency histograms are kept (`latency-tracking`).
+    pub track_latency: bool,
+}
+
+impl Observe {
+    /// Observations of a table of so many commands.
+    pub fn new(commands: usize) -> Observe {
+        let mut observe = Observe::default();
+        observe.commands.resize_with(commands, CommandStats::default);
+        observe
+    }
+    /// A command ran.
+    #[inline]
+    pub fn command_run(&mut self, id: u16, elapsed_ns: u64, failed: bool) {
+        self.stats.commands_processed += 1;
+        self.stats.command_ns += elapsed_ns;
+        let Some(command) = self.commands.get_mut(id as usize) else { return };
+        command.calls += 1;
+        command.ns += elapsed_ns;
+        command.failed += u64::from(failed);
+        if self.track_latency {
+            command.histogram.get_or_insert_default().record(elapsed_ns);
+        }
+    }
+    /// A command was refused by a gate.
+    pub fn command_rejected(&mut self, id: u16) {
+        if let Some(command) = self.commands.get_mut(id as usize) {
+            command.rejected += 1;
+        }
+    }
+    /// An error was answered; `code` is its first word.
+    pub fn error_replied(&mut self, code: &[u8]) {
+        self.stats.error_replies += 1;
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_PREFIXES {
+            self.errors.insert(code.to_vec(), 1);
+        }
+    }
+    /// CONFIG RESETSTAT.
+    pub fn reset(&mut self) {
+        self.stats.reset();
+        self.commands.iter_mut().for_each(|command| *command = CommandStats::default());
+        self.errors.clear();
+    }
+}

@@ -1,0 +1,135 @@
+//! Who asks: the part of a client that command handlers see.
+
+use std::net::SocketAddr;
+
+/// Kind of a client for output limits and CLIENT KILL TYPE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum ClientKind {
+    #[default]
+    Normal,
+    PubSub,
+    Replica,
+    Primary,
+    /// No socket: a script or a loader.
+    Internal,
+}
+
+/// Address of a peer or of the server's own side.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Address {
+    /// Not known (clients without a socket).
+    #[default]
+    None,
+    /// TCP.
+    Inet(SocketAddr),
+    /// Unix socket: its path.
+    Unix(String),
+}
+
+impl std::fmt::Display for Address {
+    /// As CLIENT LIST spells it: `ip:port`, `[ip6]:port`, `path:0`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::None => write!(f, "?:0"),
+            Address::Inet(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "{path}:0"),
+        }
+    }
+}
+
+/// Whether replies are sent (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum ReplyMode {
+    #[default]
+    On,
+    Off,
+    /// The command after this one is not answered.
+    SkipNext,
+    /// This command is not answered.
+    Skip,
+}
+
+/// Why a client's commands wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// CLIENT PAUSE holds it back.
+    Paused,
+    /// SHUTDOWN waits (for replicas or a save).
+    Shutdown,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    /// Never repeats.
+    pub id: u64,
+    /// Selected database.
+    pub db: usize,
+    /// RESP3 instead of RESP2. The writer has its own copy: change it through `Context::set_protocol`.
+    pub resp3: bool,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// Has given the password, or none is asked for.
+    pub authenticated: bool,
+    /// User name (until ACL: always `default`).
+    pub user: Vec<u8>,
+    /// Normal, pubsub, ...
+    pub kind: ClientKind,
+    /// Peer.
+    pub address: Address,
+    /// Own side.
+    pub local_address: Address,
+    /// File descriptor, for CLIENT LIST; -1 without a socket.
+    pub fd: i64,
+    /// Monotonic time of the connection's beginning, ns.
+    pub created_ns: u64,
+    /// Monotonic time of the last bytes from or to it, ns.
+    pub last_interaction_ns: u64,
+    /// Index of the last command in the command table.
+    pub last_command: Option<u16>,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// READONLY of a cluster; reported by CLIENT LIST.
+    pub readonly: bool,
+    /// Why its commands wait.
+    pub blocked: Option<Blocked>,
+    /// Close when the replies are written.
+    pub close_after_reply: bool,
+    /// In `Clients::to_close`.
+    pub closing: bool,
+    /// In `Clients::pending_write`.
+    pub write_pending: bool,
+    /// In MULTI (the queue is of a later issue; the gates ask already).
+    pub in_multi: bool,
+    /// Bytes read from it.
+    pub bytes_in: u64,
+    /// Bytes written to it.
+    pub bytes_out: u64,
+    /// Commands run for it.
+    pub commands: u64,
+    /// Since when (monotonic ns) its output has been over the soft limit; 0 when it is not.
+    pub soft_limit_since_ns: u64,
+    /// Of a Unix socket.
+    pub unix_socket: bool,
+}
+
+impl Session {
+    /// Connected from this machine: over a Unix socket or a loopback address.
+    pub fn is_local(&self) -> bool {
+        match &self.address {
+            Address::Inet(address) => address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => true,
+            Address::None => false,
+        }
+    }
+}

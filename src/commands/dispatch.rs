@@ -1,0 +1,242 @@
+//! The gates that every command passes, in the order in which Redis applies them, and [`call`], which runs one.
+//!
+//! [`process`] is for commands that come from a connection: it finds the command, asks each gate and then calls it.
+//! [`call`] runs a command for whoever asks (a client, later EXEC, a script, the append-only file's loader, a
+//! primary's stream); statistics, slow log and propagation hang on it, once.
+
+use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
+use crate::clients::{Blocked, ClientKey, ReplyMode};
+use crate::resp::Args;
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was run or refused, and answered.
+    Done,
+    /// It has to wait and must be given again later; it was not answered.
+    Postponed,
+}
+
+/// Takes a command from a connection through the gates and runs it.
+pub fn process(state: &mut State, host: &mut dyn Host, client: ClientKey, args: Args<'_>) -> Outcome {
+    let checked = resolve(state, args).and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
+    match checked {
+        Ok((_, Gate::Postpone)) => return Outcome::Postponed,
+        Ok((id, Gate::Pass)) => call(state, host, client, id, args),
+        Err((id, error)) => refuse(state, client, id, &error),
+    }
+    settle_reply_mode(state, client);
+    Outcome::Done
+}
+
+enum Gate {
+    Pass,
+    Postpone,
+}
+
+type Refusal = (Option<CommandId>, CommandError);
+
+/// Finds the command or subcommand and checks its arity.
+fn resolve(state: &mut State, args: Args<'_>) -> Result<CommandId, Refusal> {
+    let Some(top) = state.table.find(args.at(0)) else { return Err((None, unknown_command(args))) };
+    let mut id = top;
+    let container = state.table.get(top);
+    if !container.subcommands.is_empty() && args.len() > 1 {
+        match state.table.find_subcommand(top, args.at(1)) {
+            Some(sub) => id = sub,
+            // A container that can also be called by itself (COMMAND) takes no unknown words either.
+            None => return Err((None, unknown_subcommand(&container.name, args.at(1)))),
+        }
+    }
+    let command = state.table.get(id);
+    let arity = command.spec.arity;
+    let given = args.len() as i64;
+    let wrong = if arity >= 0 { given != i64::from(arity) } else { given < -i64::from(arity) };
+    if wrong || (matches!(command.spec.handler, Handler::Container)) {
+        return Err((Some(id), CommandError::WrongArity(command.name.clone())));
+    }
+    Ok(id)
+}
+
+fn unknown_command(args: Args<'_>) -> CommandError {
+    const SHOWN: usize = 128;
+    let mut shown = String::new();
+    for arg in args.iter().skip(1) {
+        if shown.len() >= SHOWN {
+            break;
+        }
+        let room = SHOWN - shown.len();
+        let cut = &arg[..arg.len().min(room)];
+        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+    }
+    let name = args.at(0);
+    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]);
+    CommandError::text_owned(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+}
+
+fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    let container = container.to_ascii_uppercase();
+    CommandError::text_owned(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+}
+
+/// All gates after the command is known.
+fn gates(state: &mut State, host: &mut dyn Host, client: ClientKey, id: CommandId, args: Args<'_>) -> Result<Gate, Refusal> {
+    let refuse = |error: CommandError| Err((Some(id), error));
+    let all = state.table.get(id).flags;
+    let settings = state.config.settings();
+    let Some(session) = state.clients.get_mut(client).map(|client| &mut client.session) else {
+        return Ok(Gate::Pass);
+    };
+    if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
+        return refuse(protected_error(args));
+    }
+    if !session.authenticated && all & flags::NO_AUTH == 0 {
+        return refuse(CommandError::NoAuth);
+    }
+    if session.in_multi && all & flags::NO_MULTI != 0 {
+        return refuse(CommandError::fixed("ERR Command not allowed inside a transaction"));
+    }
+    if settings.maxmemory > 0 && !super::memory::make_room(state, host) && all & flags::DENYOOM != 0 {
+        return refuse(CommandError::OutOfMemory);
+    }
+    if let Some(pause) = state.pause
+        && (!pause.writes_only || all & (flags::WRITE | flags::MAY_REPLICATE) != 0)
+        && let Some(client) = state.clients.get_mut(client)
+    {
+        client.session.blocked = Some(Blocked::Paused);
+        return Ok(Gate::Postpone);
+    }
+    Ok(Gate::Pass)
+}
+
+fn protected_allowed(
+    settings: &crate::config::Settings,
+    session: &crate::clients::Session,
+    args: Args<'_>,
+) -> bool {
+    let local = session.is_local();
+    if args.at(0).eq_ignore_ascii_case(b"debug") {
+        settings.enable_debug_command.allows(local)
+    } else {
+        settings.enable_module_command.allows(local)
+    }
+}
+
+fn protected_error(args: Args<'_>) -> CommandError {
+    let name = if args.at(0).eq_ignore_ascii_case(b"debug") { "DEBUG" } else { "MODULE" };
+    let option = if name == "DEBUG" { "enable-debug-command" } else { "enable-module-command" };
+    CommandError::text_owned(format!(
+        "ERR {name} command not allowed. If the {option} option is set to \"local\", you can run it from a local \
+         connection, otherwise you need to set this option in the configuration file, and then restart the server."
+    ))
+}
+
+/// Answers a command that did not get through the gates.
+fn refuse(state: &mut State, client: ClientKey, id: Option<CommandId>, error: &CommandError) {
+    if let Some(id) = id {
+        state.observe.command_rejected(id.0);
+    }
+    let Some(client) = state.clients.get_mut(client) else { return };
+    client.reply.error(error.text().as_bytes());
+    state.observe.error_replied(client.reply.last_error_code());
+}
+
+/// Runs a command and everything that hangs on it.
+pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandId, args: Args<'_>) {
+    let start = state.now;
+    let dirty = state.keyspace.dirty;
+    let propagates = state.journal.has_consumers();
+    let handler = state.table.get(id).spec.handler;
+    let Some(client) = state.clients.get_mut(key) else { return };
+    client.session.last_command = Some(id.0);
+    client.session.commands += 1;
+    if client.session.reply_mode != ReplyMode::On {
+        client.reply.set_discard(matches!(client.session.reply_mode, ReplyMode::Off | ReplyMode::Skip));
+    }
+    let errors = client.reply.error_count();
+    let db = client.session.db;
+
+    let result = match handler {
+        Handler::Plain(run) => {
+            let mut context = Context {
+                db: state.keyspace.db(db, start, client.session.no_touch),
+                session: &mut client.session,
+                reply: &mut client.reply,
+                effects: &mut state.effects,
+                settings: state.config.settings(),
+                now: start,
+                rng: &mut state.rng,
+                propagates,
+            };
+            run(&mut context, args)
+        }
+        Handler::Wide(run) => run(&mut WideContext { state, host, client: key }, args),
+        Handler::Container => Ok(()),
+    };
+
+    let mut failed = false;
+    if let Some(client) = state.clients.get_mut(key) {
+        if let Err(error) = &result {
+            client.reply.error(error.text().as_bytes());
+        }
+        failed = client.reply.error_count() != errors;
+        if failed {
+            state.observe.error_replied(client.reply.last_error_code());
+        }
+    }
+    let end_ns = host.monotonic_ns();
+    let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
+    state.now.mono_ns = end_ns;
+    state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
+    if std::mem::take(&mut state.effects.skip_statistics) {
+        return;
+    }
+    state.observe.command_run(id.0, elapsed_ns, failed);
+    let slower_than = state.config.settings().slowlog_log_slower_than_us;
+    if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
+        log_slow(state, key, id, args, elapsed_ns);
+    }
+    if state.keyspace.dirty != dirty {
+        propagate(state, db, args);
+    }
+    state.effects.rewritten.clear();
+    state.effects.do_not_propagate = false;
+}
+
+#[cold]
+fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, elapsed_ns: u64) {
+    if state.table.get(id).flags & flags::SKIP_SLOWLOG != 0 {
+        return;
+    }
+    let Some(client) = state.clients.get_mut(key) else { return };
+    let address = client.session.address.to_string();
+    let max_len = state.config.settings().slowlog_max_len;
+    state.observe.slowlog.push(args, elapsed_ns / 1000, state.now.unix_s(), &address, &client.session.name, max_len);
+}
+
+/// Gives the journal what the command asks for, or the command as it was.
+fn propagate(state: &mut State, db: usize, args: Args<'_>) {
+    if state.effects.do_not_propagate || !state.journal.has_consumers() {
+        return;
+    }
+    if state.effects.rewritten.is_empty() {
+        state.journal.append(db, args);
+        return;
+    }
+    for command in std::mem::take(&mut state.effects.rewritten) {
+        state.journal.append(db, crate::resp::OwnedRequest::from_slices(&command).args());
+    }
+}
+
+/// CLIENT REPLY SKIP lasts for one command.
+fn settle_reply_mode(state: &mut State, key: ClientKey) {
+    let Some(client) = state.clients.get_mut(key) else { return };
+    match client.session.reply_mode {
+        ReplyMode::On => return,
+        ReplyMode::Off => {}
+        ReplyMode::SkipNext => client.session.reply_mode = ReplyMode::Skip,
+        ReplyMode::Skip => client.session.reply_mode = ReplyMode::On,
+    }
+    client.reply.set_discard(matches!(client.session.reply_mode, ReplyMode::Off | ReplyMode::Skip));
+}

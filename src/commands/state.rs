@@ -1,0 +1,171 @@
+//! What command handlers see.
+
+use crate::clients::{Client, ClientKey, Clients, Session};
+use crate::config::{Config, Settings};
+use crate::journal::Journal;
+use crate::keyspace::{Clock, Db, Keyspace};
+use crate::observe::Observe;
+use crate::resp::Reply;
+use crate::system::rng::Rng;
+
+/// All that commands work on: every room but the loop and its sockets. `Server` owns one.
+pub struct State {
+    /// The databases.
+    pub keyspace: Keyspace,
+    /// The clients.
+    pub clients: Clients,
+    /// The directives.
+    pub config: Config,
+    /// Statistics, slow log, latency histograms.
+    pub observe: Observe,
+    /// The stream of write effects.
+    pub journal: Journal,
+    /// The command table with its renamings.
+    pub table: super::CommandTable,
+    /// What the running command wants to happen beyond itself; drained after it.
+    pub effects: Effects,
+    /// The one source of randomness, seeded through the seam.
+    pub rng: Rng,
+    /// Time of the running command.
+    pub now: Clock,
+    /// CLIENT PAUSE in force.
+    pub pause: Option<Pause>,
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Unix ms at which it ends.
+    pub until_ms: i64,
+    /// Only writes (and what may replicate) wait.
+    pub writes_only: bool,
+}
+
+/// What a handler wants to happen to others or later.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// SHUTDOWN was asked for and its arguments were right.
+    pub shutdown: Option<Shutdown>,
+    /// Close the caller when its reply is written (QUIT, protocol errors).
+    pub close_caller: bool,
+    /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
+    pub rewritten: Vec<Vec<Vec<u8>>>,
+    /// The command changed something but nothing of it is to be propagated.
+    pub do_not_propagate: bool,
+    /// Clients whose paused commands may go on.
+    pub unpaused: bool,
+    /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
+    pub skip_statistics: bool,
+}
+
+/// Arguments of SHUTDOWN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shutdown {
+    /// NOSAVE.
+    pub nosave: bool,
+    /// SAVE.
+    pub save: bool,
+    /// NOW: do not wait for lagging replicas.
+    pub now: bool,
+    /// FORCE: ignore errors.
+    pub force: bool,
+}
+
+/// What only the server can do for a command: its sockets, its loop, its process.
+/// The simulator and unit tests give a host of their own.
+pub trait Host {
+    /// Re-opens the listeners for changed `port`, `bind` or `unixsocket`; on error nothing has changed.
+    fn rebind(&mut self, settings: &Settings) -> Result<(), String>;
+    /// Raises the file limit; the number of clients that are possible then.
+    fn adjust_max_clients(&mut self, wanted: usize) -> usize;
+    /// Memory that is held against `maxmemory`, bytes.
+    fn used_memory(&mut self) -> u64;
+    /// Blocks the whole server (DEBUG SLEEP).
+    fn sleep(&mut self, duration: std::time::Duration);
+    /// Reads the monotonic clock again (for commands that measure themselves).
+    fn monotonic_ns(&mut self) -> u64;
+    /// Figures of the event loop: (name, value) for INFO and DEBUG.
+    fn loop_figures(&self) -> LoopFigures;
+    /// Sets every loop statistic to zero (CONFIG RESETSTAT).
+    fn reset_loop_figures(&mut self);
+}
+
+/// What the event loop tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoopFigures {
+    /// Turns so far.
+    pub turns: u64,
+    /// Time awake in all turns, µs (`eventloop_duration_sum`).
+    pub awake_us: u64,
+    /// Time executing commands, µs (`eventloop_duration_cmd_sum`).
+    pub command_us: u64,
+    /// Longest turn, time awake, ns.
+    pub longest_turn_ns: u64,
+    /// Sources registered.
+    pub sources: usize,
+}
+
+/// Disjoint borrows for a plain handler.
+pub struct Context<'a> {
+    /// The selected database.
+    pub db: Db<'a>,
+    /// Who asks.
+    pub session: &'a mut Session,
+    /// Where the answer goes.
+    pub reply: &'a mut Reply,
+    /// What shall happen to others.
+    pub effects: &'a mut Effects,
+    /// Typed directives.
+    pub settings: &'a Settings,
+    /// The time; fixed while the command runs.
+    pub now: Clock,
+    /// Randomness.
+    pub rng: &'a mut Rng,
+    /// Whether the journal has consumers: only then rewriting is worth its allocations.
+    pub propagates: bool,
+}
+
+impl Context<'_> {
+    /// Gives the journal this command instead of the one that was called. Several calls add up to several commands.
+    pub fn rewrite(&mut self, arguments: &[&[u8]]) {
+        if self.propagates {
+            self.effects.rewritten.push(arguments.iter().map(|a| a.to_vec()).collect());
+        }
+    }
+}
+
+/// The whole state, for the few administrative commands.
+pub struct WideContext<'a> {
+    /// Everything.
+    pub state: &'a mut State,
+    /// The server's sockets, loop and process.
+    pub host: &'a mut dyn Host,
+    /// Who asks; always in the slab while its command runs.
+    pub client: ClientKey,
+}
+
+impl WideContext<'_> {
+    /// The caller.
+    #[allow(clippy::expect_used)]
+    pub fn caller(&mut self) -> &mut Client {
+        self.state.clients.get_mut(self.client).expect("the caller stays in the slab while its command runs")
+    }
+    /// The caller's session.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.caller().session
+    }
+    /// The caller's reply buffer.
+    pub fn reply(&mut self) -> &mut Reply {
+        &mut self.caller().reply
+    }
+    /// The caller's database.
+    pub fn db(&mut self) -> Db<'_> {
+        let index = self.session().db;
+        let (now, no_touch) = (self.state.now, self.session().no_touch);
+        self.state.keyspace.db(index, now, no_touch)
+    }
+    /// The time; fixed while the command runs.
+    pub fn now(&self) -> Clock {
+        self.state.now
+    }
+}

@@ -1,0 +1,243 @@
+//! The command table: every [`CommandSpec`] with what is derived from it, found by name.
+//!
+//! Built once at start; `rename-command` changes names, nothing else ever changes. A [`CommandId`] is an index into
+//! it and into the per-command counters.
+
+use super::{CommandSpec, FindKeys, Group, acl, flags};
+use std::collections::HashMap;
+
+/// Index of a command or subcommand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CommandId(pub u16);
+
+/// A command or subcommand with all that follows from its spec.
+pub struct Command {
+    /// Its row.
+    pub spec: &'static CommandSpec,
+    /// Name as clients call it: lower case, `config|get` for subcommands; another after `rename-command`.
+    pub name: String,
+    /// All flags, derived ones included.
+    pub flags: u32,
+    /// All ACL categories.
+    pub acl: u32,
+    /// Its container.
+    pub parent: Option<CommandId>,
+    /// Its subcommands by name.
+    pub subcommands: Vec<(&'static str, CommandId)>,
+    /// First key at this argument; 0 if there is none there. For prefetching.
+    pub first_key: u8,
+}
+
+/// The table.
+pub struct CommandTable {
+    commands: Vec<Command>,
+    by_name: HashMap<Box<[u8]>, CommandId, ahash::RandomState>,
+    /// Direct-mapped cache from short names as they were sent (any case) to ids: most look-ups end here.
+    cache: Vec<Option<(u128, CommandId)>>,
+}
+
+const CACHE_LEN: usize = 256;
+
+impl CommandTable {
+    /// The table of all groups.
+    pub fn new(groups: &[&'static [CommandSpec]]) -> CommandTable {
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut table = CommandTable {
+            commands: Vec::new(),
+            by_name: HashMap::with_hasher(hasher),
+            cache: vec![None; CACHE_LEN],
+        };
+        for spec in groups.iter().flat_map(|group| group.iter()) {
+            let id = table.add(spec, None);
+            for sub in spec.subcommands {
+                let sub_id = table.add(sub, Some(id));
+                table.commands[id.0 as usize].subcommands.push((sub.name, sub_id));
+            }
+            let known = table.by_name.insert(spec.name.as_bytes().into(), id);
+            debug_assert!(known.is_none(), "{} is in the table twice", spec.name);
+        }
+        table
+    }
+
+    fn add(&mut self, spec: &'static CommandSpec, parent: Option<CommandId>) -> CommandId {
+        let id = CommandId(self.commands.len() as u16);
+        let name = match parent {
+            Some(parent) => format!("{}|{}", self.get(parent).name, spec.name),
+            None => spec.name.to_owned(),
+        };
+        self.commands.push(Command {
+            spec,
+            name,
+            flags: effective_flags(spec),
+            acl: effective_acl(spec),
+            parent,
+            subcommands: Vec::new(),
+            first_key: first_key(spec),
+        });
+        id
+    }
+
+    /// The command of an id.
+    #[inline]
+    pub fn get(&self, id: CommandId) -> &Command {
+        &self.commands[id.0 as usize]
+    }
+
+    /// All commands and subcommands in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (CommandId, &Command)> {
+        self.commands.iter().enumerate().map(|(index, command)| (CommandId(index as u16), command))
+    }
+
+    /// Top-level commands that can be called (renamed ones under their new names).
+    pub fn top_level(&self) -> impl Iterator<Item = (CommandId, &Command)> {
+        let mut ids: Vec<CommandId> = self.by_name.values().copied().collect();
+        ids.sort_unstable();
+        ids.into_iter().map(|id| (id, self.get(id)))
+    }
+
+    /// Commands and subcommands together.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+    /// Whether the table is empty (it never is).
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+    /// Top-level commands.
+    pub fn top_level_len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Finds a top-level command, whatever the case of its name.
+    #[inline]
+    pub fn find(&mut self, name: &[u8]) -> Option<CommandId> {
+        let Some(packed) = pack(name) else { return self.find_slow(name) };
+        let slot = ((packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize;
+        if let Some(Some((known, id))) = self.cache.get(slot)
+            && *known == packed
+        {
+            return Some(*id);
+        }
+        let id = self.find_slow(name)?;
+        self.cache[slot] = Some((packed, id));
+        Some(id)
+    }
+
+    /// The same, without the cache.
+    pub fn find_slow(&self, name: &[u8]) -> Option<CommandId> {
+        const LONGEST: usize = 64;
+        if name.len() > LONGEST {
+            return None;
+        }
+        let mut lower = [0; LONGEST];
+        lower[..name.len()].copy_from_slice(name);
+        let lower = &mut lower[..name.len()];
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).copied()
+    }
+
+    /// Finds a subcommand of a container.
+    pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
+        let subcommands = &self.get(container).subcommands;
+        subcommands.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, id)| *id)
+    }
+
+    /// Finds `name` or `container|subcommand`, as COMMAND INFO and ACL name them.
+    pub fn find_full(&self, name: &[u8]) -> Option<CommandId> {
+        match memchr::memchr(b'|', name) {
+            None => self.find_slow(name),
+            Some(at) => self.find_subcommand(self.find_slow(&name[..at])?, &name[at + 1..]),
+        }
+    }
+
+    /// `rename-command`: to an empty name, the command is gone. Errors as redis.conf's reader words them.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
+        let Some(id) = self.find_slow(from) else { return Err("No such command in rename-command") };
+        let lower = to.to_ascii_lowercase();
+        if !to.is_empty() && self.by_name.contains_key(&*lower) {
+            return Err("Target command name already exists");
+        }
+        self.by_name.remove(&*from.to_ascii_lowercase());
+        self.cache.fill(None);
+        if !to.is_empty() {
+            self.by_name.insert(lower.clone().into(), id);
+            let new_name = String::from_utf8_lossy(&lower).into_owned();
+            for (sub, sub_id) in self.get(id).subcommands.clone() {
+                self.commands[sub_id.0 as usize].name = format!("{new_name}|{sub}");
+            }
+            self.commands[id.0 as usize].name = new_name;
+        }
+        Ok(())
+    }
+}
+
+/// Up to 16 bytes of a name as one number; longer ones are not cached.
+#[inline]
+fn pack(name: &[u8]) -> Option<u128> {
+    if name.is_empty() || name.len() > 15 {
+        return None;
+    }
+    let mut bytes = [0; 16];
+    bytes[..name.len()].copy_from_slice(name);
+    // The length keeps a name with a NUL at its end apart from the shorter one.
+    bytes[15] = name.len() as u8;
+    Some(u128::from_le_bytes(bytes))
+}
+
+fn effective_flags(spec: &CommandSpec) -> u32 {
+    let mut all = spec.flags;
+    let unknown = spec.keys.iter().any(|key| matches!(key.find, FindKeys::Unknown | FindKeys::KeyNum { .. }));
+    if spec.get_keys.is_some() && unknown {
+        all |= flags::MOVABLE_KEYS;
+    }
+    all
+}
+
+/// Explicit categories plus those that Redis derives from the flags (`setImplicitACLCategories`).
+fn effective_acl(spec: &CommandSpec) -> u32 {
+    let mut all = spec.acl | group_category(spec.group);
+    if spec.flags & flags::WRITE != 0 {
+        all |= acl::WRITE;
+    }
+    if spec.flags & flags::READONLY != 0 && all & acl::SCRIPTING == 0 {
+        all |= acl::READ;
+    }
+    if spec.flags & flags::ADMIN != 0 {
+        all |= acl::ADMIN | acl::DANGEROUS;
+    }
+    if spec.flags & flags::PUBSUB != 0 {
+        all |= acl::PUBSUB;
+    }
+    if spec.flags & flags::BLOCKING != 0 {
+        all |= acl::BLOCKING;
+    }
+    all | if spec.flags & flags::FAST != 0 { acl::FAST } else { acl::SLOW }
+}
+
+/// Groups whose every command is in the category of the same name. Generic and server commands say it themselves.
+fn group_category(group: Group) -> u32 {
+    match group {
+        Group::String => acl::STRING,
+        Group::List => acl::LIST,
+        Group::Set => acl::SET,
+        Group::SortedSet => acl::SORTEDSET,
+        Group::Hash => acl::HASH,
+        Group::PubSub => acl::PUBSUB,
+        Group::Transactions => acl::TRANSACTION,
+        Group::Connection => acl::CONNECTION,
+        Group::Scripting => acl::SCRIPTING,
+        Group::HyperLogLog => acl::HYPERLOGLOG,
+        Group::Geo => acl::GEO,
+        Group::Stream => acl::STREAM,
+        Group::Bitmap => acl::BITMAP,
+        Group::Generic | Group::Server | Group::Cluster => 0,
+    }
+}
+
+fn first_key(spec: &CommandSpec) -> u8 {
+    match spec.keys.first().map(|key| key.begin) {
+        Some(super::BeginSearch::Index(at)) if (1..=3).contains(&at) => at as u8,
+        _ => 0,
+    }
+}
+

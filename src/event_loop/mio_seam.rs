@@ -1,0 +1,236 @@
+//! The seam over mio and the operating system.
+//!
+//! Both interests are registered once, when a socket arrives; nothing is ever re-registered. Epoll then tells each
+//! change once, and the loop above keeps what it has not drained.
+
+use super::seam::*;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::{Events, Interest, Poll};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Readiness taken from the kernel in one poll.
+const EVENTS_PER_POLL: usize = 1024;
+
+enum Socket {
+    TcpListener(TcpListener, ListenOptions),
+    UnixListener(UnixListener, PathBuf),
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Production: mio, the system's clocks and its randomness.
+pub struct MioSeam {
+    poll: Poll,
+    events: Events,
+    /// By token; the loop hands tokens out densely.
+    sockets: Vec<Option<Socket>>,
+    waker: Arc<mio::Waker>,
+    start: Instant,
+}
+
+impl MioSeam {
+    /// A seam with its own epoll instance.
+    pub fn new() -> io::Result<MioSeam> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(WAKER_TOKEN.0))?);
+        Ok(MioSeam {
+            poll,
+            events: Events::with_capacity(EVENTS_PER_POLL),
+            sockets: Vec::new(),
+            waker,
+            start: Instant::now(),
+        })
+    }
+
+    fn put(&mut self, token: Token, socket: Socket) {
+        if self.sockets.len() <= token.0 {
+            self.sockets.resize_with(token.0 + 1, || None);
+        }
+        debug_assert!(self.sockets[token.0].is_none(), "a token names one socket");
+        self.sockets[token.0] = Some(socket);
+    }
+
+    #[inline]
+    fn socket(&mut self, token: Token) -> io::Result<&mut Socket> {
+        self.sockets
+            .get_mut(token.0)
+            .and_then(Option::as_mut)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+}
+
+impl Seam for MioSeam {
+    #[inline]
+    fn monotonic_ns(&mut self) -> u64 {
+        // One nanosecond is added so that 0 can stand for "never".
+        self.start.elapsed().as_nanos() as u64 + 1
+    }
+
+    fn unix_us(&mut self) -> i64 {
+        crate::system::clock::unix_us() as i64
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        crate::system::process::random_bytes().map_or(0, u64::from_ne_bytes)
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        self.poll.poll(&mut self.events, timeout)?;
+        ready.extend(self.events.iter().map(|event| Readiness {
+            token: Token(event.token().0),
+            // An error or an end is told by the next read.
+            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
+            writable: event.is_writable(),
+            ended: event.is_read_closed() || event.is_error(),
+        }));
+        Ok(())
+    }
+
+    fn listen(&mut self, token: Token, address: &ListenAddress, options: &ListenOptions) -> io::Result<()> {
+        let mut socket = match address {
+            ListenAddress::Inet(address) => Socket::TcpListener(tcp_listener(*address, options)?, *options),
+            ListenAddress::Unix(path, mode) => {
+                // A stale file of an earlier run would make bind fail; Redis removes it too.
+                let _ = std::fs::remove_file(path);
+                let listener = unix_listener(path, options.backlog)?;
+                if let Some(mode) = mode {
+                    use std::os::unix::fs::PermissionsExt;
+                    std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))?;
+                }
+                Socket::UnixListener(listener, path.clone())
+            }
+        };
+        let registry = self.poll.registry();
+        match &mut socket {
+            Socket::TcpListener(listener, _) => registry.register(listener, mio::Token(token.0), Interest::READABLE)?,
+            Socket::UnixListener(listener, _) => registry.register(listener, mio::Token(token.0), Interest::READABLE)?,
+            Socket::Tcp(_) | Socket::Unix(_) => {}
+        }
+        self.put(token, socket);
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
+        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+        let (socket, peer, fd) = match self.socket(listener)? {
+            Socket::TcpListener(listener, options) => {
+                let options = *options;
+                let (mut stream, remote) = listener.accept()?;
+                let local = stream.local_addr().unwrap_or(remote);
+                stream.set_nodelay(true)?;
+                keepalive(&stream, options.keepalive_s)?;
+                self.poll.registry().register(&mut stream, mio::Token(token.0), BOTH)?;
+                let fd = stream.as_raw_fd();
+                (Socket::Tcp(stream), Peer::Inet { remote, local }, fd)
+            }
+            Socket::UnixListener(listener, path) => {
+                let path = path.clone();
+                let (mut stream, _) = listener.accept()?;
+                self.poll.registry().register(&mut stream, mio::Token(token.0), BOTH)?;
+                let fd = stream.as_raw_fd();
+                (Socket::Unix(stream), Peer::Unix(path), fd)
+            }
+            Socket::Tcp(_) | Socket::Unix(_) => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        self.put(token, socket);
+        Ok(Accepted { token, peer, fd: i64::from(fd) })
+    }
+
+    #[inline]
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let result = match self.socket(token)? {
+                Socket::Tcp(stream) => stream.read(buffer),
+                Socket::Unix(stream) => stream.read(buffer),
+                _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return result,
+            }
+        }
+    }
+
+    #[inline]
+    fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        loop {
+            let result = match (self.socket(token)?, slices) {
+                // One slice is the common case, and write is cheaper than writev.
+                (Socket::Tcp(stream), [one]) => stream.write(one),
+                (Socket::Tcp(stream), many) => stream.write_vectored(many),
+                (Socket::Unix(stream), many) => stream.write_vectored(many),
+                _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => return result,
+            }
+        }
+    }
+
+    fn close(&mut self, token: Token) {
+        let Some(slot) = self.sockets.get_mut(token.0) else { return };
+        // Closing the descriptor takes it out of epoll; deregistering first is what mio asks for.
+        let registry = self.poll.registry();
+        match slot.take() {
+            Some(Socket::TcpListener(mut listener, _)) => drop(registry.deregister(&mut listener)),
+            Some(Socket::UnixListener(mut listener, path)) => {
+                drop(registry.deregister(&mut listener));
+                let _ = std::fs::remove_file(path);
+            }
+            Some(Socket::Tcp(mut stream)) => drop(registry.deregister(&mut stream)),
+            Some(Socket::Unix(mut stream)) => drop(registry.deregister(&mut stream)),
+            None => {}
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        let waker = Arc::clone(&self.waker);
+        Waker::new(move || {
+            // The pipe or eventfd being full means that the loop is going to wake up anyway.
+            let _ = waker.wake();
+        })
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+    }
+}
+
+fn tcp_listener(address: std::net::SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket as Socket2, Type};
+    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `bind * -::*` listens on both families: the IPv6 socket must leave IPv4 to the other.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(options.backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+fn unix_listener(path: &std::path::Path, backlog: i32) -> io::Result<UnixListener> {
+    use socket2::{Domain, SockAddr, Socket as Socket2, Type};
+    let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(backlog)?;
+    socket.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(socket.into()))
+}
+
+/// TCP keepalive as Redis sets it: first probe after the interval, then three times as often, three in all.
+fn keepalive(stream: &TcpStream, seconds: u32) -> io::Result<()> {
+    if seconds == 0 {
+        return Ok(());
+    }
+    let idle = Duration::from_secs(u64::from(seconds));
+    let interval = Duration::from_secs(u64::from((seconds / 3).max(1)));
+    let probes = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
+}

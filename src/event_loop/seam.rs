@@ -1,0 +1,115 @@
+//! The seam: the one place where what is not determined enters.
+//!
+//! Everything above the seam is a pure function of what the seam yields. The system's implementation is
+//! [`super::MioSeam`]; tests run whole servers on [`super::Simulator`], which invents readiness, cuts and resets
+//! from a seed. Recording a live server means recording what passes here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Names a source. Handed out by the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub usize);
+
+/// The waker's own token; no source has it.
+pub const WAKER_TOKEN: Token = Token(usize::MAX - 1);
+
+/// What poll tells of a source. Told once for each change (edge-triggered), sometimes without cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Which source.
+    pub token: Token,
+    /// It may have bytes, an end or an error to read; a listener may have connections.
+    pub readable: bool,
+    /// It may take bytes.
+    pub writable: bool,
+    /// The peer has ended its side: after the last bytes a read will tell the end, though no new edge will.
+    pub ended: bool,
+}
+
+/// A connection that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its source.
+    pub token: Token,
+    /// Who connected.
+    pub peer: Peer,
+    /// Descriptor number, for CLIENT LIST only.
+    pub fd: i64,
+}
+
+/// The two ends of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// TCP.
+    Inet {
+        /// The other side.
+        remote: SocketAddr,
+        /// Our side.
+        local: SocketAddr,
+    },
+    /// A Unix socket: the listener's path.
+    Unix(PathBuf),
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// TCP.
+    Inet(SocketAddr),
+    /// A Unix socket, with the permission bits to give its file (`None`: as the umask leaves them).
+    Unix(PathBuf, Option<u32>),
+}
+
+/// How to listen and what accepted sockets get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenOptions {
+    /// Length of the kernel's queue.
+    pub backlog: i32,
+    /// Seconds of silence before TCP keepalive probes; 0: none.
+    pub keepalive_s: u32,
+}
+
+/// Wakes the loop from another thread or from a signal handler.
+#[derive(Clone)]
+pub struct Waker(Arc<dyn Fn() + Send + Sync>);
+
+impl Waker {
+    /// A waker that does this. It must be safe to call from a signal handler.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Waker {
+        Waker(Arc::new(wake))
+    }
+    /// Rings.
+    pub fn wake(&self) {
+        (self.0)()
+    }
+}
+
+/// All that is not deterministic.
+pub trait Seam {
+    /// Nanoseconds of a clock that never goes back.
+    fn monotonic_ns(&mut self) -> u64;
+    /// Microseconds since the Unix epoch; may jump either way.
+    fn unix_us(&mut self) -> i64;
+    /// Random bits from outside; the server seeds its own generator with them once.
+    fn random_u64(&mut self) -> u64;
+    /// Waits for readiness, at most `timeout` (`None`: for ever), and appends what is ready.
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()>;
+    /// Opens a listener under this token.
+    fn listen(&mut self, token: Token, address: &ListenAddress, options: &ListenOptions) -> io::Result<()>;
+    /// Takes one connection from a listener, to live under `token`.
+    fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
+    /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes what the socket takes.
+    fn write(&mut self, token: Token, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
+    /// Closes and forgets.
+    fn close(&mut self, token: Token);
+    /// A handle to wake `poll`.
+    fn waker(&self) -> Waker;
+    /// Blocks the whole process (DEBUG SLEEP).
+    fn sleep(&mut self, duration: Duration);
+}
