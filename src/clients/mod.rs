@@ -76,7 +76,9 @@ impl Clients {
     }
     /// All clients in the order of their ids (the order of `CLIENT LIST`).
     pub fn iter(&self) -> impl Iterator<Item = (ClientKey, &Client)> {
-        self.by_id.values().filter_map(|key| Some((*key, self.slab.get(key.0)?)))
+        self.by_id
+            .values()
+            .filter_map(|key| Some((*key, self.slab.get(key.0)?)))
     }
     /// Keys of all clients in the order of their ids.
     pub fn keys(&self) -> Vec<ClientKey> {
@@ -92,7 +94,9 @@ impl Clients {
     }
     /// Marks a client to be closed at the end of the turn, now (`after_reply` false) or when its replies are written.
     pub fn close(&mut self, key: ClientKey, after_reply: bool) {
-        let Some(client) = self.slab.get_mut(key.0) else { return };
+        let Some(client) = self.slab.get_mut(key.0) else {
+            return;
+        };
         if after_reply && !client.reply.output().is_empty() {
             client.session.close_after_reply = true;
             return;

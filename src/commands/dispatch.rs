@@ -18,8 +18,14 @@ pub enum Outcome {
 }
 
 /// Takes a command from a connection through the gates and runs it.
-pub fn process(state: &mut State, host: &mut dyn Host, client: ClientKey, args: Args<'_>) -> Outcome {
-    let checked = resolve(state, args).and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
+pub fn process(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    args: Args<'_>,
+) -> Outcome {
+    let checked = resolve(state, args)
+        .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
         Ok((id, Gate::Pass)) => call(state, host, client, id, args),
@@ -38,7 +44,9 @@ type Refusal = (Option<CommandId>, CommandError);
 
 /// Finds the command or subcommand and checks its arity.
 fn resolve(state: &mut State, args: Args<'_>) -> Result<CommandId, Refusal> {
-    let Some(top) = state.table.find(args.at(0)) else { return Err((None, unknown_command(args))) };
+    let Some(top) = state.table.find(args.at(0)) else {
+        return Err((None, unknown_command(args)));
+    };
     let mut id = top;
     let container = state.table.get(top);
     if !container.subcommands.is_empty() && args.len() > 1 {
@@ -51,7 +59,11 @@ fn resolve(state: &mut State, args: Args<'_>) -> Result<CommandId, Refusal> {
     let command = state.table.get(id);
     let arity = command.spec.arity;
     let given = args.len() as i64;
-    let wrong = if arity >= 0 { given != i64::from(arity) } else { given < -i64::from(arity) };
+    let wrong = if arity >= 0 {
+        given != i64::from(arity)
+    } else {
+        given < -i64::from(arity)
+    };
     if wrong || (matches!(command.spec.handler, Handler::Container)) {
         return Err((Some(id), CommandError::WrongArity(command.name.clone())));
     }
@@ -71,21 +83,35 @@ fn unknown_command(args: Args<'_>) -> CommandError {
     }
     let name = args.at(0);
     let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]);
-    CommandError::text_owned(format!("ERR unknown command '{name}', with args beginning with: {shown}"))
+    CommandError::text_owned(format!(
+        "ERR unknown command '{name}', with args beginning with: {shown}"
+    ))
 }
 
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
     let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
     let container = container.to_ascii_uppercase();
-    CommandError::text_owned(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+    CommandError::text_owned(format!(
+        "ERR unknown subcommand '{name}'. Try {container} HELP."
+    ))
 }
 
 /// All gates after the command is known.
-fn gates(state: &mut State, host: &mut dyn Host, client: ClientKey, id: CommandId, args: Args<'_>) -> Result<Gate, Refusal> {
+fn gates(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> Result<Gate, Refusal> {
     let refuse = |error: CommandError| Err((Some(id), error));
     let all = state.table.get(id).flags;
     let settings = state.config.settings();
-    let Some(session) = state.clients.get_mut(client).map(|client| &mut client.session) else {
+    let Some(session) = state
+        .clients
+        .get_mut(client)
+        .map(|client| &mut client.session)
+    else {
         return Ok(Gate::Pass);
     };
     if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
@@ -95,9 +121,12 @@ fn gates(state: &mut State, host: &mut dyn Host, client: ClientKey, id: CommandI
         return refuse(CommandError::NoAuth);
     }
     if session.in_multi && all & flags::NO_MULTI != 0 {
-        return refuse(CommandError::fixed("ERR Command not allowed inside a transaction"));
+        return refuse(CommandError::fixed(
+            "ERR Command not allowed inside a transaction",
+        ));
     }
-    if settings.maxmemory > 0 && !super::memory::make_room(state, host) && all & flags::DENYOOM != 0 {
+    if settings.maxmemory > 0 && !super::memory::make_room(state, host) && all & flags::DENYOOM != 0
+    {
         return refuse(CommandError::OutOfMemory);
     }
     if let Some(pause) = state.pause
@@ -124,8 +153,16 @@ fn protected_allowed(
 }
 
 fn protected_error(args: Args<'_>) -> CommandError {
-    let name = if args.at(0).eq_ignore_ascii_case(b"debug") { "DEBUG" } else { "MODULE" };
-    let option = if name == "DEBUG" { "enable-debug-command" } else { "enable-module-command" };
+    let name = if args.at(0).eq_ignore_ascii_case(b"debug") {
+        "DEBUG"
+    } else {
+        "MODULE"
+    };
+    let option = if name == "DEBUG" {
+        "enable-debug-command"
+    } else {
+        "enable-module-command"
+    };
     CommandError::text_owned(format!(
         "ERR {name} command not allowed. If the {option} option is set to \"local\", you can run it from a local \
          connection, otherwise you need to set this option in the configuration file, and then restart the server."
@@ -137,7 +174,9 @@ fn refuse(state: &mut State, client: ClientKey, id: Option<CommandId>, error: &C
     if let Some(id) = id {
         state.observe.command_rejected(id.0);
     }
-    let Some(client) = state.clients.get_mut(client) else { return };
+    let Some(client) = state.clients.get_mut(client) else {
+        return;
+    };
     client.reply.error(error.text().as_bytes());
     state.observe.error_replied(client.reply.last_error_code());
 }
@@ -148,11 +187,16 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
     let handler = state.table.get(id).spec.handler;
-    let Some(client) = state.clients.get_mut(key) else { return };
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
     client.session.last_command = Some(id.0);
     client.session.commands += 1;
     if client.session.reply_mode != ReplyMode::On {
-        client.reply.set_discard(matches!(client.session.reply_mode, ReplyMode::Off | ReplyMode::Skip));
+        client.reply.set_discard(matches!(
+            client.session.reply_mode,
+            ReplyMode::Off | ReplyMode::Skip
+        ));
     }
     let errors = client.reply.error_count();
     let db = client.session.db;
@@ -171,7 +215,14 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
             };
             run(&mut context, args)
         }
-        Handler::Wide(run) => run(&mut WideContext { state, host, client: key }, args),
+        Handler::Wide(run) => run(
+            &mut WideContext {
+                state,
+                host,
+                client: key,
+            },
+            args,
+        ),
         Handler::Container => Ok(()),
     };
 
@@ -209,10 +260,19 @@ fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, el
     if state.table.get(id).flags & flags::SKIP_SLOWLOG != 0 {
         return;
     }
-    let Some(client) = state.clients.get_mut(key) else { return };
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
     let address = client.session.address.to_string();
     let max_len = state.config.settings().slowlog_max_len;
-    state.observe.slowlog.push(args, elapsed_ns / 1000, state.now.unix_s(), &address, &client.session.name, max_len);
+    state.observe.slowlog.push(
+        args,
+        elapsed_ns / 1000,
+        state.now.unix_s(),
+        &address,
+        &client.session.name,
+        max_len,
+    );
 }
 
 /// Gives the journal what the command asks for, or the command as it was.
@@ -225,18 +285,25 @@ fn propagate(state: &mut State, db: usize, args: Args<'_>) {
         return;
     }
     for command in std::mem::take(&mut state.effects.rewritten) {
-        state.journal.append(db, crate::resp::OwnedRequest::from_slices(&command).args());
+        state
+            .journal
+            .append(db, crate::resp::OwnedRequest::from_slices(&command).args());
     }
 }
 
 /// CLIENT REPLY SKIP lasts for one command.
 fn settle_reply_mode(state: &mut State, key: ClientKey) {
-    let Some(client) = state.clients.get_mut(key) else { return };
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
     match client.session.reply_mode {
         ReplyMode::On => return,
         ReplyMode::Off => {}
         ReplyMode::SkipNext => client.session.reply_mode = ReplyMode::Skip,
         ReplyMode::Skip => client.session.reply_mode = ReplyMode::On,
     }
-    client.reply.set_discard(matches!(client.session.reply_mode, ReplyMode::Off | ReplyMode::Skip));
+    client.reply.set_discard(matches!(
+        client.session.reply_mode,
+        ReplyMode::Off | ReplyMode::Skip
+    ));
 }

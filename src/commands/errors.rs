@@ -47,7 +47,9 @@ impl CommandError {
     /// What the client reads, without the leading `-`.
     pub fn text(&self) -> Cow<'_, str> {
         let fixed = match self {
-            CommandError::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
+            CommandError::WrongType => {
+                "WRONGTYPE Operation against a key holding the wrong kind of value"
+            }
             CommandError::Syntax => "ERR syntax error",
             CommandError::NotInteger => "ERR value is not an integer or out of range",
             CommandError::NotFloat => "ERR value is not a valid float",
@@ -58,18 +60,26 @@ impl CommandError {
             CommandError::OutOfRange => "ERR index out of range",
             CommandError::NoSuchKey => "ERR no such key",
             CommandError::NoAuth => "NOAUTH Authentication required.",
-            CommandError::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
+            CommandError::WrongPass => {
+                "WRONGPASS invalid username-password pair or user is disabled."
+            }
             CommandError::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             CommandError::Loading => "LOADING Redis is loading the dataset in memory",
-            CommandError::ExecAbort => "EXECABORT Transaction discarded because of previous errors.",
+            CommandError::ExecAbort => {
+                "EXECABORT Transaction discarded because of previous errors."
+            }
             CommandError::InvalidDatabase => "ERR invalid DB index",
             CommandError::DatabaseOutOfRange => "ERR DB index is out of range",
-            CommandError::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            CommandError::StringTooLong => {
+                "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
+            }
             CommandError::InvalidExpire(command) => {
                 return Cow::Owned(format!("ERR invalid expire time in '{command}' command"));
             }
             CommandError::WrongArity(command) => {
-                return Cow::Owned(format!("ERR wrong number of arguments for '{command}' command"));
+                return Cow::Owned(format!(
+                    "ERR wrong number of arguments for '{command}' command"
+                ));
             }
             CommandError::NoPerm(text) => return Cow::Borrowed(text),
             CommandError::Text(text) => return Cow::Borrowed(text),

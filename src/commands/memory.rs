@@ -9,7 +9,11 @@ const EVICTIONS_PER_COMMAND: usize = 64;
 /// Evicts by the policy until used memory is below `maxmemory`; whether it is.
 pub fn make_room(state: &mut State, host: &mut dyn Host) -> bool {
     let settings = state.config.settings();
-    let (limit, policy, samples) = (settings.maxmemory, settings.maxmemory_policy, settings.maxmemory_samples as u32);
+    let (limit, policy, samples) = (
+        settings.maxmemory,
+        settings.maxmemory_policy,
+        settings.maxmemory_samples as u32,
+    );
     for _ in 0..EVICTIONS_PER_COMMAND {
         if host.used_memory() <= limit {
             return true;
@@ -17,7 +21,11 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> bool {
         if policy == MaxmemoryPolicy::NoEviction {
             return false;
         }
-        if state.keyspace.evict_one(policy, samples, state.now).is_none() {
+        if state
+            .keyspace
+            .evict_one(policy, samples, state.now)
+            .is_none()
+        {
             return false;
         }
     }

@@ -268,7 +268,16 @@ impl KeySpec {
     }
     /// Keys from argument `from` to `last` (relative to `from`; -1: to the end), each `step`-th.
     pub const fn range(flags: u32, from: i32, last: i32, step: i32) -> KeySpec {
-        KeySpec { flags, begin: BeginSearch::Index(from), find: FindKeys::Range { last, step, limit: 0 }, notes: "" }
+        KeySpec {
+            flags,
+            begin: BeginSearch::Index(from),
+            find: FindKeys::Range {
+                last,
+                step,
+                limit: 0,
+            },
+            notes: "",
+        }
     }
 }
 
@@ -330,11 +339,24 @@ pub struct Argument {
 impl Argument {
     /// An argument of a type.
     pub const fn new(name: &'static str, kind: ArgumentType) -> Argument {
-        Argument { name, kind, token: "", key_spec: -1, optional: false, multiple: false, multiple_token: false, since: "", arguments: &[] }
+        Argument {
+            name,
+            kind,
+            token: "",
+            key_spec: -1,
+            optional: false,
+            multiple: false,
+            multiple_token: false,
+            since: "",
+            arguments: &[],
+        }
     }
     /// A key, by its key specification 0.
     pub const fn key(name: &'static str) -> Argument {
-        Argument { key_spec: 0, ..Argument::new(name, ArgumentType::Key) }
+        Argument {
+            key_spec: 0,
+            ..Argument::new(name, ArgumentType::Key)
+        }
     }
     /// A string.
     pub const fn string(name: &'static str) -> Argument {
@@ -350,23 +372,38 @@ impl Argument {
     }
     /// A bare token.
     pub const fn token(name: &'static str, token: &'static str) -> Argument {
-        Argument { token, ..Argument::new(name, ArgumentType::PureToken) }
+        Argument {
+            token,
+            ..Argument::new(name, ArgumentType::PureToken)
+        }
     }
     /// One of several.
     pub const fn one_of(name: &'static str, arguments: &'static [Argument]) -> Argument {
-        Argument { arguments, ..Argument::new(name, ArgumentType::OneOf) }
+        Argument {
+            arguments,
+            ..Argument::new(name, ArgumentType::OneOf)
+        }
     }
     /// Several together.
     pub const fn block(name: &'static str, arguments: &'static [Argument]) -> Argument {
-        Argument { arguments, ..Argument::new(name, ArgumentType::Block) }
+        Argument {
+            arguments,
+            ..Argument::new(name, ArgumentType::Block)
+        }
     }
     /// The same, optional.
     pub const fn optional(self) -> Argument {
-        Argument { optional: true, ..self }
+        Argument {
+            optional: true,
+            ..self
+        }
     }
     /// The same, repeatable.
     pub const fn multiple(self) -> Argument {
-        Argument { multiple: true, ..self }
+        Argument {
+            multiple: true,
+            ..self
+        }
     }
     /// The same, after a token.
     pub const fn after(self, token: &'static str) -> Argument {

@@ -129,7 +129,9 @@ impl Context<'_> {
     /// Gives the journal this command instead of the one that was called. Several calls add up to several commands.
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.propagates {
-            self.effects.rewritten.push(arguments.iter().map(|a| a.to_vec()).collect());
+            self.effects
+                .rewritten
+                .push(arguments.iter().map(|a| a.to_vec()).collect());
         }
     }
 }
@@ -148,7 +150,10 @@ impl WideContext<'_> {
     /// The caller.
     #[allow(clippy::expect_used)]
     pub fn caller(&mut self) -> &mut Client {
-        self.state.clients.get_mut(self.client).expect("the caller stays in the slab while its command runs")
+        self.state
+            .clients
+            .get_mut(self.client)
+            .expect("the caller stays in the slab while its command runs")
     }
     /// The caller's session.
     pub fn session(&mut self) -> &mut Session {

@@ -51,7 +51,9 @@ impl CommandTable {
             let id = table.add(spec, None);
             for sub in spec.subcommands {
                 let sub_id = table.add(sub, Some(id));
-                table.commands[id.0 as usize].subcommands.push((sub.name, sub_id));
+                table.commands[id.0 as usize]
+                    .subcommands
+                    .push((sub.name, sub_id));
             }
             let known = table.by_name.insert(spec.name.as_bytes().into(), id);
             debug_assert!(known.is_none(), "{} is in the table twice", spec.name);
@@ -85,7 +87,10 @@ impl CommandTable {
 
     /// All commands and subcommands in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (CommandId, &Command)> {
-        self.commands.iter().enumerate().map(|(index, command)| (CommandId(index as u16), command))
+        self.commands
+            .iter()
+            .enumerate()
+            .map(|(index, command)| (CommandId(index as u16), command))
     }
 
     /// Top-level commands that can be called (renamed ones under their new names).
@@ -111,8 +116,11 @@ impl CommandTable {
     /// Finds a top-level command, whatever the case of its name.
     #[inline]
     pub fn find(&mut self, name: &[u8]) -> Option<CommandId> {
-        let Some(packed) = pack(name) else { return self.find_slow(name) };
-        let slot = ((packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as usize;
+        let Some(packed) = pack(name) else {
+            return self.find_slow(name);
+        };
+        let slot = ((packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            >> 56) as usize;
         if let Some(Some((known, id))) = self.cache.get(slot)
             && *known == packed
         {
@@ -139,7 +147,10 @@ impl CommandTable {
     /// Finds a subcommand of a container.
     pub fn find_subcommand(&self, container: CommandId, name: &[u8]) -> Option<CommandId> {
         let subcommands = &self.get(container).subcommands;
-        subcommands.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(_, id)| *id)
+        subcommands
+            .iter()
+            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+            .map(|(_, id)| *id)
     }
 
     /// Finds `name` or `container|subcommand`, as COMMAND INFO and ACL name them.
@@ -152,7 +163,9 @@ impl CommandTable {
 
     /// `rename-command`: to an empty name, the command is gone. Errors as redis.conf's reader words them.
     pub fn rename(&mut self, from: &[u8], to: &[u8]) -> Result<(), &'static str> {
-        let Some(id) = self.find_slow(from) else { return Err("No such command in rename-command") };
+        let Some(id) = self.find_slow(from) else {
+            return Err("No such command in rename-command");
+        };
         let lower = to.to_ascii_lowercase();
         if !to.is_empty() && self.by_name.contains_key(&*lower) {
             return Err("Target command name already exists");
@@ -186,7 +199,10 @@ fn pack(name: &[u8]) -> Option<u128> {
 
 fn effective_flags(spec: &CommandSpec) -> u32 {
     let mut all = spec.flags;
-    let unknown = spec.keys.iter().any(|key| matches!(key.find, FindKeys::Unknown | FindKeys::KeyNum { .. }));
+    let unknown = spec
+        .keys
+        .iter()
+        .any(|key| matches!(key.find, FindKeys::Unknown | FindKeys::KeyNum { .. }));
     if spec.get_keys.is_some() && unknown {
         all |= flags::MOVABLE_KEYS;
     }
@@ -211,7 +227,11 @@ fn effective_acl(spec: &CommandSpec) -> u32 {
     if spec.flags & flags::BLOCKING != 0 {
         all |= acl::BLOCKING;
     }
-    all | if spec.flags & flags::FAST != 0 { acl::FAST } else { acl::SLOW }
+    all | if spec.flags & flags::FAST != 0 {
+        acl::FAST
+    } else {
+        acl::SLOW
+    }
 }
 
 /// Groups whose every command is in the category of the same name. Generic and server commands say it themselves.
@@ -240,4 +260,3 @@ fn first_key(spec: &CommandSpec) -> u8 {
         _ => 0,
     }
 }
-

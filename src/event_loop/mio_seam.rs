@@ -90,9 +90,16 @@ impl Seam for MioSeam {
         Ok(())
     }
 
-    fn listen(&mut self, token: Token, address: &ListenAddress, options: &ListenOptions) -> io::Result<()> {
+    fn listen(
+        &mut self,
+        token: Token,
+        address: &ListenAddress,
+        options: &ListenOptions,
+    ) -> io::Result<()> {
         let mut socket = match address {
-            ListenAddress::Inet(address) => Socket::TcpListener(tcp_listener(*address, options)?, *options),
+            ListenAddress::Inet(address) => {
+                Socket::TcpListener(tcp_listener(*address, options)?, *options)
+            }
             ListenAddress::Unix(path, mode) => {
                 // A stale file of an earlier run would make bind fail; Redis removes it too.
                 let _ = std::fs::remove_file(path);
@@ -106,8 +113,12 @@ impl Seam for MioSeam {
         };
         let registry = self.poll.registry();
         match &mut socket {
-            Socket::TcpListener(listener, _) => registry.register(listener, mio::Token(token.0), Interest::READABLE)?,
-            Socket::UnixListener(listener, _) => registry.register(listener, mio::Token(token.0), Interest::READABLE)?,
+            Socket::TcpListener(listener, _) => {
+                registry.register(listener, mio::Token(token.0), Interest::READABLE)?
+            }
+            Socket::UnixListener(listener, _) => {
+                registry.register(listener, mio::Token(token.0), Interest::READABLE)?
+            }
             Socket::Tcp(_) | Socket::Unix(_) => {}
         }
         self.put(token, socket);
@@ -123,21 +134,31 @@ impl Seam for MioSeam {
                 let local = stream.local_addr().unwrap_or(remote);
                 stream.set_nodelay(true)?;
                 keepalive(&stream, options.keepalive_s)?;
-                self.poll.registry().register(&mut stream, mio::Token(token.0), BOTH)?;
+                self.poll
+                    .registry()
+                    .register(&mut stream, mio::Token(token.0), BOTH)?;
                 let fd = stream.as_raw_fd();
                 (Socket::Tcp(stream), Peer::Inet { remote, local }, fd)
             }
             Socket::UnixListener(listener, path) => {
                 let path = path.clone();
                 let (mut stream, _) = listener.accept()?;
-                self.poll.registry().register(&mut stream, mio::Token(token.0), BOTH)?;
+                self.poll
+                    .registry()
+                    .register(&mut stream, mio::Token(token.0), BOTH)?;
                 let fd = stream.as_raw_fd();
                 (Socket::Unix(stream), Peer::Unix(path), fd)
             }
-            Socket::Tcp(_) | Socket::Unix(_) => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
+            Socket::Tcp(_) | Socket::Unix(_) => {
+                return Err(io::Error::from(io::ErrorKind::InvalidInput));
+            }
         };
         self.put(token, socket);
-        Ok(Accepted { token, peer, fd: i64::from(fd) })
+        Ok(Accepted {
+            token,
+            peer,
+            fd: i64::from(fd),
+        })
     }
 
     #[inline]
@@ -173,7 +194,9 @@ impl Seam for MioSeam {
     }
 
     fn close(&mut self, token: Token) {
-        let Some(slot) = self.sockets.get_mut(token.0) else { return };
+        let Some(slot) = self.sockets.get_mut(token.0) else {
+            return;
+        };
         // Closing the descriptor takes it out of epoll; deregistering first is what mio asks for.
         let registry = self.poll.registry();
         match slot.take() {
@@ -203,7 +226,11 @@ impl Seam for MioSeam {
 
 fn tcp_listener(address: std::net::SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket as Socket2, Type};
-    let socket = Socket2::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket2::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         // `bind * -::*` listens on both families: the IPv6 socket must leave IPv4 to the other.
         socket.set_only_v6(true)?;
@@ -231,6 +258,9 @@ fn keepalive(stream: &TcpStream, seconds: u32) -> io::Result<()> {
     }
     let idle = Duration::from_secs(u64::from(seconds));
     let interval = Duration::from_secs(u64::from((seconds / 3).max(1)));
-    let probes = socket2::TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
+    let probes = socket2::TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval(interval)
+        .with_retries(3);
     socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
 }

@@ -135,7 +135,13 @@ enum Kind {
 
 impl Source {
     fn new(kind: Kind) -> Source {
-        Source { kind, carried: false, ended: false, closed: false, served_turn: 0 }
+        Source {
+            kind,
+            carried: false,
+            ended: false,
+            closed: false,
+            served_turn: 0,
+        }
     }
 }
 
@@ -188,9 +194,16 @@ impl EventLoop {
     }
 
     /// Does one turn: sleeps until something is ready, a timer is due or `max_sleep` is over, and serves it.
-    pub fn turn(&mut self, service: &mut impl Service, max_sleep: Option<Duration>) -> io::Result<TurnReport> {
+    pub fn turn(
+        &mut self,
+        service: &mut impl Service,
+        max_sleep: Option<Duration>,
+    ) -> io::Result<TurnReport> {
         let start = self.mono_ns;
-        self.report = TurnReport { turn: self.totals.turns + 1, ..TurnReport::default() };
+        self.report = TurnReport {
+            turn: self.totals.turns + 1,
+            ..TurnReport::default()
+        };
         let timeout = self.timeout(start, max_sleep);
         let mut events = std::mem::take(&mut self.events);
         events.clear();
@@ -198,7 +211,11 @@ impl EventLoop {
         self.end_phase(Phase::Sleep);
         if let Err(error) = polled {
             self.events = events;
-            return if error.kind() == io::ErrorKind::Interrupted { Ok(self.report) } else { Err(error) };
+            return if error.kind() == io::ErrorKind::Interrupted {
+                Ok(self.report)
+            } else {
+                Err(error)
+            };
         }
         self.report.events = events.len() as u32;
 
@@ -244,11 +261,20 @@ impl EventLoop {
         }
     }
 
-    fn accept_phase(&mut self, service: &mut impl Service, carried: &[Token], events: &[Readiness]) {
+    fn accept_phase(
+        &mut self,
+        service: &mut impl Service,
+        carried: &[Token],
+        events: &[Readiness],
+    ) {
         let told = events.iter().map(|event| event.token);
         let mut any = false;
         for token in carried.iter().copied().chain(told) {
-            if self.sources.get(token.0).is_some_and(|source| source.kind == Kind::Listener && !source.closed) {
+            if self
+                .sources
+                .get(token.0)
+                .is_some_and(|source| source.kind == Kind::Listener && !source.closed)
+            {
                 any = true;
                 self.uncarry(token);
                 self.accept_from(service, token);
@@ -284,13 +310,21 @@ impl EventLoop {
         self.carry(listener);
     }
 
-    fn read_phase(&mut self, service: &mut impl Service, carried: Vec<Token>, events: &[Readiness], woken: &mut bool) {
+    fn read_phase(
+        &mut self,
+        service: &mut impl Service,
+        carried: Vec<Token>,
+        events: &[Readiness],
+        woken: &mut bool,
+    ) {
         for event in events {
             if event.token == WAKER_TOKEN {
                 *woken = true;
                 continue;
             }
-            let Some(source) = self.sources.get_mut(event.token.0) else { continue };
+            let Some(source) = self.sources.get_mut(event.token.0) else {
+                continue;
+            };
             source.ended |= event.ended;
             if event.writable && source.kind == Kind::Stream && !source.closed {
                 service.writable(self, event.token);
@@ -311,7 +345,9 @@ impl EventLoop {
     /// Serves a stream, unless it was served in this turn already: then it is on the ready list if need be.
     fn serve_read(&mut self, service: &mut impl Service, token: Token) {
         let turn = self.report.turn;
-        let Some(source) = self.sources.get_mut(token.0) else { return };
+        let Some(source) = self.sources.get_mut(token.0) else {
+            return;
+        };
         if source.kind != Kind::Stream || source.closed || source.served_turn == turn {
             return;
         }
@@ -323,7 +359,10 @@ impl EventLoop {
     }
 
     fn timer_phase(&mut self, service: &mut impl Service, woken: bool) {
-        let due = self.timers.next_deadline().is_some_and(|at| at <= self.mono_ns);
+        let due = self
+            .timers
+            .next_deadline()
+            .is_some_and(|at| at <= self.mono_ns);
         if woken {
             service.woken(self);
         }
@@ -374,7 +413,11 @@ impl EventLoop {
     }
 
     /// Opens a listener.
-    pub fn listen(&mut self, address: &ListenAddress, options: &ListenOptions) -> io::Result<Token> {
+    pub fn listen(
+        &mut self,
+        address: &ListenAddress,
+        options: &ListenOptions,
+    ) -> io::Result<Token> {
         let entry = self.sources.vacant_entry();
         let token = Token(entry.key());
         self.seam.listen(token, address, options)?;
@@ -446,7 +489,10 @@ impl EventLoop {
 
     /// Sets the sums to zero; turns keep their numbers.
     pub fn reset_totals(&mut self) {
-        self.totals = LoopTotals { turns: self.totals.turns, ..LoopTotals::default() };
+        self.totals = LoopTotals {
+            turns: self.totals.turns,
+            ..LoopTotals::default()
+        };
     }
 
     /// Open sources.
@@ -459,6 +505,8 @@ impl EventLoop {
 fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     ) || error.raw_os_error() == Some(libc::EPROTO)
 }

@@ -99,7 +99,12 @@ pub trait Seam {
     /// Waits for readiness, at most `timeout` (`None`: for ever), and appends what is ready.
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()>;
     /// Opens a listener under this token.
-    fn listen(&mut self, token: Token, address: &ListenAddress, options: &ListenOptions) -> io::Result<()>;
+    fn listen(
+        &mut self,
+        token: Token,
+        address: &ListenAddress,
+        options: &ListenOptions,
+    ) -> io::Result<()>;
     /// Takes one connection from a listener, to live under `token`.
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
     /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.

@@ -111,11 +111,23 @@ impl Keyspace {
     /// SWAPDB.
     pub fn swap(&mut self, _a: usize, _b: usize) {}
     /// COPY within or across databases, expiry included.
-    pub fn copy(&mut self, _from: (usize, &[u8]), _to: (usize, &[u8]), _replace: bool, _now: Clock) -> Result<(), TransferError> {
+    pub fn copy(
+        &mut self,
+        _from: (usize, &[u8]),
+        _to: (usize, &[u8]),
+        _replace: bool,
+        _now: Clock,
+    ) -> Result<(), TransferError> {
         todo!()
     }
     /// MOVE.
-    pub fn move_key(&mut self, _from: usize, _to: usize, _key: &[u8], _now: Clock) -> Result<(), TransferError> {
+    pub fn move_key(
+        &mut self,
+        _from: usize,
+        _to: usize,
+        _key: &[u8],
+        _now: Clock,
+    ) -> Result<(), TransferError> {
         todo!()
     }
     /// FLUSHDB (one) or FLUSHALL (`None`): number of keys removed.
@@ -123,11 +135,22 @@ impl Keyspace {
         todo!()
     }
     /// One cycle of active expiry within a time budget (`clock` is called between small steps).
-    pub fn expire_cycle(&mut self, _now: Clock, _effort: u32, _budget_ns: u64, _clock: &mut dyn FnMut() -> u64) -> ExpireCycle {
+    pub fn expire_cycle(
+        &mut self,
+        _now: Clock,
+        _effort: u32,
+        _budget_ns: u64,
+        _clock: &mut dyn FnMut() -> u64,
+    ) -> ExpireCycle {
         todo!()
     }
     /// Evicts one key by the policy: its database and key, or `None` where nothing can be evicted.
-    pub fn evict_one(&mut self, _policy: crate::config::MaxmemoryPolicy, _samples: u32, _now: Clock) -> Option<(usize, Vec<u8>)> {
+    pub fn evict_one(
+        &mut self,
+        _policy: crate::config::MaxmemoryPolicy,
+        _samples: u32,
+        _now: Clock,
+    ) -> Option<(usize, Vec<u8>)> {
         todo!()
     }
     /// Objects handed to the free thread and not yet freed.
@@ -265,7 +288,12 @@ impl Db<'_> {
         todo!()
     }
     /// RENAME within this database: expiry goes along; `replace` false: RENAMENX.
-    pub fn rename(&mut self, _from: &[u8], _to: &[u8], _replace: bool) -> Result<(), TransferError> {
+    pub fn rename(
+        &mut self,
+        _from: &[u8],
+        _to: &[u8],
+        _replace: bool,
+    ) -> Result<(), TransferError> {
         todo!()
     }
     /// The door: every change to a key is told here, once per change, with its event (`set`, `del`, `expire`...).

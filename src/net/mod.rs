@@ -50,7 +50,12 @@ impl QueryBuffer {
     }
     /// Bytes of requests that are parsed in part (CLIENT LIST `argv-mem`).
     pub fn argument_memory(&self) -> usize {
-        self.parser.memory_bytes() + self.parsed.iter().map(OwnedRequest::memory_bytes).sum::<usize>()
+        self.parser.memory_bytes()
+            + self
+                .parsed
+                .iter()
+                .map(OwnedRequest::memory_bytes)
+                .sum::<usize>()
     }
     /// All memory that it holds.
     pub fn memory_bytes(&self) -> usize {

@@ -15,7 +15,10 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { counts: Box::new([0; PARTS * POWERS]), total: 0 }
+        Histogram {
+            counts: Box::new([0; PARTS * POWERS]),
+            total: 0,
+        }
     }
 }
 
@@ -33,7 +36,8 @@ impl Histogram {
     }
     /// The time that this share (0 to 100) of all times does not exceed, ns.
     pub fn percentile(&self, percent: f64) -> u64 {
-        let wanted = ((self.total as f64 * percent / 100.0).ceil() as u64).clamp(1, self.total.max(1));
+        let wanted =
+            ((self.total as f64 * percent / 100.0).ceil() as u64).clamp(1, self.total.max(1));
         let mut seen = 0;
         for (index, count) in self.counts.iter().enumerate() {
             seen += u64::from(*count);
@@ -45,11 +49,17 @@ impl Histogram {
     }
     /// How many times do not exceed `ns`, to the histogram's precision.
     pub fn count_up_to(&self, ns: u64) -> u64 {
-        self.counts[..=index_of(ns)].iter().map(|count| u64::from(*count)).sum()
+        self.counts[..=index_of(ns)]
+            .iter()
+            .map(|count| u64::from(*count))
+            .sum()
     }
     /// The longest time counted, ns, to the histogram's precision.
     pub fn max(&self) -> u64 {
-        self.counts.iter().rposition(|count| *count > 0).map_or(0, highest_of)
+        self.counts
+            .iter()
+            .rposition(|count| *count > 0)
+            .map_or(0, highest_of)
     }
 }
 
@@ -79,9 +89,15 @@ mod tests {
 
     #[test]
     fn every_value_lies_in_the_cell_that_is_named_for_it() {
-        for ns in (0..5000).chain((0..40).map(|bit| 1u64 << bit)).chain((0..40).map(|bit| (1u64 << bit) + 12345)) {
+        for ns in (0..5000)
+            .chain((0..40).map(|bit| 1u64 << bit))
+            .chain((0..40).map(|bit| (1u64 << bit) + 12345))
+        {
             let highest = highest_of(index_of(ns));
-            assert!(highest >= ns && highest - ns <= ns / 32 + 1, "{ns} → {highest}");
+            assert!(
+                highest >= ns && highest - ns <= ns / 32 + 1,
+                "{ns} → {highest}"
+            );
         }
     }
 

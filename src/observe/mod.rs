@@ -36,7 +36,9 @@ impl Observe {
     /// Observations of a table of so many commands.
     pub fn new(commands: usize) -> Observe {
         let mut observe = Observe::default();
-        observe.commands.resize_with(commands, CommandStats::default);
+        observe
+            .commands
+            .resize_with(commands, CommandStats::default);
         observe
     }
     /// A command ran.
@@ -44,7 +46,9 @@ impl Observe {
     pub fn command_run(&mut self, id: u16, elapsed_ns: u64, failed: bool) {
         self.stats.commands_processed += 1;
         self.stats.command_ns += elapsed_ns;
-        let Some(command) = self.commands.get_mut(id as usize) else { return };
+        let Some(command) = self.commands.get_mut(id as usize) else {
+            return;
+        };
         command.calls += 1;
         command.ns += elapsed_ns;
         command.failed += u64::from(failed);
@@ -70,7 +74,9 @@ impl Observe {
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
         self.stats.reset();
-        self.commands.iter_mut().for_each(|command| *command = CommandStats::default());
+        self.commands
+            .iter_mut()
+            .for_each(|command| *command = CommandStats::default());
         self.errors.clear();
     }
 }

@@ -34,7 +34,15 @@ pub struct SlowLog {
 
 impl SlowLog {
     /// Adds a command and forgets the oldest ones beyond `max_len`.
-    pub fn push(&mut self, args: Args<'_>, duration_us: u64, unix_s: i64, address: &str, name: &[u8], max_len: usize) {
+    pub fn push(
+        &mut self,
+        args: Args<'_>,
+        duration_us: u64,
+        unix_s: i64,
+        address: &str,
+        name: &[u8],
+        max_len: usize,
+    ) {
         let entry = SlowEntry {
             id: self.next_id,
             unix_s,
@@ -66,7 +74,11 @@ impl SlowLog {
 }
 
 fn cut(args: Args<'_>) -> Vec<Vec<u8>> {
-    let kept = if args.len() > MAX_ARGUMENTS { MAX_ARGUMENTS - 1 } else { args.len() };
+    let kept = if args.len() > MAX_ARGUMENTS {
+        MAX_ARGUMENTS - 1
+    } else {
+        args.len()
+    };
     let mut all: Vec<Vec<u8>> = args.iter().take(kept).map(cut_argument).collect();
     if args.len() > kept {
         all.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
@@ -79,7 +91,9 @@ fn cut_argument(argument: &[u8]) -> Vec<u8> {
         return argument.to_vec();
     }
     let mut kept = argument[..MAX_ARGUMENT_LEN].to_vec();
-    kept.extend_from_slice(format!("... ({} more bytes)", argument.len() - MAX_ARGUMENT_LEN).as_bytes());
+    kept.extend_from_slice(
+        format!("... ({} more bytes)", argument.len() - MAX_ARGUMENT_LEN).as_bytes(),
+    );
     kept
 }
 
@@ -98,7 +112,14 @@ mod tests {
         assert_eq!(first.arguments[31], b"... (9 more arguments)");
         assert!(first.arguments[20].ends_with(b"... (72 more bytes)"));
         for _ in 0..3 {
-            log.push(OwnedRequest::from_slices(&[b"ping"]).args(), 5, 1, "a", b"", 2);
+            log.push(
+                OwnedRequest::from_slices(&[b"ping"]).args(),
+                5,
+                1,
+                "a",
+                b"",
+                2,
+            );
         }
         assert_eq!(log.iter().map(|entry| entry.id).collect::<Vec<_>>(), [3, 2]);
     }
