@@ -174,7 +174,7 @@ fn least_for(buckets: usize) -> usize {
     if buckets <= 1 {
         0
     } else {
-        most_for(buckets - 1) / 8 * 7
+        most_for(buckets - 1) * 7 / 8
     }
 }
 
@@ -202,8 +202,9 @@ fn to_raw(item: Packed) -> NonNull<u8> {
 unsafe fn lend<'a, E: Element>(item: Packed) -> ElementRef<'a, E> {
     let raw = to_raw(item);
     // SAFETY: what is in the dict came from `into_raw`; it is never dropped through this copy.
+    let element = ManuallyDrop::new(unsafe { E::from_raw(raw) });
     ElementRef {
-        element: ManuallyDrop::new(unsafe { E::from_raw(raw) }),
+        element,
         raw,
         dict: PhantomData,
     }
@@ -569,7 +570,7 @@ impl<E: Element> Dict<E> {
             return;
         }
         let mut left = count;
-        let mut index = (u128::from(random()) * buckets as u128 >> 64) as usize;
+        let mut index = ((u128::from(random()) * buckets as u128) >> 64) as usize;
         for _ in 0..buckets {
             for item in self.directory.bucket(index).items() {
                 if left == 0 {
@@ -644,10 +645,10 @@ impl<E: Element> Dict<E> {
         let tag = tag_of(hash);
         let bucket = self.bucket_of(hash);
         let mut matches = bucket.matches(tag);
-        if matches == 0 {
-            if let Some(next) = bucket.next_for(tag) {
-                next.prefetch();
-            }
+        if matches == 0
+            && let Some(next) = bucket.next_for(tag)
+        {
+            next.prefetch();
         }
         while matches != 0 {
             prefetch(to_raw(bucket.get(matches.trailing_zeros() as usize)).as_ptr());
