@@ -488,3 +488,7 @@ fn write_double(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
     }
 }
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;
