@@ -32,6 +32,7 @@ use std::sync::Arc;
 use memchr::memchr2;
 
 use super::request::{Blob, LARGE_BULK_LEN, Span};
+use crate::system::numbers::parse_i64;
 
 /// The first step of a large bulk's buffer.
 const LARGE_FIRST_STEP: usize = 64 * 1024;
@@ -647,34 +648,6 @@ impl Large {
             self.bytes
                 .reserve_exact(capacity.saturating_sub(self.bytes.len()));
         }
-    }
-}
-
-/// A decimal number as Redis's `string2ll` reads it: no plus, no leading zeroes, no `-0`.
-fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        _ => (false, text),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] if !negative => return Some(0),
-        [b'0', ..] => return None,
-        _ => {}
-    }
-    // Counted downwards, because the negative numbers reach one further.
-    let mut value = 0i64;
-    for b in digits {
-        if !b.is_ascii_digit() {
-            return None;
-        }
-        let digit = i64::from(b.wrapping_sub(b'0'));
-        value = value.checked_mul(10)?.checked_sub(digit)?;
-    }
-    if negative {
-        Some(value)
-    } else {
-        value.checked_neg()
     }
 }
 

@@ -15,9 +15,12 @@
 use super::Protocol;
 use super::output::OutputBuffer;
 use super::request::Blob;
+use crate::system::numbers::write_double;
 
 /// Longest header: a marker, 20 characters of a number, `\r\n`, with some to spare.
 const HEADER_LEN: usize = 24;
+/// Room for a double with its header (no double takes more than 25 characters).
+const DOUBLE_LEN: usize = 64;
 /// Up to here a bulk is written in one piece with its header.
 const ONE_PIECE_LEN: usize = 8 * 1024;
 /// How much of the last error is remembered.
@@ -271,23 +274,33 @@ impl Reply {
 
     /// A double in its shortest form; in RESP2 a bulk string of the same text.
     pub fn double(&mut self, value: f64) {
-        if self.discard {
-            return;
+        if !self.resp3() {
+            return self.bulk_double(value);
         }
-        let mut text = Vec::new();
-        write_double(&mut text, value);
-        if self.resp3() {
-            self.line(b',', &text);
-        } else {
-            self.bulk(&text);
+        if !self.discard {
+            let out = self.output.room(DOUBLE_LEN);
+            out.push(b',');
+            write_double(out, value);
+            out.extend_from_slice(b"\r\n");
         }
     }
 
     /// A double that RESP3 too wants as a bulk string.
     pub fn bulk_double(&mut self, value: f64) {
-        let mut text = Vec::new();
-        write_double(&mut text, value);
-        self.bulk(&text);
+        if self.discard {
+            return;
+        }
+        let out = self.output.room(DOUBLE_LEN);
+        let start = out.len();
+        write_double(out, value);
+        let text_end = out.len();
+        // The length is known only now: write its line behind and turn it to the front.
+        length_line(out, b'$', text_end.saturating_sub(start));
+        let header_len = out.len().saturating_sub(text_end);
+        if let Some(written) = out.get_mut(start..) {
+            written.rotate_right(header_len);
+        }
+        out.extend_from_slice(b"\r\n");
     }
 
     /// Text with its format (`txt`, `mkd`: three characters); in RESP2 a bulk string.
@@ -468,25 +481,6 @@ fn long_line(out: &mut Vec<u8>, marker: u8, digits: &str) {
     out.push(marker);
     out.extend_from_slice(digits.as_bytes());
     out.extend_from_slice(b"\r\n");
-}
-
-/// The text of a double: an integer if it is one, else the shortest that reads back the same.
-fn write_double(out: &mut Vec<u8>, value: f64) {
-    if value.is_nan() {
-        out.extend_from_slice(b"nan");
-    } else if value.is_infinite() {
-        out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
-    } else if value == 0.0 {
-        out.extend_from_slice(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
-    } else {
-        let mut buffer = zmij::Buffer::new();
-        let text = buffer.format_finite(value);
-        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
-    }
 }
 
 #[cfg(test)]
