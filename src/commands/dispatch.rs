@@ -6,7 +6,7 @@
 
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ReplyMode};
-use crate::resp::Args;
+use crate::resp::{Args, OwnedRequest};
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,6 +252,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
         propagate(state, db, args);
     }
     state.effects.rewritten.clear();
+    state.effects.redacted.clear();
     state.effects.do_not_propagate = false;
 }
 
@@ -265,8 +266,19 @@ fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, el
     };
     let address = client.session.address.to_string();
     let max_len = state.config.settings().slowlog_max_len;
+    let mut shown = OwnedRequest::new();
+    if !state.effects.redacted.is_empty() {
+        for (index, arg) in args.iter().enumerate() {
+            let hide = state.effects.redacted.contains(&index);
+            shown.push(if hide { b"(redacted)" } else { arg });
+        }
+    }
     state.observe.slowlog.push(
-        args,
+        if shown.args().is_empty() {
+            args
+        } else {
+            shown.args()
+        },
         elapsed_ns / 1000,
         state.now.unix_s(),
         &address,

@@ -4,9 +4,11 @@
 //! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
 //! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
 
+pub mod config;
 pub mod connection;
 pub mod dispatch;
 mod errors;
+pub mod help;
 mod memory;
 mod spec;
 mod state;
@@ -19,4 +21,4 @@ pub use state::*;
 pub use table::{Command, CommandId, CommandTable};
 
 /// Every group's rows: what the server knows.
-pub const GROUPS: &[&[CommandSpec]] = &[connection::COMMANDS];
+pub const GROUPS: &[&[CommandSpec]] = &[connection::COMMANDS, config::COMMANDS];

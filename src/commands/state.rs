@@ -54,6 +54,8 @@ pub struct Effects {
     pub do_not_propagate: bool,
     /// Clients whose paused commands may go on.
     pub unpaused: bool,
+    /// Arguments that the slow log must not show, such as passwords: their indexes.
+    pub redacted: Vec<usize>,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
 }

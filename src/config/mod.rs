@@ -28,6 +28,7 @@ pub mod spelling;
 pub mod table;
 pub mod value;
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use load::{ConfigError, Place, Statement, StatementKind};
@@ -54,6 +55,8 @@ pub struct Config {
     settings: Settings,
     file: Option<PathBuf>,
     statements: Vec<Statement>,
+    /// How the program was called, for the process title.
+    program: Vec<u8>,
 }
 
 /// All values at one moment, to return to.
@@ -144,6 +147,7 @@ impl Config {
             settings,
             file: None,
             statements: Vec::new(),
+            program: b"gyre".to_vec(),
         }
     }
 
@@ -163,6 +167,44 @@ impl Config {
     /// `loadmodule`, and options of modules, in their order.
     pub fn statements(&self) -> &[Statement] {
         &self.statements
+    }
+
+    /// Remembers how the program was called (the first word of its command line).
+    pub fn set_program(&mut self, program: &[u8]) {
+        self.program = program.to_vec();
+    }
+
+    /// The process title that the template asks for.
+    pub fn process_title(&self) -> Vec<u8> {
+        let settings = &self.settings;
+        let text = |name: &str| self.get_one(name).unwrap_or_default();
+        let (port, tls_port) = (text("port"), text("tls-port"));
+        let unix_socket = text("unixsocket");
+        let any_port = if settings.port != 0 { &port } else { &tls_port };
+        let bind = text("bind");
+        let first = bind.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let host = if first.is_empty() { b"*" } else { first };
+        let address = match any_port.as_slice() {
+            b"0" => [b"unixsocket:", unix_socket.as_slice()].concat(),
+            port => [host, b":", port].concat(),
+        };
+        let cluster = text("cluster-enabled") == b"yes";
+        let file = self
+            .file
+            .as_ref()
+            .map_or(b"-".as_slice(), |file| file.as_os_str().as_bytes());
+        let title = expand_title(&settings.proc_title_template, |name| match name {
+            "title" => Some(self.program.as_slice()),
+            "listen-addr" => Some(&address),
+            "server-mode" => Some(if cluster { b"[cluster]" } else { b"" }),
+            "port" => Some(&port),
+            "tls-port" => Some(&tls_port),
+            "config-file" => Some(file),
+            "unixsocket" => Some(&unix_socket),
+            _ => None,
+        });
+        // The template was checked when it was set.
+        title.unwrap_or_default()
     }
 
     /// Whether the value of this directive must be kept out of the slow log and of MONITOR.

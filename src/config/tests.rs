@@ -752,3 +752,29 @@ proptest::proptest! {
         drop(load(&[]).rewritten(&old, true));
     }
 }
+
+#[test]
+fn the_title_is_filled_in() {
+    let mut config = load(&["--bind", "127.0.0.1 ::1", "--port", "7"]);
+    config.set_program(b"./gyre");
+    assert_eq!(config.process_title(), b"./gyre 127.0.0.1:7");
+    set(
+        &mut config,
+        &[(
+            "proc-title-template",
+            "T {title} {listen-addr} {port} {tls-port} {unixsocket} {config-file}",
+        )],
+    )
+    .unwrap();
+    assert_eq!(config.process_title(), b"T ./gyre 127.0.0.1:7 7 0  -");
+    set(
+        &mut config,
+        &[
+            ("port", "0"),
+            ("bind", ""),
+            ("proc-title-template", "{listen-addr}{server-mode}"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.process_title(), b"unixsocket:");
+}

@@ -1,0 +1,327 @@
+//! CONFIG: reading, changing and writing the directives while the server runs.
+//!
+//! In: names and values. Out: values, or changes that are in force when OK is answered. [`crate::config`] checks and
+//! remembers; here the change is brought to whoever must hear of it, and if one of them cannot follow, everything
+//! is as it was before. Mirrors the CONFIG command and the `update*` functions of Redis's config.c.
+
+use super::help::help;
+use super::{Argument, CommandError, CommandSpec, Group, Handler, State, WideContext, flags};
+use crate::config::{Change, Config, ConfigSetError, SetContext};
+use crate::keyspace::KeyspaceSettings;
+use crate::resp::Args;
+use crate::system::{crash, log as server_log, memory, process};
+
+const FLAGS: u32 = flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE;
+
+/// The group's rows.
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "config",
+    summary: "Holds the commands on the server's configuration.",
+    since: "2.0.0",
+    complexity: "Depends on subcommand.",
+    group: Group::Server,
+    arity: -2,
+    subcommands: &[
+        CommandSpec {
+            name: "get",
+            summary: "Returns directives and their values.",
+            since: "2.0.0",
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            group: Group::Server,
+            arity: -3,
+            flags: FLAGS,
+            history: &[("7.0.0", "Several patterns in one call.")],
+            arguments: &[Argument::block("parameter", &[Argument::string("parameter")]).multiple()],
+            handler: Handler::Wide(get),
+            ..CommandSpec::DEFAULT
+        },
+        CommandSpec {
+            name: "help",
+            summary: "Returns a text about the subcommands.",
+            since: "5.0.0",
+            group: Group::Server,
+            arity: 2,
+            flags: flags::LOADING | flags::STALE,
+            handler: Handler::Wide(print_help),
+            ..CommandSpec::DEFAULT
+        },
+        CommandSpec {
+            name: "resetstat",
+            summary: "Sets the statistics of INFO to zero.",
+            since: "2.0.0",
+            group: Group::Server,
+            arity: 2,
+            flags: FLAGS,
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            handler: Handler::Wide(reset_statistics),
+            ..CommandSpec::DEFAULT
+        },
+        CommandSpec {
+            name: "rewrite",
+            summary: "Writes the directives in force to the configuration file.",
+            since: "2.8.0",
+            group: Group::Server,
+            arity: 2,
+            flags: FLAGS,
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            handler: Handler::Wide(rewrite),
+            ..CommandSpec::DEFAULT
+        },
+        CommandSpec {
+            name: "set",
+            summary: "Changes directives while the server runs.",
+            since: "2.0.0",
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            group: Group::Server,
+            arity: -4,
+            flags: FLAGS,
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            history: &[("7.0.0", "Several directives in one call.")],
+            arguments: &[Argument::block(
+                "parameter_value",
+                &[Argument::string("parameter"), Argument::string("value")],
+            )
+            .multiple()],
+            handler: Handler::Wide(set),
+            ..CommandSpec::DEFAULT
+        },
+    ],
+    ..CommandSpec::DEFAULT
+}];
+
+const HELP: &[&str] = &[
+    "GET <pattern>",
+    "    Return parameters matching the glob-like <pattern> and their values.",
+    "SET <directive> <value>",
+    "    Set the configuration <directive> to <value>.",
+    "RESETSTAT",
+    "    Reset statistics reported by the INFO command.",
+    "REWRITE",
+    "    Rewrite the configuration file.",
+];
+
+fn print_help(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    help(context.reply(), args, HELP);
+    Ok(())
+}
+
+fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let patterns: Vec<&[u8]> = args.iter().skip(2).collect();
+    let found = context.state.config.get(&patterns);
+    let reply = context.reply();
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(&name);
+        reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::Syntax);
+    }
+    let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
+    for at in (2..args.len()).step_by(2) {
+        let (name, value) = (args.at(at), args.at(at.saturating_add(1)));
+        // All of them, also when one is refused: the slow log must not show a password.
+        if Config::is_sensitive(name) {
+            context.state.effects.redacted.push(at.saturating_add(1));
+        }
+        pairs.push((name, value));
+    }
+    let who = SetContext {
+        is_local: context.session().is_local(),
+        is_loading: false,
+    };
+    let before = context.state.config.snapshot();
+    let changes = context
+        .state
+        .config
+        .set_many(&pairs, who)
+        .map_err(refusal)?;
+    if let Err((at, reason)) = apply(context, &changes) {
+        let called = changes.get(at).map_or("", |change| change.called);
+        log::warn!(
+            "Failed applying new configuration. Possibly related to new {called} setting. Restoring previous settings."
+        );
+        context.state.config.restore(before);
+        // The one that failed too: it may have gone half the way.
+        for done in changes.iter().take(at.saturating_add(1)) {
+            if let Err((_, reason)) = apply(context, std::slice::from_ref(done)) {
+                log::warn!("Failed applying restored failed CONFIG SET command: {reason}");
+            }
+        }
+        return Err(refusal(ConfigSetError::failed(called, reason)));
+    }
+    for change in changes.iter().filter(|change| !change.has_effect) {
+        log::warn!(
+            "CONFIG SET {}: the value is kept but has no effect in gyre yet",
+            change.name
+        );
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn refusal(error: ConfigSetError) -> CommandError {
+    match error.message() {
+        Some(message) => {
+            CommandError::text_owned(format!("ERR {}", String::from_utf8_lossy(&message)))
+        }
+        None => CommandError::Loading,
+    }
+}
+
+/// Who has to hear of a change. What is only read from [`crate::config::Settings`] needs nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Listener {
+    Sockets,
+    FileLimit,
+    WorkingDirectory,
+    Log,
+    Title,
+    CrashHandlers,
+    AllocatorThread,
+    Memory,
+    Keyspace,
+    Observations,
+    Sessions,
+}
+
+fn listener(name: &str) -> Option<Listener> {
+    Some(match name {
+        "port" | "bind" => Listener::Sockets,
+        "maxclients" => Listener::FileLimit,
+        "dir" => Listener::WorkingDirectory,
+        "loglevel" => Listener::Log,
+        "proc-title-template" => Listener::Title,
+        "crash-log-enabled" => Listener::CrashHandlers,
+        "jemalloc-bg-thread" => Listener::AllocatorThread,
+        "maxmemory" => Listener::Memory,
+        "maxmemory-policy"
+        | "lfu-log-factor"
+        | "lfu-decay-time"
+        | "lazyfree-lazy-expire"
+        | "lazyfree-lazy-eviction"
+        | "lazyfree-lazy-server-del" => Listener::Keyspace,
+        "latency-tracking" => Listener::Observations,
+        "requirepass" => Listener::Sessions,
+        _ => return None,
+    })
+}
+
+/// Brings changes to whoever must hear of them, each of whom hears once. On failure: which change, and why.
+fn apply(context: &mut WideContext<'_>, changes: &[Change]) -> Result<(), (usize, String)> {
+    let mut told: Vec<Listener> = Vec::new();
+    for (at, change) in changes.iter().enumerate() {
+        let Some(listener) = listener(change.name).filter(|listener| !told.contains(listener))
+        else {
+            continue;
+        };
+        tell(context, listener, change).map_err(|reason| (at, reason))?;
+        told.push(listener);
+    }
+    Ok(())
+}
+
+fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> Result<(), String> {
+    let settings = context.state.config.settings();
+    match listener {
+        Listener::Sockets => {
+            context.host.rebind(settings).map_err(|reason| {
+                log::warn!("{reason}");
+                match change.name {
+                    "port" => "Unable to listen on this port. Check server logs.",
+                    _ => "Failed to bind to specified addresses.",
+                }
+                .to_owned()
+            })?;
+            if settings.set_proc_title {
+                process::set_title(&context.state.config.process_title());
+            }
+        }
+        Listener::FileLimit => {
+            let possible = context
+                .host
+                .adjust_max_clients(settings.maxclients as usize);
+            if possible < settings.maxclients as usize {
+                return Err(format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                ));
+            }
+        }
+        Listener::WorkingDirectory => {
+            std::env::set_current_dir(&settings.dir)
+                .map_err(|error| process::os_error_text(&error))?;
+        }
+        Listener::Log => server_log::set_level(settings.loglevel),
+        Listener::Title => process::set_title(&context.state.config.process_title()),
+        Listener::CrashHandlers if settings.crash_log_enabled => crash::install(true),
+        Listener::CrashHandlers => crash::remove_handlers(),
+        Listener::AllocatorThread => {
+            // As in Redis, an allocator without such a thread is no error.
+            memory::set_background_thread(settings.jemalloc_bg_thread);
+        }
+        Listener::Memory => {
+            let (limit, used) = (settings.maxmemory, context.host.used_memory());
+            if limit != 0 && limit < used {
+                log::warn!(
+                    "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory \
+                     usage ({used}). This will result in key eviction and/or the inability to accept new write \
+                     commands depending on the maxmemory-policy."
+                );
+            }
+        }
+        Listener::Keyspace | Listener::Observations => hand_over(context.state),
+        // Without a password everybody is who gave it. With a new one, who is in stays in.
+        Listener::Sessions if settings.requirepass.is_none() => {
+            for key in context.state.clients.keys() {
+                if let Some(client) = context.state.clients.get_mut(key) {
+                    client.session.authenticated = true;
+                }
+            }
+        }
+        Listener::Sessions => {}
+    }
+    Ok(())
+}
+
+/// Hands the directives over to the rooms that keep copies of them. To be called at the start, and after changes.
+pub fn hand_over(state: &mut State) {
+    let settings = state.config.settings();
+    state.keyspace.configure(KeyspaceSettings {
+        lfu: settings.maxmemory_policy.is_lfu(),
+        lfu_log_factor: settings.lfu_log_factor,
+        lfu_decay_minutes: settings.lfu_decay_time_min,
+        lazy_expire: settings.lazyfree_lazy_expire,
+        lazy_eviction: settings.lazyfree_lazy_eviction,
+        lazy_server_del: settings.lazyfree_lazy_server_del,
+        active_expire: true,
+    });
+    state.observe.track_latency = settings.latency_tracking;
+}
+
+fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    match context.state.config.rewrite(false) {
+        Ok(()) => {
+            log::warn!("CONFIG REWRITE executed with success.");
+            context.reply().ok();
+            Ok(())
+        }
+        Err(error) => {
+            if let crate::config::RewriteError::Io(error) = &error {
+                log::warn!("CONFIG REWRITE failed: {}", process::os_error_text(error));
+            }
+            Err(CommandError::text_owned(format!("ERR {error}")))
+        }
+    }
+}
+
+fn reset_statistics(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    context.state.observe.reset();
+    context.state.keyspace.stats = Default::default();
+    context.host.reset_loop_figures();
+    context.reply().ok();
+    Ok(())
+}
