@@ -1,6 +1,34 @@
 //! Arguments → `Config` → `Server::run`. Nothing else.
 
+use std::io::Read;
+use std::process::ExitCode;
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    match args.first().and_then(|arg| arg.to_str()) {
+        Some("-v" | "--version") => {
+            println!("{}", gyre::server::version_line());
+            return ExitCode::SUCCESS;
+        }
+        Some("-h" | "--help") => {
+            println!("{}", gyre::server::USAGE);
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
+    gyre::system::process::claim_title();
+    let mut stdin = || {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).map(|_| text)
+    };
+    match gyre::config::Config::load(&args, &mut stdin) {
+        Ok(config) => ExitCode::from(gyre::server::serve(config) as u8),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -84,6 +84,14 @@ impl Clients {
     pub fn keys(&self) -> Vec<ClientKey> {
         self.by_id.values().copied().collect()
     }
+    /// Keys of up to `most` clients with ids above `id`, in the order of their ids.
+    pub fn keys_after(&self, id: u64, most: usize) -> Vec<ClientKey> {
+        self.by_id
+            .range(id + 1..)
+            .take(most)
+            .map(|(_, key)| *key)
+            .collect()
+    }
     /// How many there are.
     pub fn len(&self) -> usize {
         self.slab.len()

@@ -28,7 +28,10 @@ pub fn process(
         .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
-        Ok((id, Gate::Pass)) => call(state, host, client, id, args),
+        Ok((id, Gate::Pass)) => {
+            crate::system::crash::set_command(state.table.get(id).spec.name);
+            call(state, host, client, id, args);
+        }
         Err((id, error)) => refuse(state, client, id, &error),
     }
     settle_reply_mode(state, client);

@@ -3,7 +3,7 @@
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
 use crate::journal::Journal;
-use crate::keyspace::{Clock, Db, Keyspace};
+use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings};
 use crate::observe::Observe;
 use crate::resp::Reply;
 use crate::system::rng::Rng;
@@ -30,6 +30,61 @@ pub struct State {
     pub now: Clock,
     /// CLIENT PAUSE in force.
     pub pause: Option<Pause>,
+    /// Keys expire by themselves, not only when they are looked at (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
+}
+
+impl State {
+    /// Hands changed directives to the rooms that keep their own copy of them.
+    pub fn apply_settings(&mut self) {
+        let settings = self.config.settings();
+        self.keyspace.configure(KeyspaceSettings {
+            lfu: settings.maxmemory_policy.is_lfu(),
+            lfu_log_factor: settings.lfu_log_factor,
+            lfu_decay_minutes: settings.lfu_decay_time_min,
+            lazy_expire: settings.lazyfree_lazy_expire,
+            lazy_eviction: settings.lazyfree_lazy_eviction,
+            lazy_server_del: settings.lazyfree_lazy_server_del,
+            active_expire: self.active_expire,
+        });
+        self.observe.track_latency = settings.latency_tracking;
+    }
+
+    /// Sets the process title by `proc-title-template`, unless `set-proc-title` says no.
+    pub fn set_process_title(&self) {
+        let settings = self.config.settings();
+        if !settings.set_proc_title {
+            return;
+        }
+        let title = crate::system::process::executable_path()
+            .to_string_lossy()
+            .into_owned();
+        let address = settings.bind.first().map_or("*", |bind| bind.host.as_str());
+        let listen = format!("{address}:{}", settings.port);
+        let (port, unix) = (
+            settings.port.to_string(),
+            settings.unixsocket.clone().unwrap_or_default(),
+        );
+        let unix = unix.to_string_lossy();
+        let file = self
+            .config
+            .file()
+            .map(|path| path.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let expanded = crate::config::expand_title(&settings.proc_title_template, |name| {
+            Some(match name {
+                "title" => title.as_bytes(),
+                "listen-addr" => listen.as_bytes(),
+                "port" | "tls-port" => port.as_bytes(),
+                "unixsocket" => unix.as_bytes(),
+                "config-file" => file.as_bytes(),
+                _ => b"",
+            })
+        });
+        if let Some(expanded) = expanded {
+            crate::system::process::set_title(&expanded);
+        }
+    }
 }
 
 /// CLIENT PAUSE.
@@ -103,8 +158,14 @@ pub struct LoopFigures {
     pub command_us: u64,
     /// Longest turn, time awake, ns.
     pub longest_turn_ns: u64,
+    /// Number of that turn.
+    pub longest_turn: u64,
     /// Sources registered.
     pub sources: usize,
+    /// Bytes read from sockets.
+    pub bytes_in: u64,
+    /// Bytes written to sockets.
+    pub bytes_out: u64,
 }
 
 /// Disjoint borrows for a plain handler.

@@ -41,6 +41,8 @@ const ACCEPT_REST_NS: u64 = 100_000_000;
 
 /// What the loop serves. Each call is a leaf: it does its work and returns; it never waits.
 pub trait Service {
+    /// The loop has woken up; nothing was served yet in this turn.
+    fn turn_begins(&mut self, events: &mut EventLoop);
     /// A listener took a connection. The service keeps the token or closes it.
     fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted);
     /// Accepting failed for a reason that the operator should know.
@@ -223,6 +225,7 @@ impl EventLoop {
         // behind again is served in the next turn and not in this one.
         let carried = std::mem::take(&mut self.ready);
         self.report.carried = carried.len() as u32;
+        service.turn_begins(self);
         self.wake_resting(self.mono_ns);
         let mut woken = false;
         self.accept_phase(service, &carried, &events);

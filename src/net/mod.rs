@@ -28,6 +28,8 @@ pub struct QueryBuffer {
     pub bytes: Vec<u8>,
     /// Requests that were parsed before the client had to wait; they run first.
     pub parsed: std::collections::VecDeque<OwnedRequest>,
+    /// Whole requests may be in `parsed` or `bytes`, because a bound or a pause was reached before they ran.
+    pub stalled: bool,
 }
 
 impl QueryBuffer {

@@ -1,1 +1,251 @@
-//! (being built)
+//! The house: `Server` owns every room below and wires one turn of the loop.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `mod.rs` | start, the loop, shutdown |
+//! | `service.rs` | what happens at each event: accept, read, parse, execute, write, close |
+//! | `listeners.rs` | the sockets that the directives ask for |
+//! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
+//! | `host.rs` | what commands may ask of the loop and the process |
+//!
+//! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
+
+mod cron;
+mod host;
+mod listeners;
+mod service;
+
+pub use host::MemoryGauge;
+pub use listeners::Listeners;
+pub use service::Core;
+
+use crate::commands::{self, CommandTable, State};
+use crate::config::{Config, ConfigError, StatementKind};
+use crate::event_loop::{EventLoop, Seam, TurnReport};
+use crate::keyspace::{Clock, Keyspace};
+use crate::observe::Observe;
+use crate::system::log::LogOptions;
+use crate::system::rng::Rng;
+use crate::system::{crash, memory, process, signals};
+use std::time::Duration;
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+Usage: gyre [/path/to/redis.conf] [options] [-]
+       gyre - (read config from stdin)
+       gyre -v or --version
+       gyre -h or --help
+
+Options are the directives of redis.conf after two dashes, and override the file.
+
+Examples:
+       gyre (run the server with default conf)
+       echo 'maxmemory 128mb' | gyre -
+       gyre /etc/redis/6379.conf
+       gyre --port 7777
+       gyre /etc/myredis.conf --loglevel verbose -";
+
+/// What `--version` prints: Redis's line, for the tools that read it, with our own version.
+pub fn version_line() -> String {
+    let allocator = memory::allocator_name();
+    format!(
+        "Redis server v={} sha=00000000:0 malloc={allocator} bits=64 build=gyre-{}",
+        crate::REDIS_VERSION,
+        crate::GYRE_VERSION
+    )
+}
+
+/// How the server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As it was asked to.
+    Shutdown,
+    /// It could not go on.
+    Failed,
+}
+
+/// The whole server.
+pub struct Server {
+    events: EventLoop,
+    core: Core,
+}
+
+impl Server {
+    /// Builds a server over a seam; listens on nothing yet.
+    pub fn new(config: Config, mut seam: Box<dyn Seam>) -> Result<Server, ConfigError> {
+        let seed = [
+            seam.random_u64(),
+            seam.random_u64(),
+            seam.random_u64(),
+            seam.random_u64(),
+        ];
+        let now = Clock {
+            unix_us: seam.unix_us(),
+            mono_ns: seam.monotonic_ns(),
+        };
+        let mut table = CommandTable::new(commands::GROUPS);
+        for statement in config.statements() {
+            if let StatementKind::RenameCommand { from, to } = &statement.kind {
+                table
+                    .rename(from, to)
+                    .map_err(|reason| ConfigError::at(&statement.place, reason))?;
+            }
+        }
+        let mut observe = Observe::new(table.len());
+        let mut rng = Rng::new(seed[3] ^ seed[0].rotate_left(17));
+        observe.stats.start_unix_ms = now.unix_ms();
+        observe.stats.start_ns = now.mono_ns;
+        observe.stats.run_id = hex_id(&mut rng);
+        let state = State {
+            keyspace: Keyspace::new(config.settings().databases, seed),
+            clients: Default::default(),
+            observe,
+            journal: Default::default(),
+            table,
+            effects: Default::default(),
+            rng,
+            now,
+            pause: None,
+            active_expire: true,
+            config,
+        };
+        let mut core = Core::new(state);
+        core.apply_settings();
+        Ok(Server {
+            events: EventLoop::new(seam),
+            core,
+        })
+    }
+
+    /// Opens the listeners and sets the first cron; on error the text for the log.
+    pub fn start(&mut self) -> Result<(), String> {
+        let settings = self.core.state.config.settings().clone();
+        self.core.listeners.open(&mut self.events, &settings)?;
+        self.core.start_cron(&mut self.events);
+        self.core.state.observe.stats.startup_memory = memory::allocator_stats().allocated;
+        Ok(())
+    }
+
+    /// One turn, for tests and simulations.
+    pub fn turn(&mut self, max_sleep: Option<Duration>) -> std::io::Result<TurnReport> {
+        self.events.turn(&mut self.core, max_sleep)
+    }
+
+    /// Turns until the server is shut down.
+    pub fn run(&mut self) -> End {
+        while self.core.ended.is_none() {
+            crash::set_turn_context(self.events.totals().turns + 1, "");
+            if let Err(error) = self.turn(None) {
+                log::error!("Polling for events failed: {error}");
+                return End::Failed;
+            }
+            if let Some(signal) = signals::shutdown_requested() {
+                self.core.signalled(&mut self.events, signal);
+            }
+        }
+        self.core.ended.unwrap_or(End::Failed)
+    }
+
+    /// The state, for tests.
+    pub fn state(&mut self) -> &mut State {
+        &mut self.core.state
+    }
+
+    /// The loop, for tests.
+    pub fn events(&mut self) -> &mut EventLoop {
+        &mut self.events
+    }
+
+    /// Whether it was shut down.
+    pub fn ended(&self) -> Option<End> {
+        self.core.ended
+    }
+}
+
+/// Starts the process with this configuration and serves until it is told to stop; the exit status.
+pub fn serve(config: Config) -> i32 {
+    let settings = config.settings().clone();
+    if settings.daemonize
+        && let Err(error) = process::daemonize()
+    {
+        log::error!("Can't daemonize: {error}");
+        return 1;
+    }
+    if let Err(error) = std::env::set_current_dir(&settings.dir) {
+        eprintln!(
+            "Can't chdir to '{}': {}",
+            settings.dir.display(),
+            process::os_error_text(&error)
+        );
+        return 1;
+    }
+    crate::system::log::init(LogOptions {
+        file: settings.logfile.clone(),
+        level: settings.loglevel,
+    });
+    announce(&config);
+    if let Err(error) = signals::ShutdownSignals::install() {
+        log::error!("Can't install signal handlers: {error}");
+        return 1;
+    }
+    crash::install(settings.crash_log_enabled);
+    let seam = match crate::event_loop::MioSeam::new() {
+        Ok(seam) => seam,
+        Err(error) => {
+            log::error!("Failed creating the event loop. Error message: '{error}'");
+            return 1;
+        }
+    };
+    let mut server = match Server::new(config, Box::new(seam)) {
+        Ok(server) => server,
+        Err(error) => {
+            eprintln!("{error}");
+            return 1;
+        }
+    };
+    if let Err(text) = server.core.limit_clients().and_then(|()| server.start()) {
+        log::error!("{text}");
+        return 1;
+    }
+    server.core.write_pid_file();
+    server.core.set_title();
+    log::info!("Server initialized");
+    if let Some(warning) = server.core.state.config.warnings() {
+        log::warn!("{warning}");
+    }
+    server.core.ready(&server.events);
+    match server.run() {
+        End::Shutdown => 0,
+        End::Failed => 1,
+    }
+}
+
+fn announce(config: &Config) {
+    let pid = process::pid();
+    log::info!("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log::info!(
+        "Redis version={}, bits=64, commit=00000000, modified=0, pid={pid}, just started (gyre {})",
+        crate::REDIS_VERSION,
+        crate::GYRE_VERSION
+    );
+    if config.file().is_none() {
+        log::warn!(
+            "Warning: no config file specified, using the default config. In order to specify a config file use gyre \
+             /path/to/redis.conf"
+        );
+    } else {
+        log::info!("Configuration loaded");
+    }
+    let settings = config.settings();
+    log::info!(
+        "Running mode=standalone, port={}. PID: {pid}",
+        settings.port
+    );
+}
+
+/// 40 hex digits.
+fn hex_id(rng: &mut Rng) -> String {
+    let mut bytes = [0; 20];
+    rng.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

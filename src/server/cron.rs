@@ -1,0 +1,218 @@
+//! What is done by the clock: expiry, idle clients, limits that take time, samples for INFO.
+
+use super::service::Core;
+use crate::clients::ClientKind;
+use crate::config::SetContext;
+use crate::event_loop::{EventLoop, TimerId};
+use crate::system::{crash, process};
+
+/// Share of a cron interval that active expiry may take, percent (Redis's default effort).
+const EXPIRE_SHARE_PERCENT: u64 = 25;
+/// Budget of the short expiry before sleeping, ns, and how long it rests, ns.
+const FAST_EXPIRE_NS: u64 = 1_000_000;
+/// Samples of rates and memory are taken this often, ns.
+const SAMPLE_NS: u64 = 100_000_000;
+/// At least so many clients are looked at in each cron.
+const CLIENTS_PER_CRON: usize = 5;
+
+/// State of the periodic work.
+#[derive(Debug, Default)]
+pub(super) struct Cron {
+    pub(super) timer: Option<TimerId>,
+    /// Expiry ran out of time: keys that have expired are waiting.
+    expiry_is_behind: bool,
+    last_fast_ns: u64,
+    last_sample_ns: u64,
+    /// The last client that was looked at, by id.
+    last_client: u64,
+}
+
+impl Core {
+    /// Sets the first cron.
+    pub(super) fn start_cron(&mut self, events: &mut EventLoop) {
+        self.gauge.refresh();
+        self.cron.timer = Some(events.set_timer(events.turn_ns() + self.interval_ns()));
+    }
+
+    /// Time between crons, ns: `hz`, raised with the number of clients when `dynamic-hz` says so.
+    fn interval_ns(&self) -> u64 {
+        let settings = self.state.config.settings();
+        let mut hz = u64::from(settings.hz.max(1));
+        if settings.dynamic_hz {
+            while self.state.clients.connected as u64 / hz > 200 && hz < 500 {
+                hz *= 2;
+            }
+        }
+        1_000_000_000 / hz.min(500)
+    }
+
+    pub(super) fn run_cron(&mut self, events: &mut EventLoop) {
+        let interval_ns = self.interval_ns();
+        self.cron.timer = Some(events.set_timer(events.turn_ns() + interval_ns));
+        self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
+        self.look_after_clients(events, interval_ns);
+        self.end_pause(events);
+        self.sample(events);
+    }
+
+    fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
+        let effort = self.state.config.settings().active_expire_effort;
+        let now = self.state.now;
+        let cycle = self
+            .state
+            .keyspace
+            .expire_cycle(now, effort, budget_ns, &mut || events.seam().monotonic_ns());
+        self.cron.expiry_is_behind = cycle.time_cap_reached;
+    }
+
+    /// When the slow cycle ran out of time, a short one is put before each sleep, not too often.
+    pub(super) fn expire_before_sleep(&mut self, events: &mut EventLoop) {
+        let now = events.turn_ns();
+        if self.cron.expiry_is_behind
+            && now.saturating_sub(self.cron.last_fast_ns) > 2 * FAST_EXPIRE_NS
+        {
+            self.cron.last_fast_ns = now;
+            self.expire(events, FAST_EXPIRE_NS);
+        }
+    }
+
+    /// Looks at a part of the clients, so that each is looked at once a second: idle ones are closed, and those that
+    /// stay over a soft limit are cut off.
+    fn look_after_clients(&mut self, events: &mut EventLoop, interval_ns: u64) {
+        let timeout_ns = self
+            .state
+            .config
+            .settings()
+            .timeout_s
+            .saturating_mul(1_000_000_000);
+        let share = self.state.clients.len() as u64 * interval_ns / 1_000_000_000;
+        let most = (share as usize + 1).max(CLIENTS_PER_CRON);
+        let keys = self.state.clients.keys_after(self.cron.last_client, most);
+        let now = events.turn_ns();
+        self.cron.last_client = 0;
+        for key in keys {
+            let Some(client) = self.state.clients.get_mut(key) else {
+                continue;
+            };
+            self.cron.last_client = client.session.id;
+            let idle_ns = now.saturating_sub(client.session.last_interaction_ns);
+            let may_time_out =
+                client.session.kind == ClientKind::Normal && client.session.blocked.is_none();
+            if timeout_ns > 0 && may_time_out && idle_ns > timeout_ns {
+                log::debug!("Closing idle client");
+                self.state.clients.close(key, false);
+                continue;
+            }
+            if client.session.soft_limit_since_ns > 0 {
+                self.enforce_output_limit(events, key);
+            }
+        }
+    }
+
+    fn end_pause(&mut self, events: &mut EventLoop) {
+        if self
+            .state
+            .pause
+            .is_some_and(|pause| pause.until_ms <= self.state.now.unix_ms())
+        {
+            self.state.pause = None;
+            self.resume_paused(events);
+        }
+    }
+
+    fn sample(&mut self, events: &mut EventLoop) {
+        let now = events.turn_ns();
+        if now.saturating_sub(self.cron.last_sample_ns) < SAMPLE_NS {
+            return;
+        }
+        self.cron.last_sample_ns = now;
+        self.gauge.refresh();
+        let totals = *events.totals();
+        let stats = &mut self.state.observe.stats;
+        stats.peak_memory = stats.peak_memory.max(self.gauge.used());
+        stats
+            .commands_per_second
+            .sample(now, stats.commands_processed);
+        stats.bytes_in = totals.bytes_in;
+        stats.bytes_out = totals.bytes_out;
+        stats.in_per_second.sample(now, totals.bytes_in);
+        stats.out_per_second.sample(now, totals.bytes_out);
+    }
+
+    /// Hands changed directives to the rooms that keep their own copy.
+    pub fn apply_settings(&mut self) {
+        self.state.apply_settings();
+    }
+
+    /// Raises the file limit for `maxclients`; lowers `maxclients` where it cannot be raised enough.
+    pub(super) fn limit_clients(&mut self) -> Result<(), String> {
+        let wanted = self.state.config.settings().maxclients;
+        let possible = process::adjust_open_files(wanted)?;
+        for (level, text) in &possible.messages {
+            log::log!(*level, "{text}");
+        }
+        if possible.maxclients != wanted {
+            let value = possible.maxclients.to_string();
+            let context = SetContext {
+                is_local: true,
+                is_loading: false,
+            };
+            let set = self
+                .state
+                .config
+                .set_many(&[(b"maxclients", value.as_bytes())], context);
+            debug_assert!(set.is_ok(), "the possible number of clients is a valid one");
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_pid_file(&self) {
+        let settings = self.state.config.settings();
+        let default = std::path::PathBuf::from("/var/run/redis.pid");
+        let path = match &settings.pidfile {
+            Some(path) => path,
+            None if settings.daemonize => &default,
+            None => return,
+        };
+        if let Err(error) = process::write_pid_file(path) {
+            log::warn!(
+                "Failed to write PID file: {}",
+                process::os_error_text(&error)
+            );
+        }
+        crash::set_pid_file(Some(path));
+    }
+
+    /// Sets the process title by `proc-title-template`.
+    pub(super) fn set_title(&self) {
+        self.state.set_process_title();
+    }
+
+    /// Says that connections are welcome: to the log, and to systemd when it supervises.
+    pub(super) fn ready(&self, _events: &EventLoop) {
+        use crate::event_loop::ListenAddress;
+        let settings = self.state.config.settings();
+        if self
+            .listeners
+            .addresses()
+            .any(|address| matches!(address, ListenAddress::Inet(_)))
+        {
+            log::info!("Ready to accept connections tcp");
+        }
+        for address in self.listeners.addresses() {
+            if let ListenAddress::Unix(path, _) = address {
+                log::info!(
+                    "The server is now ready to accept connections at {}",
+                    path.display()
+                );
+                log::info!("Ready to accept connections unix");
+            }
+        }
+        if settings.supervised != crate::config::Supervised::No
+            && let Err(error) =
+                process::notify_systemd("STATUS=Ready to accept connections\nREADY=1\n")
+        {
+            log::warn!("systemd supervision error: {error}");
+        }
+    }
+}

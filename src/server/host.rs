@@ -1,0 +1,77 @@
+//! What commands may ask of the loop and the process.
+
+use super::listeners::Listeners;
+use crate::commands::{Host, LoopFigures};
+use crate::config::Settings;
+use crate::event_loop::EventLoop;
+use crate::system::{memory, process};
+use std::time::Duration;
+
+/// Used memory at the price of a few loads: the allocator's own sum is dear, so it is taken now and then, and what
+/// the loop's thread has allocated and freed since is added.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MemoryGauge {
+    allocated: u64,
+    thread_net: i64,
+}
+
+impl MemoryGauge {
+    /// Asks the allocator.
+    pub fn refresh(&mut self) {
+        self.allocated = memory::allocator_stats().allocated;
+        self.thread_net = net_of_this_thread();
+    }
+    /// Bytes in use now.
+    pub fn used(&self) -> u64 {
+        self.allocated
+            .saturating_add_signed(net_of_this_thread() - self.thread_net)
+    }
+}
+
+fn net_of_this_thread() -> i64 {
+    memory::ThreadMemory::of_this_thread().map_or(0, |thread| thread.net_bytes())
+}
+
+/// The production host, made for each call: borrows of the loop and of what belongs to it.
+pub(super) struct LoopHost<'a> {
+    pub(super) events: &'a mut EventLoop,
+    pub(super) listeners: &'a mut Listeners,
+    pub(super) gauge: &'a mut MemoryGauge,
+    pub(super) command_ns: u64,
+}
+
+impl Host for LoopHost<'_> {
+    fn rebind(&mut self, settings: &Settings) -> Result<(), String> {
+        self.listeners.reopen(self.events, settings)
+    }
+    fn adjust_max_clients(&mut self, wanted: usize) -> usize {
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        process::adjust_open_files(wanted).map_or(0, |possible| possible.maxclients as usize)
+    }
+    fn used_memory(&mut self) -> u64 {
+        self.gauge.used()
+    }
+    fn sleep(&mut self, duration: Duration) {
+        self.events.seam().sleep(duration);
+    }
+    #[inline]
+    fn monotonic_ns(&mut self) -> u64 {
+        self.events.seam().monotonic_ns()
+    }
+    fn loop_figures(&self) -> LoopFigures {
+        let totals = self.events.totals();
+        LoopFigures {
+            turns: totals.turns,
+            awake_us: totals.awake_ns / 1000,
+            command_us: self.command_ns / 1000,
+            longest_turn_ns: totals.longest.awake_ns(),
+            longest_turn: totals.longest.turn,
+            sources: self.events.source_count(),
+            bytes_in: totals.bytes_in,
+            bytes_out: totals.bytes_out,
+        }
+    }
+    fn reset_loop_figures(&mut self) {
+        self.events.reset_totals();
+    }
+}

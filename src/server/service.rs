@@ -1,0 +1,858 @@
+//! What happens at each event of the loop: accept, read, parse, execute, write, close.
+//!
+//! Invariants:
+//! * While a request runs, its bytes are in a buffer that no one else owns (the shared read buffer or the client's
+//!   own, taken out), so its arguments are borrowed and not copied.
+//! * A client is closed only at the end of a turn; until then its slot and its token stay its own.
+//! * Replies are written once per turn, before the loop sleeps.
+
+use super::cron::Cron;
+use super::host::{LoopHost, MemoryGauge};
+use super::{End, Listeners};
+use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind};
+use crate::commands::{self, Outcome, Shutdown, State};
+use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
+use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
+use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
+use crate::system::signals::ShutdownSignal;
+use crate::system::{crash, process};
+use std::io::{self, IoSlice};
+
+/// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
+const BATCH: usize = 16;
+/// Arguments of one request beyond which it does not join a batch.
+const MAX_MULTIBULK: usize = 1024 * 1024;
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+/// Output that a client may have before it has authenticated, bytes.
+const UNAUTHENTICATED_OUTPUT: usize = 1024;
+/// Output buffers kept for the next clients.
+const POOLED_BUFFERS: usize = 64;
+
+/// Everything but the loop: the state of the commands, and what belongs to connections.
+pub struct Core {
+    /// What commands see.
+    pub state: State,
+    /// The listening sockets.
+    pub listeners: Listeners,
+    /// Why the loop shall end.
+    pub ended: Option<End>,
+    pub(super) cron: Cron,
+    pub(super) gauge: MemoryGauge,
+    /// Client of each token.
+    by_token: Vec<Option<ClientKey>>,
+    /// The shared read buffer.
+    scratch: Vec<u8>,
+    batch: Batch,
+    /// Empty output buffers.
+    pool: Vec<Vec<u8>>,
+}
+
+/// Requests that were parsed together; reused for every batch.
+#[derive(Default)]
+struct Batch {
+    spans: Vec<Span>,
+    blobs: Vec<Blob>,
+    requests: Vec<ParsedRequest>,
+}
+
+/// One request of a batch: its bytes and its spans.
+#[derive(Clone, Copy)]
+struct ParsedRequest {
+    start: usize,
+    end: usize,
+    first_span: usize,
+    last_span: usize,
+}
+
+impl Batch {
+    fn args<'a>(&'a self, bytes: &'a [u8], request: &ParsedRequest) -> Args<'a> {
+        let spans = &self.spans[request.first_span..request.last_span];
+        Args::new(&bytes[request.start..request.end], spans, &self.blobs)
+    }
+}
+
+/// What stopped the parsing of a batch.
+enum Stop {
+    /// The batch is full or the bytes are used up.
+    Full,
+    /// The last request is incomplete.
+    Incomplete,
+    /// A large bulk is on its way: so many bytes of its request stay in the buffer.
+    Large(usize),
+    /// Not the protocol.
+    Error(ProtocolError),
+}
+
+/// How far running a buffer came.
+struct Ran {
+    /// Bytes that are done with.
+    consumed: usize,
+    /// Of the bytes after those, so many are to be kept.
+    keep: usize,
+}
+
+impl Core {
+    /// A core without listeners.
+    pub fn new(state: State) -> Core {
+        Core {
+            state,
+            listeners: Listeners::default(),
+            ended: None,
+            cron: Cron::default(),
+            gauge: MemoryGauge::default(),
+            by_token: Vec::new(),
+            scratch: vec![0; READ_LEN],
+            batch: Batch::default(),
+            pool: Vec::new(),
+        }
+    }
+
+    fn key_of(&self, token: Token) -> Option<ClientKey> {
+        self.by_token.get(token.0).copied().flatten()
+    }
+
+    /// Moves the command's clock on to now.
+    fn refresh_clock(&mut self, events: &mut EventLoop) {
+        let mono_ns = events.seam().monotonic_ns();
+        let elapsed_us = (mono_ns.saturating_sub(self.state.now.mono_ns) / 1000) as i64;
+        self.state.now.unix_us = self.state.now.unix_us.saturating_add(elapsed_us);
+        self.state.now.mono_ns = mono_ns;
+    }
+
+    // ---- reading ------------------------------------------------------------------------------------------------
+
+    /// Reads once and runs what came. `None`: go on reading; else the end of serving this client.
+    fn read_once(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+        read_left: &mut usize,
+        commands_left: &mut usize,
+        ended: bool,
+    ) -> Option<Progress> {
+        let client = self.state.clients.get_mut(key)?;
+        let (result, asked) = match client.query.parser.large_wanted(READ_BUDGET) {
+            Some(room) => {
+                let asked = room.len();
+                let result = events.read(token, room);
+                if let Ok(n) = result {
+                    client.query.parser.large_filled(n);
+                }
+                (result.map(|n| (n, true)), asked)
+            }
+            None => (
+                events.read(token, &mut self.scratch).map(|n| (n, false)),
+                READ_LEN,
+            ),
+        };
+        let (n, large) = match result {
+            Ok((0, _)) => {
+                log::debug!("Client closed connection id={}", client.session.id);
+                self.state.clients.close(key, false);
+                return Some(Progress::Drained);
+            }
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Some(Progress::Drained);
+            }
+            Err(error) => {
+                log::debug!("Reading from client: {error}");
+                self.state.clients.close(key, false);
+                return Some(Progress::Drained);
+            }
+        };
+        client.session.bytes_in += n as u64;
+        client.session.last_interaction_ns = events.turn_ns();
+        self.state.observe.stats.reads_processed += 1;
+        if !large {
+            self.run_read(events, key, n, commands_left);
+        }
+        self.enforce_query_limit(key);
+        *read_left = read_left.saturating_sub(n);
+        let open = self.is_served(key);
+        if !open {
+            return Some(Progress::Drained);
+        }
+        if *commands_left == 0 || *read_left == 0 {
+            return Some(Progress::MoreLeft);
+        }
+        // A short read means that the socket is empty: whatever comes later makes a new edge. Only an end that came
+        // together with the bytes makes none.
+        (n < asked && !ended).then_some(Progress::Drained)
+    }
+
+    /// Runs `n` bytes of the shared buffer, behind what the client already holds.
+    fn run_read(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        n: usize,
+        commands_left: &mut usize,
+    ) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        if client.query.is_idle() {
+            let scratch = std::mem::take(&mut self.scratch);
+            let ran = self.run(events, key, &scratch[..n], commands_left);
+            if let Some(client) = self.state.clients.get_mut(key) {
+                client
+                    .query
+                    .bytes
+                    .extend_from_slice(&scratch[ran.consumed..ran.consumed + ran.keep]);
+            }
+            self.scratch = scratch;
+            return;
+        }
+        client.query.bytes.extend_from_slice(&self.scratch[..n]);
+        self.run_held(events, key, commands_left);
+    }
+
+    /// Runs what the client holds in its own buffer.
+    fn run_held(&mut self, events: &mut EventLoop, key: ClientKey, commands_left: &mut usize) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let bytes = std::mem::take(&mut client.query.bytes);
+        let ran = self.run(events, key, &bytes, commands_left);
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.query.bytes = bytes;
+            client.query.bytes.truncate(ran.consumed + ran.keep);
+            client.query.consume(ran.consumed);
+        }
+    }
+
+    /// Whether the client's requests may go on running.
+    fn is_served(&self, key: ClientKey) -> bool {
+        self.state.clients.get(key).is_some_and(|client| {
+            let session = &client.session;
+            !session.closing && !session.close_after_reply && session.blocked.is_none()
+        })
+    }
+
+    /// Parses and runs requests from `bytes` until they are used up, incomplete, or a bound is reached.
+    fn run(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        bytes: &[u8],
+        commands_left: &mut usize,
+    ) -> Ran {
+        self.refresh_clock(events);
+        let mut batch = std::mem::take(&mut self.batch);
+        let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
+        self.batch = batch;
+        self.state.clients.mark_pending_write(key);
+        ran
+    }
+
+    fn run_batches(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        bytes: &[u8],
+        commands_left: &mut usize,
+        batch: &mut Batch,
+    ) -> Ran {
+        let dropped = Ran {
+            consumed: bytes.len(),
+            keep: 0,
+        };
+        if !self.run_parsed(events, key, commands_left) {
+            return if self.is_gone(key) {
+                dropped
+            } else {
+                Ran {
+                    consumed: 0,
+                    keep: bytes.len(),
+                }
+            };
+        }
+        let mut at = 0;
+        loop {
+            let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
+            self.prefetch(key, bytes, batch);
+            *commands_left = commands_left.saturating_sub(batch.requests.len());
+            for (index, request) in batch.requests.iter().enumerate() {
+                let outcome = self.execute(events, key, batch.args(bytes, request));
+                if outcome == Outcome::Postponed || !self.is_served(key) {
+                    if self.is_gone(key) {
+                        return dropped;
+                    }
+                    let next = if outcome == Outcome::Postponed {
+                        index
+                    } else {
+                        index + 1
+                    };
+                    self.hold_back(key, bytes, batch, next);
+                    break;
+                }
+            }
+            let left = bytes.len() - at;
+            match stop {
+                Stop::Incomplete => {
+                    return Ran {
+                        consumed: at,
+                        keep: left,
+                    };
+                }
+                Stop::Large(keep) => return Ran { consumed: at, keep },
+                Stop::Error(error) if self.is_served(key) => {
+                    self.protocol_error(key, error);
+                    return dropped;
+                }
+                // The error is found again when the requests before it have run.
+                Stop::Error(_) => {
+                    return Ran {
+                        consumed: at,
+                        keep: left,
+                    };
+                }
+                Stop::Full if left == 0 => {
+                    return Ran {
+                        consumed: at,
+                        keep: 0,
+                    };
+                }
+                Stop::Full => {}
+            }
+            if *commands_left == 0 || !self.is_served(key) {
+                if let Some(client) = self.state.clients.get_mut(key) {
+                    client.query.stalled = true;
+                }
+                return Ran {
+                    consumed: at,
+                    keep: left,
+                };
+            }
+        }
+    }
+
+    /// Closing: what is left of its input is of no interest.
+    fn is_gone(&self, key: ClientKey) -> bool {
+        self.state
+            .clients
+            .get(key)
+            .is_none_or(|client| client.session.closing || client.session.close_after_reply)
+    }
+
+    /// Runs requests that were held back; whether the client may go on.
+    fn run_parsed(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        commands_left: &mut usize,
+    ) -> bool {
+        loop {
+            let Some(client) = self.state.clients.get_mut(key) else {
+                return false;
+            };
+            let Some(request) = client.query.parsed.pop_front() else {
+                return true;
+            };
+            if *commands_left == 0 {
+                client.query.parsed.push_front(request);
+                client.query.stalled = true;
+                return false;
+            }
+            *commands_left -= 1;
+            let outcome = self.execute(events, key, request.args());
+            if outcome == Outcome::Postponed
+                && let Some(client) = self.state.clients.get_mut(key)
+            {
+                client.query.parsed.push_front(request);
+                client.query.stalled = true;
+            }
+            if !self.is_served(key) {
+                return false;
+            }
+        }
+    }
+
+    /// Keeps the requests from `next` on until the client may go on.
+    fn hold_back(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch, next: usize) {
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.query.stalled = true;
+            let rest = batch.requests[next..].iter();
+            client
+                .query
+                .parsed
+                .extend(rest.map(|request| batch.args(bytes, request).to_owned()));
+        }
+    }
+
+    /// Fills the batch with whole requests from `at` on.
+    fn parse_batch(
+        &mut self,
+        key: ClientKey,
+        bytes: &[u8],
+        at: &mut usize,
+        batch: &mut Batch,
+        most: usize,
+    ) -> Stop {
+        batch.spans.clear();
+        batch.blobs.clear();
+        batch.requests.clear();
+        let settings = self.state.config.settings();
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Stop::Full;
+        };
+        let authenticated = client.session.authenticated;
+        let limits = Limits {
+            proto_max_bulk_len: settings.proto_max_bulk_len,
+            proto_inline_max_size: settings.proto_inline_max_size,
+            max_multibulk: MAX_MULTIBULK,
+            authenticated,
+            ..Limits::default()
+        };
+        // AUTH changes the limits of the request after it.
+        let most = if authenticated { most.min(BATCH) } else { 1 };
+        while batch.requests.len() < most && *at < bytes.len() {
+            let first_span = batch.spans.len();
+            let parsed = client.query.parser.parse(
+                &bytes[*at..],
+                &mut batch.spans,
+                &mut batch.blobs,
+                &limits,
+            );
+            match parsed {
+                Ok(Parsed::Request { consumed }) => {
+                    let (start, end) = (*at, *at + consumed);
+                    let last_span = batch.spans.len();
+                    batch.requests.push(ParsedRequest {
+                        start,
+                        end,
+                        first_span,
+                        last_span,
+                    });
+                    *at = end;
+                }
+                Ok(Parsed::Empty { consumed }) => *at += consumed,
+                Ok(Parsed::Large { keep }) => return Stop::Large(keep),
+                Ok(Parsed::Incomplete) => return Stop::Incomplete,
+                Err(error) => return Stop::Error(error),
+            }
+        }
+        Stop::Full
+    }
+
+    /// Brings the memory that a batch will look at into the cache: all buckets first, then all entries, so that the
+    /// waits overlap instead of adding up.
+    fn prefetch(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch) {
+        if batch.requests.len() < 2 {
+            return;
+        }
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let db = client.session.db;
+        let mut hashes = [0u64; BATCH];
+        let mut found = 0;
+        for request in &batch.requests {
+            let args = batch.args(bytes, request);
+            let Some(id) = self.state.table.find(args.at(0)) else {
+                continue;
+            };
+            let first = self.state.table.get(id).first_key as usize;
+            if let (true, Some(name)) = (first > 0, args.get(first)) {
+                let hash = self.state.keyspace.hash(name);
+                self.state.keyspace.prefetch(db, hash, 0);
+                hashes[found] = hash;
+                found += 1;
+            }
+        }
+        for hash in &hashes[..found] {
+            self.state.keyspace.prefetch(db, *hash, 1);
+        }
+    }
+
+    /// Runs one request and drains what it wants to happen beyond itself.
+    fn execute(&mut self, events: &mut EventLoop, key: ClientKey, args: Args<'_>) -> Outcome {
+        if args.is_empty() {
+            return Outcome::Done;
+        }
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let outcome = commands::process(&mut self.state, &mut host, key, args);
+        let effects = &mut self.state.effects;
+        if std::mem::take(&mut effects.close_caller) {
+            self.state.clients.close(key, true);
+        }
+        if let Some(shutdown) = self.state.effects.shutdown.take() {
+            self.shut_down(events, shutdown, Some(key));
+        }
+        if std::mem::take(&mut self.state.effects.unpaused) {
+            self.resume_paused(events);
+        }
+        self.enforce_output_limit(events, key);
+        outcome
+    }
+
+    fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        log::debug!(
+            "Protocol error ({}) from client: id={}",
+            error.log_text(),
+            client.session.id
+        );
+        client.reply.error(error.reply());
+        let code = client.reply.last_error_code().to_vec();
+        self.state.observe.error_replied(&code);
+        self.state.clients.close(key, true);
+    }
+
+    // ---- limits -------------------------------------------------------------------------------------------------
+
+    fn enforce_query_limit(&mut self, key: ClientKey) {
+        let limit = self.state.config.settings().client_query_buffer_limit;
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let held = client.query.memory_bytes();
+        if held > limit && !client.session.closing {
+            log::warn!(
+                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held})",
+                client.session.id,
+                client.session.address
+            );
+            self.state
+                .observe
+                .stats
+                .client_query_buffer_limit_disconnections += 1;
+            self.state.clients.close(key, false);
+        }
+    }
+
+    /// Cuts a client off whose output is over its hard limit, or over the soft one for too long.
+    pub(super) fn enforce_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let waiting = client.reply.output().len();
+        if waiting <= UNAUTHENTICATED_OUTPUT || client.session.closing {
+            client.session.soft_limit_since_ns = 0;
+            return;
+        }
+        let class = match client.session.kind {
+            ClientKind::Normal => 0,
+            ClientKind::Replica => 1,
+            ClientKind::PubSub => 2,
+            ClientKind::Primary | ClientKind::Internal => return,
+        };
+        let limit = &self.state.config.settings().client_output_buffer_limits[class];
+        let used = client.reply.output().memory_bytes() as u64;
+        let unauthenticated = !client.session.authenticated;
+        let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
+        if limit.soft_bytes > 0 && used >= limit.soft_bytes {
+            let now = events.turn_ns();
+            let since = &mut client.session.soft_limit_since_ns;
+            *since = if *since == 0 { now } else { *since };
+            over |= now.saturating_sub(*since) > limit.soft_seconds.saturating_mul(1_000_000_000);
+        } else {
+            client.session.soft_limit_since_ns = 0;
+        }
+        if over {
+            log::warn!(
+                "Client id={} addr={} closed for overcoming of output buffer limits.",
+                client.session.id,
+                client.session.address
+            );
+            client.reply.output_mut().clear();
+            self.state
+                .observe
+                .stats
+                .client_output_buffer_limit_disconnections += 1;
+            self.state.clients.close(key, false);
+        }
+    }
+
+    // ---- writing ------------------------------------------------------------------------------------------------
+
+    fn write_replies(&mut self, events: &mut EventLoop) {
+        let pending = std::mem::take(&mut self.state.clients.pending_write);
+        for key in &pending {
+            if let Some(client) = self.state.clients.get_mut(*key) {
+                client.session.write_pending = false;
+                self.write_to(events, *key);
+            }
+        }
+        // Keeps its room for the next turn; nobody is marked while replies are written.
+        let mut pending = pending;
+        pending.clear();
+        pending.append(&mut self.state.clients.pending_write);
+        self.state.clients.pending_write = pending;
+    }
+
+    /// Writes what the socket takes, within the bound of a turn.
+    fn write_to(&mut self, events: &mut EventLoop, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let Some(token) = client.token else { return };
+        if client.session.closing {
+            return;
+        }
+        let mut written = 0;
+        while !client.reply.output().is_empty() {
+            if written >= WRITE_BUDGET {
+                // More would go out at once: served again next turn, before the loop sleeps.
+                events.carry(token);
+                self.state.clients.mark_pending_write(key);
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = client.reply.output().io_slices(&mut slices);
+            match events.write(token, &slices[..used]) {
+                Ok(n) => {
+                    client.reply.output_mut().advance(n);
+                    written += n;
+                    self.state.observe.stats.writes_processed += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::debug!("Error writing to client: {error}");
+                    self.state.clients.close(key, false);
+                    return;
+                }
+            }
+        }
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        client.session.bytes_out += written as u64;
+        if written > 0 {
+            client.session.last_interaction_ns = events.turn_ns();
+        }
+        if client.reply.output().is_empty() {
+            if let Some(buffer) = client.reply.output_mut().release()
+                && self.pool.len() < POOLED_BUFFERS
+            {
+                self.pool.push(buffer);
+            }
+            if client.session.close_after_reply {
+                self.state.clients.close(key, false);
+            }
+        }
+    }
+
+    // ---- closing ------------------------------------------------------------------------------------------------
+
+    fn close_clients(&mut self, events: &mut EventLoop) {
+        while let Some(key) = self.state.clients.to_close.pop() {
+            let Some(client) = self.state.clients.remove(key) else {
+                continue;
+            };
+            if let Some(token) = client.token {
+                events.close(token);
+                if let Some(slot) = self.by_token.get_mut(token.0) {
+                    *slot = None;
+                }
+                self.state.clients.connected -= 1;
+            }
+        }
+    }
+
+    /// Lets the clients go on that CLIENT PAUSE held back.
+    pub(super) fn resume_paused(&mut self, events: &mut EventLoop) {
+        for key in self.state.clients.keys() {
+            if let Some(client) = self.state.clients.get_mut(key)
+                && client.session.blocked == Some(Blocked::Paused)
+            {
+                client.session.blocked = None;
+                if let Some(token) = client.token {
+                    events.carry(token);
+                }
+            }
+        }
+    }
+
+    // ---- shutting down ------------------------------------------------------------------------------------------
+
+    /// SIGTERM or SIGINT came.
+    pub(super) fn signalled(&mut self, events: &mut EventLoop, signal: ShutdownSignal) {
+        let settings = self.state.config.settings();
+        let options = match signal {
+            ShutdownSignal::Interrupt => settings.shutdown_on_sigint,
+            ShutdownSignal::Terminate => settings.shutdown_on_sigterm,
+        };
+        let shutdown = Shutdown {
+            save: options.save,
+            nosave: options.nosave,
+            now: options.now,
+            force: options.force,
+        };
+        self.shut_down(events, shutdown, None);
+    }
+
+    /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
+    fn shut_down(&mut self, events: &mut EventLoop, _how: Shutdown, by: Option<ClientKey>) {
+        log::warn!("User requested shutdown...");
+        if let Some(path) = &self.state.config.settings().pidfile {
+            log::info!("Removing the pid file.");
+            let _ = process::remove_pid_file(path);
+        }
+        // Whoever asked sees the connection close; others get what they are owed as far as sockets take it.
+        if let Some(key) = by {
+            self.state.clients.close(key, false);
+        }
+        self.write_replies(events);
+        self.listeners.close(events);
+        for key in self.state.clients.keys() {
+            self.state.clients.close(key, false);
+        }
+        self.close_clients(events);
+        log::warn!("Redis is now ready to exit, bye bye...");
+        self.ended = Some(End::Shutdown);
+    }
+}
+
+impl Service for Core {
+    fn turn_begins(&mut self, events: &mut EventLoop) {
+        self.state.now.unix_us = events.seam().unix_us();
+        self.state.now.mono_ns = events.turn_ns();
+    }
+
+    fn accepted(&mut self, events: &mut EventLoop, _listener: Token, accepted: Accepted) {
+        self.state.observe.stats.connections_received += 1;
+        let settings = self.state.config.settings();
+        let (address, local_address, unix_socket) = match accepted.peer {
+            Peer::Inet { remote, local } => (Address::Inet(remote), Address::Inet(local), false),
+            Peer::Unix(path) => {
+                let path = path.to_string_lossy().into_owned();
+                (Address::Unix(path.clone()), Address::Unix(path), true)
+            }
+        };
+        let mut client = Client {
+            token: Some(accepted.token),
+            ..Client::default()
+        };
+        let now = events.turn_ns();
+        let session = &mut client.session;
+        session.authenticated = settings.requirepass.is_none();
+        session.user = b"default".to_vec();
+        session.address = address;
+        session.local_address = local_address;
+        session.unix_socket = unix_socket;
+        session.fd = accepted.fd;
+        session.created_ns = now;
+        session.last_interaction_ns = now;
+        let refusal = if self.state.clients.connected >= settings.maxclients as usize {
+            Some(&b"-ERR max number of clients reached\r\n"[..])
+        } else if settings.protected_mode && settings.requirepass.is_none() && !session.is_local() {
+            Some(PROTECTED_MODE_REFUSAL)
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            // Best effort, as in Redis: a socket that has just been opened takes a line.
+            let _ = events.write(accepted.token, &[IoSlice::new(text)]);
+            self.state.observe.stats.connections_rejected += 1;
+            events.close(accepted.token);
+            return;
+        }
+        log::debug!("Accepted {}", client.session.address);
+        let key = self.state.clients.insert(client);
+        self.state.clients.connected += 1;
+        if self.by_token.len() <= accepted.token.0 {
+            self.by_token.resize(accepted.token.0 + 1, None);
+        }
+        self.by_token[accepted.token.0] = Some(key);
+    }
+
+    fn accept_failed(&mut self, _events: &mut EventLoop, _listener: Token, error: &io::Error) {
+        log::warn!(
+            "Accepting client connection: {}",
+            process::os_error_text(error)
+        );
+    }
+
+    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
+        let Some(key) = self.key_of(token) else {
+            return Progress::Drained;
+        };
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Progress::Drained;
+        };
+        // A client that waits leaves its bytes in the socket: whoever lets it go on puts it on the ready list.
+        if client.session.closing
+            || client.session.blocked.is_some()
+            || client.session.close_after_reply
+        {
+            return Progress::Drained;
+        }
+        if !client.reply.output().has_buffer()
+            && let Some(buffer) = self.pool.pop()
+        {
+            client.reply.output_mut().install(buffer);
+        }
+        let mut commands_left = COMMAND_BUDGET;
+        let mut read_left = READ_BUDGET;
+        if std::mem::take(&mut client.query.stalled) {
+            self.run_held(events, key, &mut commands_left);
+            if commands_left == 0 && self.is_served(key) {
+                return Progress::MoreLeft;
+            }
+        }
+        while self.is_served(key) {
+            let done = self.read_once(
+                events,
+                key,
+                token,
+                &mut read_left,
+                &mut commands_left,
+                ended,
+            );
+            if let Some(progress) = done {
+                return progress;
+            }
+        }
+        Progress::Drained
+    }
+
+    fn writable(&mut self, _events: &mut EventLoop, token: Token) {
+        if let Some(key) = self.key_of(token)
+            && self
+                .state
+                .clients
+                .get(key)
+                .is_some_and(|client| !client.reply.output().is_empty())
+        {
+            self.state.clients.mark_pending_write(key);
+        }
+    }
+
+    fn timer(&mut self, events: &mut EventLoop, timer: TimerId) {
+        if self.cron.timer == Some(timer) {
+            self.run_cron(events);
+        }
+    }
+
+    fn woken(&mut self, _events: &mut EventLoop) {}
+
+    fn before_sleep(&mut self, events: &mut EventLoop) {
+        crash::set_command("");
+        self.expire_before_sleep(events);
+        self.write_replies(events);
+        self.close_clients(events);
+    }
+}
+
+/// What a client from elsewhere reads while there is neither a password nor an explicit choice to go without.
+const PROTECTED_MODE_REFUSAL: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled \
+and no password is set for the default user. In this mode connections are only accepted from the loopback interface. \
+If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
+protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis \
+from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do \
+so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by \
+editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an \
+authentication password for the default user. NOTE: You only need to do one of the above things in order for the \
+server to start accepting connections from the outside.\r\n";
