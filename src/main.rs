@@ -7,7 +7,9 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let args: Vec<std::ffi::OsString> = std::env::args_os().skip(1).collect();
+    let mut args = std::env::args_os();
+    let program = args.next().unwrap_or_default();
+    let args: Vec<std::ffi::OsString> = args.collect();
     match args.first().and_then(|arg| arg.to_str()) {
         Some("-v" | "--version") => {
             println!("{}", gyre::server::version_line());
@@ -25,7 +27,10 @@ fn main() -> ExitCode {
         std::io::stdin().read_to_end(&mut text).map(|_| text)
     };
     match gyre::config::Config::load(&args, &mut stdin) {
-        Ok(config) => ExitCode::from(gyre::server::serve(config) as u8),
+        Ok(mut config) => {
+            config.set_program(program.as_encoded_bytes());
+            ExitCode::from(gyre::server::serve(config) as u8)
+        }
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

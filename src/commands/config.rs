@@ -5,9 +5,8 @@
 //! is as it was before. Mirrors the CONFIG command and the `update*` functions of Redis's config.c.
 
 use super::help::help;
-use super::{Argument, CommandError, CommandSpec, Group, Handler, State, WideContext, flags};
+use super::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
 use crate::config::{Change, Config, ConfigSetError, SetContext};
-use crate::keyspace::KeyspaceSettings;
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
 
@@ -237,9 +236,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                 }
                 .to_owned()
             })?;
-            if settings.set_proc_title {
-                process::set_title(&context.state.config.process_title());
-            }
+            context.state.set_process_title();
         }
         Listener::FileLimit => {
             let possible = context
@@ -256,7 +253,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                 .map_err(|error| process::os_error_text(&error))?;
         }
         Listener::Log => server_log::set_level(settings.loglevel),
-        Listener::Title => process::set_title(&context.state.config.process_title()),
+        Listener::Title => context.state.set_process_title(),
         Listener::CrashHandlers if settings.crash_log_enabled => crash::install(true),
         Listener::CrashHandlers => crash::remove_handlers(),
         Listener::AllocatorThread => {
@@ -273,7 +270,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                 );
             }
         }
-        Listener::Keyspace | Listener::Observations => hand_over(context.state),
+        Listener::Keyspace | Listener::Observations => context.state.apply_settings(),
         // Without a password everybody is who gave it. With a new one, who is in stays in.
         Listener::Sessions if settings.requirepass.is_none() => {
             for key in context.state.clients.keys() {
@@ -285,21 +282,6 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         Listener::Sessions => {}
     }
     Ok(())
-}
-
-/// Hands the directives over to the rooms that keep copies of them. To be called at the start, and after changes.
-pub fn hand_over(state: &mut State) {
-    let settings = state.config.settings();
-    state.keyspace.configure(KeyspaceSettings {
-        lfu: settings.maxmemory_policy.is_lfu(),
-        lfu_log_factor: settings.lfu_log_factor,
-        lfu_decay_minutes: settings.lfu_decay_time_min,
-        lazy_expire: settings.lazyfree_lazy_expire,
-        lazy_eviction: settings.lazyfree_lazy_eviction,
-        lazy_server_del: settings.lazyfree_lazy_server_del,
-        active_expire: true,
-    });
-    state.observe.track_latency = settings.latency_tracking;
 }
 
 fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {

@@ -52,37 +52,8 @@ impl State {
 
     /// Sets the process title by `proc-title-template`, unless `set-proc-title` says no.
     pub fn set_process_title(&self) {
-        let settings = self.config.settings();
-        if !settings.set_proc_title {
-            return;
-        }
-        let title = crate::system::process::executable_path()
-            .to_string_lossy()
-            .into_owned();
-        let address = settings.bind.first().map_or("*", |bind| bind.host.as_str());
-        let listen = format!("{address}:{}", settings.port);
-        let (port, unix) = (
-            settings.port.to_string(),
-            settings.unixsocket.clone().unwrap_or_default(),
-        );
-        let unix = unix.to_string_lossy();
-        let file = self
-            .config
-            .file()
-            .map(|path| path.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let expanded = crate::config::expand_title(&settings.proc_title_template, |name| {
-            Some(match name {
-                "title" => title.as_bytes(),
-                "listen-addr" => listen.as_bytes(),
-                "port" | "tls-port" => port.as_bytes(),
-                "unixsocket" => unix.as_bytes(),
-                "config-file" => file.as_bytes(),
-                _ => b"",
-            })
-        });
-        if let Some(expanded) = expanded {
-            crate::system::process::set_title(&expanded);
+        if self.config.settings().set_proc_title {
+            crate::system::process::set_title(&self.config.process_title());
         }
     }
 }
