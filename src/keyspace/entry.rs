@@ -1,67 +1,890 @@
-//! (being built: signatures first) A key with its value and metadata in one allocation.
+//! A key with its value and metadata in one allocation.
+//!
+//! ```text
+//! ┌─────────────────── 8-byte header ───────────────────┐
+//! │ encoding 4 │ type 4 │ flags 8 │ access clock 24 │ key length 8 │ value length 16 │
+//! ├──────────────┬──────────────────┬───────────┬───────┴──────────────┘
+//! │ expiry (8)?  │ key length (8)?  │ key bytes │ value
+//! └──────────────┴──────────────────┴───────────┘
+//! ```
+//!
+//! The expiry is there when [`EXPIRY`] is set, the long key length when [`LONG_KEY`] is (keys over 255 bytes). The
+//! value is one of: 8 bytes of an integer; a string of at most [`EMBED_MAX`] bytes; an [`Object`], which is a pointer
+//! in an aligned place. Allocations have exactly the allocator's class sizes, so that the room for growth in place is
+//! known: the class of the size in use, raised by the two [`SLACK_SHIFT`] bits.
+//!
+//! An operation that finds no room returns a new entry that has to take this one's place: the owner
+//! ([`Table`], the owner of entries) swaps it in where the old one is known, and only then is the old one freed.
 
+#![allow(unsafe_code)]
+
+use super::layout::*;
+use super::size_class::{next_class, size_class};
+use super::{NewValue, Type, Value, WrongType};
 use crate::resp::Blob;
+use crate::structures::dict::{Dict, Element, HashSeed};
+use crate::system::numbers::parse_i64;
+use std::alloc::Layout;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+use std::sync::Arc;
 
-/// Type of a value, with Redis's RDB-independent numbering of `TYPE`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum Type {
-    String = 0,
-    List = 1,
-    Set = 2,
-    SortedSet = 3,
-    Hash = 4,
-    Module = 5,
-    Stream = 6,
+/// Longest string inside an entry. Beyond it a string has its own buffer, which costs two more allocations (~80 bytes)
+/// and two more cache misses, but can be shared with output buffers and grow with slack.
+pub const EMBED_MAX: usize = 1024;
+/// Longest string that reports `embstr`.
+const EMBSTR_MAX: usize = 44;
+/// Length from which freeing a string may be left to the free thread; in units of [`FREE_UNIT`] as "elements".
+const FREE_UNIT: usize = 64 * 1024;
+
+/// A value behind one pointer. Each variant is one pointer wide and is told from the others by the entry's type, so a
+/// collection is added as a variant here and a line in each `match` on it below.
+#[derive(Clone, Debug)]
+pub(super) enum Object {
+    /// A long string.
+    Blob(Blob),
 }
 
-impl Type {
-    /// The name that `TYPE` answers.
-    pub fn name(self) -> &'static str {
+const _: () = assert!(size_of::<Blob>() == 8 && align_of::<Blob>() <= 8);
+
+impl Object {
+    fn kind(&self) -> Type {
         match self {
-            Type::String => "string",
-            Type::List => "list",
-            Type::Set => "set",
-            Type::SortedSet => "zset",
-            Type::Hash => "hash",
-            Type::Module => "module",
-            Type::Stream => "stream",
+            Object::Blob(_) => Type::String,
         }
     }
 }
 
-/// A value as a reader sees it.
-#[derive(Clone, Copy, Debug)]
-pub enum Value<'a> {
-    /// A string that is a canonical 64-bit integer.
+/// A value on its way into an entry.
+enum Part<'a> {
     Int(i64),
-    /// A string stored inside the entry.
-    Bytes(&'a [u8]),
-    /// A long string in its own, shareable buffer.
-    Blob(&'a Blob),
+    Bytes { bytes: &'a [u8], raw: bool },
+    Object(Object),
 }
 
-/// What a writer stores.
-#[derive(Clone, Debug)]
-pub enum NewValue<'a> {
-    /// A string: stored as an integer where it is a canonical one (Redis's `tryObjectEncoding`).
-    String(&'a [u8]),
-    /// A string that reports `raw` (results of APPEND and SETRANGE).
-    Raw(&'a [u8]),
-    /// A long string, adopted without a copy.
-    Blob(Blob),
-    /// An integer.
-    Int(i64),
+impl Part<'_> {
+    fn encoding(&self) -> u8 {
+        match self {
+            Part::Int(_) => INT,
+            Part::Bytes { .. } => EMBEDDED,
+            Part::Object(_) => OBJECT,
+        }
+    }
+    fn value_len(&self) -> usize {
+        match self {
+            Part::Bytes { bytes, .. } => bytes.len(),
+            _ => 0,
+        }
+    }
 }
 
-/// What becomes of the expiry when a value is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
-    /// Left as it is (`KEEPTTL`).
-    Keep,
-    /// Removed.
-    Clear,
-    /// At this Unix time in milliseconds.
-    At(i64),
+/// A key with its value, owned.
+///
+/// Not `Sync`: the access clock is written through a shared reference, as in a `Cell`.
+pub struct Entry(NonNull<u8>);
+
+// SAFETY: an entry owns its allocation and its object (an `Arc` of bytes), nothing of which is bound to a thread.
+unsafe impl Send for Entry {}
+
+// SAFETY: the raw form is the allocation's address, at least 8-aligned; `key_of` reads the key that stays in the
+// allocation as long as the entry lives.
+unsafe impl Element for Entry {
+    fn into_raw(self) -> NonNull<u8> {
+        ManuallyDrop::new(self).0
+    }
+    unsafe fn from_raw(raw: NonNull<u8>) -> Entry {
+        Entry(raw)
+    }
+    unsafe fn key_of<'a>(raw: NonNull<u8>) -> &'a [u8] {
+        // SAFETY: the caller vouches that `raw` is a live entry for 'a.
+        unsafe { key_at(raw) }
+    }
+}
+
+/// The key of a live entry.
+///
+/// # Safety
+/// `raw` is the address of an entry that lives for `'a`, whose key is not moved meanwhile.
+#[inline]
+unsafe fn key_at<'a>(raw: NonNull<u8>) -> &'a [u8] {
+    // SAFETY: the header is initialised and says where the key is.
+    unsafe {
+        let head = Head(raw.cast::<u64>().read());
+        let mut at = if head.has(EXPIRY) { HEADER + 8 } else { HEADER };
+        let mut len = usize::from(head.short_key());
+        if head.has(LONG_KEY) {
+            len = raw.add(at).cast::<u64>().read() as usize;
+            at += 8;
+        }
+        std::slice::from_raw_parts(raw.add(at).as_ptr(), len)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let capacity = self.capacity();
+        if self.head().encoding() == OBJECT && !self.head().has(MOVED) {
+            // SAFETY: the object is there and is not used again.
+            drop(unsafe { self.read_object() });
+        }
+        // SAFETY: the allocation was made with this size and alignment.
+        unsafe { std::alloc::dealloc(self.0.as_ptr(), layout(capacity)) }
+    }
+}
+
+fn layout(capacity: usize) -> Layout {
+    // A capacity beyond isize::MAX cannot be allocated by anyone: the key of such an entry could not exist.
+    Layout::from_size_align(capacity, 8)
+        .unwrap_or_else(|_| std::alloc::handle_alloc_error(Layout::new::<u64>()))
+}
+
+impl Entry {
+    /// A new entry. `access` is its access clock, `at` its expiry in Unix ms.
+    pub fn new(key: &[u8], value: NewValue<'_>, access: u32, at: Option<i64>) -> Entry {
+        match value {
+            NewValue::Int(number) => Entry::build(key, access, at, Part::Int(number)),
+            NewValue::String(bytes) => Entry::build(key, access, at, part_of(bytes, false)),
+            NewValue::Raw(bytes) => Entry::build(key, access, at, part_of(bytes, true)),
+            NewValue::Blob(blob) if blob.len() <= EMBED_MAX => {
+                Entry::build(key, access, at, part_of(&blob, false))
+            }
+            NewValue::Blob(blob) => Entry::build(key, access, at, Part::Object(Object::Blob(blob))),
+        }
+    }
+
+    fn build(key: &[u8], access: u32, at: Option<i64>, part: Part<'_>) -> Entry {
+        let shape = Shape::new(at.is_some(), key.len(), part.encoding(), part.value_len());
+        let layout = layout(size_class(shape.size));
+        // SAFETY: the size is not zero.
+        let Some(raw) = NonNull::new(unsafe { std::alloc::alloc(layout) }) else {
+            std::alloc::handle_alloc_error(layout)
+        };
+        let mut entry = ManuallyDrop::new(Entry(raw));
+        // SAFETY: the allocation has room for `shape`; all parts are written before the entry is used.
+        unsafe {
+            entry.write_key_len(at.is_some(), key.len());
+            raw.add(shape.key_at)
+                .copy_from_nonoverlapping(NonNull::from(key).cast::<u8>(), key.len());
+            entry.write_part(shape, key.len(), access, 0, at, part);
+        }
+        ManuallyDrop::into_inner(entry)
+    }
+
+    /// Writes the long key length where the key needs one.
+    ///
+    /// # Safety
+    /// The allocation has room for it.
+    unsafe fn write_key_len(&mut self, expiry: bool, key_len: usize) {
+        if key_len > 255 {
+            let at = if expiry { HEADER + 8 } else { HEADER };
+            // SAFETY: the caller's.
+            unsafe { self.0.add(at).cast::<u64>().write(key_len as u64) }
+        }
+    }
+
+    /// Writes expiry, value and header.
+    ///
+    /// # Safety
+    /// The allocation has room for `shape`, which was computed for these arguments; what was there needs no drop.
+    unsafe fn write_part(
+        &mut self,
+        shape: Shape,
+        key_len: usize,
+        access: u32,
+        slack: u8,
+        at: Option<i64>,
+        part: Part<'_>,
+    ) {
+        let mut flags = slack;
+        let (encoding, value_len) = (part.encoding(), part.value_len());
+        let mut kind = Type::String;
+        // SAFETY: the caller's; objects are written to an aligned place.
+        unsafe {
+            if let Some(at) = at {
+                flags |= EXPIRY;
+                self.0.add(HEADER).cast::<i64>().write(at);
+            }
+            let place = self.0.add(shape.value_at);
+            match part {
+                Part::Int(number) => place.cast::<i64>().write_unaligned(number),
+                Part::Bytes { bytes, raw } => {
+                    if raw {
+                        flags |= RAW;
+                    }
+                    place.copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len());
+                }
+                Part::Object(object) => {
+                    kind = object.kind();
+                    match object {
+                        Object::Blob(blob) => place.cast::<Blob>().write(blob),
+                    }
+                }
+            }
+        }
+        let short_key = if key_len > 255 {
+            flags |= LONG_KEY;
+            0
+        } else {
+            key_len as u8
+        };
+        self.set_head(Head::new(
+            kind,
+            encoding,
+            flags,
+            access,
+            short_key,
+            value_len as u16,
+        ));
+    }
+
+    #[inline]
+    fn head(&self) -> Head {
+        // SAFETY: the header is initialised as long as the entry lives.
+        Head(unsafe { self.0.cast::<u64>().read() })
+    }
+    #[inline]
+    fn set_head(&self, head: Head) {
+        // SAFETY: as above; no reference to the header is ever given out, and the type is not `Sync`.
+        unsafe { self.0.cast::<u64>().write(head.0) }
+    }
+    #[inline]
+    fn key_len(&self) -> usize {
+        self.key().len()
+    }
+    #[inline]
+    fn shape(&self) -> Shape {
+        let head = self.head();
+        Shape::new(
+            head.has(EXPIRY),
+            self.key_len(),
+            head.encoding(),
+            head.value_len(),
+        )
+    }
+    /// Size of the allocation.
+    #[inline]
+    fn capacity(&self) -> usize {
+        let mut class = size_class(self.shape().size);
+        for _ in 0..(self.head().flags() & SLACK_MASK) >> SLACK_SHIFT {
+            class = next_class(class);
+        }
+        class
+    }
+    /// Takes the object out, leaving its bits behind.
+    ///
+    /// # Safety
+    /// The encoding is OBJECT and the object is not taken twice.
+    unsafe fn read_object(&self) -> Object {
+        debug_assert!(self.head().encoding() == OBJECT && !self.head().has(MOVED));
+        // SAFETY: the caller's; the type in the header says what is there.
+        unsafe {
+            let place = self.0.add(self.shape().value_at);
+            match self.head().kind() {
+                Type::String => Object::Blob(place.cast::<Blob>().read()),
+                kind => unreachable!("no object of type {kind:?} is ever written"),
+            }
+        }
+    }
+    /// Takes the object out for another entry; this one is only good to be dropped afterwards.
+    fn move_object(&mut self) -> Object {
+        // SAFETY: the encoding was checked by the caller (and is asserted); MOVED keeps it from being taken twice.
+        let object = unsafe { self.read_object() };
+        self.set_head(self.head().with_flags(self.head().flags() | MOVED));
+        object
+    }
+    fn blob(&self) -> Option<&Blob> {
+        let head = self.head();
+        // SAFETY: a string's object is a Blob in an aligned place, borrowed no longer than the entry.
+        (head.encoding() == OBJECT && head.kind() == Type::String)
+            .then(|| unsafe { self.0.add(self.shape().value_at).cast::<Blob>().as_ref() })
+    }
+    fn blob_mut(&mut self) -> Option<&mut Blob> {
+        let head = self.head();
+        // SAFETY: as above, exclusively.
+        (head.encoding() == OBJECT && head.kind() == Type::String)
+            .then(|| unsafe { self.0.add(self.shape().value_at).cast::<Blob>().as_mut() })
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        // SAFETY: this entry is alive and borrowed.
+        unsafe { key_at(self.0) }
+    }
+    /// Type of the value.
+    #[inline]
+    pub fn kind(&self) -> Type {
+        self.head().kind()
+    }
+    /// The value of a string.
+    #[inline]
+    pub fn string(&self) -> Result<Value<'_>, WrongType> {
+        let head = self.head();
+        if head.kind() != Type::String {
+            return Err(WrongType);
+        }
+        let place = self.shape().value_at;
+        // SAFETY: the encoding says what is at the value's place.
+        unsafe {
+            let place = self.0.add(place);
+            Ok(match head.encoding() {
+                INT => Value::Int(place.cast::<i64>().read_unaligned()),
+                EMBEDDED => {
+                    Value::Bytes(std::slice::from_raw_parts(place.as_ptr(), head.value_len()))
+                }
+                _ => Value::Blob(place.cast::<Blob>().as_ref()),
+            })
+        }
+    }
+    /// Expiry in Unix ms.
+    #[inline]
+    pub fn expire_at(&self) -> Option<i64> {
+        // SAFETY: the flag says that the expiry is there.
+        self.head()
+            .has(EXPIRY)
+            .then(|| unsafe { self.0.add(HEADER).cast::<i64>().read() })
+    }
+    /// Whether the key has expired: its time is over, not just reached.
+    #[inline]
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        self.expire_at().is_some_and(|at| now_ms > at)
+    }
+    /// The access clock.
+    #[inline]
+    pub fn access(&self) -> u32 {
+        self.head().access()
+    }
+    /// Sets the access clock.
+    #[inline]
+    pub fn set_access(&self, bits: u32) {
+        self.set_head(self.head().with_access(bits));
+    }
+    /// Name for OBJECT ENCODING.
+    pub fn encoding(&self) -> &'static str {
+        let head = self.head();
+        match (head.kind(), head.encoding()) {
+            (Type::String, INT) => "int",
+            (Type::String, EMBEDDED) if head.value_len() <= EMBSTR_MAX && !head.has(RAW) => {
+                "embstr"
+            }
+            (Type::String, _) => "raw",
+            _ => "unknown",
+        }
+    }
+    /// Bytes of the entry and its value with the allocator's rounding.
+    pub fn memory_bytes(&self) -> usize {
+        let object = match self.blob() {
+            // Reference counts and the vector's own three words, then its buffer.
+            Some(blob) => size_class(16 + size_of::<Vec<u8>>()) + size_class(blob.capacity()),
+            None => 0,
+        };
+        self.capacity() + object
+    }
+    /// Number of steps that freeing takes, in elements of a collection (Redis's `lazyfreeGetFreeEffort`).
+    #[inline]
+    pub fn free_effort(&self) -> usize {
+        match self.blob() {
+            Some(blob) if Arc::strong_count(blob) == 1 => blob.capacity() / FREE_UNIT,
+            _ => 1,
+        }
+    }
+
+    /// Replaces value and expiry, in place where it fits; otherwise the new entry is returned.
+    #[must_use = "a returned entry takes the place of this one"]
+    pub fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
+        match value {
+            NewValue::Int(number) => self.put(Part::Int(number), at),
+            NewValue::String(bytes) => self.put_bytes(bytes, false, at),
+            NewValue::Raw(bytes) => self.put_bytes(bytes, true, at),
+            NewValue::Blob(blob) if blob.len() <= EMBED_MAX => self.put_bytes(&blob, false, at),
+            NewValue::Blob(blob) => self.put(Part::Object(Object::Blob(blob)), at),
+        }
+    }
+    fn put_bytes(&mut self, bytes: &[u8], raw: bool, at: Option<i64>) -> Option<Entry> {
+        // A long string over a long string that nobody shares and that has about the right size.
+        if bytes.len() > EMBED_MAX
+            && let Some(buffer) = self.blob_mut().and_then(Arc::get_mut)
+            && buffer.capacity() >= bytes.len()
+            && bytes.len() >= buffer.capacity() / 4 * 3
+        {
+            buffer.clear();
+            buffer.extend_from_slice(bytes);
+            return self.set_expiry(at);
+        }
+        self.put(part_of(bytes, raw), at)
+    }
+    fn put(&mut self, part: Part<'_>, at: Option<i64>) -> Option<Entry> {
+        let head = self.head();
+        let key_len = self.key_len();
+        // An object is replaced with its entry, so that the owner can have both freed elsewhere.
+        if head.encoding() != OBJECT {
+            let shape = Shape::new(at.is_some(), key_len, part.encoding(), part.value_len());
+            if let Some(slack) = fit(shape.size, self.capacity()) {
+                let old_key_at = self.shape().key_at;
+                // SAFETY: `fit` says that the new shape has room; the old value needs no drop. The key is moved first,
+                // since it is the only thing that is kept; the regions may overlap.
+                unsafe {
+                    if old_key_at != shape.key_at {
+                        self.0
+                            .add(shape.key_at)
+                            .copy_from(self.0.add(old_key_at), key_len);
+                        self.write_key_len(at.is_some(), key_len);
+                    }
+                    self.write_part(shape, key_len, head.access(), slack, at, part);
+                }
+                return None;
+            }
+        }
+        Some(Entry::build(self.key(), head.access(), at, part))
+    }
+
+    /// Sets or removes the expiry, in place where it fits; otherwise the new entry is returned and this one is only
+    /// good to be dropped.
+    #[must_use = "a returned entry takes the place of this one"]
+    pub fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
+        let head = self.head();
+        if head.has(EXPIRY) != at.is_some() {
+            let old_size = self.shape().size;
+            let (from, to) = if at.is_some() {
+                (HEADER, HEADER + 8)
+            } else {
+                (HEADER + 8, HEADER)
+            };
+            let Some(slack) = fit(old_size - from + to, self.capacity()) else {
+                let part = match head.encoding() {
+                    OBJECT => Part::Object(self.move_object()),
+                    _ => self.part(),
+                };
+                return Some(Entry::build(self.key(), head.access(), at, part));
+            };
+            // SAFETY: everything behind the expiry moves by eight bytes, which keeps an object aligned; `fit` says
+            // that there is room.
+            unsafe { self.0.add(to).copy_from(self.0.add(from), old_size - from) };
+            let flags = head.flags() & !(EXPIRY | SLACK_MASK)
+                | slack
+                | if at.is_some() { EXPIRY } else { 0 };
+            self.set_head(head.with_flags(flags));
+        }
+        if let Some(at) = at {
+            // SAFETY: the expiry is there now.
+            unsafe { self.0.add(HEADER).cast::<i64>().write(at) };
+        }
+        None
+    }
+
+    /// Appends to a string; its new length, and the new entry where this one had no room.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
+        let old_len = self.string()?.len();
+        Ok(self.write_at(old_len, old_len, bytes))
+    }
+    /// Overwrites a string from `offset`, padding with zero bytes; its new length, and the new entry where this one had
+    /// no room.
+    pub fn set_range(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Entry>), WrongType> {
+        let old_len = self.string()?.len();
+        Ok(self.write_at(old_len, offset, bytes))
+    }
+    fn write_at(&mut self, old_len: usize, offset: usize, bytes: &[u8]) -> (usize, Option<Entry>) {
+        let new_len = old_len.max(offset.saturating_add(bytes.len()));
+        let head = self.head();
+        if let Some(blob) = self.blob_mut() {
+            match Arc::get_mut(blob) {
+                Some(buffer) => overlay(buffer, offset, bytes),
+                // Shared with an output buffer or a copied key: they keep the old one.
+                None => {
+                    let mut buffer = Vec::with_capacity(new_len.saturating_add(new_len / 4));
+                    buffer.extend_from_slice(blob);
+                    overlay(&mut buffer, offset, bytes);
+                    *blob = Arc::new(buffer);
+                }
+            }
+            return (new_len, None);
+        }
+        if head.encoding() == EMBEDDED && new_len <= EMBED_MAX {
+            let shape = Shape::new(head.has(EXPIRY), self.key_len(), EMBEDDED, new_len);
+            if let Some(slack) = fit(shape.size, self.capacity()) {
+                // SAFETY: there is room for the longer value; bytes between the old end and the offset are zeroed.
+                unsafe {
+                    let value = self.0.add(shape.value_at);
+                    if offset > old_len {
+                        value.add(old_len).write_bytes(0, offset - old_len);
+                    }
+                    value
+                        .add(offset)
+                        .copy_from_nonoverlapping(NonNull::from(bytes).cast::<u8>(), bytes.len());
+                }
+                let flags = head.flags() & !SLACK_MASK | slack | RAW;
+                let short_key = head.short_key();
+                self.set_head(Head::new(
+                    Type::String,
+                    EMBEDDED,
+                    flags,
+                    head.access(),
+                    short_key,
+                    new_len as u16,
+                ));
+                return (new_len, None);
+            }
+        }
+        let mut buffer = Vec::with_capacity(if new_len > EMBED_MAX {
+            new_len.saturating_add(new_len / 4)
+        } else {
+            new_len
+        });
+        if let Ok(value) = self.string() {
+            value.with_bytes(|old| buffer.extend_from_slice(old));
+        }
+        overlay(&mut buffer, offset, bytes);
+        let at = self.expire_at();
+        let new = if new_len > EMBED_MAX {
+            self.put(Part::Object(Object::Blob(Arc::new(buffer))), at)
+        } else {
+            self.put(
+                Part::Bytes {
+                    bytes: &buffer,
+                    raw: true,
+                },
+                at,
+            )
+        };
+        (new_len, new)
+    }
+
+    /// The value as a part that borrows from the entry; not for objects.
+    fn part(&self) -> Part<'_> {
+        match self.string() {
+            Ok(Value::Int(number)) => Part::Int(number),
+            Ok(Value::Bytes(bytes)) => Part::Bytes {
+                bytes,
+                raw: self.head().has(RAW),
+            },
+            Ok(Value::Blob(blob)) => Part::Object(Object::Blob(Arc::clone(blob))),
+            Err(WrongType) => unreachable!("collections are objects"),
+        }
+    }
+    /// The same value under another key; expiry and access clock go along.
+    pub fn renamed(mut self, key: &[u8]) -> Entry {
+        let (access, at) = (self.access(), self.expire_at());
+        if self.head().encoding() == OBJECT {
+            let object = self.move_object();
+            return Entry::build(key, access, at, Part::Object(object));
+        }
+        Entry::build(key, access, at, self.part())
+    }
+    /// A copy of the value under another key, expiry included; long strings are shared until one of them changes.
+    pub fn copied(&self, key: &[u8], access: u32) -> Entry {
+        Entry::build(key, access, self.expire_at(), self.part())
+    }
+    /// Another name for the same entry.
+    ///
+    /// # Safety
+    /// It is used only while the entry lives, and never dropped as an `Entry`.
+    unsafe fn alias(&self) -> ManuallyDrop<Entry> {
+        ManuallyDrop::new(Entry(self.0))
+    }
+}
+
+/// Bytes as they are best stored.
+fn part_of(bytes: &[u8], raw: bool) -> Part<'_> {
+    if !raw
+        && bytes.len() <= crate::system::numbers::I64_TEXT_MAX
+        && let Some(number) = parse_i64(bytes)
+    {
+        return Part::Int(number);
+    }
+    if bytes.len() <= EMBED_MAX {
+        return Part::Bytes { bytes, raw };
+    }
+    Part::Object(Object::Blob(Arc::new(bytes.to_vec())))
+}
+
+/// Writes `bytes` at `offset`, padding with zero bytes.
+fn overlay(buffer: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if offset > buffer.len() {
+        buffer.resize(offset, 0);
+    }
+    let kept = (buffer.len() - offset).min(bytes.len());
+    buffer[offset..offset + kept].copy_from_slice(&bytes[..kept]);
+    buffer.extend_from_slice(&bytes[kept..]);
+}
+
+/// An entry borrowed from its table.
+pub(super) struct Borrowed<'a>(ManuallyDrop<Entry>, PhantomData<&'a Entry>);
+
+impl<'a> Borrowed<'a> {
+    /// The same borrow without the detour over the dict's slot.
+    #[inline]
+    pub(super) fn of(entry: &'a Entry) -> Borrowed<'a> {
+        // SAFETY: the entry is borrowed for 'a, during which it lives.
+        Borrowed(unsafe { entry.alias() }, PhantomData)
+    }
+}
+
+impl std::ops::Deref for Borrowed<'_> {
+    type Target = Entry;
+    #[inline]
+    fn deref(&self) -> &Entry {
+        &self.0
+    }
+}
+
+/// An element of the index of keys with an expiry: another name for an entry that the same table owns.
+struct Alias(ManuallyDrop<Entry>);
+
+// SAFETY: as for `Entry`; dropping an alias frees nothing. The table keeps each alias pointing to a live entry.
+unsafe impl Element for Alias {
+    fn into_raw(self) -> NonNull<u8> {
+        self.0.0
+    }
+    unsafe fn from_raw(raw: NonNull<u8>) -> Alias {
+        Alias(ManuallyDrop::new(Entry(raw)))
+    }
+    unsafe fn key_of<'a>(raw: NonNull<u8>) -> &'a [u8] {
+        // SAFETY: the caller vouches that `raw` is a live entry for 'a.
+        unsafe { key_at(raw) }
+    }
+}
+
+/// The entries of a database and the index of those with an expiry.
+///
+/// Invariant: the index holds an alias of exactly those entries that have an expiry, and each alias points to the
+/// entry's present allocation. Every change of an entry goes through [`Held`], which keeps it so; the old allocation
+/// is given out (to be freed) only after the alias has been turned to the new one.
+pub(super) struct Table {
+    // Dropped before the entries that it points to.
+    volatile: Dict<Alias>,
+    entries: Dict<Entry>,
+}
+
+/// Where a key is, or would be.
+pub(super) enum Place<'a> {
+    Held(Held<'a>),
+    Free(&'a mut Table),
+}
+
+/// An entry of a table that is exclusively borrowed, so that it lives until this changes it.
+pub(super) struct Held<'a> {
+    table: &'a mut Table,
+    entry: ManuallyDrop<Entry>,
+    hash: u64,
+}
+
+impl Table {
+    pub(super) fn new(seed: HashSeed) -> Table {
+        Table {
+            volatile: Dict::new(seed),
+            entries: Dict::new(seed),
+        }
+    }
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+    pub(super) fn volatile_len(&self) -> usize {
+        self.volatile.len()
+    }
+    #[inline]
+    pub(super) fn hash(&self, key: &[u8]) -> u64 {
+        self.entries.hash(key)
+    }
+    /// Bytes of the two dicts without the entries: (main, index).
+    pub(super) fn memory_bytes(&self) -> (usize, usize) {
+        (self.entries.memory_bytes(), self.volatile.memory_bytes())
+    }
+    #[inline]
+    pub(super) fn prefetch_bucket(&self, hash: u64) {
+        self.entries.prefetch_bucket(hash);
+    }
+    #[inline]
+    pub(super) fn prefetch_element(&self, hash: u64) {
+        self.entries.prefetch_element(hash);
+    }
+    /// The place of a key.
+    #[inline]
+    pub(super) fn place(&mut self, hash: u64, key: &[u8]) -> Place<'_> {
+        // SAFETY: the name is kept beside the exclusive borrow of the table that owns the entry, and `Held` replaces
+        // it when it replaces the entry.
+        let found = self
+            .entries
+            .find_hashed(hash, key)
+            .map(|entry| unsafe { entry.alias() });
+        match found {
+            Some(entry) => Place::Held(Held {
+                table: self,
+                entry,
+                hash,
+            }),
+            None => Place::Free(self),
+        }
+    }
+    /// Adds an entry whose key is not there.
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry) {
+        if entry.expire_at().is_some() {
+            // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
+            self.volatile
+                .insert_new_hashed(hash, Alias(unsafe { entry.alias() }));
+        }
+        self.entries.insert_new_hashed(hash, entry);
+    }
+    /// One step over all entries.
+    pub(super) fn scan(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
+        self.entries.scan(cursor, each)
+    }
+    /// One step over the entries with an expiry.
+    pub(super) fn scan_volatile(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
+        self.volatile.scan(cursor, |alias| each(&alias.0))
+    }
+    /// All entries.
+    pub(super) fn for_each(&self, each: &mut dyn FnMut(&Entry)) {
+        self.entries.iter().for_each(|entry| each(&entry));
+    }
+    /// Any entry, each about equally likely.
+    pub(super) fn random(
+        &self,
+        volatile: bool,
+        random: &mut dyn FnMut() -> u64,
+    ) -> Option<Borrowed<'_>> {
+        // SAFETY: the table is borrowed, so that its entries live.
+        if volatile {
+            self.volatile
+                .random(random)
+                .map(|alias| Borrowed(unsafe { alias.0.alias() }, PhantomData))
+        } else {
+            self.entries
+                .random(random)
+                .map(|entry| Borrowed(unsafe { entry.alias() }, PhantomData))
+        }
+    }
+    /// Some entries of a random region of the table, cheaper than as many random ones.
+    pub(super) fn sample(
+        &self,
+        volatile: bool,
+        count: usize,
+        random: &mut dyn FnMut() -> u64,
+        each: &mut dyn FnMut(&Entry),
+    ) {
+        if volatile {
+            self.volatile.sample(count, random, |alias| each(&alias.0));
+        } else {
+            self.entries.sample(count, random, each);
+        }
+    }
+}
+
+impl<'a> Held<'a> {
+    /// To read.
+    #[inline]
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+    /// To read, as long as the table is borrowed.
+    #[inline]
+    pub(super) fn into_borrowed(self) -> Borrowed<'a> {
+        Borrowed(self.entry, PhantomData)
+    }
+    /// Replaces value and expiry. Returns what is to be freed.
+    #[inline]
+    pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
+        let had = self.entry.expire_at().is_some();
+        let new = self.entry.assign(value, at);
+        self.settle(had, new)
+    }
+    /// Appends to a string. Returns the new length and what is to be freed.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
+        let had = self.entry.expire_at().is_some();
+        let (len, new) = self.entry.append(bytes)?;
+        Ok((len, self.settle(had, new)))
+    }
+    /// Overwrites part of a string. Returns the new length and what is to be freed.
+    pub(super) fn set_range(
+        &mut self,
+        offset: usize,
+        bytes: &[u8],
+    ) -> Result<(usize, Option<Entry>), WrongType> {
+        let had = self.entry.expire_at().is_some();
+        let (len, new) = self.entry.set_range(offset, bytes)?;
+        Ok((len, self.settle(had, new)))
+    }
+    /// Sets or removes the expiry. Returns what is to be freed.
+    pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
+        let had = self.entry.expire_at().is_some();
+        let new = self.entry.set_expiry(at);
+        self.settle(had, new)
+    }
+    /// Puts another entry of the same key in this one's place, which is returned.
+    pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
+        debug_assert_eq!(self.entry.key(), new.key());
+        let had = self.entry.expire_at().is_some();
+        self.settle(had, Some(new))
+    }
+    /// Removes the entry.
+    pub(super) fn remove(self) -> (Entry, &'a mut Table) {
+        if self.entry.expire_at().is_some() {
+            self.table.unindex(self.hash, self.entry.key());
+        }
+        let entry = self
+            .table
+            .entries
+            .find_mut_hashed(self.hash, self.entry.key())
+            .map(|found| found.remove());
+        (entry.expect("a held entry is in its table"), self.table)
+    }
+
+    /// Brings the table in step after a change: `had`: the entry had an expiry before; `new`: takes its place.
+    /// The old entry, which is still whole as far as its key goes, is returned after nothing points to it any more.
+    #[inline]
+    fn settle(&mut self, had: bool, new: Option<Entry>) -> Option<Entry> {
+        let has = new.as_ref().unwrap_or(&self.entry).expire_at().is_some();
+        if had == has && new.is_none() {
+            return None;
+        }
+        self.settle_moved(had, has, new)
+    }
+    fn settle_moved(&mut self, had: bool, has: bool, new: Option<Entry>) -> Option<Entry> {
+        if has {
+            // SAFETY: the entry is about to be, or already is, the one that the table owns under this key.
+            let alias = Alias(unsafe { new.as_ref().unwrap_or(&self.entry).alias() });
+            if had {
+                let mut place = self
+                    .table
+                    .volatile
+                    .find_mut_hashed(self.hash, self.entry.key());
+                place
+                    .as_mut()
+                    .expect("a key with an expiry is in the index")
+                    .replace(alias);
+            } else {
+                self.table.volatile.insert_new_hashed(self.hash, alias);
+            }
+        } else if had {
+            self.table.unindex(self.hash, self.entry.key());
+        }
+        let new = new?;
+        // SAFETY: the name moves on together with the table's ownership.
+        let name = unsafe { new.alias() };
+        let old = {
+            let mut place = self
+                .table
+                .entries
+                .find_mut_hashed(self.hash, self.entry.key());
+            place
+                .as_mut()
+                .expect("a held entry is in its table")
+                .replace(new)
+        };
+        self.entry = name;
+        Some(old)
+    }
+}
+
+impl Table {
+    fn unindex(&mut self, hash: u64, key: &[u8]) {
+        let place = self.volatile.find_mut_hashed(hash, key);
+        place
+            .expect("a key with an expiry is in the index")
+            .remove();
+    }
 }

@@ -2,18 +2,48 @@
 //!
 //! In: keys and values from command handlers. Out: values by reference, and the trail of what changed.
 //! A handler gets a [`Db`]: one database and what all databases share. Every change goes through
-//! [`Db::touch`] (or [`Occupied`]/[`Vacant`], which call for it), so that no command can forget the dirty
-//! counter, watchers, blocked clients, tracking, notifications or the journal.
+//! [`Db::touch`], so that no command can forget the dirty counter, watchers, blocked clients, tracking,
+//! notifications or the journal; keys that go by themselves (expired, evicted, flushed) are noted here.
 //!
-//! Mirrors `db.c`, `expire.c`, `evict.c`, `object.c` and `lazyfree.c` of Redis.
+//! | file | what it is for | mirrors |
+//! | --- | --- | --- |
+//! | `entry.rs`, `layout.rs`, `size_class.rs` | a key with its value in one allocation; the table that owns them | object.c |
+//! | `access.rs` | LRU and LFU clocks | evict.c |
+//! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
+//! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
+//! | `touched.rs` | the trail of changes | notify.c |
+//! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
+//!
+//! Invariants: an expired key is never seen by a command; a key has an expiry exactly when the table's index of
+//! volatile keys has it; no operation but those documented as O(N) does unbounded work.
 
+mod access;
 mod clock;
 mod database;
 mod entry;
+mod evict;
+mod expire;
+#[allow(clippy::module_inception)]
+mod keyspace;
+mod layout;
+mod lazyfree;
+mod size_class;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod touched;
+mod value;
 
+pub use access::AccessPolicy;
 pub use clock::Clock;
-pub use database::*;
-pub use entry::*;
+pub use database::Db;
+pub use entry::{EMBED_MAX, Entry};
+pub use expire::{ExpireCycle, slow_expire_budget_ns};
+pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
+pub use size_class::size_class;
+pub use slot::{EntryRef, Occupied, Slot, Vacant};
+pub use touched::{EventClass, Touched, interest};
+pub use value::{Expiry, NewValue, Type, Value};
 
 /// The value at a key is not of the type that the command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

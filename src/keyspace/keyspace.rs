@@ -1,0 +1,366 @@
+//! All databases and what they share.
+
+use super::database::live;
+use super::entry::{Entry, Place, Table};
+use super::evict::EvictionPool;
+use super::expire::ExpireState;
+use super::lazyfree::FreeThread;
+use super::touched::Trail;
+use super::{AccessPolicy, Clock, Db, EventClass, Touched};
+use crate::structures::dict::HashSeed;
+use crate::system::rng::Rng;
+
+/// How a removed value is freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Free {
+    /// Before the command returns (DEL).
+    Now,
+    /// By the free thread when it is large (UNLINK, lazyfree-* directives).
+    Lazily,
+}
+
+/// Why a key cannot be copied, moved or renamed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum TransferError {
+    NoSuchKey,
+    TargetExists,
+    SameObject,
+}
+
+/// Counters of the keyspace (INFO stats).
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(missing_docs)]
+pub struct KeyspaceStats {
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    pub expired_subkeys: u64,
+    pub evicted: u64,
+    pub expired_stale_perc: f64,
+    pub expired_time_cap_reached: u64,
+    pub expire_cycle_cpu_ms: u64,
+    /// Objects handed to the free thread, those of [`Keyspace::lazyfree_pending`] included; brought up to date by each
+    /// cycle of expiry.
+    pub lazyfreed: u64,
+}
+
+/// Settings that the keyspace needs; handed over again by `configure` after CONFIG SET.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyspaceSettings {
+    /// Access clocks are LFU counters instead of LRU times.
+    pub lfu: bool,
+    /// `lfu-log-factor`.
+    pub lfu_log_factor: u32,
+    /// `lfu-decay-time`, minutes.
+    pub lfu_decay_minutes: u32,
+    /// `lazyfree-lazy-expire`.
+    pub lazy_expire: bool,
+    /// `lazyfree-lazy-eviction`.
+    pub lazy_eviction: bool,
+    /// `lazyfree-lazy-server-del` (implicit DEL of RENAME, SET over a key).
+    pub lazy_server_del: bool,
+    /// Keys expire by themselves (DEBUG SET-ACTIVE-EXPIRE).
+    pub active_expire: bool,
+}
+
+/// One database.
+pub(super) struct Database {
+    pub(super) table: Table,
+    /// Running average of the time to live, ms.
+    pub(super) average_ttl_ms: u64,
+    /// Where active expiry goes on.
+    pub(super) expire_cursor: u64,
+}
+
+impl Database {
+    fn new(seed: HashSeed) -> Database {
+        Database {
+            table: Table::new(seed),
+            average_ttl_ms: 0,
+            expire_cursor: 0,
+        }
+    }
+}
+
+/// What all databases share.
+pub(super) struct Shared {
+    pub(super) settings: KeyspaceSettings,
+    pub(super) policy: AccessPolicy,
+    pub(super) free: FreeThread,
+    /// Objects handed to the free thread since [`Keyspace::settle_stats`].
+    pub(super) lazyfreed: u64,
+    pub(super) rng: Rng,
+    pub(super) trail: Trail,
+}
+
+impl Shared {
+    /// Frees an entry that no table knows any more.
+    #[inline]
+    pub(super) fn free_entry(&mut self, entry: Entry, lazily: bool) {
+        self.lazyfreed += self.free.entry(entry, lazily);
+    }
+    /// What follows from the removal of an expired entry.
+    #[cold]
+    pub(super) fn expired(&mut self, entry: Entry, db: usize, stats: &mut KeyspaceStats) {
+        stats.expired += 1;
+        self.trail
+            .modified(db, EventClass::Expired, "expired", entry.key());
+        self.free_entry(entry, self.settings.lazy_expire);
+    }
+    /// Brings the access clock up to date.
+    #[inline]
+    pub(super) fn refresh(&mut self, entry: &Entry, now: Clock) {
+        entry.set_access(self.policy.accessed(entry.access(), now, &mut self.rng));
+    }
+    /// Puts an entry where its key belongs, over another one if there is one.
+    pub(super) fn put(&mut self, table: &mut Table, entry: Entry) {
+        let hash = table.hash(entry.key());
+        match table.place(hash, entry.key()) {
+            Place::Held(mut held) => {
+                if let Some(old) = held.replace(entry) {
+                    self.free_entry(old, self.settings.lazy_server_del);
+                }
+            }
+            Place::Free(table) => table.insert(hash, entry),
+        }
+    }
+}
+
+/// All databases and what they share.
+pub struct Keyspace {
+    /// Changes since the last save (INFO `rdb_changes_since_last_save`).
+    pub dirty: u64,
+    /// Counters.
+    pub stats: KeyspaceStats,
+    pub(super) databases: Vec<Database>,
+    pub(super) shared: Shared,
+    pub(super) expiring: ExpireState,
+    pub(super) pool: EvictionPool,
+    seed: HashSeed,
+}
+
+impl Keyspace {
+    /// `count` databases; `seed` keys the hash and all sampling.
+    pub fn new(count: usize, seed: [u64; 4]) -> Keyspace {
+        let hash_seed = HashSeed(seed);
+        let databases = (0..count.max(1))
+            .map(|_| Database::new(hash_seed))
+            .collect();
+        let settings = KeyspaceSettings {
+            lfu_log_factor: 10,
+            lfu_decay_minutes: 1,
+            active_expire: true,
+            ..Default::default()
+        };
+        Keyspace {
+            dirty: 0,
+            stats: KeyspaceStats::default(),
+            databases,
+            shared: Shared {
+                settings,
+                policy: AccessPolicy::default(),
+                free: FreeThread::default(),
+                lazyfreed: 0,
+                rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
+                trail: Trail::default(),
+            },
+            expiring: ExpireState::default(),
+            pool: EvictionPool::default(),
+            seed: hash_seed,
+        }
+    }
+    /// The same without a free thread: what would be freed lazily is freed at once. For simulations, in which nothing
+    /// may depend on another thread's pace.
+    pub fn without_threads(mut self) -> Keyspace {
+        self.shared.free.inline();
+        self
+    }
+    /// Takes changed directives.
+    pub fn configure(&mut self, settings: KeyspaceSettings) {
+        let KeyspaceSettings {
+            lfu,
+            lfu_log_factor: log_factor,
+            lfu_decay_minutes: decay_minutes,
+            ..
+        } = settings;
+        self.shared.policy = AccessPolicy {
+            lfu,
+            log_factor,
+            decay_minutes,
+        };
+        self.shared.settings = settings;
+    }
+    /// The settings in force.
+    pub fn settings(&self) -> KeyspaceSettings {
+        self.shared.settings
+    }
+    /// Number of databases.
+    pub fn count(&self) -> usize {
+        self.databases.len()
+    }
+    /// A database as a command sees it; `index` is below `count` (SELECT sees to it). `no_touch`: reads leave the
+    /// access clock alone (CLIENT NO-TOUCH).
+    #[inline]
+    pub fn db(&mut self, index: usize, now: Clock, no_touch: bool) -> Db<'_> {
+        Db {
+            database: &mut self.databases[index],
+            shared: &mut self.shared,
+            stats: &mut self.stats,
+            dirty: &mut self.dirty,
+            index,
+            now,
+            no_touch,
+        }
+    }
+    /// (keys, keys with expiry, average TTL in ms) of a database, without changing it.
+    pub fn figures(&self, index: usize) -> (usize, usize, u64) {
+        let database = &self.databases[index];
+        (
+            database.table.len(),
+            database.table.volatile_len(),
+            database.average_ttl_ms,
+        )
+    }
+    /// Bytes of a database's hash tables without its entries: (main, expires), as MEMORY STATS tells them.
+    pub fn overhead_bytes(&self, index: usize) -> (usize, usize) {
+        self.databases[index].table.memory_bytes()
+    }
+
+    /// Switches a service's interest in the trail on or off; bits of [`super::interest`].
+    pub fn set_interest(&mut self, service: u32, on: bool) {
+        let interest = &mut self.shared.trail.interest;
+        *interest = if on {
+            *interest | service
+        } else {
+            *interest & !service
+        };
+    }
+    /// Services interested in the trail.
+    pub fn interest(&self) -> u32 {
+        self.shared.trail.interest
+    }
+    /// Whether there is anything to take.
+    pub fn has_touched(&self) -> bool {
+        !self.shared.trail.is_empty()
+    }
+    /// Gives the trail away, in the order of the changes. `into` is cleared first and its room reused; take it after
+    /// each command, cycle of expiry and eviction.
+    pub fn take_touched(&mut self, into: &mut Vec<Touched>) {
+        self.shared.trail.take(into);
+    }
+
+    /// SWAPDB. Counts as one change; clients stay in the number they selected.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a != b {
+            self.databases.swap(a, b);
+            self.shared.trail.whole(Touched::Swapped { a, b });
+        }
+        self.dirty += 1;
+    }
+    /// COPY within or across databases, expiry included. The command touches the new key.
+    pub fn copy(
+        &mut self,
+        (from_db, from): (usize, &[u8]),
+        (to_db, to): (usize, &[u8]),
+        replace: bool,
+        now: Clock,
+    ) -> Result<(), TransferError> {
+        if from_db == to_db && from == to {
+            return Err(TransferError::SameObject);
+        }
+        let access = self.shared.policy.fresh(now);
+        let copied = self
+            .db(from_db, now, false)
+            .copied(from, to, access)
+            .ok_or(TransferError::NoSuchKey)?;
+        if self.db(to_db, now, true).peek(to).is_some() && !replace {
+            return Err(TransferError::TargetExists);
+        }
+        self.shared.put(&mut self.databases[to_db].table, copied);
+        Ok(())
+    }
+    /// MOVE. The command touches the key in both databases.
+    pub fn move_key(
+        &mut self,
+        from: usize,
+        to: usize,
+        key: &[u8],
+        now: Clock,
+    ) -> Result<(), TransferError> {
+        if from == to {
+            return Err(TransferError::SameObject);
+        }
+        if self.db(from, now, false).peek(key).is_none() {
+            return Err(TransferError::NoSuchKey);
+        }
+        if self.db(to, now, false).peek(key).is_some() {
+            return Err(TransferError::TargetExists);
+        }
+        let hash = self.hash(key);
+        let place = live(
+            &mut self.databases[from].table,
+            &mut self.shared,
+            &mut self.stats,
+            from,
+            now,
+            (hash, key),
+        );
+        let Place::Held(held) = place else {
+            return Err(TransferError::NoSuchKey);
+        };
+        let (entry, _) = held.remove();
+        self.databases[to].table.insert(hash, entry);
+        Ok(())
+    }
+    /// FLUSHDB (one) or FLUSHALL (`None`): number of keys removed, which is also added to `dirty`. With `Free::Now` it
+    /// is O(N); with `Free::Lazily` whole tables are handed to the free thread.
+    pub fn flush(&mut self, db: Option<usize>, free: Free) -> u64 {
+        let range = match db {
+            Some(index) => index..index + 1,
+            None => 0..self.databases.len(),
+        };
+        let mut removed = 0;
+        for database in &mut self.databases[range] {
+            if database.table.len() == 0 {
+                continue;
+            }
+            let old = std::mem::replace(database, Database::new(self.seed)).table;
+            removed += old.len() as u64;
+            match free {
+                Free::Now => drop(old),
+                Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),
+            }
+        }
+        self.dirty += removed;
+        self.settle_stats();
+        self.shared.trail.whole(Touched::Flushed { db });
+        removed
+    }
+    /// Brings counters that the shared part gathers into the public ones.
+    pub(super) fn settle_stats(&mut self) {
+        self.stats.lazyfreed += std::mem::take(&mut self.shared.lazyfreed);
+    }
+    /// Objects handed to the free thread and not yet freed.
+    pub fn lazyfree_pending(&self) -> u64 {
+        self.shared.free.pending()
+    }
+    /// Prefetches what a lookup of this key will touch; two calls (stage 0 the bucket, stage 1 the entry) around other
+    /// work.
+    #[inline]
+    pub fn prefetch(&self, db: usize, key_hash: u64, stage: u32) {
+        let Some(database) = self.databases.get(db) else {
+            return;
+        };
+        if stage == 0 {
+            database.table.prefetch_bucket(key_hash)
+        } else {
+            database.table.prefetch_element(key_hash)
+        }
+    }
+    /// Hash of a key, for `prefetch`; the same in all databases.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.databases[0].table.hash(key)
+    }
+}

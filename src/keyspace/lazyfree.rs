@@ -1,0 +1,106 @@
+//! The free thread: frees what would stall the loop.
+//!
+//! In: entries and whole tables, owned. Out: a count of what is still to be freed. It never sees the keyspace. The
+//! thread starts with the first load and ends with its owner. Simulations do without it ([`FreeThread::inline`]).
+//! Mirrors `lazyfree.c` of Redis.
+
+use super::entry::{Entry, Table};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+/// Values with more elements than this are worth a message to the thread.
+const EFFORT_MIN: usize = 64;
+
+/// Something to free.
+pub(super) enum Load {
+    Entry(Entry),
+    Table(Box<Table>),
+}
+
+impl Load {
+    fn objects(&self) -> u64 {
+        match self {
+            Load::Entry(_) => 1,
+            Load::Table(table) => table.len() as u64,
+        }
+    }
+}
+
+/// The thread and the way to it.
+#[derive(Default)]
+pub(super) struct FreeThread {
+    thread: Option<(Sender<Load>, JoinHandle<()>)>,
+    pending: Arc<AtomicU64>,
+    inline: bool,
+}
+
+impl FreeThread {
+    /// From now on everything is freed before the call returns.
+    pub(super) fn inline(&mut self) {
+        self.inline = true;
+    }
+    /// Objects not yet freed.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+    /// Frees an entry: here, or when `lazily` and it is large, in the thread. The number of objects handed over.
+    #[inline]
+    pub(super) fn entry(&mut self, entry: Entry, lazily: bool) -> u64 {
+        if lazily && entry.free_effort() > EFFORT_MIN {
+            return self.give(Load::Entry(entry));
+        }
+        0
+    }
+    /// Frees a whole table in the thread. The number of objects handed over.
+    pub(super) fn table(&mut self, table: Table) -> u64 {
+        self.give(Load::Table(Box::new(table)))
+    }
+    fn give(&mut self, load: Load) -> u64 {
+        let objects = load.objects();
+        if self.inline || objects == 0 {
+            return objects;
+        }
+        if self.thread.is_none() {
+            self.thread = start(Arc::clone(&self.pending));
+        }
+        // Without a thread (the system gives us none) the load is freed here, on return.
+        if let Some((sender, _)) = &self.thread {
+            self.pending.fetch_add(objects, Ordering::Relaxed);
+            if sender.send(load).is_err() {
+                self.pending.fetch_sub(objects, Ordering::Relaxed);
+            }
+        }
+        objects
+    }
+}
+
+fn start(pending: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
+    let (sender, receiver) = channel::<Load>();
+    let work = move || {
+        for load in receiver {
+            let objects = load.objects();
+            match load {
+                Load::Entry(entry) => drop(entry),
+                Load::Table(table) => drop(table),
+            }
+            pending.fetch_sub(objects, Ordering::Relaxed);
+        }
+    };
+    let handle = std::thread::Builder::new()
+        .name("gyre-free".into())
+        .spawn(work)
+        .ok()?;
+    Some((sender, handle))
+}
+
+impl Drop for FreeThread {
+    fn drop(&mut self) {
+        if let Some((sender, handle)) = self.thread.take() {
+            // The closed channel ends the thread after what is still in it.
+            drop(sender);
+            let _ = handle.join();
+        }
+    }
+}

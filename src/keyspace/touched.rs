@@ -1,0 +1,128 @@
+//! The trail of changes: what the door tells those who want to know.
+//!
+//! In: one note per change. Out: the notes, in order, to be drained after the command that made them. While no
+//! service is interested a note costs one branch and nothing is kept.
+
+/// Class of a keyspace event, as `notify-keyspace-events` groups them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum EventClass {
+    Generic,
+    String,
+    List,
+    Set,
+    Hash,
+    SortedSet,
+    Stream,
+    Expired,
+    Evicted,
+    New,
+    KeyMiss,
+}
+
+/// Services that want to know of changes; bits of [`super::Keyspace::set_interest`].
+pub mod interest {
+    /// Clients that WATCH keys.
+    pub const WATCHERS: u32 = 1 << 0;
+    /// Clients blocked on keys.
+    pub const BLOCKED: u32 = 1 << 1;
+    /// Clients that cache keys (CLIENT TRACKING).
+    pub const TRACKING: u32 = 1 << 2;
+    /// `notify-keyspace-events`.
+    pub const NOTIFICATIONS: u32 = 1 << 3;
+    /// The journal: it must learn of keys removed by expiry and eviction, which no command names.
+    pub const JOURNAL: u32 = 1 << 4;
+    /// Everyone.
+    pub const ALL: u32 = (1 << 5) - 1;
+}
+
+/// One step of the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// Something happened to a key. Classes `Expired` and `Evicted`: it was removed, and no command says so.
+    Key {
+        /// Database.
+        db: usize,
+        /// Class of the event.
+        class: EventClass,
+        /// Name of the event.
+        event: &'static str,
+        /// The key.
+        key: Vec<u8>,
+        /// The value changed; without this it is only an event (`keymiss`, or a second event of one change).
+        modified: bool,
+    },
+    /// All keys of a database, or of all databases, were removed.
+    Flushed {
+        /// Which one.
+        db: Option<usize>,
+    },
+    /// Two databases changed places.
+    Swapped {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+    },
+}
+
+/// The notes of the running command.
+#[derive(Debug, Default)]
+pub(super) struct Trail {
+    pub(super) interest: u32,
+    notes: Vec<Touched>,
+}
+
+impl Trail {
+    /// Notes a change of a key.
+    #[inline]
+    pub(super) fn modified(
+        &mut self,
+        db: usize,
+        class: EventClass,
+        event: &'static str,
+        key: &[u8],
+    ) {
+        if self.interest != 0 {
+            self.keep(db, class, event, key, true);
+        }
+    }
+    /// Notes an event that is no change.
+    #[inline]
+    pub(super) fn event(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
+        if self.interest & interest::NOTIFICATIONS != 0 {
+            self.keep(db, class, event, key, false);
+        }
+    }
+    #[cold]
+    fn keep(
+        &mut self,
+        db: usize,
+        class: EventClass,
+        event: &'static str,
+        key: &[u8],
+        modified: bool,
+    ) {
+        self.notes.push(Touched::Key {
+            db,
+            class,
+            event,
+            key: key.to_vec(),
+            modified,
+        });
+    }
+    /// Notes what concerns whole databases.
+    pub(super) fn whole(&mut self, note: Touched) {
+        if self.interest != 0 {
+            self.notes.push(note);
+        }
+    }
+    /// Gives the notes away; `into` is cleared and its room used for the next ones.
+    pub(super) fn take(&mut self, into: &mut Vec<Touched>) {
+        into.clear();
+        std::mem::swap(&mut self.notes, into);
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.notes.is_empty()
+    }
+}
