@@ -747,15 +747,14 @@ impl Table {
         volatile: bool,
         random: &mut dyn FnMut() -> u64,
     ) -> Option<Borrowed<'_>> {
-        // SAFETY: the table is borrowed, so that its entries live.
         if volatile {
-            self.volatile
-                .random(random)
-                .map(|alias| Borrowed(unsafe { alias.0.alias() }, PhantomData))
+            let alias = self.volatile.random(random)?;
+            // SAFETY: the table is borrowed, so that its entries live.
+            Some(Borrowed(unsafe { alias.0.alias() }, PhantomData))
         } else {
-            self.entries
-                .random(random)
-                .map(|entry| Borrowed(unsafe { entry.alias() }, PhantomData))
+            let entry = self.entries.random(random)?;
+            // SAFETY: as above.
+            Some(Borrowed(unsafe { entry.alias() }, PhantomData))
         }
     }
     /// Some entries of a random region of the table, cheaper than as many random ones.

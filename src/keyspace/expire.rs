@@ -174,7 +174,7 @@ impl Keyspace {
                 *running = if *running == 0 { average } else { *running };
                 *running = *running / 50 * 49 + average / 50;
             }
-            if *rounds % ROUNDS_PER_CLOCK == 0 && over() {
+            if rounds.is_multiple_of(ROUNDS_PER_CLOCK) && over() {
                 return true;
             }
             let acceptable = ACCEPTABLE_STALE_PERCENT - above;

@@ -76,7 +76,10 @@ fn much_smaller_values_give_memory_back() {
         let entry = new.unwrap_or(entry);
         let size = 8 + 3 + to;
         let bytes = entry.memory_bytes();
-        assert!(bytes == size_class(size) || bytes * 3 <= size * 4, "{from} {to} {bytes}");
+        assert!(
+            bytes == size_class(size) || bytes * 3 <= size * 4,
+            "{from} {to} {bytes}"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 fn size() -> impl Strategy<Value = usize> {
     prop_oneof![
         4 => 0..140usize,
-        2 => (0..12usize, 0..9usize).prop_map(|(class, off)| ([160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024][class] - 28 + 4 * off)),
+        2 => (0..12usize, 0..9usize).prop_map(|(class, off)| [160, 192, 224, 256, 320, 384, 448, 512, 640, 768, 896, 1024][class] - 28 + 4 * off),
         2 => 1015..1035usize,
         1 => 1035..6000usize,
     ]
