@@ -9,6 +9,7 @@
 //! | [`long_double`] | the 80-bit float behind `INCRBYFLOAT` | `string2ld`, `ld2string` |
 //! | [`glob`] | patterns of `KEYS`, `SCAN MATCH`, `PSUBSCRIBE` | `stringmatchlen` |
 //! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
+//! | [`xxh3`] | digests of DIGEST and `IFDEQ` | xxhash |
 //! | [`rng`] | randomness with a seed | |
 //! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
 //! | [`log`] | the server's log | `serverLog` |
@@ -29,3 +30,4 @@ pub mod numbers;
 pub mod process;
 pub mod rng;
 pub mod signals;
+pub mod xxh3;

@@ -1,0 +1,125 @@
+//! Whole databases: choosing, swapping and emptying them, and going through their keys.
+
+use crate::commands::{CommandError, Context, WideContext, parse};
+use crate::keyspace::Free;
+use crate::resp::Args;
+use crate::system::glob;
+
+pub(super) fn select(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.session.db = parse::database(args.at(1), context.settings.databases)?;
+    context.reply.ok();
+    Ok(())
+}
+
+pub(super) fn swapdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let count = context.state.keyspace.count();
+    let first = parse::int_or(args.at(1), "ERR invalid first DB index")?;
+    let second = parse::int_or(args.at(2), "ERR invalid second DB index")?;
+    let (first, second) = (parse::database_of(first, count)?, parse::database_of(second, count)?);
+    context.state.keyspace.swap(first, second);
+    context.reply().ok();
+    Ok(())
+}
+
+pub(super) fn dbsize(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    context.reply.count(context.db.len());
+    Ok(())
+}
+
+/// Empties one database or all.
+fn flush(context: &mut WideContext<'_>, args: Args<'_>, db: Option<usize>) -> Result<(), CommandError> {
+    let free = match args.len() {
+        1 if context.state.config.settings().lazyfree_lazy_user_flush => Free::Lazily,
+        1 => Free::Now,
+        2 if parse::is_word(args.at(1), "SYNC") => Free::Now,
+        2 if parse::is_word(args.at(1), "ASYNC") => Free::Lazily,
+        _ => return Err(CommandError::Syntax),
+    };
+    let removed = context.state.keyspace.flush(db, free);
+    if free == Free::Now && removed > 0 {
+        // The allocator gives memory back as time goes by and as it is used; after this there may be no use for long.
+        crate::system::memory::purge();
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+pub(super) fn flushdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let own = context.session().db;
+    flush(context, args, Some(own))
+}
+
+pub(super) fn flushall(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    flush(context, args, None)
+}
+
+pub(super) fn randomkey(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let key = context.db.random_key();
+    context.reply.bulk_or_null(key.as_deref());
+    Ok(())
+}
+
+pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let pattern = args.at(1);
+    let (db, reply) = (&mut context.db, &mut *context.reply);
+    let mark = reply.begin_deferred();
+    let mut found = 0;
+    db.for_each(&mut |entry| {
+        if pattern == b"*" || glob::matches(pattern, entry.key()) {
+            reply.bulk(entry.key());
+            found += 1;
+        }
+    });
+    reply.end_deferred_array(mark, found);
+    Ok(())
+}
+
+/// Keys gathered before they are answered: their bytes one after another, and where each ends.
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Gathered {
+    fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+}
+
+pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut cursor = parse::cursor(args.at(1))?;
+    let options = parse::ScanOptions::parse(args.skip(2), true)?;
+    // Filters do not count against COUNT, or a rare pattern would be looked for through the whole database at once. Nor
+    // may a table that is nearly empty make the call long.
+    let mut seen = 0;
+    let mut steps = options.count.saturating_mul(10);
+    let mut found = Gathered::default();
+    loop {
+        cursor = context.db.scan(cursor, &mut |entry| {
+            seen += 1;
+            if options.matches_type(entry.kind()) && options.matches(entry.key()) {
+                found.push(entry.key());
+            }
+        });
+        if cursor == 0 || steps == 0 || seen >= options.count {
+            break;
+        }
+        steps -= 1;
+    }
+    let reply = &mut *context.reply;
+    reply.array(2);
+    let mut text = Vec::new();
+    crate::system::numbers::write_u64(&mut text, cursor);
+    reply.bulk(&text);
+    reply.array(found.ends.len());
+    for key in found.iter() {
+        reply.bulk(key);
+    }
+    Ok(())
+}

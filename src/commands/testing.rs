@@ -1,0 +1,105 @@
+//! A small harness for unit tests of commands: a whole [`State`] without sockets, and one client.
+
+use super::{CommandTable, Effects, GROUPS, Host, LoopFigures, State, process};
+use crate::clients::{Client, ClientKey, Clients};
+use crate::config::{Config, Settings};
+use crate::journal::Journal;
+use crate::keyspace::{Clock, Keyspace};
+use crate::observe::Observe;
+use crate::resp::reader::{Value, read_all};
+use crate::resp::{OwnedRequest, Protocol, Reply};
+use crate::system::rng::Rng;
+use std::time::Duration;
+
+/// A host that owns no sockets and whose clock stands still.
+#[derive(Debug, Default)]
+pub struct NullHost {
+    /// What `used_memory` answers.
+    pub used_memory: u64,
+}
+
+impl Host for NullHost {
+    fn rebind(&mut self, _settings: &Settings) -> Result<(), String> {
+        Ok(())
+    }
+    fn adjust_max_clients(&mut self, wanted: usize) -> usize {
+        wanted
+    }
+    fn used_memory(&mut self) -> u64 {
+        self.used_memory
+    }
+    fn sleep(&mut self, _duration: Duration) {}
+    fn monotonic_ns(&mut self) -> u64 {
+        0
+    }
+    fn loop_figures(&self) -> LoopFigures {
+        LoopFigures::default()
+    }
+    fn reset_loop_figures(&mut self) {}
+}
+
+/// A state, a host and a client of them.
+pub struct Harness {
+    /// The state.
+    pub state: State,
+    /// The host.
+    pub host: NullHost,
+    /// The client that [`Harness::run`] runs commands for.
+    pub client: ClientKey,
+}
+
+impl Harness {
+    /// Default directives, empty databases, a RESP2 client, the year 2023.
+    pub fn new() -> Harness {
+        let config = Config::with_dir(std::path::Path::new("/"));
+        let table = CommandTable::new(GROUPS);
+        let mut state = State {
+            keyspace: Keyspace::new(config.settings().databases, [1, 2, 3, 4]),
+            clients: Clients::default(),
+            observe: Observe::new(table.len()),
+            config,
+            journal: Journal::default(),
+            table,
+            effects: Effects::default(),
+            rng: Rng::new(5),
+            now: Clock { unix_us: 1_700_000_000_000_000, mono_ns: 1 },
+            pause: None,
+        };
+        let mut client = Client { reply: Reply::new(Protocol::Resp2), ..Client::default() };
+        client.session.authenticated = true;
+        let client = state.clients.insert(client);
+        Harness { state, host: NullHost::default(), client }
+    }
+    /// Runs one command and reads its answer.
+    pub fn run<T: AsRef<[u8]>>(&mut self, words: &[T]) -> Value {
+        self.run_request(&OwnedRequest::from_slices(words))
+    }
+    /// The same for a request that may have blobs.
+    pub fn run_request(&mut self, request: &OwnedRequest) -> Value {
+        // The clock of a running command advances by the host's monotonic time; here it stands still.
+        let now = self.state.now;
+        process(&mut self.state, &mut self.host, self.client, request.args());
+        self.state.now = now;
+        let client = self.state.clients.get_mut(self.client).expect("the client stays");
+        let bytes = client.reply.output().to_vec();
+        client.reply.output_mut().clear();
+        let mut values = read_all(&bytes).expect("whole values");
+        assert_eq!(values.len(), 1, "one answer for one command, not {values:?}");
+        values.remove(0)
+    }
+    /// Runs one command given as one line, split at spaces.
+    pub fn line(&mut self, line: &str) -> Value {
+        self.run(&line.split(' ').collect::<Vec<_>>())
+    }
+    /// Lets time pass.
+    pub fn advance_ms(&mut self, ms: i64) {
+        self.state.now.unix_us += ms * 1000;
+        self.state.now.mono_ns += ms as u64 * 1_000_000;
+    }
+    /// Speaks RESP3 from here on.
+    pub fn resp3(&mut self) {
+        let client = self.state.clients.get_mut(self.client).expect("the client stays");
+        client.reply.set_protocol(Protocol::Resp3);
+        client.session.resp3 = true;
+    }
+}
