@@ -9,10 +9,15 @@ pub mod connection;
 pub mod dispatch;
 mod errors;
 pub mod help;
+pub mod keys;
 mod memory;
+pub mod parse;
 mod spec;
 mod state;
+pub mod strings;
 mod table;
+#[cfg(test)]
+pub mod testing;
 
 pub use dispatch::{Outcome, call, process};
 pub use errors::CommandError;
@@ -21,4 +26,9 @@ pub use state::*;
 pub use table::{Command, CommandId, CommandTable};
 
 /// Every group's rows: what the server knows.
-pub const GROUPS: &[&[CommandSpec]] = &[connection::COMMANDS, config::COMMANDS];
+pub const GROUPS: &[&[CommandSpec]] = &[
+    connection::COMMANDS,
+    config::COMMANDS,
+    keys::COMMANDS,
+    strings::COMMANDS,
+];

@@ -80,7 +80,10 @@ impl ExpireUnit {
             ("EXAT", ExpireUnit::UnixSeconds),
             ("PXAT", ExpireUnit::UnixMilliseconds),
         ];
-        WORDS.iter().find(|(known, _)| is_word(word, known)).map(|(_, unit)| *unit)
+        WORDS
+            .iter()
+            .find(|(known, _)| is_word(word, known))
+            .map(|(_, unit)| *unit)
     }
     /// Given as a time, not as a distance from now.
     pub fn is_absolute(self) -> bool {
@@ -108,16 +111,27 @@ impl ExpireOption<'_> {
         if number <= 0 {
             return Err(invalid());
         }
-        self.scaled(number, now_ms).filter(|at| *at > 0).ok_or_else(invalid)
+        self.scaled(number, now_ms)
+            .filter(|at| *at > 0)
+            .ok_or_else(invalid)
     }
     /// Unix ms of expiry, for commands that take any number (EXPIRE and its like).
     pub fn any_unix_ms(&self, now_ms: i64, command: &str) -> Result<i64, CommandError> {
         let number = integer(self.text)?;
-        self.scaled(number, now_ms).ok_or_else(|| CommandError::InvalidExpire(command.to_owned()))
+        self.scaled(number, now_ms)
+            .ok_or_else(|| CommandError::InvalidExpire(command.to_owned()))
     }
     fn scaled(&self, number: i64, now_ms: i64) -> Option<i64> {
-        let number_ms = if self.unit.is_seconds() { number.checked_mul(1000)? } else { number };
-        if self.unit.is_absolute() { Some(number_ms) } else { number_ms.checked_add(now_ms) }
+        let number_ms = if self.unit.is_seconds() {
+            number.checked_mul(1000)?
+        } else {
+            number
+        };
+        if self.unit.is_absolute() {
+            Some(number_ms)
+        } else {
+            number_ms.checked_add(now_ms)
+        }
     }
 }
 
@@ -146,7 +160,9 @@ impl ExpireCondition {
                 () if is_word(option, "LT") => &mut condition.lt,
                 () => {
                     let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::text_owned(format!("ERR Unsupported option {option}")));
+                    return Err(CommandError::text_owned(format!(
+                        "ERR Unsupported option {option}"
+                    )));
                 }
             };
             *flag = true;
@@ -157,7 +173,9 @@ impl ExpireCondition {
             ));
         }
         if condition.gt && condition.lt {
-            return Err(CommandError::fixed("ERR GT and LT options at the same time are not compatible"));
+            return Err(CommandError::fixed(
+                "ERR GT and LT options at the same time are not compatible",
+            ));
         }
         Ok(condition)
     }
@@ -189,10 +207,16 @@ pub struct ScanOptions<'a> {
 impl<'a> ScanOptions<'a> {
     /// Reads all of `options`; `TYPE` is an option only where a whole database is scanned.
     pub fn parse(options: Args<'a>, with_type: bool) -> Result<ScanOptions<'a>, CommandError> {
-        let mut parsed = ScanOptions { pattern: None, count: 10, kind: None };
+        let mut parsed = ScanOptions {
+            pattern: None,
+            count: 10,
+            kind: None,
+        };
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
-            let Some(value) = rest.next() else { return Err(CommandError::Syntax) };
+            let Some(value) = rest.next() else {
+                return Err(CommandError::Syntax);
+            };
             if is_word(option, "COUNT") {
                 parsed.count = match u64::try_from(integer(value)?) {
                     Ok(count) if count > 0 => count,
@@ -210,7 +234,8 @@ impl<'a> ScanOptions<'a> {
     }
     /// Whether an element's name passes `MATCH`.
     pub fn matches(&self, name: &[u8]) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, name))
+        self.pattern
+            .is_none_or(|pattern| glob::matches(pattern, name))
     }
     /// Whether a key's type passes `TYPE`. A name that is no type's passes nothing.
     pub fn matches_type(&self, kind: Type) -> bool {
@@ -232,20 +257,32 @@ mod tests {
         assert_eq!(database(b"15", 16), Ok(15));
         assert_eq!(text(database(b"16", 16)), "ERR DB index is out of range");
         assert_eq!(text(database(b"-1", 16)), "ERR DB index is out of range");
-        assert_eq!(text(database(b"x", 16)), "ERR value is not an integer or out of range");
+        assert_eq!(
+            text(database(b"x", 16)),
+            "ERR value is not an integer or out of range"
+        );
         assert_eq!(
             text(database(b"2147483648", 16)),
             "ERR value is out of range, value must between -2147483648 and 2147483647"
         );
-        assert_eq!(text(int_or(b"x", "ERR invalid first DB index")), "ERR invalid first DB index");
+        assert_eq!(
+            text(int_or(b"x", "ERR invalid first DB index")),
+            "ERR invalid first DB index"
+        );
     }
 
     #[test]
     fn expire_options_do_not_overflow() {
         let now_ms = 1_700_000_000_000;
         let option = |unit, text| ExpireOption { unit, text };
-        assert_eq!(option(ExpireUnit::Seconds, b"10").unix_ms(now_ms, "set"), Ok(now_ms + 10_000));
-        assert_eq!(option(ExpireUnit::UnixMilliseconds, b"10").unix_ms(now_ms, "set"), Ok(10));
+        assert_eq!(
+            option(ExpireUnit::Seconds, b"10").unix_ms(now_ms, "set"),
+            Ok(now_ms + 10_000)
+        );
+        assert_eq!(
+            option(ExpireUnit::UnixMilliseconds, b"10").unix_ms(now_ms, "set"),
+            Ok(10)
+        );
         for (unit, number) in [
             (ExpireUnit::Seconds, "9223372036854775807"),
             (ExpireUnit::Seconds, "9223372036854775"),
@@ -255,20 +292,32 @@ mod tests {
             (ExpireUnit::Seconds, "-1"),
         ] {
             let got = option(unit, number.as_bytes()).unix_ms(now_ms, "set");
-            assert_eq!(text(got), "ERR invalid expire time in 'set' command", "{unit:?} {number}");
+            assert_eq!(
+                text(got),
+                "ERR invalid expire time in 'set' command",
+                "{unit:?} {number}"
+            );
         }
-        assert_eq!(option(ExpireUnit::Seconds, b"-10").any_unix_ms(now_ms, "expire"), Ok(now_ms - 10_000));
-        let lowest = option(ExpireUnit::Seconds, b"-9223372036854775808").any_unix_ms(now_ms, "expire");
+        assert_eq!(
+            option(ExpireUnit::Seconds, b"-10").any_unix_ms(now_ms, "expire"),
+            Ok(now_ms - 10_000)
+        );
+        let lowest =
+            option(ExpireUnit::Seconds, b"-9223372036854775808").any_unix_ms(now_ms, "expire");
         assert_eq!(text(lowest), "ERR invalid expire time in 'expire' command");
     }
 
     #[test]
     fn expire_conditions_exclude_each_other() {
-        let parse = |words: &[&str]| ExpireCondition::parse(OwnedRequest::from_slices(words).args());
+        let parse =
+            |words: &[&str]| ExpireCondition::parse(OwnedRequest::from_slices(words).args());
         let incompatible = "ERR NX and XX, GT or LT options at the same time are not compatible";
         assert_eq!(text(parse(&["nx", "xx"])), incompatible);
         assert_eq!(text(parse(&["gt", "NX"])), incompatible);
-        assert_eq!(text(parse(&["GT", "LT"])), "ERR GT and LT options at the same time are not compatible");
+        assert_eq!(
+            text(parse(&["GT", "LT"])),
+            "ERR GT and LT options at the same time are not compatible"
+        );
         assert_eq!(text(parse(&["AB"])), "ERR Unsupported option AB");
         let xx_gt = parse(&["XX", "GT"]).unwrap();
         assert!(xx_gt.holds(Some(5), 6) && !xx_gt.holds(Some(5), 5) && !xx_gt.holds(None, 6));
@@ -286,13 +335,25 @@ mod tests {
         }
         assert_eq!(parse(&[], true), Ok((None, 10)));
         assert_eq!(parse(&["match", "*", "COUNT", "3"], true), Ok((None, 3)));
-        assert_eq!(parse(&["MATCH", "a*"], true), Ok((Some(b"a*".to_vec()), 10)));
+        assert_eq!(
+            parse(&["MATCH", "a*"], true),
+            Ok((Some(b"a*".to_vec()), 10))
+        );
         let syntax = Err("ERR syntax error".to_owned());
-        for bad in [&["COUNT"][..], &["COUNT", "0"], &["COUNT", "-5"], &["FOO", "1"], &["MATCH"]] {
+        for bad in [
+            &["COUNT"][..],
+            &["COUNT", "0"],
+            &["COUNT", "-5"],
+            &["FOO", "1"],
+            &["MATCH"],
+        ] {
             assert_eq!(parse(bad, true), syntax, "{bad:?}");
         }
         assert_eq!(parse(&["TYPE", "string"], false), syntax);
-        assert_eq!(parse(&["COUNT", "x"], true), Err("ERR value is not an integer or out of range".to_owned()));
+        assert_eq!(
+            parse(&["COUNT", "x"], true),
+            Err("ERR value is not an integer or out of range".to_owned())
+        );
         assert_eq!(text(cursor(b"x")), "ERR invalid cursor");
         assert_eq!(cursor(b"18446744073709551615"), Ok(u64::MAX));
     }

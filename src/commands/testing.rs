@@ -48,6 +48,12 @@ pub struct Harness {
     pub client: ClientKey,
 }
 
+impl Default for Harness {
+    fn default() -> Harness {
+        Harness::new()
+    }
+}
+
 impl Harness {
     /// Default directives, empty databases, a RESP2 client, the year 2023.
     pub fn new() -> Harness {
@@ -62,13 +68,24 @@ impl Harness {
             table,
             effects: Effects::default(),
             rng: Rng::new(5),
-            now: Clock { unix_us: 1_700_000_000_000_000, mono_ns: 1 },
+            now: Clock {
+                unix_us: 1_700_000_000_000_000,
+                mono_ns: 1,
+            },
             pause: None,
+            active_expire: true,
         };
-        let mut client = Client { reply: Reply::new(Protocol::Resp2), ..Client::default() };
+        let mut client = Client {
+            reply: Reply::new(Protocol::Resp2),
+            ..Client::default()
+        };
         client.session.authenticated = true;
         let client = state.clients.insert(client);
-        Harness { state, host: NullHost::default(), client }
+        Harness {
+            state,
+            host: NullHost::default(),
+            client,
+        }
     }
     /// Runs one command and reads its answer.
     pub fn run<T: AsRef<[u8]>>(&mut self, words: &[T]) -> Value {
@@ -80,11 +97,19 @@ impl Harness {
         let now = self.state.now;
         process(&mut self.state, &mut self.host, self.client, request.args());
         self.state.now = now;
-        let client = self.state.clients.get_mut(self.client).expect("the client stays");
+        let client = self
+            .state
+            .clients
+            .get_mut(self.client)
+            .expect("the client stays");
         let bytes = client.reply.output().to_vec();
         client.reply.output_mut().clear();
         let mut values = read_all(&bytes).expect("whole values");
-        assert_eq!(values.len(), 1, "one answer for one command, not {values:?}");
+        assert_eq!(
+            values.len(),
+            1,
+            "one answer for one command, not {values:?}"
+        );
         values.remove(0)
     }
     /// Runs one command given as one line, split at spaces.
@@ -98,7 +123,11 @@ impl Harness {
     }
     /// Speaks RESP3 from here on.
     pub fn resp3(&mut self) {
-        let client = self.state.clients.get_mut(self.client).expect("the client stays");
+        let client = self
+            .state
+            .clients
+            .get_mut(self.client)
+            .expect("the client stays");
         client.reply.set_protocol(Protocol::Resp3);
         client.session.resp3 = true;
     }

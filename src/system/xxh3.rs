@@ -108,14 +108,19 @@ fn up_to_16(input: &[u8]) -> u64 {
     let len = input.len();
     let low = read64(input, 0) ^ secret64(24) ^ secret64(32);
     let high = read64(input, len - 8) ^ secret64(40) ^ secret64(48);
-    let sum = (len as u64).wrapping_add(low.swap_bytes()).wrapping_add(high);
+    let sum = (len as u64)
+        .wrapping_add(low.swap_bytes())
+        .wrapping_add(high);
     avalanche(sum.wrapping_add(fold(low, high)))
 }
 
 /// Sixteen bytes of the input with sixteen of the secret.
 #[inline]
 fn mix(input: &[u8], at: usize, secret_at: usize) -> u64 {
-    fold(read64(input, at) ^ secret64(secret_at), read64(input, at + 8) ^ secret64(secret_at + 8))
+    fold(
+        read64(input, at) ^ secret64(secret_at),
+        read64(input, at + 8) ^ secret64(secret_at + 8),
+    )
 }
 
 fn start(len: usize) -> u64 {
@@ -166,8 +171,9 @@ fn scramble(sums: &mut Accumulators) {
 }
 
 fn long(input: &[u8]) -> u64 {
-    let mut sums: Accumulators =
-        [PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3, PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1];
+    let mut sums: Accumulators = [
+        PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3, PRIME64_4, PRIME32_2, PRIME64_5, PRIME32_1,
+    ];
     // The last byte never completes a stripe: the last 64 bytes are a stripe of their own, overlapping the one before.
     let body = &input[..input.len() - 1];
     for block in body.chunks(STRIPES_PER_BLOCK * STRIPE_LEN) {
@@ -183,7 +189,10 @@ fn long(input: &[u8]) -> u64 {
     let mut hash = start(input.len());
     for pair in 0..4 {
         let at = 11 + 16 * pair;
-        hash = hash.wrapping_add(fold(sums[2 * pair] ^ secret64(at), sums[2 * pair + 1] ^ secret64(at + 8)));
+        hash = hash.wrapping_add(fold(
+            sums[2 * pair] ^ secret64(at),
+            sums[2 * pair + 1] ^ secret64(at + 8),
+        ));
     }
     avalanche(hash)
 }
@@ -194,7 +203,9 @@ mod tests {
 
     /// Bytes that repeat with no power of two.
     fn sample(len: usize) -> Vec<u8> {
-        (0..len).map(|at| (at * at * 31 + at * 7) as u8 ^ (at % 251) as u8).collect()
+        (0..len)
+            .map(|at| (at * at * 31 + at * 7) as u8 ^ (at % 251) as u8)
+            .collect()
     }
 
     /// What `XXH3_64bits` of libxxhash 0.8 gives, around every border between the forms.

@@ -15,7 +15,10 @@ pub(super) fn swapdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<()
     let count = context.state.keyspace.count();
     let first = parse::int_or(args.at(1), "ERR invalid first DB index")?;
     let second = parse::int_or(args.at(2), "ERR invalid second DB index")?;
-    let (first, second) = (parse::database_of(first, count)?, parse::database_of(second, count)?);
+    let (first, second) = (
+        parse::database_of(first, count)?,
+        parse::database_of(second, count)?,
+    );
     context.state.keyspace.swap(first, second);
     context.reply().ok();
     Ok(())
@@ -27,7 +30,11 @@ pub(super) fn dbsize(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), C
 }
 
 /// Empties one database or all.
-fn flush(context: &mut WideContext<'_>, args: Args<'_>, db: Option<usize>) -> Result<(), CommandError> {
+fn flush(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    db: Option<usize>,
+) -> Result<(), CommandError> {
     let free = match args.len() {
         1 if context.state.config.settings().lazyfree_lazy_user_flush => Free::Lazily,
         1 => Free::Now,
@@ -88,7 +95,9 @@ impl Gathered {
     }
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+        starts
+            .zip(&self.ends)
+            .map(|(start, end)| &self.bytes[start..*end])
     }
 }
 

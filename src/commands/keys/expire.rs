@@ -6,10 +6,19 @@ use crate::commands::{CommandError, Context};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
 
-fn set_expiry(context: &mut Context<'_>, args: Args<'_>, unit: ExpireUnit, command: &str) -> Result<(), CommandError> {
+fn set_expiry(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    unit: ExpireUnit,
+    command: &str,
+) -> Result<(), CommandError> {
     let condition = ExpireCondition::parse(args.skip(3))?;
     let (key, now_ms) = (args.at(1), context.now.unix_ms());
-    let at_ms = ExpireOption { unit, text: args.at(2) }.any_unix_ms(now_ms, command)?;
+    let at_ms = ExpireOption {
+        unit,
+        text: args.at(2),
+    }
+    .any_unix_ms(now_ms, command)?;
     let free = expire_del(context);
     let held = match context.db.slot(key) {
         Slot::Occupied(held) if condition.holds(held.entry().expire_at(), at_ms) => held,
@@ -75,7 +84,9 @@ fn tell(context: &mut Context<'_>, key: &[u8], of: impl FnOnce(i64) -> i64) {
 
 pub(super) fn ttl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = context.now.unix_ms();
-    tell(context, args.at(1), |at_ms| seconds(at_ms.saturating_sub(now_ms)));
+    tell(context, args.at(1), |at_ms| {
+        seconds(at_ms.saturating_sub(now_ms))
+    });
     Ok(())
 }
 

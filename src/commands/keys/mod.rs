@@ -35,7 +35,11 @@ fn remove_all(context: &mut Context<'_>, args: Args<'_>, free: Free) {
 }
 
 fn del(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let free = if context.settings.lazyfree_lazy_user_del { Free::Lazily } else { Free::Now };
+    let free = if context.settings.lazyfree_lazy_user_del {
+        Free::Lazily
+    } else {
+        Free::Now
+    };
     remove_all(context, args, free);
     Ok(())
 }
@@ -46,25 +50,40 @@ fn unlink(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
 }
 
 fn exists(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let found = args.skip(1).iter().filter(|key| context.db.read_no_touch(key).is_some()).count();
+    let found = args
+        .skip(1)
+        .iter()
+        .filter(|key| context.db.read_no_touch(key).is_some())
+        .count();
     context.reply.count(found);
     Ok(())
 }
 
 fn touch(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let found = args.skip(1).iter().filter(|key| context.db.refresh(key)).count();
+    let found = args
+        .skip(1)
+        .iter()
+        .filter(|key| context.db.refresh(key))
+        .count();
     context.reply.count(found);
     Ok(())
 }
 
 /// TYPE; not named after it, which is a word of the language.
 fn type_of(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let name = context.db.read_no_touch(args.at(1)).map_or("none", |entry| entry.kind().name());
+    let name = context
+        .db
+        .read_no_touch(args.at(1))
+        .map_or("none", |entry| entry.kind().name());
     context.reply.simple(name);
     Ok(())
 }
 
-fn rename_key(context: &mut Context<'_>, args: Args<'_>, replace: bool) -> Result<bool, CommandError> {
+fn rename_key(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    replace: bool,
+) -> Result<bool, CommandError> {
     let (from, to) = (args.at(1), args.at(2));
     match context.db.rename(from, to, replace) {
         Ok(()) => {
@@ -90,7 +109,8 @@ fn renamenx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
-const SAME_OBJECT: CommandError = CommandError::fixed("ERR source and destination objects are the same");
+const SAME_OBJECT: CommandError =
+    CommandError::fixed("ERR source and destination objects are the same");
 
 /// MOVE; not named after it, which is a word of the language.
 fn move_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -106,8 +126,12 @@ fn move_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
     };
     if moved {
         let dirty = keyspace.dirty;
-        keyspace.db(from, now, no_touch).touch(EventClass::Generic, "move_from", key);
-        keyspace.db(to, now, no_touch).touch(EventClass::Generic, "move_to", key);
+        keyspace
+            .db(from, now, no_touch)
+            .touch(EventClass::Generic, "move_from", key);
+        keyspace
+            .db(to, now, no_touch)
+            .touch(EventClass::Generic, "move_to", key);
         // One change, told in two databases.
         keyspace.dirty = dirty + 1;
     }
@@ -143,7 +167,9 @@ fn copy(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
         Err(TransferError::NoSuchKey | TransferError::TargetExists) => false,
     };
     if copied {
-        keyspace.db(to_db, now, no_touch).touch(EventClass::Generic, "copy_to", to);
+        keyspace
+            .db(to_db, now, no_touch)
+            .touch(EventClass::Generic, "copy_to", to);
     }
     context.reply().integer(i64::from(copied));
     Ok(())
@@ -207,8 +233,18 @@ fn object_freq(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandE
     })
 }
 
-fn object_help(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    help::write(context.reply, "object", spec::OBJECT_SUBCOMMANDS);
+fn object_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    const LINES: &[&str] = &[
+        "ENCODING <key>",
+        "    Show how the value of <key> is held in memory.",
+        "FREQ <key>",
+        "    Show the logarithmic counter of accesses to <key>; under an LFU policy only.",
+        "IDLETIME <key>",
+        "    Show the seconds since the last access to <key>; not under an LFU policy.",
+        "REFCOUNT <key>",
+        "    Show the number of references to the value of <key>.",
+    ];
+    help::help(context.reply, args, LINES);
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use super::{databases, expire};
 use crate::commands::{
-    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, WideHandler, acl, flags, key_flags,
+    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, WideHandler, acl,
+    flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -23,8 +24,16 @@ const ALL_SHARDS_SUCCEED: &[&str] = &["request_policy:all_shards", "response_pol
 const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
 
 /// What all rows of the group share.
-const GENERIC: CommandSpec = CommandSpec { group: Group::Generic, acl: acl::KEYSPACE, ..CommandSpec::DEFAULT };
-const SERVER: CommandSpec = CommandSpec { group: Group::Server, acl: acl::KEYSPACE, ..CommandSpec::DEFAULT };
+const GENERIC: CommandSpec = CommandSpec {
+    group: Group::Generic,
+    acl: acl::KEYSPACE,
+    ..CommandSpec::DEFAULT
+};
+const SERVER: CommandSpec = CommandSpec {
+    group: Group::Server,
+    acl: acl::KEYSPACE,
+    ..CommandSpec::DEFAULT
+};
 const DANGEROUS: u32 = acl::KEYSPACE | acl::DANGEROUS;
 
 const fn plain(run: PlainHandler) -> Handler {
@@ -48,8 +57,13 @@ const EXPIRE_CONDITION: Argument = Argument::one_of(
 const EXPIRE_HISTORY: &[(&str, &str)] = &[("7.0.0", "Options `NX`, `XX`, `GT` and `LT`.")];
 const TTL_HISTORY: &[(&str, &str)] = &[("2.8.0", "Answers -2 for a missing key.")];
 
-const EXPIRE: CommandSpec =
-    CommandSpec { arity: -3, flags: WRITE_FAST, keys: KEY_UPDATE, history: EXPIRE_HISTORY, ..GENERIC };
+const EXPIRE: CommandSpec = CommandSpec {
+    arity: -3,
+    flags: WRITE_FAST,
+    keys: KEY_UPDATE,
+    history: EXPIRE_HISTORY,
+    ..GENERIC
+};
 
 const FLUSH: CommandSpec = CommandSpec {
     arity: -1,
@@ -59,7 +73,10 @@ const FLUSH: CommandSpec = CommandSpec {
     history: &[("4.0.0", "Option `ASYNC`."), ("6.2.0", "Option `SYNC`.")],
     arguments: &[Argument::one_of(
         "flush-type",
-        &[Argument::token("async", "ASYNC").since("4.0.0"), Argument::token("sync", "SYNC").since("6.2.0")],
+        &[
+            Argument::token("async", "ASYNC").since("4.0.0"),
+            Argument::token("sync", "SYNC").since("6.2.0"),
+        ],
     )
     .optional()],
     ..SERVER
@@ -128,7 +145,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         ],
         arguments: &[
             Argument::key("source"),
-            Argument { key_spec: 1, ..Argument::key("destination") },
+            Argument {
+                key_spec: 1,
+                ..Argument::key("destination")
+            },
             Argument::integer("destination-db").after("DB").optional(),
             Argument::token("replace", "REPLACE").optional(),
         ],
@@ -179,7 +199,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "expireat",
         summary: "Lets a key expire at a Unix time in seconds.",
         since: "1.2.0",
-        arguments: &[KEY, Argument::new("unix-time-seconds", ArgumentType::UnixTime), EXPIRE_CONDITION],
+        arguments: &[
+            KEY,
+            Argument::new("unix-time-seconds", ArgumentType::UnixTime),
+            EXPIRE_CONDITION,
+        ],
         handler: plain(expire::expireat),
         ..EXPIRE
     },
@@ -225,7 +249,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Moves a key to another database, unless that has it already.",
         arity: 3,
         flags: WRITE_FAST,
-        keys: &[KeySpec::first(key_flags::RW | key_flags::ACCESS | key_flags::UPDATE)],
+        keys: &[KeySpec::first(
+            key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
+        )],
         arguments: &[KEY, Argument::integer("db")],
         handler: wide(super::move_key),
         ..GENERIC
@@ -264,7 +290,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "pexpireat",
         summary: "Lets a key expire at a Unix time in milliseconds.",
         since: "2.6.0",
-        arguments: &[KEY, Argument::new("unix-time-milliseconds", ArgumentType::UnixTime), EXPIRE_CONDITION],
+        arguments: &[
+            KEY,
+            Argument::new("unix-time-milliseconds", ArgumentType::UnixTime),
+            EXPIRE_CONDITION,
+        ],
         handler: plain(expire::pexpireat),
         ..EXPIRE
     },
@@ -309,7 +339,13 @@ pub const COMMANDS: &[CommandSpec] = &[
             KeySpec::first(key_flags::RW | key_flags::ACCESS | key_flags::DELETE),
             KeySpec::range(key_flags::OW | key_flags::UPDATE, 2, 0, 1),
         ],
-        arguments: &[KEY, Argument { key_spec: 1, ..Argument::key("newkey") }],
+        arguments: &[
+            KEY,
+            Argument {
+                key_spec: 1,
+                ..Argument::key("newkey")
+            },
+        ],
         handler: plain(super::rename),
         ..GENERIC
     },
@@ -323,7 +359,13 @@ pub const COMMANDS: &[CommandSpec] = &[
             KeySpec::range(key_flags::OW | key_flags::INSERT, 2, 0, 1),
         ],
         history: &[("3.2.0", "Two equal names are no error.")],
-        arguments: &[KEY, Argument { key_spec: 1, ..Argument::key("newkey") }],
+        arguments: &[
+            KEY,
+            Argument {
+                key_spec: 1,
+                ..Argument::key("newkey")
+            },
+        ],
         handler: plain(super::renamenx),
         ..GENERIC
     },
@@ -340,7 +382,10 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("cursor"),
             Argument::pattern("pattern").after("MATCH").optional(),
             Argument::integer("count").after("COUNT").optional(),
-            Argument::string("type").after("TYPE").optional().since("6.0.0"),
+            Argument::string("type")
+                .after("TYPE")
+                .optional()
+                .since("6.0.0"),
         ],
         handler: plain(databases::scan),
         ..GENERIC

@@ -31,8 +31,10 @@ const SAME: &str = "ERR source and destination objects are the same";
 /// The elements of an array of bulks, sorted.
 fn sorted(value: &Value) -> Vec<String> {
     let items = value.items().expect("an array");
-    let mut names: Vec<String> =
-        items.iter().map(|item| String::from_utf8_lossy(item.as_bytes().expect("a string")).into_owned()).collect();
+    let mut names: Vec<String> = items
+        .iter()
+        .map(|item| String::from_utf8_lossy(item.as_bytes().expect("a string")).into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -78,7 +80,10 @@ fn names() {
 fn databases() {
     check(&[
         ("select 16", error(OUT_OF_RANGE)),
-        ("select x", error("ERR value is not an integer or out of range")),
+        (
+            "select x",
+            error("ERR value is not an integer or out of range"),
+        ),
         ("set a 1 ex 100", ok()),
         ("move a 0", error(SAME)),
         ("move a 16", error(OUT_OF_RANGE)),
@@ -136,10 +141,22 @@ fn expiry() {
         ("expire k 10 gt", int(0)),
         ("expire k 10 lt", int(1)),
         ("expire k 10 foo", error("ERR Unsupported option foo")),
-        ("expire k x nx", error("ERR value is not an integer or out of range")),
-        ("expire k 9223372036854775807", error("ERR invalid expire time in 'expire' command")),
-        ("pexpire k 9223372036854775807", error("ERR invalid expire time in 'pexpire' command")),
-        ("expireat k 9223372036854775807", error("ERR invalid expire time in 'expireat' command")),
+        (
+            "expire k x nx",
+            error("ERR value is not an integer or out of range"),
+        ),
+        (
+            "expire k 9223372036854775807",
+            error("ERR invalid expire time in 'expire' command"),
+        ),
+        (
+            "pexpire k 9223372036854775807",
+            error("ERR invalid expire time in 'pexpire' command"),
+        ),
+        (
+            "expireat k 9223372036854775807",
+            error("ERR invalid expire time in 'expireat' command"),
+        ),
         ("pexpireat k 9223372036854775807", int(1)),
         ("expireat k 1", int(1)),
         ("exists k", int(0)),
@@ -147,6 +164,9 @@ fn expiry() {
     ]);
     harness.advance_ms(49);
     assert_eq!(harness.line("pttl k"), int(1));
+    // It lives through its last millisecond, as in Redis.
+    harness.advance_ms(1);
+    assert_eq!(harness.line("pttl k"), int(0));
     harness.advance_ms(1);
     assert_eq!(harness.line("get k"), Value::NullBulk);
     assert_eq!(harness.line("pttl k"), int(-2));
@@ -155,7 +175,10 @@ fn expiry() {
 #[test]
 fn patterns() {
     let mut harness = check(&[("mset foo 1 bar 2 baz 3 qux 4", ok())]);
-    assert_eq!(sorted(&harness.line("keys *")), ["bar", "baz", "foo", "qux"]);
+    assert_eq!(
+        sorted(&harness.line("keys *")),
+        ["bar", "baz", "foo", "qux"]
+    );
     assert_eq!(sorted(&harness.line("keys ba?")), ["bar", "baz"]);
     assert!(sorted(&harness.line("keys x*")).is_empty());
 }
@@ -192,7 +215,10 @@ fn scanning_sees_every_key() {
     for (line, text) in [
         ("scan x", "ERR invalid cursor"),
         ("scan 0 count 0", "ERR syntax error"),
-        ("scan 0 count x", "ERR value is not an integer or out of range"),
+        (
+            "scan 0 count x",
+            "ERR value is not an integer or out of range",
+        ),
         ("scan 0 match", "ERR syntax error"),
     ] {
         assert_eq!(harness.line(line), error(text), "{line}");
@@ -206,18 +232,36 @@ fn objects() {
         ("set k v", ok()),
         ("object encoding k", bulk("embstr")),
         ("object refcount k", int(1)),
-        ("object bogus k", error("ERR unknown subcommand 'bogus'. Try OBJECT HELP.")),
-        ("object encoding", error("ERR wrong number of arguments for 'object|encoding' command")),
+        (
+            "object bogus k",
+            error("ERR unknown subcommand 'bogus'. Try OBJECT HELP."),
+        ),
+        (
+            "object encoding",
+            error("ERR wrong number of arguments for 'object|encoding' command"),
+        ),
     ]);
     harness.advance_ms(7000);
     assert_eq!(harness.line("object idletime k"), int(7));
     harness.line("touch k");
     assert_eq!(harness.line("object idletime k"), int(0));
     let refused = harness.line("object freq k");
-    assert!(refused.as_bytes().is_some_and(|text| text.starts_with(b"ERR An LFU maxmemory policy is not selected")));
+    assert!(
+        refused
+            .as_bytes()
+            .is_some_and(|text| text.starts_with(b"ERR An LFU maxmemory policy is not selected"))
+    );
     let help = harness.line("object help");
-    let lines: Vec<&[u8]> = help.items().expect("an array").iter().filter_map(Value::as_bytes).collect();
-    assert_eq!(lines[0], b"OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let lines: Vec<&[u8]> = help
+        .items()
+        .expect("an array")
+        .iter()
+        .filter_map(Value::as_bytes)
+        .collect();
+    assert_eq!(
+        lines[0],
+        b"OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
+    );
     assert_eq!(lines[1], b"ENCODING <key>");
     assert_eq!(lines.len(), 11);
 }

@@ -24,7 +24,10 @@ pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let total = match context.db.slot(key) {
         Slot::Occupied(mut held) => {
             let len = held.entry().string()?.len();
-            if len.checked_add(more.len()).is_none_or(|total| total > limit) {
+            if len
+                .checked_add(more.len())
+                .is_none_or(|total| total > limit)
+            {
                 return Err(CommandError::StringTooLong);
             }
             held.append(more)?
@@ -41,7 +44,8 @@ pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 
 pub(super) fn setrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, patch) = (args.at(1), args.at(3));
-    let offset = usize::try_from(parse::integer(args.at(2))?).map_err(|_| CommandError::OffsetOutOfRange)?;
+    let offset =
+        usize::try_from(parse::integer(args.at(2))?).map_err(|_| CommandError::OffsetOutOfRange)?;
     // Judged only when there is something to write, after the type.
     let total = checked_len(context, offset, patch.len());
     let total = match context.db.slot(key) {
@@ -92,12 +96,24 @@ pub(super) fn getrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
 /// The bytes from `start` to `end`, both included; negative numbers count from the end.
 fn range(bytes: &[u8], start: i64, end: i64) -> &[u8] {
     let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-    let from_front = |index: i64| if index < 0 { index.saturating_add(len) } else { index };
-    let (start, end) = (from_front(start).max(0), from_front(end).min(len.saturating_sub(1)));
+    let from_front = |index: i64| {
+        if index < 0 {
+            index.saturating_add(len)
+        } else {
+            index
+        }
+    };
+    let (start, end) = (
+        from_front(start).max(0),
+        from_front(end).min(len.saturating_sub(1)),
+    );
     if end < start {
         return b"";
     }
-    let (start, end) = (usize::try_from(start).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(0));
+    let (start, end) = (
+        usize::try_from(start).unwrap_or(usize::MAX),
+        usize::try_from(end).unwrap_or(0),
+    );
     bytes.get(start..=end).unwrap_or_default()
 }
 
@@ -109,9 +125,20 @@ mod tests {
     /// Element by element: is this position between the two, as counted from either end?
     fn naive(bytes: &[u8], start: i64, end: i64) -> Vec<u8> {
         let len = bytes.len() as i128;
-        let place = |index: i64| if index < 0 { i128::from(index) + len } else { i128::from(index) };
+        let place = |index: i64| {
+            if index < 0 {
+                i128::from(index) + len
+            } else {
+                i128::from(index)
+            }
+        };
         let inside = |at: usize| (place(start)..=place(end)).contains(&(at as i128));
-        bytes.iter().enumerate().filter(|(at, _)| inside(*at)).map(|(_, byte)| *byte).collect()
+        bytes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| inside(*at))
+            .map(|(_, byte)| *byte)
+            .collect()
     }
 
     #[test]

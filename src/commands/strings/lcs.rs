@@ -65,14 +65,19 @@ impl Table {
         }
         let width = b.len() + 1;
         let cells = (a.len() + 1).checked_mul(width).filter(|cells| {
-            cells.checked_mul(size_of::<u32>()).is_some_and(|bytes| bytes <= limit)
+            cells
+                .checked_mul(size_of::<u32>())
+                .is_some_and(|bytes| bytes <= limit)
         });
         let Some(cells) = cells else {
             return Err(CommandError::fixed(
                 "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
             ));
         };
-        let mut table = Table { cells: Vec::new(), width };
+        let mut table = Table {
+            cells: Vec::new(),
+            width,
+        };
         if table.cells.try_reserve_exact(cells).is_err() {
             return Err(CommandError::fixed(
                 "ERR Insufficient memory, failed allocating transient memory for LCS",
@@ -92,7 +97,11 @@ impl Table {
             for (column, other) in b.iter().enumerate() {
                 let diagonal = self.cells[above_start + column];
                 let above = self.cells[above_start + column + 1];
-                before = if byte == other { diagonal + 1 } else { above.max(before) };
+                before = if byte == other {
+                    diagonal + 1
+                } else {
+                    above.max(before)
+                };
                 self.cells.push(before);
             }
         }
@@ -117,13 +126,23 @@ impl Table {
             if a[i - 1] == b[j - 1] {
                 (i, j) = (i - 1, j - 1);
                 match matches.last_mut().filter(|_| contiguous) {
-                    Some(last) => *last = Match { a: i, b: j, len: last.len + 1 },
+                    Some(last) => {
+                        *last = Match {
+                            a: i,
+                            b: j,
+                            len: last.len + 1,
+                        }
+                    }
                     None => matches.push(Match { a: i, b: j, len: 1 }),
                 }
                 contiguous = true;
             } else {
                 contiguous = false;
-                if self.at(i - 1, j) > self.at(i, j - 1) { i -= 1 } else { j -= 1 }
+                if self.at(i - 1, j) > self.at(i, j - 1) {
+                    i -= 1
+                } else {
+                    j -= 1
+                }
             }
         }
         matches
@@ -141,7 +160,9 @@ fn text(context: &mut Context<'_>, key: &[u8]) -> Result<Vec<u8>, ()> {
 pub(super) fn lcs(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (a, b) = (text(context, args.at(1)), text(context, args.at(2)));
     let (Ok(a), Ok(b)) = (a, b) else {
-        return Err(CommandError::fixed("ERR The specified keys must contain string values"));
+        return Err(CommandError::fixed(
+            "ERR The specified keys must contain string values",
+        ));
     };
     let options = Options::parse(args.skip(3))?;
     let table = Table::new(&a, &b, context.settings.proto_max_bulk_len)?;
@@ -153,7 +174,10 @@ pub(super) fn lcs(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comma
     if options.idx {
         write_matches(context, options, &matches, table.len());
     } else {
-        let parts = matches.iter().rev().map(|found| &a[found.a..found.a + found.len]);
+        let parts = matches
+            .iter()
+            .rev()
+            .map(|found| &a[found.a..found.a + found.len]);
         let common: Vec<u8> = parts.flatten().copied().collect();
         context.reply.bulk(&common);
     }
@@ -192,7 +216,9 @@ mod tests {
     fn naive_len(a: &[u8], b: &[u8]) -> usize {
         match (a.split_last(), b.split_last()) {
             (Some((x, a_rest)), Some((y, b_rest))) if x == y => naive_len(a_rest, b_rest) + 1,
-            (Some((_, a_rest)), Some((_, b_rest))) => naive_len(a_rest, b).max(naive_len(a, b_rest)),
+            (Some((_, a_rest)), Some((_, b_rest))) => {
+                naive_len(a_rest, b).max(naive_len(a, b_rest))
+            }
             _ => 0,
         }
     }

@@ -60,17 +60,29 @@ fn store(db: &mut Db<'_>, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
 
 /// How DEL and its like free what they remove.
 fn user_del(context: &Context<'_>) -> Free {
-    if context.settings.lazyfree_lazy_user_del { Free::Lazily } else { Free::Now }
+    if context.settings.lazyfree_lazy_user_del {
+        Free::Lazily
+    } else {
+        Free::Now
+    }
 }
 
 /// How a key is freed that is removed because its new expiry is in the past.
 pub(super) fn expire_del(context: &Context<'_>) -> Free {
-    if context.settings.lazyfree_lazy_expire { Free::Lazily } else { Free::Now }
+    if context.settings.lazyfree_lazy_expire {
+        Free::Lazily
+    } else {
+        Free::Now
+    }
 }
 
 /// Gives the journal a removal as DEL or UNLINK.
 pub(super) fn rewrite_as_del(context: &mut Context<'_>, key: &[u8], free: Free) {
-    let name: &[u8] = if free == Free::Lazily { b"UNLINK" } else { b"DEL" };
+    let name: &[u8] = if free == Free::Lazily {
+        b"UNLINK"
+    } else {
+        b"DEL"
+    };
     context.rewrite(&[name, key]);
 }
 
@@ -136,7 +148,12 @@ fn mget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
 /// Stores every pair of key and value from argument 1 on.
 fn store_pairs(context: &mut Context<'_>, args: Args<'_>) {
     for index in (1..args.len()).step_by(2) {
-        store(&mut context.db, args.at(index), new_value(args, index + 1), Expiry::Clear);
+        store(
+            &mut context.db,
+            args.at(index),
+            new_value(args, index + 1),
+            Expiry::Clear,
+        );
     }
 }
 
@@ -207,7 +224,11 @@ fn incrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
 
 fn decrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let by = parse::integer(args.at(2))?;
-    increment(context, args.at(1), by.checked_neg().ok_or(CommandError::DecrOverflow)?)
+    increment(
+        context,
+        args.at(1),
+        by.checked_neg().ok_or(CommandError::DecrOverflow)?,
+    )
 }
 
 fn incrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -35,16 +35,28 @@ struct Comparison<'a> {
 
 impl<'a> Comparison<'a> {
     fn of_word(word: &[u8], operand: &'a [u8]) -> Option<Comparison<'a>> {
-        const WORDS: [(&str, bool, bool); 4] =
-            [("IFEQ", false, true), ("IFNE", false, false), ("IFDEQ", true, true), ("IFDNE", true, false)];
-        let (_, digest, equal) = WORDS.iter().find(|(known, ..)| parse::is_word(word, known))?;
-        Some(Comparison { digest: *digest, equal: *equal, operand })
+        const WORDS: [(&str, bool, bool); 4] = [
+            ("IFEQ", false, true),
+            ("IFNE", false, false),
+            ("IFDEQ", true, true),
+            ("IFDNE", true, false),
+        ];
+        let (_, digest, equal) = WORDS
+            .iter()
+            .find(|(known, ..)| parse::is_word(word, known))?;
+        Some(Comparison {
+            digest: *digest,
+            equal: *equal,
+            operand,
+        })
     }
     fn holds(&self, entry: &EntryRef<'_>) -> Result<bool, CommandError> {
         let value = entry.string()?;
         let same = if self.digest {
             if self.operand.len() != DIGEST_LEN {
-                return Err(CommandError::fixed("ERR must be exactly 16 hexadecimal characters"));
+                return Err(CommandError::fixed(
+                    "ERR must be exactly 16 hexadecimal characters",
+                ));
             }
             value.with_bytes(|bytes| digest_text(bytes).eq_ignore_ascii_case(self.operand))
         } else {
@@ -142,7 +154,11 @@ enum Dialect {
 
 impl<'a> SetOptions<'a> {
     fn parse(options: Args<'a>, dialect: Dialect) -> Result<SetOptions<'a>, CommandError> {
-        let mut parsed = SetOptions { condition: Condition::Always, lifetime: Lifetime::Unsaid, get: false };
+        let mut parsed = SetOptions {
+            condition: Condition::Always,
+            lifetime: Lifetime::Unsaid,
+            get: false,
+        };
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
             if parse::is_word(option, "NX") {
@@ -160,7 +176,10 @@ impl<'a> SetOptions<'a> {
             } else {
                 let comparison = Comparison::of_word(option, b"").ok_or(CommandError::Syntax)?;
                 let operand = rest.next().ok_or(CommandError::Syntax)?;
-                parsed.condition(Condition::If(Comparison { operand, ..comparison }))?;
+                parsed.condition(Condition::If(Comparison {
+                    operand,
+                    ..comparison
+                }))?;
             }
         }
         Ok(parsed)
@@ -177,7 +196,12 @@ impl<'a> SetOptions<'a> {
 
 pub(super) fn set(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() == 3 {
-        store(&mut context.db, args.at(1), new_value(args, 2), Expiry::Clear);
+        store(
+            &mut context.db,
+            args.at(1),
+            new_value(args, 2),
+            Expiry::Clear,
+        );
         context.reply.ok();
         return Ok(());
     }
@@ -194,7 +218,11 @@ fn set_with_options(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     }
     let done = store_if(context, key, new_value(args, 2), expiry, options.condition)?;
     if !options.get {
-        if done { context.reply.ok() } else { context.reply.null() }
+        if done {
+            context.reply.ok()
+        } else {
+            context.reply.null()
+        }
     }
     if done {
         rewrite_set(context, args, &options, expiry);
@@ -233,10 +261,21 @@ fn store_if(
 
 /// Gives the journal `SET key value PXAT ms`.
 fn rewrite_with_time(context: &mut Context<'_>, key: &[u8], value: &[u8], at_ms: i64) {
-    context.rewrite(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at_ms).as_bytes()]);
+    context.rewrite(&[
+        b"SET",
+        key,
+        value,
+        b"PXAT",
+        itoa::Buffer::new().format(at_ms).as_bytes(),
+    ]);
 }
 
-fn rewrite_set(context: &mut Context<'_>, args: Args<'_>, options: &SetOptions<'_>, expiry: Expiry) {
+fn rewrite_set(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    options: &SetOptions<'_>,
+    expiry: Expiry,
+) {
     if !context.propagates {
         return;
     }
@@ -260,15 +299,36 @@ fn rewrite_set(context: &mut Context<'_>, args: Args<'_>, options: &SetOptions<'
 }
 
 pub(super) fn setnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let done = store_if(context, args.at(1), new_value(args, 2), Expiry::Clear, Condition::Missing)?;
+    let done = store_if(
+        context,
+        args.at(1),
+        new_value(args, 2),
+        Expiry::Clear,
+        Condition::Missing,
+    )?;
     context.reply.integer(i64::from(done));
     Ok(())
 }
 
-fn set_until(context: &mut Context<'_>, args: Args<'_>, unit: ExpireUnit, command: &str) -> Result<(), CommandError> {
+fn set_until(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    unit: ExpireUnit,
+    command: &str,
+) -> Result<(), CommandError> {
     let key = args.at(1);
-    let at_ms = ExpireOption { unit, text: args.at(2) }.unix_ms(context.now.unix_ms(), command)?;
-    store_if(context, key, new_value(args, 3), Expiry::At(at_ms), Condition::Always)?;
+    let at_ms = ExpireOption {
+        unit,
+        text: args.at(2),
+    }
+    .unix_ms(context.now.unix_ms(), command)?;
+    store_if(
+        context,
+        key,
+        new_value(args, 3),
+        Expiry::At(at_ms),
+        Condition::Always,
+    )?;
     context.reply.ok();
     if context.propagates {
         rewrite_with_time(context, key, args.at(3), at_ms);
@@ -311,7 +371,9 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let expiry = lifetime.expiry(now_ms, "getex")?;
     write_value(context.reply, value);
     match (lifetime, expiry) {
-        (Lifetime::Until(option), Expiry::At(at_ms)) if option.unit.is_absolute() && at_ms <= now_ms => {
+        (Lifetime::Until(option), Expiry::At(at_ms))
+            if option.unit.is_absolute() && at_ms <= now_ms =>
+        {
             let free = super::expire_del(context);
             context.db.remove(key, free);
             context.db.touch(EventClass::Generic, "del", key);
@@ -321,7 +383,11 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
             if let Slot::Occupied(mut held) = context.db.slot(key) {
                 held.set_expiry(Some(at_ms));
                 context.db.touch(EventClass::Generic, "expire", key);
-                context.rewrite(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at_ms).as_bytes()]);
+                context.rewrite(&[
+                    b"PEXPIREAT",
+                    key,
+                    itoa::Buffer::new().format(at_ms).as_bytes(),
+                ]);
             }
         }
         (Lifetime::Persist, _) => {
@@ -368,21 +434,33 @@ pub(super) fn delex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let holds = match args.len() {
         2 => true,
         4 if entry.string().is_err() => {
-            return Err(CommandError::fixed("ERR Key should be of string type if conditions are specified"));
+            return Err(CommandError::fixed(
+                "ERR Key should be of string type if conditions are specified",
+            ));
         }
         4 => Comparison::of_word(args.at(2), args.at(3))
-            .ok_or(CommandError::fixed("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE"))?
+            .ok_or(CommandError::fixed(
+                "ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE",
+            ))?
             .holds(&entry)?,
         _ => return Err(CommandError::WrongArity("delex".into())),
     };
-    if holds { delete(context, key) } else { context.reply.integer(0) }
+    if holds {
+        delete(context, key)
+    } else {
+        context.reply.integer(0)
+    }
     Ok(())
 }
 
 /// How many pairs MSETEX sets; they begin at argument 2.
 fn count_pairs(args: Args<'_>) -> Result<usize, CommandError> {
-    let count = parse::integer(args.at(1)).ok().and_then(|count| i32::try_from(count).ok());
-    let count = count.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
+    let count = parse::integer(args.at(1))
+        .ok()
+        .and_then(|count| i32::try_from(count).ok());
+    let count = count
+        .and_then(|count| usize::try_from(count).ok())
+        .filter(|count| *count > 0);
     let count = count.ok_or(CommandError::fixed("ERR invalid numkeys value"))?;
     let given = args.len().saturating_sub(2) / 2;
     if count > given {
@@ -409,7 +487,13 @@ pub(super) fn msetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         }
     }
     for index in 0..pairs {
-        store_if(context, keys(index), new_value(args, 3 + 2 * index), expiry, Condition::Always)?;
+        store_if(
+            context,
+            keys(index),
+            new_value(args, 3 + 2 * index),
+            expiry,
+            Condition::Always,
+        )?;
     }
     context.reply.integer(1);
     if let Expiry::At(at_ms) = expiry
@@ -427,7 +511,8 @@ pub(super) fn msetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 /// SET reads the old value only with some options; so say its key's flags.
 pub(super) fn set_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
     use crate::commands::key_flags;
-    let reads = |option: &[u8]| parse::is_word(option, "GET") || Comparison::of_word(option, b"").is_some();
+    let reads =
+        |option: &[u8]| parse::is_word(option, "GET") || Comparison::of_word(option, b"").is_some();
     let flags = if args.skip(3).iter().any(reads) {
         key_flags::RW | key_flags::ACCESS | key_flags::UPDATE
     } else {

@@ -2,7 +2,8 @@
 
 use super::{edit, lcs, set};
 use crate::commands::{
-    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, PlainHandler, flags, key_flags,
+    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, PlainHandler, flags,
+    key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -15,13 +16,20 @@ const KEY: Argument = Argument::key("key");
 const VALUE: Argument = Argument::string("value");
 
 const KEY_READ: &[KeySpec] = &[KeySpec::first(key_flags::RO | key_flags::ACCESS)];
-const KEY_UPDATE: &[KeySpec] = &[KeySpec::first(key_flags::RW | key_flags::ACCESS | key_flags::UPDATE)];
+const KEY_UPDATE: &[KeySpec] = &[KeySpec::first(
+    key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
+)];
 const KEY_OVERWRITE: &[KeySpec] = &[KeySpec::first(key_flags::OW | key_flags::UPDATE)];
 
 const EX: Argument = Argument::integer("seconds").after("EX");
 const PX: Argument = Argument::integer("milliseconds").after("PX");
-const EXAT: Argument = Argument::new("unix-time-seconds", crate::commands::ArgumentType::UnixTime).after("EXAT");
-const PXAT: Argument = Argument::new("unix-time-milliseconds", crate::commands::ArgumentType::UnixTime).after("PXAT");
+const EXAT: Argument =
+    Argument::new("unix-time-seconds", crate::commands::ArgumentType::UnixTime).after("EXAT");
+const PXAT: Argument = Argument::new(
+    "unix-time-milliseconds",
+    crate::commands::ArgumentType::UnixTime,
+)
+.after("PXAT");
 const NX: Argument = Argument::token("nx", "NX");
 const XX: Argument = Argument::token("xx", "XX");
 
@@ -32,40 +40,43 @@ const COMPARISONS: &[Argument] = &[
     Argument::string("ifdne-digest").after("IFDNE"),
 ];
 
+const SET_CONDITIONS: &[Argument] = &[
+    NX,
+    XX,
+    COMPARISONS[0].since("8.4.0"),
+    COMPARISONS[1].since("8.4.0"),
+    COMPARISONS[2].since("8.4.0"),
+    COMPARISONS[3].since("8.4.0"),
+];
+const KEEPTTL: Argument = Argument::token("keepttl", "KEEPTTL");
+const SET_EXPIRATIONS: &[Argument] = &[
+    EX.since("2.6.12"),
+    PX.since("2.6.12"),
+    EXAT.since("6.2.0"),
+    PXAT.since("6.2.0"),
+    KEEPTTL.since("6.0.0"),
+];
+
 const SET_ARGUMENTS: &[Argument] = &[
     KEY,
     VALUE,
-    Argument::one_of(
-        "condition",
-        &[
-            NX,
-            XX,
-            COMPARISONS[0].since("8.4.0"),
-            COMPARISONS[1].since("8.4.0"),
-            COMPARISONS[2].since("8.4.0"),
-            COMPARISONS[3].since("8.4.0"),
-        ],
-    )
-    .optional()
-    .since("2.6.12"),
+    Argument::one_of("condition", SET_CONDITIONS)
+        .optional()
+        .since("2.6.12"),
     Argument::token("get", "GET").optional().since("6.2.0"),
-    Argument::one_of(
-        "expiration",
-        &[
-            EX.since("2.6.12"),
-            PX.since("2.6.12"),
-            EXAT.since("6.2.0"),
-            PXAT.since("6.2.0"),
-            Argument::token("keepttl", "KEEPTTL").since("6.0.0"),
-        ],
-    )
-    .optional(),
+    Argument::one_of("expiration", SET_EXPIRATIONS).optional(),
 ];
+
+const MSETEX_EXPIRATIONS: &[Argument] = &[EX, PX, EXAT, PXAT, KEEPTTL];
+const GETEX_EXPIRATIONS: &[Argument] = &[EX, PX, EXAT, PXAT, Argument::token("persist", "PERSIST")];
 
 const PAIRS: &[Argument] = &[Argument::block("data", &[KEY, VALUE]).multiple()];
 
 /// What all rows of the group share.
-const STRING: CommandSpec = CommandSpec { group: Group::String, ..CommandSpec::DEFAULT };
+const STRING: CommandSpec = CommandSpec {
+    group: Group::String,
+    ..CommandSpec::DEFAULT
+};
 
 const fn plain(run: PlainHandler) -> Handler {
     Handler::Plain(run)
@@ -148,7 +159,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "6.2.0",
         arity: 2,
         flags: WRITE_FAST,
-        keys: &[KeySpec::first(key_flags::RW | key_flags::ACCESS | key_flags::DELETE)],
+        keys: &[KeySpec::first(
+            key_flags::RW | key_flags::ACCESS | key_flags::DELETE,
+        )],
         arguments: &[KEY],
         handler: plain(super::getdel),
         ..STRING
@@ -162,7 +175,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_UPDATE,
         arguments: &[
             KEY,
-            Argument::one_of("expiration", &[EX, PX, EXAT, PXAT, Argument::token("persist", "PERSIST")]).optional(),
+            Argument::one_of("expiration", GETEX_EXPIRATIONS).optional(),
         ],
         handler: plain(set::getex),
         ..STRING
@@ -218,7 +231,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: KEY_UPDATE,
-        arguments: &[KEY, Argument::new("increment", crate::commands::ArgumentType::Double)],
+        arguments: &[
+            KEY,
+            Argument::new("increment", crate::commands::ArgumentType::Double),
+        ],
         handler: plain(super::incrbyfloat),
         ..STRING
     },
@@ -235,7 +251,9 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::key("key2"),
             Argument::token("len", "LEN").optional(),
             Argument::token("idx", "IDX").optional(),
-            Argument::integer("min-match-len").after("MINMATCHLEN").optional(),
+            Argument::integer("min-match-len")
+                .after("MINMATCHLEN")
+                .optional(),
             Argument::token("withmatchlen", "WITHMATCHLEN").optional(),
         ],
         handler: plain(lcs::lcs),
@@ -261,7 +279,10 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -3,
         flags: GROW,
         keys: &[KeySpec::range(key_flags::OW | key_flags::UPDATE, 1, -1, 2)],
-        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        tips: &[
+            "request_policy:multi_shard",
+            "response_policy:all_succeeded",
+        ],
         arguments: PAIRS,
         handler: plain(super::mset),
         ..STRING
@@ -276,15 +297,22 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec {
             flags: key_flags::OW | key_flags::UPDATE,
             begin: BeginSearch::Index(1),
-            find: FindKeys::KeyNum { key_num: 0, first: 1, step: 2 },
+            find: FindKeys::KeyNum {
+                key_num: 0,
+                first: 1,
+                step: 2,
+            },
             notes: "",
         }],
-        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        tips: &[
+            "request_policy:multi_shard",
+            "response_policy:all_succeeded",
+        ],
         arguments: &[
             Argument::integer("numkeys"),
             PAIRS[0],
             Argument::one_of("condition", &[NX, XX]).optional(),
-            Argument::one_of("expiration", &[EX, PX, EXAT, PXAT, Argument::token("keepttl", "KEEPTTL")]).optional(),
+            Argument::one_of("expiration", MSETEX_EXPIRATIONS).optional(),
         ],
         handler: plain(set::msetex),
         ..STRING
@@ -322,7 +350,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: &[KeySpec {
             notes: "Read only with GET or a comparison",
-            ..KeySpec::first(key_flags::RW | key_flags::ACCESS | key_flags::UPDATE | key_flags::VARIABLE_FLAGS)
+            ..KeySpec::first(
+                key_flags::RW | key_flags::ACCESS | key_flags::UPDATE | key_flags::VARIABLE_FLAGS,
+            )
         }],
         get_keys: Some(set::set_keys),
         history: &[

@@ -44,15 +44,30 @@ fn get_and_set() {
         ("setnx k 1", int(1)),
         ("setnx k 2", int(0)),
         ("mset a 1 b 2 a 3", ok()),
-        ("mget a x b", Value::Array(vec![bulk("3"), Value::NullBulk, bulk("2")])),
+        (
+            "mget a x b",
+            Value::Array(vec![bulk("3"), Value::NullBulk, bulk("2")]),
+        ),
         ("msetnx c 1 a 2", int(0)),
         ("msetnx c 1 c 2", int(1)),
         ("get c", bulk("2")),
-        ("mset a 1 b", error("ERR wrong number of arguments for 'mset' command")),
-        ("msetnx a 1 b", error("ERR wrong number of arguments for 'msetnx' command")),
+        (
+            "mset a 1 b",
+            error("ERR wrong number of arguments for 'mset' command"),
+        ),
+        (
+            "msetnx a 1 b",
+            error("ERR wrong number of arguments for 'msetnx' command"),
+        ),
     ]);
-    assert_eq!(harness.run(&[b"set".as_slice(), b"\0\r\n", b"\xff\0"]), ok());
-    assert_eq!(harness.run(&[b"get".as_slice(), b"\0\r\n"]), Value::bulk(b"\xff\0"));
+    assert_eq!(
+        harness.run(&[b"set".as_slice(), b"\0\r\n", b"\xff\0"]),
+        ok()
+    );
+    assert_eq!(
+        harness.run(&[b"get".as_slice(), b"\0\r\n"]),
+        Value::bulk(b"\xff\0")
+    );
 }
 
 #[test]
@@ -82,11 +97,20 @@ fn set_options() {
         ("set k v ex 10 keepttl", error(SYNTAX)),
         ("set k v persist", error(SYNTAX)),
         ("set k v bogus", error(SYNTAX)),
-        ("set k v ex 0", error("ERR invalid expire time in 'set' command")),
+        (
+            "set k v ex 0",
+            error("ERR invalid expire time in 'set' command"),
+        ),
         ("set k v ex x", error(NOT_INTEGER)),
-        ("setex k 0 v", error("ERR invalid expire time in 'setex' command")),
+        (
+            "setex k 0 v",
+            error("ERR invalid expire time in 'setex' command"),
+        ),
         ("setex k 10 v", ok()),
-        ("psetex k -1 v", error("ERR invalid expire time in 'psetex' command")),
+        (
+            "psetex k -1 v",
+            error("ERR invalid expire time in 'psetex' command"),
+        ),
         ("psetex k 1500 v", ok()),
         ("pttl k", int(1500)),
     ]);
@@ -117,11 +141,20 @@ fn set_comparisons() {
         ("digest missing", Value::NullBulk),
         ("set k v ifdeq 78af5f94892f3951", Value::NullBulk),
         ("set k v ifdne 78af5f94892f3950", Value::NullBulk),
-        ("set k v ifdeq 1234", error("ERR must be exactly 16 hexadecimal characters")),
+        (
+            "set k v ifdeq 1234",
+            error("ERR must be exactly 16 hexadecimal characters"),
+        ),
         ("set k v ifdeq 78AF5F94892F3950", ok()),
         ("delex k ifeq x", int(0)),
-        ("delex k what x", error("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE")),
-        ("delex k ifeq", error("ERR wrong number of arguments for 'delex' command")),
+        (
+            "delex k what x",
+            error("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE"),
+        ),
+        (
+            "delex k ifeq",
+            error("ERR wrong number of arguments for 'delex' command"),
+        ),
         ("delex k ifeq v", int(1)),
         ("delex k ifeq", int(0)),
         ("set k v", ok()),
@@ -144,10 +177,16 @@ fn msetex() {
         ("msetex x a 1", error("ERR invalid numkeys value")),
         ("msetex 0 a 1", error("ERR invalid numkeys value")),
         ("msetex 2147483648 a 1", error("ERR invalid numkeys value")),
-        ("msetex 2 a 1 b", error("ERR wrong number of key-value pairs")),
+        (
+            "msetex 2 a 1 b",
+            error("ERR wrong number of key-value pairs"),
+        ),
         ("msetex 1 a 1 get", error(SYNTAX)),
         ("msetex 1 a 1 nx xx", error(SYNTAX)),
-        ("msetex 1 a 1 ex 0", error("ERR invalid expire time in 'msetex' command")),
+        (
+            "msetex 1 a 1 ex 0",
+            error("ERR invalid expire time in 'msetex' command"),
+        ),
     ]);
 }
 
@@ -162,7 +201,10 @@ fn getex_changes_the_expiry() {
         ("ttl k", int(10)),
         ("getex k persist", bulk("v")),
         ("ttl k", int(-1)),
-        ("getex k ex 0", error("ERR invalid expire time in 'getex' command")),
+        (
+            "getex k ex 0",
+            error("ERR invalid expire time in 'getex' command"),
+        ),
         ("getex k keepttl", error(SYNTAX)),
         ("getex k persist ex 5", error(SYNTAX)),
         ("getex missing ex 0", Value::NullBulk),
@@ -182,7 +224,10 @@ fn counting() {
         ("set n 9223372036854775807", ok()),
         ("incr n", error("ERR increment or decrement would overflow")),
         ("get n", bulk("9223372036854775807")),
-        ("decrby n -9223372036854775808", error("ERR decrement would overflow")),
+        (
+            "decrby n -9223372036854775808",
+            error("ERR decrement would overflow"),
+        ),
         ("incrby n 1.5", error(NOT_INTEGER)),
         ("set n 011", ok()),
         ("incr n", error(NOT_INTEGER)),
@@ -194,7 +239,10 @@ fn counting() {
         ("incrbyfloat f 10.5", bulk("10.5")),
         ("incrbyfloat f 0.1", bulk("10.6")),
         ("incrbyfloat f x", error("ERR value is not a valid float")),
-        ("incrbyfloat f inf", error("ERR increment would produce NaN or Infinity")),
+        (
+            "incrbyfloat f inf",
+            error("ERR increment would produce NaN or Infinity"),
+        ),
         ("incrbyfloat n 1.5", bulk("23.5")),
         ("ttl n", int(50)),
     ]);
@@ -211,8 +259,14 @@ fn parts() {
         ("setrange k 0 ", int(4)),
         ("setrange k -1 x", error("ERR offset is out of range")),
         ("setrange k x x", error(NOT_INTEGER)),
-        ("setrange k 536870912 x", error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
-        ("setrange none 9223372036854775807 x", error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")),
+        (
+            "setrange k 536870912 x",
+            error("ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+        ),
+        (
+            "setrange none 9223372036854775807 x",
+            error("ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
+        ),
         ("set n 1234", ok()),
         ("getrange n 1 -2", bulk("23")),
         ("substr n 0 0", bulk("1")),
@@ -251,10 +305,18 @@ fn a_long_argument_is_kept_and_answered_without_a_copy() {
     request.push_blob(Arc::clone(&blob));
     assert_eq!(harness.run_request(&request), ok());
     drop(request);
-    assert_eq!(Arc::strong_count(&blob), 2, "the keyspace holds the argument itself");
+    assert_eq!(
+        Arc::strong_count(&blob),
+        2,
+        "the keyspace holds the argument itself"
+    );
     assert_eq!(harness.line("get k"), Value::bulk(blob.as_slice()));
     assert_eq!(harness.line("append k y"), int(100_001));
-    assert_eq!(blob.len(), 100_000, "a shared buffer is not changed in place");
+    assert_eq!(
+        blob.len(),
+        100_000,
+        "a shared buffer is not changed in place"
+    );
 }
 
 #[test]
@@ -269,12 +331,23 @@ fn common_subsequence() {
         ("lcs a b", bulk("mytext")),
         ("lcs a b len", int(6)),
         ("lcs a missing", bulk("")),
-        ("lcs a b idx", Value::Array(vec![bulk("matches"), matches.clone(), bulk("len"), int(6)])),
+        (
+            "lcs a b idx",
+            Value::Array(vec![bulk("matches"), matches.clone(), bulk("len"), int(6)]),
+        ),
         (
             "lcs a b idx minmatchlen 4 withmatchlen",
-            Value::Array(vec![bulk("matches"), Value::Array(vec![with_len]), bulk("len"), int(6)]),
+            Value::Array(vec![
+                bulk("matches"),
+                Value::Array(vec![with_len]),
+                bulk("len"),
+                int(6),
+            ]),
         ),
-        ("lcs a b idx len", error("ERR If you want both the length and indexes, please just use IDX.")),
+        (
+            "lcs a b idx len",
+            error("ERR If you want both the length and indexes, please just use IDX."),
+        ),
         ("lcs a b bogus", error(SYNTAX)),
         ("lcs a b minmatchlen", error(SYNTAX)),
     ]);
