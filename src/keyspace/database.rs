@@ -228,6 +228,10 @@ impl Db<'_> {
         *self.dirty += 1;
         self.shared.trail.modified(self.index, class, event, key);
     }
+    /// A further key of a change that has been touched (RENAME's new name): told like a change, but not dirty again.
+    pub fn touch_also(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        self.shared.trail.modified(self.index, class, event, key);
+    }
     /// A further event of a change that has been touched (`expire` after `set` in SET EX): not dirty again.
     #[inline]
     pub fn event(&mut self, class: EventClass, event: &'static str, key: &[u8]) {

@@ -88,7 +88,7 @@ fn rename_key(
     match context.db.rename(from, to, replace) {
         Ok(()) => {
             context.db.touch(EventClass::Generic, "rename_from", from);
-            context.db.touch(EventClass::Generic, "rename_to", to);
+            context.db.touch_also(EventClass::Generic, "rename_to", to);
             Ok(true)
         }
         Err(TransferError::NoSuchKey) => Err(CommandError::NoSuchKey),
@@ -125,15 +125,12 @@ fn move_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         Err(TransferError::NoSuchKey | TransferError::TargetExists) => false,
     };
     if moved {
-        let dirty = keyspace.dirty;
         keyspace
             .db(from, now, no_touch)
             .touch(EventClass::Generic, "move_from", key);
         keyspace
             .db(to, now, no_touch)
-            .touch(EventClass::Generic, "move_to", key);
-        // One change, told in two databases.
-        keyspace.dirty = dirty + 1;
+            .touch_also(EventClass::Generic, "move_to", key);
     }
     context.reply().integer(i64::from(moved));
     Ok(())

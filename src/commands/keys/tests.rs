@@ -277,6 +277,8 @@ fn each_change_is_told() {
         ("persist c", 1),
         ("persist c", 0),
         ("copy c d", 1),
+        ("rename d e", 1),
+        ("rename e d", 1),
         ("move d 1", 1),
         ("expire c -1", 1),
         ("swapdb 0 1", 1),
