@@ -1,0 +1,86 @@
+# gyre: what there is to do. Every target does its own set-up.
+
+CARGO ?= cargo
+PORT ?= 6379
+SEEDS ?= 10000
+FUZZ_INPUTS ?= 10000000
+PREFIX ?= /usr/local
+# The workshop's tools beside this repository: Redis's own test suite, and the side-by-side benchmark.
+SHARED ?= ../shared
+CONFORMANCE ?= unit/type/string unit/type/incr unit/quit unit/auth unit/protocol unit/limits unit/querybuf \
+	unit/info-command unit/pendingquerybuf unit/networking integration/logging integration/redis-benchmark
+HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: run build test bench lint conformance install docs fuzz simulate asan valgrind setup setup-tools clean
+
+## Build and start the server on PORT.
+run: build
+	target/release/gyre --port $(PORT)
+
+build: setup
+	$(CARGO) build --release
+
+## Unit, property and whole-server tests.
+test: setup setup-tools
+	$(CARGO) test
+
+## fmt and clippy, as CI wants them.
+lint: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+## Speed and memory beside redis-server, all in one run.
+bench: build setup-tools
+	@command -v redis-server >/dev/null || { echo "bench: redis-server is not installed (apt-get install redis-server)"; exit 1; }
+	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server)
+	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server) --suite mem
+
+## Redis 7.0.15's own test suite: the files of CONFORMANCE.
+conformance: build setup-tools
+	python3 $(SHARED)/conformance/run.py --server target/release/gyre $(CONFORMANCE)
+
+install: build
+	install -D -m 755 target/release/gyre $(DESTDIR)$(PREFIX)/bin/gyre
+
+## Write the generated parts of docs/ anew.
+docs: setup
+	GYRE_WRITE_DOCS=1 $(CARGO) test --test docs
+	$(CARGO) doc --no-deps
+
+## Random and mutated inputs through parser and dispatch.
+fuzz: setup
+	GYRE_FUZZ_INPUTS=$(FUZZ_INPUTS) $(CARGO) test --release --test fuzz -- --nocapture
+
+## Whole servers on simulated sockets and clocks: SEEDS of them.
+simulate: setup
+	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
+
+## The rooms with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
+## leak checker (the tests count their own drops), so it is off.
+asan: setup
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
+		$(CARGO) test --target $(HOST_TARGET) --lib --tests
+
+## A short server run under valgrind.
+valgrind: setup setup-tools
+	$(CARGO) test --release --test valgrind -- --ignored --nocapture
+
+## A Rust toolchain cannot be installed from here; a C compiler (for jemalloc) can.
+setup:
+	@command -v $(CARGO) >/dev/null || { echo "gyre needs a Rust toolchain of 1.88 or later: https://rustup.rs"; exit 1; }
+	@command -v cc >/dev/null || $(MAKE) --no-print-directory apt PACKAGES="gcc libc6-dev make"
+
+setup-tools:
+	@command -v redis-cli >/dev/null && command -v redis-benchmark >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=redis-tools
+
+apt:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(PACKAGES); \
+	elif command -v sudo >/dev/null && command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then \
+		sudo apt-get update -q && sudo DEBIAN_FRONTEND=noninteractive apt-get install -y -q $(PACKAGES); \
+	else \
+		echo "Cannot install $(PACKAGES) here (neither root nor sudo, or no apt-get): please install it and try again."; exit 1; \
+	fi
+
+clean:
+	$(CARGO) clean
