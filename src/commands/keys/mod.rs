@@ -20,7 +20,7 @@ mod spec;
 pub use spec::COMMANDS;
 
 use super::{CommandError, Context, WideContext, help, parse};
-use crate::keyspace::{EntryRef, EventClass, Free, TransferError};
+use crate::keyspace::{EntryRef, EventClass, Free, TransferError, Value};
 use crate::resp::Args;
 
 fn remove_all(context: &mut Context<'_>, args: Args<'_>, free: Free) {
@@ -194,10 +194,21 @@ fn object_encoding(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     })
 }
 
+/// Integers below this are shared objects in Redis, whose count of references stands at the highest `int`.
+const SHARED_INTEGERS: i64 = 10_000;
+
 fn object_refcount(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    // A value belongs to its key alone; small integers, which Redis shares, are part of the entry here.
-    object(context, args.at(2), |_, reply| {
-        reply.integer(1);
+    let settings = context.settings;
+    // A policy that looks at access times needs an object for each key.
+    let policy = settings.maxmemory_policy;
+    let shares = settings.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
+    object(context, args.at(2), |entry, reply| {
+        // Here a small integer is part of its entry: like a shared one, it takes no memory of its own.
+        let shared = match entry.string() {
+            Ok(Value::Int(number)) => shares && (0..SHARED_INTEGERS).contains(&number),
+            _ => false,
+        };
+        reply.integer(if shared { i64::from(i32::MAX) } else { 1 });
         Ok(())
     })
 }

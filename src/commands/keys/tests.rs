@@ -232,6 +232,10 @@ fn objects() {
         ("set k v", ok()),
         ("object encoding k", bulk("embstr")),
         ("object refcount k", int(1)),
+        ("set n 9999", ok()),
+        ("object refcount n", int(2_147_483_647)),
+        ("incr n", int(10_000)),
+        ("object refcount n", int(1)),
         (
             "object bogus k",
             error("ERR unknown subcommand 'bogus'. Try OBJECT HELP."),
