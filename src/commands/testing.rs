@@ -1,6 +1,6 @@
 //! A small harness for unit tests of commands: a whole [`State`] without sockets, and one client.
 
-use super::{CommandTable, Effects, GROUPS, Host, LoopFigures, State, process};
+use super::{CommandTable, Context, Effects, GROUPS, Handler, Host, LoopFigures, State, process};
 use crate::clients::{Client, ClientKey, Clients};
 use crate::config::{Config, Settings};
 use crate::journal::Journal;
@@ -115,6 +115,34 @@ impl Harness {
     /// Runs one command given as one line, split at spaces.
     pub fn line(&mut self, line: &str) -> Value {
         self.run(&line.split(' ').collect::<Vec<_>>())
+    }
+    /// Runs a plain command as if the journal had a reader; what that would get instead of the command.
+    pub fn rewritten(&mut self, line: &str) -> Vec<String> {
+        let request = OwnedRequest::from_slices(&line.split(' ').collect::<Vec<_>>());
+        let state = &mut self.state;
+        let id = state.table.find(request.args().at(0)).expect("a command");
+        let Handler::Plain(run) = state.table.get(id).spec.handler else {
+            panic!("{line} is no plain command")
+        };
+        let client = state
+            .clients
+            .get_mut(self.client)
+            .expect("the client stays");
+        let mut context = Context {
+            db: state.keyspace.db(client.session.db, state.now, false),
+            session: &mut client.session,
+            reply: &mut client.reply,
+            effects: &mut state.effects,
+            settings: state.config.settings(),
+            now: state.now,
+            rng: &mut state.rng,
+            propagates: true,
+        };
+        run(&mut context, request.args()).expect("no error");
+        client.reply.output_mut().clear();
+        let commands = std::mem::take(&mut state.effects.rewritten);
+        let spell = |words: &Vec<Vec<u8>>| String::from_utf8_lossy(&words.join(&b' ')).into_owned();
+        commands.iter().map(spell).collect()
     }
     /// Lets time pass.
     pub fn advance_ms(&mut self, ms: i64) {

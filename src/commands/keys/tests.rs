@@ -294,3 +294,21 @@ fn each_change_is_told() {
         assert_eq!(harness.state.keyspace.dirty - before, changes, "{line}");
     }
 }
+
+#[test]
+fn the_journal_gets_absolute_times() {
+    let mut harness = Harness::new();
+    harness.line("mset a 1 b 2");
+    for (line, expected) in [
+        ("expire a 10", &["PEXPIREAT a 1700000010000"][..]),
+        ("pexpire a 10 xx", &["PEXPIREAT a 1700000000010 xx"]),
+        ("expire a 10 nx", &[]),
+        ("expireat a 1700000100", &["PEXPIREAT a 1700000100000"]),
+        ("pexpireat a 1700000100000", &[]),
+        ("persist a", &[]),
+        ("pexpireat a 1", &["DEL a"]),
+        ("expire b 0", &["DEL b"]),
+    ] {
+        assert_eq!(harness.rewritten(line), expected, "{line}");
+    }
+}

@@ -381,3 +381,42 @@ fn each_change_is_told_once() {
         assert_eq!(harness.state.keyspace.dirty - before, changes, "{line}");
     }
 }
+
+/// The journal's reader has another clock, and may have other values: it gets results.
+#[test]
+fn the_journal_gets_what_depends_on_nothing() {
+    let mut harness = Harness::new();
+    harness.line("mset a v b w n 10 f 1.5");
+    for (line, expected) in [
+        ("set a v", &[][..]),
+        ("set a v xx", &[]),
+        ("set a v keepttl", &[]),
+        ("set a v ex 10", &["SET a v PXAT 1700000010000"]),
+        ("set a v px 10 xx get", &["SET a v PXAT 1700000000010"]),
+        ("set a v exat 1700000100", &["SET a v PXAT 1700000100000"]),
+        ("set a v get", &["SET a v"]),
+        ("set a v nx get", &[]),
+        ("set a v xx get keepttl", &["SET a v XX KEEPTTL"]),
+        ("set a w ifeq v", &["SET a w"]),
+        ("set a w ifeq v", &[]),
+        ("setex a 10 v", &["SET a v PXAT 1700000010000"]),
+        ("psetex a 10 v", &["SET a v PXAT 1700000000010"]),
+        (
+            "msetex 2 a v b w ex 1",
+            &["MSETEX 2 a v b w PXAT 1700000001000"],
+        ),
+        ("getex a", &[]),
+        ("getex a ex 10", &["PEXPIREAT a 1700000010000"]),
+        ("getex a persist", &["PERSIST a"]),
+        ("getex a persist", &[]),
+        ("getex a exat 1", &["DEL a"]),
+        ("getset a v", &["SET a v"]),
+        ("getdel a", &["DEL a"]),
+        ("getdel a", &[]),
+        ("delex b ifeq w", &["DEL b"]),
+        ("incr n", &[]),
+        ("incrbyfloat f 0.25", &["SET f 1.75 KEEPTTL"]),
+    ] {
+        assert_eq!(harness.rewritten(line), expected, "{line}");
+    }
+}
