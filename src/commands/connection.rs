@@ -1,23 +1,412 @@
-//! Commands of the connection itself: PING, ECHO and their like.
+//! Commands of the connection itself: PING, ECHO, QUIT, RESET, AUTH, HELLO. (SELECT stands with the databases, in
+//! `keys/`; CLIENT in [`super::client`].)
+//!
+//! In: a session. Out: the session as it shall be from the next command on, its protocol included. Passwords are
+//! compared in constant time and never reach the slow log. Mirrors the connection commands of Redis's networking.c
+//! and `authCommand` of acl.c.
 
-use super::{CommandError, CommandSpec, Context, Group, Handler, flags};
-use crate::resp::Args;
+use super::client::{NAME_ERROR, is_printable};
+use super::{Argument, CommandError, CommandSpec, Context, Group, Handler, acl, flags, parse};
+use crate::REDIS_VERSION;
+use crate::clients::ReplyMode;
+use crate::resp::{Args, Protocol};
+use crate::system::numbers;
+
+/// Flags of the commands that a client may call before it is authenticated.
+const HANDSHAKE: u32 = flags::NOSCRIPT
+    | flags::LOADING
+    | flags::STALE
+    | flags::FAST
+    | flags::NO_AUTH
+    | flags::ALLOW_BUSY;
 
 /// The group's rows.
-pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
-    name: "ping",
-    summary: "Answers PONG, or the message that was given.",
-    group: Group::Connection,
-    arity: -1,
-    flags: flags::FAST,
-    handler: Handler::Plain(ping),
-    ..CommandSpec::DEFAULT
-}];
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "auth",
+        summary: "Authenticates the connection.",
+        complexity: "O(N) where N is the number of passwords defined for the user",
+        group: Group::Connection,
+        arity: -2,
+        flags: HANDSHAKE,
+        acl: acl::CONNECTION,
+        history: &[("6.0.0", "A user's name before the password.")],
+        arguments: &[
+            Argument::string("username").optional().since("6.0.0"),
+            Argument::string("password"),
+        ],
+        handler: Handler::Plain(auth),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "echo",
+        summary: "Answers the message that was given.",
+        group: Group::Connection,
+        arity: 2,
+        flags: flags::LOADING | flags::STALE | flags::FAST,
+        acl: acl::CONNECTION,
+        arguments: &[Argument::string("message")],
+        handler: Handler::Plain(echo),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "hello",
+        summary: "Opens the conversation: chooses the protocol, authenticates, names the connection.",
+        since: "6.0.0",
+        group: Group::Connection,
+        arity: -1,
+        flags: HANDSHAKE,
+        acl: acl::CONNECTION,
+        history: &[(
+            "6.2.0",
+            "The protocol's version may be left out: the connection is described as it is.",
+        )],
+        arguments: &[Argument::block(
+            "arguments",
+            &[
+                Argument::integer("protover"),
+                Argument::block(
+                    "username_password",
+                    &[Argument::string("username"), Argument::string("password")],
+                )
+                .after("AUTH")
+                .optional(),
+                Argument::string("clientname").after("SETNAME").optional(),
+            ],
+        )
+        .optional()],
+        handler: Handler::Plain(hello),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "ping",
+        summary: "Answers PONG, or the message that was given.",
+        group: Group::Connection,
+        arity: -1,
+        flags: flags::FAST,
+        acl: acl::CONNECTION,
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        arguments: &[Argument::string("message").optional()],
+        handler: Handler::Plain(ping),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "quit",
+        summary: "Answers OK and closes the connection.",
+        group: Group::Connection,
+        arity: -1,
+        flags: HANDSHAKE,
+        acl: acl::CONNECTION,
+        handler: Handler::Plain(quit),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "reset",
+        summary: "Brings the connection back to the state of a new one.",
+        since: "6.2.0",
+        group: Group::Connection,
+        flags: HANDSHAKE,
+        acl: acl::CONNECTION,
+        handler: Handler::Plain(reset),
+        ..CommandSpec::DEFAULT
+    },
+];
 
 fn ping(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 2 {
+        return Err(CommandError::WrongArity("ping".to_owned()));
+    }
     match args.get(1) {
         Some(message) => context.reply.bulk(message),
         None => context.reply.simple("PONG"),
     }
     Ok(())
+}
+
+fn echo(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.reply.bulk(args.at(1));
+    Ok(())
+}
+
+fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    context.reply.ok();
+    context.effects.close_caller = true;
+    Ok(())
+}
+
+fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let open = context.settings.requirepass.is_none();
+    context.set_protocol(Protocol::Resp2);
+    let session = &mut *context.session;
+    session.db = 0;
+    session.name.clear();
+    session.reply_mode = ReplyMode::On;
+    session.no_evict = false;
+    session.no_touch = false;
+    session.readonly = false;
+    session.in_multi = false;
+    session.authenticated = open;
+    session.user = b"default".to_vec();
+    // The answer itself is sent even though replies were off until now.
+    context.reply.set_discard(false);
+    context.reply.simple("RESET");
+    Ok(())
+}
+
+/// `AUTH password` and `AUTH user password`.
+fn auth(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::Syntax);
+    }
+    context.effects.redacted.push(1);
+    let (user, password) = match args.get(2) {
+        Some(password) => {
+            context.effects.redacted.push(2);
+            (args.at(1), password)
+        }
+        None if context.settings.requirepass.is_none() => {
+            return Err(CommandError::fixed(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ));
+        }
+        None => (&b"default"[..], args.at(1)),
+    };
+    authenticate(context, user, password)?;
+    context.reply.ok();
+    Ok(())
+}
+
+/// Lets the session in, or not. Until there are ACLs there is one user, and without a password it takes any.
+fn authenticate(
+    context: &mut Context<'_>,
+    user: &[u8],
+    password: &[u8],
+) -> Result<(), CommandError> {
+    let right = match &context.settings.requirepass {
+        Some(expected) => same_secret(expected, password),
+        None => true,
+    };
+    if user != b"default" || !right {
+        return Err(CommandError::WrongPass);
+    }
+    context.session.authenticated = true;
+    context.session.user = user.to_vec();
+    Ok(())
+}
+
+/// Compares without telling by its duration where the difference is. Only the lengths show.
+fn same_secret(expected: &[u8], given: &[u8]) -> bool {
+    if expected.len() != given.len() {
+        return false;
+    }
+    let pairs = expected.iter().zip(given);
+    let difference = pairs.fold(0, |difference, (a, b)| difference | (a ^ b));
+    std::hint::black_box(difference) == 0
+}
+
+/// `HELLO [protover [AUTH user password] [SETNAME name]]`. All of it is read before any of it is done.
+fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let protocol = match args.get(1).map(numbers::parse_i64) {
+        None => None,
+        Some(Some(2)) => Some(Protocol::Resp2),
+        Some(Some(3)) => Some(Protocol::Resp3),
+        Some(Some(_)) => {
+            return Err(CommandError::fixed("NOPROTO unsupported protocol version"));
+        }
+        Some(None) => {
+            return Err(CommandError::fixed(
+                "ERR Protocol version is not an integer or out of range",
+            ));
+        }
+    };
+    let mut credentials = None;
+    let mut name = None;
+    let mut at = 2;
+    while let Some(option) = args.get(at) {
+        match (args.get(at + 1), args.get(at + 2)) {
+            (Some(user), Some(password)) if parse::is_word(option, "AUTH") => {
+                context.effects.redacted.extend([at + 1, at + 2]);
+                credentials = Some((user, password));
+                at += 3;
+            }
+            (Some(given), _) if parse::is_word(option, "SETNAME") => {
+                if !is_printable(given) {
+                    return Err(NAME_ERROR);
+                }
+                name = Some(given);
+                at += 2;
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Err(CommandError::text_owned(format!(
+                    "ERR Syntax error in HELLO option '{option}'"
+                )));
+            }
+        }
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(context, user, password)?;
+    }
+    if !context.session.authenticated {
+        return Err(CommandError::fixed(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
+             <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
+             the same time",
+        ));
+    }
+    if let Some(name) = name {
+        context.session.name = name.to_vec();
+    }
+    if let Some(protocol) = protocol {
+        context.set_protocol(protocol);
+    }
+    describe(context);
+    Ok(())
+}
+
+/// What HELLO answers.
+fn describe(context: &mut Context<'_>) {
+    let (id, resp3) = (context.session.id, context.session.resp3);
+    let reply = &mut *context.reply;
+    reply.map(7);
+    for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"proto");
+    reply.integer(if resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(i64::try_from(id).unwrap_or(i64::MAX));
+    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+        reply.bulk(key.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    reply.bulk(b"modules");
+    reply.array(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Harness;
+    use crate::config::SetContext;
+    use crate::resp::reader::Value;
+
+    fn error(text: &str) -> Value {
+        Value::Error(text.as_bytes().to_vec())
+    }
+
+    fn with_password() -> Harness {
+        let mut harness = Harness::new();
+        let context = SetContext {
+            is_local: true,
+            is_loading: false,
+        };
+        let set = harness
+            .state
+            .config
+            .set_many(&[(b"requirepass", b"se cret")], context);
+        assert!(set.is_ok());
+        let client = harness.state.clients.get_mut(harness.client).unwrap();
+        client.session.authenticated = false;
+        harness
+    }
+
+    #[test]
+    fn ping_and_echo() {
+        let mut harness = Harness::new();
+        assert_eq!(harness.line("PING"), Value::Simple("PONG".into()));
+        assert_eq!(harness.line("ping hi"), Value::bulk("hi"));
+        assert_eq!(
+            harness.line("ping a b"),
+            error("ERR wrong number of arguments for 'ping' command")
+        );
+        assert_eq!(harness.line("ECHO x"), Value::bulk("x"));
+    }
+
+    #[test]
+    fn auth_without_a_password_in_force() {
+        let mut harness = Harness::new();
+        assert_eq!(
+            harness.line("AUTH foo"),
+            error(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?"
+            )
+        );
+        assert_eq!(harness.line("AUTH default any"), Value::Simple("OK".into()));
+        assert_eq!(harness.line("AUTH a b c"), error("ERR syntax error"));
+    }
+
+    #[test]
+    fn auth_with_a_password() {
+        let mut harness = with_password();
+        let wrong = error("WRONGPASS invalid username-password pair or user is disabled.");
+        let refused = error("NOAUTH Authentication required.");
+        assert_eq!(harness.line("GET x"), refused);
+        for bad in [
+            &["AUTH", "se"][..],
+            &["AUTH", "se cresT"],
+            &["AUTH", "other", "se cret"],
+            &["HELLO", "3", "AUTH", "default", "x"],
+        ] {
+            assert_eq!(harness.run(bad), wrong, "{bad:?}");
+        }
+        assert_eq!(harness.line("GET x"), refused);
+        let hello = harness.line("HELLO 3 SETNAME me");
+        let hello = String::from_utf8_lossy(hello.as_bytes().unwrap()).into_owned();
+        assert!(hello.starts_with("NOAUTH HELLO must be called"), "{hello}");
+        assert_eq!(
+            harness.run(&["AUTH", "default", "se cret"]),
+            Value::Simple("OK".into())
+        );
+        assert_eq!(
+            harness.line("CLIENT GETNAME"),
+            Value::NullBulk,
+            "nothing of a refused HELLO holds"
+        );
+        assert_eq!(harness.line("RESET"), Value::Simple("RESET".into()));
+        assert_eq!(harness.line("PING"), refused);
+    }
+
+    #[test]
+    fn hello_switches_and_describes() {
+        let mut harness = Harness::new();
+        assert_eq!(
+            harness.line("HELLO 4"),
+            error("NOPROTO unsupported protocol version")
+        );
+        assert_eq!(
+            harness.line("HELLO x"),
+            error("ERR Protocol version is not an integer or out of range")
+        );
+        assert_eq!(
+            harness.line("HELLO 3 FOO"),
+            error("ERR Syntax error in HELLO option 'FOO'")
+        );
+        assert_eq!(
+            harness.run(&["HELLO", "3", "SETNAME", "a b"]),
+            error("ERR Client names cannot contain spaces, newlines or special characters.")
+        );
+        let Value::Array(flat) = harness.line("HELLO") else {
+            panic!("RESP2 has no maps")
+        };
+        assert_eq!(flat.len(), 14);
+        let Value::Map(pairs) = harness.line("hello 3 setname me") else {
+            panic!("a map")
+        };
+        assert_eq!(pairs[0], (Value::bulk("server"), Value::bulk("redis")));
+        assert_eq!(pairs[2], (Value::bulk("proto"), Value::Integer(3)));
+        assert_eq!(pairs[6], (Value::bulk("modules"), Value::Array(Vec::new())));
+        assert_eq!(harness.line("CLIENT GETNAME"), Value::bulk("me"));
+        assert_eq!(harness.line("RESET"), Value::Simple("RESET".into()));
+        assert_eq!(harness.line("GET nosuch"), Value::NullBulk);
+    }
+
+    #[test]
+    fn quit_answers_and_asks_for_the_close() {
+        let mut harness = Harness::new();
+        assert_eq!(harness.line("QUIT"), Value::Simple("OK".into()));
+        assert!(harness.state.effects.close_caller);
+    }
 }

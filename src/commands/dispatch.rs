@@ -60,13 +60,7 @@ fn resolve(state: &mut State, args: Args<'_>) -> Result<CommandId, Refusal> {
         }
     }
     let command = state.table.get(id);
-    let arity = command.spec.arity;
-    let given = args.len() as i64;
-    let wrong = if arity >= 0 {
-        given != i64::from(arity)
-    } else {
-        given < -i64::from(arity)
-    };
+    let wrong = !command.spec.accepts(args.len());
     if wrong || (matches!(command.spec.handler, Handler::Container)) {
         return Err((Some(id), CommandError::WrongArity(command.name.clone())));
     }

@@ -1,8 +1,9 @@
 //! The answer of `HELP`, which every container command has.
 //!
-//! In: the lines of one container. Out: an array of simple strings, framed as `addReplyHelp` of Redis's
+//! In: the rows of a container's subcommands, or lines of its own where rows cannot say enough. Out: an array of simple strings, framed as `addReplyHelp` of Redis's
 //! networking.c frames them.
 
+use super::{Argument, ArgumentType, CommandSpec};
 use crate::resp::{Args, Reply};
 
 /// Answers HELP: `lines` are usages, each followed by its explanation, which is indented by four blanks.
@@ -17,4 +18,121 @@ pub fn help(reply: &mut Reply, args: Args<'_>, lines: &[&str]) {
     }
     reply.simple("HELP");
     reply.simple("    Prints this help.");
+}
+
+/// Answers HELP from the rows of the subcommands: each one's syntax, then its summary.
+pub fn of_rows(reply: &mut Reply, args: Args<'_>, subcommands: &[CommandSpec]) {
+    let mut lines = Vec::new();
+    for spec in subcommands.iter().filter(|spec| spec.name != "help") {
+        lines.push(syntax(spec));
+        lines.push(format!("    {}", spec.summary));
+    }
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    help(reply, args, &lines);
+}
+
+/// A command as its user writes it: `PAUSE <timeout> [WRITE|ALL]`.
+pub fn syntax(spec: &CommandSpec) -> String {
+    let mut out = spec.name.to_ascii_uppercase();
+    for argument in spec.arguments {
+        out.push(' ');
+        describe(&mut out, argument);
+    }
+    out
+}
+
+fn describe(out: &mut String, argument: &Argument) {
+    if argument.optional {
+        out.push('[');
+    }
+    let start = out.len();
+    describe_once(out, argument);
+    if argument.multiple {
+        // Without its token in front, unless that is repeated too.
+        let mut again = out[start..].to_owned();
+        if !argument.multiple_token && !argument.token.is_empty() {
+            again = again[argument.token.len()..].trim_start().to_owned();
+        }
+        out.push_str(&format!(" [{again} ...]"));
+    }
+    if argument.optional {
+        out.push(']');
+    }
+}
+
+fn describe_once(out: &mut String, argument: &Argument) {
+    out.push_str(argument.token);
+    if argument.kind == ArgumentType::PureToken {
+        return;
+    }
+    if !argument.token.is_empty() {
+        out.push(' ');
+    }
+    let one_of = argument.kind == ArgumentType::OneOf;
+    if argument.arguments.is_empty() {
+        out.push_str(&format!("<{}>", argument.name));
+        return;
+    }
+    // The brackets of an optional argument hold its alternatives together, if no token stands before them.
+    let held = argument.optional && argument.token.is_empty() && !argument.multiple;
+    let bracketed = one_of && !held;
+    if bracketed {
+        out.push('(');
+    }
+    for (index, member) in argument.arguments.iter().enumerate() {
+        if index > 0 {
+            out.push_str(if one_of { "|" } else { " " });
+        }
+        if one_of {
+            // That one of them may be left out is said by the whole.
+            describe(
+                out,
+                &Argument {
+                    optional: false,
+                    ..*member
+                },
+            );
+        } else {
+            describe(out, member);
+        }
+    }
+    if bracketed {
+        out.push(')');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syntax_of_arguments() {
+        const UNITS: &[Argument] = &[
+            Argument::integer("seconds").after("EX"),
+            Argument::token("keepttl", "KEEPTTL"),
+        ];
+        let syntax = |argument: Argument| {
+            let mut out = String::new();
+            describe(&mut out, &argument);
+            out
+        };
+        let units = Argument::one_of("how", UNITS);
+        assert_eq!(syntax(Argument::key("key")), "<key>");
+        let count = Argument::integer("count").after("COUNT").optional();
+        assert_eq!(syntax(count), "[COUNT <count>]");
+        assert_eq!(syntax(Argument::key("key").multiple()), "<key> [<key> ...]");
+        let ids = Argument::integer("id").after("ID").multiple().optional();
+        assert_eq!(syntax(ids), "[ID <id> [<id> ...]]");
+        assert_eq!(syntax(units), "(EX <seconds>|KEEPTTL)");
+        assert_eq!(syntax(units.optional()), "[EX <seconds>|KEEPTTL]");
+        assert_eq!(
+            syntax(units.after("UNIT").optional()),
+            "[UNIT (EX <seconds>|KEEPTTL)]"
+        );
+        const PAIR: &[Argument] = &[Argument::string("user"), Argument::string("password")];
+        assert_eq!(
+            syntax(Argument::block("auth", PAIR).after("AUTH")),
+            "AUTH <user> <password>"
+        );
+    }
 }

@@ -4,12 +4,15 @@
 //! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
 //! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
 
+pub mod client;
+pub mod command;
 pub mod config;
 pub mod connection;
 pub mod dispatch;
 mod errors;
 pub mod help;
 pub mod keys;
+pub mod keyspecs;
 mod memory;
 pub mod parse;
 mod spec;
@@ -28,6 +31,8 @@ pub use table::{Command, CommandId, CommandTable};
 /// Every group's rows: what the server knows.
 pub const GROUPS: &[&[CommandSpec]] = &[
     connection::COMMANDS,
+    client::COMMANDS,
+    command::COMMANDS,
     config::COMMANDS,
     keys::COMMANDS,
     strings::COMMANDS,

@@ -193,9 +193,9 @@ pub mod key_flags {
     pub const VARIABLE_FLAGS: u32 = 1 << 10;
     /// Names in Redis's order.
     pub const NAMES: &[(u32, &str)] = &[
-        (OW, "OW"),
         (RO, "RO"),
         (RW, "RW"),
+        (OW, "OW"),
         (RM, "RM"),
         (ACCESS, "access"),
         (UPDATE, "update"),
@@ -332,6 +332,8 @@ pub struct Argument {
     pub multiple_token: bool,
     /// Since which version of Redis, or "" (since the command).
     pub since: &'static str,
+    /// Version in which it was deprecated, or "".
+    pub deprecated_since: &'static str,
     /// Members of a `oneof` or `block`.
     pub arguments: &'static [Argument],
 }
@@ -348,6 +350,7 @@ impl Argument {
             multiple: false,
             multiple_token: false,
             since: "",
+            deprecated_since: "",
             arguments: &[],
         }
     }
@@ -408,6 +411,13 @@ impl Argument {
     /// The same, after a token.
     pub const fn after(self, token: &'static str) -> Argument {
         Argument { token, ..self }
+    }
+    /// The same, with the version that deprecated it.
+    pub const fn deprecated(self, deprecated_since: &'static str) -> Argument {
+        Argument {
+            deprecated_since,
+            ..self
+        }
     }
     /// The same, with the version that brought it.
     pub const fn since(self, since: &'static str) -> Argument {
@@ -504,6 +514,16 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
+    /// Whether so many arguments, the name counted, pass the arity.
+    #[inline]
+    pub fn accepts(&self, given: usize) -> bool {
+        let wanted = self.arity.unsigned_abs() as usize;
+        if self.arity >= 0 {
+            given == wanted
+        } else {
+            given >= wanted
+        }
+    }
     /// The values that most rows share.
     pub const DEFAULT: CommandSpec = CommandSpec {
         name: "",

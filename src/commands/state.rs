@@ -5,7 +5,7 @@ use crate::config::{Config, Settings};
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings};
 use crate::observe::Observe;
-use crate::resp::Reply;
+use crate::resp::{Protocol, Reply};
 use crate::system::rng::Rng;
 
 /// All that commands work on: every room but the loop and its sockets. `Server` owns one.
@@ -160,6 +160,11 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// Switches the dialect, from the next value on.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.reply.set_protocol(protocol);
+        self.session.resp3 = protocol == Protocol::Resp3;
+    }
     /// Gives the journal this command instead of the one that was called. Several calls add up to several commands.
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.propagates {

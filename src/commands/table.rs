@@ -3,7 +3,7 @@
 //! Built once at start; `rename-command` changes names, nothing else ever changes. A [`CommandId`] is an index into
 //! it and into the per-command counters.
 
-use super::{CommandSpec, FindKeys, Group, acl, flags};
+use super::{CommandSpec, Group, Handler, acl, flags};
 use std::collections::HashMap;
 
 /// Index of a command or subcommand.
@@ -199,11 +199,7 @@ fn pack(name: &[u8]) -> Option<u128> {
 
 fn effective_flags(spec: &CommandSpec) -> u32 {
     let mut all = spec.flags;
-    let unknown = spec
-        .keys
-        .iter()
-        .any(|key| matches!(key.find, FindKeys::Unknown | FindKeys::KeyNum { .. }));
-    if spec.get_keys.is_some() && unknown {
+    if super::keyspecs::legacy_range(spec.keys).3 {
         all |= flags::MOVABLE_KEYS;
     }
     all
@@ -211,7 +207,12 @@ fn effective_flags(spec: &CommandSpec) -> u32 {
 
 /// Explicit categories plus those that Redis derives from the flags (`setImplicitACLCategories`).
 fn effective_acl(spec: &CommandSpec) -> u32 {
-    let mut all = spec.acl | group_category(spec.group);
+    // A container is in no group's category: it is its subcommands that do something.
+    let of_group = match spec.handler {
+        Handler::Container => 0,
+        _ => group_category(spec.group),
+    };
+    let mut all = spec.acl | of_group;
     if spec.flags & flags::WRITE != 0 {
         all |= acl::WRITE;
     }

@@ -181,6 +181,16 @@ impl OutputBuffer {
         self.chunk_memory.saturating_add(self.tail.capacity())
     }
 
+    /// Figures for CLIENT LIST: bytes that wait in the tail, size of the tail, number of chunks before it, their memory.
+    pub fn figures(&self) -> (usize, usize, usize, usize) {
+        (
+            self.tail.len().saturating_sub(self.tail_sent),
+            self.tail.capacity(),
+            self.chunks.len(),
+            self.chunk_memory,
+        )
+    }
+
     /// Drops all that waits and all memory.
     pub fn clear(&mut self) {
         *self = OutputBuffer {

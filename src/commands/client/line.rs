@@ -1,0 +1,124 @@
+//! One client as a line of CLIENT LIST.
+//!
+//! Field names and their order are Redis 7.4's, with the three at the end that Valkey 8 added; clients parse them.
+//! Where gyre keeps no such buffer, the figure is of the nearest thing that it has: a client whose requests run from
+//! the loop's shared buffer shows there what it is running at the moment.
+
+use crate::clients::{Client, ClientKind};
+use crate::commands::{CommandId, CommandTable};
+use crate::keyspace::Clock;
+use crate::net::READ_LEN;
+use crate::resp::Args;
+use std::io::Write;
+
+/// Appends the line without its line end. `running` is the command that the client is in the middle of.
+pub fn write_line(
+    out: &mut Vec<u8>,
+    client: &Client,
+    table: &CommandTable,
+    now: Clock,
+    running: Option<Args<'_>>,
+) {
+    let session = &client.session;
+    let seconds_since = |ns: u64| now.mono_ns.saturating_sub(ns) / 1_000_000_000;
+    let mut text = |text: std::fmt::Arguments<'_>| {
+        // Writing to a vector cannot fail.
+        let _ = out.write_fmt(text);
+    };
+    text(format_args!(
+        "id={} addr={} laddr={} fd={} name={}",
+        session.id,
+        session.address,
+        session.local_address,
+        session.fd,
+        String::from_utf8_lossy(&session.name)
+    ));
+    text(format_args!(
+        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch=0",
+        seconds_since(session.created_ns),
+        seconds_since(session.last_interaction_ns),
+        flags(client),
+        session.db,
+        if session.in_multi { 0 } else { -1 },
+    ));
+    let (mut held, mut free) = (client.query.len(), client.query.free());
+    let mut arguments = client.query.argument_memory();
+    if let Some(args) = running {
+        arguments = arguments.saturating_add(args.total_bytes());
+        if held == 0 {
+            held = wire_len(args);
+            free = READ_LEN.saturating_sub(held);
+        }
+    }
+    let (in_tail, tail_size, chunks, chunk_memory) = client.reply.output().figures();
+    let total = size_of::<Client>()
+        .saturating_add(client.query.memory_bytes())
+        .saturating_add(client.reply.output().memory_bytes())
+        .saturating_add(session.name.capacity())
+        .saturating_add(session.user.capacity())
+        .saturating_add(session.lib_name.capacity())
+        .saturating_add(session.lib_ver.capacity())
+        .saturating_add(arguments);
+    text(format_args!(
+        " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem=0 rbs={tail_size} rbp={tail_size} \
+         obl={in_tail} oll={chunks} omem={chunk_memory} tot-mem={total}"
+    ));
+    let command = session
+        .last_command
+        .map_or("NULL", |id| table.get(CommandId(id)).name.as_str());
+    // Everything of this turn is written at its end; what is left after that waits for the socket.
+    let waits = !client.reply.output().is_empty() && !session.write_pending && running.is_none();
+    let events = match (client.token.is_some(), waits) {
+        (false, _) => "",
+        (true, false) => "r",
+        (true, true) => "rw",
+    };
+    text(format_args!(
+        " events={events} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        String::from_utf8_lossy(&session.user),
+        if session.resp3 { 3 } else { 2 },
+        String::from_utf8_lossy(&session.lib_name),
+        String::from_utf8_lossy(&session.lib_ver)
+    ));
+    text(format_args!(
+        " tot-net-in={} tot-net-out={} tot-cmds={}",
+        session.bytes_in, session.bytes_out, session.commands
+    ));
+}
+
+/// Redis's letters, in its order.
+fn flags(client: &Client) -> String {
+    let session = &client.session;
+    let letters = [
+        ('S', session.kind == ClientKind::Replica),
+        ('M', session.kind == ClientKind::Primary),
+        ('P', session.kind == ClientKind::PubSub),
+        ('x', session.in_multi),
+        ('b', session.blocked.is_some()),
+        ('c', session.close_after_reply),
+        ('A', session.closing),
+        ('U', session.unix_socket),
+        ('r', session.readonly),
+        ('e', session.no_evict),
+        ('T', session.no_touch),
+    ];
+    let flags: String = letters
+        .iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(letter, _)| *letter)
+        .collect();
+    if flags.is_empty() {
+        "N".to_owned()
+    } else {
+        flags
+    }
+}
+
+/// Bytes that a request takes on the wire as a multibulk.
+fn wire_len(args: Args<'_>) -> usize {
+    let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
+    args.iter().fold(3 + digits(args.len()), |sum, arg| {
+        sum.saturating_add(5 + digits(arg.len()))
+            .saturating_add(arg.len())
+    })
+}

@@ -1,0 +1,279 @@
+//! The rows of CLIENT and its subcommands.
+
+use crate::commands::{Argument, CommandSpec, Group, Handler, flags};
+
+const FLAGS: u32 = flags::NOSCRIPT | flags::LOADING | flags::STALE;
+const ADMIN: u32 = FLAGS | flags::ADMIN;
+
+const ROW: CommandSpec = CommandSpec {
+    group: Group::Connection,
+    flags: FLAGS,
+    ..CommandSpec::DEFAULT
+};
+
+const TYPES: &[Argument] = &[
+    Argument::token("normal", "normal"),
+    Argument::token("master", "master"),
+    Argument::token("replica", "replica"),
+    Argument::token("pubsub", "pubsub"),
+];
+
+const ON_OFF: &[Argument] = &[Argument::one_of(
+    "enabled",
+    &[Argument::token("on", "ON"), Argument::token("off", "OFF")],
+)];
+
+/// The group's rows.
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "client",
+    summary: "Holds the commands on client connections.",
+    since: "2.4.0",
+    complexity: "Depends on subcommand.",
+    arity: -2,
+    flags: 0,
+    subcommands: SUBCOMMANDS,
+    ..ROW
+}];
+
+/// The subcommands, in the order of HELP.
+pub const SUBCOMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "getname",
+        summary: "Returns the name of this connection.",
+        since: "2.6.9",
+        arity: 2,
+        handler: Handler::Plain(super::get_name),
+        ..ROW
+    },
+    CommandSpec {
+        name: "help",
+        summary: "Returns a text about the subcommands.",
+        since: "5.0.0",
+        arity: 2,
+        flags: flags::LOADING | flags::STALE,
+        handler: Handler::Plain(super::print_help),
+        ..ROW
+    },
+    CommandSpec {
+        name: "id",
+        summary: "Returns the number of this connection, which never comes again.",
+        since: "5.0.0",
+        arity: 2,
+        handler: Handler::Plain(super::id),
+        ..ROW
+    },
+    CommandSpec {
+        name: "info",
+        summary: "Returns the line of this connection in CLIENT LIST.",
+        since: "6.2.0",
+        arity: 2,
+        tips: &["nondeterministic_output"],
+        handler: Handler::Wide(super::info),
+        ..ROW
+    },
+    CommandSpec {
+        name: "kill",
+        summary: "Closes the connections that all filters match.",
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        arity: -3,
+        flags: ADMIN,
+        history: &[
+            ("2.8.12", "Filters."),
+            ("2.8.12", "Filter `ID`."),
+            ("3.2.0", "`TYPE master`."),
+            ("5.0.0", "`TYPE replica`; `slave` still means the same."),
+            ("6.2.0", "Filter `LADDR`."),
+            ("7.4.0", "Filter `MAXAGE`."),
+        ],
+        arguments: KILL,
+        handler: Handler::Wide(super::kill),
+        ..ROW
+    },
+    CommandSpec {
+        name: "list",
+        summary: "Returns a line for each connection that all filters match.",
+        since: "2.4.0",
+        complexity: "O(N) where N is the number of client connections",
+        arity: -2,
+        flags: ADMIN,
+        tips: &["nondeterministic_output"],
+        history: &[
+            ("2.8.12", "Field `id`."),
+            ("5.0.0", "Filter `TYPE`."),
+            ("6.0.0", "Field `user`."),
+            (
+                "6.2.0",
+                "Fields `argv-mem`, `tot-mem`, `laddr` and `redir`; filter `ID`.",
+            ),
+            ("7.0.0", "Fields `resp`, `multi-mem`, `rbs` and `rbp`."),
+            ("7.0.3", "Field `ssub`."),
+        ],
+        arguments: &[
+            Argument::one_of("normal_master_replica_pubsub", TYPES)
+                .after("TYPE")
+                .optional()
+                .since("5.0.0"),
+            Argument::block("id", &[Argument::integer("client-id").multiple()])
+                .after("ID")
+                .optional()
+                .since("6.2.0"),
+        ],
+        handler: Handler::Wide(super::list),
+        ..ROW
+    },
+    CommandSpec {
+        name: "no-evict",
+        summary: "Protects this connection when clients are evicted for their memory.",
+        since: "7.0.0",
+        arity: 3,
+        flags: ADMIN,
+        arguments: ON_OFF,
+        handler: Handler::Plain(super::no_evict),
+        ..ROW
+    },
+    CommandSpec {
+        name: "no-touch",
+        summary: "Makes reads of this connection leave the keys' access clocks alone.",
+        since: "7.2.0",
+        arity: 3,
+        arguments: ON_OFF,
+        handler: Handler::Plain(super::no_touch),
+        ..ROW
+    },
+    CommandSpec {
+        name: "pause",
+        summary: "Holds back the commands of all clients, or only writes, for so many milliseconds.",
+        since: "2.9.50",
+        arity: -3,
+        flags: ADMIN,
+        history: &[("6.2.0", "Mode `WRITE`.")],
+        arguments: &[
+            Argument::integer("timeout"),
+            Argument::one_of(
+                "mode",
+                &[
+                    Argument::token("write", "WRITE"),
+                    Argument::token("all", "ALL"),
+                ],
+            )
+            .optional()
+            .since("6.2.0"),
+        ],
+        handler: Handler::Wide(super::pause),
+        ..ROW
+    },
+    CommandSpec {
+        name: "reply",
+        summary: "Turns the answers to this connection on or off, or skips the next one.",
+        since: "3.2.0",
+        arity: 3,
+        arguments: &[Argument::one_of(
+            "on_off_skip",
+            &[
+                Argument::token("on", "ON"),
+                Argument::token("off", "OFF"),
+                Argument::token("skip", "SKIP"),
+            ],
+        )],
+        handler: Handler::Plain(super::reply),
+        ..ROW
+    },
+    CommandSpec {
+        name: "setinfo",
+        summary: "Tells the name or version of the client's library.",
+        since: "7.2.0",
+        arity: 4,
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        arguments: &[Argument::one_of(
+            "attr",
+            &[
+                Argument::string("libname").after("lib-name"),
+                Argument::string("libver").after("lib-ver"),
+            ],
+        )],
+        handler: Handler::Plain(super::set_info),
+        ..ROW
+    },
+    CommandSpec {
+        name: "setname",
+        summary: "Names this connection; an empty name takes the name away.",
+        since: "2.6.9",
+        arity: 3,
+        arguments: &[Argument::string("connection-name")],
+        handler: Handler::Plain(super::set_name),
+        ..ROW
+    },
+    CommandSpec {
+        name: "unblock",
+        summary: "Ends the wait of a client that is blocked by a command.",
+        since: "5.0.0",
+        complexity: "O(log N) where N is the number of client connections",
+        arity: -3,
+        flags: ADMIN,
+        arguments: &[
+            Argument::integer("client-id"),
+            Argument::one_of(
+                "timeout_error",
+                &[
+                    Argument::token("timeout", "TIMEOUT"),
+                    Argument::token("error", "ERROR"),
+                ],
+            )
+            .optional(),
+        ],
+        handler: Handler::Wide(super::unblock),
+        ..ROW
+    },
+    CommandSpec {
+        name: "unpause",
+        summary: "Ends CLIENT PAUSE.",
+        since: "6.2.0",
+        complexity: "O(N) Where N is the number of paused clients",
+        arity: 2,
+        flags: ADMIN,
+        handler: Handler::Wide(super::unpause),
+        ..ROW
+    },
+];
+
+const KILL: &[Argument] = &[Argument::one_of(
+    "filter",
+    &[
+        Argument::string("ip:port").deprecated("2.8.12"),
+        Argument::one_of(
+            "new-format",
+            &[
+                Argument::integer("client-id")
+                    .after("ID")
+                    .optional()
+                    .since("2.8.12"),
+                Argument::one_of(
+                    "normal_master_slave_pubsub",
+                    &[
+                        Argument::token("normal", "normal"),
+                        Argument::token("master", "master").since("3.2.0"),
+                        Argument::token("slave", "slave"),
+                        Argument::token("replica", "replica").since("5.0.0"),
+                        Argument::token("pubsub", "pubsub"),
+                    ],
+                )
+                .after("TYPE")
+                .optional()
+                .since("2.8.12"),
+                Argument::string("username").after("USER").optional(),
+                Argument::string("ip:port").after("ADDR").optional(),
+                Argument::string("ip:port")
+                    .after("LADDR")
+                    .optional()
+                    .since("6.2.0"),
+                Argument::string("yes/no").after("SKIPME").optional(),
+                Argument::integer("maxage")
+                    .after("MAXAGE")
+                    .optional()
+                    .since("7.4.0"),
+            ],
+        )
+        .multiple(),
+    ],
+)];
