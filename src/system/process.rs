@@ -172,18 +172,9 @@ unsafe fn claim_title_area() -> bool {
     true
 }
 
-/// Sets what `ps` shows: the thread's name (15 bytes of it), and the command line if [`claim_title`] was called.
+/// Sets what `ps` shows as the command line, if [`claim_title`] was called. The process's name stays what it is: tools
+/// look for `gyre` by it, as they look for `redis-server`.
 pub fn set_title(title: &[u8]) {
-    let name: Vec<u8> = title
-        .iter()
-        .copied()
-        .filter(|&byte| byte != 0)
-        .take(15)
-        .collect();
-    if let Ok(name) = CString::new(name) {
-        // SAFETY: the name is a C string of at most 16 bytes.
-        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
-    }
     let area = TITLE_AREA.load(Ordering::Acquire);
     let len = TITLE_AREA_LEN.load(Ordering::Acquire);
     if area.is_null() || len == 0 {
