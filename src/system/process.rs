@@ -51,22 +51,31 @@ pub fn adjust_open_files(maxclients: u32) -> Result<OpenFiles, String> {
             messages: Vec::new(),
         });
     }
-    let mut error = String::new();
-    let mut best = wanted;
-    while best > old {
-        // Unlike Redis we leave a higher hard limit as it is.
+    // Unlike Redis we leave a higher hard limit as it is.
+    let try_limit = |files: u64| {
         let attempt = libc::rlimit {
-            rlim_cur: best,
-            rlim_max: best.max(hard),
+            rlim_cur: files,
+            rlim_max: files.max(hard),
         };
         // SAFETY: `attempt` is a live rlimit.
-        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &attempt) } != -1 {
-            break;
+        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &attempt) } {
+            -1 => Err(os_error_text(&io::Error::last_os_error())),
+            _ => Ok(()),
         }
-        error = os_error_text(&io::Error::last_os_error());
-        best = best.saturating_sub(16);
+    };
+    let Err(error) = try_limit(wanted) else {
+        return open_files_verdict(maxclients, old, wanted, "");
+    };
+    // Halving finds the highest possible limit in a few calls, however far from it the wish was.
+    let (mut best, mut refused) = (old, wanted);
+    while refused - best > 1 {
+        let middle = best + (refused - best) / 2;
+        match try_limit(middle) {
+            Ok(()) => best = middle,
+            Err(_) => refused = middle,
+        }
     }
-    open_files_verdict(maxclients, old, best.max(old), &error)
+    open_files_verdict(maxclients, old, best, &error)
 }
 
 fn open_files_verdict(
