@@ -376,7 +376,7 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive::new("dir", Kind::Dir).guarded().not_loading(),
     int("hz", 0, INT_MAX, 10),
     yes_no("dynamic-hz", true),
-    int("watchdog-period", 0, INT_MAX, 0).hidden().later(),
+    int("watchdog-period", 0, INT_MAX, 0).hidden(),
     yes_no("use-exit-on-panic", false).hidden().later(),
 
     // Snapshots

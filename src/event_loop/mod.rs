@@ -34,8 +34,8 @@ use std::io;
 use std::time::Duration;
 use timers::Timers;
 
-/// Connections accepted from one listener in one turn.
-const ACCEPTS_PER_TURN: usize = 256;
+/// Connections accepted from one listener in one turn, unless the owner says otherwise.
+const ACCEPTS_PER_TURN: usize = 64;
 /// How long a listener rests after the process ran out of file descriptors, ns.
 const ACCEPT_REST_NS: u64 = 100_000_000;
 
@@ -175,6 +175,7 @@ pub struct EventLoop {
     report: TurnReport,
     totals: LoopTotals,
     mono_ns: u64,
+    accepts_per_turn: usize,
 }
 
 impl EventLoop {
@@ -192,7 +193,13 @@ impl EventLoop {
             report: TurnReport::default(),
             totals: LoopTotals::default(),
             mono_ns,
+            accepts_per_turn: ACCEPTS_PER_TURN,
         }
+    }
+
+    /// Bounds the connections that are accepted from one listener in one turn.
+    pub fn set_accepts_per_turn(&mut self, most: usize) {
+        self.accepts_per_turn = most.max(1);
     }
 
     /// Does one turn: sleeps until something is ready, a timer is due or `max_sleep` is over, and serves it.
@@ -289,7 +296,7 @@ impl EventLoop {
     }
 
     fn accept_from(&mut self, service: &mut impl Service, listener: Token) {
-        for _ in 0..ACCEPTS_PER_TURN {
+        for _ in 0..self.accepts_per_turn {
             let entry = self.sources.vacant_entry();
             let token = Token(entry.key());
             match self.seam.accept(listener, token) {

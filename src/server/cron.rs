@@ -25,6 +25,8 @@ pub(super) struct Cron {
     last_sample_ns: u64,
     /// The last client that was looked at, by id.
     last_client: u64,
+    /// Period of the watchdog that is set, ms; 0: none.
+    watchdog_ms: u64,
 }
 
 impl Core {
@@ -48,11 +50,31 @@ impl Core {
 
     pub(super) fn run_cron(&mut self, events: &mut EventLoop) {
         let interval_ns = self.interval_ns();
+        let settings = self.state.config.settings();
+        events.set_accepts_per_turn(settings.max_new_connections_per_cycle as usize);
+        self.watch(interval_ns);
         self.cron.timer = Some(events.set_timer(events.turn_ns() + interval_ns));
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
         self.sample(events);
+    }
+
+    /// Tells the watchdog that the loop turns; a period shorter than two crons could never be kept.
+    fn watch(&mut self, interval_ns: u64) {
+        let wanted = self.state.config.settings().watchdog_period_ms;
+        let period = if wanted == 0 {
+            0
+        } else {
+            wanted.max(2 * interval_ns / 1_000_000)
+        };
+        if period != self.cron.watchdog_ms {
+            crash::set_watchdog(period);
+            self.cron.watchdog_ms = period;
+        }
+        if period > 0 {
+            crash::feed_watchdog(period);
+        }
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {

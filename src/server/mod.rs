@@ -189,6 +189,7 @@ pub fn serve(config: Config) -> i32 {
         return 1;
     }
     crash::install(settings.crash_log_enabled);
+    memory::set_background_thread(settings.jemalloc_bg_thread);
     let seam = match crate::event_loop::MioSeam::new() {
         Ok(seam) => seam,
         Err(error) => {

@@ -1,0 +1,358 @@
+//! Many connections, slow ones, and ones that never read: nobody is delayed, nothing grows without bound.
+
+mod common;
+
+use common::{Raw, Server};
+use gyre::resp::reader::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// Waits for a condition; panics with `what` when it does not come.
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether the server has closed this connection (whatever it sent before).
+fn is_closed(stream: &mut TcpStream) -> bool {
+    stream.set_nonblocking(true).expect("nonblocking");
+    let mut buffer = [0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+fn raise_file_limit(files: u32) -> usize {
+    gyre::system::process::adjust_open_files(files)
+        .map_or(0, |possible| possible.maxclients as usize)
+}
+
+fn resident_kib(pid: u32) -> u64 {
+    let status =
+        std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process's status");
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("VmRSS");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number")
+}
+
+#[test]
+fn ten_thousand_connections_are_all_answered() {
+    let wanted = raise_file_limit(10_100).saturating_sub(100).min(10_000);
+    let server = Server::with(&["--maxclients", "10100"]);
+    let before = resident_kib(server.pid());
+    let mut all: Vec<TcpStream> = (0..wanted)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).expect("a connection"))
+        .collect();
+    for stream in &mut all {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        stream.write_all(b"*1\r\n$4\r\nPING\r\n").expect("sent");
+    }
+    for stream in &mut all {
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"+PONG\r\n");
+    }
+    // An idle connection holds its session and its socket, but no buffers.
+    let each = (resident_kib(server.pid()) - before) * 1024 / wanted as u64;
+    assert!(each < 2500, "{each} bytes per idle connection");
+    // With all of them open and idle, another one is served as ever.
+    let mut other = server.raw();
+    let start = Instant::now();
+    for _ in 0..100 {
+        other.command(&["PING"]);
+        assert_eq!(other.read(), Value::Simple("PONG".into()));
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "idle connections delay others: {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn a_client_that_sends_byte_by_byte_delays_nobody() {
+    let server = Server::start();
+    let mut slow: Vec<TcpStream> = (0..50)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).expect("a connection"))
+        .collect();
+    let mut other = server.raw();
+    let mut slowest = Duration::ZERO;
+    for byte in b"*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n" {
+        for stream in &mut slow {
+            stream.write_all(&[*byte]).expect("a byte");
+        }
+        let start = Instant::now();
+        other.command(&["PING"]);
+        assert_eq!(other.read(), Value::Simple("PONG".into()));
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(
+        slowest < Duration::from_millis(500),
+        "an answer took {slowest:?}"
+    );
+    for stream in &mut slow {
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"+OK\r\n");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_is_cut_off_and_its_memory_comes_back() {
+    let limit = "normal 8mb 0 0";
+    let mut server = Server::with(&["--client-output-buffer-limit", limit]);
+    let mut other = server.raw();
+    other.command(&["SET", "big", &"x".repeat(100_000)]);
+    other.read();
+    let mut greedy = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    greedy
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    let request = b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n".repeat(100);
+    // 10 MB of replies a time: more than sockets and limit hold, before long.
+    wait_for("the greedy client is cut off", || {
+        let _ = greedy.write_all(&request);
+        server
+            .log()
+            .contains("closed for overcoming of output buffer limits")
+    });
+    other.command(&["PING"]);
+    assert_eq!(other.read(), Value::Simple("PONG".into()));
+    wait_for("the memory returns", || {
+        resident_kib(server.pid()) < 60 * 1024
+    });
+    assert!(server.is_running());
+}
+
+#[test]
+fn endless_input_is_cut_off() {
+    let server = Server::with(&[
+        "--client-query-buffer-limit",
+        "1mb",
+        "--proto-max-bulk-len",
+        "1mb",
+    ]);
+    // A bulk that is announced too long is refused before its bytes come.
+    let mut raw = server.raw();
+    raw.send(b"*2\r\n$3\r\nGET\r\n$2000000\r\n");
+    assert_eq!(
+        raw.read(),
+        Value::Error(b"ERR Protocol error: invalid bulk length".to_vec())
+    );
+    assert_eq!(raw.try_read(), None);
+    // A line without an end, likewise.
+    let mut raw = server.raw();
+    raw.send(&vec![b'a'; 70_000]);
+    assert_eq!(
+        raw.read(),
+        Value::Error(b"ERR Protocol error: too big inline request".to_vec())
+    );
+    assert_eq!(raw.try_read(), None);
+    // A request whose every argument is fine but that never ends fills the query buffer up to its limit.
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .expect("a timeout");
+    stream.write_all(b"*1000000\r\n").expect("sent");
+    let argument = [&b"$1000\r\n"[..], &[b'x'; 1000], b"\r\n"].concat();
+    wait_for("the endless request is cut off", || {
+        let _ = stream.write_all(&argument.repeat(20));
+        is_closed(&mut stream.try_clone().expect("a clone"))
+    });
+    assert!(
+        server
+            .log()
+            .contains("Closing client that reached max query buffer length"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn idle_clients_time_out() {
+    let server = Server::with(&["--timeout", "1"]);
+    let mut idle = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    wait_for("the idle client is closed", || is_closed(&mut idle));
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let server = Server::with(&["--maxclients", "3"]);
+    let mut first: Vec<Raw> = Vec::new();
+    // The connection that found the server ready may still count for a moment.
+    wait_for("three clients are served", || {
+        let mut raw = server.raw();
+        raw.command(&["PING"]);
+        if raw.try_read() == Some(Value::Simple("PONG".into())) {
+            first.push(raw);
+        }
+        first.len() == 3
+    });
+    let mut late = server.raw();
+    assert_eq!(
+        late.read(),
+        Value::Error(b"ERR max number of clients reached".to_vec())
+    );
+    assert_eq!(late.try_read(), None);
+    drop(first.pop());
+    wait_for("a place becomes free", || {
+        let mut raw = server.raw();
+        raw.command(&["PING"]);
+        raw.try_read() == Some(Value::Simple("PONG".into()))
+    });
+}
+
+#[test]
+fn running_out_of_descriptors_is_survived() {
+    let server = Server::start();
+    let mut others: Vec<TcpStream> = (0..20)
+        .map(|_| TcpStream::connect(("127.0.0.1", server.port)).expect("a connection"))
+        .collect();
+    wait_for("all are accepted", || open_files(server.pid()) >= 25);
+    // Now the process may open no more; what connects waits in the listener's queue.
+    let limit = open_files(server.pid()).to_string();
+    let limited = std::process::Command::new("prlimit")
+        .args([
+            "--pid",
+            &server.pid().to_string(),
+            &format!("--nofile={limit}:"),
+        ])
+        .status();
+    if !limited.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: prlimit is not to be had here");
+        return;
+    }
+    let mut late = server.raw();
+    late.command(&["PING"]);
+    wait_for("the failure is logged", || {
+        server
+            .log()
+            .contains("Accepting client connection: Too many open files")
+    });
+    others.truncate(10);
+    assert_eq!(
+        late.read(),
+        Value::Simple("PONG".into()),
+        "served once descriptors are free, though no new edge comes"
+    );
+}
+
+fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count())
+}
+
+#[test]
+fn unix_sockets_and_ipv6_listen_too() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("gyre.sock");
+    let path_text = path.to_str().expect("a plain path");
+    let bind = ["--bind", "127.0.0.1", "-::1", "-192.0.2.1"];
+    let server = Server::with(
+        &[
+            &bind[..],
+            &["--unixsocket", path_text, "--unixsocketperm", "700"],
+        ]
+        .concat(),
+    );
+    let mut unix = UnixStream::connect(&path).expect("the Unix socket");
+    unix.write_all(b"PING\r\n").expect("sent");
+    let mut answer = [0; 7];
+    unix.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"+PONG\r\n");
+    let mode = std::fs::metadata(&path)
+        .expect("the socket's file")
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o700);
+    if let Ok(mut stream) = TcpStream::connect(("::1", server.port)) {
+        stream.write_all(b"PING\r\n").expect("sent");
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"+PONG\r\n");
+    } else {
+        assert!(
+            std::net::TcpListener::bind(("::1", 0)).is_err(),
+            "IPv6 is there but not listened on"
+        );
+    }
+}
+
+#[test]
+fn a_busy_port_ends_the_start_with_a_message() {
+    let server = Server::start();
+    let port = server.port.to_string();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gyre"))
+        .args(["--port", &port, "--bind", "127.0.0.1", "--save", ""])
+        .output()
+        .expect("the binary runs");
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{log}");
+    assert!(
+        log.contains(&format!("127.0.0.1:{port}: bind: Address already in use")),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_wrong_directive_ends_the_start_with_file_line_and_reason() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("redis.conf");
+    std::fs::write(&file, "port 0\nmaxclients many\n").expect("written");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_gyre"))
+        .arg(&file)
+        .output()
+        .expect("the binary runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    for part in [
+        "FATAL CONFIG FILE ERROR",
+        "line 2",
+        "redis.conf",
+        "maxclients many",
+    ] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+}
+
+#[test]
+fn signals_shut_down_in_order() {
+    for signal in ["-TERM", "-INT"] {
+        let mut server = Server::start();
+        let pid = server.pid().to_string();
+        let sent = |signal: &str| {
+            let status = std::process::Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .expect("kill runs");
+            assert!(status.success());
+        };
+        sent("-HUP");
+        let mut raw = server.raw();
+        raw.command(&["PING"]);
+        assert_eq!(
+            raw.read(),
+            Value::Simple("PONG".into()),
+            "SIGHUP is ignored"
+        );
+        sent(signal);
+        assert_eq!(raw.try_read(), None);
+        wait_for("the process ends", || !server.is_running());
+        assert!(server.log().contains("bye bye"), "{}", server.log());
+    }
+}
