@@ -124,7 +124,12 @@ fn bytes_and_time_per_entry() {
 
 #[test]
 fn size_classes_are_the_allocators() {
-    for size in (1..20_000).chain([100_000, 1 << 20, (1 << 20) + 1, 5_000_000]) {
+    for size in (1..20_000).chain((20_000..600_000).step_by(512)).chain([
+        100_000,
+        1 << 20,
+        (1 << 20) + 1,
+        5_000_000,
+    ]) {
         // SAFETY: computes a size, touches no memory.
         let class = unsafe { tikv_jemalloc_sys_nallocx(size, 0) };
         assert_eq!(size_class(size), class, "size {size}");

@@ -122,9 +122,10 @@ pub(super) fn fit(size: usize, capacity: usize) -> Option<u8> {
         return None;
     }
     let mut slack = 0u8;
-    while class < capacity {
+    // Two bits for the slack: three classes, which only pages of a very long key exceed.
+    while class < capacity && slack < 3 {
         class = next_class(class);
         slack += 1;
     }
-    (slack <= 3).then_some(slack << SLACK_SHIFT)
+    (class == capacity).then_some(slack << SLACK_SHIFT)
 }

@@ -1,13 +1,21 @@
 //! Sizes as the allocator rounds them.
 //!
-//! jemalloc serves 8, then multiples of 16 up to 128, then four sizes per doubling. By asking for exactly these
+//! jemalloc (5.3.1) serves 8, then multiples of 16 up to 128, then four sizes per doubling up to 32 KiB, then whole
+//! pages. By asking for exactly these
 //! sizes an entry knows how far it can grow in place, and `MEMORY USAGE` tells the truth.
+
+/// Largest class of the four to a doubling.
+const SPACED_MAX: usize = 32 << 10;
+const PAGE: usize = 4096;
 
 /// The number of bytes that the allocator hands out for a request of `size`.
 #[inline]
 pub fn size_class(size: usize) -> usize {
     if size <= 8 {
         return 8;
+    }
+    if size > SPACED_MAX {
+        return size.saturating_add(PAGE - 1) & !(PAGE - 1);
     }
     // Spacing is a quarter of the power of two below, and never less than 16.
     let quarter = ((size - 1) | 127).ilog2() - 2;
@@ -30,11 +38,11 @@ mod tests {
         let classes = [
             8, 16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 768,
             896, 1024, 1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096, 5120, 6144, 7168, 8192,
-            10240, 12288, 14336, 16384, 20480, 24576, 28672, 32768, 40960,
+            10240, 12288, 14336, 16384, 20480, 24576, 28672, 32768, 36864, 40960, 45056,
         ];
         let mut expected = classes.iter();
         let mut class = 0;
-        for size in 1..=40960usize {
+        for size in 1..=45056usize {
             if size > class {
                 class = *expected.next().unwrap();
             }

@@ -85,7 +85,7 @@ fn much_smaller_values_give_memory_back() {
 
 #[test]
 fn an_expiry_comes_and_goes() {
-    for key_len in [0usize, 1, 16, 255, 256, 300, 5000] {
+    for key_len in [0usize, 1, 16, 255, 256, 300, 5000, 32_700, 70_000] {
         let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
         for value_len in (0..150).chain([1000, 1023, 1024, 1025, 3000]) {
             let value = vec![b'v'; value_len];
