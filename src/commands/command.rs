@@ -13,7 +13,7 @@ use crate::system::glob;
 
 const ROW: CommandSpec = CommandSpec {
     since: "2.8.13",
-    complexity: "O(N) where N is the number of commands to look up",
+    complexity: "O(N) in the number of commands described.",
     group: Group::Server,
     flags: flags::LOADING | flags::STALE,
     acl: acl::CONNECTION,
@@ -26,7 +26,7 @@ const NAMES: &[Argument] = &[Argument::string("command-name").optional().multipl
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "command",
     summary: "Describes all commands.",
-    complexity: "O(N) where N is the total number of Redis commands",
+    complexity: "O(N) in the number of all commands.",
     arity: -1,
     tips: &["nondeterministic_output_order"],
     subcommands: SUBCOMMANDS,
@@ -56,7 +56,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "getkeys",
         summary: "Finds the keys of a whole command.",
-        complexity: "O(N) where N is the number of arguments to the command",
+        complexity: "O(N) in the number of arguments.",
         arity: -4,
         handler: Handler::Wide(get_keys),
         ..ROW
@@ -65,7 +65,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         name: "getkeysandflags",
         summary: "Finds the keys of a whole command, and what it does to each.",
         since: "7.0.0",
-        complexity: "O(N) where N is the number of arguments to the command",
+        complexity: "O(N) in the number of arguments.",
         arity: -4,
         handler: Handler::Wide(get_keys_and_flags),
         ..ROW
@@ -93,7 +93,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         name: "list",
         summary: "Lists the names of all commands, or of those that pass a filter.",
         since: "7.0.0",
-        complexity: "O(N) where N is the total number of Redis commands",
+        complexity: "O(N) in the number of all commands.",
         arity: -2,
         tips: &["nondeterministic_output_order"],
         arguments: &[Argument::one_of(

@@ -25,7 +25,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "auth",
         summary: "Authenticates the connection.",
-        complexity: "O(N) where N is the number of passwords defined for the user",
+        complexity: "O(N) in the number of the user's passwords.",
         group: Group::Connection,
         arity: -2,
         flags: HANDSHAKE,
@@ -367,6 +367,39 @@ mod tests {
         );
         assert_eq!(harness.line("RESET"), Value::Simple("RESET".into()));
         assert_eq!(harness.line("PING"), refused);
+    }
+
+    /// That somebody authenticated may be seen; with what, not.
+    #[test]
+    fn passwords_do_not_reach_the_slow_log() {
+        let mut harness = with_password();
+        let context = SetContext {
+            is_local: true,
+            is_loading: false,
+        };
+        let set = harness
+            .state
+            .config
+            .set_many(&[(b"slowlog-log-slower-than", b"0")], context);
+        assert!(set.is_ok());
+        harness.run(&["AUTH", "se cret"]);
+        harness.run(&["AUTH", "default", "wrong one"]);
+        harness.run(&["HELLO", "3", "AUTH", "default", "se cret"]);
+        let log: Vec<String> = harness
+            .state
+            .observe
+            .slowlog
+            .iter()
+            .map(|entry| String::from_utf8_lossy(&entry.arguments.join(&b' ')).into_owned())
+            .collect();
+        assert_eq!(
+            log,
+            [
+                "HELLO 3 AUTH (redacted) (redacted)",
+                "AUTH (redacted) (redacted)",
+                "AUTH (redacted)"
+            ]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod command;
 pub mod config;
 pub mod connection;
 pub mod dispatch;
+pub mod docs;
 mod errors;
 pub mod help;
 pub mod keys;

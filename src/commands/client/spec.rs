@@ -12,10 +12,10 @@ const ROW: CommandSpec = CommandSpec {
 };
 
 const TYPES: &[Argument] = &[
-    Argument::token("normal", "normal"),
-    Argument::token("master", "master"),
-    Argument::token("replica", "replica"),
-    Argument::token("pubsub", "pubsub"),
+    Argument::token("normal", "NORMAL"),
+    Argument::token("master", "MASTER"),
+    Argument::token("replica", "REPLICA"),
+    Argument::token("pubsub", "PUBSUB"),
 ];
 
 const ON_OFF: &[Argument] = &[Argument::one_of(
@@ -28,7 +28,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "client",
     summary: "Holds the commands on client connections.",
     since: "2.4.0",
-    complexity: "Depends on subcommand.",
+    complexity: "That of the subcommand.",
     arity: -2,
     flags: 0,
     subcommands: SUBCOMMANDS,
@@ -75,7 +75,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         name: "kill",
         summary: "Closes the connections that all filters match.",
         since: "2.4.0",
-        complexity: "O(N) where N is the number of client connections",
+        complexity: "O(N) in the number of clients.",
         arity: -3,
         flags: ADMIN,
         history: &[
@@ -94,7 +94,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         name: "list",
         summary: "Returns a line for each connection that all filters match.",
         since: "2.4.0",
-        complexity: "O(N) where N is the number of client connections",
+        complexity: "O(N) in the number of clients.",
         arity: -2,
         flags: ADMIN,
         tips: &["nondeterministic_output"],
@@ -188,8 +188,8 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         arguments: &[Argument::one_of(
             "attr",
             &[
-                Argument::string("libname").after("lib-name"),
-                Argument::string("libver").after("lib-ver"),
+                Argument::string("libname").after("LIB-NAME"),
+                Argument::string("libver").after("LIB-VER"),
             ],
         )],
         handler: Handler::Plain(super::set_info),
@@ -208,7 +208,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         name: "unblock",
         summary: "Ends the wait of a client that is blocked by a command.",
         since: "5.0.0",
-        complexity: "O(log N) where N is the number of client connections",
+        complexity: "O(log N) in the number of clients.",
         arity: -3,
         flags: ADMIN,
         arguments: &[
@@ -229,7 +229,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         name: "unpause",
         summary: "Ends CLIENT PAUSE.",
         since: "6.2.0",
-        complexity: "O(N) Where N is the number of paused clients",
+        complexity: "O(N) in the number of clients that wait.",
         arity: 2,
         flags: ADMIN,
         handler: Handler::Wide(super::unpause),
@@ -251,11 +251,11 @@ const KILL: &[Argument] = &[Argument::one_of(
                 Argument::one_of(
                     "normal_master_slave_pubsub",
                     &[
-                        Argument::token("normal", "normal"),
-                        Argument::token("master", "master").since("3.2.0"),
-                        Argument::token("slave", "slave"),
-                        Argument::token("replica", "replica").since("5.0.0"),
-                        Argument::token("pubsub", "pubsub"),
+                        Argument::token("normal", "NORMAL"),
+                        Argument::token("master", "MASTER").since("3.2.0"),
+                        Argument::token("slave", "SLAVE"),
+                        Argument::token("replica", "REPLICA").since("5.0.0"),
+                        Argument::token("pubsub", "PUBSUB"),
                     ],
                 )
                 .after("TYPE")
