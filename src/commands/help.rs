@@ -41,6 +41,9 @@ pub fn syntax(spec: &CommandSpec) -> String {
     out
 }
 
+/// A longer argument is not written a second time to say that it may be repeated.
+const SHOWN_AGAIN: usize = 40;
+
 fn describe(out: &mut String, argument: &Argument) {
     if argument.optional {
         out.push('[');
@@ -53,7 +56,8 @@ fn describe(out: &mut String, argument: &Argument) {
         if !argument.multiple_token && !argument.token.is_empty() {
             again = again[argument.token.len()..].trim_start().to_owned();
         }
-        out.push_str(&format!(" [{again} ...]"));
+        let again = if again.len() <= SHOWN_AGAIN { again + " " } else { String::new() };
+        out.push_str(&format!(" [{again}...]"));
     }
     if argument.optional {
         out.push(']');
