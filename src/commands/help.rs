@@ -56,7 +56,11 @@ fn describe(out: &mut String, argument: &Argument) {
         if !argument.multiple_token && !argument.token.is_empty() {
             again = again[argument.token.len()..].trim_start().to_owned();
         }
-        let again = if again.len() <= SHOWN_AGAIN { again + " " } else { String::new() };
+        let again = if again.len() <= SHOWN_AGAIN {
+            again + " "
+        } else {
+            String::new()
+        };
         out.push_str(&format!(" [{again}...]"));
     }
     if argument.optional {
