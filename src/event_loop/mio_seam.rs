@@ -4,13 +4,14 @@
 //! change once, and the loop above keeps what it has not drained.
 
 use super::seam::*;
+use crate::system::ticks::TickClock;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Readiness taken from the kernel in one poll.
 const EVENTS_PER_POLL: usize = 1024;
@@ -29,7 +30,7 @@ pub struct MioSeam {
     /// By token; the loop hands tokens out densely.
     sockets: Vec<Option<Socket>>,
     waker: Arc<mio::Waker>,
-    start: Instant,
+    clock: TickClock,
 }
 
 impl MioSeam {
@@ -42,7 +43,7 @@ impl MioSeam {
             events: Events::with_capacity(EVENTS_PER_POLL),
             sockets: Vec::new(),
             waker,
-            start: Instant::now(),
+            clock: TickClock::new(),
         })
     }
 
@@ -66,8 +67,7 @@ impl MioSeam {
 impl Seam for MioSeam {
     #[inline]
     fn monotonic_ns(&mut self) -> u64 {
-        // One nanosecond is added so that 0 can stand for "never".
-        self.start.elapsed().as_nanos() as u64 + 1
+        self.clock.now_ns()
     }
 
     fn unix_us(&mut self) -> i64 {

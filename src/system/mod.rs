@@ -30,4 +30,5 @@ pub mod numbers;
 pub mod process;
 pub mod rng;
 pub mod signals;
+pub mod ticks;
 pub mod xxh3;
