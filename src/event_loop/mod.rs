@@ -23,10 +23,12 @@
 
 mod mio_seam;
 mod seam;
+mod simulator;
 mod timers;
 
 pub use mio_seam::MioSeam;
 pub use seam::*;
+pub use simulator::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
 pub use timers::TimerId;
 
 use slab::Slab;
