@@ -6,6 +6,7 @@
 
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ReplyMode};
+use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
 /// What became of a command.
@@ -24,6 +25,7 @@ pub fn process(
     client: ClientKey,
     args: Args<'_>,
 ) -> Outcome {
+    let unix_us = state.now.unix_us;
     let checked = resolve(state, args)
         .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
@@ -35,7 +37,26 @@ pub fn process(
         Err((id, error)) => refuse(state, client, id, &error),
     }
     settle_reply_mode(state, client);
+    if state.observe.executed.is_some() {
+        record(state, client, unix_us, args);
+    }
     Outcome::Done
+}
+
+/// Tells a simulation what was answered.
+#[cold]
+fn record(state: &mut State, client: ClientKey, unix_us: i64, args: Args<'_>) {
+    let client = state
+        .clients
+        .get(client)
+        .map_or(0, |client| client.session.id);
+    if let Some(executed) = &mut state.observe.executed {
+        executed.push(Executed {
+            client,
+            unix_us,
+            args: args.iter().map(<[u8]>::to_vec).collect(),
+        });
+    }
 }
 
 enum Gate {

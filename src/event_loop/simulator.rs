@@ -315,8 +315,9 @@ impl World {
                 _ => waiting.min(1 + self.rng.index(waiting + 1)),
             }
         };
-        // A reset overtakes bytes, an end never does. With a cut it comes by itself, on a later edge.
-        let ends = (n == waiting && !(cut && n > 0)) || (n == waiting && self.rng.below(2) == 0);
+        // A reset may overtake bytes, an end never does. Either comes on the edge of the last bytes, or apart, later.
+        let apart = cut && n > 0 && self.rng.below(2) == 0;
+        let ends = n == waiting && !apart;
         let resets_early = connection_resets(&self.connections[peer.0]) && self.rng.below(2) == 0;
         let connection = &mut self.connections[peer.0];
         connection

@@ -30,6 +30,19 @@ pub struct Observe {
     pub slowlog: SlowLog,
     /// Whether latency histograms are kept (`latency-tracking`).
     pub track_latency: bool,
+    /// Every command in the order in which it was answered; kept only where a simulation asks for it and takes it.
+    pub executed: Option<Vec<Executed>>,
+}
+
+/// A command that was answered, run or refused: what a model must know to answer it too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// Whose.
+    pub client: u64,
+    /// Wall-clock time for the command, µs.
+    pub unix_us: i64,
+    /// The command.
+    pub args: Vec<Vec<u8>>,
 }
 
 impl Observe {
