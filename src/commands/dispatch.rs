@@ -25,8 +25,20 @@ pub fn process(
     client: ClientKey,
     args: Args<'_>,
 ) -> Outcome {
+    let found = state.table.find(args.at(0));
+    process_found(state, host, client, found, args)
+}
+
+/// The same for a name that was looked up already.
+pub fn process_found(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    found: Option<CommandId>,
+    args: Args<'_>,
+) -> Outcome {
     let unix_us = state.now.unix_us;
-    let checked = resolve(state, args)
+    let checked = resolve(state, found, args)
         .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
@@ -67,8 +79,12 @@ enum Gate {
 type Refusal = (Option<CommandId>, CommandError);
 
 /// Finds the command or subcommand and checks its arity.
-fn resolve(state: &mut State, args: Args<'_>) -> Result<CommandId, Refusal> {
-    let Some(top) = state.table.find(args.at(0)) else {
+fn resolve(
+    state: &mut State,
+    found: Option<CommandId>,
+    args: Args<'_>,
+) -> Result<CommandId, Refusal> {
+    let Some(top) = found else {
         return Err((None, unknown_command(args)));
     };
     let mut id = top;

@@ -23,7 +23,7 @@ mod table;
 #[cfg(test)]
 pub mod testing;
 
-pub use dispatch::{Outcome, call, process};
+pub use dispatch::{Outcome, call, process, process_found};
 pub use errors::CommandError;
 pub use spec::*;
 pub use state::*;

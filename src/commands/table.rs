@@ -33,7 +33,7 @@ pub struct CommandTable {
     commands: Vec<Command>,
     by_name: HashMap<Box<[u8]>, CommandId, ahash::RandomState>,
     /// Direct-mapped cache from short names as they were sent (any case) to ids: most look-ups end here.
-    cache: Vec<Option<(u128, CommandId)>>,
+    cache: Vec<Option<(Packed, CommandId)>>,
 }
 
 const CACHE_LEN: usize = 256;
@@ -119,8 +119,9 @@ impl CommandTable {
         let Some(packed) = pack(name) else {
             return self.find_slow(name);
         };
-        let slot = ((packed as u64 ^ (packed >> 64) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15)
-            >> 56) as usize;
+        let (low, high, len) = packed;
+        let mixed = (low ^ high.rotate_left(29) ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let slot = (mixed >> 56) as usize;
         if let Some(Some((known, id))) = self.cache.get(slot)
             && *known == packed
         {
@@ -184,17 +185,32 @@ impl CommandTable {
     }
 }
 
-/// Up to 16 bytes of a name as one number; longer ones are not cached.
+/// A short name as it was sent, in registers: two words that overlap where it is shorter than both, and its length.
+/// (Copying the bytes to a word in memory and reading that back would wait for the store each time.)
+type Packed = (u64, u64, usize);
+
+/// The name in two words; names beyond 16 bytes are not cached.
 #[inline]
-fn pack(name: &[u8]) -> Option<u128> {
-    if name.is_empty() || name.len() > 15 {
-        return None;
+fn pack(name: &[u8]) -> Option<Packed> {
+    let word = |at: usize| {
+        name.get(at..at + 8)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    let half = |at: usize| {
+        name.get(at..at + 4)
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(u32::from_le_bytes)
+    };
+    match name.len() {
+        len @ 8..=16 => Some((word(0)?, word(len - 8)?, len)),
+        len @ 4..=7 => Some((u64::from(half(0)?), u64::from(half(len - 4)?), len)),
+        len @ 1..=3 => {
+            let byte = |at: usize| u64::from(name[at]);
+            Some((byte(0) | byte(len / 2) << 8 | byte(len - 1) << 16, 0, len))
+        }
+        _ => None,
     }
-    let mut bytes = [0; 16];
-    bytes[..name.len()].copy_from_slice(name);
-    // The length keeps a name with a NUL at its end apart from the shorter one.
-    bytes[15] = name.len() as u8;
-    Some(u128::from_le_bytes(bytes))
 }
 
 fn effective_flags(spec: &CommandSpec) -> u32 {
@@ -259,5 +275,48 @@ fn first_key(spec: &CommandSpec) -> u8 {
     match spec.keys.first().map(|key| key.begin) {
         Some(super::BeginSearch::Index(at)) if (1..=3).contains(&at) => at as u8,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn packed_names_differ_where_names_do() {
+        let mut seen: HashMap<Packed, Vec<u8>> = HashMap::new();
+        for len in 1..=16usize {
+            for at in 0..len {
+                for byte in [b'a', b'z', 0, 255] {
+                    let mut name = vec![b'm'; len];
+                    name[at] = byte;
+                    let packed = pack(&name).expect("a short name");
+                    let before = seen.insert(packed, name.clone());
+                    assert!(before.is_none_or(|before| before == name));
+                }
+            }
+        }
+        assert_eq!(pack(b""), None);
+        assert_eq!(pack(&[b'x'; 17]), None);
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_renamed() {
+        let mut table = CommandTable::new(crate::commands::GROUPS);
+        let ping = table.find(b"PiNg").expect("PING");
+        assert_eq!(table.find(b"ping"), Some(ping));
+        assert_eq!(table.find(b"pingg"), None);
+        table.rename(b"ping", b"Hello-There").expect("renamed");
+        assert_eq!(table.find(b"ping"), None);
+        assert_eq!(table.find(b"HELLO-THERE"), Some(ping));
+        assert!(table.rename(b"get", b"set").is_err());
+        assert!(table.rename(b"nope", b"x").is_err());
+        table.rename(b"get", b"").expect("removed");
+        assert_eq!(table.find(b"get"), None);
+        let client = table.find(b"client").expect("CLIENT");
+        table.rename(b"client", b"c").expect("renamed");
+        let id = table.find_subcommand(client, b"ID").expect("CLIENT ID");
+        assert_eq!(table.get(id).name, "c|id");
     }
 }

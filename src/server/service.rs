@@ -10,7 +10,7 @@ use super::cron::Cron;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
 use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind};
-use crate::commands::{self, Outcome, Shutdown, State};
+use crate::commands::{self, CommandId, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
@@ -63,6 +63,8 @@ struct ParsedRequest {
     end: usize,
     first_span: usize,
     last_span: usize,
+    /// What its name names; looked up with the prefetch.
+    command: Option<CommandId>,
 }
 
 impl Batch {
@@ -273,10 +275,11 @@ impl Core {
         let mut at = 0;
         loop {
             let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
-            self.prefetch(key, bytes, batch);
+            self.look_ahead(key, bytes, batch);
             *commands_left = commands_left.saturating_sub(batch.requests.len());
             for (index, request) in batch.requests.iter().enumerate() {
-                let outcome = self.execute(events, key, batch.args(bytes, request));
+                let args = batch.args(bytes, request);
+                let outcome = self.execute(events, key, request.command, args);
                 if outcome == Outcome::Postponed || !self.is_served(key) {
                     if self.is_gone(key) {
                         return dropped;
@@ -358,7 +361,8 @@ impl Core {
                 return false;
             }
             *commands_left -= 1;
-            let outcome = self.execute(events, key, request.args());
+            let command = self.state.table.find(request.args().at(0));
+            let outcome = self.execute(events, key, command, request.args());
             if outcome == Outcome::Postponed
                 && let Some(client) = self.state.clients.get_mut(key)
             {
@@ -426,6 +430,7 @@ impl Core {
                         end,
                         first_span,
                         last_span,
+                        command: None,
                     });
                     *at = end;
                 }
@@ -438,30 +443,27 @@ impl Core {
         Stop::Full
     }
 
-    /// Brings the memory that a batch will look at into the cache: all buckets first, then all entries, so that the
-    /// waits overlap instead of adding up.
-    fn prefetch(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch) {
-        if batch.requests.len() < 2 {
-            return;
-        }
+    /// Looks the names of a batch up, and brings the memory that its commands will look at into the cache: all buckets
+    /// first, then all entries, so that the waits overlap instead of adding up.
+    fn look_ahead(&mut self, key: ClientKey, bytes: &[u8], batch: &mut Batch) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
         let db = client.session.db;
+        let alone = batch.requests.len() < 2;
         let mut hashes = [0u64; BATCH];
         let mut found = 0;
-        for request in &batch.requests {
-            let args = batch.args(bytes, request);
-            let Some(id) = self.state.table.find(args.at(0)) else {
-                continue;
-            };
-            let first = self.state.table.get(id).first_key as usize;
-            if let (true, Some(name)) = (first > 0, args.get(first)) {
+        for index in 0..batch.requests.len() {
+            let args = batch.args(bytes, &batch.requests[index]);
+            let command = self.state.table.find(args.at(0));
+            let first = command.map_or(0, |id| self.state.table.get(id).first_key as usize);
+            if let (true, Some(name)) = (first > 0 && !alone, args.get(first)) {
                 let hash = self.state.keyspace.hash(name);
                 self.state.keyspace.prefetch(db, hash, 0);
                 hashes[found] = hash;
                 found += 1;
             }
+            batch.requests[index].command = command;
         }
         for hash in &hashes[..found] {
             self.state.keyspace.prefetch(db, *hash, 1);
@@ -469,7 +471,13 @@ impl Core {
     }
 
     /// Runs one request and drains what it wants to happen beyond itself.
-    fn execute(&mut self, events: &mut EventLoop, key: ClientKey, args: Args<'_>) -> Outcome {
+    fn execute(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        command: Option<CommandId>,
+        args: Args<'_>,
+    ) -> Outcome {
         if args.is_empty() {
             return Outcome::Done;
         }
@@ -479,7 +487,7 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        let outcome = commands::process(&mut self.state, &mut host, key, args);
+        let outcome = commands::process_found(&mut self.state, &mut host, key, command, args);
         let effects = &mut self.state.effects;
         if std::mem::take(&mut effects.close_caller) {
             self.state.clients.close(key, true);
