@@ -159,7 +159,10 @@ fn gates(
             "ERR Command not allowed inside a transaction",
         ));
     }
-    if settings.maxmemory > 0 && !super::memory::make_room(state, host) && all & flags::DENYOOM != 0
+    if settings.maxmemory > 0
+        && state.pause.is_none()
+        && !super::memory::make_room(state, host)
+        && all & flags::DENYOOM != 0
     {
         return refuse(CommandError::OutOfMemory);
     }

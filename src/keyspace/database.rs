@@ -104,6 +104,13 @@ impl Db<'_> {
     #[inline]
     fn look(&mut self, key: &[u8], look: Look) -> Option<EntryRef<'_>> {
         let hash = self.database.table.hash(key);
+        if self.shared.frozen
+            && let Place::Held(held) = self.database.table.place(hash, key)
+            && held.entry().is_expired(self.now.unix_ms())
+        {
+            self.stats.misses += u64::from(look.count);
+            return None;
+        }
         match live(
             &mut self.database.table,
             self.shared,

@@ -77,7 +77,7 @@ impl Keyspace {
         clock: &mut dyn FnMut() -> u64,
     ) -> ExpireCycle {
         self.settle_stats();
-        if !self.shared.settings.active_expire {
+        if !self.shared.settings.active_expire || self.shared.frozen {
             return ExpireCycle::default();
         }
         let start_ns = clock();

@@ -86,6 +86,8 @@ impl Database {
 /// What all databases share.
 pub(super) struct Shared {
     pub(super) settings: KeyspaceSettings,
+    /// Nothing expires or is evicted (CLIENT PAUSE).
+    pub(super) frozen: bool,
     pub(super) policy: AccessPolicy,
     pub(super) free: FreeThread,
     /// Objects handed to the free thread since [`Keyspace::settle_stats`].
@@ -159,6 +161,7 @@ impl Keyspace {
             databases,
             shared: Shared {
                 settings,
+                frozen: false,
                 policy: AccessPolicy::default(),
                 free: FreeThread::default(),
                 lazyfreed: 0,
@@ -190,6 +193,11 @@ impl Keyspace {
             decay_minutes,
         };
         self.shared.settings = settings;
+    }
+    /// While writes are paused the data stays as it is: expired keys are answered as missing but not removed, and
+    /// nothing is evicted.
+    pub fn freeze(&mut self, frozen: bool) {
+        self.shared.frozen = frozen;
     }
     /// The settings in force.
     pub fn settings(&self) -> KeyspaceSettings {

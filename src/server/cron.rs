@@ -138,6 +138,7 @@ impl Core {
             .is_some_and(|pause| pause.until_ms <= self.state.now.unix_ms())
         {
             self.state.pause = None;
+            self.state.keyspace.freeze(false);
             self.resume_paused(events);
         }
     }

@@ -246,12 +246,15 @@ fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
         }),
         None => (timeout_ms > 0).then_some(asked),
     };
+    let paused = context.state.pause.is_some();
+    context.state.keyspace.freeze(paused);
     context.reply().ok();
     Ok(())
 }
 
 fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.pause = None;
+    context.state.keyspace.freeze(false);
     context.state.effects.unpaused = true;
     context.reply().ok();
     Ok(())

@@ -293,3 +293,20 @@ fn help_has_a_line_for_each_row() {
     assert!(lines.contains(&"    Ends CLIENT PAUSE.".to_owned()));
     assert_eq!(lines[lines.len() - 2..], ["HELP", "    Prints this help."]);
 }
+
+#[test]
+fn while_paused_expired_keys_are_missing_but_not_removed() {
+    let mut harness = Harness::new();
+    harness.line("set key value px 10");
+    harness.line("client pause 100 write");
+    harness.advance_ms(50);
+    assert_eq!(harness.line("get key"), Value::NullBulk);
+    assert_eq!(
+        harness.line("dbsize"),
+        Value::Integer(1),
+        "the data stays as it is"
+    );
+    harness.line("client unpause");
+    assert_eq!(harness.line("get key"), Value::NullBulk);
+    assert_eq!(harness.line("dbsize"), Value::Integer(0));
+}
