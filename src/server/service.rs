@@ -24,8 +24,9 @@ const BATCH: usize = 16;
 const MAX_MULTIBULK: usize = 1024 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
-/// Output that a client may have before it has authenticated, bytes.
-const UNAUTHENTICATED_OUTPUT: usize = 1024;
+/// Output that a client may have before it has authenticated, bytes: what Redis gives it beyond a buffer that is not
+/// counted. Less would cut off pipelines that forgot to authenticate before they are told so.
+const UNAUTHENTICATED_OUTPUT: usize = 16 * 1024 + 1024;
 /// Output buffers kept for the next clients.
 const POOLED_BUFFERS: usize = 64;
 
@@ -152,6 +153,9 @@ impl Core {
         let (n, large) = match result {
             Ok((0, _)) => {
                 log::debug!("Client closed connection id={}", client.session.id);
+                // Its last requests may have come on the same edge as the end (`printf ... | nc`): their answers get
+                // the one write that they would have got, had the end come a moment later.
+                self.write_to(events, key);
                 self.state.clients.close(key, false);
                 return Some(Progress::Drained);
             }
