@@ -9,6 +9,7 @@
 mod answers;
 mod commands;
 mod model;
+mod scenarios;
 mod world;
 
 use gyre::system::rng::Rng;
