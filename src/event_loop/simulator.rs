@@ -652,6 +652,8 @@ impl Seam for Simulator {
                 let connection = &mut world.connections[peer.0];
                 connection.token = None;
                 connection.closed_by_server = true;
+                connection.in_flight = VecDeque::new();
+                connection.arrived = VecDeque::new();
                 world.open -= 1;
                 note!(world, "close {}", peer.0);
             }
