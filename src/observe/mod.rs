@@ -4,11 +4,15 @@
 //! INFO, SLOWLOG, LATENCY HISTOGRAM. Mirrors `server.stat_*`, `slowlog.c` and the `commandstats`, `latencystats` and
 //! `errorstats` of Redis.
 
+mod client_memory;
 mod histogram;
+mod memory;
 mod slowlog;
 mod stats;
 
+pub use client_memory::ClientMemory;
 pub use histogram::Histogram;
+pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
 
@@ -28,6 +32,8 @@ pub struct Observe {
     pub errors: BTreeMap<Vec<u8>, u64>,
     /// The slow log.
     pub slowlog: SlowLog,
+    /// Memory of the clients.
+    pub client_memory: ClientMemory,
     /// Whether latency histograms are kept (`latency-tracking`).
     pub track_latency: bool,
     /// Every command in the order in which it was answered; kept only where a simulation asks for it and takes it.

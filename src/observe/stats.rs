@@ -44,7 +44,18 @@ impl Rates {
         self.last_value = value;
         self.last_ns = now_ns;
     }
-    /// Per second.
+    /// Takes two counters: what is averaged is how much `value` gained for each one that `base` gained.
+    pub fn sample_per(&mut self, base: u64, value: u64) {
+        let steps = base.saturating_sub(self.last_ns);
+        let gained = value.saturating_sub(self.last_value);
+        if let Some(average) = gained.checked_div(steps) {
+            self.samples[self.next] = average;
+            self.next = (self.next + 1) % RATE_SAMPLES;
+        }
+        self.last_value = value;
+        self.last_ns = base;
+    }
+    /// Per second (or, after [`Rates::sample_per`], per step).
     pub fn per_second(&self) -> u64 {
         self.samples.iter().sum::<u64>() / RATE_SAMPLES as u64
     }
@@ -75,12 +86,18 @@ pub struct Stats {
     pub commands_per_second: Rates,
     pub in_per_second: Rates,
     pub out_per_second: Rates,
+    /// Turns of the loop.
+    pub turns_per_second: Rates,
+    /// Time awake in a turn, µs.
+    pub turn_us: Rates,
     /// Unix ms of the start; not reset.
     pub start_unix_ms: i64,
     /// Monotonic ns of the start; not reset.
     pub start_ns: u64,
     /// Hex identity of this run; not reset.
     pub run_id: String,
+    /// Hex identity of this data set's history (`master_replid`); not reset.
+    pub replication_id: String,
 }
 
 impl Stats {
@@ -92,7 +109,39 @@ impl Stats {
             start_unix_ms: self.start_unix_ms,
             start_ns: self.start_ns,
             run_id: std::mem::take(&mut self.run_id),
+            replication_id: std::mem::take(&mut self.replication_id),
             ..Stats::default()
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_averaged_over_the_last_samples() {
+        let mut rates = Rates::default();
+        (1..=40).for_each(|n| rates.sample(n * 100_000_000, n * 50));
+        assert_eq!(rates.per_second(), 500);
+        let mut average = Rates::default();
+        (1..=40).for_each(|n| average.sample_per(n * 10, n * 70));
+        assert_eq!(average.per_second(), 7);
+        average.sample_per(400, 400 * 7);
+        assert_eq!(average.per_second(), 7, "nothing gained, nothing sampled");
+    }
+
+    #[test]
+    fn a_reset_keeps_what_belongs_to_the_run() {
+        let mut stats = Stats {
+            commands_processed: 5,
+            peak_memory: 7,
+            run_id: "a".to_owned(),
+            replication_id: "b".to_owned(),
+            ..Stats::default()
+        };
+        stats.reset();
+        assert_eq!((stats.commands_processed, stats.peak_memory), (0, 7));
+        assert_eq!((stats.run_id.as_str(), stats.replication_id.as_str()), ("a", "b"));
     }
 }
