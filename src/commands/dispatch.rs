@@ -161,7 +161,7 @@ fn gates(
     }
     if settings.maxmemory > 0
         && state.pause.is_none()
-        && !super::memory::make_room(state, host)
+        && !super::eviction::make_room(state, host)
         && all & flags::DENYOOM != 0
     {
         return refuse(CommandError::OutOfMemory);

@@ -8,14 +8,20 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod connection;
+pub mod debug;
 pub mod dispatch;
 pub mod docs;
 mod errors;
+mod eviction;
 pub mod help;
+pub mod info;
 pub mod keys;
 pub mod keyspecs;
-mod memory;
+pub mod latency;
+pub mod memory_command;
 pub mod parse;
+pub mod server_commands;
+pub mod slowlog;
 mod spec;
 mod state;
 pub mod strings;
@@ -37,4 +43,10 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     config::COMMANDS,
     keys::COMMANDS,
     strings::COMMANDS,
+    info::COMMANDS,
+    slowlog::COMMANDS,
+    latency::COMMANDS,
+    memory_command::COMMANDS,
+    debug::COMMANDS,
+    server_commands::COMMANDS,
 ];

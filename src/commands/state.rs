@@ -32,9 +32,23 @@ pub struct State {
     pub pause: Option<Pause>,
     /// Keys expire by themselves, not only when they are looked at (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
+    /// Periodic work does nothing (DEBUG PAUSE-CRON).
+    pub cron_paused: bool,
 }
 
 impl State {
+    /// How often periodic work is done in a second: `hz`, raised with the number of clients when `dynamic-hz` says so.
+    pub fn effective_hz(&self) -> u64 {
+        let settings = self.config.settings();
+        let mut hz = u64::from(settings.hz.max(1));
+        if settings.dynamic_hz {
+            while self.clients.connected as u64 / hz > 200 && hz < 500 {
+                hz *= 2;
+            }
+        }
+        hz.min(500)
+    }
+
     /// Hands changed directives to the rooms that keep their own copy of them.
     pub fn apply_settings(&mut self) {
         let settings = self.config.settings();

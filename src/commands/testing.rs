@@ -74,7 +74,9 @@ impl Harness {
             },
             pause: None,
             active_expire: true,
+            cron_paused: false,
         };
+        state.apply_settings();
         let mut client = Client {
             reply: Reply::new(Protocol::Resp2),
             ..Client::default()
@@ -158,5 +160,17 @@ impl Harness {
             .expect("the client stays");
         client.reply.set_protocol(Protocol::Resp3);
         client.session.resp3 = true;
+    }
+}
+
+/// A value as a reader sees it, for `contains` in tests: strings as text, aggregates as their parts between blanks.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Bulk(bytes) | Value::Error(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Value::Verbatim(format, bytes) => format!("{format}:{}", String::from_utf8_lossy(bytes)),
+        Value::Simple(simple) => simple.clone(),
+        Value::Integer(number) => number.to_string(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => format!("{other:?}"),
     }
 }

@@ -22,7 +22,7 @@ use super::layout::*;
 use super::size_class::{next_class, size_class};
 use super::{NewValue, Type, Value, WrongType};
 use crate::resp::Blob;
-use crate::structures::dict::{Dict, Element, HashSeed};
+use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
 use crate::system::numbers::parse_i64;
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -693,6 +693,10 @@ impl Table {
     /// Bytes of the two dicts without the entries: (main, index).
     pub(super) fn memory_bytes(&self) -> (usize, usize) {
         (self.entries.memory_bytes(), self.volatile.memory_bytes())
+    }
+    /// Shapes of the two dicts: (main, index).
+    pub(super) fn distributions(&self) -> (Distribution, Distribution) {
+        (self.entries.distribution(), self.volatile.distribution())
     }
     #[inline]
     pub(super) fn prefetch_bucket(&self, hash: u64) {

@@ -7,7 +7,7 @@ use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
 use super::touched::Trail;
 use super::{AccessPolicy, Clock, Db, EventClass, Touched};
-use crate::structures::dict::HashSeed;
+use crate::structures::dict::{Distribution, HashSeed};
 use crate::system::rng::Rng;
 
 /// How a removed value is freed.
@@ -233,6 +233,11 @@ impl Keyspace {
     /// Bytes of a database's hash tables without its entries: (main, expires), as MEMORY STATS tells them.
     pub fn overhead_bytes(&self, index: usize) -> (usize, usize) {
         self.databases[index].table.memory_bytes()
+    }
+
+    /// Shapes of a database's hash tables: (main, expires), for DEBUG HTSTATS. Reads every bucket.
+    pub fn distributions(&self, index: usize) -> (Distribution, Distribution) {
+        self.databases[index].table.distributions()
     }
 
     /// Switches a service's interest in the trail on or off; bits of [`super::interest`].

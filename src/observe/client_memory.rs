@@ -28,7 +28,10 @@ impl ClientMemory {
     }
     /// Looks at one client.
     pub fn look(&mut self, client: &Client, now_ns: u64) {
-        let (input, output) = (client.query.memory_bytes(), client.reply.output().memory_bytes());
+        let (input, output) = (
+            client.query.memory_bytes(),
+            client.reply.output().memory_bytes(),
+        );
         self.round_bytes += ClientMemory::of(client) as u64;
         self.round_clients += 1;
         let second = now_ns / 1_000_000_000;
@@ -48,8 +51,13 @@ impl ClientMemory {
     /// Largest query buffer and largest output buffer of the last seconds.
     pub fn recent_peaks(&self, now_ns: u64) -> (usize, usize) {
         let second = now_ns / 1_000_000_000;
-        let recent = self.peaks.iter().filter(|peak| peak.0 + PEAK_SECONDS as u64 > second);
-        recent.fold((0, 0), |largest, peak| (largest.0.max(peak.1), largest.1.max(peak.2)))
+        let recent = self
+            .peaks
+            .iter()
+            .filter(|peak| peak.0 + PEAK_SECONDS as u64 > second);
+        recent.fold((0, 0), |largest, peak| {
+            (largest.0.max(peak.1), largest.1.max(peak.2))
+        })
     }
 }
 

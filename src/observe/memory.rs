@@ -54,7 +54,11 @@ impl MemoryFigures {
             }
             let (main, expires) = keyspace.overhead_bytes(index);
             figures.keys += keys as u64;
-            figures.databases.push(DatabaseMemory { index, main: main as u64, expires: expires as u64 });
+            figures.databases.push(DatabaseMemory {
+                index,
+                main: main as u64,
+                expires: expires as u64,
+            });
         }
         figures.overhead = figures.startup + figures.clients + figures.tables();
         figures.dataset = used.saturating_sub(figures.overhead);
@@ -62,7 +66,10 @@ impl MemoryFigures {
     }
     /// Tables of all databases.
     pub fn tables(&self) -> u64 {
-        self.databases.iter().map(|database| database.main + database.expires).sum()
+        self.databases
+            .iter()
+            .map(|database| database.main + database.expires)
+            .sum()
     }
     /// Used memory in percent of its peak.
     pub fn peak_percent(&self) -> f64 {
@@ -95,12 +102,20 @@ impl MemoryFigures {
 }
 
 fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }
 
 /// How many times, and by how many bytes, `larger` is `base`.
 fn ratio(larger: u64, base: u64) -> (f64, i64) {
-    let times = if base == 0 { 0.0 } else { larger as f64 / base as f64 };
+    let times = if base == 0 {
+        0.0
+    } else {
+        larger as f64 / base as f64
+    };
     (times, (larger as i64).wrapping_sub(base as i64))
 }
 
@@ -119,9 +134,22 @@ mod tests {
             resident: 1500,
             ..MemoryFigures::default()
         };
-        assert_eq!((figures.peak_percent(), figures.dataset_percent()), (50.0, 75.0));
-        assert_eq!((figures.bytes_per_key(), figures.total_fragmentation()), (200, (1.5, 500)));
+        assert_eq!(
+            (figures.peak_percent(), figures.dataset_percent()),
+            (50.0, 75.0)
+        );
+        assert_eq!(
+            (figures.bytes_per_key(), figures.total_fragmentation()),
+            (200, (1.5, 500))
+        );
         let nothing = MemoryFigures::default();
-        assert_eq!((nothing.bytes_per_key(), nothing.fragmentation(), nothing.peak_percent()), (0, (0.0, 0), 0.0));
+        assert_eq!(
+            (
+                nothing.bytes_per_key(),
+                nothing.fragmentation(),
+                nothing.peak_percent()
+            ),
+            (0, (0.0, 0), 0.0)
+        );
     }
 }

@@ -142,6 +142,9 @@ mod tests {
         };
         stats.reset();
         assert_eq!((stats.commands_processed, stats.peak_memory), (0, 7));
-        assert_eq!((stats.run_id.as_str(), stats.replication_id.as_str()), ("a", "b"));
+        assert_eq!(
+            (stats.run_id.as_str(), stats.replication_id.as_str()),
+            ("a", "b")
+        );
     }
 }

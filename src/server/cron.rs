@@ -36,16 +36,9 @@ impl Core {
         self.cron.timer = Some(events.set_timer(events.turn_ns() + self.interval_ns()));
     }
 
-    /// Time between crons, ns: `hz`, raised with the number of clients when `dynamic-hz` says so.
+    /// Time between crons, ns.
     fn interval_ns(&self) -> u64 {
-        let settings = self.state.config.settings();
-        let mut hz = u64::from(settings.hz.max(1));
-        if settings.dynamic_hz {
-            while self.state.clients.connected as u64 / hz > 200 && hz < 500 {
-                hz *= 2;
-            }
-        }
-        1_000_000_000 / hz.min(500)
+        1_000_000_000 / self.state.effective_hz()
     }
 
     pub(super) fn run_cron(&mut self, events: &mut EventLoop) {
@@ -54,6 +47,9 @@ impl Core {
         events.set_accepts_per_turn(settings.max_new_connections_per_cycle as usize);
         self.watch(interval_ns);
         self.cron.timer = Some(events.set_timer(events.turn_ns() + interval_ns));
+        if self.state.cron_paused {
+            return;
+        }
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
@@ -111,12 +107,14 @@ impl Core {
         let most = (share as usize + 1).max(CLIENTS_PER_CRON);
         let keys = self.state.clients.keys_after(self.cron.last_client, most);
         let now = events.turn_ns();
+        let is_last_part = keys.len() < most;
         self.cron.last_client = 0;
         for key in keys {
             let Some(client) = self.state.clients.get_mut(key) else {
                 continue;
             };
             self.cron.last_client = client.session.id;
+            self.state.observe.client_memory.look(client, now);
             let idle_ns = now.saturating_sub(client.session.last_interaction_ns);
             let may_time_out =
                 client.session.kind == ClientKind::Normal && client.session.blocked.is_none();
@@ -128,6 +126,9 @@ impl Core {
             if client.session.soft_limit_since_ns > 0 {
                 self.enforce_output_limit(events, key);
             }
+        }
+        if is_last_part {
+            self.state.observe.client_memory.end_round();
         }
     }
 
@@ -160,6 +161,10 @@ impl Core {
         stats.bytes_out = totals.bytes_out;
         stats.in_per_second.sample(now, totals.bytes_in);
         stats.out_per_second.sample(now, totals.bytes_out);
+        stats.turns_per_second.sample(now, totals.turns);
+        stats
+            .turn_us
+            .sample_per(totals.turns, totals.awake_ns / 1000);
     }
 
     /// Hands changed directives to the rooms that keep their own copy.

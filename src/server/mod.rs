@@ -96,6 +96,7 @@ impl Server {
         observe.stats.start_unix_ms = now.unix_ms();
         observe.stats.start_ns = now.mono_ns;
         observe.stats.run_id = hex_id(&mut rng);
+        observe.stats.replication_id = hex_id(&mut rng);
         let state = State {
             keyspace: Keyspace::new(config.settings().databases, seed),
             clients: Default::default(),
@@ -107,6 +108,7 @@ impl Server {
             now,
             pause: None,
             active_expire: true,
+            cron_paused: false,
             config,
         };
         let mut core = Core::new(state);

@@ -83,6 +83,28 @@ pub fn set_background_thread(on: bool) -> bool {
     unsafe { raw::write(b"background_thread\0", on) }.is_ok()
 }
 
+/// What jemalloc prints of itself (`MEMORY MALLOC-STATS`); empty without jemalloc's statistics.
+pub fn statistics_text() -> Vec<u8> {
+    unsafe extern "C" fn append(text: *mut libc::c_void, piece: *const libc::c_char) {
+        // SAFETY: `text` is what was handed over below and lives until the call returns; `piece` is a C string.
+        unsafe {
+            let text = &mut *text.cast::<Vec<u8>>();
+            text.extend_from_slice(std::ffi::CStr::from_ptr(piece).to_bytes());
+        }
+    }
+    let _ = epoch::advance();
+    let mut text: Vec<u8> = Vec::with_capacity(64 * 1024);
+    // SAFETY: `append` takes exactly this pointer, and no options are given.
+    unsafe {
+        tikv_jemalloc_sys::malloc_stats_print(
+            Some(append),
+            (&raw mut text).cast(),
+            std::ptr::null(),
+        );
+    }
+    text
+}
+
 /// Version of the allocator as `mem_allocator` of INFO shows it.
 pub fn allocator_name() -> String {
     let version = tikv_jemalloc_ctl::version::read().unwrap_or("unknown");

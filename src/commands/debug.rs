@@ -1,0 +1,784 @@
+//! DEBUG: what tests and operators ask of a server that ordinary clients may not.
+//!
+//! In: a subcommand, found in [`SUBCOMMANDS`] (they are not in the command table, as in Redis). Only subcommands
+//! whose work is really done are there; those that need a type, persistence or replication of a later issue are
+//! unknown. The gate `enable-debug-command` stands in dispatch. Mirrors `debugCommand` of Redis's debug.c.
+
+use super::{CommandError, CommandSpec, Group, Handler, WideContext, flags, help, parse};
+use crate::keyspace::{EntryRef, Expiry, NewValue, Slot, Type, Value};
+use crate::resp::{Args, Reply};
+use crate::structures::dict::Distribution;
+use crate::system::{crash, glob, numbers};
+use sha1::{Digest, Sha1};
+use std::time::Duration;
+
+/// The group's rows.
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "debug",
+    summary: "Holds the commands for debugging.",
+    complexity: "Depends on subcommand.",
+    group: Group::Server,
+    arity: -2,
+    flags: flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE | flags::PROTECTED,
+    handler: Handler::Wide(debug),
+    ..CommandSpec::DEFAULT
+}];
+
+type Run = fn(&mut WideContext<'_>, Args<'_>) -> Result<(), CommandError>;
+
+struct Subcommand {
+    name: &'static str,
+    /// Fewest and most arguments, `DEBUG` and the name included.
+    arguments: (usize, usize),
+    usage: &'static str,
+    summary: &'static str,
+    run: Run,
+}
+
+const fn sub(
+    name: &'static str,
+    arguments: (usize, usize),
+    usage: &'static str,
+    summary: &'static str,
+    run: Run,
+) -> Subcommand {
+    Subcommand {
+        name,
+        arguments,
+        usage,
+        summary,
+        run,
+    }
+}
+
+const ANY: usize = usize::MAX;
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    sub(
+        "assert",
+        (2, ANY),
+        "ASSERT",
+        "Ends the server as a failed assertion does.",
+        assert,
+    ),
+    sub(
+        "config-rewrite-force-all",
+        (2, 2),
+        "CONFIG-REWRITE-FORCE-ALL",
+        "CONFIG REWRITE that writes every directive.",
+        rewrite_all,
+    ),
+    sub(
+        "digest",
+        (2, 2),
+        "DIGEST",
+        "Returns a fingerprint of all data.",
+        digest,
+    ),
+    sub(
+        "digest-value",
+        (2, ANY),
+        "DIGEST-VALUE <key> [<key> ...]",
+        "Returns a fingerprint of each value.",
+        digest_value,
+    ),
+    sub(
+        "error",
+        (3, 3),
+        "ERROR <string>",
+        "Answers this error.",
+        error,
+    ),
+    sub(
+        "htstats",
+        (3, ANY),
+        "HTSTATS <dbid> [full]",
+        "Returns the shape of a database's hash tables.",
+        table_stats,
+    ),
+    sub(
+        "htstats-key",
+        (3, ANY),
+        "HTSTATS-KEY <key> [full]",
+        "The same for the hash table of a value.",
+        table_stats_of_key,
+    ),
+    sub(
+        "log",
+        (3, 3),
+        "LOG <message>",
+        "Writes a line to the log.",
+        log_message,
+    ),
+    sub(
+        "object",
+        (3, 3),
+        "OBJECT <key>",
+        "Returns what is known of a key and its value.",
+        object,
+    ),
+    sub(
+        "panic",
+        (2, ANY),
+        "PANIC",
+        "Ends the server by a panic.",
+        panic_now,
+    ),
+    sub(
+        "pause-cron",
+        (3, 3),
+        "PAUSE-CRON <0|1>",
+        "Stops the periodic work, or lets it go on.",
+        pause_cron,
+    ),
+    sub(
+        "populate",
+        (3, 5),
+        "POPULATE <count> [<prefix>] [<size>]",
+        "Creates strings <prefix>:0, <prefix>:1 and so on.",
+        populate,
+    ),
+    sub(
+        "protocol",
+        (3, 3),
+        "PROTOCOL <type>",
+        "Answers an example: string, integer, double, bignum, null, array, set, map, attrib, push, verbatim, true, false.",
+        protocol,
+    ),
+    sub(
+        "sdslen",
+        (3, 3),
+        "SDSLEN <key>",
+        "Returns lengths and allocations of a key and its string.",
+        string_lengths,
+    ),
+    sub(
+        "segfault",
+        (2, ANY),
+        "SEGFAULT",
+        "Ends the server by a memory fault.",
+        segfault,
+    ),
+    sub(
+        "set-active-expire",
+        (3, 3),
+        "SET-ACTIVE-EXPIRE <0|1>",
+        "Whether keys expire without being looked at.",
+        set_active_expire,
+    ),
+    sub(
+        "sleep",
+        (3, 3),
+        "SLEEP <seconds>",
+        "Stops the whole server for a time.",
+        sleep,
+    ),
+    sub(
+        "stringmatch-len",
+        (4, 4),
+        "STRINGMATCH-LEN <pattern> <string>",
+        "Whether a glob pattern matches.",
+        string_match,
+    ),
+    sub(
+        "stringmatch-test",
+        (2, 2),
+        "STRINGMATCH-TEST",
+        "Matches random patterns with random strings.",
+        string_match_test,
+    ),
+];
+
+fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if args.len() == 2 && parse::is_word(args.at(1), "HELP") {
+        let lines: Vec<String> = SUBCOMMANDS
+            .iter()
+            .flat_map(|sub| [sub.usage.to_owned(), format!("    {}", sub.summary)])
+            .collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        help::help(context.reply(), args, &lines);
+        return Ok(());
+    }
+    let found = SUBCOMMANDS
+        .iter()
+        .find(|sub| parse::is_word(args.at(1), sub.name));
+    match found.filter(|sub| (sub.arguments.0..=sub.arguments.1).contains(&args.len())) {
+        Some(sub) => (sub.run)(context, args),
+        None => Err(unknown(args)),
+    }
+}
+
+fn unknown(args: Args<'_>) -> CommandError {
+    let name = args.at(1);
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    CommandError::text_owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
+    ))
+}
+
+// ---- the server ----------------------------------------------------------------------------------
+
+fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let seconds = numbers::parse_f64(args.at(2)).ok_or(CommandError::NotFloat)?;
+    if seconds > 0.0 {
+        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| CommandError::NotFloat)?;
+        context.host.sleep(duration);
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.state.active_expire = parse::integer(args.at(2))? != 0;
+    context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn pause_cron(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.state.cron_paused = parse::integer(args.at(2))? != 0;
+    context.reply().ok();
+    Ok(())
+}
+
+fn rewrite_all(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    context.state.config.rewrite(true).map_err(|error| {
+        CommandError::text_owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {error}"))
+    })?;
+    context.reply().ok();
+    Ok(())
+}
+
+fn log_message(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    log::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
+    context.reply().ok();
+    Ok(())
+}
+
+fn error(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.reply().error(args.at(2));
+    Ok(())
+}
+
+fn segfault(_context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    crash::segfault()
+}
+
+#[allow(clippy::panic)]
+fn panic_now(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    panic!("DEBUG PANIC called at Unix time {}", context.now().unix_s())
+}
+
+#[allow(clippy::panic)]
+fn assert(_context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    panic!("=== ASSERTION FAILED === '1 == 2' is not true (DEBUG ASSERT)")
+}
+
+fn string_match(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let matches = glob::matches(args.at(2), args.at(3));
+    context.reply().integer(i64::from(matches));
+    Ok(())
+}
+
+fn string_match_test(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    const ROUNDS: usize = 20_000;
+    let rng = &mut context.state.rng;
+    let (mut pattern, mut text) = ([0; 32], [0; 32]);
+    for _ in 0..ROUNDS {
+        rng.fill(&mut pattern);
+        rng.fill(&mut text);
+        // Few letters, so that something matches, and every sign that means something.
+        let letters = b"ab*?[]^-\\";
+        pattern
+            .iter_mut()
+            .for_each(|byte| *byte = letters[usize::from(*byte) % letters.len()]);
+        text.iter_mut().for_each(|byte| *byte = b'a' + *byte % 2);
+        let (pattern_len, text_len) = (rng.index(33), rng.index(33));
+        glob::matches(&pattern[..pattern_len], &text[..text_len]);
+    }
+    context
+        .reply()
+        .simple("Apparently Redis did not crash: test passed");
+    Ok(())
+}
+
+fn protocol(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    const NAMES: &str =
+        "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
+    let reply = context.reply();
+    let numbers = |reply: &mut Reply| (0..3).for_each(|n| reply.integer(n));
+    let name = args.at(2).to_ascii_lowercase();
+    match name.as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12345),
+        b"double" => reply.double(3.141),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            numbers(reply);
+        }
+        b"set" => {
+            reply.set(3);
+            numbers(reply);
+        }
+        b"map" => {
+            reply.map(3);
+            for n in 0..3 {
+                reply.integer(n);
+                reply.boolean(n == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.resp3() {
+                reply.attribute(1);
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if !reply.resp3() {
+                return Err(CommandError::fixed(
+                    "ERR RESP2 is not supported by this command",
+                ));
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        _ => {
+            return Err(CommandError::text_owned(format!(
+                "ERR Wrong protocol type name. Please use one of the following: {NAMES}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+// ---- keys ----------------------------------------------------------------------------------------
+
+fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let now = context.now();
+    let mut db = context.db();
+    let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    let line = format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        entry.key().as_ptr(),
+        entry.encoding(),
+        serialized_len(&entry),
+        entry.lru_bits(),
+        entry.idle_ms(now) / 1000
+    );
+    context.reply().simple(&line);
+    Ok(())
+}
+
+/// Bytes of the value in an RDB file without compression; 0 for types that cannot be written yet.
+fn serialized_len(entry: &EntryRef<'_>) -> usize {
+    let Ok(value) = entry.string() else { return 0 };
+    value.with_bytes(|bytes| {
+        let number = if bytes.len() <= 11 {
+            numbers::parse_i64(bytes)
+        } else {
+            None
+        };
+        match number {
+            Some(number) if i8::try_from(number).is_ok() => 2,
+            Some(number) if i16::try_from(number).is_ok() => 3,
+            Some(number) if i32::try_from(number).is_ok() => 5,
+            _ => {
+                let header = match bytes.len() {
+                    0..64 => 1,
+                    64..16_384 => 2,
+                    len if u32::try_from(len).is_ok() => 5,
+                    _ => 9,
+                };
+                header + bytes.len()
+            }
+        }
+    })
+}
+
+fn string_lengths(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    const NOT_A_STRING: CommandError = CommandError::fixed("ERR Not an sds encoded string.");
+    let mut db = context.db();
+    let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    // A short string lies in the key's own allocation, so its bytes are counted there.
+    let (len, free, apart) = match entry.string() {
+        Ok(Value::Bytes(bytes)) => (bytes.len(), 0, 0),
+        Ok(Value::Blob(blob)) => (blob.len(), blob.capacity() - blob.len(), blob.capacity()),
+        Ok(Value::Int(_)) | Err(_) => return Err(NOT_A_STRING),
+    };
+    let line = format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{len}, val_sds_avail:{free}, val_zmalloc: {apart}",
+        entry.key().len(),
+        entry.memory_bytes().saturating_sub(apart)
+    );
+    context.reply().simple(&line);
+    Ok(())
+}
+
+/// Keys that are there stay as they are. Nothing is counted as a change and nothing propagated, as in Redis.
+fn populate(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    const NOT_POSITIVE: CommandError =
+        CommandError::fixed("ERR value is out of range, must be positive");
+    let number = |at: usize| -> Result<usize, CommandError> {
+        usize::try_from(parse::integer(args.at(at))?).map_err(|_| NOT_POSITIVE)
+    };
+    let count = number(2)?;
+    let prefix = args.get(3).unwrap_or(b"key");
+    let size = if args.len() == 5 { number(4)? } else { 0 };
+    if size > context.state.config.settings().proto_max_bulk_len {
+        return Err(CommandError::StringTooLong);
+    }
+    let mut db = context.db();
+    let (mut key, mut value) = (Vec::new(), Vec::new());
+    for n in 0..count {
+        key.clear();
+        key.extend_from_slice(prefix);
+        key.push(b':');
+        numbers::write_u64(&mut key, n as u64);
+        if let Slot::Vacant(slot) = db.slot(&key) {
+            value.clear();
+            value.extend_from_slice(b"value:");
+            numbers::write_u64(&mut value, n as u64);
+            if size > 0 {
+                value.resize(size, 0);
+            }
+            slot.insert(NewValue::String(&value), Expiry::Clear);
+        }
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn table_stats(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let number = parse::integer(args.at(2))?;
+    let full = args.get(3).is_some_and(|word| parse::is_word(word, "full"));
+    let index = usize::try_from(number)
+        .ok()
+        .filter(|index| *index < context.state.keyspace.count());
+    let index = index.ok_or(CommandError::fixed("ERR Out of range database"))?;
+    let (main, expires) = context.state.keyspace.distributions(index);
+    let text = format!(
+        "[Dictionary HT]\n{}[Expires HT]\n{}",
+        shape(&main, full),
+        shape(&expires, full)
+    );
+    context.reply().verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// The shape of a table in Redis's lines. A slot is a bucket of several elements here; there is no second table.
+fn shape(table: &Distribution, full: bool) -> String {
+    let mut text = "Hash table 0 stats (main hash table):\n".to_owned();
+    if table.elements == 0 {
+        text.push_str("No stats available for empty dictionaries\n");
+        return text;
+    }
+    text.push_str(&format!(
+        " table size: {}\n number of elements: {}\n",
+        table.buckets, table.elements
+    ));
+    if full {
+        let used = table.buckets.saturating_sub(table.empty_buckets).max(1);
+        let longest = table.histogram.len().saturating_sub(1);
+        let average = table.elements as f64 / used as f64;
+        text.push_str(&format!(
+            " different slots: {used}\n max chain length: {longest}\n avg chain length (counted): {average:.2}\n \
+             avg chain length (computed): {average:.2}\n Chain length distribution:\n"
+        ));
+        for (len, buckets) in table
+            .histogram
+            .iter()
+            .enumerate()
+            .filter(|(_, buckets)| **buckets > 0)
+        {
+            let share = *buckets as f64 * 100.0 / table.buckets as f64;
+            text.push_str(&format!("   {len}: {buckets} ({share:.2}%)\n"));
+        }
+    }
+    text
+}
+
+fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    // No type that has a hash table exists yet.
+    match context.db().peek(args.at(2)) {
+        Some(_) => Err(CommandError::fixed(
+            "ERR The value stored at the specified key is not represented using an hash table",
+        )),
+        None => Err(CommandError::NoSuchKey),
+    }
+}
+
+// ---- fingerprints --------------------------------------------------------------------------------
+
+/// Redis's fingerprint of data: SHA-1 sums, mixed where the order counts and XORed where it does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fingerprint([u8; 20]);
+
+impl Fingerprint {
+    fn xor(&mut self, bytes: &[u8]) {
+        let sum = Sha1::digest(bytes);
+        self.0
+            .iter_mut()
+            .zip(sum)
+            .for_each(|(own, other)| *own ^= other);
+    }
+    fn mix(&mut self, bytes: &[u8]) {
+        self.xor(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+    fn add_value(&mut self, entry: &EntryRef<'_>) {
+        self.mix(&type_number(entry.kind()).to_be_bytes());
+        if let Ok(value) = entry.string() {
+            value.with_bytes(|bytes| self.mix(bytes));
+        }
+        if entry.expire_at().is_some() {
+            self.xor(b"!!expire!!");
+        }
+    }
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// `OBJ_STRING` and its like of Redis's server.h.
+fn type_number(kind: Type) -> u32 {
+    match kind {
+        Type::String => 0,
+        Type::List => 1,
+        Type::Set => 2,
+        Type::SortedSet => 3,
+        Type::Hash => 4,
+        Type::Module => 5,
+        Type::Stream => 6,
+    }
+}
+
+fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let now = context.now();
+    let mut all = Fingerprint::default();
+    for index in 0..context.state.keyspace.count() {
+        let mut db = context.state.keyspace.db(index, now, true);
+        if db.is_empty() {
+            continue;
+        }
+        all.mix(&(index as u32).to_be_bytes());
+        db.for_each(&mut |entry| {
+            let mut one = Fingerprint::default();
+            one.mix(entry.key());
+            one.add_value(&entry);
+            all.xor(&one.0);
+        });
+    }
+    context.reply().simple(&all.hex());
+    Ok(())
+}
+
+fn digest_value(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.reply().array(args.len() - 2);
+    for key in args.iter().skip(2) {
+        let mut one = Fingerprint::default();
+        if let Some(entry) = context.db().peek(key) {
+            one.add_value(&entry);
+        }
+        context.reply().simple(&one.hex());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{Harness, text};
+    use crate::resp::reader::Value as Answer;
+
+    fn harness() -> Harness {
+        let mut harness = Harness::new();
+        let arguments = ["--enable-debug-command", "yes"].map(Into::into);
+        harness.state.config = crate::config::Config::load(&arguments, &mut || Ok(Vec::new()))
+            .expect("a good configuration");
+        harness
+    }
+
+    #[test]
+    fn it_is_closed_unless_opened() {
+        let reply = text(&Harness::new().line("DEBUG SLEEP 0"));
+        assert!(reply.contains("ERR DEBUG command not allowed"), "{reply}");
+        assert_eq!(harness().line("DEBUG SLEEP 0"), Answer::Simple("OK".into()));
+    }
+
+    #[test]
+    fn unknown_subcommands_are_named() {
+        let mut harness = harness();
+        for line in ["DEBUG reload", "DEBUG SLEEP", "DEBUG sleep 1 2"] {
+            let reply = text(&harness.line(line));
+            assert!(reply.contains("Try DEBUG HELP."), "{reply}");
+        }
+        let help = harness.line("DEBUG HELP");
+        assert_eq!(
+            help.items().map(<[Answer]>::len),
+            Some(SUBCOMMANDS.len() * 2 + 3)
+        );
+        for bad in [
+            "DEBUG SLEEP x",
+            "DEBUG SLEEP 1e300",
+            "DEBUG SLEEP nan",
+            "DEBUG PAUSE-CRON x",
+            "DEBUG HTSTATS 99",
+        ] {
+            assert!(matches!(harness.line(bad), Answer::Error(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn switches_are_switched() {
+        let mut harness = harness();
+        harness.line("DEBUG SET-ACTIVE-EXPIRE 0");
+        harness.line("DEBUG PAUSE-CRON 1");
+        assert_eq!(
+            (harness.state.active_expire, harness.state.cron_paused),
+            (false, true)
+        );
+        assert!(!harness.state.keyspace.settings().active_expire);
+        harness.line("DEBUG SET-ACTIVE-EXPIRE 1");
+        assert!(harness.state.keyspace.settings().active_expire);
+    }
+
+    #[test]
+    fn populate_creates_what_is_missing_and_counts_no_change() {
+        let mut harness = harness();
+        harness.line("SET key:1 mine");
+        let dirty = harness.state.keyspace.dirty;
+        assert_eq!(
+            harness.line("DEBUG POPULATE 3"),
+            Answer::Simple("OK".into())
+        );
+        assert_eq!(
+            harness.line("DEBUG POPULATE 2 big 10"),
+            Answer::Simple("OK".into())
+        );
+        assert_eq!(harness.state.keyspace.dirty, dirty);
+        assert_eq!(
+            harness.line("MGET key:1 key:2"),
+            Answer::Array(vec![Answer::bulk("mine"), Answer::bulk("value:2")])
+        );
+        assert_eq!(harness.line("GET big:1"), Answer::bulk(b"value:1\0\0\0"));
+        assert!(text(&harness.line("DEBUG POPULATE -1")).len() > 10);
+        let negative = harness.line("DEBUG POPULATE -1");
+        assert_eq!(
+            negative,
+            Answer::Error(b"ERR value is out of range, must be positive".to_vec())
+        );
+        let stats = harness.line("DEBUG HTSTATS 0 full");
+        assert!(text(&stats).contains("number of elements: 5"), "{stats:?}");
+    }
+
+    #[test]
+    fn objects_are_described() {
+        let mut harness = harness();
+        let mut len = |value: &str| {
+            harness.run(&["SET", "k", value]);
+            let line = text(&harness.line("DEBUG OBJECT k"));
+            let after = line
+                .split("serializedlength:")
+                .nth(1)
+                .expect("the field")
+                .to_owned();
+            after
+                .split(' ')
+                .next()
+                .expect("a number")
+                .parse::<usize>()
+                .expect("a number")
+        };
+        let long = "x".repeat(64);
+        assert_eq!(
+            ["1", "-129", "70000", "5000000000", "ab"].map(&mut len),
+            [2, 3, 5, 11, 3]
+        );
+        assert_eq!(len(&long), 66);
+        assert_eq!(
+            harness.line("DEBUG OBJECT none"),
+            Answer::Error(b"ERR no such key".to_vec())
+        );
+        assert!(text(&harness.line("DEBUG SDSLEN k")).contains("val_sds_len:64"));
+        harness.line("SET k 5");
+        assert!(text(&harness.line("DEBUG SDSLEN k")).contains("Not an sds encoded string."));
+        let no_table = text(&harness.line("DEBUG HTSTATS-KEY k"));
+        assert!(no_table.contains("not represented using an hash table"));
+        // INCR changes the number where it is (the conformance suite looks at the address).
+        let place = |harness: &mut Harness| {
+            text(&harness.line("DEBUG OBJECT k"))
+                .split(' ')
+                .nth(1)
+                .map(str::to_owned)
+        };
+        let before = place(&mut harness);
+        harness.line("INCR k");
+        assert_eq!(place(&mut harness), before);
+    }
+
+    /// The sums are those of Redis 7.0.15 for the same data.
+    #[test]
+    fn fingerprints_are_those_of_redis() {
+        let mut harness = harness();
+        let empty = "0".repeat(40);
+        assert_eq!(harness.line("DEBUG DIGEST"), Answer::Simple(empty.clone()));
+        harness.line("SET a hello");
+        harness.line("SET b 12345");
+        harness.line("SELECT 3");
+        harness.line("SET c x EX 1000");
+        let values = harness.line("DEBUG DIGEST-VALUE c none");
+        let of_c = "0745672cb1bf060476eedeb8a28f5ffe1ff5a2be".to_owned();
+        assert_eq!(
+            values,
+            Answer::Array(vec![Answer::Simple(of_c), Answer::Simple(empty)])
+        );
+        assert_eq!(
+            harness.line("DEBUG DIGEST"),
+            Answer::Simple("124c33df5efbf1d99832ebdee80e7876987817c9".into())
+        );
+    }
+
+    #[test]
+    fn protocol_examples_are_whole_values() {
+        let mut harness = harness();
+        assert_eq!(harness.line("DEBUG PROTOCOL double"), Answer::bulk("3.141"));
+        assert!(matches!(
+            harness.line("DEBUG PROTOCOL push"),
+            Answer::Error(_)
+        ));
+        assert!(matches!(
+            harness.line("DEBUG PROTOCOL what"),
+            Answer::Error(_)
+        ));
+        harness.resp3();
+        assert_eq!(harness.line("DEBUG PROTOCOL true"), Answer::Boolean(true));
+        assert!(matches!(
+            harness.line("DEBUG PROTOCOL attrib"),
+            Answer::Attribute(..)
+        ));
+        assert!(matches!(
+            harness.line("DEBUG PROTOCOL bignum"),
+            Answer::BigNumber(_)
+        ));
+        assert_eq!(
+            harness.line("DEBUG ERROR MY-CODE"),
+            Answer::Error(b"MY-CODE".to_vec())
+        );
+        assert_eq!(
+            harness.line("DEBUG STRINGMATCH-LEN a* abc"),
+            Answer::Integer(1)
+        );
+        assert!(text(&harness.line("DEBUG STRINGMATCH-TEST")).contains("test passed"));
+    }
+}

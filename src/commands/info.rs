@@ -1,0 +1,779 @@
+//! INFO: what the server tells of itself, section by section.
+//!
+//! In: names of sections. Out: lines `field:value` in Redis's order and with Redis's names, because tools parse them;
+//! our own figures stand in a section of their own. A section is a row of [`SECTIONS`]: its name and the function
+//! that writes its fields. Nothing walks the keys or the clients; what is not O(1) is a line for each database or
+//! command. Mirrors `genRedisInfoString` of Redis's server.c.
+
+use super::{
+    Argument, CommandError, CommandSpec, Group, Handler, LoopFigures, State, WideContext, acl,
+    flags,
+};
+use crate::config::Supervised;
+use crate::observe::MemoryFigures;
+use crate::resp::Args;
+use crate::system::numbers::write_fixed;
+use crate::system::{memory, process};
+use std::fmt::{Display, Write};
+
+/// The group's rows.
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
+    name: "info",
+    summary: "Returns figures and facts about the server.",
+    group: Group::Server,
+    arity: -1,
+    flags: flags::LOADING | flags::STALE,
+    acl: acl::DANGEROUS,
+    tips: &[
+        "nondeterministic_output",
+        "request_policy:all_shards",
+        "response_policy:special",
+    ],
+    history: &[("7.0.0", "Several sections in one call.")],
+    arguments: &[Argument::string("section").multiple().optional()],
+    handler: Handler::Wide(info),
+    ..CommandSpec::DEFAULT
+}];
+
+/// When a section is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// Without arguments, too.
+    Default,
+    /// With `all` and `everything`.
+    All,
+    /// Only by its name.
+    Named,
+}
+
+struct Section {
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&mut Page<'_>),
+}
+
+const fn section(
+    name: &'static str,
+    title: &'static str,
+    shown: Shown,
+    write: fn(&mut Page<'_>),
+) -> Section {
+    Section {
+        name,
+        title,
+        shown,
+        write,
+    }
+}
+
+const SECTIONS: &[Section] = &[
+    section("server", "Server", Shown::Default, server),
+    section("clients", "Clients", Shown::Default, clients),
+    section("memory", "Memory", Shown::Default, memory_section),
+    section("persistence", "Persistence", Shown::Default, persistence),
+    section("stats", "Stats", Shown::Default, stats),
+    section("replication", "Replication", Shown::Default, replication),
+    section("cpu", "CPU", Shown::Default, cpu),
+    section("modules", "Modules", Shown::Default, |_| {}),
+    section("commandstats", "Commandstats", Shown::All, command_stats),
+    section("errorstats", "Errorstats", Shown::Default, error_stats),
+    section("latencystats", "Latencystats", Shown::All, latency_stats),
+    section("cluster", "Cluster", Shown::Default, |page| {
+        page.field("cluster_enabled", 0)
+    }),
+    section("keyspace", "Keyspace", Shown::Default, keyspace),
+    section("gyre", "Gyre", Shown::All, gyre),
+    section("debug", "Debug", Shown::Named, debug),
+];
+
+fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let names: Vec<&[u8]> = args.iter().skip(1).collect();
+    let used = context.host.used_memory();
+    let figures = context.host.loop_figures();
+    // The cron samples the peak; it must not be seen below what is used now.
+    let peak = &mut context.state.observe.stats.peak_memory;
+    *peak = used.max(*peak);
+    let text = build(context.state, figures, used, &names);
+    context.reply().verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// The text of these sections; of the default ones if none is named.
+pub fn build(state: &State, figures: LoopFigures, used_memory: u64, names: &[&[u8]]) -> String {
+    let named = |word: &str| {
+        names
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let all = named("all") || named("everything");
+    let default = names.is_empty() || named("default");
+    let mut page = Page {
+        state,
+        figures,
+        used_memory,
+        out: String::new(),
+    };
+    for section in SECTIONS {
+        let wanted = match section.shown {
+            Shown::Default => all || default,
+            Shown::All => all,
+            Shown::Named => false,
+        };
+        let alias = section.name == "modules" && named("module_list");
+        if !wanted && !alias && !named(section.name) {
+            continue;
+        }
+        if !page.out.is_empty() {
+            page.out.push_str("\r\n");
+        }
+        page.line(format_args!("# {}", section.title));
+        (section.write)(&mut page);
+    }
+    page.out
+}
+
+/// The text as it grows, and what it is made from.
+struct Page<'a> {
+    state: &'a State,
+    figures: LoopFigures,
+    used_memory: u64,
+    out: String,
+}
+
+impl Page<'_> {
+    fn line(&mut self, text: impl Display) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.out, "{text}\r\n");
+    }
+    fn field(&mut self, name: &str, value: impl Display) {
+        let _ = write!(self.out, "{name}:{value}\r\n");
+    }
+    /// Several fields of one value.
+    fn fields(&mut self, names: &[&str], value: impl Display) {
+        names.iter().for_each(|name| self.field(name, &value));
+    }
+    fn fixed(&mut self, name: &str, value: f64, decimals: usize) {
+        self.field(name, fixed(value, decimals));
+    }
+    fn percent(&mut self, name: &str, value: f64) {
+        self.field(name, format_args!("{}%", fixed(value, 2)));
+    }
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.field(&format!("{name}_human"), human(bytes));
+    }
+    fn setting(&self, name: &str) -> String {
+        let value = self.state.config.get_one(name).unwrap_or_default();
+        String::from_utf8_lossy(&value).into_owned()
+    }
+}
+
+fn fixed(value: f64, decimals: usize) -> String {
+    let mut out = Vec::new();
+    write_fixed(&mut out, value, decimals);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Bytes with a unit, as Redis's `bytesToHuman` spells them.
+pub fn human(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    let mut limit = 1u64 << 20;
+    for (power, unit) in (1..).zip(UNITS) {
+        if bytes < 1024 {
+            break;
+        }
+        if bytes < limit {
+            return format!("{}{unit}", fixed(bytes as f64 / 1024f64.powi(power), 2));
+        }
+        limit = limit.saturating_mul(1024);
+    }
+    format!("{bytes}B")
+}
+
+/// What would break a line or a field is replaced (command names and error codes can hold anything).
+fn safe(name: &str) -> String {
+    name.replace(['#', ':', '\r', '\n'], "_")
+}
+
+fn server(page: &mut Page<'_>) {
+    let state = page.state;
+    let (settings, run) = (state.config.settings(), &state.observe.stats);
+    let uptime_s = state.now.mono_ns.saturating_sub(run.start_ns) / 1_000_000_000;
+    page.field("redis_version", crate::REDIS_VERSION);
+    page.field("gyre_version", crate::GYRE_VERSION);
+    page.field("redis_git_sha1", "00000000");
+    page.field("redis_git_dirty", 0);
+    page.field(
+        "redis_build_id",
+        format_args!("gyre-{}", crate::GYRE_VERSION),
+    );
+    page.field("redis_mode", "standalone");
+    page.field("os", process::system_name());
+    page.field("arch_bits", usize::BITS);
+    page.field("monotonic_clock", "POSIX clock_gettime");
+    page.field("multiplexing_api", "epoll");
+    page.field("atomicvar_api", "rust-std");
+    page.field("gcc_version", "0.0.0");
+    page.field("process_id", process::pid());
+    page.field("process_supervised", supervisor(settings.supervised));
+    page.field("run_id", &run.run_id);
+    page.field("tcp_port", settings.port);
+    page.field("server_time_usec", state.now.unix_us);
+    page.field("uptime_in_seconds", uptime_s);
+    page.field("uptime_in_days", uptime_s / 86_400);
+    page.field("hz", state.effective_hz());
+    page.field("configured_hz", settings.hz);
+    page.field("lru_clock", state.now.unix_s() & 0xFF_FFFF);
+    page.field("executable", process::executable_path().display());
+    page.field(
+        "config_file",
+        state.config.file().unwrap_or("".as_ref()).display(),
+    );
+    page.field("io_threads_active", 0);
+    if settings.port != 0 {
+        let addresses: String = settings
+            .bind
+            .iter()
+            .map(|address| {
+                format!(
+                    ",bind={}{}",
+                    if address.optional { "-" } else { "" },
+                    address.host
+                )
+            })
+            .collect();
+        page.field(
+            "listener0",
+            format_args!("name=tcp{addresses},port={}", settings.port),
+        );
+    }
+    if let Some(path) = &settings.unixsocket {
+        page.field(
+            "listener1",
+            format_args!("name=unix,bind={}", path.display()),
+        );
+    }
+}
+
+fn supervisor(supervised: Supervised) -> &'static str {
+    match supervised {
+        Supervised::No => "no",
+        Supervised::Systemd => "systemd",
+        Supervised::Upstart => "upstart",
+        Supervised::Auto if std::env::var_os("UPSTART_JOB").is_some() => "upstart",
+        Supervised::Auto if std::env::var_os("NOTIFY_SOCKET").is_some() => "systemd",
+        Supervised::Auto => "no",
+    }
+}
+
+fn clients(page: &mut Page<'_>) {
+    let state = page.state;
+    let (input, output) = state.observe.client_memory.recent_peaks(state.now.mono_ns);
+    // Only a pause makes clients wait so far, so without one nobody has to be counted.
+    let blocked = match state.pause {
+        None => 0,
+        Some(_) => state
+            .clients
+            .iter()
+            .filter(|(_, client)| client.session.blocked.is_some())
+            .count(),
+    };
+    page.field("connected_clients", state.clients.connected);
+    page.field("cluster_connections", 0);
+    page.field("maxclients", state.config.settings().maxclients);
+    page.field("client_recent_max_input_buffer", input);
+    page.field("client_recent_max_output_buffer", output);
+    page.field("blocked_clients", blocked);
+    page.fields(
+        &[
+            "tracking_clients",
+            "pubsub_clients",
+            "watching_clients",
+            "clients_in_timeout_table",
+            "total_watched_keys",
+            "total_blocking_keys",
+            "total_blocking_keys_on_nokey",
+        ],
+        0,
+    );
+}
+
+fn memory_section(page: &mut Page<'_>) {
+    let state = page.state;
+    let figures = MemoryFigures::measure(page.used_memory, &state.keyspace, &state.observe);
+    let settings = state.config.settings();
+    page.bytes("used_memory", figures.used);
+    page.bytes("used_memory_rss", figures.resident);
+    page.bytes("used_memory_peak", figures.peak);
+    page.percent("used_memory_peak_perc", figures.peak_percent());
+    page.field("used_memory_overhead", figures.overhead);
+    page.field("used_memory_startup", figures.startup);
+    page.field("used_memory_dataset", figures.dataset);
+    page.percent("used_memory_dataset_perc", figures.dataset_percent());
+    page.field("allocator_allocated", figures.allocator.allocated);
+    page.field("allocator_active", figures.allocator.active);
+    page.field("allocator_resident", figures.allocator.resident);
+    page.field("allocator_muzzy", 0);
+    page.bytes("total_system_memory", process::total_system_memory());
+    page.fields(&["used_memory_lua", "used_memory_vm_eval"], 0);
+    page.field("used_memory_lua_human", human(0));
+    page.fields(
+        &[
+            "used_memory_scripts_eval",
+            "number_of_cached_scripts",
+            "number_of_functions",
+            "number_of_libraries",
+            "used_memory_vm_functions",
+        ],
+        0,
+    );
+    page.bytes("used_memory_vm_total", 0);
+    page.field("used_memory_functions", 0);
+    page.bytes("used_memory_scripts", 0);
+    page.bytes("maxmemory", settings.maxmemory);
+    page.field("maxmemory_policy", settings.maxmemory_policy.name());
+    for (name, (times, bytes)) in [
+        ("allocator_frag", figures.fragmentation()),
+        ("allocator_rss", figures.allocator_rss()),
+        ("rss_overhead", figures.rss_overhead()),
+        ("mem_fragmentation", figures.total_fragmentation()),
+    ] {
+        page.fixed(&format!("{name}_ratio"), times, 2);
+        page.field(&format!("{name}_bytes"), bytes);
+    }
+    page.fields(
+        &[
+            "mem_not_counted_for_evict",
+            "mem_replication_backlog",
+            "mem_total_replication_buffers",
+            "mem_clients_slaves",
+        ],
+        0,
+    );
+    page.field("mem_clients_normal", figures.clients);
+    page.fields(&["mem_cluster_links", "mem_aof_buffer"], 0);
+    page.field("mem_allocator", memory::allocator_name());
+    page.fields(
+        &[
+            "mem_overhead_db_hashtable_rehashing",
+            "active_defrag_running",
+        ],
+        0,
+    );
+    page.field(
+        "lazyfree_pending_objects",
+        state.keyspace.lazyfree_pending(),
+    );
+    page.field("lazyfreed_objects", state.keyspace.stats.lazyfreed);
+}
+
+/// The values of a server that has never saved: nothing here saves yet.
+fn persistence(page: &mut Page<'_>) {
+    page.fields(
+        &[
+            "loading",
+            "async_loading",
+            "current_cow_peak",
+            "current_cow_size",
+            "current_cow_size_age",
+        ],
+        0,
+    );
+    page.field("current_fork_perc", "0.00");
+    page.fields(
+        &["current_save_keys_processed", "current_save_keys_total"],
+        0,
+    );
+    page.field("rdb_changes_since_last_save", page.state.keyspace.dirty);
+    page.field("rdb_bgsave_in_progress", 0);
+    page.field(
+        "rdb_last_save_time",
+        page.state.observe.stats.start_unix_ms / 1000,
+    );
+    page.field("rdb_last_bgsave_status", "ok");
+    page.fields(
+        &["rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec"],
+        -1,
+    );
+    page.fields(
+        &[
+            "rdb_saves",
+            "rdb_last_cow_size",
+            "rdb_last_load_keys_expired",
+            "rdb_last_load_keys_loaded",
+            "aof_enabled",
+            "aof_rewrite_in_progress",
+            "aof_rewrite_scheduled",
+        ],
+        0,
+    );
+    page.fields(
+        &["aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec"],
+        -1,
+    );
+    page.field("aof_last_bgrewrite_status", "ok");
+    page.fields(&["aof_rewrites", "aof_rewrites_consecutive_failures"], 0);
+    page.field("aof_last_write_status", "ok");
+    page.fields(
+        &[
+            "aof_last_cow_size",
+            "module_fork_in_progress",
+            "module_fork_last_cow_size",
+        ],
+        0,
+    );
+}
+
+fn stats(page: &mut Page<'_>) {
+    let (stats, figures) = (&page.state.observe.stats, page.figures);
+    let keys = page.state.keyspace.stats;
+    page.field("total_connections_received", stats.connections_received);
+    page.field("total_commands_processed", stats.commands_processed);
+    page.field(
+        "instantaneous_ops_per_sec",
+        stats.commands_per_second.per_second(),
+    );
+    page.field("total_net_input_bytes", figures.bytes_in);
+    page.field("total_net_output_bytes", figures.bytes_out);
+    page.fields(
+        &["total_net_repl_input_bytes", "total_net_repl_output_bytes"],
+        0,
+    );
+    page.fixed(
+        "instantaneous_input_kbps",
+        stats.in_per_second.per_second() as f64 / 1024.0,
+        2,
+    );
+    page.fixed(
+        "instantaneous_output_kbps",
+        stats.out_per_second.per_second() as f64 / 1024.0,
+        2,
+    );
+    page.fields(
+        &[
+            "instantaneous_input_repl_kbps",
+            "instantaneous_output_repl_kbps",
+        ],
+        "0.00",
+    );
+    page.field("rejected_connections", stats.connections_rejected);
+    page.fields(&["sync_full", "sync_partial_ok", "sync_partial_err"], 0);
+    page.field("expired_subkeys", keys.expired_subkeys);
+    page.field("expired_keys", keys.expired);
+    page.fixed("expired_stale_perc", keys.expired_stale_perc, 2);
+    page.field(
+        "expired_time_cap_reached_count",
+        keys.expired_time_cap_reached,
+    );
+    page.field("expire_cycle_cpu_milliseconds", keys.expire_cycle_cpu_ms);
+    page.field("evicted_keys", keys.evicted);
+    page.field("evicted_clients", stats.evicted_clients);
+    page.fields(
+        &[
+            "evicted_scripts",
+            "total_eviction_exceeded_time",
+            "current_eviction_exceeded_time",
+        ],
+        0,
+    );
+    page.field("keyspace_hits", keys.hits);
+    page.field("keyspace_misses", keys.misses);
+    page.fields(
+        &[
+            "pubsub_channels",
+            "pubsub_patterns",
+            "pubsubshard_channels",
+            "latest_fork_usec",
+            "total_forks",
+            "migrate_cached_sockets",
+            "slave_expires_tracked_keys",
+            "active_defrag_hits",
+            "active_defrag_misses",
+            "active_defrag_key_hits",
+            "active_defrag_key_misses",
+            "total_active_defrag_time",
+            "current_active_defrag_time",
+            "tracking_total_keys",
+            "tracking_total_items",
+            "tracking_total_prefixes",
+        ],
+        0,
+    );
+    page.field("unexpected_error_replies", stats.unexpected_error_replies);
+    page.field("total_error_replies", stats.error_replies);
+    page.field("dump_payload_sanitizations", 0);
+    page.field("total_reads_processed", stats.reads_processed);
+    page.field("total_writes_processed", stats.writes_processed);
+    page.fields(
+        &[
+            "io_threaded_reads_processed",
+            "io_threaded_writes_processed",
+        ],
+        0,
+    );
+    page.field(
+        "client_query_buffer_limit_disconnections",
+        stats.client_query_buffer_limit_disconnections,
+    );
+    page.field(
+        "client_output_buffer_limit_disconnections",
+        stats.client_output_buffer_limit_disconnections,
+    );
+    page.fields(&["reply_buffer_shrinks", "reply_buffer_expands"], 0);
+    page.field("eventloop_cycles", figures.turns);
+    page.field("eventloop_duration_sum", figures.awake_us);
+    page.field("eventloop_duration_cmd_sum", figures.command_us);
+    page.field(
+        "instantaneous_eventloop_cycles_per_sec",
+        stats.turns_per_second.per_second(),
+    );
+    page.field(
+        "instantaneous_eventloop_duration_usec",
+        stats.turn_us.per_second(),
+    );
+}
+
+fn replication(page: &mut Page<'_>) {
+    let zeros = "0".repeat(40);
+    let backlog = page.setting("repl-backlog-size");
+    let id = &page.state.observe.stats.replication_id;
+    page.field("role", "master");
+    page.field("connected_slaves", 0);
+    page.field("master_failover_state", "no-failover");
+    page.field("master_replid", if id.is_empty() { &zeros } else { id });
+    page.field("master_replid2", &zeros);
+    page.field("master_repl_offset", 0);
+    page.field("second_repl_offset", -1);
+    page.field("repl_backlog_active", 0);
+    page.field("repl_backlog_size", backlog);
+    page.fields(
+        &["repl_backlog_first_byte_offset", "repl_backlog_histlen"],
+        0,
+    );
+}
+
+fn cpu(page: &mut Page<'_>) {
+    for (suffix, of) in [
+        ("", process::CpuOf::Process),
+        ("_children", process::CpuOf::Children),
+        ("_main_thread", process::CpuOf::Thread),
+    ] {
+        let time = process::cpu_time(of);
+        for (kind, us) in [("sys", time.system_us), ("user", time.user_us)] {
+            let value = format_args!("{}.{:06}", us / 1_000_000, us % 1_000_000).to_string();
+            page.field(&format!("used_cpu_{kind}{suffix}"), value);
+        }
+    }
+}
+
+fn command_stats(page: &mut Page<'_>) {
+    let state = page.state;
+    for ((_, command), stats) in state.table.iter().zip(&state.observe.commands) {
+        if stats.calls == 0 && stats.failed == 0 && stats.rejected == 0 {
+            continue;
+        }
+        let us = stats.ns / 1000;
+        let per_call = if stats.calls == 0 {
+            0.0
+        } else {
+            us as f64 / stats.calls as f64
+        };
+        page.field(
+            &format!("cmdstat_{}", safe(&command.name)),
+            format_args!(
+                "calls={},usec={us},usec_per_call={},rejected_calls={},failed_calls={}",
+                stats.calls,
+                fixed(per_call, 2),
+                stats.rejected,
+                stats.failed
+            ),
+        );
+    }
+}
+
+fn error_stats(page: &mut Page<'_>) {
+    let state = page.state;
+    for (code, count) in &state.observe.errors {
+        let code = safe(&String::from_utf8_lossy(code));
+        page.field(&format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn latency_stats(page: &mut Page<'_>) {
+    let state = page.state;
+    let settings = state.config.settings();
+    if !settings.latency_tracking {
+        return;
+    }
+    for ((_, command), stats) in state.table.iter().zip(&state.observe.commands) {
+        let Some(histogram) = &stats.histogram else {
+            continue;
+        };
+        let percentiles: Vec<String> = settings
+            .latency_tracking_info_percentiles
+            .iter()
+            .map(|percent| {
+                let us = histogram.percentile(*percent) as f64 / 1000.0;
+                let name = fixed(*percent, 6);
+                let name = name.trim_end_matches('0').trim_end_matches('.');
+                format!("p{name}={}", fixed(us, 3))
+            })
+            .collect();
+        page.field(
+            &format!("latency_percentiles_usec_{}", safe(&command.name)),
+            percentiles.join(","),
+        );
+    }
+}
+
+fn keyspace(page: &mut Page<'_>) {
+    let keyspace = &page.state.keyspace;
+    for index in 0..keyspace.count() {
+        let (keys, expires, average_ttl_ms) = keyspace.figures(index);
+        if keys > 0 {
+            page.field(
+                &format!("db{index}"),
+                format_args!("keys={keys},expires={expires},avg_ttl={average_ttl_ms},subexpiry=0"),
+            );
+        }
+    }
+}
+
+/// Our own: the loop that everything runs in.
+fn gyre(page: &mut Page<'_>) {
+    let figures = page.figures;
+    page.field("gyre_version", crate::GYRE_VERSION);
+    page.field("loop_turns", figures.turns);
+    page.field("loop_awake_usec", figures.awake_us);
+    page.field("loop_command_usec", figures.command_us);
+    page.field("loop_longest_turn_usec", figures.longest_turn_ns / 1000);
+    page.field("loop_longest_turn_number", figures.longest_turn);
+    page.field("loop_sources", figures.sources);
+    page.field("journal_effects", page.state.journal.effects());
+}
+
+fn debug(page: &mut Page<'_>) {
+    page.fields(
+        &["eventloop_duration_aof_sum", "eventloop_duration_cron_sum"],
+        0,
+    );
+    page.field(
+        "eventloop_duration_max",
+        page.figures.longest_turn_ns / 1000,
+    );
+    page.fields(
+        &[
+            "eventloop_cmd_per_cycle_max",
+            "allocator_allocated_lua",
+            "allocator_active_lua",
+            "allocator_resident_lua",
+            "allocator_frag_bytes_lua",
+        ],
+        0,
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{self, Harness};
+
+    fn text(harness: &mut Harness, line: &str) -> String {
+        String::from_utf8(harness.line(line).as_bytes().expect("a text").to_vec()).expect("UTF-8")
+    }
+    fn titles(text: &str) -> Vec<&str> {
+        text.split("\r\n")
+            .filter_map(|line| line.strip_prefix("# "))
+            .collect()
+    }
+
+    #[test]
+    fn sections_are_chosen_by_name() {
+        let mut harness = Harness::new();
+        let default = [
+            "Server",
+            "Clients",
+            "Memory",
+            "Persistence",
+            "Stats",
+            "Replication",
+            "CPU",
+            "Modules",
+            "Errorstats",
+            "Cluster",
+            "Keyspace",
+        ];
+        assert_eq!(titles(&text(&mut harness, "INFO")), default);
+        assert_eq!(titles(&text(&mut harness, "INFO default nothing")), default);
+        assert_eq!(
+            titles(&text(&mut harness, "INFO cpu CLIENTS cpu")),
+            ["Clients", "CPU"]
+        );
+        let all = text(&mut harness, "INFO all");
+        assert_eq!(titles(&all).len(), default.len() + 3);
+        assert_eq!(titles(&text(&mut harness, "INFO everything")), titles(&all));
+        assert_eq!(text(&mut harness, "INFO nothing"), "");
+        assert_eq!(
+            titles(&text(&mut harness, "INFO default commandstats")).len(),
+            default.len() + 1
+        );
+    }
+
+    #[test]
+    fn every_line_is_a_field_or_a_title_and_sections_are_apart() {
+        let mut harness = Harness::new();
+        harness.line("SET a 1");
+        harness.line("GET a");
+        harness.line("NOSUCH");
+        let all = text(&mut harness, "INFO all");
+        for line in all.split("\r\n").filter(|line| !line.is_empty()) {
+            assert!(line.starts_with("# ") || line.contains(':'), "{line}");
+        }
+        assert!(all.contains("\r\n\r\n# Clients\r\n"));
+        assert!(all.contains("redis_version:7.4.0\r\n"));
+        assert!(all.contains("errorstat_ERR:count=1\r\n"));
+        assert!(all.contains("db0:keys=1,expires=0,avg_ttl=0,subexpiry=0\r\n"));
+        assert!(all.contains(
+            "cmdstat_set:calls=1,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0\r\n"
+        ));
+        assert!(all.contains("latency_percentiles_usec_set:p50="), "{all}");
+        assert!(all.contains("keyspace_hits:1\r\n"));
+    }
+
+    #[test]
+    fn the_peak_is_never_below_what_is_used() {
+        let mut harness = Harness::new();
+        harness.host.used_memory = 5 << 20;
+        assert!(text(&mut harness, "INFO memory").contains("used_memory_peak_human:5.00M\r\n"));
+        harness.host.used_memory = 1 << 20;
+        let later = text(&mut harness, "INFO memory");
+        assert!(later.contains("used_memory_human:1.00M\r\n"));
+        assert!(
+            later.contains("used_memory_peak_perc:20.00%\r\n"),
+            "{later}"
+        );
+    }
+
+    #[test]
+    fn bytes_are_spelled_for_people() {
+        assert_eq!(
+            [0, 1023, 1024, 1 << 20].map(human),
+            ["0B", "1023B", "1.00K", "1.00M"]
+        );
+        assert_eq!(human(1536 << 20), "1.50G");
+        assert_eq!([1 << 40, 1 << 50].map(human), ["1.00T", "1.00P"]);
+        assert_eq!(human(u64::MAX), format!("{}B", u64::MAX));
+    }
+
+    #[test]
+    fn resp3_gets_a_verbatim_text() {
+        let mut harness = Harness::new();
+        harness.resp3();
+        let reply = testing::text(&harness.line("INFO cluster"));
+        assert!(
+            reply.contains("txt") && reply.contains("cluster_enabled"),
+            "{reply}"
+        );
+    }
+}
