@@ -1,0 +1,197 @@
+//! INFO, SLOWLOG, LATENCY, MEMORY, DEBUG and SHUTDOWN on a real server.
+
+mod common;
+
+use common::{Raw, Server};
+use gyre::resp::reader::Value;
+use std::time::{Duration, Instant};
+
+fn ask(raw: &mut Raw, line: &str) -> Value {
+    raw.command(&line.split(' ').collect::<Vec<_>>());
+    raw.read()
+}
+
+fn info(raw: &mut Raw, section: &str) -> String {
+    let answer = ask(raw, &format!("INFO {section}"));
+    String::from_utf8(answer.as_bytes().expect("a text").to_vec()).expect("UTF-8")
+}
+
+fn field(info: &str, name: &str) -> String {
+    let line = info
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {name} in {info}"))
+        .to_owned()
+}
+
+fn ended(server: &mut Server) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.is_running() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    !server.is_running()
+}
+
+#[test]
+fn info_tells_of_this_process() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    let section = info(&mut raw, "server");
+    assert_eq!(field(&section, "process_id"), server.pid().to_string());
+    assert_eq!(field(&section, "tcp_port"), server.port.to_string());
+    assert_eq!(field(&section, "run_id").len(), 40);
+    assert_eq!(
+        field(&section, "listener0"),
+        format!("name=tcp,bind=127.0.0.1,port={}", server.port)
+    );
+    let section = info(&mut raw, "replication");
+    assert_eq!(field(&section, "master_replid").len(), 40);
+    let before: u64 = field(&info(&mut raw, "stats"), "eventloop_cycles")
+        .parse()
+        .expect("a number");
+    let after: u64 = field(&info(&mut raw, "stats"), "eventloop_cycles")
+        .parse()
+        .expect("a number");
+    assert!(after > before);
+    let used: u64 = field(&info(&mut raw, "memory"), "used_memory")
+        .parse()
+        .expect("a number");
+    raw.command(&[b"SET".to_vec(), b"big".to_vec(), vec![b'x'; 8 << 20]]);
+    raw.read();
+    let section = info(&mut raw, "memory");
+    let now: u64 = field(&section, "used_memory").parse().expect("a number");
+    assert!(now >= used + (8 << 20), "{used} → {now}");
+    let peak: u64 = field(&section, "used_memory_peak")
+        .parse()
+        .expect("a number");
+    assert!(peak >= now);
+}
+
+#[test]
+fn clients_are_weighed_by_the_cron() {
+    let server = Server::with(&["--hz", "100"]);
+    let mut raw = server.raw();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while field(&info(&mut raw, "memory"), "mem_clients_normal") == "0" {
+        assert!(Instant::now() < deadline, "no client was weighed");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_slow_command_is_logged_and_measured() {
+    let server = Server::with(&["--slowlog-log-slower-than", "20000"]);
+    let mut raw = server.raw();
+    ask(&mut raw, "CLIENT SETNAME me");
+    ask(&mut raw, "PING");
+    assert_eq!(
+        ask(&mut raw, "DEBUG SLEEP 0.05"),
+        Value::Simple("OK".into())
+    );
+    let log = ask(&mut raw, "SLOWLOG GET");
+    let entries = log.items().expect("an array");
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    let entry = entries[0].items().expect("an array");
+    let words = ["DEBUG", "SLEEP", "0.05"].map(Value::bulk).to_vec();
+    assert_eq!(entry[3], Value::Array(words));
+    assert_eq!(entry[5], Value::bulk("me"));
+    assert!(matches!(entry[2], Value::Integer(us) if us >= 50_000));
+    let section = info(&mut raw, "latencystats");
+    let percentiles = field(&section, "latency_percentiles_usec_debug");
+    let median = percentiles
+        .strip_prefix("p50=")
+        .and_then(|rest| rest.split(',').next());
+    let median: f64 = median.expect("the median").parse().expect("a number");
+    assert!((50_000.0..5_000_000.0).contains(&median), "{percentiles}");
+    let longest: u64 = field(&info(&mut raw, "gyre"), "loop_longest_turn_usec")
+        .parse()
+        .expect("a number");
+    assert!(longest >= 50_000);
+    ask(&mut raw, "CONFIG RESETSTAT");
+    assert!(!info(&mut raw, "latencystats").contains("usec_debug"));
+}
+
+#[test]
+fn a_paused_cron_expires_nothing_and_goes_on_later() {
+    let server = Server::with(&["--hz", "100"]);
+    let mut raw = server.raw();
+    ask(&mut raw, "DEBUG PAUSE-CRON 1");
+    ask(&mut raw, "SET k v PX 1");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(ask(&mut raw, "DBSIZE"), Value::Integer(1));
+    ask(&mut raw, "DEBUG PAUSE-CRON 0");
+    ask(&mut raw, "DEBUG SET-ACTIVE-EXPIRE 0");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(ask(&mut raw, "DBSIZE"), Value::Integer(1));
+    ask(&mut raw, "DEBUG SET-ACTIVE-EXPIRE 1");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while ask(&mut raw, "DBSIZE") != Value::Integer(0) {
+        assert!(Instant::now() < deadline, "the key never expired");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn crashes_on_request_leave_a_report() {
+    for (command, sign) in [
+        ("DEBUG SEGFAULT", "crashed by signal"),
+        ("DEBUG PANIC", "DEBUG PANIC called at Unix time"),
+        ("DEBUG ASSERT", "ASSERTION FAILED"),
+    ] {
+        let mut server = Server::start();
+        let mut raw = server.raw();
+        raw.command(&command.split(' ').collect::<Vec<_>>());
+        assert_eq!(raw.try_read(), None, "{command}");
+        assert!(ended(&mut server), "{command}");
+        let log = server.log();
+        assert!(log.contains("BUG REPORT START"), "{command}: {log}");
+        assert!(log.contains(sign), "{command}: {log}");
+    }
+}
+
+#[test]
+fn shutdown_closes_without_an_answer_and_ends() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    let refused = Value::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec());
+    assert_eq!(ask(&mut raw, "SHUTDOWN SAVE"), refused);
+    assert_eq!(ask(&mut raw, "PING"), Value::Simple("PONG".into()));
+    raw.command(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(raw.try_read(), None);
+    assert!(ended(&mut server));
+    assert!(server.log().contains("bye bye"), "{}", server.log());
+}
+
+#[test]
+fn memory_and_small_commands_answer() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    assert_eq!(ask(&mut raw, "MEMORY PURGE"), Value::Simple("OK".into()));
+    let text = ask(&mut raw, "MEMORY MALLOC-STATS");
+    assert!(text.as_bytes().is_some_and(|text| text.len() > 1000));
+    assert!(
+        ask(&mut raw, "MEMORY DOCTOR")
+            .as_bytes()
+            .is_some_and(|text| text.starts_with(b"This instance is empty"))
+    );
+    for container in ["MEMORY", "SLOWLOG", "LATENCY", "DEBUG"] {
+        let help = ask(&mut raw, &format!("{container} HELP"));
+        let head = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+        assert_eq!(
+            help.items().map(|lines| lines[0].clone()),
+            Some(Value::Simple(head))
+        );
+    }
+    assert!(
+        matches!(ask(&mut raw, "LATENCY HISTOGRAM memory|purge"), Value::Array(items) if items.len() == 2)
+    );
+    assert!(matches!(ask(&mut raw, "LATENCY DOCTOR"), Value::Bulk(_)));
+    assert_eq!(
+        ask(&mut raw, "LATENCY HISTORY command"),
+        Value::Array(vec![])
+    );
+    assert!(matches!(ask(&mut raw, "LOLWUT"), Value::Bulk(_)));
+    assert!(matches!(ask(&mut raw, "LASTSAVE"), Value::Integer(at) if at > 1_000_000_000));
+    assert!(matches!(ask(&mut raw, "TIME"), Value::Array(parts) if parts.len() == 2));
+    assert!(matches!(ask(&mut raw, "ROLE"), Value::Array(parts) if parts.len() == 3));
+}
