@@ -310,7 +310,7 @@ impl Model {
                     None => -2,
                     Some((_, None)) => -1,
                     Some((_, Some(at))) if name.starts_with('p') => at - now,
-                    Some((_, Some(at))) => (at - now + 500) / 1000,
+                    Some((_, Some(at))) => (at - now).saturating_add(500) / 1000,
                 }))
             }
             "persist" => match self.look(db, key) {
