@@ -59,10 +59,13 @@ pub fn compare(answer: &Answer, resp3: bool, bytes: &[u8]) -> Compared {
     }
 }
 
-fn names(value: &Value) -> Option<BTreeSet<Vec<u8>>> {
-    let names: Vec<&[u8]> = value.items()?.iter().filter_map(Value::as_bytes).collect();
-    let set: BTreeSet<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
-    (set.len() == value.items()?.len()).then_some(set)
+fn names(value: &Value, may_repeat: bool) -> Option<BTreeSet<Vec<u8>>> {
+    let items = value.items()?;
+    let set: Option<BTreeSet<Vec<u8>>> = items
+        .iter()
+        .map(|item| item.as_bytes().map(<[u8]>::to_vec))
+        .collect();
+    set.filter(|set| may_repeat || set.len() == items.len())
 }
 
 fn fits(answer: &Answer, resp3: bool, value: &Value) -> bool {
@@ -70,12 +73,19 @@ fn fits(answer: &Answer, resp3: bool, value: &Value) -> bool {
         (Answer::IntWithin(least, most), Value::Integer(number)) => {
             (least..=most).contains(&number)
         }
-        (Answer::Members(members), value) => names(value).as_ref() == Some(members),
+        (Answer::Members(members), value) => names(value, false).as_ref() == Some(members),
         (Answer::OneOf(members), Value::Bulk(name)) => members.contains(name),
         (Answer::OneOf(members), Value::Null) => resp3 && members.is_empty(),
         (Answer::OneOf(members), Value::NullBulk) => !resp3 && members.is_empty(),
-        (Answer::Scan { keys, whole }, Value::Array(parts)) => match &parts[..] {
-            [Value::Bulk(cursor), found] => names(found).is_some_and(|found| {
+        (
+            Answer::Scan {
+                keys,
+                whole,
+                may_repeat,
+            },
+            Value::Array(parts),
+        ) => match &parts[..] {
+            [Value::Bulk(cursor), found] => names(found, *may_repeat).is_some_and(|found| {
                 let ended = cursor == b"0";
                 found.is_subset(keys) && (!(ended && *whole) || found == *keys)
             }),

@@ -23,10 +23,12 @@ pub enum Answer {
     Members(BTreeSet<Vec<u8>>),
     /// One of these bulk strings; null if there are none.
     OneOf(BTreeSet<Vec<u8>>),
-    /// A cursor and some of these keys; all of them if the cursor ends a scan that began at 0.
+    /// A cursor and some of these keys; all of them if the cursor ends a scan that began at 0. A key comes twice only
+    /// if the table shrinks meanwhile, which it does when the scan removes what has expired.
     Scan {
         keys: BTreeSet<Vec<u8>>,
         whole: bool,
+        may_repeat: bool,
     },
     /// HELLO, in this protocol.
     Hello(i64),
@@ -368,6 +370,7 @@ impl Model {
                 Ok(Answer::Scan {
                     keys: self.live(db),
                     whole: cursor == 0,
+                    may_repeat: self.databases[db].len() > self.live(db).len(),
                 })
             }
             _ => self.strings(db, name, args),
