@@ -182,6 +182,7 @@ enum Listener {
     Title,
     CrashHandlers,
     AllocatorThread,
+    Watchdog,
     Memory,
     Keyspace,
     Observations,
@@ -197,6 +198,7 @@ fn listener(name: &str) -> Option<Listener> {
         "proc-title-template" => Listener::Title,
         "crash-log-enabled" => Listener::CrashHandlers,
         "jemalloc-bg-thread" => Listener::AllocatorThread,
+        "watchdog-period" => Listener::Watchdog,
         "maxmemory" => Listener::Memory,
         "maxmemory-policy"
         | "lfu-log-factor"
@@ -256,6 +258,16 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         Listener::Title => context.state.set_process_title(),
         Listener::CrashHandlers if settings.crash_log_enabled => crash::install(true),
         Listener::CrashHandlers => crash::remove_handlers(),
+        Listener::Watchdog => {
+            // At once, and not at the next cron: the command after this one may be what it shall watch.
+            let least_ms = 2000 / u64::from(settings.hz.max(1));
+            let wanted_ms = settings.watchdog_period_ms;
+            crash::set_watchdog(if wanted_ms == 0 {
+                0
+            } else {
+                wanted_ms.max(least_ms)
+            });
+        }
         Listener::AllocatorThread => {
             // As in Redis, an allocator without such a thread is no error.
             memory::set_background_thread(settings.jemalloc_bg_thread);
