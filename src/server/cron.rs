@@ -194,21 +194,22 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn write_pid_file(&self) {
+    /// Where the process number is written: where `pidfile` says, or Redis's default for a daemon.
+    pub(super) fn pid_path(&self) -> Option<std::path::PathBuf> {
         let settings = self.state.config.settings();
-        let default = std::path::PathBuf::from("/var/run/redis.pid");
-        let path = match &settings.pidfile {
-            Some(path) => path,
-            None if settings.daemonize => &default,
-            None => return,
-        };
-        if let Err(error) = process::write_pid_file(path) {
+        let default = || settings.daemonize.then(|| "/var/run/redis.pid".into());
+        settings.pidfile.clone().or_else(default)
+    }
+
+    pub(super) fn write_pid_file(&self) {
+        let Some(path) = self.pid_path() else { return };
+        if let Err(error) = process::write_pid_file(&path) {
             log::warn!(
                 "Failed to write PID file: {}",
                 process::os_error_text(&error)
             );
         }
-        crash::set_pid_file(Some(path));
+        crash::set_pid_file(Some(&path));
     }
 
     /// Sets the process title by `proc-title-template`.

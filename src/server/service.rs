@@ -707,9 +707,9 @@ impl Core {
     /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
     fn shut_down(&mut self, events: &mut EventLoop, _how: Shutdown, by: Option<ClientKey>) {
         log::warn!("User requested shutdown...");
-        if let Some(path) = &self.state.config.settings().pidfile {
+        if let Some(path) = self.pid_path() {
             log::info!("Removing the pid file.");
-            let _ = process::remove_pid_file(path);
+            let _ = process::remove_pid_file(&path);
         }
         // Whoever asked sees the connection close; others get what they are owed as far as sockets take it.
         if let Some(key) = by {
