@@ -270,13 +270,18 @@ impl Db<'_> {
         });
     }
     /// A random key that is not expired. Each expired one that is drawn is removed, as in Redis, so that the loop ends;
-    /// its work is what expiry would have done anyway.
+    /// its work is what expiry would have done anyway. While writes are paused nothing is removed: then, again as in
+    /// Redis, one that has expired is named after so many vain draws.
     pub fn random_key(&mut self) -> Option<Vec<u8>> {
+        const DRAWS_WHILE_FROZEN: u32 = 100;
+        let mut draws = 0;
         loop {
             let rng = &mut self.shared.rng;
             let entry = self.database.table.random(false, &mut || rng.next_u64())?;
             let key = entry.key().to_vec();
-            if !entry.is_expired(self.now.unix_ms()) {
+            draws += 1;
+            let give_up = self.shared.frozen && draws >= DRAWS_WHILE_FROZEN;
+            if give_up || !entry.is_expired(self.now.unix_ms()) {
                 return Some(key);
             }
             self.peek(&key);

@@ -429,3 +429,22 @@ fn access_clocks_follow_reads_and_writes() {
             >= before
     );
 }
+
+#[test]
+fn a_random_key_is_found_although_nothing_may_be_removed() {
+    let mut keyspace = keyspace();
+    set(
+        &mut keyspace.db(0, at(0), false),
+        b"gone",
+        b"v",
+        Expiry::At(10),
+    );
+    keyspace.freeze(true);
+    // Every draw is expired and stays: the draws must end all the same.
+    assert_eq!(
+        keyspace.db(0, at(100), false).random_key(),
+        Some(b"gone".to_vec())
+    );
+    keyspace.freeze(false);
+    assert_eq!(keyspace.db(0, at(100), false).random_key(), None);
+}
