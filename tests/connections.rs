@@ -356,3 +356,68 @@ fn signals_shut_down_in_order() {
         assert!(server.log().contains("bye bye"), "{}", server.log());
     }
 }
+
+#[test]
+fn a_client_that_has_ended_its_sending_gets_all_answers() {
+    const LEN: usize = 1_000_000;
+    const TIMES: usize = 30;
+    let server = Server::start();
+    let mut raw = server.raw();
+    assert_eq!(
+        raw.run(&["SET", "big", &"x".repeat(LEN)]),
+        Value::Simple("OK".into())
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream
+        .write_all("GET big\r\n".repeat(TIMES).as_bytes())
+        .expect("the server reads");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    // Far more than the sockets hold is waiting when the server sees the end.
+    std::thread::sleep(Duration::from_millis(300));
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).expect("answers, then the end");
+    assert_eq!(got.len(), TIMES * (LEN + "$1000000\r\n\r\n".len()));
+    // And one that goes away with answers owed does not stay.
+    let mut gone = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    gone.write_all("GET big\r\n".repeat(TIMES).as_bytes())
+        .expect("the server reads");
+    gone.shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    std::thread::sleep(Duration::from_millis(100));
+    drop(gone);
+    wait_for("only one client is left", || {
+        raw.line("CLIENT LIST")
+            .as_bytes()
+            .is_some_and(|list| list.iter().filter(|byte| **byte == b'\n').count() == 1)
+    });
+}
+
+#[test]
+fn lowering_maxmemory_evicts_without_refusing_writes() {
+    let server = Server::with(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut raw = server.raw();
+    let line = raw.line("DEBUG POPULATE 100000 key 100");
+    assert_eq!(line, Value::Simple("OK".into()));
+    let Value::Integer(before) = raw.line("DBSIZE") else {
+        panic!("no size");
+    };
+    assert_eq!(
+        raw.line("CONFIG SET maxmemory 6mb"),
+        Value::Simple("OK".into())
+    );
+    // Far over the limit: eviction is under way, and that is not out of memory.
+    assert_eq!(raw.line("SET a b"), Value::Simple("OK".into()));
+    // It goes on without further commands.
+    std::thread::sleep(Duration::from_millis(500));
+    let Value::Integer(after) = raw.line("DBSIZE") else {
+        panic!("no size");
+    };
+    assert!(after < before - 20_000, "{after} of {before} keys");
+    assert_eq!(
+        raw.line("CONFIG SET maxmemory-policy noeviction maxmemory 1mb"),
+        Value::Simple("OK".into())
+    );
+    assert!(matches!(raw.line("SET a b"), Value::Error(_)));
+}

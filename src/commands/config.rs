@@ -280,6 +280,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                      usage ({used}). This will result in key eviction and/or the inability to accept new write \
                      commands depending on the maxmemory-policy."
                 );
+                context.state.effects.evict = true;
             }
         }
         Listener::Keyspace | Listener::Observations => context.state.apply_settings(),

@@ -4,6 +4,7 @@
 //! [`call`] runs a command for whoever asks (a client, later EXEC, a script, the append-only file's loader, a
 //! primary's stream); statistics, slow log and propagation hang on it, once.
 
+use super::eviction::Room;
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ReplyMode};
 use crate::observe::Executed;
@@ -161,7 +162,7 @@ fn gates(
     }
     if settings.maxmemory > 0
         && state.pause.is_none()
-        && !super::eviction::make_room(state, host)
+        && super::eviction::make_room(state, host) == Room::None
         && all & flags::DENYOOM != 0
     {
         return refuse(CommandError::OutOfMemory);

@@ -1,4 +1,7 @@
 //! Keeping within `maxmemory`: the OOM gate.
+//!
+//! In: used memory and the policy. Out: keys are gone, and whether that was enough. What is too much for one command
+//! goes on between the turns ([`super::Effects::evict`]). Mirrors `performEvictions` of Redis's evict.c.
 
 use super::{Host, State};
 use crate::config::MaxmemoryPolicy;
@@ -6,28 +9,46 @@ use crate::config::MaxmemoryPolicy;
 /// Keys evicted for one command at most; Redis bounds the time, we bound the work.
 const EVICTIONS_PER_COMMAND: usize = 64;
 
-/// Evicts by the policy until used memory is below `maxmemory`; whether it is.
-pub fn make_room(state: &mut State, host: &mut dyn Host) -> bool {
+/// How an attempt to make room ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Used memory is within the limit.
+    Made,
+    /// There was more to evict than one command may: it goes on, and commands that need memory may run meanwhile.
+    Making,
+    /// Nothing can be evicted.
+    None,
+}
+
+/// Evicts by the policy until used memory is within `maxmemory` or enough was done for one command.
+pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
     let settings = state.config.settings();
     let (limit, policy, samples) = (
         settings.maxmemory,
         settings.maxmemory_policy,
         settings.maxmemory_samples as u32,
     );
+    if limit == 0 {
+        return Room::Made;
+    }
     for _ in 0..EVICTIONS_PER_COMMAND {
         if host.used_memory() <= limit {
-            return true;
+            return Room::Made;
         }
         if policy == MaxmemoryPolicy::NoEviction {
-            return false;
+            return Room::None;
         }
         if state
             .keyspace
             .evict_one(policy, samples, state.now)
             .is_none()
         {
-            return false;
+            return Room::None;
         }
     }
-    host.used_memory() <= limit
+    if host.used_memory() <= limit {
+        return Room::Made;
+    }
+    state.effects.evict = true;
+    Room::Making
 }

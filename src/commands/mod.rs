@@ -12,7 +12,7 @@ pub mod debug;
 pub mod dispatch;
 pub mod docs;
 mod errors;
-mod eviction;
+pub mod eviction;
 pub mod help;
 pub mod info;
 pub mod keys;

@@ -96,6 +96,8 @@ pub struct Effects {
     pub unpaused: bool,
     /// Arguments that the slow log must not show, such as passwords: their indexes.
     pub redacted: Vec<usize>,
+    /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
+    pub evict: bool,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
 }

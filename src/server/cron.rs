@@ -1,7 +1,9 @@
 //! What is done by the clock: expiry, idle clients, limits that take time, samples for INFO.
 
+use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::ClientKind;
+use crate::commands::eviction::{Room, make_room};
 use crate::config::SetContext;
 use crate::event_loop::{EventLoop, TimerId};
 use crate::system::{crash, process};
@@ -10,6 +12,8 @@ use crate::system::{crash, process};
 const EXPIRE_SHARE_PERCENT: u64 = 25;
 /// Budget of the short expiry before sleeping, ns, and how long it rests, ns.
 const FAST_EXPIRE_NS: u64 = 1_000_000;
+/// Time for eviction before each sleep while used memory is over its limit, ns.
+const EVICT_NS: u64 = 1_000_000;
 /// Samples of rates and memory are taken this often, ns.
 const SAMPLE_NS: u64 = 100_000_000;
 /// At least so many clients are looked at in each cron.
@@ -92,6 +96,32 @@ impl Core {
             self.cron.last_fast_ns = now;
             self.expire(events, FAST_EXPIRE_NS);
         }
+    }
+
+    /// Goes on with an eviction that was too much for one command, a short time in each turn; the loop does not sleep
+    /// before it is done.
+    pub(super) fn evict_before_sleep(&mut self, events: &mut EventLoop) {
+        if !std::mem::take(&mut self.state.effects.evict) || self.state.pause.is_some() {
+            return;
+        }
+        let until = events.seam().monotonic_ns().saturating_add(EVICT_NS);
+        loop {
+            let mut host = LoopHost {
+                events,
+                listeners: &mut self.listeners,
+                gauge: &mut self.gauge,
+                command_ns: self.state.observe.stats.command_ns,
+            };
+            if make_room(&mut self.state, &mut host) != Room::Making {
+                return;
+            }
+            if events.seam().monotonic_ns() >= until {
+                break;
+            }
+            self.state.effects.evict = false;
+        }
+        // Nobody waits for this timer: it only wakes the loop, where `effects.evict` still stands.
+        let _ = events.set_timer(events.turn_ns());
     }
 
     /// Looks at a part of the clients, so that each is looked at once a second: idle ones are closed, and those that

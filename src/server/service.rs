@@ -153,10 +153,10 @@ impl Core {
         let (n, large) = match result {
             Ok((0, _)) => {
                 log::debug!("Client closed connection id={}", client.session.id);
-                // Its last requests may have come on the same edge as the end (`printf ... | nc`): their answers get
-                // the one write that they would have got, had the end come a moment later.
+                // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
+                // is written before the connection closes. One that is gone altogether fails the write.
                 self.write_to(events, key);
-                self.state.clients.close(key, false);
+                self.state.clients.close(key, true);
                 return Some(Progress::Drained);
             }
             Ok(read) => read,
@@ -852,6 +852,7 @@ impl Service for Core {
     fn before_sleep(&mut self, events: &mut EventLoop) {
         crash::set_command("");
         self.expire_before_sleep(events);
+        self.evict_before_sleep(events);
         self.write_replies(events);
         self.close_clients(events);
     }
