@@ -421,3 +421,37 @@ fn lowering_maxmemory_evicts_without_refusing_writes() {
     );
     assert!(matches!(raw.line("SET a b"), Value::Error(_)));
 }
+
+#[test]
+fn a_port_of_zero_closes_tcp_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("gyre.sock");
+    let server = Server::with(&["--unixsocket", path.to_str().expect("a plain path")]);
+    let mut raw = server.raw();
+    assert_eq!(raw.line("CONFIG SET port 0"), Value::Simple("OK".into()));
+    assert_eq!(
+        raw.line("PING"),
+        Value::Simple("PONG".into()),
+        "open connections go on"
+    );
+    assert!(TcpStream::connect(("127.0.0.1", server.port)).is_err());
+    let back = format!("CONFIG SET port {}", server.port);
+    assert_eq!(raw.line(&back), Value::Simple("OK".into()));
+    assert_eq!(server.raw().line("PING"), Value::Simple("PONG".into()));
+}
+
+#[test]
+fn a_signal_that_shall_save_does_not_end_a_server_that_cannot() {
+    let mut server = Server::with(&["--shutdown-on-sigterm", "save"]);
+    let status = std::process::Command::new("kill")
+        .args(["-TERM", &server.pid().to_string()])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()));
+    wait_for("the refusal", || {
+        server
+            .log()
+            .contains("Errors trying to shut down the server")
+    });
+    assert_eq!(server.raw().line("PING"), Value::Simple("PONG".into()));
+    assert!(server.is_running());
+}

@@ -278,13 +278,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
     state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
-    if std::mem::take(&mut state.effects.skip_statistics) {
-        return;
-    }
-    state.observe.command_run(id.0, elapsed_ns, failed);
-    let slower_than = state.config.settings().slowlog_log_slower_than_us;
-    if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
-        log_slow(state, key, id, args, elapsed_ns);
+    if !std::mem::take(&mut state.effects.skip_statistics) {
+        state.observe.command_run(id.0, elapsed_ns, failed);
+        let slower_than = state.config.settings().slowlog_log_slower_than_us;
+        if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
+            log_slow(state, key, id, args, elapsed_ns);
+        }
     }
     if state.keyspace.dirty != dirty {
         propagate(state, db, args);

@@ -73,10 +73,12 @@ impl Listeners {
                 }
             }
         }
-        if self.open.is_empty() {
-            return Err("Configured to not listen anywhere, exiting.".to_owned());
-        }
         Ok(())
+    }
+
+    /// Nothing is listened on: a server cannot start so, though CONFIG SET may bring one there.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Opens what changed directives ask for. On error the old listeners are open again.

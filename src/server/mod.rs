@@ -123,6 +123,9 @@ impl Server {
     pub fn start(&mut self) -> Result<(), String> {
         let settings = self.core.state.config.settings().clone();
         self.core.listeners.open(&mut self.events, &settings)?;
+        if self.core.listeners.is_empty() {
+            return Err("Configured to not listen anywhere, exiting.".to_owned());
+        }
         self.core.start_cron(&mut self.events);
         self.core.state.observe.stats.startup_memory = memory::allocator_stats().allocated;
         Ok(())

@@ -623,6 +623,7 @@ impl Core {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = client.reply.output().io_slices(&mut slices);
             match events.write(token, &slices[..used]) {
+                Ok(0) => break,
                 Ok(n) => {
                     client.reply.output_mut().advance(n);
                     written += n;
@@ -705,7 +706,15 @@ impl Core {
     }
 
     /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
-    fn shut_down(&mut self, events: &mut EventLoop, _how: Shutdown, by: Option<ClientKey>) {
+    fn shut_down(&mut self, events: &mut EventLoop, how: Shutdown, by: Option<ClientKey>) {
+        // SHUTDOWN SAVE was refused by its command; a signal with `save` comes here.
+        if how.save && !how.force {
+            log::warn!(
+                "Errors trying to shut down the server. A snapshot was asked for, and none can be written yet."
+            );
+            crate::system::signals::call_off_shutdown();
+            return;
+        }
         log::warn!("User requested shutdown...");
         if let Some(path) = self.pid_path() {
             log::info!("Removing the pid file.");
