@@ -455,3 +455,38 @@ fn a_signal_that_shall_save_does_not_end_a_server_that_cannot() {
     assert_eq!(server.raw().line("PING"), Value::Simple("PONG".into()));
     assert!(server.is_running());
 }
+
+#[test]
+fn changing_the_addresses_keeps_what_stays_and_comes_back_from_what_fails() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("gyre.sock");
+    let server = Server::with(&["--unixsocket", path.to_str().expect("a plain path")]);
+    let inode = |path: &std::path::Path| {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).expect("the socket's file").ino()
+    };
+    let before = inode(&path);
+    let mut raw = server.raw();
+    // To an address that overlaps the old one, so that the old one must go first; and back.
+    for bind in ["CONFIG SET bind 0.0.0.0", "CONFIG SET bind 127.0.0.1"] {
+        assert_eq!(raw.line(bind), Value::Simple("OK".into()), "{bind}");
+        assert_eq!(
+            server.raw().line("PING"),
+            Value::Simple("PONG".into()),
+            "{bind}"
+        );
+    }
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let refused = Value::Error(
+        b"ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen on this port. Check server logs."
+            .to_vec(),
+    );
+    assert_eq!(raw.line(&format!("CONFIG SET port {port}")), refused);
+    assert_eq!(
+        server.raw().line("PING"),
+        Value::Simple("PONG".into()),
+        "the old port is open"
+    );
+    assert_eq!(inode(&path), before, "the Unix socket was left alone");
+}

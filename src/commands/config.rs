@@ -258,16 +258,8 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         Listener::Title => context.state.set_process_title(),
         Listener::CrashHandlers if settings.crash_log_enabled => crash::install(true),
         Listener::CrashHandlers => crash::remove_handlers(),
-        Listener::Watchdog => {
-            // At once, and not at the next cron: the command after this one may be what it shall watch.
-            let least_ms = 2000 / u64::from(settings.hz.max(1));
-            let wanted_ms = settings.watchdog_period_ms;
-            crash::set_watchdog(if wanted_ms == 0 {
-                0
-            } else {
-                wanted_ms.max(least_ms)
-            });
-        }
+        // At once, and not at the next cron: the command after this one may be what it shall watch.
+        Listener::Watchdog => crash::set_watchdog(context.state.watchdog_ms()),
         Listener::AllocatorThread => {
             // As in Redis, an allocator without such a thread is no error.
             memory::set_background_thread(settings.jemalloc_bg_thread);

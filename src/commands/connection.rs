@@ -288,25 +288,12 @@ fn describe(context: &mut Context<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Harness;
-    use crate::config::SetContext;
+    use super::super::testing::{Harness, error};
     use crate::resp::reader::Value;
-
-    fn error(text: &str) -> Value {
-        Value::Error(text.as_bytes().to_vec())
-    }
 
     fn with_password() -> Harness {
         let mut harness = Harness::new();
-        let context = SetContext {
-            is_local: true,
-            is_loading: false,
-        };
-        let set = harness
-            .state
-            .config
-            .set_many(&[(b"requirepass", b"se cret")], context);
-        assert!(set.is_ok());
+        harness.config("requirepass", "se cret");
         let client = harness.state.clients.get_mut(harness.client).unwrap();
         client.session.authenticated = false;
         harness
@@ -373,15 +360,7 @@ mod tests {
     #[test]
     fn passwords_do_not_reach_the_slow_log() {
         let mut harness = with_password();
-        let context = SetContext {
-            is_local: true,
-            is_loading: false,
-        };
-        let set = harness
-            .state
-            .config
-            .set_many(&[(b"slowlog-log-slower-than", b"0")], context);
-        assert!(set.is_ok());
+        harness.config("slowlog-log-slower-than", "0");
         harness.run(&["AUTH", "se cret"]);
         harness.run(&["AUTH", "default", "wrong one"]);
         harness.run(&["HELLO", "3", "AUTH", "default", "se cret"]);

@@ -31,6 +31,9 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
     if limit == 0 {
         return Room::Made;
     }
+    if host.used_memory() <= limit || host.fresh_used_memory() <= limit {
+        return Room::Made;
+    }
     for _ in 0..EVICTIONS_PER_COMMAND {
         if host.used_memory() <= limit {
             return Room::Made;

@@ -27,16 +27,13 @@ const ROW: CommandSpec = CommandSpec {
 };
 
 /// The group's rows.
-pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
-    name: "latency",
-    summary: "Holds the commands on how long things took.",
-    since: "2.8.13",
-    complexity: "Depends on subcommand.",
-    group: Group::Server,
-    arity: -2,
-    subcommands: SUBCOMMANDS,
-    ..CommandSpec::DEFAULT
-}];
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec::container(
+    "latency",
+    "2.8.13",
+    Group::Server,
+    "Holds the commands on how long things took.",
+    SUBCOMMANDS,
+)];
 
 const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {

@@ -21,16 +21,13 @@ const ROW: CommandSpec = CommandSpec {
 };
 
 /// The group's rows.
-pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
-    name: "memory",
-    summary: "Holds the commands on the server's memory.",
-    since: "4.0.0",
-    complexity: "Depends on subcommand.",
-    group: Group::Server,
-    arity: -2,
-    subcommands: SUBCOMMANDS,
-    ..CommandSpec::DEFAULT
-}];
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec::container(
+    "memory",
+    "4.0.0",
+    Group::Server,
+    "Holds the commands on the server's memory.",
+    SUBCOMMANDS,
+)];
 
 const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {

@@ -11,16 +11,13 @@ const FLAGS: u32 = flags::ADMIN | flags::LOADING | flags::STALE;
 const DEFAULT_COUNT: usize = 10;
 
 /// The group's rows.
-pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
-    name: "slowlog",
-    summary: "Holds the commands on the log of slow commands.",
-    since: "2.2.12",
-    complexity: "Depends on subcommand.",
-    group: Group::Server,
-    arity: -2,
-    subcommands: SUBCOMMANDS,
-    ..CommandSpec::DEFAULT
-}];
+pub const COMMANDS: &[CommandSpec] = &[CommandSpec::container(
+    "slowlog",
+    "2.2.12",
+    Group::Server,
+    "Holds the commands on the log of slow commands.",
+    SUBCOMMANDS,
+)];
 
 const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {

@@ -544,4 +544,24 @@ impl CommandSpec {
         subcommands: &[],
         handler: Handler::Container,
     };
+
+    /// A container that itself does nothing.
+    pub const fn container(
+        name: &'static str,
+        since: &'static str,
+        group: Group,
+        summary: &'static str,
+        subcommands: &'static [CommandSpec],
+    ) -> CommandSpec {
+        CommandSpec {
+            name,
+            summary,
+            since,
+            complexity: "Depends on subcommand.",
+            group,
+            arity: -2,
+            subcommands,
+            ..CommandSpec::DEFAULT
+        }
+    }
 }

@@ -64,6 +64,14 @@ impl State {
         self.observe.track_latency = settings.latency_tracking;
     }
 
+    /// Period of the watchdog, ms; 0: none. One shorter than two crons could never be kept.
+    pub fn watchdog_ms(&self) -> u64 {
+        match self.config.settings().watchdog_period_ms {
+            0 => 0,
+            wanted => wanted.max(2000 / self.effective_hz()),
+        }
+    }
+
     /// Sets the process title by `proc-title-template`, unless `set-proc-title` says no.
     pub fn set_process_title(&self) {
         if self.config.settings().set_proc_title {
@@ -124,6 +132,8 @@ pub trait Host {
     fn adjust_max_clients(&mut self, wanted: usize) -> usize;
     /// Memory that is held against `maxmemory`, bytes.
     fn used_memory(&mut self) -> u64;
+    /// The same, taken anew from the allocator where the cheap figure may be behind (other threads have freed).
+    fn fresh_used_memory(&mut self) -> u64;
     /// Blocks the whole server (DEBUG SLEEP).
     fn sleep(&mut self, duration: std::time::Duration);
     /// Reads the monotonic clock again (for commands that measure themselves).

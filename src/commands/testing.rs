@@ -2,7 +2,7 @@
 
 use super::{CommandTable, Context, Effects, GROUPS, Handler, Host, LoopFigures, State, process};
 use crate::clients::{Client, ClientKey, Clients};
-use crate::config::{Config, Settings};
+use crate::config::{Config, SetContext, Settings};
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
@@ -26,6 +26,9 @@ impl Host for NullHost {
         wanted
     }
     fn used_memory(&mut self) -> u64 {
+        self.used_memory
+    }
+    fn fresh_used_memory(&mut self) -> u64 {
         self.used_memory
     }
     fn sleep(&mut self, _duration: Duration) {}
@@ -88,6 +91,18 @@ impl Harness {
             host: NullHost::default(),
             client,
         }
+    }
+    /// CONFIG SET of one directive, without what hangs on the command.
+    pub fn config(&mut self, name: &str, value: &str) {
+        let context = SetContext {
+            is_local: true,
+            is_loading: false,
+        };
+        let pair = (name.as_bytes(), value.as_bytes());
+        self.state
+            .config
+            .set_many(&[pair], context)
+            .expect("a directive and a value for it");
     }
     /// Runs one command and reads its answer.
     pub fn run<T: AsRef<[u8]>>(&mut self, words: &[T]) -> Value {
@@ -173,4 +188,30 @@ pub fn text(value: &Value) -> String {
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(" "),
         other => format!("{other:?}"),
     }
+}
+
+/// `+OK`.
+pub fn ok() -> Value {
+    Value::Simple("OK".into())
+}
+/// An error of this text.
+pub fn error(text: &str) -> Value {
+    Value::Error(text.as_bytes().to_vec())
+}
+/// An integer.
+pub fn int(n: i64) -> Value {
+    Value::Integer(n)
+}
+/// A bulk string.
+pub fn bulk(text: &str) -> Value {
+    Value::bulk(text)
+}
+
+/// Runs lines in order and compares each answer.
+pub fn check(lines: &[(&str, Value)]) -> Harness {
+    let mut harness = Harness::new();
+    for (line, expected) in lines {
+        assert_eq!(harness.line(line), *expected, "{line}");
+    }
+    harness
 }

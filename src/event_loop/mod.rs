@@ -178,6 +178,8 @@ pub struct EventLoop {
     totals: LoopTotals,
     mono_ns: u64,
     accepts_per_turn: usize,
+    /// Work was left for the next turn: it does not sleep first.
+    awake: bool,
 }
 
 impl EventLoop {
@@ -196,6 +198,7 @@ impl EventLoop {
             totals: LoopTotals::default(),
             mono_ns,
             accepts_per_turn: ACCEPTS_PER_TURN,
+            awake: false,
         }
     }
 
@@ -251,8 +254,8 @@ impl EventLoop {
         Ok(self.report)
     }
 
-    fn timeout(&self, now: u64, max_sleep: Option<Duration>) -> Option<Duration> {
-        if !self.ready.is_empty() {
+    fn timeout(&mut self, now: u64, max_sleep: Option<Duration>) -> Option<Duration> {
+        if std::mem::take(&mut self.awake) || !self.ready.is_empty() {
             return Some(Duration::ZERO);
         }
         let until = |at: u64| Duration::from_nanos(at.saturating_sub(now));
@@ -424,6 +427,11 @@ impl EventLoop {
         }
     }
 
+    /// Lets the next turn begin without sleeping, for work that was left behind and belongs to no source.
+    pub fn stay_awake(&mut self) {
+        self.awake = true;
+    }
+
     /// Opens a listener.
     pub fn listen(
         &mut self,
@@ -522,3 +530,6 @@ fn is_peer_error(error: &io::Error) -> bool {
             | io::ErrorKind::Interrupted
     ) || error.raw_os_error() == Some(libc::EPROTO)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,20 @@ pub(super) fn live<'t>(
     }
 }
 
+/// [`live`] in a [`Db`]. A macro, for a method would borrow all of the `Db` for as long as the place lives.
+macro_rules! live {
+    ($db:ident, $hash:expr, $key:expr) => {
+        live(
+            &mut $db.database.table,
+            $db.shared,
+            $db.stats,
+            $db.index,
+            $db.now,
+            ($hash, $key),
+        )
+    };
+}
+
 impl Db<'_> {
     /// Its number.
     pub fn index(&self) -> usize {
@@ -111,14 +125,7 @@ impl Db<'_> {
             self.stats.misses += u64::from(look.count);
             return None;
         }
-        match live(
-            &mut self.database.table,
-            self.shared,
-            self.stats,
-            self.index,
-            self.now,
-            (hash, key),
-        ) {
+        match live!(self, hash, key) {
             Place::Held(held) => {
                 self.stats.hits += u64::from(look.count);
                 if look.refresh {
@@ -141,14 +148,7 @@ impl Db<'_> {
     #[inline]
     pub fn slot<'s>(&'s mut self, key: &'s [u8]) -> Slot<'s> {
         let hash = self.database.table.hash(key);
-        match live(
-            &mut self.database.table,
-            self.shared,
-            self.stats,
-            self.index,
-            self.now,
-            (hash, key),
-        ) {
+        match live!(self, hash, key) {
             Place::Held(held) => {
                 if !self.no_touch {
                     self.shared.refresh(held.entry(), self.now);
@@ -171,14 +171,7 @@ impl Db<'_> {
     /// Removes a key; whether it existed.
     pub fn remove(&mut self, key: &[u8], free: Free) -> bool {
         let hash = self.database.table.hash(key);
-        match live(
-            &mut self.database.table,
-            self.shared,
-            self.stats,
-            self.index,
-            self.now,
-            (hash, key),
-        ) {
+        match live!(self, hash, key) {
             Place::Held(held) => {
                 let (entry, _) = held.remove();
                 self.shared.free_entry(entry, free == Free::Lazily);
@@ -190,14 +183,7 @@ impl Db<'_> {
     /// A copy of a value under another key, owned by nobody yet.
     pub(super) fn copied(&mut self, from: &[u8], to: &[u8], access: u32) -> Option<Entry> {
         let hash = self.database.table.hash(from);
-        match live(
-            &mut self.database.table,
-            self.shared,
-            self.stats,
-            self.index,
-            self.now,
-            (hash, from),
-        ) {
+        match live!(self, hash, from) {
             Place::Held(held) => {
                 self.stats.hits += 1;
                 self.shared.refresh(held.entry(), self.now);

@@ -29,14 +29,15 @@ pub(super) struct Cron {
     last_sample_ns: u64,
     /// The last client that was looked at, by id.
     last_client: u64,
-    /// Period of the watchdog that is set, ms; 0: none.
-    watchdog_ms: u64,
 }
 
 impl Core {
     /// Sets the first cron.
     pub(super) fn start_cron(&mut self, events: &mut EventLoop) {
-        self.gauge.refresh();
+        self.gauge.refresh(events.turn_ns());
+        if self.state.watchdog_ms() > 0 {
+            crash::set_watchdog(self.state.watchdog_ms());
+        }
         self.cron.timer = Some(events.set_timer(events.turn_ns() + self.interval_ns()));
     }
 
@@ -49,7 +50,10 @@ impl Core {
         let interval_ns = self.interval_ns();
         let settings = self.state.config.settings();
         events.set_accepts_per_turn(settings.max_new_connections_per_cycle as usize);
-        self.watch(interval_ns);
+        let watchdog_ms = self.state.watchdog_ms();
+        if watchdog_ms > 0 {
+            crash::feed_watchdog(watchdog_ms);
+        }
         self.cron.timer = Some(events.set_timer(events.turn_ns() + interval_ns));
         if self.state.cron_paused {
             return;
@@ -58,23 +62,6 @@ impl Core {
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
         self.sample(events);
-    }
-
-    /// Tells the watchdog that the loop turns; a period shorter than two crons could never be kept.
-    fn watch(&mut self, interval_ns: u64) {
-        let wanted = self.state.config.settings().watchdog_period_ms;
-        let period = if wanted == 0 {
-            0
-        } else {
-            wanted.max(2 * interval_ns / 1_000_000)
-        };
-        if period != self.cron.watchdog_ms {
-            crash::set_watchdog(period);
-            self.cron.watchdog_ms = period;
-        }
-        if period > 0 {
-            crash::feed_watchdog(period);
-        }
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
@@ -120,8 +107,8 @@ impl Core {
             }
             self.state.effects.evict = false;
         }
-        // Nobody waits for this timer: it only wakes the loop, where `effects.evict` still stands.
-        let _ = events.set_timer(events.turn_ns());
+        // `effects.evict` still stands.
+        events.stay_awake();
     }
 
     /// Looks at a part of the clients, so that each is looked at once a second: idle ones are closed, and those that
@@ -180,7 +167,7 @@ impl Core {
             return;
         }
         self.cron.last_sample_ns = now;
-        self.gauge.refresh();
+        self.gauge.refresh(now);
         let totals = *events.totals();
         let stats = &mut self.state.observe.stats;
         stats.peak_memory = stats.peak_memory.max(self.gauge.used());

@@ -13,11 +13,17 @@ use std::time::Duration;
 pub struct MemoryGauge {
     allocated: u64,
     thread_net: i64,
+    /// When the allocator was asked last, monotonic ns.
+    asked_ns: u64,
 }
+
+/// The allocator is not asked more often than this, ns.
+const ASK_NS: u64 = 1_000_000;
 
 impl MemoryGauge {
     /// Asks the allocator.
-    pub fn refresh(&mut self) {
+    pub fn refresh(&mut self, now_ns: u64) {
+        self.asked_ns = now_ns;
         self.allocated = memory::allocator_stats().allocated;
         self.thread_net = net_of_this_thread();
     }
@@ -49,6 +55,13 @@ impl Host for LoopHost<'_> {
         process::adjust_open_files(wanted).map_or(0, |possible| possible.maxclients as usize)
     }
     fn used_memory(&mut self) -> u64 {
+        self.gauge.used()
+    }
+    fn fresh_used_memory(&mut self) -> u64 {
+        let now_ns = self.monotonic_ns();
+        if now_ns.saturating_sub(self.gauge.asked_ns) >= ASK_NS {
+            self.gauge.refresh(now_ns);
+        }
         self.gauge.used()
     }
     fn sleep(&mut self, duration: Duration) {

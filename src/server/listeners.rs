@@ -10,68 +10,130 @@ pub struct Listeners {
     open: Vec<(ListenAddress, Token)>,
 }
 
+/// An address that the directives ask for.
+struct Wanted {
+    address: ListenAddress,
+    /// As `bind` has it, for the log.
+    host: String,
+    /// Going without it is no error.
+    optional: bool,
+}
+
 impl Listeners {
-    /// Opens all; on error none stays open. The error is the text for the log.
+    /// Opens all that the directives ask for; on error none stays open. The error is the text for the log.
     pub fn open(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
-        let options = ListenOptions {
-            backlog: settings.tcp_backlog as i32,
-            keepalive_s: u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX),
-        };
-        let opened = self.open_all(events, settings, &options);
+        let opened = self.reopen(events, settings);
         if opened.is_err() {
             self.close(events);
         }
         opened
     }
 
-    fn open_all(
+    /// Changes from what is open to what the directives ask for. Listeners that stay are not touched, and those that
+    /// go are closed only when the new ones are open, so that no connection in their queues is lost without need. On
+    /// error the old listeners are open.
+    pub fn reopen(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
+        let wanted = wanted(settings)?;
+        let options = options(settings);
+        let stays =
+            |address: &ListenAddress| wanted.iter().any(|wanted| wanted.address == *address);
+        let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|(address, _)| stays(address));
+        self.open = kept;
+        let kept = self.open.len();
+        let first_try = self.add(events, settings, &wanted, &options);
+        if first_try.is_ok() {
+            gone.iter().for_each(|(_, token)| events.close(*token));
+            return Ok(());
+        }
+        if gone.is_empty() {
+            return first_try;
+        }
+        // A new address may overlap one that goes (`*` and 127.0.0.1 at one port): then the old one has to go first.
+        let old: Vec<ListenAddress> = gone
+            .into_iter()
+            .map(|(address, token)| (events.close(token), address).1)
+            .collect();
+        let second_try = self.add(events, settings, &wanted, &options);
+        if second_try.is_err() {
+            debug_assert_eq!(
+                self.open.len(),
+                kept,
+                "a failed attempt leaves nothing open"
+            );
+            for address in old {
+                match events.listen(&address, &options) {
+                    Ok(token) => self.open.push((address, token)),
+                    Err(error) => log::error!("Could not listen again on {address:?}: {error}"),
+                }
+            }
+        }
+        second_try
+    }
+
+    /// Opens the wanted addresses that are not open yet; all or none.
+    fn add(
         &mut self,
         events: &mut EventLoop,
         settings: &Settings,
+        wanted: &[Wanted],
         options: &ListenOptions,
     ) -> Result<(), String> {
-        let mut tcp = 0;
-        if settings.port != 0 {
-            for bind in &settings.bind {
-                for address in addresses(&bind.host, settings.port, bind.optional)? {
-                    match events.listen(&ListenAddress::Inet(address), options) {
-                        Ok(token) => {
-                            self.open.push((ListenAddress::Inet(address), token));
-                            tcp += 1;
-                        }
-                        Err(error) if bind.optional && is_no_such_address(&error) => {}
-                        Err(error) => {
-                            let reason = crate::system::process::os_error_text(&error);
-                            log::warn!(
-                                "Warning: Could not create server TCP listening socket {}:{}: bind: {reason}",
-                                bind.host,
-                                settings.port
-                            );
-                            return Err(format!(
-                                "Failed listening on port {} (tcp), aborting.",
-                                settings.port
-                            ));
-                        }
-                    }
-                }
-            }
-            if tcp == 0 && !settings.bind.is_empty() {
-                return Err(format!(
-                    "Failed listening on port {} (tcp), aborting.",
-                    settings.port
-                ));
-            }
+        let before = self.open.len();
+        let result = self.try_add(events, settings, wanted, options);
+        if result.is_err() {
+            self.open
+                .drain(before..)
+                .for_each(|(_, token)| events.close(token));
         }
-        if let Some(path) = &settings.unixsocket {
-            let mode = (settings.unixsocketperm != 0).then_some(settings.unixsocketperm);
-            let address = ListenAddress::Unix(path.clone(), mode);
-            match events.listen(&address, options) {
-                Ok(token) => self.open.push((address, token)),
-                Err(error) => {
+        result
+    }
+
+    fn try_add(
+        &mut self,
+        events: &mut EventLoop,
+        settings: &Settings,
+        wanted: &[Wanted],
+        options: &ListenOptions,
+    ) -> Result<(), String> {
+        let failed = || {
+            format!(
+                "Failed listening on port {} (tcp), aborting.",
+                settings.port
+            )
+        };
+        for Wanted {
+            address,
+            host,
+            optional,
+        } in wanted
+        {
+            if self.open.iter().any(|(open, _)| open == address) {
+                continue;
+            }
+            match (events.listen(address, options), address) {
+                (Ok(token), _) => self.open.push((address.clone(), token)),
+                (Err(error), _) if *optional && is_no_such_address(&error) => {}
+                (Err(error), ListenAddress::Inet(_)) => {
+                    let reason = crate::system::process::os_error_text(&error);
+                    log::warn!(
+                        "Warning: Could not create server TCP listening socket {host}:{}: bind: {reason}",
+                        settings.port
+                    );
+                    return Err(failed());
+                }
+                (Err(error), ListenAddress::Unix(..)) => {
                     let reason = crate::system::process::os_error_text(&error);
                     return Err(format!("Failed opening Unix socket: bind: {reason}"));
                 }
             }
+        }
+        let any_tcp = self
+            .addresses()
+            .any(|address| matches!(address, ListenAddress::Inet(_)));
+        if settings.port != 0 && !settings.bind.is_empty() && !any_tcp {
+            return Err(failed());
         }
         Ok(())
     }
@@ -79,33 +141,6 @@ impl Listeners {
     /// Nothing is listened on: a server cannot start so, though CONFIG SET may bring one there.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
-    }
-
-    /// Opens what changed directives ask for. On error the old listeners are open again.
-    pub fn reopen(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
-        // The new addresses may overlap the old ones, so the old ones must go first. Should the new ones fail,
-        // the old ones come back: their ports were free a moment ago.
-        let old: Vec<ListenAddress> = self
-            .open
-            .iter()
-            .map(|(address, _)| address.clone())
-            .collect();
-        self.close(events);
-        let failed = match self.open(events, settings) {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        let options = ListenOptions {
-            backlog: settings.tcp_backlog as i32,
-            keepalive_s: u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX),
-        };
-        for address in old {
-            match events.listen(&address, &options) {
-                Ok(token) => self.open.push((address, token)),
-                Err(error) => log::error!("Could not listen again on {address:?}: {error}"),
-            }
-        }
-        Err(failed)
     }
 
     /// Closes all.
@@ -119,6 +154,43 @@ impl Listeners {
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.open.iter().map(|(address, _)| address)
     }
+}
+
+fn options(settings: &Settings) -> ListenOptions {
+    ListenOptions {
+        backlog: i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX),
+        keepalive_s: u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX),
+    }
+}
+
+/// Every address that the directives ask for, each once.
+fn wanted(settings: &Settings) -> Result<Vec<Wanted>, String> {
+    let mut wanted: Vec<Wanted> = Vec::new();
+    let binds: &[_] = if settings.port == 0 {
+        &[]
+    } else {
+        &settings.bind
+    };
+    for bind in binds {
+        for address in addresses(&bind.host, settings.port, bind.optional)? {
+            let address = ListenAddress::Inet(address);
+            wanted.push(Wanted {
+                address,
+                host: bind.host.clone(),
+                optional: bind.optional,
+            });
+        }
+    }
+    if let Some(path) = &settings.unixsocket {
+        let mode = (settings.unixsocketperm != 0).then_some(settings.unixsocketperm);
+        let address = ListenAddress::Unix(path.clone(), mode);
+        wanted.push(Wanted {
+            address,
+            host: String::new(),
+            optional: false,
+        });
+    }
+    Ok(wanted)
 }
 
 /// Addresses of a `bind` word: `*` every IPv4, `::*` every IPv6, else an address or a host's name.

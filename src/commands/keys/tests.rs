@@ -1,29 +1,7 @@
 //! The key and database commands through the gates, against a whole state without sockets.
 
-use crate::commands::testing::Harness;
+use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::resp::reader::Value;
-
-fn ok() -> Value {
-    Value::Simple("OK".into())
-}
-fn error(text: &str) -> Value {
-    Value::Error(text.as_bytes().to_vec())
-}
-fn int(n: i64) -> Value {
-    Value::Integer(n)
-}
-fn bulk(text: &str) -> Value {
-    Value::bulk(text)
-}
-
-/// Runs lines in order and compares each answer.
-fn check(lines: &[(&str, Value)]) -> Harness {
-    let mut harness = Harness::new();
-    for (line, expected) in lines {
-        assert_eq!(harness.line(line), *expected, "{line}");
-    }
-    harness
-}
 
 const OUT_OF_RANGE: &str = "ERR DB index is out of range";
 const SAME: &str = "ERR source and destination objects are the same";

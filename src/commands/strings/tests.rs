@@ -1,31 +1,9 @@
 //! The string commands through the gates, against a whole state without sockets.
 
-use crate::commands::testing::Harness;
+use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::resp::OwnedRequest;
 use crate::resp::reader::Value;
 use std::sync::Arc;
-
-fn ok() -> Value {
-    Value::Simple("OK".into())
-}
-fn error(text: &str) -> Value {
-    Value::Error(text.as_bytes().to_vec())
-}
-fn int(n: i64) -> Value {
-    Value::Integer(n)
-}
-fn bulk(text: &str) -> Value {
-    Value::bulk(text)
-}
-
-/// Runs lines in order and compares each answer.
-fn check(lines: &[(&str, Value)]) -> Harness {
-    let mut harness = Harness::new();
-    for (line, expected) in lines {
-        assert_eq!(harness.line(line), *expected, "{line}");
-    }
-    harness
-}
 
 const SYNTAX: &str = "ERR syntax error";
 const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
