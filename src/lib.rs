@@ -11,6 +11,7 @@
 //! | 5 | [`server`] | owns every room below and wires one turn of the loop |
 //! | 4 | [`commands`] | one file per command group, the command table, dispatch and `call` |
 //! | 3 | [`observe`] | INFO, slow log, latency histograms, command statistics |
+//! | 3 | [`persistence`] | values as bytes: DUMP and RESTORE, RDB |
 //! | 2 | [`keyspace`] | databases, expiry, eviction, the one door for changes |
 //! | 2 | [`clients`] | what is known of each connected client |
 //! | 2 | [`journal`] | the one stream of write effects |
@@ -30,6 +31,7 @@ pub mod journal;
 pub mod keyspace;
 pub mod net;
 pub mod observe;
+pub mod persistence;
 pub mod resp;
 pub mod server;
 pub mod structures;

@@ -2,7 +2,8 @@
 //!
 //! `cargo test --release --test memory -- --ignored --nocapture --test-threads 1` prints them.
 
-use gyre::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot, size_class};
+use gyre::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot};
+use gyre::system::size_class::size_class;
 use std::time::Instant;
 
 #[global_allocator]

@@ -18,6 +18,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("journal", 2),
     ("config", 2),
     ("observe", 3),
+    ("persistence", 3),
     ("commands", 4),
     ("server", 5),
 ];

@@ -421,7 +421,7 @@ fn string_lengths(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), C
     let line = format!(
         "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{len}, val_sds_avail:{free}, val_zmalloc: {apart}",
         entry.key().len(),
-        entry.memory_bytes().saturating_sub(apart)
+        entry.memory_bytes(0).saturating_sub(apart)
     );
     context.reply().simple(&line);
     Ok(())

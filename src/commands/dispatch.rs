@@ -241,6 +241,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
 
     let result = match handler {
         Handler::Plain(run) => {
+            let may_block = !client.session.in_multi;
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -250,6 +251,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
                 now: start,
                 rng: &mut state.rng,
                 propagates,
+                may_block,
             };
             run(&mut context, args)
         }

@@ -88,20 +88,19 @@ fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
 }
 
 fn usage(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut samples = 5;
     let mut options = args.iter().skip(3);
     while let Some(option) = options.next() {
         let count = options
             .next()
             .filter(|_| parse::is_word(option, "SAMPLES"))
             .ok_or(CommandError::Syntax)?;
-        if parse::integer(count)? < 0 {
-            return Err(CommandError::Syntax);
-        }
+        samples = usize::try_from(parse::integer(count)?).map_err(|_| CommandError::Syntax)?;
     }
     match context
         .db
         .peek(args.at(2))
-        .map(|entry| entry.memory_bytes())
+        .map(|entry| entry.memory_bytes(samples))
     {
         Some(bytes) => context.reply.count(bytes),
         None => context.reply.null(),

@@ -4,6 +4,7 @@
 //! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
 //! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
 
+pub mod bitmaps;
 pub mod client;
 pub mod command;
 pub mod config;
@@ -11,23 +12,33 @@ pub mod connection;
 pub mod debug;
 pub mod dispatch;
 pub mod docs;
+pub mod dump;
 mod errors;
 pub mod eviction;
+pub mod geo;
+pub mod hashes;
 pub mod help;
+pub mod hyperloglog;
 pub mod info;
 pub mod keys;
 pub mod keyspecs;
 pub mod latency;
+pub mod lists;
 pub mod memory_command;
 pub mod parse;
 pub mod server_commands;
+pub mod sets;
 pub mod slowlog;
+pub mod sort;
+pub mod sorted_sets;
 mod spec;
 mod state;
+pub mod streams;
 pub mod strings;
 mod table;
 #[cfg(test)]
 pub mod testing;
+pub mod transactions;
 
 pub use dispatch::{Outcome, call, process, process_found};
 pub use errors::CommandError;
@@ -43,6 +54,17 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     config::COMMANDS,
     keys::COMMANDS,
     strings::COMMANDS,
+    lists::COMMANDS,
+    hashes::COMMANDS,
+    sets::COMMANDS,
+    sorted_sets::COMMANDS,
+    streams::COMMANDS,
+    bitmaps::COMMANDS,
+    hyperloglog::COMMANDS,
+    geo::COMMANDS,
+    sort::COMMANDS,
+    dump::COMMANDS,
+    transactions::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

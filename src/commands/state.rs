@@ -3,7 +3,7 @@
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
 use crate::journal::Journal;
-use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings};
+use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings, Type};
 use crate::observe::Observe;
 use crate::resp::{Protocol, Reply};
 use crate::system::rng::Rng;
@@ -106,8 +106,37 @@ pub struct Effects {
     pub redacted: Vec<usize>,
     /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
     pub evict: bool,
+    /// The command waits for a key (set through `Context::block`) and has not answered.
+    pub block: Option<Wait>,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
+}
+
+/// What a blocking command waits for. When one of the keys gets a value of the type (or, with `on_removal`, loses it),
+/// the command is run again from the beginning; it answers then, or blocks anew and keeps its place in the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// The keys, in the order in which the command asks for them; duplicates do no harm.
+    pub keys: Vec<Vec<u8>>,
+    /// Type of value that it waits for.
+    pub kind: Type,
+    /// Unix ms at which it gives up; `None`: never.
+    pub until_ms: Option<i64>,
+    /// What it answers then.
+    pub on_timeout: TimeoutReply,
+    /// Run it again also when a key goes or becomes one of another type (XREADGROUP).
+    pub on_removal: bool,
+    /// For a command whose arguments mean another thing later (XREAD's `$`): what is run again instead.
+    pub again_as: Option<Vec<Vec<u8>>>,
+}
+
+/// Answer of a blocking command whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReply {
+    /// The null array of BLPOP, BZPOPMIN, XREAD.
+    NullArray,
+    /// The null of BLMOVE, BRPOPLPUSH.
+    Null,
 }
 
 /// Arguments of SHUTDOWN.
@@ -183,6 +212,8 @@ pub struct Context<'a> {
     pub rng: &'a mut Rng,
     /// Whether the journal has consumers: only then rewriting is worth its allocations.
     pub propagates: bool,
+    /// Whether the command may wait: not in a transaction or a script, where it answers at once as if its time were over.
+    pub may_block: bool,
 }
 
 impl Context<'_> {
@@ -190,6 +221,18 @@ impl Context<'_> {
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.reply.set_protocol(protocol);
         self.session.resp3 = protocol == Protocol::Resp3;
+    }
+    /// Has the command wait instead of answering: the handler returns without a reply. Where it may not wait
+    /// ([`Context::may_block`]) the reply of the timeout is given at once.
+    pub fn block(&mut self, wait: Wait) {
+        if self.may_block {
+            self.effects.block = Some(wait);
+            return;
+        }
+        match wait.on_timeout {
+            TimeoutReply::NullArray => self.reply.null_array(),
+            TimeoutReply::Null => self.reply.null(),
+        }
     }
     /// Gives the journal this command instead of the one that was called. Several calls add up to several commands.
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {

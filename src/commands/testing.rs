@@ -154,6 +154,7 @@ impl Harness {
             now: state.now,
             rng: &mut state.rng,
             propagates: true,
+            may_block: true,
         };
         run(&mut context, request.args()).expect("no error");
         client.reply.output_mut().clear();

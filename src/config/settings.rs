@@ -283,6 +283,30 @@ pub struct Settings {
     pub latency_tracking_info_percentiles: Vec<f64>,
     /// Which keyspace events are published: bits of [`events`].
     pub notify_keyspace_events: u32,
+    /// Most fields of a hash in one listpack.
+    pub hash_max_listpack_entries: usize,
+    /// Longest field or value of a hash in one listpack, bytes.
+    pub hash_max_listpack_value: usize,
+    /// Size of the nodes of a list: elements when positive, else one of five classes of bytes.
+    pub list_max_listpack_size: i32,
+    /// Nodes at either end of a list that are never compressed; zero compresses none.
+    pub list_compress_depth: usize,
+    /// Most members of an intset.
+    pub set_max_intset_entries: usize,
+    /// Most members of a set in one listpack.
+    pub set_max_listpack_entries: usize,
+    /// Longest member of a set in one listpack, bytes.
+    pub set_max_listpack_value: usize,
+    /// Most members of a sorted set in one listpack.
+    pub zset_max_listpack_entries: usize,
+    /// Longest member of a sorted set in one listpack, bytes.
+    pub zset_max_listpack_value: usize,
+    /// Longest sparse HyperLogLog, bytes.
+    pub hll_sparse_max_bytes: usize,
+    /// Size of the nodes of a stream, bytes; zero: any.
+    pub stream_node_max_bytes: usize,
+    /// Entries of a node of a stream; zero: any.
+    pub stream_node_max_entries: usize,
     /// Points at which a snapshot is due: seconds and changes.
     pub save: Vec<(u64, u32)>,
 }
@@ -429,6 +453,18 @@ impl Settings {
             maxmemory_samples: read.number("maxmemory-samples"),
             maxmemory_eviction_tenacity: read.number("maxmemory-eviction-tenacity"),
             lfu_log_factor: read.number("lfu-log-factor"),
+            hash_max_listpack_entries: read.number("hash-max-listpack-entries"),
+            hash_max_listpack_value: read.number("hash-max-listpack-value"),
+            list_max_listpack_size: read.number("list-max-listpack-size"),
+            list_compress_depth: read.number("list-compress-depth"),
+            set_max_intset_entries: read.number("set-max-intset-entries"),
+            set_max_listpack_entries: read.number("set-max-listpack-entries"),
+            set_max_listpack_value: read.number("set-max-listpack-value"),
+            zset_max_listpack_entries: read.number("zset-max-listpack-entries"),
+            zset_max_listpack_value: read.number("zset-max-listpack-value"),
+            hll_sparse_max_bytes: read.number("hll-sparse-max-bytes"),
+            stream_node_max_bytes: read.number("stream-node-max-bytes"),
+            stream_node_max_entries: read.number("stream-node-max-entries"),
             lfu_decay_time_min: read.number("lfu-decay-time"),
             active_expire_effort: read.number("active-expire-effort"),
             lazyfree_lazy_eviction: read.yes("lazyfree-lazy-eviction"),

@@ -518,18 +518,19 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive::new("notify-keyspace-events", Kind::Events).later(),
 
     // Encodings
-    int("hash-max-listpack-entries", 0, LONG_MAX, 512).alias("hash-max-ziplist-entries").later(),
-    bytes("hash-max-listpack-value", 0, LONG_MAX, 64).alias("hash-max-ziplist-value").later(),
-    int("list-max-listpack-size", INT_MIN, INT_MAX, -2).alias("list-max-ziplist-size").later(),
-    int("list-compress-depth", 0, INT_MAX, 0).later(),
-    int("set-max-intset-entries", 0, LONG_MAX, 512).later(),
-    int("set-max-listpack-entries", 0, LONG_MAX, 128).later(),
-    int("set-max-listpack-value", 0, LONG_MAX, 64).later(),
-    int("zset-max-listpack-entries", 0, LONG_MAX, 128).alias("zset-max-ziplist-entries").later(),
-    bytes("zset-max-listpack-value", 0, LONG_MAX, 64).alias("zset-max-ziplist-value").later(),
-    bytes("hll-sparse-max-bytes", 0, LONG_MAX, 3000).later(),
-    bytes("stream-node-max-bytes", 0, LONG_MAX, 4096).later(),
-    int("stream-node-max-entries", 0, LONG_MAX, 100).later(),
+    int("hash-max-listpack-entries", 0, LONG_MAX, 512).alias("hash-max-ziplist-entries"),
+    bytes("hash-max-listpack-value", 0, LONG_MAX, 64).alias("hash-max-ziplist-value"),
+    int("list-max-listpack-size", INT_MIN, INT_MAX, -2).alias("list-max-ziplist-size"),
+    int("list-compress-depth", 0, INT_MAX, 0),
+    int("set-max-intset-entries", 0, LONG_MAX, 512),
+    // Redis 7.2 begins with 128; 0 keeps the encodings that a redis.conf of 7.0 knows (docs/compatibility.md).
+    int("set-max-listpack-entries", 0, LONG_MAX, 0),
+    int("set-max-listpack-value", 0, LONG_MAX, 64),
+    int("zset-max-listpack-entries", 0, LONG_MAX, 128).alias("zset-max-ziplist-entries"),
+    bytes("zset-max-listpack-value", 0, LONG_MAX, 64).alias("zset-max-ziplist-value"),
+    bytes("hll-sparse-max-bytes", 0, LONG_MAX, 3000),
+    bytes("stream-node-max-bytes", 0, LONG_MAX, 4096),
+    int("stream-node-max-entries", 0, LONG_MAX, 100),
 
     // Defragmentation
     yes_no("activedefrag", false).later(),

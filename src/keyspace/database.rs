@@ -4,6 +4,7 @@ use super::entry::{Borrowed, Entry, Place, Table};
 use super::keyspace::{Database, Free, KeyspaceStats, Shared, TransferError};
 use super::slot::{EntryRef, Occupied, Slot, Vacant};
 use super::{Clock, EventClass};
+use crate::structures::dict::HashSeed;
 
 /// One database as a command sees it: time and access rules included. Expired keys do not exist here.
 pub struct Db<'a> {
@@ -142,6 +143,16 @@ impl Db<'_> {
                 }
                 None
             }
+        }
+    }
+    /// Seed for the hash tables of new collections.
+    pub fn hash_seed(&self) -> HashSeed {
+        self.shared.hash_seed
+    }
+    /// Removes a collection that a command has emptied, which it has touched; raises `del`.
+    pub fn remove_emptied(&mut self, key: &[u8]) {
+        if self.remove(key, Free::Now) {
+            self.event(EventClass::Generic, "del", key);
         }
     }
     /// A key's place, to change: refreshes the access clock, counts nothing.

@@ -18,12 +18,19 @@
 
 #![allow(unsafe_code)]
 
+use super::Stored;
 use super::layout::*;
-use super::size_class::{next_class, size_class};
 use super::{NewValue, Type, Value, WrongType};
 use crate::resp::Blob;
+use crate::structures::Collection;
 use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
+use crate::structures::hash::Hash;
+use crate::structures::quicklist::Quicklist;
+use crate::structures::set::Set;
+use crate::structures::sorted_set::SortedSet;
+use crate::structures::stream::Stream;
 use crate::system::numbers::parse_i64;
+use crate::system::size_class::{next_class, size_class};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -41,9 +48,15 @@ const FREE_UNIT: usize = 64 * 1024;
 /// A value behind one pointer. Each variant is one pointer wide and is told from the others by the entry's type, so a
 /// collection is added as a variant here and a line in each `match` on it below.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub(super) enum Object {
     /// A long string.
     Blob(Blob),
+    List(Box<Quicklist>),
+    Set(Box<Set>),
+    SortedSet(Box<SortedSet>),
+    Hash(Box<Hash>),
+    Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Blob>() == 8 && align_of::<Blob>() <= 8);
@@ -52,6 +65,11 @@ impl Object {
     fn kind(&self) -> Type {
         match self {
             Object::Blob(_) => Type::String,
+            Object::List(_) => Type::List,
+            Object::Set(_) => Type::Set,
+            Object::SortedSet(_) => Type::SortedSet,
+            Object::Hash(_) => Type::Hash,
+            Object::Stream(_) => Type::Stream,
         }
     }
 }
@@ -149,7 +167,7 @@ impl Entry {
             NewValue::Blob(blob) if blob.len() <= EMBED_MAX => {
                 Entry::build(key, access, at, part_of(&blob, false))
             }
-            NewValue::Blob(blob) => Entry::build(key, access, at, Part::Object(Object::Blob(blob))),
+            other => Entry::build(key, access, at, Part::Object(object_of(other))),
         }
     }
 
@@ -218,6 +236,11 @@ impl Entry {
                     kind = object.kind();
                     match object {
                         Object::Blob(blob) => place.cast::<Blob>().write(blob),
+                        Object::List(list) => place.cast::<Box<Quicklist>>().write(list),
+                        Object::Set(set) => place.cast::<Box<Set>>().write(set),
+                        Object::SortedSet(set) => place.cast::<Box<SortedSet>>().write(set),
+                        Object::Hash(hash) => place.cast::<Box<Hash>>().write(hash),
+                        Object::Stream(stream) => place.cast::<Box<Stream>>().write(stream),
                     }
                 }
             }
@@ -282,7 +305,12 @@ impl Entry {
             let place = self.0.add(self.shape().value_at);
             match self.head().kind() {
                 Type::String => Object::Blob(place.cast::<Blob>().read()),
-                kind => unreachable!("no object of type {kind:?} is ever written"),
+                Type::List => Object::List(place.cast::<Box<Quicklist>>().read()),
+                Type::Set => Object::Set(place.cast::<Box<Set>>().read()),
+                Type::SortedSet => Object::SortedSet(place.cast::<Box<SortedSet>>().read()),
+                Type::Hash => Object::Hash(place.cast::<Box<Hash>>().read()),
+                Type::Stream => Object::Stream(place.cast::<Box<Stream>>().read()),
+                Type::Module => unreachable!("no object of a module is ever written"),
             }
         }
     }
@@ -293,17 +321,143 @@ impl Entry {
         self.set_head(self.head().with_flags(self.head().flags() | MOVED));
         object
     }
-    fn blob(&self) -> Option<&Blob> {
+    /// The object, if there is one of this type.
+    ///
+    /// # Safety
+    /// `T` is the type that [`Entry::write_part`] writes for `kind`.
+    #[inline]
+    unsafe fn object<T>(&self, kind: Type) -> Option<&T> {
         let head = self.head();
-        // SAFETY: a string's object is a Blob in an aligned place, borrowed no longer than the entry.
-        (head.encoding() == OBJECT && head.kind() == Type::String)
-            .then(|| unsafe { self.0.add(self.shape().value_at).cast::<Blob>().as_ref() })
+        if head.encoding() != OBJECT || head.kind() != kind {
+            return None;
+        }
+        // SAFETY: the caller's: such an object stands in an aligned place; borrowed no longer than the entry.
+        Some(unsafe { self.0.add(self.shape().value_at).cast::<T>().as_ref() })
+    }
+    /// The same to change.
+    ///
+    /// # Safety
+    /// As for [`Entry::object`].
+    #[inline]
+    unsafe fn object_mut<T>(&mut self, kind: Type) -> Option<&mut T> {
+        let head = self.head();
+        if head.encoding() != OBJECT || head.kind() != kind {
+            return None;
+        }
+        // SAFETY: as above, exclusively.
+        Some(unsafe { self.0.add(self.shape().value_at).cast::<T>().as_mut() })
+    }
+    fn blob(&self) -> Option<&Blob> {
+        // SAFETY: a string's object is a `Blob`.
+        unsafe { self.object(Type::String) }
     }
     fn blob_mut(&mut self) -> Option<&mut Blob> {
-        let head = self.head();
-        // SAFETY: as above, exclusively.
-        (head.encoding() == OBJECT && head.kind() == Type::String)
-            .then(|| unsafe { self.0.add(self.shape().value_at).cast::<Blob>().as_mut() })
+        // SAFETY: a string's object is a `Blob`.
+        unsafe { self.object_mut(Type::String) }
+    }
+    /// The list; else WRONGTYPE.
+    #[inline]
+    pub fn list(&self) -> Result<&Quicklist, WrongType> {
+        // SAFETY: a list's object is a boxed `Quicklist`.
+        unsafe { self.object::<Box<Quicklist>>(Type::List) }
+            .map(|it| &**it)
+            .ok_or(WrongType)
+    }
+    /// The set; else WRONGTYPE.
+    #[inline]
+    pub fn set(&self) -> Result<&Set, WrongType> {
+        // SAFETY: a set's object is a boxed `Set`.
+        unsafe { self.object::<Box<Set>>(Type::Set) }
+            .map(|it| &**it)
+            .ok_or(WrongType)
+    }
+    /// The sorted set; else WRONGTYPE.
+    #[inline]
+    pub fn sorted_set(&self) -> Result<&SortedSet, WrongType> {
+        // SAFETY: a sorted set's object is a boxed `SortedSet`.
+        unsafe { self.object::<Box<SortedSet>>(Type::SortedSet) }
+            .map(|it| &**it)
+            .ok_or(WrongType)
+    }
+    /// The hash; else WRONGTYPE.
+    #[inline]
+    pub fn hash(&self) -> Result<&Hash, WrongType> {
+        // SAFETY: a hash's object is a boxed `Hash`.
+        unsafe { self.object::<Box<Hash>>(Type::Hash) }
+            .map(|it| &**it)
+            .ok_or(WrongType)
+    }
+    /// The stream; else WRONGTYPE.
+    #[inline]
+    pub fn stream(&self) -> Result<&Stream, WrongType> {
+        // SAFETY: a stream's object is a boxed `Stream`.
+        unsafe { self.object::<Box<Stream>>(Type::Stream) }
+            .map(|it| &**it)
+            .ok_or(WrongType)
+    }
+    /// The list, to change; else WRONGTYPE.
+    #[inline]
+    pub fn list_mut(&mut self) -> Result<&mut Quicklist, WrongType> {
+        // SAFETY: a list's object is a boxed `Quicklist`.
+        unsafe { self.object_mut::<Box<Quicklist>>(Type::List) }
+            .map(|it| &mut **it)
+            .ok_or(WrongType)
+    }
+    /// The set, to change; else WRONGTYPE.
+    #[inline]
+    pub fn set_mut(&mut self) -> Result<&mut Set, WrongType> {
+        // SAFETY: a set's object is a boxed `Set`.
+        unsafe { self.object_mut::<Box<Set>>(Type::Set) }
+            .map(|it| &mut **it)
+            .ok_or(WrongType)
+    }
+    /// The sorted set, to change; else WRONGTYPE.
+    #[inline]
+    pub fn sorted_set_mut(&mut self) -> Result<&mut SortedSet, WrongType> {
+        // SAFETY: a sorted set's object is a boxed `SortedSet`.
+        unsafe { self.object_mut::<Box<SortedSet>>(Type::SortedSet) }
+            .map(|it| &mut **it)
+            .ok_or(WrongType)
+    }
+    /// The hash, to change; else WRONGTYPE.
+    #[inline]
+    pub fn hash_mut(&mut self) -> Result<&mut Hash, WrongType> {
+        // SAFETY: a hash's object is a boxed `Hash`.
+        unsafe { self.object_mut::<Box<Hash>>(Type::Hash) }
+            .map(|it| &mut **it)
+            .ok_or(WrongType)
+    }
+    /// The stream, to change; else WRONGTYPE.
+    #[inline]
+    pub fn stream_mut(&mut self) -> Result<&mut Stream, WrongType> {
+        // SAFETY: a stream's object is a boxed `Stream`.
+        unsafe { self.object_mut::<Box<Stream>>(Type::Stream) }
+            .map(|it| &mut **it)
+            .ok_or(WrongType)
+    }
+    /// The value, whatever its type.
+    pub fn stored(&self) -> Stored<'_> {
+        let known = match self.kind() {
+            Type::String => self.string().map(Stored::String),
+            Type::List => self.list().map(Stored::List),
+            Type::Set => self.set().map(Stored::Set),
+            Type::SortedSet => self.sorted_set().map(Stored::SortedSet),
+            Type::Hash => self.hash().map(Stored::Hash),
+            Type::Stream => self.stream().map(Stored::Stream),
+            Type::Module => Err(WrongType),
+        };
+        known.unwrap_or_else(|_| unreachable!("the type in the header says what is there"))
+    }
+    /// The value as a collection, unless it is a string.
+    fn collection(&self) -> Option<&dyn Collection> {
+        match self.stored() {
+            Stored::String(_) => None,
+            Stored::List(it) => Some(it),
+            Stored::Set(it) => Some(it),
+            Stored::SortedSet(it) => Some(it),
+            Stored::Hash(it) => Some(it),
+            Stored::Stream(it) => Some(it),
+        }
     }
 
     /// The key.
@@ -369,11 +523,15 @@ impl Entry {
                 "embstr"
             }
             (Type::String, _) => "raw",
-            _ => "unknown",
+            _ => self.collection().map_or("unknown", Collection::encoding),
         }
     }
-    /// Bytes of the entry and its value with the allocator's rounding.
-    pub fn memory_bytes(&self) -> usize {
+    /// Bytes of the entry and its value with the allocator's rounding; elements of a collection are extrapolated from
+    /// `samples` of them (0: all are counted).
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        if let Some(collection) = self.collection() {
+            return self.capacity() + collection.memory_bytes(samples);
+        }
         let object = match self.blob() {
             // Reference counts and the vector's own three words, then its buffer.
             Some(blob) => size_class(16 + size_of::<Vec<u8>>()) + size_class(blob.capacity()),
@@ -384,9 +542,14 @@ impl Entry {
     /// Number of steps that freeing takes, in elements of a collection (Redis's `lazyfreeGetFreeEffort`).
     #[inline]
     pub fn free_effort(&self) -> usize {
+        let head = self.head();
+        if head.encoding() != OBJECT {
+            return 1;
+        }
         match self.blob() {
             Some(blob) if Arc::strong_count(blob) == 1 => blob.capacity() / FREE_UNIT,
-            _ => 1,
+            Some(_) => 1,
+            None => self.collection().map_or(1, Collection::free_effort),
         }
     }
 
@@ -398,7 +561,7 @@ impl Entry {
             NewValue::String(bytes) => self.put_bytes(bytes, false, at),
             NewValue::Raw(bytes) => self.put_bytes(bytes, true, at),
             NewValue::Blob(blob) if blob.len() <= EMBED_MAX => self.put_bytes(&blob, false, at),
-            NewValue::Blob(blob) => self.put(Part::Object(Object::Blob(blob)), at),
+            other => self.put(Part::Object(object_of(other)), at),
         }
     }
     fn put_bytes(&mut self, bytes: &[u8], raw: bool, at: Option<i64>) -> Option<Entry> {
@@ -563,7 +726,47 @@ impl Entry {
                 raw: self.head().has(RAW),
             },
             Ok(Value::Blob(blob)) => Part::Object(Object::Blob(Arc::clone(blob))),
-            Err(WrongType) => unreachable!("collections are objects"),
+            Err(WrongType) => Part::Object(match self.stored() {
+                Stored::List(it) => Object::List(Box::new(it.clone())),
+                Stored::Set(it) => Object::Set(Box::new(it.clone())),
+                Stored::SortedSet(it) => Object::SortedSet(Box::new(it.clone())),
+                Stored::Hash(it) => Object::Hash(Box::new(it.clone())),
+                Stored::Stream(it) => Object::Stream(Box::new(it.clone())),
+                Stored::String(_) => unreachable!("strings are handled above"),
+            }),
+        }
+    }
+    /// The bytes of a string, to be changed in place; an integer becomes its text, a shared long string a copy. `Err`
+    /// holds the new entry, which takes this one's place and has such bytes.
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8], BytesMut> {
+        let head = self.head();
+        if head.kind() != Type::String {
+            return Err(BytesMut::WrongType);
+        }
+        match head.encoding() {
+            INT => {
+                let text = self.string().map(|value| value.to_vec());
+                let part = Part::Bytes {
+                    bytes: &text.unwrap_or_default(),
+                    raw: true,
+                };
+                match self.put(part, self.expire_at()) {
+                    Some(entry) => return Err(BytesMut::Moved(entry)),
+                    None => return self.bytes_mut(),
+                }
+            }
+            EMBEDDED => {
+                self.set_head(head.with_flags(head.flags() | RAW));
+                let place = self.shape().value_at;
+                // SAFETY: an embedded string has so many bytes there; borrowed exclusively.
+                Ok(unsafe {
+                    std::slice::from_raw_parts_mut(self.0.add(place).as_ptr(), head.value_len())
+                })
+            }
+            _ => match self.blob_mut() {
+                Some(blob) => Ok(Arc::make_mut(blob).as_mut_slice()),
+                None => Err(BytesMut::WrongType),
+            },
         }
     }
     /// The same value under another key; expiry and access clock go along.
@@ -585,6 +788,28 @@ impl Entry {
     /// It is used only while the entry lives, and never dropped as an `Entry`.
     unsafe fn alias(&self) -> ManuallyDrop<Entry> {
         ManuallyDrop::new(Entry(self.0))
+    }
+}
+
+/// Why [`Entry::bytes_mut`] gives no bytes.
+pub enum BytesMut {
+    /// Not a string.
+    WrongType,
+    /// There was no room: this entry takes the place of the old one.
+    Moved(Entry),
+}
+
+/// What stands behind a pointer.
+fn object_of(value: NewValue<'_>) -> Object {
+    match value {
+        NewValue::Blob(blob) => Object::Blob(blob),
+        NewValue::List(it) => Object::List(it),
+        NewValue::Set(it) => Object::Set(it),
+        NewValue::SortedSet(it) => Object::SortedSet(it),
+        NewValue::Hash(it) => Object::Hash(it),
+        NewValue::Stream(it) => Object::Stream(it),
+        NewValue::String(bytes) | NewValue::Raw(bytes) => Object::Blob(Arc::new(bytes.to_vec())),
+        NewValue::Int(number) => Object::Blob(Arc::new(itoa::Buffer::new().format(number).into())),
     }
 }
 
@@ -811,6 +1036,24 @@ impl<'a> Held<'a> {
         let (len, new) = self.entry.set_range(offset, bytes)?;
         Ok((len, self.settle(had, new)))
     }
+    /// To change a collection, which never moves the entry.
+    #[inline]
+    pub(super) fn entry_mut(&mut self) -> &mut Entry {
+        &mut self.entry
+    }
+    /// The bytes of a string, to be changed in place, and what is to be freed.
+    pub(super) fn bytes_mut(&mut self) -> Result<(&mut [u8], Option<Entry>), WrongType> {
+        let had = self.entry.expire_at().is_some();
+        let old = match self.entry.bytes_mut() {
+            Ok(_) => None,
+            Err(BytesMut::WrongType) => return Err(WrongType),
+            Err(BytesMut::Moved(new)) => self.settle(had, Some(new)),
+        };
+        match self.entry.bytes_mut() {
+            Ok(bytes) => Ok((bytes, old)),
+            Err(_) => Err(WrongType),
+        }
+    }
     /// Sets or removes the expiry. Returns what is to be freed.
     pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
@@ -884,6 +1127,17 @@ impl<'a> Held<'a> {
 }
 
 impl Table {
+    /// Adds an entry whose key is not there, and holds it.
+    pub(super) fn insert_held(&mut self, hash: u64, entry: Entry) -> Held<'_> {
+        // SAFETY: the table owns the entry from here on; the name is kept as in `place`.
+        let name = unsafe { entry.alias() };
+        self.insert(hash, entry);
+        Held {
+            table: self,
+            entry: name,
+            hash,
+        }
+    }
     fn unindex(&mut self, hash: u64, key: &[u8]) {
         let place = self.volatile.find_mut_hashed(hash, key);
         place

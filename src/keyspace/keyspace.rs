@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) lazyfreed: u64,
     pub(super) rng: Rng,
     pub(super) trail: Trail,
+    /// Keys the hash of databases and collections.
+    pub(super) hash_seed: HashSeed,
 }
 
 impl Shared {
@@ -139,7 +141,6 @@ pub struct Keyspace {
     pub(super) shared: Shared,
     pub(super) expiring: ExpireState,
     pub(super) pool: EvictionPool,
-    seed: HashSeed,
 }
 
 impl Keyspace {
@@ -167,10 +168,10 @@ impl Keyspace {
                 lazyfreed: 0,
                 rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
                 trail: Trail::default(),
+                hash_seed,
             },
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
-            seed: hash_seed,
         }
     }
     /// The same without a free thread: what would be freed lazily is freed at once. For simulations, in which nothing
@@ -338,7 +339,7 @@ impl Keyspace {
             if database.table.len() == 0 {
                 continue;
             }
-            let old = std::mem::replace(database, Database::new(self.seed)).table;
+            let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
             match free {
                 Free::Now => drop(old),

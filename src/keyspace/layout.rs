@@ -2,7 +2,7 @@
 //! drawing and does the reading and writing.
 
 use super::Type;
-use super::size_class::{next_class, size_class};
+use crate::system::size_class::{next_class, size_class};
 
 // Flags.
 pub(super) const EXPIRY: u8 = 1;

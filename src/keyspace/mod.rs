@@ -7,7 +7,7 @@
 //!
 //! | file | what it is for | mirrors |
 //! | --- | --- | --- |
-//! | `entry.rs`, `layout.rs`, `size_class.rs` | a key with its value in one allocation; the table that owns them | object.c |
+//! | `entry.rs`, `layout.rs` | a key with its value in one allocation; the table that owns them | object.c |
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
@@ -27,7 +27,6 @@ mod expire;
 mod keyspace;
 mod layout;
 mod lazyfree;
-mod size_class;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -40,10 +39,9 @@ pub use database::Db;
 pub use entry::{EMBED_MAX, Entry};
 pub use expire::{ExpireCycle, slow_expire_budget_ns};
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
-pub use size_class::size_class;
 pub use slot::{EntryRef, Occupied, Slot, Vacant};
 pub use touched::{EventClass, Touched, interest};
-pub use value::{Expiry, NewValue, Type, Value};
+pub use value::{Expiry, NewValue, Stored, Type, Value};
 
 /// The value at a key is not of the type that the command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,13 @@
 
 use super::entry::{Borrowed, Entry, Held, Table};
 use super::keyspace::{Free, Shared};
-use super::{AccessPolicy, Clock, EventClass, Expiry, NewValue, Type, Value, WrongType};
+use super::{AccessPolicy, Clock, EventClass, Expiry, NewValue, Stored, Type, Value, WrongType};
+use crate::structures::dict::HashSeed;
+use crate::structures::hash::Hash;
+use crate::structures::quicklist::Quicklist;
+use crate::structures::set::Set;
+use crate::structures::sorted_set::SortedSet;
+use crate::structures::stream::Stream;
 
 /// A stored key with its value, read-only.
 pub struct EntryRef<'a> {
@@ -51,9 +57,39 @@ impl<'a> EntryRef<'a> {
     pub fn lru_bits(&self) -> u32 {
         self.entry.access()
     }
-    /// Bytes of entry and value with the allocator's rounding (MEMORY USAGE).
-    pub fn memory_bytes(&self) -> usize {
-        self.entry.memory_bytes()
+    /// Bytes of entry and value with the allocator's rounding (MEMORY USAGE); elements of a collection are extrapolated
+    /// from `samples` of them (0: all are counted).
+    pub fn memory_bytes(&self, samples: usize) -> usize {
+        self.entry.memory_bytes(samples)
+    }
+    /// The list; else WRONGTYPE.
+    #[inline]
+    pub fn list(&self) -> Result<&Quicklist, WrongType> {
+        self.entry.list()
+    }
+    /// The set; else WRONGTYPE.
+    #[inline]
+    pub fn set(&self) -> Result<&Set, WrongType> {
+        self.entry.set()
+    }
+    /// The sorted set; else WRONGTYPE.
+    #[inline]
+    pub fn sorted_set(&self) -> Result<&SortedSet, WrongType> {
+        self.entry.sorted_set()
+    }
+    /// The hash; else WRONGTYPE.
+    #[inline]
+    pub fn hash(&self) -> Result<&Hash, WrongType> {
+        self.entry.hash()
+    }
+    /// The stream; else WRONGTYPE.
+    #[inline]
+    pub fn stream(&self) -> Result<&Stream, WrongType> {
+        self.entry.stream()
+    }
+    /// The value, whatever its type.
+    pub fn stored(&self) -> Stored<'_> {
+        self.entry.stored()
     }
 }
 
@@ -99,6 +135,39 @@ impl Occupied<'_> {
         self.free(old);
         Ok(len)
     }
+    /// The bytes of a string, to be changed in place (SETBIT, PFADD); it reports `raw` from then on.
+    pub fn bytes_mut(&mut self) -> Result<&mut [u8], WrongType> {
+        let (bytes, old) = self.held.bytes_mut()?;
+        if let Some(old) = old {
+            self.shared.free_entry(old, false);
+        }
+        Ok(bytes)
+    }
+    /// The list, to change; else WRONGTYPE. One that becomes empty must be removed before the command ends.
+    #[inline]
+    pub fn list_mut(&mut self) -> Result<&mut Quicklist, WrongType> {
+        self.held.entry_mut().list_mut()
+    }
+    /// The set, likewise.
+    #[inline]
+    pub fn set_mut(&mut self) -> Result<&mut Set, WrongType> {
+        self.held.entry_mut().set_mut()
+    }
+    /// The sorted set, likewise.
+    #[inline]
+    pub fn sorted_set_mut(&mut self) -> Result<&mut SortedSet, WrongType> {
+        self.held.entry_mut().sorted_set_mut()
+    }
+    /// The hash, likewise.
+    #[inline]
+    pub fn hash_mut(&mut self) -> Result<&mut Hash, WrongType> {
+        self.held.entry_mut().hash_mut()
+    }
+    /// The stream, which may be empty.
+    #[inline]
+    pub fn stream_mut(&mut self) -> Result<&mut Stream, WrongType> {
+        self.held.entry_mut().stream_mut()
+    }
     /// Sets or removes the expiry.
     pub fn set_expiry(&mut self, at_ms: Option<i64>) {
         let old = self.held.set_expiry(at_ms);
@@ -128,18 +197,43 @@ pub struct Vacant<'a> {
     pub(super) now: Clock,
 }
 
-impl Vacant<'_> {
+impl<'a> Slot<'a> {
+    /// The key, created with `make` where it does not exist; whether it was created.
+    pub fn or_insert(
+        self,
+        make: impl FnOnce(HashSeed) -> NewValue<'static>,
+    ) -> (Occupied<'a>, bool) {
+        match self {
+            Slot::Occupied(occupied) => (occupied, false),
+            Slot::Vacant(vacant) => {
+                let value = make(vacant.shared.hash_seed);
+                (vacant.insert_held(value, Expiry::Clear), true)
+            }
+        }
+    }
+}
+
+impl<'a> Vacant<'a> {
     /// Creates it. The `new` event is raised here; the command's own event is the command's to `touch`.
     #[inline]
     pub fn insert(self, value: NewValue<'_>, expiry: Expiry) {
+        self.insert_held(value, expiry);
+    }
+    /// The same, and holds it.
+    #[inline]
+    pub fn insert_held(self, value: NewValue<'_>, expiry: Expiry) -> Occupied<'a> {
         let at = match expiry {
             Expiry::At(at) => Some(at),
             Expiry::Keep | Expiry::Clear => None,
         };
         let entry = Entry::new(self.key, value, self.shared.policy.fresh(self.now), at);
-        self.table.insert(self.hash, entry);
+        let held = self.table.insert_held(self.hash, entry);
         self.shared
             .trail
             .event(self.db, EventClass::New, "new", self.key);
+        Occupied {
+            held,
+            shared: self.shared,
+        }
     }
 }

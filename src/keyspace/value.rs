@@ -1,6 +1,11 @@
 //! Values as commands see them: what a reader gets and what a writer gives.
 
 use crate::resp::Blob;
+use crate::structures::hash::Hash;
+use crate::structures::quicklist::Quicklist;
+use crate::structures::set::Set;
+use crate::structures::sorted_set::SortedSet;
+use crate::structures::stream::Stream;
 
 /// Type of a value, with Redis's RDB-independent numbering of `TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,18 @@ impl Value<'_> {
     }
 }
 
+/// A value of any type, as DUMP, DEBUG and SORT read it.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub enum Stored<'a> {
+    String(Value<'a>),
+    List(&'a Quicklist),
+    Set(&'a Set),
+    SortedSet(&'a SortedSet),
+    Hash(&'a Hash),
+    Stream(&'a Stream),
+}
+
 /// What a writer stores.
 #[derive(Clone, Debug)]
 pub enum NewValue<'a> {
@@ -93,6 +110,16 @@ pub enum NewValue<'a> {
     Blob(Blob),
     /// An integer.
     Int(i64),
+    /// A list.
+    List(Box<Quicklist>),
+    /// A set.
+    Set(Box<Set>),
+    /// A sorted set.
+    SortedSet(Box<SortedSet>),
+    /// A hash.
+    Hash(Box<Hash>),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 /// What becomes of the expiry when a value is set.

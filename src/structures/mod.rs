@@ -4,3 +4,26 @@
 //! own invariants and which Redis file it mirrors. `unsafe` is allowed here, file by file.
 
 pub mod dict;
+pub mod hash;
+pub mod listpack;
+pub mod quicklist;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
+
+/// What the keyspace asks of every collection.
+pub trait Collection {
+    /// Number of elements (of a stream: entries).
+    fn len(&self) -> usize;
+    /// Whether there are none. An empty collection is removed with its key, save a stream.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Name for OBJECT ENCODING.
+    fn encoding(&self) -> &'static str;
+    /// Bytes with the allocator's rounding, without the entry; elements that have allocations of their own are
+    /// extrapolated from `samples` of them (0: all are counted).
+    fn memory_bytes(&self, samples: usize) -> usize;
+    /// Number of allocations to free, about (Redis's `lazyfreeGetFreeEffort`).
+    fn free_effort(&self) -> usize;
+}

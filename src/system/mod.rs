@@ -14,6 +14,7 @@
 //! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
 //! | [`log`] | the server's log | `serverLog` |
 //! | [`process`] | limits, title, daemon, children, what the system knows of us | server.c, setproctitle.c |
+//! | [`size_class`] | sizes as the allocator rounds them | |
 //! | [`memory`] | the allocator's figures | zmalloc.c |
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
@@ -30,5 +31,6 @@ pub mod numbers;
 pub mod process;
 pub mod rng;
 pub mod signals;
+pub mod size_class;
 pub mod ticks;
 pub mod xxh3;

@@ -1,7 +1,8 @@
 //! One entry: sizes, encodings, growth in place.
 
 use super::super::entry::Entry;
-use super::super::{EMBED_MAX, NewValue, Value, size_class};
+use super::super::{EMBED_MAX, NewValue, Value};
+use crate::system::size_class::size_class;
 use std::sync::Arc;
 
 fn string(entry: &Entry) -> Vec<u8> {
@@ -11,7 +12,7 @@ fn string(entry: &Entry) -> Vec<u8> {
 #[test]
 fn sizes_are_those_promised() {
     let key = [b'k'; 16];
-    let bytes = |value: NewValue<'_>, at| Entry::new(&key, value, 0, at).memory_bytes();
+    let bytes = |value: NewValue<'_>, at| Entry::new(&key, value, 0, at).memory_bytes(0);
     assert_eq!(bytes(NewValue::String(&[b'v'; 16]), Some(1)), 48);
     assert_eq!(bytes(NewValue::String(&[b'v'; 64]), None), 96);
     assert_eq!(bytes(NewValue::Int(7), None), 32);
@@ -75,7 +76,7 @@ fn much_smaller_values_give_memory_back() {
         let new = entry.assign(NewValue::Raw(&vec![b'b'; to]), None);
         let entry = new.unwrap_or(entry);
         let size = 8 + 3 + to;
-        let bytes = entry.memory_bytes();
+        let bytes = entry.memory_bytes(0);
         assert!(
             bytes == size_class(size) || bytes * 3 <= size * 4,
             "{from} {to} {bytes}"

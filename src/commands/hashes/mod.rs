@@ -1,0 +1,6 @@
+//! Commands: hashes.
+
+use super::CommandSpec;
+
+/// The rows of this group.
+pub const COMMANDS: &[CommandSpec] = &[];

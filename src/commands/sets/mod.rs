@@ -1,0 +1,6 @@
+//! Commands: sets.
+
+use super::CommandSpec;
+
+/// The rows of this group.
+pub const COMMANDS: &[CommandSpec] = &[];

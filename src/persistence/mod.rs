@@ -1,0 +1,1 @@
+//! Values as bytes, for DUMP and RESTORE and, later, for RDB files.
