@@ -751,8 +751,8 @@ impl Entry {
                     raw: true,
                 };
                 match self.put(part, self.expire_at()) {
-                    Some(entry) => return Err(BytesMut::Moved(entry)),
-                    None => return self.bytes_mut(),
+                    Some(entry) => Err(BytesMut::Moved(entry)),
+                    None => self.bytes_mut(),
                 }
             }
             EMBEDDED => {
