@@ -7,13 +7,15 @@
 //! Mirrors the `client` struct of Redis, without its flag soup.
 
 mod session;
+mod waits;
 
 pub use session::*;
+pub use waits::*;
 
 use crate::net::QueryBuffer;
 use crate::resp::Reply;
 use slab::Slab;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Index of a client in the slab. Valid until the end of the turn in which the client was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +32,17 @@ pub struct Client {
     pub query: QueryBuffer,
     /// Token of its socket in the event loop; none for clients without a socket.
     pub token: Option<crate::event_loop::Token>,
+    /// The command that waits for a key (`Session::blocked` is [`Blocked::Keys`] then).
+    pub waits: Option<Box<BlockedCommand>>,
+    /// What it has queued and watches; none for most clients.
+    pub transaction: Option<Box<Transaction>>,
+}
+
+impl Client {
+    /// Keys that it watches.
+    pub fn watched(&self) -> usize {
+        self.transaction.as_ref().map_or(0, |it| it.watched.len())
+    }
 }
 
 /// All clients.
@@ -44,6 +57,12 @@ pub struct Clients {
     pub pending_write: Vec<ClientKey>,
     /// Keys of clients to be closed at the end of the turn; a client is in it at most once (`Session::closing`).
     pub to_close: Vec<ClientKey>,
+    /// Keys of clients that waited and may go on: their input is looked at again.
+    pub unblocked: Vec<ClientKey>,
+    /// Clients that wait for a key.
+    pub waiting: usize,
+    /// Deadlines of those that do not wait for ever, with client ids.
+    deadlines: BTreeSet<(u64, u64)>,
 }
 
 impl Clients {
@@ -99,6 +118,38 @@ impl Clients {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
+    }
+    /// Has a client wait for a key.
+    pub fn begin_wait(&mut self, key: ClientKey, command: BlockedCommand) {
+        let Some(client) = self.slab.get_mut(key.0) else {
+            return;
+        };
+        if let Some(deadline) = command.deadline_ns {
+            self.deadlines.insert((deadline, client.session.id));
+        }
+        client.session.blocked = Some(Blocked::Keys);
+        client.waits = Some(Box::new(command));
+        self.waiting += 1;
+    }
+    /// Ends a client's waiting; what it waited with.
+    pub fn end_wait(&mut self, key: ClientKey) -> Option<Box<BlockedCommand>> {
+        let client = self.slab.get_mut(key.0)?;
+        let command = client.waits.take()?;
+        if let Some(deadline) = command.deadline_ns {
+            self.deadlines.remove(&(deadline, client.session.id));
+        }
+        client.session.blocked = None;
+        self.waiting -= 1;
+        self.unblocked.push(key);
+        Some(command)
+    }
+    /// The earliest deadline of a client that waits: monotonic ns, client id.
+    pub fn next_deadline(&self) -> Option<(u64, u64)> {
+        self.deadlines.first().copied()
+    }
+    /// Clients that wait with a deadline.
+    pub fn deadlines(&self) -> usize {
+        self.deadlines.len()
     }
     /// Marks a client to be closed at the end of the turn, now (`after_reply` false) or when its replies are written.
     pub fn close(&mut self, key: ClientKey, after_reply: bool) {

@@ -56,6 +56,8 @@ pub enum ReplyMode {
 pub enum Blocked {
     /// CLIENT PAUSE holds it back.
     Paused,
+    /// A command waits for a key.
+    Keys,
     /// SHUTDOWN waits (for replicas or a save).
     Shutdown,
 }

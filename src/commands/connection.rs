@@ -6,9 +6,11 @@
 //! and `authCommand` of acl.c.
 
 use super::client::{NAME_ERROR, is_printable};
-use super::{Argument, CommandError, CommandSpec, Context, Group, Handler, acl, flags, parse};
+use super::{
+    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
+};
 use crate::REDIS_VERSION;
-use crate::clients::ReplyMode;
+use crate::clients::{Client, ReplyMode};
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
 
@@ -95,7 +97,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Answers OK and closes the connection.",
         group: Group::Connection,
         arity: -1,
-        flags: HANDSHAKE,
+        flags: HANDSHAKE | flags::RUNS_IN_MULTI,
         acl: acl::CONNECTION,
         handler: Handler::Plain(quit),
         ..CommandSpec::DEFAULT
@@ -105,9 +107,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Brings the connection back to the state of a new one.",
         since: "6.2.0",
         group: Group::Connection,
-        flags: HANDSHAKE,
+        flags: HANDSHAKE | flags::RUNS_IN_MULTI,
         acl: acl::CONNECTION,
-        handler: Handler::Plain(reset),
+        handler: Handler::Wide(reset),
         ..CommandSpec::DEFAULT
     },
 ];
@@ -134,22 +136,23 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let open = context.settings.requirepass.is_none();
-    context.set_protocol(Protocol::Resp2);
-    let session = &mut *context.session;
+fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    super::transactions::discard(context.state, context.client);
+    let open = context.state.config.settings().requirepass.is_none();
+    let Client { session, reply, .. } = context.caller();
+    reply.set_protocol(Protocol::Resp2);
+    session.resp3 = false;
     session.db = 0;
     session.name.clear();
     session.reply_mode = ReplyMode::On;
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
-    session.in_multi = false;
     session.authenticated = open;
     session.user = b"default".to_vec();
     // The answer itself is sent even though replies were off until now.
-    context.reply.set_discard(false);
-    context.reply.simple("RESET");
+    reply.set_discard(false);
+    reply.simple("RESET");
     Ok(())
 }
 

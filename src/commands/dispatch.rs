@@ -45,7 +45,12 @@ pub fn process_found(
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
         Ok((id, Gate::Pass)) => {
             crate::system::crash::set_command(state.table.get(id).spec.name);
-            call(state, host, client, id, args);
+            let runs_at_once = state.table.get(id).flags & flags::RUNS_IN_MULTI != 0;
+            if !runs_at_once && is_in_multi(state, client) {
+                super::transactions::queue(state, client, id, args);
+            } else {
+                call(state, host, client, id, args);
+            }
         }
         Err((id, error)) => refuse(state, client, id, &error),
     }
@@ -54,6 +59,13 @@ pub fn process_found(
         record(state, client, unix_us, args);
     }
     Outcome::Done
+}
+
+fn is_in_multi(state: &State, client: ClientKey) -> bool {
+    state
+        .clients
+        .get(client)
+        .is_some_and(|client| client.session.in_multi)
 }
 
 /// Tells a simulation what was answered.
@@ -140,15 +152,18 @@ fn gates(
     args: Args<'_>,
 ) -> Result<Gate, Refusal> {
     let refuse = |error: CommandError| Err((Some(id), error));
-    let all = state.table.get(id).flags;
+    let mut all = state.table.get(id).flags;
     let settings = state.config.settings();
-    let Some(session) = state
-        .clients
-        .get_mut(client)
-        .map(|client| &mut client.session)
-    else {
+    let Some(caller) = state.clients.get_mut(client) else {
         return Ok(Gate::Pass);
     };
+    if all & flags::RUNS_QUEUE != 0
+        && let Some(transaction) = &caller.transaction
+    {
+        // EXEC is what it runs.
+        all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
+    }
+    let session = &mut caller.session;
     if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
         return refuse(protected_error(args));
     }
@@ -212,21 +227,41 @@ fn refuse(state: &mut State, client: ClientKey, id: Option<CommandId>, error: &C
     if let Some(id) = id {
         state.observe.command_rejected(id.0);
     }
+    let runs_queue = id.is_some_and(|id| state.table.get(id).flags & flags::RUNS_QUEUE != 0);
+    let text = if runs_queue {
+        super::transactions::discard(state, client);
+        let reason = error.text();
+        format!("EXECABORT Transaction discarded because of: {reason}").into()
+    } else {
+        error.text()
+    };
     let Some(client) = state.clients.get_mut(client) else {
         return;
     };
-    client.reply.error(error.text().as_bytes());
+    if client.session.in_multi
+        && let Some(transaction) = &mut client.transaction
+    {
+        transaction.aborted = true;
+    }
+    client.reply.error(text.as_bytes());
     state.observe.error_replied(client.reply.last_error_code());
 }
 
-/// Runs a command and everything that hangs on it.
-pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandId, args: Args<'_>) {
+/// Runs a command and everything that hangs on it. Whether the client now waits for a key instead of having been
+/// answered (a command of a client that waited already waits on).
+pub fn call(
+    state: &mut State,
+    host: &mut dyn Host,
+    key: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> bool {
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
     let handler = state.table.get(id).spec.handler;
     let Some(client) = state.clients.get_mut(key) else {
-        return;
+        return false;
     };
     client.session.last_command = Some(id.0);
     client.session.commands += 1;
@@ -266,12 +301,14 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
         Handler::Container => Ok(()),
     };
 
+    let wait = state.effects.block.take();
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
             client.reply.error(error.text().as_bytes());
         }
-        failed = client.reply.error_count() != errors;
+        let counted = std::mem::take(&mut state.effects.errors_counted);
+        failed = client.reply.error_count() != errors && !counted;
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }
@@ -280,7 +317,17 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
     state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
-    if !std::mem::take(&mut state.effects.skip_statistics) {
+    let waits = wait.is_some();
+    if let Some(wait) = wait
+        && state
+            .clients
+            .get(key)
+            .is_some_and(|client| client.waits.is_none())
+    {
+        super::blocking::begin(state, key, id, args, wait);
+    }
+    // A command that waits is counted when it is answered.
+    if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
         state.observe.command_run(id.0, elapsed_ns, failed);
         let slower_than = state.config.settings().slowlog_log_slower_than_us;
         if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
@@ -293,6 +340,10 @@ pub fn call(state: &mut State, host: &mut dyn Host, key: ClientKey, id: CommandI
     state.effects.rewritten.clear();
     state.effects.redacted.clear();
     state.effects.do_not_propagate = false;
+    if state.keyspace.has_dirty_watchers() {
+        super::transactions::mark_dirty(state);
+    }
+    waits
 }
 
 #[cold]
@@ -343,7 +394,7 @@ fn propagate(state: &mut State, db: usize, args: Args<'_>) {
 }
 
 /// CLIENT REPLY SKIP lasts for one command.
-fn settle_reply_mode(state: &mut State, key: ClientKey) {
+pub(super) fn settle_reply_mode(state: &mut State, key: ClientKey) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };

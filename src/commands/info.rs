@@ -270,9 +270,9 @@ fn supervisor(supervised: Supervised) -> &'static str {
 fn clients(page: &mut Page<'_>) {
     let state = page.state;
     let (input, output) = state.observe.client_memory.recent_peaks(state.now.mono_ns);
-    // Only a pause makes clients wait so far, so without one nobody has to be counted.
+    // Only a pause makes clients wait that are not counted as they begin to.
     let blocked = match state.pause {
-        None => 0,
+        None => state.clients.waiting,
         Some(_) => state
             .clients
             .iter()
@@ -285,18 +285,14 @@ fn clients(page: &mut Page<'_>) {
     page.field("client_recent_max_input_buffer", input);
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
-    page.fields(
-        &[
-            "tracking_clients",
-            "pubsub_clients",
-            "watching_clients",
-            "clients_in_timeout_table",
-            "total_watched_keys",
-            "total_blocking_keys",
-            "total_blocking_keys_on_nokey",
-        ],
-        0,
-    );
+    page.fields(&["tracking_clients", "pubsub_clients"], 0);
+    let (watching, watched) = state.keyspace.watchers();
+    page.field("watching_clients", watching);
+    page.field("clients_in_timeout_table", state.clients.deadlines());
+    page.field("total_watched_keys", watched);
+    let (keys, on_removal) = state.keyspace.waited_keys();
+    page.field("total_blocking_keys", keys);
+    page.field("total_blocking_keys_on_nokey", on_removal);
 }
 
 fn memory_section(page: &mut Page<'_>) {

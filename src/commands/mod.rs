@@ -5,6 +5,7 @@
 //! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
 
 pub mod bitmaps;
+pub mod blocking;
 pub mod client;
 pub mod command;
 pub mod config;

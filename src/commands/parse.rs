@@ -7,7 +7,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::CommandError;
-use crate::keyspace::Type;
+use crate::keyspace::{Clock, Type};
 use crate::resp::Args;
 use crate::system::{glob, numbers};
 
@@ -43,6 +43,41 @@ pub fn int(arg: &[u8]) -> Result<i32, CommandError> {
 /// A 32-bit integer; whatever is wrong with it, the answer is `otherwise` (a whole text, prefix included).
 pub fn int_or(arg: &[u8], otherwise: &'static str) -> Result<i32, CommandError> {
     int(arg).map_err(|_| CommandError::fixed(otherwise))
+}
+
+/// Timeout of a blocking command, in seconds with a fraction: Unix ms at which it gives up; 0: never.
+pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
+    let seconds = numbers::parse_f64(arg).ok_or(CommandError::fixed(
+        "ERR timeout is not a float or out of range",
+    ))?;
+    timeout_at((seconds * 1000.0).ceil(), now)
+}
+
+/// The same for a timeout that is given in whole milliseconds (XREAD's BLOCK).
+pub fn timeout_ms(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
+    let ms = numbers::parse_i64(arg).ok_or(CommandError::fixed(
+        "ERR timeout is not an integer or out of range",
+    ))?;
+    if ms >= 0 && now.unix_ms().checked_add(ms).is_none() {
+        return Err(CommandError::fixed("ERR timeout is out of range"));
+    }
+    timeout_at(ms as f64, now)
+}
+
+fn timeout_at(ms: f64, now: Clock) -> Result<Option<i64>, CommandError> {
+    if ms < 0.0 {
+        return Err(CommandError::fixed("ERR timeout is negative"));
+    }
+    if ms == 0.0 {
+        return Ok(None);
+    }
+    // 2^63 as a double; what is below it fits.
+    if ms.is_nan() || ms >= 9_223_372_036_854_775_808.0 {
+        return Err(CommandError::fixed("ERR timeout is out of range"));
+    }
+    let at = now.unix_ms().checked_add(ms as i64);
+    at.map(Some)
+        .ok_or(CommandError::fixed("ERR timeout is out of range"))
 }
 
 /// The number of one of `count` databases.

@@ -73,6 +73,10 @@ pub mod flags {
     pub const PROTECTED: u32 = 1 << 21;
     /// Only for Sentinel mode (kept out of the table; here for completeness of names).
     pub const ONLY_SENTINEL: u32 = 1 << 22;
+    /// Runs at once between MULTI and EXEC instead of being queued.
+    pub const RUNS_IN_MULTI: u32 = 1 << 23;
+    /// Runs what was queued: what is asked of those commands is asked of it (EXEC).
+    pub const RUNS_QUEUE: u32 = 1 << 24;
     /// The names that `COMMAND INFO` prints, in the order that Redis prints them; it hides the others on purpose.
     pub const NAMES: &[(u32, &str)] = &[
         (WRITE, "write"),

@@ -1,5 +1,6 @@
 //! What command handlers see.
 
+pub use crate::clients::TimeoutReply;
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
 use crate::journal::Journal;
@@ -108,6 +109,8 @@ pub struct Effects {
     pub evict: bool,
     /// The command waits for a key (set through `Context::block`) and has not answered.
     pub block: Option<Wait>,
+    /// Errors of this call have been counted already, where they arose (EXEC).
+    pub errors_counted: bool,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
 }
@@ -128,15 +131,6 @@ pub struct Wait {
     pub on_removal: bool,
     /// For a command whose arguments mean another thing later (XREAD's `$`): what is run again instead.
     pub again_as: Option<Vec<Vec<u8>>>,
-}
-
-/// Answer of a blocking command whose time is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutReply {
-    /// The null array of BLPOP, BZPOPMIN, XREAD.
-    NullArray,
-    /// The null of BLMOVE, BRPOPLPUSH.
-    Null,
 }
 
 /// Arguments of SHUTDOWN.

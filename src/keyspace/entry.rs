@@ -949,6 +949,10 @@ impl Table {
             None => Place::Free(self),
         }
     }
+    /// Whether a key is there, expired or not.
+    pub(super) fn contains(&self, hash: u64, key: &[u8]) -> bool {
+        self.entries.find_hashed(hash, key).is_some()
+    }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, entry: Entry) {
         if entry.expire_at().is_some() {

@@ -6,7 +6,7 @@ use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
 use super::touched::Trail;
-use super::{AccessPolicy, Clock, Db, EventClass, Touched};
+use super::{AccessPolicy, Clock, Db, EventClass, Touched, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::system::rng::Rng;
 
@@ -267,6 +267,8 @@ impl Keyspace {
     /// SWAPDB. Counts as one change; clients stay in the number they selected.
     pub fn swap(&mut self, a: usize, b: usize) {
         if a != b {
+            self.concern_all(a, Some(b));
+            self.concern_all(b, Some(a));
             self.databases.swap(a, b);
             self.shared.trail.whole(Touched::Swapped { a, b });
         }
@@ -335,6 +337,9 @@ impl Keyspace {
             None => 0..self.databases.len(),
         };
         let mut removed = 0;
+        for index in range.clone() {
+            self.concern_all(index, None);
+        }
         for database in &mut self.databases[range] {
             if database.table.len() == 0 {
                 continue;
@@ -350,6 +355,96 @@ impl Keyspace {
         self.settle_stats();
         self.shared.trail.whole(Touched::Flushed { db });
         removed
+    }
+    /// Tells those who wait for or watch keys of a database that it is about to be emptied or replaced.
+    fn concern_all(&mut self, index: usize, replaced_with: Option<usize>) {
+        let trail = &mut self.shared.trail;
+        if trail.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
+            return;
+        }
+        trail.waiting.touched_all(index);
+        let databases = &self.databases;
+        let has = |index: usize, key: &[u8]| {
+            let table = &databases[index].table;
+            table.contains(table.hash(key), key)
+        };
+        trail.watched.touched_all(index, |key| {
+            has(index, key) || replaced_with.is_some_and(|other| has(other, key))
+        });
+    }
+    /// Puts a client into the queues of `keys`; its ticket.
+    pub fn wait(
+        &mut self,
+        db: usize,
+        keys: &[Vec<u8>],
+        client: u64,
+        kind: Type,
+        on_removal: bool,
+    ) -> u64 {
+        let waiting = &mut self.shared.trail.waiting;
+        let ticket = waiting.ticket();
+        for key in keys {
+            let waiter = Waiter {
+                client,
+                ticket,
+                kind,
+                on_removal,
+            };
+            waiting.add(db, key, waiter);
+        }
+        self.set_interest(interest::BLOCKED, true);
+        ticket
+    }
+    /// Takes a client out of the queues of `keys`.
+    pub fn end_wait(&mut self, db: usize, keys: &[Vec<u8>], ticket: u64) {
+        let waiting = &mut self.shared.trail.waiting;
+        for key in keys {
+            waiting.remove(db, key, ticket);
+        }
+        let waits = !waiting.is_empty();
+        self.set_interest(interest::BLOCKED, waits);
+    }
+    /// Whether a key that somebody waits for has changed.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        self.shared.trail.waiting.has_ready()
+    }
+    /// Takes the keys that have changed and that somebody waits for, in the order of the changes.
+    pub fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
+        self.shared.trail.waiting.take_ready()
+    }
+    /// The first client in a key's queue with a ticket above `after`.
+    pub fn next_waiter(&self, db: usize, key: &[u8], after: u64) -> Option<Waiter> {
+        self.shared.trail.waiting.next(db, key, after)
+    }
+    /// Keys that somebody waits for, and those of them where somebody waits for the removal (INFO). O(clients that wait).
+    pub fn waited_keys(&self) -> (usize, usize) {
+        self.shared.trail.waiting.keys()
+    }
+    /// Clients that watch, and keys that are watched (INFO). O(watched keys).
+    pub fn watchers(&self) -> (usize, usize) {
+        self.shared.trail.watched.figures()
+    }
+    /// WATCH; whether the client did not watch the key before.
+    pub fn watch(&mut self, db: usize, key: &[u8], client: u64) -> bool {
+        self.set_interest(interest::WATCHERS, true);
+        self.shared.trail.watched.add(db, key, client)
+    }
+    /// Ends the watching of a key.
+    pub fn unwatch(&mut self, db: usize, key: &[u8], client: u64) {
+        let watched = &mut self.shared.trail.watched;
+        watched.remove(db, key, client);
+        let watches = !watched.is_empty();
+        self.set_interest(interest::WATCHERS, watches);
+    }
+    /// Whether a watched key has changed.
+    #[inline]
+    pub fn has_dirty_watchers(&self) -> bool {
+        self.shared.trail.watched.has_dirty()
+    }
+    /// Takes the ids of the clients whose watched keys have changed; one may be there more than once.
+    pub fn take_dirty_watchers(&mut self) -> Vec<u64> {
+        self.shared.trail.watched.take_dirty()
     }
     /// Brings counters that the shared part gathers into the public ones.
     pub(super) fn settle_stats(&mut self) {

@@ -12,6 +12,7 @@
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `touched.rs` | the trail of changes | notify.c |
+//! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
 //!
 //! Invariants: an expired key is never seen by a command; a key has an expiry exactly when the table's index of
@@ -32,6 +33,7 @@ mod slot;
 mod tests;
 mod touched;
 mod value;
+mod waiting;
 
 pub use access::AccessPolicy;
 pub use clock::Clock;
@@ -42,6 +44,7 @@ pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferErro
 pub use slot::{EntryRef, Occupied, Slot, Vacant};
 pub use touched::{EventClass, Touched, interest};
 pub use value::{Expiry, NewValue, Stored, Type, Value};
+pub use waiting::Waiter;
 
 /// The value at a key is not of the type that the command works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

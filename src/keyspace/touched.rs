@@ -3,6 +3,8 @@
 //! In: one note per change. Out: the notes, in order, to be drained after the command that made them. While no
 //! service is interested a note costs one branch and nothing is kept.
 
+use super::waiting::{Waiting, Watched};
+
 /// Class of a keyspace event, as `notify-keyspace-events` groups them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -70,6 +72,10 @@ pub enum Touched {
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     pub(super) interest: u32,
+    /// Clients that wait for keys.
+    pub(super) waiting: Waiting,
+    /// Clients that watch keys.
+    pub(super) watched: Watched,
     notes: Vec<Touched>,
 }
 
@@ -84,7 +90,7 @@ impl Trail {
         key: &[u8],
     ) {
         if self.interest != 0 {
-            self.keep(db, class, event, key, true);
+            self.note(db, class, event, key);
         }
     }
     /// Notes an event that is no change.
@@ -93,6 +99,22 @@ impl Trail {
         if self.interest & interest::NOTIFICATIONS != 0 {
             self.keep(db, class, event, key, false);
         }
+    }
+    #[cold]
+    fn note(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
+        if self.interest & interest::BLOCKED != 0 {
+            self.waiting.touched(db, key);
+        }
+        if self.interest & interest::WATCHERS != 0 {
+            self.watched.touched(db, key);
+        }
+        if self.keeps() {
+            self.keep(db, class, event, key, true);
+        }
+    }
+    /// Whether anyone reads the notes themselves.
+    fn keeps(&self) -> bool {
+        self.interest & !(interest::BLOCKED | interest::WATCHERS) != 0
     }
     #[cold]
     fn keep(
@@ -113,7 +135,7 @@ impl Trail {
     }
     /// Notes what concerns whole databases.
     pub(super) fn whole(&mut self, note: Touched) {
-        if self.interest != 0 {
+        if self.keeps() {
             self.notes.push(note);
         }
     }

@@ -24,7 +24,12 @@ impl ClientMemory {
     /// Bytes that one client holds, itself included.
     pub fn of(client: &Client) -> usize {
         let buffers = client.query.memory_bytes() + client.reply.output().memory_bytes();
-        std::mem::size_of::<Client>() + buffers
+        let waits = client
+            .waits
+            .as_ref()
+            .map_or(0, |it| it.request.memory_bytes());
+        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
+        std::mem::size_of::<Client>() + buffers + waits + queued
     }
     /// Looks at one client.
     pub fn look(&mut self, client: &Client, now_ns: u64) {

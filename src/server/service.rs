@@ -39,6 +39,8 @@ pub struct Core {
     /// Why the loop shall end.
     pub ended: Option<End>,
     pub(super) cron: Cron,
+    /// Timer for the first deadline of a client that waits, with that time, ns.
+    wait_timer: Option<(u64, TimerId)>,
     pub(super) gauge: MemoryGauge,
     /// Client of each token.
     by_token: Vec<Option<ClientKey>>,
@@ -103,6 +105,7 @@ impl Core {
             listeners: Listeners::default(),
             ended: None,
             cron: Cron::default(),
+            wait_timer: None,
             gauge: MemoryGauge::default(),
             by_token: Vec::new(),
             scratch: vec![0; READ_LEN],
@@ -503,7 +506,45 @@ impl Core {
             self.resume_paused(events);
         }
         self.enforce_output_limit(events, key);
+        if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
+            self.serve_waiting(events);
+        }
         outcome
+    }
+
+    /// Runs what waits for keys that are ready now, and puts clients that waited back on the ready list.
+    pub(super) fn serve_waiting(&mut self, events: &mut EventLoop) {
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        commands::blocking::serve_ready(&mut self.state, &mut host);
+        for key in std::mem::take(&mut self.state.clients.unblocked) {
+            self.state.clients.mark_pending_write(key);
+            if let Some(token) = self.state.clients.get(key).and_then(|client| client.token) {
+                events.carry(token);
+            }
+            self.enforce_output_limit(events, key);
+        }
+    }
+
+    /// Answers clients whose waiting is over, and sets the timer for the next one.
+    fn end_waits(&mut self, events: &mut EventLoop) {
+        if self.state.clients.deadlines() > 0 {
+            commands::blocking::expire(&mut self.state, events.turn_ns());
+        }
+        if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
+            self.serve_waiting(events);
+        }
+        let next = self.state.clients.next_deadline().map(|(at_ns, _)| at_ns);
+        if next != self.wait_timer.map(|(at_ns, _)| at_ns) {
+            if let Some((_, timer)) = self.wait_timer.take() {
+                events.cancel_timer(timer);
+            }
+            self.wait_timer = next.map(|at_ns| (at_ns, events.set_timer(at_ns)));
+        }
     }
 
     fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
@@ -660,6 +701,8 @@ impl Core {
 
     fn close_clients(&mut self, events: &mut EventLoop) {
         while let Some(key) = self.state.clients.to_close.pop() {
+            commands::transactions::unwatch(&mut self.state, key);
+            commands::blocking::end(&mut self.state, key);
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };
@@ -802,6 +845,11 @@ impl Service for Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
+        // Nobody is left to be answered by a command that waits for a key.
+        if ended && client.session.blocked == Some(Blocked::Keys) {
+            self.state.clients.close(key, false);
+            return Progress::Drained;
+        }
         // A client that waits leaves its bytes in the socket: whoever lets it go on puts it on the ready list.
         if client.session.closing
             || client.session.blocked.is_some()
@@ -854,6 +902,10 @@ impl Service for Core {
         if self.cron.timer == Some(timer) {
             self.run_cron(events);
         }
+        // Waits that are over are ended before the loop sleeps.
+        if self.wait_timer.is_some_and(|(_, set)| set == timer) {
+            self.wait_timer = None;
+        }
     }
 
     fn woken(&mut self, _events: &mut EventLoop) {}
@@ -862,8 +914,11 @@ impl Service for Core {
         crash::set_command("");
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
+        self.end_waits(events);
         self.write_replies(events);
         self.close_clients(events);
+        // Those that were closed while they waited are gone.
+        self.state.clients.unblocked.clear();
     }
 }
 

@@ -95,6 +95,7 @@ fn flags(client: &Client) -> String {
         ('P', session.kind == ClientKind::PubSub),
         ('x', session.in_multi),
         ('b', session.blocked.is_some()),
+        ('d', client.transaction.as_ref().is_some_and(|it| it.dirty)),
         ('c', session.close_after_reply),
         ('A', session.closing),
         ('U', session.unix_socket),

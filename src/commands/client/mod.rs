@@ -19,7 +19,7 @@ mod tests;
 pub use line::write_line;
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, Pause, WideContext, help, parse};
+use super::{CommandError, Context, Pause, WideContext, blocking, help, parse};
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::resp::Args;
 use crate::system::numbers;
@@ -260,21 +260,28 @@ fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
     Ok(())
 }
 
-/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`. No command blocks yet, and a paused client is not blocked by a command.
+/// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`. A paused client is not blocked by a command.
 fn unblock(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 4 {
         return Err(too_many(args));
     }
-    if let Some(reason) = args.get(3)
-        && !parse::is_word(reason, "TIMEOUT")
-        && !parse::is_word(reason, "ERROR")
-    {
-        return Err(CommandError::fixed(
-            "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
-        ));
-    }
-    parse::integer(args.at(2))?;
-    context.reply().integer(0);
+    let error = match args.get(3) {
+        Some(reason) if parse::is_word(reason, "ERROR") => Some(CommandError::fixed(
+            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+        )),
+        Some(reason) if !parse::is_word(reason, "TIMEOUT") => {
+            return Err(CommandError::fixed(
+                "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            ));
+        }
+        _ => None,
+    };
+    let id = parse::integer(args.at(2))?;
+    let key = u64::try_from(id)
+        .ok()
+        .and_then(|id| context.state.clients.by_id(id));
+    let unblocked = key.is_some_and(|key| blocking::unblock(context.state, key, error.as_ref()));
+    context.reply().integer(unblocked.into());
     Ok(())
 }
 

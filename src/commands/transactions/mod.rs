@@ -1,6 +1,357 @@
-//! Commands: transactions.
+//! Commands: transactions. MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+//!
+//! Between MULTI and EXEC the gates let a command pass as ever, but it is queued instead of run; EXEC runs the queue
+//! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
-use super::CommandSpec;
+use super::{
+    Argument, CommandError, CommandId, CommandSpec, Group, Handler, KeySpec, State, WideContext,
+    WideHandler, call, flags, key_flags,
+};
+use crate::clients::{ClientKey, Transaction};
+use crate::resp::Args;
+use crate::system::crash;
+
+const ROW: CommandSpec = CommandSpec {
+    group: Group::Transactions,
+    since: "1.2.0",
+    complexity: "O(1)",
+    arity: 1,
+    ..CommandSpec::DEFAULT
+};
+
+const CONTROL: u32 = flags::NOSCRIPT
+    | flags::LOADING
+    | flags::STALE
+    | flags::FAST
+    | flags::ALLOW_BUSY
+    | flags::RUNS_IN_MULTI;
 
 /// The rows of this group.
-pub const COMMANDS: &[CommandSpec] = &[];
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "multi",
+        summary: "Begins a transaction: commands are queued from here on.",
+        flags: CONTROL,
+        handler: Handler::Wide(multi as WideHandler),
+        ..ROW
+    },
+    CommandSpec {
+        name: "exec",
+        summary: "Runs all queued commands, one after the other and nothing in between.",
+        complexity: "Depends on commands in the transaction",
+        flags: flags::NOSCRIPT
+            | flags::LOADING
+            | flags::STALE
+            | flags::SKIP_SLOWLOG
+            | flags::RUNS_IN_MULTI
+            | flags::RUNS_QUEUE,
+        handler: Handler::Wide(exec as WideHandler),
+        ..ROW
+    },
+    CommandSpec {
+        name: "discard",
+        summary: "Forgets the transaction.",
+        since: "2.0.0",
+        complexity: "O(N), when N is the number of queued commands",
+        flags: CONTROL,
+        handler: Handler::Wide(discard_command as WideHandler),
+        ..ROW
+    },
+    CommandSpec {
+        name: "watch",
+        summary: "Makes the next EXEC depend on keys that stay as they are.",
+        since: "2.2.0",
+        complexity: "O(1) for every key.",
+        arity: -2,
+        flags: CONTROL,
+        keys: &[KeySpec::range(key_flags::RO, 1, -1, 1)],
+        arguments: &[Argument::key("key").multiple()],
+        handler: Handler::Wide(watch as WideHandler),
+        ..ROW
+    },
+    CommandSpec {
+        name: "unwatch",
+        summary: "Forgets all watched keys.",
+        since: "2.2.0",
+        flags: CONTROL & !flags::RUNS_IN_MULTI,
+        handler: Handler::Wide(unwatch_command as WideHandler),
+        ..ROW
+    },
+];
+
+/// Queues a command of a client that is in MULTI, and says so.
+pub(super) fn queue(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
+    let row_flags = state.table.get(id).flags;
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
+    if let Some(transaction) = &mut client.transaction
+        // What comes after a refusal or a change is never run: there is no point in keeping it.
+        && !transaction.aborted
+        && !transaction.dirty
+    {
+        let request = args.to_owned();
+        transaction.queue_bytes += request.memory_bytes();
+        transaction.flags |= row_flags;
+        transaction.queue.push((id.0, request));
+    }
+    client.reply.simple("QUEUED");
+}
+
+/// Ends a client's transaction, and its watching with it.
+pub fn discard(state: &mut State, key: ClientKey) {
+    unwatch(state, key);
+    if let Some(client) = state.clients.get_mut(key) {
+        client.transaction = None;
+        client.session.in_multi = false;
+    }
+}
+
+/// Forgets what a client watches.
+pub fn unwatch(state: &mut State, key: ClientKey) {
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
+    let id = client.session.id;
+    let Some(transaction) = &mut client.transaction else {
+        return;
+    };
+    transaction.dirty = false;
+    for (db, name) in std::mem::take(&mut transaction.watched) {
+        state.keyspace.unwatch(db, &name, id);
+    }
+}
+
+/// Marks the clients whose watched keys have changed.
+#[cold]
+pub(super) fn mark_dirty(state: &mut State) {
+    for id in state.keyspace.take_dirty_watchers() {
+        let client = state
+            .clients
+            .by_id(id)
+            .and_then(|key| state.clients.get_mut(key));
+        if let Some(transaction) = client.and_then(|client| client.transaction.as_mut()) {
+            transaction.dirty = true;
+        }
+    }
+}
+
+fn multi(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let client = context.caller();
+    if client.session.in_multi {
+        return Err(CommandError::fixed("ERR MULTI calls can not be nested"));
+    }
+    client.session.in_multi = true;
+    client.transaction.get_or_insert_default();
+    client.reply.ok();
+    Ok(())
+}
+
+fn discard_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    if !context.session().in_multi {
+        return Err(CommandError::fixed("ERR DISCARD without MULTI"));
+    }
+    discard(context.state, context.client);
+    context.reply().ok();
+    Ok(())
+}
+
+fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (id, db) = (context.session().id, context.session().db);
+    if context.session().in_multi {
+        return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
+    }
+    let is_dirty = |transaction: &Transaction| transaction.dirty;
+    // Once a key has changed there is nothing to add.
+    if !context
+        .caller()
+        .transaction
+        .as_deref()
+        .is_some_and(is_dirty)
+    {
+        for name in args.skip(1).iter() {
+            // A key whose time is over goes now, so that its removal later is no change.
+            context.db().peek(name);
+            if context.state.keyspace.watch(db, name, id) {
+                let transaction = context.caller().transaction.get_or_insert_default();
+                transaction.watched.push((db, name.to_vec()));
+            }
+        }
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn unwatch_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    unwatch(context.state, context.client);
+    context.reply().ok();
+    Ok(())
+}
+
+fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    if !context.session().in_multi {
+        return Err(CommandError::fixed("ERR EXEC without MULTI"));
+    }
+    expire_watched(context);
+    let Some(transaction) = context.caller().transaction.as_deref_mut() else {
+        return Ok(());
+    };
+    let (aborted, dirty) = (transaction.aborted, transaction.dirty);
+    let queue = std::mem::take(&mut transaction.queue);
+    // The keys of others are what is watched; its own changes do not count.
+    unwatch(context.state, context.client);
+    if aborted || dirty {
+        discard(context.state, context.client);
+        if aborted {
+            return Err(CommandError::ExecAbort);
+        }
+        context.reply().null_array();
+        return Ok(());
+    }
+    context.reply().array(queue.len());
+    for (command, request) in &queue {
+        let id = CommandId(*command);
+        crash::set_command(context.state.table.get(id).spec.name);
+        call(
+            context.state,
+            context.host,
+            context.client,
+            id,
+            request.args(),
+        );
+    }
+    discard(context.state, context.client);
+    // Each command has told the journal, the statistics and the error counters by itself.
+    context.state.effects.do_not_propagate = true;
+    context.state.effects.errors_counted = true;
+    Ok(())
+}
+
+/// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and
+/// count as they are.
+fn expire_watched(context: &mut WideContext<'_>) {
+    let watched = match &context.caller().transaction {
+        Some(transaction) if !transaction.watched.is_empty() => transaction.watched.clone(),
+        _ => return,
+    };
+    let now = context.now();
+    for (db, name) in watched {
+        context.state.keyspace.db(db, now, true).peek(&name);
+    }
+    if context.state.keyspace.has_dirty_watchers() {
+        mark_dirty(context.state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Harness, bulk, error, int, ok};
+    use crate::resp::reader::Value;
+
+    fn queued() -> Value {
+        Value::Simple("QUEUED".into())
+    }
+
+    #[test]
+    fn queued_commands_run_at_exec_in_order() {
+        let mut harness = Harness::new();
+        assert_eq!(harness.line("MULTI"), ok());
+        assert_eq!(harness.line("SET k 1"), queued());
+        assert_eq!(harness.line("INCR k"), queued());
+        assert_eq!(harness.line("GET k"), queued());
+        assert_eq!(
+            harness.line("EXEC"),
+            Value::Array(vec![ok(), int(2), bulk("2")])
+        );
+        assert_eq!(harness.line("EXEC"), error("ERR EXEC without MULTI"));
+        assert_eq!(harness.line("DISCARD"), error("ERR DISCARD without MULTI"));
+    }
+
+    #[test]
+    fn a_refused_command_aborts_the_transaction_and_a_failing_one_does_not() {
+        let mut harness = Harness::new();
+        harness.line("MULTI");
+        harness.line("NOSUCH");
+        harness.line("SET k 1");
+        assert_eq!(
+            harness.line("EXEC"),
+            error("EXECABORT Transaction discarded because of previous errors.")
+        );
+        assert_eq!(harness.line("EXISTS k"), int(0));
+        harness.line("SET k x");
+        harness.line("MULTI");
+        assert_eq!(
+            harness.line("MULTI"),
+            error("ERR MULTI calls can not be nested")
+        );
+        harness.line("INCR k");
+        harness.line("SET k y");
+        assert_eq!(
+            harness.line("EXEC"),
+            Value::Array(vec![
+                error("ERR value is not an integer or out of range"),
+                ok()
+            ])
+        );
+    }
+
+    #[test]
+    fn discard_forgets_the_queue() {
+        let mut harness = Harness::new();
+        harness.line("MULTI");
+        harness.line("SET k 1");
+        assert_eq!(harness.line("DISCARD"), ok());
+        assert_eq!(harness.line("EXISTS k"), int(0));
+    }
+
+    #[test]
+    fn a_watched_key_that_changes_cancels_exec() {
+        let mut harness = Harness::new();
+        harness.line("SET k 1");
+        assert_eq!(harness.line("WATCH k other"), ok());
+        harness.line("SET k 2");
+        harness.line("MULTI");
+        assert_eq!(
+            harness.line("WATCH k"),
+            error("ERR WATCH inside MULTI is not allowed")
+        );
+        harness.line("SET k 3");
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
+        assert_eq!(harness.line("GET k"), bulk("2"));
+        // EXEC has ended the watching; UNWATCH does too.
+        for step in ["WATCH k", "UNWATCH"] {
+            assert_eq!(harness.line(step), ok());
+        }
+        harness.line("SET k 4");
+        harness.line("MULTI");
+        harness.line("GET k");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![bulk("4")]));
+    }
+
+    #[test]
+    fn expiry_and_flushes_change_watched_keys_that_exist() {
+        for (change, cancels) in [("FLUSHALL", true), ("FLUSHDB", true), ("GET gone", false)] {
+            let mut harness = Harness::new();
+            harness.line("SET k 1");
+            harness.line("WATCH k");
+            harness.line(change);
+            harness.line("MULTI");
+            harness.line("PING");
+            assert_eq!(
+                harness.line("EXEC") == Value::NullArray,
+                cancels,
+                "{change}"
+            );
+        }
+        let mut harness = Harness::new();
+        harness.line("WATCH absent");
+        harness.line("FLUSHALL");
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
+        harness.line("SET k 1 PX 10");
+        harness.line("WATCH k");
+        harness.advance_ms(11);
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
+    }
+}

@@ -1,0 +1,48 @@
+//! What a client holds while it waits for a key or collects a transaction.
+
+use crate::resp::OwnedRequest;
+
+/// Answer of a blocking command whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutReply {
+    /// The null array of BLPOP, BZPOPMIN, XREAD.
+    NullArray,
+    /// The null of BLMOVE, BRPOPLPUSH.
+    Null,
+}
+
+/// A command that waits for a key.
+#[derive(Debug)]
+pub struct BlockedCommand {
+    /// Index in the command table.
+    pub command: u16,
+    /// What is run again when a key is ready.
+    pub request: OwnedRequest,
+    /// Database of the keys.
+    pub db: usize,
+    /// The keys.
+    pub keys: Vec<Vec<u8>>,
+    /// Its place in their queues.
+    pub ticket: u64,
+    /// Monotonic time at which it gives up, ns.
+    pub deadline_ns: Option<u64>,
+    /// What it answers then.
+    pub on_timeout: TimeoutReply,
+}
+
+/// MULTI and WATCH.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// The commands between MULTI and EXEC, with their indexes in the command table.
+    pub queue: Vec<(u16, OwnedRequest)>,
+    /// Flags of all of them together.
+    pub flags: u32,
+    /// Bytes that the queue holds.
+    pub queue_bytes: usize,
+    /// A command was refused: EXEC will be.
+    pub aborted: bool,
+    /// Database and name of the watched keys.
+    pub watched: Vec<(usize, Vec<u8>)>,
+    /// A watched key has changed.
+    pub dirty: bool,
+}

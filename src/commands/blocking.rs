@@ -1,0 +1,155 @@
+//! Commands that wait for a key: how they begin to, are run again, give up.
+//!
+//! In: the [`Wait`](super::Wait) of a handler that had nothing to answer with, keys that became ready at the door of
+//! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
+//! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
+
+use super::{CommandError, CommandId, Host, State, TimeoutReply, Wait, call};
+use crate::clients::{BlockedCommand, ClientKey};
+use crate::resp::{Args, OwnedRequest};
+
+/// Has a client wait; called once its handler has asked for it.
+pub(super) fn begin(
+    state: &mut State,
+    key: ClientKey,
+    command: CommandId,
+    args: Args<'_>,
+    wait: Wait,
+) {
+    let Some(client) = state.clients.get(key) else {
+        return;
+    };
+    let (id, db) = (client.session.id, client.session.db);
+    let now = state.now;
+    let deadline_ns = wait.until_ms.map(|until_ms| {
+        let left_ms = u64::try_from(until_ms.saturating_sub(now.unix_ms())).unwrap_or(0);
+        now.mono_ns
+            .saturating_add(left_ms.saturating_mul(1_000_000))
+    });
+    let ticket = state
+        .keyspace
+        .wait(db, &wait.keys, id, wait.kind, wait.on_removal);
+    let request = match &wait.again_as {
+        Some(words) => OwnedRequest::from_slices(words),
+        None => args.to_owned(),
+    };
+    let blocked = BlockedCommand {
+        command: command.0,
+        request,
+        db,
+        keys: wait.keys,
+        ticket,
+        deadline_ns,
+        on_timeout: wait.on_timeout,
+    };
+    state.clients.begin_wait(key, blocked);
+}
+
+/// Ends a client's waiting without an answer; also for one that is about to be closed.
+pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
+    let blocked = state.clients.end_wait(key)?;
+    state
+        .keyspace
+        .end_wait(blocked.db, &blocked.keys, blocked.ticket);
+    Some(blocked)
+}
+
+/// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
+pub fn serve_ready(state: &mut State, host: &mut dyn Host) {
+    while state.keyspace.has_ready() {
+        for (db, name) in state.keyspace.take_ready() {
+            serve_key(state, host, db, &name);
+        }
+    }
+}
+
+fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
+    let mut after = 0;
+    while let Some(waiter) = state.keyspace.next_waiter(db, name, after) {
+        after = waiter.ticket;
+        let now = state.now;
+        let kind = state
+            .keyspace
+            .db(db, now, true)
+            .peek(name)
+            .map(|entry| entry.kind());
+        if kind != Some(waiter.kind) && !waiter.on_removal {
+            // What is there is of no use to this client; others may wait for another type or for the removal.
+            continue;
+        }
+        if let Some(key) = state.clients.by_id(waiter.client) {
+            run_again(state, host, key);
+        }
+    }
+}
+
+/// Runs a client's command again; when it is answered, the client goes on.
+fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
+    let Some(blocked) = state
+        .clients
+        .get_mut(key)
+        .filter(|client| !client.session.closing)
+        .and_then(|client| client.waits.as_mut())
+    else {
+        return;
+    };
+    let command = CommandId(blocked.command);
+    let request = std::mem::take(&mut blocked.request);
+    if call(state, host, key, command, request.args()) {
+        if let Some(blocked) = state
+            .clients
+            .get_mut(key)
+            .and_then(|client| client.waits.as_mut())
+        {
+            blocked.request = request;
+        }
+        return;
+    }
+    end(state, key);
+    super::dispatch::settle_reply_mode(state, key);
+}
+
+/// Answers the clients whose time is over at `now_ns`.
+pub fn expire(state: &mut State, now_ns: u64) {
+    while let Some((deadline_ns, id)) = state.clients.next_deadline()
+        && deadline_ns <= now_ns
+    {
+        let Some(key) = state.clients.by_id(id) else {
+            return;
+        };
+        give_up(state, key, None);
+    }
+}
+
+/// CLIENT UNBLOCK: answers as if the time were over, or with `error`; whether the client was waiting.
+pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) -> bool {
+    let waits = state
+        .clients
+        .get(key)
+        .is_some_and(|client| client.waits.is_some());
+    if waits {
+        give_up(state, key, error);
+    }
+    waits
+}
+
+fn give_up(state: &mut State, key: ClientKey, error: Option<&CommandError>) {
+    let Some(blocked) = end(state, key) else {
+        return;
+    };
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
+    match (error, blocked.on_timeout) {
+        (Some(error), _) => {
+            client.reply.error(error.text().as_bytes());
+            state.observe.error_replied(client.reply.last_error_code());
+        }
+        (None, TimeoutReply::NullArray) => client.reply.null_array(),
+        (None, TimeoutReply::Null) => client.reply.null(),
+    }
+    state
+        .observe
+        .command_run(blocked.command, 0, error.is_some());
+    super::dispatch::settle_reply_mode(state, key);
+}

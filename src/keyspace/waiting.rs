@@ -1,0 +1,251 @@
+//! Who waits for a key, and who watches one.
+//!
+//! In: clients (by id) with the keys that they block on or WATCH, and each change that passes the door. Out: keys that
+//! became ready, in the order in which they did, with the clients that wait for them in the order in which they began
+//! to; and the clients whose watched keys changed. Mirrors `blocked.c` and the watch half of `multi.c` of Redis.
+//!
+//! Invariant: a queue exists exactly as long as it has waiters; a key is in `ready` at most once.
+
+use super::Type;
+use std::collections::{BTreeMap, HashMap};
+
+/// A client in the queue of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiter {
+    /// Client id.
+    pub client: u64,
+    /// When it began to wait, as a number that only grows; the order of the queue.
+    pub ticket: u64,
+    /// Type of value that it waits for.
+    pub kind: Type,
+    /// It wants to know also when the key goes.
+    pub on_removal: bool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: BTreeMap<u64, Waiter>,
+    ready: bool,
+}
+
+/// Queues by database and key.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    queues: HashMap<usize, HashMap<Vec<u8>, Queue>>,
+    ready: Vec<(usize, Vec<u8>)>,
+    tickets: u64,
+}
+
+impl Waiting {
+    /// The next ticket.
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+    /// Adds a waiter to a key's queue.
+    pub(super) fn add(&mut self, db: usize, key: &[u8], waiter: Waiter) {
+        let queue = self
+            .queues
+            .entry(db)
+            .or_default()
+            .entry(key.to_vec())
+            .or_default();
+        queue.waiters.insert(waiter.ticket, waiter);
+    }
+    /// Takes a waiter out of a key's queue.
+    pub(super) fn remove(&mut self, db: usize, key: &[u8], ticket: u64) {
+        let Some(queues) = self.queues.get_mut(&db) else {
+            return;
+        };
+        if let Some(queue) = queues.get_mut(key) {
+            queue.waiters.remove(&ticket);
+            if queue.waiters.is_empty() {
+                queues.remove(key);
+            }
+        }
+        if queues.is_empty() {
+            self.queues.remove(&db);
+        }
+    }
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queues.is_empty()
+    }
+    /// Keys that somebody waits for, and those of them where somebody waits for the removal.
+    pub(super) fn keys(&self) -> (usize, usize) {
+        let queues = self.queues.values().flat_map(HashMap::values);
+        queues.fold((0, 0), |(all, removal), queue| {
+            let on_removal = queue.waiters.values().any(|waiter| waiter.on_removal);
+            (all + 1, removal + usize::from(on_removal))
+        })
+    }
+    /// A key has changed.
+    pub(super) fn touched(&mut self, db: usize, key: &[u8]) {
+        let Some(queue) = self.queues.get_mut(&db).and_then(|all| all.get_mut(key)) else {
+            return;
+        };
+        if !queue.ready {
+            queue.ready = true;
+            self.ready.push((db, key.to_vec()));
+        }
+    }
+    /// A whole database has changed: every key of it may be ready.
+    pub(super) fn touched_all(&mut self, db: usize) {
+        for (key, queue) in self.queues.get_mut(&db).into_iter().flatten() {
+            if !queue.ready {
+                queue.ready = true;
+                self.ready.push((db, key.clone()));
+            }
+        }
+    }
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+    /// Takes the keys that are ready; from here on they can become so again.
+    pub(super) fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let ready = std::mem::take(&mut self.ready);
+        for (db, key) in &ready {
+            if let Some(queue) = self.queues.get_mut(db).and_then(|all| all.get_mut(key)) {
+                queue.ready = false;
+            }
+        }
+        ready
+    }
+    /// The first waiter of a key with a ticket above `after`.
+    pub(super) fn next(&self, db: usize, key: &[u8], after: u64) -> Option<Waiter> {
+        let queue = self.queues.get(&db)?.get(key)?;
+        let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
+        queue.waiters.range(range).next().map(|(_, waiter)| *waiter)
+    }
+}
+
+/// Clients by the database and key that they watch.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    clients: HashMap<usize, HashMap<Vec<u8>, Vec<u64>>>,
+    dirty: Vec<u64>,
+}
+
+impl Watched {
+    /// Adds a client; whether it did not watch the key before.
+    pub(super) fn add(&mut self, db: usize, key: &[u8], client: u64) -> bool {
+        let keys = self.clients.entry(db).or_default();
+        let clients = keys.entry(key.to_vec()).or_default();
+        let is_new = !clients.contains(&client);
+        if is_new {
+            clients.push(client);
+        }
+        is_new
+    }
+    /// Removes a client from a key.
+    pub(super) fn remove(&mut self, db: usize, key: &[u8], client: u64) {
+        let Some(keys) = self.clients.get_mut(&db) else {
+            return;
+        };
+        if let Some(clients) = keys.get_mut(key) {
+            clients.retain(|other| *other != client);
+            if clients.is_empty() {
+                keys.remove(key);
+            }
+        }
+        if keys.is_empty() {
+            self.clients.remove(&db);
+        }
+    }
+    /// Clients that watch, and keys that are watched.
+    pub(super) fn figures(&self) -> (usize, usize) {
+        let keys = self.clients.values().flatten();
+        let mut clients: Vec<u64> = keys.clone().flat_map(|(_, ids)| ids).copied().collect();
+        clients.sort_unstable();
+        clients.dedup();
+        (clients.len(), keys.count())
+    }
+    /// Whether nobody watches anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.clients.is_empty()
+    }
+    /// A key has changed.
+    pub(super) fn touched(&mut self, db: usize, key: &[u8]) {
+        if let Some(clients) = self.clients.get(&db).and_then(|keys| keys.get(key)) {
+            self.dirty.extend(clients);
+        }
+    }
+    /// A whole database has changed; only keys that `concerns` says yes to have.
+    pub(super) fn touched_all(&mut self, db: usize, mut concerns: impl FnMut(&[u8]) -> bool) {
+        for (key, clients) in self.clients.get(&db).into_iter().flatten() {
+            if concerns(key) {
+                self.dirty.extend(clients);
+            }
+        }
+    }
+    pub(super) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+    pub(super) fn take_dirty(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.dirty)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(client: u64, ticket: u64) -> Waiter {
+        Waiter {
+            client,
+            ticket,
+            kind: Type::List,
+            on_removal: false,
+        }
+    }
+
+    #[test]
+    fn waiters_are_served_in_the_order_in_which_they_came() {
+        let mut waiting = Waiting::default();
+        for client in [7, 3, 5] {
+            let ticket = waiting.ticket();
+            waiting.add(0, b"k", waiter(client, ticket));
+        }
+        let mut order = Vec::new();
+        let mut after = 0;
+        while let Some(next) = waiting.next(0, b"k", after) {
+            order.push(next.client);
+            after = next.ticket;
+        }
+        assert_eq!(order, [7, 3, 5]);
+        assert!(waiting.next(1, b"k", 0).is_none());
+    }
+
+    #[test]
+    fn a_key_is_ready_once_until_it_is_taken() {
+        let mut waiting = Waiting::default();
+        waiting.touched(0, b"k");
+        assert!(!waiting.has_ready(), "nobody waits for it");
+        waiting.add(0, b"k", waiter(1, 1));
+        waiting.touched(0, b"k");
+        waiting.touched(0, b"k");
+        waiting.touched(1, b"k");
+        assert_eq!(waiting.take_ready(), [(0, b"k".to_vec())]);
+        assert!(!waiting.has_ready());
+        waiting.touched_all(0);
+        assert!(waiting.has_ready());
+        waiting.remove(0, b"k", 1);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn watchers_learn_of_their_keys_only() {
+        let mut watched = Watched::default();
+        assert!(watched.add(0, b"a", 1));
+        assert!(!watched.add(0, b"a", 1));
+        assert!(watched.add(0, b"b", 2));
+        watched.touched(0, b"c");
+        assert!(!watched.has_dirty());
+        watched.touched(0, b"a");
+        watched.touched_all(0, |key| key == b"b");
+        assert_eq!(watched.take_dirty(), [1, 2]);
+        watched.remove(0, b"a", 1);
+        watched.remove(0, b"b", 2);
+        assert!(watched.is_empty());
+    }
+}
