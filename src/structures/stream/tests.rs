@@ -1,0 +1,1 @@
+//! Tests of the whole structure against a naive model.
