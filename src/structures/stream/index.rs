@@ -51,9 +51,7 @@ impl Nodes {
     }
     /// The node with the smallest key that is greater than `id`.
     pub(super) fn after_mut(&mut self, id: StreamId) -> Option<(StreamId, &mut Listpack)> {
-        let Some(from) = id.next() else {
-            return None;
-        };
+        let from = id.next()?;
         if let Some((id, node)) = self.sealed.range_mut(from..).next() {
             return Some((*id, node));
         }
