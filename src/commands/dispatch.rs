@@ -277,6 +277,7 @@ pub fn call(
     let result = match handler {
         Handler::Plain(run) => {
             let may_block = !client.session.in_multi;
+            let runs_again = client.waits.is_some();
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -287,6 +288,7 @@ pub fn call(
                 rng: &mut state.rng,
                 propagates,
                 may_block,
+                runs_again,
             };
             run(&mut context, args)
         }
