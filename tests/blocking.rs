@@ -46,7 +46,11 @@ fn waiters(server: &Server, control: &mut Raw, commands: &[&str]) -> Vec<Raw> {
 fn who_waited_first_is_served_first() {
     let server = Server::start();
     let mut control = server.raw();
-    let mut waiting = waiters(&server, &mut control, &["BLPOP k 0", "BRPOP k 0", "BLPOP other k 0"]);
+    let mut waiting = waiters(
+        &server,
+        &mut control,
+        &["BLPOP k 0", "BRPOP k 0", "BLPOP other k 0"],
+    );
     assert_eq!(control.line("RPUSH k a b c d"), Value::Integer(4));
     assert_eq!(waiting[0].read(), pair("k", "a"));
     assert_eq!(waiting[1].read(), pair("k", "d"));

@@ -6,9 +6,10 @@
 use super::seam::*;
 use crate::system::ticks::TickClock;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ enum Socket {
     UnixListener(UnixListener, PathBuf),
     Tcp(TcpStream),
     Unix(UnixStream),
+    Pipe(pipe::Receiver),
 }
 
 /// Production: mio, the system's clocks and its randomness.
@@ -119,7 +121,7 @@ impl Seam for MioSeam {
             Socket::UnixListener(listener, _) => {
                 registry.register(listener, mio::Token(token.0), Interest::READABLE)?
             }
-            Socket::Tcp(_) | Socket::Unix(_) => {}
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Pipe(_) => {}
         }
         self.put(token, socket);
         Ok(())
@@ -149,7 +151,7 @@ impl Seam for MioSeam {
                 let fd = stream.as_raw_fd();
                 (Socket::Unix(stream), Peer::Unix(path), fd)
             }
-            Socket::Tcp(_) | Socket::Unix(_) => {
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Pipe(_) => {
                 return Err(io::Error::from(io::ErrorKind::InvalidInput));
             }
         };
@@ -161,12 +163,24 @@ impl Seam for MioSeam {
         })
     }
 
+    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
+        let mut receiver = pipe::Receiver::from(pipe);
+        receiver.set_nonblocking(true)?;
+        let readable = Interest::READABLE;
+        self.poll
+            .registry()
+            .register(&mut receiver, mio::Token(token.0), readable)?;
+        self.put(token, Socket::Pipe(receiver));
+        Ok(())
+    }
+
     #[inline]
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let result = match self.socket(token)? {
                 Socket::Tcp(stream) => stream.read(buffer),
                 Socket::Unix(stream) => stream.read(buffer),
+                Socket::Pipe(pipe) => pipe.read(buffer),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
             match result {
@@ -207,6 +221,7 @@ impl Seam for MioSeam {
             }
             Some(Socket::Tcp(mut stream)) => drop(registry.deregister(&mut stream)),
             Some(Socket::Unix(mut stream)) => drop(registry.deregister(&mut stream)),
+            Some(Socket::Pipe(mut pipe)) => drop(registry.deregister(&mut pipe)),
             None => {}
         }
     }

@@ -33,6 +33,7 @@ pub use timers::TimerId;
 
 use slab::Slab;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use timers::Timers;
 
@@ -442,6 +443,15 @@ impl EventLoop {
         let token = Token(entry.key());
         self.seam.listen(token, address, options)?;
         entry.insert(Source::new(Kind::Listener));
+        Ok(token)
+    }
+
+    /// Makes the reading end of a child's pipe a source.
+    pub fn adopt_pipe(&mut self, pipe: OwnedFd) -> io::Result<Token> {
+        let entry = self.sources.vacant_entry();
+        let token = Token(entry.key());
+        self.seam.adopt_pipe(token, pipe)?;
+        entry.insert(Source::new(Kind::Stream));
         Ok(token)
     }
 

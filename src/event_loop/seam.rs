@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub trait Seam {
     ) -> io::Result<()>;
     /// Takes one connection from a listener, to live under `token`.
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
+    /// Takes the reading end of a child's pipe over, to live under `token`.
+    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()>;
     /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes what the socket takes.

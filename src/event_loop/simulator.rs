@@ -564,6 +564,11 @@ impl Seam for Simulator {
         })
     }
 
+    fn adopt_pipe(&mut self, _token: Token, _pipe: std::os::fd::OwnedFd) -> io::Result<()> {
+        // A simulation is one process: what would run in a child does not.
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;

@@ -17,8 +17,11 @@
 //! | [`size_class`] | sizes as the allocator rounds them | |
 //! | [`memory`] | the allocator's figures | zmalloc.c |
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
+//! | [`child`] | a forked child and its pipe | childinfo.c |
+//! | [`mapped_file`] | a whole file as bytes | |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
 
+pub mod child;
 pub mod clock;
 pub mod crash;
 
@@ -26,6 +29,7 @@ pub mod crc64;
 pub mod glob;
 pub mod log;
 pub mod long_double;
+pub mod mapped_file;
 pub mod memory;
 pub mod numbers;
 pub mod process;
