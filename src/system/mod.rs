@@ -10,6 +10,7 @@
 //! | [`glob`] | patterns of `KEYS`, `SCAN MATCH`, `PSUBSCRIBE` | `stringmatchlen` |
 //! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
 //! | [`xxh3`] | digests of DIGEST and `IFDEQ` | xxhash |
+//! | [`lzf`] | compression of RDB strings and list nodes | lzf_c.c, lzf_d.c |
 //! | [`rng`] | randomness with a seed | |
 //! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
 //! | [`log`] | the server's log | `serverLog` |
@@ -29,6 +30,7 @@ pub mod crc64;
 pub mod glob;
 pub mod log;
 pub mod long_double;
+pub mod lzf;
 pub mod mapped_file;
 pub mod memory;
 pub mod numbers;
