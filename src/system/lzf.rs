@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn limits_hold() {
-        let noise: Vec<u8> = (0u32..100).map(|n| (n * n * 37 >> 3) as u8).collect();
+        let noise: Vec<u8> = (0u32..100).map(|n| ((n * n * 37) >> 3) as u8).collect();
         assert!(compress(&noise, 96).is_none());
         assert!(compress(&[7; 10_000], 200).is_some_and(|out| out.len() < 130));
         assert!(compress(&[7; 10_000], 20).is_none());
