@@ -627,6 +627,17 @@ impl<E: Element> Dict<E> {
         self.len == 0
     }
 
+    /// Empties the dict without dropping the elements, whose owner the caller becomes.
+    pub fn forget_all(&mut self) {
+        while self.directory.len() > 0 {
+            let bucket = self.directory.bucket(self.directory.len() - 1);
+            bucket.take_all(&mut self.chains, |_, _| ());
+            self.drop_last_bucket();
+        }
+        self.len = 0;
+        self.drain_some(0, drop);
+    }
+
     /// Asks for the memory of a hash's bucket ahead of its use.
     #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
