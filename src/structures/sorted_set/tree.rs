@@ -616,9 +616,9 @@ impl Tree {
         let mut leaves = [leaf; 3];
         let held = (parent.len - first).min(2);
         let mut pool = Pool::new();
-        for step in 0..held {
+        for (step, place) in leaves.iter_mut().take(held).enumerate() {
             let mut this = LeafPtr::of(parent.children[first + step]);
-            leaves[step] = this;
+            *place = this;
             let offset = pool.len;
             pool.take(this);
             if this == leaf {
@@ -633,8 +633,8 @@ impl Tree {
             link(leaves[held - 1], leaves[held], true);
         }
         pool.deal(&mut leaves[..used]);
-        for step in 0..held {
-            parent.describe_leaf(first + step, leaves[step]);
+        for (step, leaf) in leaves.iter().take(held).enumerate() {
+            parent.describe_leaf(first + step, *leaf);
         }
         describe_above(&path, level);
         if !share {
@@ -707,21 +707,34 @@ impl Tree {
         self.insert_child(path, level - 1, index + 1, new);
     }
 
-    /// Removes an element; whether it was there. O(log n).
-    pub(super) fn remove(&mut self, score: f64, member: &[u8]) -> bool {
-        let mut path = Path::new();
+    /// Walks to an element; none if it is not there. Records the way.
+    #[inline]
+    fn descend_to_key(
+        &self,
+        score: f64,
+        member: &[u8],
+        path: &mut Path,
+    ) -> Option<(LeafPtr, usize)> {
+        // Behind it: the edge before the first of a leaf is found at the end of the leaf before.
         let edge = Edge::Key {
             score,
             member,
-            past: false,
+            past: true,
         };
-        let (leaf, at) = self.descend(edge, &mut path);
+        let (leaf, behind) = self.descend(edge, path);
+        let at = behind.checked_sub(1)?;
         // SAFETY: members of the tree are alive.
-        if at == leaf.len || unsafe { leaf.members[at].bytes() } != member {
-            return false;
+        (unsafe { leaf.members[at].bytes() } == member).then_some((leaf, at))
+    }
+
+    /// Removes an element; whether it was there. O(log n).
+    pub(super) fn remove(&mut self, score: f64, member: &[u8]) -> bool {
+        let mut path = Path::new();
+        let found = self.descend_to_key(score, member, &mut path);
+        if let Some((leaf, at)) = found {
+            self.remove_from_leaf(&path, leaf, at, 1);
         }
-        self.remove_from_leaf(&path, leaf, at, 1);
-        true
+        found.is_some()
     }
 
     /// Removes the element of this rank and up to `max - 1` that follow it, as many as stand in the same leaf, and
@@ -754,12 +767,10 @@ impl Tree {
         // SAFETY: alive, as the caller vouches.
         let bytes = unsafe { member.bytes() };
         let mut path = Path::new();
-        let edge = Edge::Key {
-            score: old,
-            member: bytes,
-            past: false,
+        let Some((mut leaf, at)) = self.descend_to_key(old, bytes, &mut path) else {
+            debug_assert!(false, "the element is in the tree");
+            return;
         };
-        let (mut leaf, at) = self.descend(edge, &mut path);
         debug_assert!(leaf.members[at] == member);
         let inside = at > 0 || leaf.previous.is_none();
         let after = at == 0 || leaf.scores[at - 1] < new;
