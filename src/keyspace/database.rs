@@ -145,6 +145,13 @@ impl Db<'_> {
             }
         }
     }
+    /// Looks a key up again that this command has [`Db::read`]. It counts, refreshes and removes nothing, so that a
+    /// command can hold the values of several keys at once.
+    pub fn again(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let entry = self.database.table.get(key)?;
+        // While writes are paused an expired key is still there, and `read` has hidden it.
+        (!entry.is_expired(self.now.unix_ms())).then(|| EntryRef::new(entry, self.shared.policy))
+    }
     /// Seed for the hash tables of new collections.
     pub fn hash_seed(&self) -> HashSeed {
         self.shared.hash_seed

@@ -953,6 +953,12 @@ impl Table {
     pub(super) fn contains(&self, hash: u64, key: &[u8]) -> bool {
         self.entries.find_hashed(hash, key).is_some()
     }
+    /// The entry of a key.
+    pub(super) fn get(&self, key: &[u8]) -> Option<Borrowed<'_>> {
+        let entry = self.entries.find(key)?;
+        // SAFETY: the table is borrowed, so that its entries live.
+        Some(Borrowed(unsafe { entry.alias() }, PhantomData))
+    }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, entry: Entry) {
         if entry.expire_at().is_some() {

@@ -536,18 +536,34 @@ impl<E: Element> Dict<E> {
     /// A bucket and a position in it are drawn until there is an element; so a fuller bucket is
     /// chosen as often as it is fuller.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<ElementRef<'_, E>> {
+        let place = self.random_place(random)?;
+        // SAFETY: in this dict, which `&self` keeps as it is.
+        Some(unsafe { lend(place.node.get(place.slot)) })
+    }
+
+    /// Takes out an element at random, each with the same chance (see [`Dict::random`]).
+    pub fn remove_random(&mut self, random: &mut dyn FnMut() -> u64) -> Option<E> {
+        let place = self.random_place(random)?;
+        Some(self.take_at(place))
+    }
+
+    fn random_place(&self, random: &mut dyn FnMut() -> u64) -> Option<Place> {
         if self.len == 0 {
             return None;
         }
+        let place = |bucket: Node, position| {
+            let (node, slot) = bucket.nth(position)?;
+            Some(Place { bucket, node, slot })
+        };
         let buckets = self.directory.len() as u128;
         for _ in 0..RANDOM_TRIES {
             // The product's upper half is uniform below `buckets`, and so is the lower in its range.
             let drawn = u128::from(random()) * buckets;
             let index = (drawn >> 64) as usize;
             let position = ((drawn as u64 as u128 * self.longest as u128) >> 64) as usize;
-            if let Some(item) = self.directory.bucket(index).nth(position) {
-                // SAFETY: in this dict, which `&self` keeps as it is.
-                return Some(unsafe { lend(item) });
+            let found = place(self.directory.bucket(index), position);
+            if found.is_some() {
+                return found;
             }
         }
         let buckets = self.directory.len();
@@ -556,9 +572,7 @@ impl<E: Element> Dict<E> {
         (0..buckets).find_map(|step| {
             let bucket = self.directory.bucket((start + step) % buckets);
             let population: usize = bucket.chain().map(Node::count).sum();
-            let item = bucket.nth(position.checked_rem(population)?)?;
-            // SAFETY: in this dict, which `&self` keeps as it is.
-            Some(unsafe { lend(item) })
+            place(bucket, position.checked_rem(population)?)
         })
     }
 

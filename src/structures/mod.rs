@@ -5,7 +5,9 @@
 
 pub mod dict;
 pub mod hash;
+pub mod intset;
 pub mod listpack;
+pub mod member;
 pub mod quicklist;
 pub mod set;
 pub mod sorted_set;

@@ -2,8 +2,8 @@
 
 use crate::commands::{CommandError, Context, WideContext, parse};
 use crate::keyspace::Free;
-use crate::resp::Args;
-use crate::system::glob;
+use crate::resp::{Args, Reply};
+use crate::system::{glob, numbers};
 
 pub(super) fn select(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.session.db = parse::database(args.at(1), context.settings.databases)?;
@@ -81,17 +81,29 @@ pub(super) fn keys(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     Ok(())
 }
 
-/// Keys gathered before they are answered: their bytes one after another, and where each ends.
+/// Strings gathered before they are answered: their bytes one after another, and where each ends.
 #[derive(Default)]
-struct Gathered {
+pub struct Gathered {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
 impl Gathered {
-    fn push(&mut self, key: &[u8]) {
-        self.bytes.extend_from_slice(key);
+    /// Adds one.
+    pub fn push(&mut self, string: &[u8]) {
+        self.bytes.extend_from_slice(string);
         self.ends.push(self.bytes.len());
+    }
+    /// Answers what a SCAN command answers: the next cursor, and the strings.
+    pub fn reply_scan(&self, reply: &mut Reply, cursor: u64) {
+        let mut text = Vec::new();
+        numbers::write_u64(&mut text, cursor);
+        reply.array(2);
+        reply.bulk(&text);
+        reply.array(self.ends.len());
+        for string in self.iter() {
+            reply.bulk(string);
+        }
     }
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
@@ -121,14 +133,6 @@ pub(super) fn scan(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         }
         steps -= 1;
     }
-    let reply = &mut *context.reply;
-    reply.array(2);
-    let mut text = Vec::new();
-    crate::system::numbers::write_u64(&mut text, cursor);
-    reply.bulk(&text);
-    reply.array(found.ends.len());
-    for key in found.iter() {
-        reply.bulk(key);
-    }
+    found.reply_scan(context.reply, cursor);
     Ok(())
 }

@@ -17,6 +17,7 @@ mod databases;
 mod expire;
 mod spec;
 
+pub use databases::Gathered;
 pub use spec::COMMANDS;
 
 use super::{CommandError, Context, WideContext, help, parse};

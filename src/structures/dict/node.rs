@@ -413,12 +413,12 @@ impl Node {
         }
     }
 
-    /// The element at `position` of this bucket, counted through its chain.
-    pub(super) fn nth(self, mut position: usize) -> Option<Packed> {
+    /// Node and slot of the element at `position` of this bucket, counted through its chain.
+    pub(super) fn nth(self, mut position: usize) -> Option<(Node, usize)> {
         let mut node = self;
         loop {
             if position < node.count() {
-                return Some(node.get(position));
+                return Some((node, position));
             }
             position -= node.count();
             node = node.next()?;
@@ -585,7 +585,7 @@ mod tests {
                 rest.sort_unstable();
                 rest.dedup();
                 assert_eq!(rest.len(), left);
-                assert_eq!(bucket.nth(left), None);
+                assert!(bucket.nth(left).is_none());
             }
             assert_eq!(chains, ChainUse::default());
         }
