@@ -630,7 +630,10 @@ fn keyspace(page: &mut Page<'_>) {
         if keys > 0 {
             page.field(
                 &format!("db{index}"),
-                format_args!("keys={keys},expires={expires},avg_ttl={average_ttl_ms},subexpiry=0"),
+                format_args!(
+                    "keys={keys},expires={expires},avg_ttl={average_ttl_ms},subexpiry={}",
+                    keyspace.hashes_with_expiring_fields(index)
+                ),
             );
         }
     }

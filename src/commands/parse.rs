@@ -237,18 +237,36 @@ pub struct ScanOptions<'a> {
     pub count: u64,
     /// `TYPE`, as it was given.
     pub kind: Option<&'a [u8]>,
+    /// `NOVALUES`.
+    pub no_values: bool,
 }
 
 impl<'a> ScanOptions<'a> {
     /// Reads all of `options`; `TYPE` is an option only where a whole database is scanned.
     pub fn parse(options: Args<'a>, with_type: bool) -> Result<ScanOptions<'a>, CommandError> {
+        ScanOptions::parse_all(options, with_type, false)
+    }
+    /// Reads all of the options of HSCAN, which knows `NOVALUES`.
+    pub fn parse_hash(options: Args<'a>) -> Result<ScanOptions<'a>, CommandError> {
+        ScanOptions::parse_all(options, false, true)
+    }
+    fn parse_all(
+        options: Args<'a>,
+        with_type: bool,
+        with_no_values: bool,
+    ) -> Result<ScanOptions<'a>, CommandError> {
         let mut parsed = ScanOptions {
             pattern: None,
             count: 10,
             kind: None,
+            no_values: false,
         };
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
+            if with_no_values && is_word(option, "NOVALUES") {
+                parsed.no_values = true;
+                continue;
+            }
             let Some(value) = rest.next() else {
                 return Err(CommandError::Syntax);
             };

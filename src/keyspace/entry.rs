@@ -19,6 +19,7 @@
 #![allow(unsafe_code)]
 
 use super::Stored;
+use super::field_expiry::FieldIndex;
 use super::layout::*;
 use super::{NewValue, Type, Value, WrongType};
 use crate::resp::Blob;
@@ -883,6 +884,8 @@ pub(super) struct Table {
     // Dropped before the entries that it points to.
     volatile: Dict<Alias>,
     entries: Dict<Entry>,
+    /// Hashes with expiring fields; entries are told to it as they come and go.
+    pub(super) field_expiry: FieldIndex,
 }
 
 /// Where a key is, or would be.
@@ -903,6 +906,7 @@ impl Table {
         Table {
             volatile: Dict::new(seed),
             entries: Dict::new(seed),
+            field_expiry: FieldIndex::default(),
         }
     }
     pub(super) fn len(&self) -> usize {
@@ -960,7 +964,8 @@ impl Table {
         Some(Borrowed(unsafe { entry.alias() }, PhantomData))
     }
     /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry) {
+    pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
+        self.field_expiry.enter(&mut entry);
         if entry.expire_at().is_some() {
             // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
             self.volatile
@@ -1027,8 +1032,11 @@ impl<'a> Held<'a> {
     #[inline]
     pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
+        self.table.field_expiry.leave(&mut self.entry);
         let new = self.entry.assign(value, at);
-        self.settle(had, new)
+        let old = self.settle(had, new);
+        self.table.field_expiry.enter(&mut self.entry);
+        old
     }
     /// Appends to a string. Returns the new length and what is to be freed.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
@@ -1074,10 +1082,19 @@ impl<'a> Held<'a> {
     pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
         debug_assert_eq!(self.entry.key(), new.key());
         let had = self.entry.expire_at().is_some();
-        self.settle(had, Some(new))
+        self.table.field_expiry.leave(&mut self.entry);
+        let old = self.settle(had, Some(new));
+        self.table.field_expiry.enter(&mut self.entry);
+        old
+    }
+    /// Brings the index of hashes with expiring fields in step after this one was changed.
+    #[inline]
+    pub(super) fn settle_fields(&mut self) {
+        self.table.field_expiry.settle(&mut self.entry);
     }
     /// Removes the entry.
-    pub(super) fn remove(self) -> (Entry, &'a mut Table) {
+    pub(super) fn remove(mut self) -> (Entry, &'a mut Table) {
+        self.table.field_expiry.leave(&mut self.entry);
         if self.entry.expire_at().is_some() {
             self.table.unindex(self.hash, self.entry.key());
         }

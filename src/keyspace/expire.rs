@@ -87,14 +87,19 @@ impl Keyspace {
         } else {
             DATABASES_PER_CYCLE.min(self.count())
         };
-        let mut over = || clock().saturating_sub(start_ns) > budget_ns;
+        let mut spent_ns = || clock().saturating_sub(start_ns);
         let mut total = Round::default();
         let mut rounds = 0;
         for _ in 0..databases {
             let index = self.expiring.next_database % self.count();
             // Counted on now: if time runs out in this database the next cycle begins with another one.
             self.expiring.next_database = index + 1;
-            if self.expire_database(index, now, effort, &mut rounds, &mut total, &mut over) {
+            // Fields first, but half of the time is left to keys.
+            let fields_left = self.expire_fields_of(index, now, &mut || spent_ns() > budget_ns / 2);
+            let mut over = || spent_ns() > budget_ns;
+            let keys_left =
+                self.expire_database(index, now, effort, &mut rounds, &mut total, &mut over);
+            if fields_left || keys_left {
                 self.expiring.time_cap_reached = true;
                 self.stats.expired_time_cap_reached += 1;
                 break;

@@ -14,6 +14,7 @@
 //! | `touched.rs` | the trail of changes | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
+//! | `field_expiry.rs` | fields of hashes that go by themselves | t_hash.c |
 //!
 //! Invariants: an expired key is never seen by a command; a key has an expiry exactly when the table's index of
 //! volatile keys has it; no operation but those documented as O(N) does unbounded work.
@@ -24,6 +25,7 @@ mod database;
 mod entry;
 mod evict;
 mod expire;
+mod field_expiry;
 #[allow(clippy::module_inception)]
 mod keyspace;
 mod layout;
@@ -40,6 +42,7 @@ pub use clock::Clock;
 pub use database::Db;
 pub use entry::{EMBED_MAX, Entry};
 pub use expire::{ExpireCycle, slow_expire_budget_ns};
+pub use field_expiry::FieldsExpired;
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
 pub use slot::{EntryRef, Occupied, Slot, Vacant};
 pub use touched::{EventClass, Touched, interest};

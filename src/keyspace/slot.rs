@@ -158,10 +158,15 @@ impl Occupied<'_> {
     pub fn sorted_set_mut(&mut self) -> Result<&mut SortedSet, WrongType> {
         self.held.entry_mut().sorted_set_mut()
     }
-    /// The hash, likewise.
+    /// The hash, likewise. Where expiries of fields change, [`Occupied::settle_fields`] has to follow.
     #[inline]
     pub fn hash_mut(&mut self) -> Result<&mut Hash, WrongType> {
         self.held.entry_mut().hash_mut()
+    }
+    /// After a change of a hash that may have touched expiries of its fields: active expiry learns of it.
+    #[inline]
+    pub fn settle_fields(&mut self) {
+        self.held.settle_fields();
     }
     /// The stream, which may be empty.
     #[inline]

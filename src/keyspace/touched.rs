@@ -54,6 +54,16 @@ pub enum Touched {
         /// The value changed; without this it is only an event (`keymiss`, or a second event of one change).
         modified: bool,
     },
+    /// A field of a hash has expired and was removed, and no command says so. Told to the journal only; the change of
+    /// the key (`hexpired`) is told besides.
+    FieldExpired {
+        /// Database.
+        db: usize,
+        /// Key of the hash.
+        key: Vec<u8>,
+        /// The field.
+        field: Vec<u8>,
+    },
     /// All keys of a database, or of all databases, were removed.
     Flushed {
         /// Which one.
@@ -132,6 +142,16 @@ impl Trail {
             key: key.to_vec(),
             modified,
         });
+    }
+    /// Notes that a field is gone, for the journal.
+    pub(super) fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
+        if self.interest & interest::JOURNAL != 0 {
+            self.notes.push(Touched::FieldExpired {
+                db,
+                key: key.to_vec(),
+                field: field.to_vec(),
+            });
+        }
     }
     /// Notes what concerns whole databases.
     pub(super) fn whole(&mut self, note: Touched) {

@@ -15,6 +15,8 @@
 
 mod field;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use super::Collection;
 use super::dict::HashSeed;
@@ -217,11 +219,16 @@ impl Hash {
     }
 
     /// Takes a listpack of pairs (or, `with_expiry`, of triples) as DUMP and RDB carry it; none if it is not one, is
-    /// empty, or a field comes twice. Beyond the limits it becomes a table at once. O(N).
+    /// empty, or a field comes twice. With too many fields it becomes a table at once; lengths are not looked at, as
+    /// in Redis. O(N).
     pub fn from_listpack(pack: Listpack, with_expiry: bool, limits: &HashLimits) -> Option<Hash> {
         let width = if with_expiry { 3 } else { 2 };
         let elements = pack.len();
         if elements == 0 || !elements.is_multiple_of(width) {
+            return None;
+        }
+        // A listpack that was checked in its frame only may count otherwise than it reads.
+        if pack.iter().count() != elements {
             return None;
         }
         let mut names = std::collections::HashSet::new();
@@ -250,10 +257,7 @@ impl Hash {
             Body::Pairs(pack)
         };
         let mut hash = Hash { body };
-        let too_long = |pair: Pair<'_>| {
-            pair.field.len() > limits.max_value || pair.value.len() > limits.max_value
-        };
-        if hash.len() > limits.max_entries || hash.iter().any(too_long) {
+        if hash.len() > limits.max_entries {
             hash.make_table(limits.seed);
         }
         Some(hash)
@@ -517,7 +521,7 @@ impl Hash {
                 .count(),
             Body::Table(table) => table.expired_len(now_ms),
         };
-        self.len() - expired
+        self.len().saturating_sub(expired)
     }
 
     /// All fields, expired ones included.

@@ -1,6 +1,356 @@
-//! Commands: hashes.
+//! Hashes: HSET, HGET and everything of Redis's hash group.
+//!
+//! In: keys, fields and values from the arguments. Out: fields written straight from the keyspace into the reply; each
+//! change told once through [`Db::touch`](crate::keyspace::Db::touch). A field whose time is over is answered as
+//! missing; the command that came across it removes it, as in Redis 7.4.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `mod.rs` | reading, setting, counting |
+//! | [`expire`] | HEXPIRE, HTTL, HPERSIST and their like |
+//! | [`combined`] | HGETDEL, HGETEX, HSETEX |
+//! | [`walk`] | HRANDFIELD, HSCAN |
+//! | [`spec`] | the rows of the command table |
+//!
+//! Mirrors `t_hash.c` of Redis.
 
-use super::CommandSpec;
+mod combined;
+mod expire;
+mod spec;
+mod walk;
 
-/// The rows of this group.
-pub const COMMANDS: &[CommandSpec] = &[];
+pub use spec::COMMANDS;
+
+use super::{CommandError, Context, parse};
+use crate::keyspace::{EventClass, NewValue, Occupied, Slot};
+use crate::resp::{Args, Reply};
+use crate::structures::Collection;
+use crate::structures::hash::{HashLimits, Pair};
+use crate::structures::listpack::Item;
+use crate::system::long_double::LongDouble;
+use crate::system::numbers;
+
+/// When a hash ceases to be a listpack.
+#[inline]
+fn limits(context: &Context<'_>) -> HashLimits {
+    HashLimits {
+        max_entries: context.settings.hash_max_listpack_entries,
+        max_value: context.settings.hash_max_listpack_value,
+        seed: context.db.hash_seed(),
+    }
+}
+
+/// Answers a field's name or value.
+#[inline]
+fn write_item(reply: &mut Reply, item: Item<'_>) {
+    match item {
+        Item::Bytes(bytes) => reply.bulk(bytes),
+        Item::Int(number) => reply.bulk_i64(number),
+    }
+}
+
+/// The hash at a key, created where there is none.
+#[inline]
+fn hash_at<'s>(context: &'s mut Context<'_>, key: &'s [u8]) -> Occupied<'s> {
+    let make = |_| NewValue::Hash(Box::default());
+    context.db.slot(key).or_insert(make).0
+}
+
+/// Looks up one field of the hash at a key, which need not exist, and answers by it: none where the field is missing or
+/// its time is over.
+#[inline]
+fn answer_field(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    answer: impl FnOnce(&mut Reply, Option<Item<'_>>),
+) -> Result<(), CommandError> {
+    let (key, field) = (args.at(1), args.at(2));
+    let now_ms = context.now.unix_ms();
+    let Some(entry) = context.db.read(key) else {
+        answer(context.reply, None);
+        return Ok(());
+    };
+    match entry.hash()?.get(field) {
+        Some(pair) if pair.is_expired(now_ms) => {
+            answer(context.reply, None);
+            context.db.expire_field(key, field);
+        }
+        found => answer(context.reply, found.map(|pair| pair.value)),
+    }
+    Ok(())
+}
+
+fn hget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_field(context, args, |reply, value| match value {
+        Some(value) => write_item(reply, value),
+        None => reply.null(),
+    })
+}
+
+fn hexists(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_field(context, args, |reply, value| {
+        reply.integer(i64::from(value.is_some()));
+    })
+}
+
+fn hstrlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_field(context, args, |reply, value| {
+        reply.count(value.map_or(0, |value| value.len()));
+    })
+}
+
+fn hmget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, fields) = (args.at(1), args.skip(2));
+    let now_ms = context.now.unix_ms();
+    let entry = context.db.read(key);
+    let hash = entry.as_ref().map(|entry| entry.hash()).transpose()?;
+    context.reply.array(fields.len());
+    let mut expired = false;
+    for field in fields.iter() {
+        match hash.and_then(|hash| hash.get(field)) {
+            Some(pair) if !pair.is_expired(now_ms) => write_item(context.reply, pair.value),
+            found => {
+                expired |= found.is_some();
+                context.reply.null();
+            }
+        }
+    }
+    if expired {
+        expire_named(context, key, fields);
+    }
+    Ok(())
+}
+
+/// Removes those of the fields whose time is over.
+#[cold]
+fn expire_named(context: &mut Context<'_>, key: &[u8], fields: Args<'_>) {
+    for field in fields.iter() {
+        context.db.expire_field(key, field);
+    }
+}
+
+fn hlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let len = match context.db.read(args.at(1)) {
+        Some(entry) => entry.hash()?.len(),
+        None => 0,
+    };
+    context.reply.count(len);
+    Ok(())
+}
+
+/// Answers every field that has not expired, by `answer`, after a header by `head`.
+#[inline]
+fn answer_all(
+    context: &mut Context<'_>,
+    key: &[u8],
+    head: impl FnOnce(&mut Reply, usize),
+    answer: impl Fn(&mut Reply, Pair<'_>),
+) -> Result<(), CommandError> {
+    let now_ms = context.now.unix_ms();
+    match context.db.read(key) {
+        None => head(context.reply, 0),
+        Some(entry) => {
+            let hash = entry.hash()?;
+            head(context.reply, hash.live_len(now_ms));
+            for pair in hash.iter_live(now_ms) {
+                answer(context.reply, pair);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn hkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_all(context, args.at(1), Reply::array, |reply, pair| {
+        write_item(reply, pair.field);
+    })
+}
+
+fn hvals(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_all(context, args.at(1), Reply::array, |reply, pair| {
+        write_item(reply, pair.value);
+    })
+}
+
+fn hgetall(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    answer_all(context, args.at(1), Reply::map, |reply, pair| {
+        write_item(reply, pair.field);
+        write_item(reply, pair.value);
+    })
+}
+
+/// Stores the pairs from argument 2 on; how many fields are new.
+#[inline]
+fn store_pairs(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    name: &'static str,
+) -> Result<i64, CommandError> {
+    if !args.len().is_multiple_of(2) {
+        return Err(CommandError::WrongArity(name.into()));
+    }
+    let limits = limits(context);
+    let key = args.at(1);
+    let mut held = hash_at(context, key);
+    let hash = held.hash_mut()?;
+    hash.prepare(args.skip(2).iter().map(<[u8]>::len), &limits);
+    let mut created = 0;
+    for index in (2..args.len()).step_by(2) {
+        let is_new = hash.set(args.at(index), args.at(index + 1), false, &limits);
+        created += i64::from(is_new);
+    }
+    settle(&mut held)?;
+    context.db.touch(EventClass::Hash, "hset", key);
+    Ok(created)
+}
+
+/// Tells the index of expiring fields that some may have lost their expiry.
+#[inline]
+fn settle(held: &mut Occupied<'_>) -> Result<(), CommandError> {
+    if held.hash_mut()?.indexed_at().is_some() {
+        held.settle_fields();
+    }
+    Ok(())
+}
+
+fn hset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let created = store_pairs(context, args, "hset")?;
+    context.reply.integer(created);
+    Ok(())
+}
+
+fn hmset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    store_pairs(context, args, "hmset")?;
+    context.reply.ok();
+    Ok(())
+}
+
+/// The value of a field that a write command builds on, by `read`; removes it if its time is over.
+fn live_value<T>(
+    context: &mut Context<'_>,
+    key: &[u8],
+    field: &[u8],
+    read: impl FnOnce(Item<'_>) -> T,
+) -> Result<Option<T>, CommandError> {
+    let now_ms = context.now.unix_ms();
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        return Ok(None);
+    };
+    match held.hash_mut()?.get(field) {
+        None => Ok(None),
+        Some(pair) if !pair.is_expired(now_ms) => Ok(Some(read(pair.value))),
+        Some(_) => {
+            context.db.expire_field(key, field);
+            Ok(None)
+        }
+    }
+}
+
+fn hsetnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, field) = (args.at(1), args.at(2));
+    let is_there = live_value(context, key, field, |_| ())?.is_some();
+    if !is_there {
+        let limits = limits(context);
+        let mut held = hash_at(context, key);
+        held.hash_mut()?.set(field, args.at(3), false, &limits);
+        context.db.touch(EventClass::Hash, "hset", key);
+    }
+    context.reply.integer(i64::from(!is_there));
+    Ok(())
+}
+
+/// Stores what a counting command has come to; the field's expiry stays.
+fn store_sum(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    text: &[u8],
+    event: &'static str,
+) -> Result<(), CommandError> {
+    let limits = limits(context);
+    let key = args.at(1);
+    let mut held = hash_at(context, key);
+    held.hash_mut()?.set(args.at(2), text, true, &limits);
+    context.db.touch(EventClass::Hash, event, key);
+    Ok(())
+}
+
+fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let by = parse::integer(args.at(3))?;
+    let old = live_value(context, args.at(1), args.at(2), |value| match value {
+        Item::Int(number) => Some(number),
+        Item::Bytes(bytes) => numbers::parse_i64(bytes),
+    })?;
+    let old = old
+        .unwrap_or(Some(0))
+        .ok_or(CommandError::fixed("ERR hash value is not an integer"))?;
+    let sum = old.checked_add(by).ok_or(CommandError::IncrOverflow)?;
+    let text = itoa::Buffer::new().format(sum).to_owned();
+    store_sum(context, args, text.as_bytes(), "hincrby")?;
+    context.reply.integer(sum);
+    Ok(())
+}
+
+fn hincrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let by = LongDouble::parse(args.at(3)).ok_or(CommandError::NotFloat)?;
+    if by.is_infinite() {
+        return Err(CommandError::fixed("ERR value is NaN or Infinity"));
+    }
+    let old = live_value(context, args.at(1), args.at(2), |value| match value {
+        Item::Int(number) => Some(LongDouble::from_i64(number)),
+        Item::Bytes(bytes) => LongDouble::parse(bytes),
+    })?;
+    let old = old
+        .unwrap_or(Some(LongDouble::ZERO))
+        .ok_or(CommandError::fixed("ERR hash value is not a float"))?;
+    let sum = old.add(by).ok_or(CommandError::NanOrInfinity)?;
+    let mut text = Vec::with_capacity(numbers::I64_TEXT_MAX);
+    sum.write(&mut text);
+    store_sum(context, args, &text, "hincrbyfloat")?;
+    context.reply.bulk(&text);
+    // As a result, not as an addition: nobody else must come to another last digit.
+    context.rewrite(&[b"HSET", args.at(1), args.at(2), &text]);
+    Ok(())
+}
+
+/// Removes fields from a hash until it is empty; tells it, and how many there were. Expired ones count, as in Redis:
+/// to look at each would cost more than it tells.
+fn remove_fields(
+    context: &mut Context<'_>,
+    key: &[u8],
+    fields: Args<'_>,
+) -> Result<i64, CommandError> {
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        return Ok(0);
+    };
+    let hash = held.hash_mut()?;
+    let mut removed = 0;
+    for field in fields.iter() {
+        if hash.is_empty() {
+            break;
+        }
+        removed += i64::from(hash.remove(field));
+    }
+    let emptied = hash.is_empty();
+    settle(&mut held)?;
+    if removed > 0 {
+        tell_removed(context, key, emptied);
+    }
+    Ok(removed)
+}
+
+/// Tells that fields were removed; the key goes with the last of them.
+fn tell_removed(context: &mut Context<'_>, key: &[u8], emptied: bool) {
+    context.db.touch(EventClass::Hash, "hdel", key);
+    if emptied {
+        context.db.remove_emptied(key);
+    }
+}
+
+fn hdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let removed = remove_fields(context, args.at(1), args.skip(2))?;
+    context.reply.integer(removed);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! Commands that do two things at once: HGETDEL, HGETEX, HSETEX of Redis 8.
+
+use super::expire::{Changes, NOT_POSITIVE, fields, unix_ms};
+use super::{limits, settle, tell_removed, write_item};
+use crate::commands::parse::{self, ExpireUnit};
+use crate::commands::{CommandError, Context};
+use crate::keyspace::{EventClass, Slot};
+use crate::resp::{Args, Reply};
+use crate::structures::Collection;
+use crate::structures::hash::Hash;
+
+/// Answers the values of fields of a hash that may be missing; whether there was one whose time is over.
+fn answer_values(reply: &mut Reply, hash: Option<&Hash>, fields: Args<'_>, now_ms: i64) -> bool {
+    reply.array(fields.len());
+    let mut expired = false;
+    for field in fields.iter() {
+        match hash.and_then(|hash| hash.get(field)) {
+            Some(pair) if !pair.is_expired(now_ms) => write_item(reply, pair.value),
+            found => {
+                expired |= found.is_some();
+                reply.null();
+            }
+        }
+    }
+    expired
+}
+
+/// The type is judged before the arguments, as in Redis.
+fn check_type(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
+    if let Slot::Occupied(mut held) = context.db.slot(key) {
+        held.hash_mut()?;
+    }
+    Ok(())
+}
+
+pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    check_type(context, key)?;
+    let fields = fields(args, 2, NOT_POSITIVE)?;
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        answer_values(context.reply, None, fields, now_ms);
+        return Ok(());
+    };
+    let hash = held.hash_mut()?;
+    let mut removed: Vec<&[u8]> = Vec::new();
+    let mut expired = false;
+    context.reply.array(fields.len());
+    // One by one, for a field that is named twice is there only once.
+    for field in fields.iter() {
+        match hash.get(field) {
+            Some(pair) if !pair.is_expired(now_ms) => {
+                write_item(context.reply, pair.value);
+                hash.remove(field);
+                removed.push(field);
+            }
+            found => {
+                expired |= found.is_some();
+                context.reply.null();
+            }
+        }
+    }
+    let emptied = hash.is_empty();
+    settle(&mut held)?;
+    if !removed.is_empty() {
+        let mut words: Vec<&[u8]> = vec![b"HDEL", key];
+        words.extend(&removed);
+        context.rewrite(&words);
+        tell_removed(context, key, emptied);
+    }
+    if expired {
+        super::expire_named(context, key, fields);
+    }
+    Ok(())
+}
+
+/// What HGETEX does to the expiry of what it answers.
+#[derive(Clone, Copy)]
+enum Then {
+    Nothing,
+    Persist,
+    ExpireAt(i64),
+}
+
+pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    check_type(context, key)?;
+    let (then, fields_at) = if let Some(unit) = ExpireUnit::of_word(args.at(2)) {
+        let at_ms = unix_ms(args.at(3), unit, now_ms, "hgetex")?;
+        (Then::ExpireAt(at_ms), 4)
+    } else if parse::is_word(args.at(2), "PERSIST") {
+        (Then::Persist, 3)
+    } else {
+        (Then::Nothing, 2)
+    };
+    let fields = fields(args, fields_at, NOT_POSITIVE)?;
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        answer_values(context.reply, None, fields, now_ms);
+        return Ok(());
+    };
+    let hash = held.hash_mut()?;
+    let expired = answer_values(context.reply, Some(hash), fields, now_ms);
+    let mut changes = Changes::default();
+    let mut persisted: Vec<&[u8]> = Vec::new();
+    for field in fields.iter() {
+        let live = hash.get(field).filter(|pair| !pair.is_expired(now_ms));
+        match (then, live.map(|pair| pair.expiry)) {
+            (Then::Nothing, _) | (_, None) | (Then::Persist, Some(None)) => {}
+            (Then::Persist, Some(Some(_))) => {
+                hash.set_expiry(field, None);
+                persisted.push(field);
+            }
+            (Then::ExpireAt(at_ms), Some(_)) => {
+                changes.expire(hash, field, at_ms, now_ms);
+            }
+        }
+    }
+    let emptied = hash.is_empty();
+    held.settle_fields();
+    if !persisted.is_empty() {
+        rewrite_persisted(context, key, &persisted);
+        context.db.touch(EventClass::Hash, "hpersist", key);
+    }
+    changes.rewrite_deleted(context, key);
+    if let Then::ExpireAt(at_ms) = then {
+        changes.rewrite_expiring(context, key, at_ms, None);
+    }
+    changes.tell(context, key, emptied, false);
+    if expired && !emptied {
+        super::expire_named(context, key, fields);
+    }
+    Ok(())
+}
+
+fn rewrite_persisted(context: &mut Context<'_>, key: &[u8], fields: &[&[u8]]) {
+    let mut count = itoa::Buffer::new();
+    let count = count.format(fields.len()).as_bytes();
+    let mut words: Vec<&[u8]> = vec![b"HPERSIST", key, b"FIELDS", count];
+    words.extend(fields);
+    context.rewrite(&words);
+}
+
+/// When HSETEX sets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Always,
+    /// `FNX`: none of the fields exists.
+    NoneExists,
+    /// `FXX`: all of them exist.
+    AllExist,
+}
+
+/// What HSETEX does to expiries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lifetime {
+    Clear,
+    Keep,
+    ExpireAt(i64),
+}
+
+/// Arguments of HSETEX.
+struct SetEx<'a> {
+    condition: Condition,
+    lifetime: Lifetime,
+    /// Fields and values in turn.
+    pairs: Args<'a>,
+    /// How many of each; there may be options behind them.
+    count: usize,
+}
+
+impl<'a> SetEx<'a> {
+    /// Reads from argument 2 on; options may stand before and behind the fields.
+    fn parse(args: Args<'a>, now_ms: i64) -> Result<SetEx<'a>, CommandError> {
+        let wrong_arity = || CommandError::WrongArity("hsetex".into());
+        let mut parsed = SetEx {
+            condition: Condition::Always,
+            lifetime: Lifetime::Clear,
+            pairs: args.skip(args.len()),
+            count: 0,
+        };
+        let mut at = 2;
+        while at < args.len() {
+            let word = args.at(at);
+            if parse::is_word(word, "FIELDS") {
+                if parsed.count > 0 || args.len() - at < 4 {
+                    return Err(wrong_arity());
+                }
+                let count = parse::integer_within(args.at(at + 1), 1, i64::from(i32::MAX))
+                    .map_err(|_| CommandError::fixed("ERR invalid number of fields"))?;
+                parsed.count = usize::try_from(count).unwrap_or(usize::MAX);
+                parsed.pairs = args.skip(at + 2);
+                if parsed.pairs.len() / 2 < parsed.count {
+                    return Err(wrong_arity());
+                }
+                at += 2 + 2 * parsed.count;
+                continue;
+            }
+            if let Some(unit) = ExpireUnit::of_word(word) {
+                parsed.check_lifetime()?;
+                if at + 1 >= args.len() {
+                    return Err(CommandError::fixed("ERR missing expire time"));
+                }
+                let at_ms = unix_ms(args.at(at + 1), unit, now_ms, "hsetex")?;
+                parsed.lifetime = Lifetime::ExpireAt(at_ms);
+                at += 1;
+            } else if parse::is_word(word, "KEEPTTL") {
+                parsed.check_lifetime()?;
+                parsed.lifetime = Lifetime::Keep;
+            } else if parse::is_word(word, "FNX") {
+                parsed.check_condition()?;
+                parsed.condition = Condition::NoneExists;
+            } else if parse::is_word(word, "FXX") {
+                parsed.check_condition()?;
+                parsed.condition = Condition::AllExist;
+            } else {
+                let word = String::from_utf8_lossy(word);
+                return Err(CommandError::text_owned(format!(
+                    "ERR unknown argument: {word}"
+                )));
+            }
+            at += 1;
+        }
+        if parsed.count == 0 {
+            return Err(wrong_arity());
+        }
+        Ok(parsed)
+    }
+    fn check_lifetime(&self) -> Result<(), CommandError> {
+        if self.lifetime == Lifetime::Clear {
+            return Ok(());
+        }
+        Err(CommandError::fixed(
+            "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
+        ))
+    }
+    fn check_condition(&self) -> Result<(), CommandError> {
+        if self.condition == Condition::Always {
+            return Ok(());
+        }
+        Err(CommandError::fixed(
+            "ERR Only one of FXX or FNX arguments can be specified",
+        ))
+    }
+    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let pairs = self.pairs;
+        (0..self.count).map(move |index| (pairs.at(2 * index), pairs.at(2 * index + 1)))
+    }
+    /// Whether the condition holds for what is there.
+    fn holds(&self, hash: Option<&Hash>, now_ms: i64) -> bool {
+        let exists = |field: &[u8]| {
+            hash.and_then(|hash| hash.get(field))
+                .is_some_and(|pair| !pair.is_expired(now_ms))
+        };
+        match self.condition {
+            Condition::Always => true,
+            Condition::NoneExists => !self.fields().any(|(field, _)| exists(field)),
+            Condition::AllExist => self.fields().all(|(field, _)| exists(field)),
+        }
+    }
+}
+
+pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    let wanted = SetEx::parse(args, now_ms)?;
+    let limits = limits(context);
+    let mut slot = context.db.slot(key);
+    let holds = match &mut slot {
+        Slot::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
+        Slot::Vacant(_) => wanted.holds(None, now_ms),
+    };
+    if !holds {
+        context.reply.integer(0);
+        return Ok(());
+    }
+    let make = |_| crate::keyspace::NewValue::Hash(Box::default());
+    let (mut held, _) = slot.or_insert(make);
+    let hash = held.hash_mut()?;
+    let lens = wanted
+        .fields()
+        .flat_map(|(field, value)| [field.len(), value.len()]);
+    hash.prepare(lens, &limits);
+    let mut changes = Changes::default();
+    for (field, value) in wanted.fields() {
+        // An expiry that is over already must not be kept for a new value.
+        let lives = hash.get(field).is_none_or(|pair| !pair.is_expired(now_ms));
+        let keep = wanted.lifetime == Lifetime::Keep && lives;
+        hash.set(field, value, keep, &limits);
+        if let Lifetime::ExpireAt(at_ms) = wanted.lifetime {
+            changes.expire(hash, field, at_ms, now_ms);
+        }
+    }
+    let emptied = hash.is_empty();
+    held.settle_fields();
+    rewrite_set(context, key, &wanted, &changes);
+    context.db.touch(EventClass::Hash, "hset", key);
+    changes.tell(context, key, emptied, true);
+    context.reply.integer(1);
+    Ok(())
+}
+
+/// Gives the journal what HSETEX came to: no condition, and a time that is absolute.
+fn rewrite_set(context: &mut Context<'_>, key: &[u8], wanted: &SetEx<'_>, changes: &Changes<'_>) {
+    if !context.propagates {
+        return;
+    }
+    if !changes.deleted.is_empty() {
+        // Nothing was there that the fields could have replaced, or it is gone with them.
+        return changes.rewrite_deleted(context, key);
+    }
+    let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
+    let mut words: Vec<&[u8]> = vec![b"HSETEX", key];
+    match wanted.lifetime {
+        Lifetime::Clear => {}
+        Lifetime::Keep => words.push(b"KEEPTTL"),
+        Lifetime::ExpireAt(at_ms) => {
+            words.push(b"PXAT");
+            words.push(time.format(at_ms).as_bytes());
+        }
+    }
+    words.push(b"FIELDS");
+    words.push(count.format(wanted.count).as_bytes());
+    for (field, value) in wanted.fields() {
+        words.push(field);
+        words.push(value);
+    }
+    context.rewrite(&words);
+}

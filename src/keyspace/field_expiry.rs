@@ -1,0 +1,209 @@
+//! Fields of hashes that go by themselves.
+//!
+//! In: hashes as they come, change and go, and the time. Out: expired fields are gone, and the trail knows. Each
+//! database has an index of its hashes with expiring fields, ordered by the earliest of each, so that active expiry
+//! looks at nothing but what has expired. Mirrors the active and lazy expiry of fields in Redis's t_hash.c.
+//!
+//! Invariant: the index holds (time, key) exactly for those hashes that say `indexed_at` that time. The table tells
+//! it of every entry that comes or goes, so that RENAME, MOVE, COPY, SWAPDB, eviction and FLUSHALL need no care. A
+//! command that changes expiries calls [`Occupied::settle_fields`](super::Occupied::settle_fields); until then the
+//! time in the index may be off, which delays active expiry and nothing else.
+
+use super::database::live;
+use super::entry::{Entry, Place};
+use super::keyspace::Shared;
+use super::{Clock, Db, EventClass, Keyspace, KeyspaceStats, Type};
+use crate::structures::Collection;
+use crate::structures::hash::Hash;
+use std::collections::BTreeSet;
+
+/// Fields removed between two looks at the clock.
+const FIELDS_PER_STEP: usize = 64;
+
+/// Hashes with expiring fields, by the earliest expiry of each.
+#[derive(Default)]
+pub(super) struct FieldIndex {
+    due: BTreeSet<(i64, Box<[u8]>)>,
+}
+
+impl FieldIndex {
+    /// Hashes in the index.
+    pub(super) fn len(&self) -> usize {
+        self.due.len()
+    }
+    /// An entry has come into the table.
+    #[inline]
+    pub(super) fn enter(&mut self, entry: &mut Entry) {
+        if entry.kind() == Type::Hash {
+            self.settle(entry);
+        }
+    }
+    /// An entry is about to leave the table.
+    #[inline]
+    pub(super) fn leave(&mut self, entry: &mut Entry) {
+        if entry.kind() == Type::Hash {
+            self.change(entry, |_| None);
+        }
+    }
+    /// An entry in the table may have changed.
+    #[inline]
+    pub(super) fn settle(&mut self, entry: &mut Entry) {
+        self.change(entry, Hash::earliest_expiry);
+    }
+    #[inline]
+    fn change(&mut self, entry: &mut Entry, to: impl FnOnce(&Hash) -> Option<i64>) {
+        let Ok(hash) = entry.hash_mut() else { return };
+        let (from, to) = (hash.indexed_at(), to(hash));
+        if from == to {
+            return;
+        }
+        hash.set_indexed_at(to);
+        let mut place = (0, Box::from(entry.key()));
+        if let Some(from) = from {
+            place.0 = from;
+            self.due.remove(&place);
+        }
+        if let Some(to) = to {
+            place.0 = to;
+            self.due.insert(place);
+        }
+    }
+    /// The key of the first hash that has a field whose time is over.
+    fn first_before(&self, now_ms: i64) -> Option<Box<[u8]>> {
+        let (at, key) = self.due.first()?;
+        (*at < now_ms).then(|| key.clone())
+    }
+}
+
+/// What became of a hash whose expired fields were looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldsExpired {
+    /// Nothing had expired, or nothing may expire now.
+    None,
+    /// Some fields are gone.
+    Some,
+    /// All were gone, and with them the key.
+    All,
+}
+
+/// Removes expired fields of the hash at `place`, at most `max` or the one that `only` names, and tells the trail.
+fn expire_at_place(
+    place: Place<'_>,
+    shared: &mut Shared,
+    stats: &mut KeyspaceStats,
+    db: usize,
+    now_ms: i64,
+    (max, only): (usize, Option<&[u8]>),
+) -> FieldsExpired {
+    let Place::Held(mut held) = place else {
+        return FieldsExpired::None;
+    };
+    let key = held.entry().key().to_vec();
+    let Ok(hash) = held.entry_mut().hash_mut() else {
+        return FieldsExpired::None;
+    };
+    let trail = &mut shared.trail;
+    let removed = match only {
+        None => hash.remove_expired(now_ms, max, |field| trail.field_expired(db, &key, field)),
+        Some(field) => {
+            let expired = hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
+            if expired {
+                hash.remove(field);
+                trail.field_expired(db, &key, field);
+            }
+            usize::from(expired)
+        }
+    };
+    let emptied = hash.is_empty();
+    stats.expired_subkeys += removed as u64;
+    if removed > 0 {
+        trail.modified(db, EventClass::Hash, "hexpired", &key);
+    }
+    if !emptied {
+        // Even when nothing has expired: so an index that is off comes in step.
+        held.settle_fields();
+        return if removed > 0 {
+            FieldsExpired::Some
+        } else {
+            FieldsExpired::None
+        };
+    }
+    let (entry, _) = held.remove();
+    shared.free_entry(entry, shared.settings.lazy_expire);
+    shared.trail.event(db, EventClass::Generic, "del", &key);
+    FieldsExpired::All
+}
+
+impl Db<'_> {
+    /// Removes one field of a hash if its time is over, as a command does that came across it.
+    #[cold]
+    pub fn expire_field(&mut self, key: &[u8], field: &[u8]) -> FieldsExpired {
+        self.expire_now(key, (1, Some(field)))
+    }
+    /// Removes all fields of a hash whose time is over. O(their number).
+    pub fn expire_fields(&mut self, key: &[u8]) -> FieldsExpired {
+        self.expire_now(key, (usize::MAX, None))
+    }
+    /// Counts fields that a command has removed because their new expiry is in the past.
+    pub fn count_expired_fields(&mut self, fields: usize) {
+        self.stats.expired_subkeys += fields as u64;
+    }
+    fn expire_now(&mut self, key: &[u8], which: (usize, Option<&[u8]>)) -> FieldsExpired {
+        if self.shared.frozen {
+            return FieldsExpired::None;
+        }
+        let hash = self.database.table.hash(key);
+        let place = self.database.table.place(hash, key);
+        let now_ms = self.now.unix_ms();
+        expire_at_place(place, self.shared, self.stats, self.index, now_ms, which)
+    }
+}
+
+impl Keyspace {
+    /// Hashes with expiring fields in a database (INFO `subexpiry`).
+    pub fn hashes_with_expiring_fields(&self, index: usize) -> usize {
+        self.databases[index].table.field_expiry.len()
+    }
+
+    /// Removes expired fields in one database until there are none, or `over` says so between two small steps (there
+    /// is always one); true when time ran out.
+    pub(super) fn expire_fields_of(
+        &mut self,
+        index: usize,
+        now: Clock,
+        over: &mut dyn FnMut() -> bool,
+    ) -> bool {
+        let now_ms = now.unix_ms();
+        let mut stepped = false;
+        while let Some(key) = self.databases[index]
+            .table
+            .field_expiry
+            .first_before(now_ms)
+        {
+            if stepped && over() {
+                return true;
+            }
+            stepped = true;
+            let table = &mut self.databases[index].table;
+            let hash = table.hash(&key);
+            // A key that has expired itself goes whole.
+            let place = live(
+                table,
+                &mut self.shared,
+                &mut self.stats,
+                index,
+                now,
+                (hash, &key),
+            );
+            expire_at_place(
+                place,
+                &mut self.shared,
+                &mut self.stats,
+                index,
+                now_ms,
+                (FIELDS_PER_STEP, None),
+            );
+        }
+        false
+    }
+}
