@@ -3,6 +3,7 @@
 //! In come bytes and elements, out come the same, found, ordered or counted. Each file states its
 //! own invariants and which Redis file it mirrors. `unsafe` is allowed here, file by file.
 
+pub mod bits;
 pub mod dict;
 pub mod hash;
 pub mod intset;
