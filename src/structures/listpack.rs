@@ -663,6 +663,59 @@ impl Listpack {
         before - self.len()
     }
 
+    /// Removes the elements at these positions, which ascend. O(bytes), however many they are.
+    pub fn remove_positions(&mut self, positions: &[Position]) {
+        let Some(first) = positions.first() else {
+            return;
+        };
+        let start = self.start as usize;
+        let mut to = start + first.0 as usize;
+        for (nth, at) in positions.iter().enumerate() {
+            let from = start + self.behind(at.0 as usize);
+            let until = match positions.get(nth + 1) {
+                Some(next) => start + next.0 as usize,
+                None => self.bytes.len(),
+            };
+            debug_assert!(to <= from && from <= until, "positions ascend");
+            if from <= until {
+                self.bytes.copy_within(from..until, to);
+                to += until - from;
+            }
+        }
+        self.bytes.truncate(to);
+        self.add_to_count(-(positions.len() as isize));
+        self.set_total();
+        self.shrink();
+    }
+
+    /// Takes the first element off, after showing it. O(1), for nothing is moved and no room given back
+    /// ([`Listpack::give_back`] does that).
+    #[inline]
+    pub fn pop_front<R>(&mut self, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        let at = self.first()?;
+        let taken = take(self.get(at));
+        self.cut(HEADER, self.behind(HEADER) - HEADER);
+        self.add_to_count(-1);
+        Some(taken)
+    }
+
+    /// Takes the last element off, likewise.
+    #[inline]
+    pub fn pop_back<R>(&mut self, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+        let at = self.last()?;
+        let taken = take(self.get(at));
+        let from = at.0 as usize;
+        self.cut(from, self.live().len() - 1 - from);
+        self.add_to_count(-1);
+        Some(taken)
+    }
+
+    /// Gives back room if less than half of it is used.
+    #[inline]
+    pub fn give_back(&mut self) {
+        self.shrink();
+    }
+
     /// Finds an element from `from` on, looking at every `1 + skip`-th.
     pub fn find(&self, from: Position, element: &[u8], skip: usize) -> Option<Position> {
         self.find_needle(from, Needle::new(element), skip)
@@ -942,9 +995,9 @@ impl Listpack {
         }
     }
 
-    /// Room for `more` bytes behind the end.
+    /// Makes room for so many bytes behind the end.
     #[inline]
-    fn reserve_back(&mut self, more: usize) {
+    pub fn reserve_back(&mut self, more: usize) {
         if self.bytes.capacity() - self.bytes.len() < more {
             self.reserve_back_slowly(more);
         }

@@ -3,6 +3,7 @@
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 fn of<T: AsRef<[u8]>>(elements: &[T]) -> Listpack {
     let mut listpack = Listpack::new();
@@ -187,6 +188,9 @@ enum Step {
     Remove(usize),
     RemoveMany(usize, usize),
     RemoveRange(i64, usize),
+    RemovePositions(Vec<usize>),
+    PopFront,
+    PopBack,
     Split(usize),
     AppendSelf,
     Shrink,
@@ -218,6 +222,9 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Remove),
         1 => (any::<usize>(), 0usize..6).prop_map(|(at, n)| Step::RemoveMany(at, n)),
         1 => (-20i64..20, 0usize..4).prop_map(|(at, n)| Step::RemoveRange(at, n)),
+        1 => vec(any::<usize>(), 0..5).prop_map(Step::RemovePositions),
+        1 => Just(Step::PopFront),
+        1 => Just(Step::PopBack),
         1 => any::<usize>().prop_map(Step::Split),
         1 => Just(Step::AppendSelf),
         1 => Just(Step::Shrink),
@@ -264,6 +271,15 @@ fn apply(step: Step, listpack: &mut Listpack, model: &mut Vec<Vec<u8>>) {
         Step::AppendSelf if model.len() < 40 => {
             listpack.append(&listpack.clone());
             model.extend(model.clone());
+        }
+        Step::PopFront => {
+            let popped = listpack.pop_front(|item| item.to_vec());
+            assert_eq!(popped, (!model.is_empty()).then(|| model.remove(0)));
+        }
+        Step::PopBack => {
+            let popped = listpack.pop_back(|item| item.to_vec());
+            listpack.give_back();
+            assert_eq!(popped, model.pop());
         }
         Step::Shrink => listpack.shrink_to_fit(),
         Step::ReserveFront(more) => listpack.reserve_front(more),
@@ -313,6 +329,14 @@ fn apply(step: Step, listpack: &mut Listpack, model: &mut Vec<Vec<u8>>) {
                 next.map(|p| listpack.get(p).to_vec()),
                 model.get(at).cloned()
             );
+        }
+        Step::RemovePositions(indexes) => {
+            let indexes: BTreeSet<_> = indexes.into_iter().map(|at| some(at, model)).collect();
+            let positions: Vec<_> = indexes.iter().map(|&at| seek(listpack, at)).collect();
+            listpack.remove_positions(&positions);
+            for &at in indexes.iter().rev() {
+                model.remove(at);
+            }
         }
         Step::Split(at) => {
             let at = some(at, model);
@@ -390,6 +414,14 @@ proptest! {
                 Step::Replace(_, e) => drop(listpack.replace(at, &e)),
                 Step::Remove(_) => drop(listpack.remove(at)),
                 Step::RemoveMany(_, n) => drop(listpack.remove_many(positions[0], n)),
+                Step::RemovePositions(_) => {
+                    positions.dedup();
+                    if positions.is_sorted() {
+                        listpack.remove_positions(&positions);
+                    }
+                }
+                Step::PopFront => drop(listpack.pop_front(|item| item.len())),
+                Step::PopBack => drop(listpack.pop_back(|item| item.len())),
                 Step::RemoveRange(i, n) => drop(listpack.remove_range(i, n)),
                 Step::Split(_) => drop(listpack.split_off(at)),
                 Step::AppendSelf => listpack.append(&listpack.clone()),
