@@ -668,6 +668,7 @@ impl Listpack {
         let Some(first) = positions.first() else {
             return;
         };
+        debug_assert!(positions.is_sorted());
         let start = self.start as usize;
         let mut to = start + first.0 as usize;
         for (nth, at) in positions.iter().enumerate() {
@@ -676,7 +677,6 @@ impl Listpack {
                 Some(next) => start + next.0 as usize,
                 None => self.bytes.len(),
             };
-            debug_assert!(to <= from && from <= until, "positions ascend");
             if from <= until {
                 self.bytes.copy_within(from..until, to);
                 to += until - from;
