@@ -5,11 +5,16 @@
 //! unknown. The gate `enable-debug-command` stands in dispatch. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::{CommandError, CommandSpec, Group, Handler, WideContext, flags, help, parse};
-use crate::keyspace::{EntryRef, Expiry, NewValue, Slot, Type, Value};
+use crate::config::value::parse_bytes;
+use crate::keyspace::{EntryRef, Expiry, NewValue, Slot, Stored, Type, Value};
 use crate::resp::{Args, Reply};
+use crate::structures::Collection;
 use crate::structures::dict::Distribution;
+use crate::structures::listpack::Item;
+use crate::structures::quicklist::NodeView;
 use crate::system::{crash, glob, numbers};
 use sha1::{Digest, Sha1};
+use std::io::Write;
 use std::time::Duration;
 
 /// The group's rows.
@@ -104,6 +109,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         table_stats_of_key,
     ),
     sub(
+        "listpack",
+        (3, 3),
+        "LISTPACK <key>",
+        "Writes the elements of a small hash, set or sorted set to the log.",
+        list_packs,
+    ),
+    sub(
         "log",
         (3, 3),
         "LOG <message>",
@@ -144,6 +156,20 @@ const SUBCOMMANDS: &[Subcommand] = &[
         "PROTOCOL <type>",
         "Answers an example: string, integer, double, bignum, null, array, set, map, attrib, push, verbatim, true, false.",
         protocol,
+    ),
+    sub(
+        "quicklist",
+        (3, 4),
+        "QUICKLIST <key> [0|1]",
+        "Writes the nodes of a list to the log, with 1 also their elements.",
+        list_nodes,
+    ),
+    sub(
+        "quicklist-packed-threshold",
+        (3, 3),
+        "QUICKLIST-PACKED-THRESHOLD <size>",
+        "List elements of so many bytes get nodes of their own; 0: the default.",
+        packed_threshold,
     ),
     sub(
         "sdslen",
@@ -253,6 +279,97 @@ fn log_message(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comm
     log::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
     context.reply().ok();
     Ok(())
+}
+
+fn packed_threshold(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    // Somewhat below 4 GiB, so that sizes of nodes fit 32 bits.
+    const MAX: u64 = (1 << 32) - (1 << 20);
+    let bytes = parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
+    let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let keyspace = &mut context.state.keyspace;
+    let mut settings = keyspace.settings();
+    settings.list_packed_threshold = bytes.ok_or(CommandError::fixed(
+        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+    ))?;
+    keyspace.configure(settings);
+    context.reply().ok();
+    Ok(())
+}
+
+/// Writes lines to standard output, as Redis does, and says so.
+fn print_lines(context: &mut WideContext<'_>, what: &str, lines: &str) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| CommandError::text_owned(format!("ERR cannot write: {error}")))?;
+    context
+        .reply()
+        .simple(&format!("{what} structure printed on stdout"));
+    Ok(())
+}
+
+fn push_elements<'i>(lines: &mut String, items: impl Iterator<Item = Item<'i>>) {
+    for (index, item) in items.enumerate() {
+        item.with_bytes(|bytes| {
+            lines.push_str(&format!(
+                "  {index}: {:?}\n",
+                String::from_utf8_lossy(bytes)
+            ));
+        });
+    }
+}
+
+fn list_packs(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let mut db = context.db();
+    let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    let listpack = match entry.stored() {
+        Stored::Hash(hash) => hash.listpack().map(|(listpack, _)| listpack),
+        Stored::Set(set) => set.as_listpack(),
+        Stored::SortedSet(set) => set.as_listpack(),
+        _ => None,
+    };
+    let listpack = listpack.ok_or(CommandError::fixed("ERR Not a listpack encoded object."))?;
+    let mut lines = format!(
+        "{} bytes, {} elements\n",
+        listpack.byte_len(),
+        listpack.len()
+    );
+    push_elements(&mut lines, listpack.iter());
+    print_lines(context, "Listpack", &lines)
+}
+
+fn list_nodes(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let full = args.len() == 4 && parse::integer(args.at(3))? != 0;
+    let mut db = context.db();
+    let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    let Stored::List(list) = entry.stored() else {
+        return Err(CommandError::fixed("ERR Not a quicklist encoded object."));
+    };
+    let mut lines = format!("{} elements, {} nodes\n", list.len(), list.node_count());
+    for (index, node) in list.nodes().enumerate() {
+        let line = match node {
+            NodeView::Packed(listpack) => {
+                format!(
+                    "node {index}: listpack, {} bytes, {} elements\n",
+                    listpack.byte_len(),
+                    listpack.len()
+                )
+            }
+            NodeView::Plain(bytes) => format!("node {index}: plain, {} bytes\n", bytes.len()),
+            NodeView::Compressed { bytes, size, plain } => {
+                let kind = if plain { "plain" } else { "listpack" };
+                format!(
+                    "node {index}: {kind}, {size} bytes, compressed to {}\n",
+                    bytes.len()
+                )
+            }
+        };
+        lines.push_str(&line);
+        if let (true, NodeView::Packed(listpack)) = (full, node) {
+            push_elements(&mut lines, listpack.iter());
+        }
+    }
+    print_lines(context, "Quicklist", &lines)
 }
 
 fn error(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -378,7 +495,18 @@ fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
         entry.lru_bits(),
         entry.idle_ms(now) / 1000
     );
-    context.reply().simple(&line);
+    let nodes = match entry.stored() {
+        Stored::List(list) => format!(
+            " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
+            list.node_count(),
+            list.len() as f64 / list.node_count() as f64,
+            list.fill(),
+            i32::from(list.compresses()),
+            list.uncompressed_bytes()
+        ),
+        _ => String::new(),
+    };
+    context.reply().simple(&(line + &nodes));
     Ok(())
 }
 

@@ -61,6 +61,7 @@ impl State {
             lazy_eviction: settings.lazyfree_lazy_eviction,
             lazy_server_del: settings.lazyfree_lazy_server_del,
             active_expire: self.active_expire,
+            list_packed_threshold: self.keyspace.settings().list_packed_threshold,
         });
         self.observe.track_latency = settings.latency_tracking;
     }

@@ -156,6 +156,11 @@ impl Db<'_> {
     pub fn hash_seed(&self) -> HashSeed {
         self.shared.hash_seed
     }
+    /// List elements of so many bytes get nodes of their own (0: the default).
+    #[inline]
+    pub fn list_packed_threshold(&self) -> usize {
+        self.shared.settings.list_packed_threshold
+    }
     /// Removes a collection that a command has emptied, which it has touched; raises `del`.
     pub fn remove_emptied(&mut self, key: &[u8]) {
         if self.remove(key, Free::Now) {

@@ -62,6 +62,8 @@ pub struct KeyspaceSettings {
     pub lazy_server_del: bool,
     /// Keys expire by themselves (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
+    /// List elements of so many bytes get nodes of their own (DEBUG QUICKLIST-PACKED-THRESHOLD); 0: the default.
+    pub list_packed_threshold: usize,
 }
 
 /// One database.

@@ -215,9 +215,10 @@ impl Quicklist {
         }
     }
 
-    /// Elements of so many bytes get nodes of their own from now on.
+    /// Elements of so many bytes get nodes of their own from now on; 0: the default.
+    #[inline]
     pub fn set_packed_threshold(&mut self, bytes: usize) {
-        self.packed_threshold = bytes;
+        self.packed_threshold = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
     }
 
     /// The fill (`ql_listpack_max` of DEBUG OBJECT).

@@ -288,10 +288,7 @@ fn clamp_range(start: i64, stop: i64, len: usize) -> Option<(usize, usize)> {
         return None;
     }
     let count = stop - start + 1;
-    Some((
-        usize::try_from(start).ok()?,
-        usize::try_from(count).ok()?,
-    ))
+    Some((usize::try_from(start).ok()?, usize::try_from(count).ok()?))
 }
 
 fn lrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
