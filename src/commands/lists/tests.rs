@@ -38,9 +38,9 @@ fn pushes_and_pops() {
         ("LPOP l 0", array(&[])),
         ("LPOP l 99", array(&["b", "a", "1"])),
         ("EXISTS l", int(0)),
-        ("LPOP l", Value::Null),
+        ("LPOP l", Value::NullBulk),
         ("LPOP l 1", Value::NullArray),
-        ("OBJECT ENCODING none", Value::Null),
+        ("OBJECT ENCODING none", Value::NullBulk),
         ("RPUSH l x", int(1)),
         ("OBJECT ENCODING l", bulk("quicklist")),
         ("TYPE l", Value::Simple("list".into())),
@@ -58,7 +58,7 @@ fn errors_come_in_redis_order() {
         ("LLEN s", error(WRONG_TYPE)),
         ("LRANGE s 0 x", error(not_integer)),
         ("LRANGE s 0 0", error(WRONG_TYPE)),
-        ("LINDEX none x", Value::Null),
+        ("LINDEX none x", Value::NullBulk),
         ("LINDEX s x", error(WRONG_TYPE)),
         ("LSET none x y", error("ERR no such key")),
         ("LSET s x y", error(WRONG_TYPE)),
@@ -78,7 +78,7 @@ fn errors_come_in_redis_order() {
         ("LINSERT none before a b", int(0)),
         ("LMOVE s t left up", error("ERR syntax error")),
         ("LMOVE s t left right", error(WRONG_TYPE)),
-        ("LMOVE none s left right", Value::Null),
+        ("LMOVE none s left right", Value::NullBulk),
         ("RPUSH l a", int(1)),
         ("LINDEX l x", error(not_integer)),
         ("LSET l x y", error(not_integer)),
@@ -108,7 +108,7 @@ fn edits() {
         ("LSET l 0 12", ok()),
         ("LINDEX l 0", bulk("12")),
         ("LINDEX l -1", bulk("z")),
-        ("LINDEX l 7", Value::Null),
+        ("LINDEX l 7", Value::NullBulk),
         ("LINSERT l BEFORE b x", int(8)),
         ("LINSERT l AFTER 12 y", int(9)),
         ("LINSERT l AFTER none y", int(-1)),
@@ -141,19 +141,19 @@ fn positions() {
         ("LPOS l a", int(0)),
         ("LPOS l c", int(2)),
         ("LPOS l 3", int(5)),
-        ("LPOS l x", Value::Null),
+        ("LPOS l x", Value::NullBulk),
         ("LPOS l c RANK 2", int(6)),
         ("LPOS l c RANK -1", int(7)),
-        ("LPOS l c RANK 4", Value::Null),
+        ("LPOS l c RANK 4", Value::NullBulk),
         ("LPOS l c COUNT 0", numbers(&[2, 6, 7])),
         ("LPOS l c COUNT 2 RANK 2", numbers(&[6, 7])),
         ("LPOS l c COUNT 2 RANK -1", numbers(&[7, 6])),
         ("LPOS l c COUNT 0 MAXLEN 3", numbers(&[2])),
-        ("LPOS l c MAXLEN 2", Value::Null),
+        ("LPOS l c MAXLEN 2", Value::NullBulk),
         ("LPOS l c RANK -1 MAXLEN 1", int(7)),
         ("LPOS l x COUNT 0", array(&[])),
         ("LPOS none x COUNT 0", array(&[])),
-        ("LPOS none x", Value::Null),
+        ("LPOS none x", Value::NullBulk),
         ("LPOS l c COUNT", error("ERR syntax error")),
         ("LPOS l c OTHER 1", error("ERR syntax error")),
         ("LPOS l c COUNT -1", error("ERR COUNT can't be negative")),
@@ -190,7 +190,7 @@ fn moves() {
         ("BRPOPLPUSH one two 0", bulk("x")),
         ("BLMOVE two one left left 0", bulk("x")),
         ("EXISTS two", int(0)),
-        ("LMOVE none a left left", Value::Null),
+        ("LMOVE none a left left", Value::NullBulk),
     ]);
 }
 
@@ -256,7 +256,9 @@ fn the_journal_gets_what_it_came_down_to() {
 #[test]
 fn nodes_follow_the_directives() {
     let mut harness = Harness::new();
-    harness.config("enable-debug-command", "yes");
+    let arguments = ["--enable-debug-command", "yes"].map(Into::into);
+    harness.state.config = crate::config::Config::load(&arguments, &mut || Ok(Vec::new()))
+        .expect("a good configuration");
     harness.config("list-max-listpack-size", "2");
     harness.config("list-compress-depth", "1");
     harness.line("RPUSH l 1 2 3 4 5");
