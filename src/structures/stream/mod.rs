@@ -104,16 +104,30 @@ pub enum Deletion {
     Referenced,
 }
 
-/// A stream.
+/// The entries of a stream, apart from its groups.
 #[derive(Clone, Debug, Default)]
-pub struct Stream {
+pub struct Entries {
     nodes: Nodes,
     length: u64,
     last_id: StreamId,
     first_id: StreamId,
     max_deleted_id: StreamId,
     entries_added: u64,
+}
+
+/// A stream. What is asked of its [`Entries`] can be asked of it.
+#[derive(Clone, Debug, Default)]
+pub struct Stream {
+    entries: Entries,
     groups: BTreeMap<Box<[u8]>, Box<Group>>,
+}
+
+impl std::ops::Deref for Stream {
+    type Target = Entries;
+    #[inline]
+    fn deref(&self) -> &Entries {
+        &self.entries
+    }
 }
 
 /// What a stream knows besides its entries, as RDB carries it.
@@ -131,12 +145,7 @@ pub struct Summary {
     pub entries_added: u64,
 }
 
-impl Stream {
-    /// An empty one. It has no hash table to key with the seed.
-    pub fn new(_seed: HashSeed) -> Stream {
-        Stream::default()
-    }
-
+impl Entries {
     // ---- what it is ------------------------------------------------------------------------------
 
     /// Length and ids.
@@ -223,7 +232,7 @@ impl Stream {
     }
     /// Adds an entry; `pairs` are fields and values in turn. O(size of the entry).
     #[inline]
-    pub fn append<'f>(
+    fn append<'f>(
         &mut self,
         id: StreamId,
         pairs: impl ExactSizeIterator<Item = &'f [u8]> + Clone,
@@ -266,53 +275,8 @@ impl Stream {
         Ok(())
     }
 
-    // ---- removing --------------------------------------------------------------------------------
+    // ---- removing -----
 
-    /// Deletes an entry. O(log n + entries of its node).
-    pub fn delete(&mut self, id: StreamId, references: References) -> Deletion {
-        match references {
-            References::Keep => {}
-            // Dangling references go even when the entry is gone already.
-            References::Delete => self.forget(id),
-            References::Acknowledged => {
-                if self.is_needed(id) {
-                    return match self.contains(id) {
-                        true => Deletion::Referenced,
-                        false => Deletion::NoEntry,
-                    };
-                }
-            }
-        }
-        let Some((key, node)) = self.nodes.holding_mut(id) else {
-            return Deletion::NoEntry;
-        };
-        let Some(left) = node::delete(node, key, id) else {
-            return Deletion::NoEntry;
-        };
-        if left.count == 0 {
-            self.nodes.remove(key);
-        }
-        self.length = self.length.saturating_sub(1);
-        self.max_deleted_id = self.max_deleted_id.max(id);
-        if id == self.first_id {
-            self.find_first();
-        }
-        Deletion::Deleted
-    }
-    /// Removes the oldest entries; how many. O(nodes that go), and the entries of one node; with references to look
-    /// after O(entries).
-    pub fn trim(&mut self, how: Trim) -> u64 {
-        let before = self.length;
-        match how.references {
-            References::Keep => self.trim_nodes(how),
-            References::Delete | References::Acknowledged => self.trim_entries(how),
-        }
-        let removed = before.saturating_sub(self.length);
-        if removed > 0 {
-            self.find_first();
-        }
-        removed
-    }
     fn trim_nodes(&mut self, how: Trim) {
         let mut removed = 0u64;
         while let Some((key, node)) = self.nodes.first() {
@@ -347,51 +311,6 @@ impl Stream {
             break;
         }
     }
-    /// Trimming that has to look at every entry's references.
-    fn trim_entries(&mut self, how: Trim) {
-        let mut removed = 0u64;
-        let mut next = self.nodes.first().map(|(key, _)| key);
-        while let Some(key) = next {
-            if matches!(how.keep, Keep::Newest(max) if self.length <= max) {
-                break;
-            }
-            let Some((_, node)) = self.nodes.holding_mut(key) else {
-                break;
-            };
-            let count = node::Master::read(node).map_or(0, |master| master.count);
-            if how.limit > 0 && removed.saturating_add(count) > how.limit {
-                break;
-            }
-            let whole = goes_whole(self.length, count, key, node, how.keep);
-            if how.approximate && !whole {
-                break;
-            }
-            let (groups, mut length) = (&mut self.groups, self.length);
-            let marked = node::sweep(node, key, |id| {
-                if !goes(length, id, how.keep) {
-                    return Verdict::Stop;
-                }
-                if how.references == References::Acknowledged {
-                    if groups.values().any(|group| group.needs(id)) {
-                        return Verdict::Keep;
-                    }
-                } else {
-                    for group in groups.values_mut() {
-                        group.acknowledge(id);
-                    }
-                }
-                length = length.saturating_sub(1);
-                Verdict::Delete
-            });
-            self.length = length;
-            removed = removed.saturating_add(marked);
-            self.remove_if_empty(key);
-            if !whole {
-                break;
-            }
-            next = self.nodes.after_mut(key).map(|(key, _)| key);
-        }
-    }
     fn remove_if_empty(&mut self, key: StreamId) {
         let left = self.nodes.holding_mut(key);
         let left = left.and_then(|(_, node)| node::Master::read(node));
@@ -403,64 +322,8 @@ impl Stream {
         let first = self.range(StreamId::MIN, StreamId::MAX).next();
         self.first_id = first.map_or(StreamId::MIN, |entry| entry.id());
     }
-    /// Removes every group's reference to an entry.
-    fn forget(&mut self, id: StreamId) {
-        for group in self.groups.values_mut() {
-            group.acknowledge(id);
-        }
-    }
-    /// Whether any group has still to read or acknowledge an entry.
-    pub fn is_needed(&self, id: StreamId) -> bool {
-        self.groups.values().any(|group| group.needs(id))
-    }
-    /// Sets what XSETID sets; the caller has checked it against the entries.
-    pub fn set_ids(
-        &mut self,
-        last_id: StreamId,
-        entries_added: Option<u64>,
-        max_deleted_id: Option<StreamId>,
-    ) {
-        self.last_id = last_id;
-        self.entries_added = entries_added.unwrap_or(self.entries_added);
-        self.max_deleted_id = max_deleted_id.unwrap_or(self.max_deleted_id);
-    }
+    // ---- what groups want to know -----
 
-    // ---- groups ----------------------------------------------------------------------------------
-
-    /// A new group; none when there is one of this name.
-    pub fn add_group(
-        &mut self,
-        name: &[u8],
-        last_id: StreamId,
-        entries_read: i64,
-    ) -> Option<&mut Group> {
-        if self.groups.contains_key(name) {
-            return None;
-        }
-        let group = self.groups.entry(name.into()).or_default();
-        **group = Group::new(last_id, entries_read);
-        Some(group)
-    }
-    /// The group of a name.
-    pub fn group(&self, name: &[u8]) -> Option<&Group> {
-        self.groups.get(name).map(|group| &**group)
-    }
-    /// The same, to change.
-    pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
-        self.groups.get_mut(name).map(|group| &mut **group)
-    }
-    /// Removes a group with all that is pending in it; whether there was one.
-    pub fn remove_group(&mut self, name: &[u8]) -> bool {
-        self.groups.remove(name).is_some()
-    }
-    /// Groups in the order of their names.
-    pub fn groups(&self) -> impl Iterator<Item = (&[u8], &Group)> {
-        self.groups.iter().map(|(name, group)| (&**name, &**group))
-    }
-    /// Number of groups.
-    pub fn groups_len(&self) -> usize {
-        self.groups.len()
-    }
     /// Number of entries that a group has still to read; none where deleted entries make it unknowable.
     pub fn lag(&self, group: &Group) -> Option<i64> {
         if self.entries_added == 0 || self.length == 0 {
@@ -523,6 +386,184 @@ impl Stream {
         }
     }
 
+    /// What older formats do not carry of a group: how many entries it has read, as far as the ends of the stream tell;
+    /// -1 if they do not.
+    pub fn estimate_entries_read(&self, last_id: StreamId) -> i64 {
+        self.position(last_id).unwrap_or(-1)
+    }
+}
+
+impl Stream {
+    /// An empty one. It has no hash table to key with the seed.
+    pub fn new(_seed: HashSeed) -> Stream {
+        Stream::default()
+    }
+
+    /// Adds an entry; `pairs` are fields and values in turn. O(size of the entry).
+    #[inline]
+    pub fn append<'f>(
+        &mut self,
+        id: StreamId,
+        pairs: impl ExactSizeIterator<Item = &'f [u8]> + Clone,
+        limits: NodeLimits,
+    ) -> Result<(), AppendError> {
+        self.entries.append(id, pairs, limits)
+    }
+    // ---- removing --------------------------------------------------------------------------------
+
+    /// Deletes an entry. O(log n + entries of its node).
+    pub fn delete(&mut self, id: StreamId, references: References) -> Deletion {
+        match references {
+            References::Keep => {}
+            // Dangling references go even when the entry is gone already.
+            References::Delete => self.forget(id),
+            References::Acknowledged => {
+                if self.is_needed(id) {
+                    return match self.contains(id) {
+                        true => Deletion::Referenced,
+                        false => Deletion::NoEntry,
+                    };
+                }
+            }
+        }
+        let Some((key, node)) = self.entries.nodes.holding_mut(id) else {
+            return Deletion::NoEntry;
+        };
+        let Some(left) = node::delete(node, key, id) else {
+            return Deletion::NoEntry;
+        };
+        if left.count == 0 {
+            self.entries.nodes.remove(key);
+        }
+        self.entries.length = self.entries.length.saturating_sub(1);
+        self.entries.max_deleted_id = self.entries.max_deleted_id.max(id);
+        if id == self.entries.first_id {
+            self.entries.find_first();
+        }
+        Deletion::Deleted
+    }
+    /// Removes the oldest entries; how many. O(nodes that go), and the entries of one node; with references to look
+    /// after O(entries).
+    pub fn trim(&mut self, how: Trim) -> u64 {
+        let before = self.entries.length;
+        match how.references {
+            References::Keep => self.entries.trim_nodes(how),
+            References::Delete | References::Acknowledged => self.trim_entries(how),
+        }
+        let removed = before.saturating_sub(self.entries.length);
+        if removed > 0 {
+            self.entries.find_first();
+        }
+        removed
+    }
+    /// Trimming that has to look at every entry's references.
+    fn trim_entries(&mut self, how: Trim) {
+        let mut removed = 0u64;
+        let mut next = self.entries.nodes.first().map(|(key, _)| key);
+        while let Some(key) = next {
+            if matches!(how.keep, Keep::Newest(max) if self.entries.length <= max) {
+                break;
+            }
+            let Some((_, node)) = self.entries.nodes.holding_mut(key) else {
+                break;
+            };
+            let count = node::Master::read(node).map_or(0, |master| master.count);
+            if how.limit > 0 && removed.saturating_add(count) > how.limit {
+                break;
+            }
+            let whole = goes_whole(self.entries.length, count, key, node, how.keep);
+            if how.approximate && !whole {
+                break;
+            }
+            let (groups, mut length) = (&mut self.groups, self.entries.length);
+            let marked = node::sweep(node, key, |id| {
+                if !goes(length, id, how.keep) {
+                    return Verdict::Stop;
+                }
+                if how.references == References::Acknowledged {
+                    if groups.values().any(|group| group.needs(id)) {
+                        return Verdict::Keep;
+                    }
+                } else {
+                    for group in groups.values_mut() {
+                        group.acknowledge(id);
+                    }
+                }
+                length = length.saturating_sub(1);
+                Verdict::Delete
+            });
+            self.entries.length = length;
+            removed = removed.saturating_add(marked);
+            self.entries.remove_if_empty(key);
+            if !whole {
+                break;
+            }
+            next = self.entries.nodes.after_mut(key).map(|(key, _)| key);
+        }
+    }
+    /// Removes every group's reference to an entry.
+    fn forget(&mut self, id: StreamId) {
+        for group in self.groups.values_mut() {
+            group.acknowledge(id);
+        }
+    }
+    /// Whether any group has still to read or acknowledge an entry.
+    pub fn is_needed(&self, id: StreamId) -> bool {
+        self.groups.values().any(|group| group.needs(id))
+    }
+    /// Sets what XSETID sets; the caller has checked it against the entries.
+    pub fn set_ids(
+        &mut self,
+        last_id: StreamId,
+        entries_added: Option<u64>,
+        max_deleted_id: Option<StreamId>,
+    ) {
+        self.entries.last_id = last_id;
+        self.entries.entries_added = entries_added.unwrap_or(self.entries.entries_added);
+        self.entries.max_deleted_id = max_deleted_id.unwrap_or(self.entries.max_deleted_id);
+    }
+
+    // ---- groups ----------------------------------------------------------------------------------
+
+    /// A new group; none when there is one of this name.
+    pub fn add_group(
+        &mut self,
+        name: &[u8],
+        last_id: StreamId,
+        entries_read: i64,
+    ) -> Option<&mut Group> {
+        if self.groups.contains_key(name) {
+            return None;
+        }
+        let group = self.groups.entry(name.into()).or_default();
+        **group = Group::new(last_id, entries_read);
+        Some(group)
+    }
+    /// The group of a name.
+    pub fn group(&self, name: &[u8]) -> Option<&Group> {
+        self.groups.get(name).map(|group| &**group)
+    }
+    /// The same, to change.
+    pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
+        self.groups.get_mut(name).map(|group| &mut **group)
+    }
+    /// Removes a group with all that is pending in it; whether there was one.
+    pub fn remove_group(&mut self, name: &[u8]) -> bool {
+        self.groups.remove(name).is_some()
+    }
+    /// Groups in the order of their names.
+    pub fn groups(&self) -> impl Iterator<Item = (&[u8], &Group)> {
+        self.groups.iter().map(|(name, group)| (&**name, &**group))
+    }
+    /// Number of groups.
+    pub fn groups_len(&self) -> usize {
+        self.groups.len()
+    }
+    /// A group, to change, beside the entries that it reads.
+    pub fn group_with_entries(&mut self, name: &[u8]) -> Option<(&Entries, &mut Group)> {
+        let group = self.groups.get_mut(name)?;
+        Some((&self.entries, group))
+    }
     // ---- loading ---------------------------------------------------------------------------------
 
     /// While loading: adds a node behind those that are there. Its listpack must have been checked deeply; here its
@@ -530,29 +571,26 @@ impl Stream {
     pub fn load_node(&mut self, key: StreamId, node: Listpack) -> Result<(), Corrupt> {
         let contents = node::validate(key, &node)?;
         // A key may be smaller than the first entry's id, never smaller than the last one before.
-        if self.nodes.len() > 0 && (key <= self.last_id || contents.first <= self.last_id) {
+        if self.entries.nodes.len() > 0
+            && (key <= self.entries.last_id || contents.first <= self.entries.last_id)
+        {
             return Err(Corrupt);
         }
-        self.length = self.length.saturating_add(contents.count);
-        self.last_id = contents.last;
-        self.nodes.push(key, node);
+        self.entries.length = self.entries.length.saturating_add(contents.count);
+        self.entries.last_id = contents.last;
+        self.entries.nodes.push(key, node);
         Ok(())
     }
     /// After the nodes: what was stored beside them. `first_id` is taken from the entries.
     pub fn load_summary(&mut self, summary: Summary) -> Result<(), Corrupt> {
-        if summary.length != self.length || summary.last_id < self.last_id {
+        if summary.length != self.entries.length || summary.last_id < self.entries.last_id {
             return Err(Corrupt);
         }
-        self.last_id = summary.last_id;
-        self.max_deleted_id = summary.max_deleted_id;
-        self.entries_added = summary.entries_added;
-        self.find_first();
+        self.entries.last_id = summary.last_id;
+        self.entries.max_deleted_id = summary.max_deleted_id;
+        self.entries.entries_added = summary.entries_added;
+        self.entries.find_first();
         Ok(())
-    }
-    /// What older formats do not carry of a group: how many entries it has read, as far as the ends of the stream tell;
-    /// -1 if they do not.
-    pub fn estimate_entries_read(&self, last_id: StreamId) -> i64 {
-        self.position(last_id).unwrap_or(-1)
     }
 }
 
@@ -589,16 +627,20 @@ fn goes_whole(length: u64, count: u64, key: StreamId, node: &Listpack, keep: Kee
 
 impl Collection for Stream {
     fn len(&self) -> usize {
-        usize::try_from(self.length).unwrap_or(usize::MAX)
+        usize::try_from(self.entries.length).unwrap_or(usize::MAX)
     }
     fn encoding(&self) -> &'static str {
         "stream"
     }
     fn memory_bytes(&self, samples: usize) -> usize {
-        let all = self.nodes.len();
+        let all = self.entries.nodes.len();
         let samples = if samples == 0 { all } else { samples.min(all) };
         // The last node is the one that is not like the others: it is always counted, the others by the first ones.
-        let last = self.nodes.tail().map_or(0, |(_, node)| node.memory_bytes());
+        let last = self
+            .entries
+            .nodes
+            .tail()
+            .map_or(0, |(_, node)| node.memory_bytes());
         let others = all.saturating_sub(1);
         let samples = samples.min(others);
         let counted: usize = self
@@ -623,6 +665,6 @@ impl Collection for Stream {
     fn free_effort(&self) -> usize {
         let pending = self.groups.values().next();
         let pending = pending.map_or(0, |group| group.pending_len());
-        self.nodes.len() + 1 + self.groups.len().saturating_mul(1 + pending)
+        self.entries.nodes.len() + 1 + self.groups.len().saturating_mul(1 + pending)
     }
 }
