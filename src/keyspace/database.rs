@@ -244,6 +244,12 @@ impl Db<'_> {
         *self.dirty += 1;
         self.shared.trail.modified(self.index, class, event, key);
     }
+    /// A change that only the journal is to learn of: what consumer groups do with a stream's entries (XACK, XCLAIM,
+    /// XREADGROUP) fails no watcher, wakes nobody and has no event in Redis.
+    #[inline]
+    pub fn touch_quietly(&mut self) {
+        *self.dirty += 1;
+    }
     /// A further key of a change that has been touched (RENAME's new name): told like a change, but not dirty again.
     pub fn touch_also(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
         self.shared.trail.modified(self.index, class, event, key);

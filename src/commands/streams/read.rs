@@ -1,0 +1,463 @@
+//! XREAD and XREADGROUP: entries behind an id, of several streams, now or when they come.
+//!
+//! Both first resolve every id, with all errors, and then serve each stream that has something. When none has, they may
+//! wait: they are run again when a key changes, and `$` is the last id of the first run then.
+
+use super::{Rewrites, count, id, no_group, write_entries, write_entry, write_id};
+use crate::commands::{CommandError, Context, TimeoutReply, Wait, parse};
+use crate::keyspace::{EventClass, Slot, Type};
+use crate::resp::Args;
+use crate::structures::stream::{ConsumerKey, Stream, StreamId};
+
+/// What one stream is read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// Entries behind this id; with a group, those that the consumer has already.
+    Id(StreamId),
+    /// Entries that the group has not delivered yet (`>`).
+    New,
+}
+
+/// Arguments of both commands.
+struct Reading<'a> {
+    /// BLOCK was given; with the time at which it ends.
+    block: Option<Option<i64>>,
+    /// 0: no limit.
+    count: usize,
+    no_ack: bool,
+    /// Group and consumer.
+    group: Option<(&'a [u8], &'a [u8])>,
+    /// Which argument the first key is.
+    keys_at: usize,
+    keys: Args<'a>,
+    ids: Args<'a>,
+}
+
+impl<'a> Reading<'a> {
+    fn parse(
+        context: &Context<'_>,
+        args: Args<'a>,
+        is_group: bool,
+    ) -> Result<Reading<'a>, CommandError> {
+        let mut reading = Reading {
+            block: None,
+            count: 0,
+            no_ack: false,
+            group: None,
+            keys_at: 0,
+            keys: args.take(0),
+            ids: args.take(0),
+        };
+        let mut at = 1;
+        while let Some(option) = args.get(at) {
+            let more = args.len().saturating_sub(at + 1);
+            if more > 0 && parse::is_word(option, "BLOCK") {
+                at += 1;
+                reading.block = Some(parse::timeout_ms(args.at(at), context.now)?);
+            } else if more > 0 && parse::is_word(option, "COUNT") {
+                at += 1;
+                reading.count = count(args.at(at))?;
+            } else if more > 0 && parse::is_word(option, "STREAMS") {
+                let rest = args.skip(at + 1);
+                if rest.len() % 2 == 1 {
+                    return Err(unbalanced(is_group));
+                }
+                reading.keys_at = at + 1;
+                reading.keys = rest.take(rest.len() / 2);
+                reading.ids = rest.skip(rest.len() / 2);
+                break;
+            } else if more > 1 && parse::is_word(option, "GROUP") {
+                if !is_group {
+                    return Err(only_for_groups("GROUP"));
+                }
+                reading.group = Some((args.at(at + 1), args.at(at + 2)));
+                at += 2;
+            } else if parse::is_word(option, "NOACK") {
+                if !is_group {
+                    return Err(only_for_groups("NOACK"));
+                }
+                reading.no_ack = true;
+            } else {
+                return Err(CommandError::Syntax);
+            }
+            at += 1;
+        }
+        if reading.keys_at == 0 {
+            return Err(CommandError::Syntax);
+        }
+        if is_group && reading.group.is_none() {
+            return Err(CommandError::fixed(
+                "ERR Missing GROUP option for XREADGROUP",
+            ));
+        }
+        Ok(reading)
+    }
+    /// Has the command wait, or answers that there is nothing.
+    fn wait(&self, context: &mut Context<'_>, args: Args<'_>, resolved: &[From]) {
+        let Some(until_ms) = self.block else {
+            context.reply.null_array();
+            return;
+        };
+        if !context.may_block {
+            context.reply.null_array();
+            return;
+        }
+        let is_end = |id: &[u8]| id == b"$";
+        let again_as = self.ids.iter().any(is_end).then(|| {
+            let mut words: Vec<Vec<u8>> = args.iter().map(<[u8]>::to_vec).collect();
+            let ids = words.iter_mut().skip(self.keys_at + self.keys.len());
+            for (word, from) in ids.zip(resolved) {
+                if let (true, From::Id(id)) = (is_end(word), from) {
+                    *word = id.text().to_vec();
+                }
+            }
+            words
+        });
+        context.block(Wait {
+            keys: self.keys.iter().map(<[u8]>::to_vec).collect(),
+            kind: Type::Stream,
+            until_ms,
+            on_timeout: TimeoutReply::NullArray,
+            on_removal: self.group.is_some(),
+            again_as,
+        });
+    }
+}
+
+fn unbalanced(is_group: bool) -> CommandError {
+    CommandError::fixed(if is_group {
+        "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+    } else {
+        "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
+    })
+}
+
+fn only_for_groups(option: &str) -> CommandError {
+    CommandError::text_owned(format!(
+        "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
+    ))
+}
+
+/// Ids that only name a place when a stream is read without a group.
+fn meaningless(id: char) -> CommandError {
+    CommandError::text_owned(format!(
+        "ERR The {id} ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer \
+         by specifying a proper ID, or use the > ID to get new messages. The {id} ID would just return an empty result \
+         set."
+    ))
+}
+
+// ---- without a group -------------------------------------------------------------------------------
+
+/// Behind which id a stream is to be read.
+fn resolve(arg: &[u8], stream: Option<&Stream>) -> Result<StreamId, CommandError> {
+    match arg {
+        b"$" => Ok(stream.map_or(StreamId::MIN, |stream| stream.last_id())),
+        b"+" => match stream {
+            None => Ok(StreamId::MIN),
+            Some(stream) => stream
+                .last_id()
+                .previous()
+                .ok_or(CommandError::fixed("ERR the stream last element ID is 0-0")),
+        },
+        b">" => Err(CommandError::fixed(
+            "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+        )),
+        _ => id(arg, 0),
+    }
+}
+
+pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let reading = Reading::parse(context, args, false)?;
+    if reading.keys.len() == 1 {
+        return read_one(context, args, &reading);
+    }
+    let mut resolved = Vec::with_capacity(reading.keys.len());
+    for (key, arg) in reading.keys.iter().zip(reading.ids.iter()) {
+        let entry = context.db.read(key);
+        let stream = entry.as_ref().map(|entry| entry.stream()).transpose()?;
+        resolved.push(From::Id(resolve(arg, stream)?));
+    }
+    let mut mark = None;
+    let mut served = 0;
+    for (key, from) in reading.keys.iter().zip(&resolved) {
+        let (Some(entry), From::Id(behind)) = (context.db.peek(key), from) else {
+            continue;
+        };
+        let Ok(stream) = entry.stream() else {
+            continue;
+        };
+        let Some(start) = has_behind(stream, *behind) else {
+            continue;
+        };
+        mark.get_or_insert_with(|| context.reply.begin_deferred());
+        served += 1;
+        if !context.reply.resp3() {
+            context.reply.array(2);
+        }
+        context.reply.bulk(key);
+        let entries = stream.range(start, StreamId::MAX);
+        write_entries(context.reply, entries, reading.count);
+    }
+    match mark {
+        Some(mark) if context.reply.resp3() => context.reply.end_deferred_map(mark, served),
+        Some(mark) => context.reply.end_deferred_array(mark, served),
+        None => reading.wait(context, args, &resolved),
+    }
+    Ok(())
+}
+
+/// The same for one stream, which needs one look-up and no list.
+fn read_one(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    reading: &Reading<'_>,
+) -> Result<(), CommandError> {
+    let key = reading.keys.at(0);
+    let entry = context.db.read(key);
+    let stream = entry.as_ref().map(|entry| entry.stream()).transpose()?;
+    let behind = resolve(reading.ids.at(0), stream)?;
+    if let Some(stream) = stream
+        && let Some(start) = has_behind(stream, behind)
+    {
+        if context.reply.resp3() {
+            context.reply.map(1);
+        } else {
+            context.reply.array(1);
+            context.reply.array(2);
+        }
+        context.reply.bulk(key);
+        let entries = stream.range(start, StreamId::MAX);
+        write_entries(context.reply, entries, reading.count);
+        return Ok(());
+    }
+    reading.wait(context, args, &[From::Id(behind)]);
+    Ok(())
+}
+
+/// The first id behind another one, if there are entries from there on.
+fn has_behind(stream: &Stream, id: StreamId) -> Option<StreamId> {
+    if stream.last_id() <= id {
+        return None;
+    }
+    stream.last_entry_id().filter(|last| *last > id)?;
+    id.next()
+}
+
+// ---- with a group ----------------------------------------------------------------------------------
+
+/// What a consumer wants of one stream; all errors that the arguments can have.
+fn resolve_for_group(
+    context: &mut Context<'_>,
+    key: &[u8],
+    group: &[u8],
+    arg: &[u8],
+) -> Result<From, CommandError> {
+    let again = context.runs_again;
+    let entry = context.db.read(key);
+    let stream = match entry.as_ref().map(|entry| entry.stream()).transpose() {
+        // While it waited the key went, or became something else.
+        Err(_) | Ok(None) if again => {
+            return Err(CommandError::fixed(
+                "UNBLOCKED the stream key no longer exists",
+            ));
+        }
+        stream => stream?,
+    };
+    if stream.and_then(|stream| stream.group(group)).is_none() {
+        if again {
+            return Err(CommandError::fixed(
+                "NOGROUP the consumer group this client was blocked on no longer exists",
+            ));
+        }
+        return Err(no_group(key, group, " in XREADGROUP with GROUP option"));
+    }
+    match arg {
+        b"$" => Err(meaningless('$')),
+        b"+" => Err(meaningless('+')),
+        b">" => Ok(From::New),
+        _ => Ok(From::Id(id(arg, 0)?)),
+    }
+}
+
+pub(super) fn xreadgroup(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let reading = Reading::parse(context, args, true)?;
+    let Some((group, consumer)) = reading.group else {
+        return Err(CommandError::Syntax);
+    };
+    let mut resolved = Vec::with_capacity(reading.keys.len());
+    for (key, arg) in reading.keys.iter().zip(reading.ids.iter()) {
+        resolved.push(resolve_for_group(context, key, group, arg)?);
+    }
+    let mut mark = None;
+    let mut served = 0;
+    for (key, from) in reading.keys.iter().zip(&resolved) {
+        let what = Delivery {
+            names: (key, group),
+            consumer,
+            from: *from,
+            count: reading.count,
+            no_ack: reading.no_ack,
+        };
+        if deliver(context, &what, &mut mark) {
+            served += 1;
+        }
+    }
+    match mark {
+        Some(mark) if context.reply.resp3() => context.reply.end_deferred_map(mark, served),
+        Some(mark) => context.reply.end_deferred_array(mark, served),
+        None => reading.wait(context, args, &resolved),
+    }
+    Rewrites {
+        active: context.propagates,
+        effects: context.effects,
+    }
+    .finish();
+    Ok(())
+}
+
+/// What one stream of XREADGROUP is asked for.
+struct Delivery<'a> {
+    /// Key and group.
+    names: (&'a [u8], &'a [u8]),
+    consumer: &'a [u8],
+    from: From,
+    count: usize,
+    no_ack: bool,
+}
+
+/// Serves one stream; whether it had anything. `mark` is where the whole reply began, once it has.
+fn deliver(
+    context: &mut Context<'_>,
+    what: &Delivery<'_>,
+    mark: &mut Option<crate::resp::Deferred>,
+) -> bool {
+    let (key, group_name) = what.names;
+    let now_ms = context.now.unix_ms();
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        return false;
+    };
+    let Ok(stream) = held.stream_mut() else {
+        return false;
+    };
+    let Some((entries, group)) = stream.group_with_entries(group_name) else {
+        return false;
+    };
+    let mut rewrites = Rewrites {
+        effects: context.effects,
+        active: context.propagates,
+    };
+    let (consumer, created) = match group.find(what.consumer) {
+        Some(consumer) => (consumer, false),
+        None => match group.add_consumer(what.consumer, now_ms) {
+            Some(consumer) => (consumer, true),
+            None => return false,
+        },
+    };
+    if let Some(consumer) = group.consumer_mut(consumer) {
+        consumer.seen_ms = now_ms;
+    }
+    let has_new = || {
+        entries.last_id() > group.last_id
+            && entries
+                .last_entry_id()
+                .is_some_and(|last| last > group.last_id)
+    };
+    let serves = matches!(what.from, From::Id(_)) || has_new();
+    // Claims name their consumer; where none is made, the journal has to be told of it.
+    if created && (what.no_ack || !serves || what.from != From::New) {
+        rewrites.create_consumer(what.names, what.consumer);
+    }
+    let mut changed = false;
+    if serves {
+        mark.get_or_insert_with(|| context.reply.begin_deferred());
+        if !context.reply.resp3() {
+            context.reply.array(2);
+        }
+        context.reply.bulk(key);
+        let deferred = context.reply.begin_deferred();
+        let written = match what.from {
+            From::Id(behind) => {
+                let Some(start) = behind.next() else {
+                    context.reply.end_deferred_array(deferred, 0);
+                    return finish(context, key, created, false);
+                };
+                let pending: Vec<StreamId> = history(group, consumer, start, what.count);
+                for id in &pending {
+                    match entries.range(*id, *id).next() {
+                        Some(entry) => {
+                            write_entry(context.reply, &entry);
+                            group.deliver_again(*id, now_ms);
+                        }
+                        None => {
+                            context.reply.array(2);
+                            write_id(context.reply, *id);
+                            context.reply.null_array();
+                        }
+                    }
+                }
+                pending.len()
+            }
+            From::New => {
+                let start = group.last_id.next().unwrap_or(StreamId::MAX);
+                let mut written = 0;
+                for entry in entries.range(start, StreamId::MAX) {
+                    let id = entry.id();
+                    group.entries_read = entries.entries_read_after(group, id);
+                    group.last_id = id;
+                    write_entry(context.reply, &entry);
+                    written += 1;
+                    if !what.no_ack {
+                        let pending = group.deliver(id, consumer, now_ms);
+                        rewrites.claim(what.names, group, id, &pending);
+                    }
+                    if written == what.count {
+                        break;
+                    }
+                }
+                if let Some(consumer) = group.consumer_mut(consumer)
+                    && !what.no_ack
+                    && written > 0
+                {
+                    consumer.active_ms = now_ms;
+                }
+                rewrites.group_position(what.names, group);
+                changed = true;
+                written
+            }
+        };
+        context.reply.end_deferred_array(deferred, written);
+    }
+    finish(context, key, created, changed);
+    serves
+}
+
+/// Ids that are pending for a consumer, from one on.
+fn history(
+    group: &crate::structures::stream::Group,
+    consumer: ConsumerKey,
+    start: StreamId,
+    count: usize,
+) -> Vec<StreamId> {
+    let pending = group
+        .pending_between(start, StreamId::MAX, Some(consumer))
+        .map(|(id, _)| id);
+    match count {
+        0 => pending.collect(),
+        count => pending.take(count).collect(),
+    }
+}
+
+/// Tells of what changed; true, for a stream that was served.
+fn finish(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) -> bool {
+    if created {
+        context.db.touch_quietly();
+        context
+            .db
+            .event(EventClass::Stream, "xgroup-createconsumer", key);
+    }
+    if changed {
+        context.db.touch_quietly();
+    }
+    true
+}
