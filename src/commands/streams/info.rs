@@ -14,7 +14,7 @@ pub(super) fn stream(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let stream = entry.stream()?;
     let full = match args.len() {
         3 => None,
-        4 | 5 | 6 if !parse::is_word(args.at(3), "FULL") => return Err(subcommand_syntax(args)),
+        4..=6 if !parse::is_word(args.at(3), "FULL") => return Err(subcommand_syntax(args)),
         4 => Some(FULL_COUNT),
         5 => return Err(subcommand_syntax(args)),
         6 if parse::is_word(args.at(4), "COUNT") => Some(match parse::integer(args.at(5))? {
