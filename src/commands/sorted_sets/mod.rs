@@ -1,6 +1,99 @@
-//! Commands: sorted sets.
+//! Sorted sets: ZADD, ZRANGE and everything of Redis's sorted-set group.
+//!
+//! In: keys, scores and members from the arguments. Out: members written straight from the keyspace into the reply;
+//! each change told once through [`Db::touch`](crate::keyspace::Db::touch). All arguments are read before anything is
+//! looked up, and types are checked before anything is changed.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`add`] | ZADD, ZINCRBY, ZREM |
+//! | [`read`] | scores, ranks, counts, ZSCAN, ZRANDMEMBER |
+//! | [`range`] | ZRANGE in all its spellings, ZRANGESTORE, ZREMRANGEBY… |
+//! | [`pop`] | ZPOPMIN, ZMPOP and their like, blocking ones included |
+//! | [`algebra`] | unions, intersections, differences |
+//! | [`bounds`] | what `(1.5`, `[abc`, `-inf` and `+` mean |
+//! | [`spec`] | the rows of the command table |
+//!
+//! Mirrors `t_zset.c` of Redis.
 
-use super::CommandSpec;
+mod add;
+mod algebra;
+mod bounds;
+mod pop;
+mod range;
+mod read;
+mod spec;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests;
 
-/// The rows of this group.
-pub const COMMANDS: &[CommandSpec] = &[];
+pub use spec::COMMANDS;
+
+use super::Context;
+use crate::config::Settings;
+use crate::keyspace::{EventClass, Expiry, Free, NewValue, Slot};
+use crate::resp::Reply;
+use crate::structures::Collection;
+use crate::structures::listpack::Item;
+use crate::structures::sorted_set::{Limits, SortedSet};
+
+/// When a sorted set ceases to be a listpack.
+#[inline]
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        max_entries: settings.zset_max_listpack_entries,
+        max_value: settings.zset_max_listpack_value,
+    }
+}
+
+/// Answers a member.
+#[inline]
+fn reply_member(reply: &mut Reply, member: Item<'_>) {
+    match member {
+        Item::Bytes(bytes) => reply.bulk(bytes),
+        Item::Int(number) => reply.bulk_i64(number),
+    }
+}
+
+/// The header for `count` members, each with its score: pairs in RESP3, one flat array in RESP2.
+fn begin_pairs(reply: &mut Reply, count: usize) {
+    if reply.resp3() {
+        reply.array(count);
+    } else {
+        reply.array(count.saturating_mul(2));
+    }
+}
+
+/// One of them.
+#[inline]
+fn reply_pair(reply: &mut Reply, member: Item<'_>, score: f64) {
+    if reply.resp3() {
+        reply.array(2);
+    }
+    reply_member(reply, member);
+    reply.double(score);
+}
+
+/// Puts a sorted set in the place of whatever is at the key; an empty one removes the key. Answers its size.
+fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet, event: &'static str) {
+    let len = set.len();
+    context.reply.count(len);
+    if len == 0 {
+        let free = if context.settings.lazyfree_lazy_server_del {
+            Free::Lazily
+        } else {
+            Free::Now
+        };
+        if context.db.remove(key, free) {
+            context.db.touch(EventClass::Generic, "del", key);
+        }
+        return;
+    }
+    let value = NewValue::SortedSet(Box::new(set));
+    match context.db.slot(key) {
+        Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
+        Slot::Vacant(place) => place.insert(value, Expiry::Clear),
+    }
+    context.db.touch(EventClass::SortedSet, event, key);
+}

@@ -15,23 +15,29 @@
 
 #![allow(unsafe_code)]
 
+mod builder;
 mod member;
 mod range;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+pub use builder::Builder;
 pub use range::{LexBound, LexRange, ScoreRange};
 
 use super::Collection;
-use super::dict::{Dict, HashSeed};
+use super::dict::{Dict, Distribution, HashSeed};
 use super::listpack::{Item, Listpack, Position};
 use crate::system::numbers::{parse_f64, write_double};
 use crate::system::rng::Rng;
 use crate::system::size_class::size_class;
 use member::{Handle, Member};
+use std::collections::HashSet;
 use std::ops::Range;
 use tree::{Edge, LEAF_MAX, Tree};
+
+/// Members that are drawn anew until they are different have to be at most one in so many of the set.
+const DRAW_AGAIN_UP_TO_A: usize = 3;
 
 /// Until when a set stays a listpack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -478,15 +484,63 @@ impl SortedSet {
         }
     }
 
+    /// `count` different members, or all where there are not more; each choice of so many has the same chance. O(count),
+    /// and O(n) where that is much of it.
+    pub fn sample<'a>(
+        &'a self,
+        count: usize,
+        rng: &mut Rng,
+        mut each: impl FnMut((Item<'a>, f64)),
+    ) {
+        let len = self.len();
+        if count >= len {
+            self.iter().for_each(each);
+            return;
+        }
+        // Drawing until they are different gives every combination the same chance, too, but takes long when few are
+        // left to be drawn.
+        match &self.shape {
+            Shape::Large(large) if count.saturating_mul(DRAW_AGAIN_UP_TO_A) <= len => {
+                let mut seen = HashSet::with_capacity(count);
+                while seen.len() < count {
+                    let Some(member) = large.dict.random(&mut || rng.next_u64()) else {
+                        return;
+                    };
+                    if seen.insert(member.raw()) {
+                        each((Item::Bytes(member.key()), member.score()));
+                    }
+                }
+            }
+            _ => {
+                let mut all: Vec<_> = self.iter().collect();
+                for index in 0..count {
+                    let from = index + rng.index(len - index);
+                    all.swap(index, from);
+                    each(all[index]);
+                }
+            }
+        }
+    }
+
+    /// Shape of the hash table, if it has one (DEBUG HTSTATS-KEY).
+    pub fn distribution(&self) -> Option<Distribution> {
+        match &self.shape {
+            Shape::Small { .. } => None,
+            Shape::Large(large) => Some(large.dict.distribution()),
+        }
+    }
+
     /// One step of a scan with a cursor ([`Dict::scan`]); a small set is emitted whole.
-    pub fn scan(&self, cursor: u64, mut emit: impl FnMut(Item<'_>, f64)) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, mut emit: impl FnMut(Item<'a>, f64)) -> u64 {
         match &self.shape {
             Shape::Small { .. } => {
                 self.iter().for_each(|(member, score)| emit(member, score));
                 0
             }
             Shape::Large(large) => large.dict.scan(cursor, |member| {
-                emit(Item::Bytes(member.bytes()), member.score());
+                // SAFETY: in the dict, so alive as long as the set is borrowed.
+                let bytes = unsafe { member.handle().bytes() };
+                emit(Item::Bytes(bytes), member.score());
             }),
         }
     }
