@@ -25,8 +25,6 @@ mod read;
 mod spec;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 
 pub use spec::COMMANDS;
 
