@@ -113,7 +113,7 @@ fn add(
     options: Options,
     pairs: Args<'_>,
 ) -> Result<(), CommandError> {
-    if pairs.is_empty() || pairs.len() % 2 != 0 {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     options.check(pairs.len() / 2)?;
