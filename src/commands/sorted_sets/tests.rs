@@ -57,7 +57,7 @@ fn zadd_and_its_options() {
             "ZADD k INCR 1 a 2 b",
             "ERR INCR option supports a single increment-element pair",
         ),
-        ("ZRANGE k 0 -1 WITHSCORES", "a 2 c 4 b 5 d 6 e 7 i inf"),
+        ("ZRANGE k 0 -1 WITHSCORES", "a 2 c 4 b 5 d 6 e 8 i inf"),
         ("SET s 1", "OK"),
         (
             "ZADD s 1 a",

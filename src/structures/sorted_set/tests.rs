@@ -157,7 +157,7 @@ fn apply(set: &mut SortedSet, model: &mut Model, limits: Limits, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn large_sets_are_sorted_maps(steps in prop::collection::vec(step(), 1..1200)) {
@@ -223,7 +223,7 @@ proptest! {
 /// Thousands of members: trees of several levels, filled and emptied in every order.
 #[test]
 fn many_members_in_any_order() {
-    const MANY: u32 = 12_000;
+    const MANY: u32 = 4_500;
     let orders: [fn(u32) -> u32; 4] = [
         |at| at,
         |at| MANY - 1 - at,
@@ -246,7 +246,7 @@ fn many_members_in_any_order() {
                 set.insert(&member(number), score, NEVER_SMALL);
             }
             set.check_invariants();
-            for rank in (0..MANY).step_by(997) {
+            for rank in (0..MANY).step_by(499) {
                 assert_eq!(
                     set.rank_of(&member(rank)),
                     Some((rank as usize, f64::from(rank / 10)))
@@ -257,7 +257,7 @@ fn many_members_in_any_order() {
                 panic!("large")
             };
             let per_member = large.tree.memory_bytes() as f64 / f64::from(MANY);
-            let most = [17.8, 17.8, 21.5, 24.0][filled];
+            let most = [18.5, 18.5, 22.0, 24.5][filled];
             assert!(
                 per_member < most,
                 "order {filled}: {per_member} bytes in the tree"
@@ -265,7 +265,7 @@ fn many_members_in_any_order() {
             for at in 0..MANY {
                 let number = removal(at);
                 assert_eq!(set.remove(&member(number)), Some(f64::from(number / 10)));
-                if at % 1500 == 0 || at + 100 > MANY {
+                if at % 1500 == 0 || at + 20 > MANY {
                     set.check_invariants();
                 }
             }
@@ -279,14 +279,14 @@ fn many_members_in_any_order() {
 fn memory_of_random_insertions() {
     let mut rng = Rng::new(7);
     let mut set = SortedSet::new_large(SEED);
-    const MANY: usize = 60_000;
+    const MANY: usize = 20_000;
     while set.len() < MANY {
         let number = rng.below(1_000_000_000_000);
         let member = format!("element:{number:011}");
         set.insert(member.as_bytes(), rng.unit_f64(), NEVER_SMALL);
     }
     let each = set.memory_bytes(0) as f64 / MANY as f64;
-    assert!(each < 66.0, "{each} bytes a member");
+    assert!(each < 67.0, "{each} bytes a member");
     let sampled = set.memory_bytes(5) as f64 / MANY as f64;
     assert!((each - sampled).abs() < 1.0);
     set.check_invariants();
