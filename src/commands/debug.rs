@@ -639,13 +639,20 @@ fn shape(table: &Distribution, full: bool) -> String {
 }
 
 fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    // No type that has a hash table exists yet.
-    match context.db().peek(args.at(2)) {
-        Some(_) => Err(CommandError::fixed(
-            "ERR The value stored at the specified key is not represented using an hash table",
-        )),
-        None => Err(CommandError::NoSuchKey),
-    }
+    let full = args.get(3).is_some_and(|word| parse::is_word(word, "full"));
+    let table = match context.db().peek(args.at(2)) {
+        Some(entry) => match entry.stored() {
+            Stored::Set(set) => set.distribution(),
+            _ => None,
+        },
+        None => return Err(CommandError::NoSuchKey),
+    };
+    let table = table.ok_or(CommandError::fixed(
+        "ERR The value stored at the specified key is not represented using an hash table",
+    ))?;
+    let text = shape(&table, full);
+    context.reply().verbatim("txt", text.as_bytes());
+    Ok(())
 }
 
 // ---- fingerprints --------------------------------------------------------------------------------

@@ -65,6 +65,10 @@ impl Db<'_> {
     pub fn index(&self) -> usize {
         self.index
     }
+    /// The time by which its keys expire; fixed while a command runs.
+    pub fn now(&self) -> Clock {
+        self.now
+    }
     /// Keys, expired but not yet removed ones included (DBSIZE).
     pub fn len(&self) -> usize {
         self.database.table.len()
