@@ -600,7 +600,15 @@ impl<E: Element> Dict<E> {
 
     /// All elements, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = ElementRef<'_, E>> {
-        (0..self.directory.len()).flat_map(|index| {
+        let buckets = self.directory.len();
+        (0..buckets).flat_map(move |index| {
+            // The elements are scattered in memory: those of the next bucket come while this one is read.
+            if buckets >= PREFETCH_FROM_BUCKETS && index + 1 < buckets {
+                let ahead = self.directory.bucket(index + 1);
+                for slot in 0..ahead.count() {
+                    prefetch(to_raw(ahead.get(slot)).as_ptr());
+                }
+            }
             // SAFETY: in this dict, which the iterator borrows.
             self.directory
                 .bucket(index)

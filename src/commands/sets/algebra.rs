@@ -7,7 +7,7 @@ use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::dict::HashSeed;
 use crate::structures::listpack::Item;
-use crate::structures::set::{Set, SetLimits};
+use crate::structures::set::{PREFETCH_MOST, Set, SetLimits};
 
 /// The entries of all keys, missing ones as `None`; an error if one is no set.
 fn entries<'d>(
@@ -44,9 +44,25 @@ fn intersect(sets: &[Option<&Set>], mut each: impl FnMut(Item<'_>) -> bool) {
     };
     let differs = |set: &&&Set| !std::ptr::eq(**set, *smallest);
     let others: Vec<&Set> = others.iter().filter(differs).copied().collect();
-    for item in smallest.iter() {
-        if others.iter().all(|set| set.contains_item(item)) && !each(item) {
+    let mut items = smallest.iter();
+    let mut ahead = Vec::with_capacity(PREFETCH_MOST);
+    loop {
+        ahead.clear();
+        ahead.extend(items.by_ref().take(PREFETCH_MOST));
+        if ahead.is_empty() {
             return;
+        }
+        // Most members are not even in the next larger set, so the others are not worth it.
+        if let Some(set) = others.first() {
+            set.prefetch(ahead.iter().filter_map(|item| match item {
+                Item::Bytes(bytes) => Some(*bytes),
+                Item::Int(_) => None,
+            }));
+        }
+        for item in &ahead {
+            if others.iter().all(|set| set.contains_item(*item)) && !each(*item) {
+                return;
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::keyspace::{EventClass, NewValue, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
-use crate::structures::set::{Set, SetLimits};
+use crate::structures::set::{PREFETCH_MOST, Set, SetLimits};
 
 /// The directives that decide the encoding of sets.
 pub fn limits(settings: &Settings) -> SetLimits {
@@ -47,6 +47,14 @@ fn reply_item(reply: &mut Reply, item: Item<'_>) {
     }
 }
 
+/// Prefetches, every so many members, what the next ones will touch.
+#[inline]
+fn look_ahead(set: &Set, members: Args<'_>, index: usize) {
+    if index.is_multiple_of(PREFETCH_MOST) && index + 1 < members.len() {
+        set.prefetch(members.skip(index).iter());
+    }
+}
+
 fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, members) = (args.at(1), args.skip(2));
     let limits = limits(context.settings);
@@ -55,7 +63,8 @@ fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let set = held.set_mut()?;
     set.expect(members.at(0), members.len(), &limits);
     let mut added = 0;
-    for member in members.iter() {
+    for (index, member) in members.iter().enumerate() {
+        look_ahead(set, members, index);
         added += usize::from(set.add(member, &limits));
     }
     if added > 0 {
@@ -73,7 +82,9 @@ fn srem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     };
     let set = held.set_mut()?;
     let mut removed = 0;
-    for member in args.skip(2).iter() {
+    let members = args.skip(2);
+    for (index, member) in members.iter().enumerate() {
+        look_ahead(set, members, index);
         removed += usize::from(set.remove(member));
     }
     let emptied = set.is_empty();
@@ -144,8 +155,11 @@ fn smismember(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
     };
     let members = args.skip(2);
     context.reply.array(members.len());
-    for member in members.iter() {
-        let found = set.is_some_and(|set| set.contains(member));
+    for (index, member) in members.iter().enumerate() {
+        let found = set.is_some_and(|set| {
+            look_ahead(set, members, index);
+            set.contains(member)
+        });
         context.reply.integer(i64::from(found));
     }
     Ok(())
