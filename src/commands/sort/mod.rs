@@ -356,6 +356,7 @@ fn store(
         settings.list_max_listpack_size,
         settings.list_compress_depth,
     );
+    list.set_packed_threshold(db.list_packed_threshold());
     for text in elements.texts(range) {
         if get.is_empty() {
             list.push_back(text);
