@@ -105,6 +105,24 @@ fn by_and_get_look_other_keys_up() {
 }
 
 #[test]
+fn sorted_sets_have_an_order_of_their_own() {
+    let mut harness = Harness::new();
+    harness.line("zadd z 1 c 2 a 3 e 4 b 5 d");
+    check(
+        &mut harness,
+        &[
+            ("sort z alpha", "a b c d e"),
+            ("sort z by nosort", "c a e b d"),
+            ("sort z by nosort desc", "d b e a c"),
+            ("sort z by nosort limit 1 2", "a e"),
+            ("sort z by nosort desc limit 1 2", "b e"),
+            ("sort z by nosort limit 5 2", ""),
+            ("sort z by nosort desc limit 9 2", ""),
+        ],
+    );
+}
+
+#[test]
 fn results_are_stored_as_lists() {
     let mut harness = Harness::new();
     harness.line("sadd s 3 1 2");
