@@ -6,6 +6,7 @@
 pub mod bits;
 pub mod dict;
 pub mod hash;
+pub mod hyperloglog;
 pub mod intset;
 pub mod listpack;
 pub mod member;
