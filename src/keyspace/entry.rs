@@ -718,6 +718,42 @@ impl Entry {
         (new_len, new)
     }
 
+    /// Shortens a string; the new entry where this one would have too much room.
+    pub fn truncate(&mut self, len: usize) -> Result<Option<Entry>, WrongType> {
+        let head = self.head();
+        let old_len = self.string()?.len();
+        if len >= old_len {
+            return Ok(None);
+        }
+        if let Some(blob) = self.blob_mut() {
+            Arc::make_mut(blob).truncate(len);
+            return Ok(None);
+        }
+        let shape = Shape::new(head.has(EXPIRY), self.key_len(), EMBEDDED, len);
+        if head.encoding() == EMBEDDED
+            && let Some(slack) = fit(shape.size, self.capacity())
+        {
+            let flags = head.flags() & !SLACK_MASK | slack | RAW;
+            let (access, short_key) = (head.access(), head.short_key());
+            self.set_head(Head::new(
+                Type::String,
+                EMBEDDED,
+                flags,
+                access,
+                short_key,
+                len as u16,
+            ));
+            return Ok(None);
+        }
+        let mut bytes = self.string()?.to_vec();
+        bytes.truncate(len);
+        let part = Part::Bytes {
+            bytes: &bytes,
+            raw: true,
+        };
+        Ok(self.put(part, self.expire_at()))
+    }
+
     /// The value as a part that borrows from the entry; not for objects.
     fn part(&self) -> Part<'_> {
         match self.string() {
@@ -1053,6 +1089,12 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let (len, new) = self.entry.set_range(offset, bytes)?;
         Ok((len, self.settle(had, new)))
+    }
+    /// Shortens a string. Returns what is to be freed.
+    pub(super) fn truncate(&mut self, len: usize) -> Result<Option<Entry>, WrongType> {
+        let had = self.entry.expire_at().is_some();
+        let new = self.entry.truncate(len)?;
+        Ok(self.settle(had, new))
     }
     /// To change a collection, which never moves the entry.
     #[inline]

@@ -135,6 +135,12 @@ impl Occupied<'_> {
         self.free(old);
         Ok(len)
     }
+    /// Shortens a string to `len` bytes, if it is longer.
+    pub fn truncate(&mut self, len: usize) -> Result<(), WrongType> {
+        let old = self.held.truncate(len)?;
+        self.free(old);
+        Ok(())
+    }
     /// The bytes of a string, to be changed in place (SETBIT, PFADD); it reports `raw` from then on.
     pub fn bytes_mut(&mut self) -> Result<&mut [u8], WrongType> {
         let (bytes, old) = self.held.bytes_mut()?;

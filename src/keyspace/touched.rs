@@ -47,7 +47,7 @@ pub enum Touched {
         db: usize,
         /// Class of the event.
         class: EventClass,
-        /// Name of the event.
+        /// Name of the event; empty: a change without one (PFCOUNT, which stores its count).
         event: &'static str,
         /// The key.
         key: Vec<u8>,
