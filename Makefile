@@ -10,8 +10,9 @@ SHARED ?= ../shared
 CONFORMANCE ?= unit/type/string unit/type/incr unit/quit unit/auth unit/protocol unit/limits unit/querybuf \
 	unit/info-command unit/pendingquerybuf unit/networking integration/logging integration/redis-benchmark
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
+DIFF_COMMANDS ?= 1000000
 
-.PHONY: run build test bench lint conformance install docs fuzz simulate asan valgrind setup setup-tools clean
+.PHONY: run build test bench lint conformance install docs fuzz differential simulate asan valgrind setup setup-tools clean
 
 ## Build and start the server on PORT.
 run: build
@@ -47,9 +48,15 @@ docs: setup
 	GYRE_WRITE_DOCS=1 $(CARGO) test --test docs
 	$(CARGO) doc --no-deps
 
-## Random and mutated inputs through parser and dispatch.
+## Random and mutated inputs through parser and dispatch, and payloads through RESTORE.
 fuzz: setup
 	GYRE_FUZZ_INPUTS=$(FUZZ_INPUTS) $(CARGO) test --release --test fuzz -- --nocapture
+	PROPTEST_CASES=$$(($(FUZZ_INPUTS) / 10)) $(CARGO) test --release --lib payloads
+
+## Random commands of every type to gyre and to redis-server 7.0, side by side: DIFF_COMMANDS of them.
+differential: setup
+	@command -v redis-server >/dev/null || { echo "differential: redis-server is not installed (apt-get install redis-server)"; exit 1; }
+	GYRE_DIFF_COMMANDS=$(DIFF_COMMANDS) GYRE_DIFF_FAILURES=20 $(CARGO) test --release --test differential -- --nocapture
 
 ## Whole servers on simulated sockets and clocks: SEEDS of them.
 simulate: setup

@@ -6,15 +6,16 @@
 
 use super::{CommandError, CommandSpec, Group, Handler, WideContext, flags, help, parse};
 use crate::config::value::parse_bytes;
-use crate::keyspace::{EntryRef, Expiry, NewValue, Slot, Stored, Type, Value};
+use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value};
+use crate::persistence::rdb::save;
+use crate::persistence::rdb::write::Writer;
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::dict::Distribution;
 use crate::structures::listpack::Item;
 use crate::structures::quicklist::NodeView;
 use crate::system::{crash, glob, numbers};
-use sha1::{Digest, Sha1};
-use std::io::Write;
+use std::io::Write as _;
 use std::time::Duration;
 
 /// The group's rows.
@@ -193,6 +194,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         set_active_expire,
     ),
     sub(
+        "set-skip-checksum-validation",
+        (3, 3),
+        "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+        "Whether RESTORE takes payloads whose checksum is wrong.",
+        skip_checksum,
+    ),
+    sub(
         "sleep",
         (3, 3),
         "SLEEP <seconds>",
@@ -257,6 +265,12 @@ fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn skip_checksum(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.state.skip_checksum_validation = parse::integer(args.at(2))? != 0;
     context.reply().ok();
     Ok(())
 }
@@ -510,30 +524,11 @@ fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-/// Bytes of the value in an RDB file without compression; 0 for types that cannot be written yet.
+/// Bytes of the value in an RDB file.
 fn serialized_len(entry: &EntryRef<'_>) -> usize {
-    let Ok(value) = entry.string() else { return 0 };
-    value.with_bytes(|bytes| {
-        let number = if bytes.len() <= 11 {
-            numbers::parse_i64(bytes)
-        } else {
-            None
-        };
-        match number {
-            Some(number) if i8::try_from(number).is_ok() => 2,
-            Some(number) if i16::try_from(number).is_ok() => 3,
-            Some(number) if i32::try_from(number).is_ok() => 5,
-            _ => {
-                let header = match bytes.len() {
-                    0..64 => 1,
-                    64..16_384 => 2,
-                    len if u32::try_from(len).is_ok() => 5,
-                    _ => 9,
-                };
-                header + bytes.len()
-            }
-        }
-    })
+    let mut out = Vec::new();
+    save::save(entry.stored(), &mut Writer::new(&mut out, false));
+    out.len()
 }
 
 fn string_lengths(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -657,64 +652,11 @@ fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(
 
 // ---- fingerprints --------------------------------------------------------------------------------
 
-/// Redis's fingerprint of data: SHA-1 sums, mixed where the order counts and XORed where it does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Fingerprint([u8; 20]);
-
-impl Fingerprint {
-    fn xor(&mut self, bytes: &[u8]) {
-        let sum = Sha1::digest(bytes);
-        self.0
-            .iter_mut()
-            .zip(sum)
-            .for_each(|(own, other)| *own ^= other);
-    }
-    fn mix(&mut self, bytes: &[u8]) {
-        self.xor(bytes);
-        self.0 = Sha1::digest(self.0).into();
-    }
-    fn add_value(&mut self, entry: &EntryRef<'_>) {
-        self.mix(&type_number(entry.kind()).to_be_bytes());
-        if let Ok(value) = entry.string() {
-            value.with_bytes(|bytes| self.mix(bytes));
-        }
-        if entry.expire_at().is_some() {
-            self.xor(b"!!expire!!");
-        }
-    }
-    fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// `OBJ_STRING` and its like of Redis's server.h.
-fn type_number(kind: Type) -> u32 {
-    match kind {
-        Type::String => 0,
-        Type::List => 1,
-        Type::Set => 2,
-        Type::SortedSet => 3,
-        Type::Hash => 4,
-        Type::Module => 5,
-        Type::Stream => 6,
-    }
-}
-
 fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let now = context.now();
-    let mut all = Fingerprint::default();
+    let mut all = Digest::default();
     for index in 0..context.state.keyspace.count() {
-        let mut db = context.state.keyspace.db(index, now, true);
-        if db.is_empty() {
-            continue;
-        }
-        all.mix(&(index as u32).to_be_bytes());
-        db.for_each(&mut |entry| {
-            let mut one = Fingerprint::default();
-            one.mix(entry.key());
-            one.add_value(&entry);
-            all.xor(&one.0);
-        });
+        all.add_database(context.state.keyspace.db(index, now, true));
     }
     context.reply().simple(&all.hex());
     Ok(())
@@ -723,11 +665,8 @@ fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandE
 fn digest_value(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.reply().array(args.len() - 2);
     for key in args.iter().skip(2) {
-        let mut one = Fingerprint::default();
-        if let Some(entry) = context.db().peek(key) {
-            one.add_value(&entry);
-        }
-        context.reply().simple(&one.hex());
+        let digest = context.db().peek(key).as_ref().map(Digest::of_value);
+        context.reply().simple(&digest.unwrap_or_default().hex());
     }
     Ok(())
 }

@@ -498,7 +498,10 @@ fn stats(page: &mut Page<'_>) {
     );
     page.field("unexpected_error_replies", stats.unexpected_error_replies);
     page.field("total_error_replies", stats.error_replies);
-    page.field("dump_payload_sanitizations", 0);
+    page.field(
+        "dump_payload_sanitizations",
+        stats.dump_payload_sanitizations,
+    );
     page.field("total_reads_processed", stats.reads_processed);
     page.field("total_writes_processed", stats.writes_processed);
     page.fields(

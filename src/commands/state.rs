@@ -35,6 +35,8 @@ pub struct State {
     pub active_expire: bool,
     /// Periodic work does nothing (DEBUG PAUSE-CRON).
     pub cron_paused: bool,
+    /// RESTORE takes payloads whose checksum is wrong (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub skip_checksum_validation: bool,
 }
 
 impl State {
@@ -273,6 +275,13 @@ impl WideContext<'_> {
         let index = self.session().db;
         let (now, no_touch) = (self.state.now, self.session().no_touch);
         self.state.keyspace.db(index, now, no_touch)
+    }
+    /// Gives the journal this command instead of the one that was called; as [`Context::rewrite`].
+    pub fn rewrite(&mut self, arguments: &[&[u8]]) {
+        if self.state.journal.has_consumers() {
+            let command = arguments.iter().map(|a| a.to_vec()).collect();
+            self.state.effects.rewritten.push(command);
+        }
     }
     /// The time; fixed while the command runs.
     pub fn now(&self) -> Clock {

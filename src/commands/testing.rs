@@ -78,6 +78,7 @@ impl Harness {
             pause: None,
             active_expire: true,
             cron_paused: false,
+            skip_checksum_validation: false,
         };
         state.apply_settings();
         let mut client = Client {

@@ -273,6 +273,11 @@ pub struct Settings {
     /// A turn that takes longer has its stack logged; zero means never.
     pub watchdog_period_ms: u64,
 
+    /// Compress strings in DUMP payloads and RDB files.
+    pub rdb_compression: bool,
+    /// Count the checks of RESTORE's payloads as deep ones (they always are); `clients` counts as yes.
+    pub sanitize_dump_payload: bool,
+
     /// Commands that take longer are remembered; zero means all, negative none.
     pub slowlog_log_slower_than_us: i64,
     /// How many slow commands are remembered.
@@ -475,6 +480,8 @@ impl Settings {
             activerehashing: read.yes("activerehashing"),
             jemalloc_bg_thread: read.yes("jemalloc-bg-thread"),
             watchdog_period_ms: read.number("watchdog-period"),
+            rdb_compression: read.yes("rdbcompression"),
+            sanitize_dump_payload: read.choice("sanitize-dump-payload", &[false, true, true]),
             slowlog_log_slower_than_us: read.number("slowlog-log-slower-than"),
             slowlog_max_len: read.number("slowlog-max-len"),
             latency_tracking: read.yes("latency-tracking"),

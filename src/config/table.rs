@@ -382,9 +382,9 @@ pub static DIRECTIVES: &[Directive] = &[
     // Snapshots
     Directive::new("save", Kind::Save).multi().later(),
     yes_no("stop-writes-on-bgsave-error", true).later(),
-    yes_no("rdbcompression", true).later(),
+    yes_no("rdbcompression", true),
     yes_no("rdbchecksum", true).fixed().later(),
-    choice("sanitize-dump-payload", SANITIZE, 0).later(),
+    choice("sanitize-dump-payload", SANITIZE, 0),
     checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded().later(),
     yes_no("rdb-del-sync-files", false).later(),
     yes_no("rdb-save-incremental-fsync", true).later(),

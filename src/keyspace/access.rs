@@ -59,6 +59,21 @@ impl AccessPolicy {
         let counter = self.increment(self.decayed(bits, now), rng);
         minutes(now) << 8 | u32::from(counter)
     }
+    /// The clock of a key that was restored with an idle time or a counter; none where the policy keeps the other.
+    pub fn restored(&self, now: Clock, idle_s: Option<i64>, counter: Option<u8>) -> Option<u32> {
+        if self.lfu {
+            return counter.map(|counter| minutes(now) << 8 | u32::from(counter));
+        }
+        let (clock, max) = (i64::from(lru_clock(now)), i64::from(LRU_CLOCK_MAX));
+        let then = clock.saturating_sub(idle_s?);
+        // Older than the clock can tell: as old as it can.
+        let then = if then < 0 {
+            (clock + max / 2) % max
+        } else {
+            then
+        };
+        u32::try_from(then).ok()
+    }
     /// Milliseconds since the last access as far as an LRU clock knows.
     pub fn idle_ms(&self, bits: u32, now: Clock) -> u64 {
         let clock = lru_clock(now);
@@ -151,6 +166,25 @@ mod tests {
             ..policy
         };
         assert_eq!(eternal.decayed(bits, at_s(600 + 60 * 60 * 24)), counter);
+    }
+
+    #[test]
+    fn restored_clocks() {
+        let lru = AccessPolicy::default();
+        let now = at_s(1_700_000_000);
+        let bits = lru
+            .restored(now, Some(1000), Some(7))
+            .expect("an idle time");
+        assert_eq!(lru.idle_ms(bits, now), 1_000_000);
+        assert_eq!(lru.restored(now, None, Some(7)), None);
+        let ancient = lru
+            .restored(now, Some(i64::MAX), None)
+            .expect("an idle time");
+        assert!(lru.idle_ms(ancient, now) >= 8_000_000_000);
+        let lfu = AccessPolicy { lfu: true, ..lru };
+        assert_eq!(lfu.restored(now, Some(1000), None), None);
+        let bits = lfu.restored(now, None, Some(7)).expect("a counter");
+        assert_eq!(lfu.decayed(bits, now), 7);
     }
 
     #[test]

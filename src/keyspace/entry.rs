@@ -165,6 +165,9 @@ impl Entry {
             NewValue::Int(number) => Entry::build(key, access, at, Part::Int(number)),
             NewValue::String(bytes) => Entry::build(key, access, at, part_of(bytes, false)),
             NewValue::Raw(bytes) => Entry::build(key, access, at, part_of(bytes, true)),
+            NewValue::Text(bytes) if bytes.len() <= EMBED_MAX => {
+                Entry::build(key, access, at, Part::Bytes { bytes, raw: false })
+            }
             NewValue::Blob(blob) if blob.len() <= EMBED_MAX => {
                 Entry::build(key, access, at, part_of(&blob, false))
             }
@@ -561,6 +564,9 @@ impl Entry {
             NewValue::Int(number) => self.put(Part::Int(number), at),
             NewValue::String(bytes) => self.put_bytes(bytes, false, at),
             NewValue::Raw(bytes) => self.put_bytes(bytes, true, at),
+            NewValue::Text(bytes) if bytes.len() <= EMBED_MAX => {
+                self.put(Part::Bytes { bytes, raw: false }, at)
+            }
             NewValue::Blob(blob) if blob.len() <= EMBED_MAX => self.put_bytes(&blob, false, at),
             other => self.put(Part::Object(object_of(other)), at),
         }
@@ -845,7 +851,9 @@ fn object_of(value: NewValue<'_>) -> Object {
         NewValue::SortedSet(it) => Object::SortedSet(it),
         NewValue::Hash(it) => Object::Hash(it),
         NewValue::Stream(it) => Object::Stream(it),
-        NewValue::String(bytes) | NewValue::Raw(bytes) => Object::Blob(Arc::new(bytes.to_vec())),
+        NewValue::String(bytes) | NewValue::Raw(bytes) | NewValue::Text(bytes) => {
+            Object::Blob(Arc::new(bytes.to_vec()))
+        }
         NewValue::Int(number) => Object::Blob(Arc::new(itoa::Buffer::new().format(number).into())),
     }
 }

@@ -22,6 +22,7 @@
 mod access;
 mod clock;
 mod database;
+mod digest;
 mod entry;
 mod evict;
 mod expire;
@@ -40,6 +41,7 @@ mod waiting;
 pub use access::AccessPolicy;
 pub use clock::Clock;
 pub use database::Db;
+pub use digest::Digest;
 pub use entry::{EMBED_MAX, Entry};
 pub use expire::{ExpireCycle, slow_expire_budget_ns};
 pub use field_expiry::FieldsExpired;

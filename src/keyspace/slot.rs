@@ -184,6 +184,12 @@ impl Occupied<'_> {
         let old = self.held.set_expiry(at_ms);
         self.free(old);
     }
+    /// Sets the access clock to that of a key idle for `idle_s` or used `counter` times, whichever the policy keeps.
+    pub fn set_use(&mut self, now: Clock, idle_s: Option<i64>, counter: Option<u8>) {
+        if let Some(bits) = self.shared.policy.restored(now, idle_s, counter) {
+            self.held.entry().set_access(bits);
+        }
+    }
     /// Removes the key.
     pub fn remove(self, free: Free) {
         let (entry, _) = self.held.remove();

@@ -106,6 +106,8 @@ pub enum NewValue<'a> {
     String(&'a [u8]),
     /// A string that reports `raw` (results of APPEND and SETRANGE).
     Raw(&'a [u8]),
+    /// A string that stays one although it may spell an integer (results of INCRBYFLOAT).
+    Text(&'a [u8]),
     /// A long string, adopted without a copy.
     Blob(Blob),
     /// An integer.

@@ -66,6 +66,7 @@ impl Rates {
 #[allow(missing_docs)]
 pub struct Stats {
     pub connections_received: u64,
+    pub dump_payload_sanitizations: u64,
     pub connections_rejected: u64,
     pub commands_processed: u64,
     /// Time running commands, ns.

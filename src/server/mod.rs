@@ -109,6 +109,7 @@ impl Server {
             pause: None,
             active_expire: true,
             cron_paused: false,
+            skip_checksum_validation: false,
             config,
         };
         let mut core = Core::new(state);

@@ -248,8 +248,8 @@ fn incrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandE
     let mut text = Vec::with_capacity(numbers::I64_TEXT_MAX);
     sum.write(&mut text);
     match slot {
-        Slot::Occupied(mut held) => held.set(NewValue::String(&text), Expiry::Keep),
-        Slot::Vacant(place) => place.insert(NewValue::String(&text), Expiry::Clear),
+        Slot::Occupied(mut held) => held.set(NewValue::Text(&text), Expiry::Keep),
+        Slot::Vacant(place) => place.insert(NewValue::Text(&text), Expiry::Clear),
     }
     context.db.touch(EventClass::String, "incrbyfloat", key);
     context.reply.bulk(&text);

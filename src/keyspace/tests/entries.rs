@@ -30,6 +30,9 @@ fn encodings_are_those_of_redis() {
     assert_eq!(encoding(NewValue::String(b"9223372036854775808")), "embstr");
     assert_eq!(encoding(NewValue::String(b"012")), "embstr");
     assert_eq!(encoding(NewValue::Raw(b"12")), "raw");
+    // INCRBYFLOAT keeps its result as text (found by comparing with Redis).
+    assert_eq!(encoding(NewValue::Text(b"12")), "embstr");
+    assert_eq!(encoding(NewValue::Text(&[b'1'; 45])), "raw");
     assert_eq!(encoding(NewValue::String(&[b'x'; 44])), "embstr");
     assert_eq!(encoding(NewValue::String(&[b'x'; 45])), "raw");
     assert_eq!(encoding(NewValue::String(&[b'x'; 5000])), "raw");

@@ -1,0 +1,56 @@
+//! The frame of DUMP: `type 1 │ value │ version 2 │ CRC64 8`, the numbers little-endian.
+//!
+//! Mirrors `createDumpPayload` and `verifyDumpPayload` of cluster.c.
+
+use super::load::{self, Loader};
+use super::read::{Reader, invalid};
+use super::write::Writer;
+use super::{LoadError, VERSION, VERSION_LATEST, kind, save};
+use crate::keyspace::{NewValue, Stored};
+use crate::system::crc64::crc64;
+
+const FOOTER: usize = 10;
+const CHECKSUM: usize = 8;
+
+/// A value as DUMP answers it.
+pub fn dump(value: Stored<'_>, compress: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let kind = save::kind_of(value);
+    out.push(kind);
+    save::save(value, &mut Writer::new(&mut out, compress));
+    let version = if kind > kind::STREAM {
+        VERSION_LATEST
+    } else {
+        VERSION
+    };
+    out.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc64(0, &out);
+    out.extend_from_slice(&checksum.to_le_bytes());
+    out
+}
+
+/// What is between the ends of a frame, if it is of a version that is known and its checksum is right (or not asked
+/// for).
+pub fn verify(payload: &[u8], check_sum: bool) -> Option<&[u8]> {
+    let (body, footer) = payload.split_at_checked(payload.len().checked_sub(FOOTER)?)?;
+    let (version, checksum) = footer.split_first_chunk::<2>()?;
+    if u16::from_le_bytes(*version) > VERSION_LATEST {
+        return None;
+    }
+    let summed = payload.get(..payload.len().checked_sub(CHECKSUM)?)?;
+    if check_sum && *checksum != crc64(0, summed).to_le_bytes() {
+        return None;
+    }
+    Some(body)
+}
+
+/// The value in a verified frame. Bytes behind the value are an error too: no server writes any.
+pub fn restore(body: &[u8], loader: &Loader<'_>) -> Result<NewValue<'static>, LoadError> {
+    let mut reader = Reader::new(body);
+    let kind = reader.byte()?;
+    let value = load::load(kind, &mut reader, loader)?;
+    if !reader.rest().is_empty() {
+        return Err(invalid!(reader, "Bytes behind the value"));
+    }
+    Ok(value)
+}

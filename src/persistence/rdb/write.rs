@@ -1,0 +1,146 @@
+//! Writing lengths, strings and numbers, each in the shortest form that Redis would choose.
+//!
+//! Mirrors `rdbSaveLen`, `rdbSaveRawString` and their like of rdb.c.
+
+use crate::system::{lzf, numbers};
+
+/// Longest text of an integer that is written as one.
+const INTEGER_TEXT_MAX: usize = 11;
+/// Shorter strings are not worth compressing.
+const COMPRESS_MIN: usize = 21;
+/// Bytes that compression has to save.
+const COMPRESS_GAIN_MIN: usize = 4;
+
+/// Appends to a buffer.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// `rdbcompression`.
+    compress: bool,
+}
+
+impl Writer<'_> {
+    /// Appends to `out`; `compress`: long strings by LZF, where that makes them shorter.
+    pub fn new(out: &mut Vec<u8>, compress: bool) -> Writer<'_> {
+        Writer { out, compress }
+    }
+    /// Bytes as they are.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+    /// One byte.
+    pub fn byte(&mut self, byte: u8) {
+        self.out.push(byte);
+    }
+    /// A number as lengths are spelled.
+    pub fn number(&mut self, number: u64) {
+        match number {
+            0..0x40 => self.byte(number as u8),
+            0x40..0x4000 => self.raw(&(0x4000 | number as u16).to_be_bytes()),
+            0x4000..0x1_0000_0000 => {
+                self.byte(0x80);
+                self.raw(&(number as u32).to_be_bytes());
+            }
+            _ => {
+                self.byte(0x81);
+                self.raw(&number.to_be_bytes());
+            }
+        }
+    }
+    /// A length.
+    pub fn len(&mut self, len: usize) {
+        self.number(len as u64);
+    }
+    /// A string: as an integer where it spells one of 32 bits, compressed where that helps, else verbatim.
+    pub fn string(&mut self, bytes: &[u8]) {
+        if bytes.len() <= INTEGER_TEXT_MAX
+            && let Some(number) = numbers::parse_i64(bytes)
+            && self.integer(number)
+        {
+            return;
+        }
+        if self.compress
+            && bytes.len() >= COMPRESS_MIN
+            && let Some(compressed) = lzf::compress(bytes, bytes.len() - COMPRESS_GAIN_MIN)
+        {
+            return self.compressed(&compressed, bytes.len());
+        }
+        self.len(bytes.len());
+        self.raw(bytes);
+    }
+    /// A string of `len` bytes that is compressed already.
+    pub fn compressed(&mut self, compressed: &[u8], len: usize) {
+        self.byte(0xc3);
+        self.len(compressed.len());
+        self.len(len);
+        self.raw(compressed);
+    }
+    /// An integer as a string; the text where it needs more than 32 bits.
+    pub fn integer_string(&mut self, number: i64) {
+        if !self.integer(number) {
+            let mut text = itoa::Buffer::new();
+            let text = text.format(number).as_bytes();
+            self.len(text.len());
+            self.raw(text);
+        }
+    }
+    fn integer(&mut self, number: i64) -> bool {
+        if let Ok(number) = i8::try_from(number) {
+            self.byte(0xc0);
+            self.raw(&number.to_le_bytes());
+        } else if let Ok(number) = i16::try_from(number) {
+            self.byte(0xc1);
+            self.raw(&number.to_le_bytes());
+        } else if let Ok(number) = i32::try_from(number) {
+            self.byte(0xc2);
+            self.raw(&number.to_le_bytes());
+        } else {
+            return false;
+        }
+        true
+    }
+    /// A double of eight bytes.
+    pub fn score(&mut self, score: f64) {
+        self.raw(&score.to_le_bytes());
+    }
+    /// Unix ms.
+    pub fn time_ms(&mut self, time: i64) {
+        self.raw(&time.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+        let mut out = Vec::new();
+        write(&mut Writer::new(&mut out, false));
+        out
+    }
+
+    #[test]
+    fn the_shortest_form_is_chosen() {
+        assert_eq!(written(|w| w.number(63)), b"\x3f");
+        assert_eq!(written(|w| w.number(64)), b"\x40\x40");
+        assert_eq!(written(|w| w.number(16383)), b"\x7f\xff");
+        assert_eq!(written(|w| w.number(16384)), b"\x80\x00\x00\x40\x00");
+        assert_eq!(
+            written(|w| w.number(u64::from(u32::MAX))),
+            b"\x80\xff\xff\xff\xff"
+        );
+        assert_eq!(
+            written(|w| w.number(1 << 32)),
+            b"\x81\x00\x00\x00\x01\x00\x00\x00\x00"
+        );
+        assert_eq!(written(|w| w.string(b"-128")), b"\xc0\x80");
+        assert_eq!(written(|w| w.string(b"128")), b"\xc1\x80\x00");
+        assert_eq!(written(|w| w.string(b"-40000")), b"\xc2\xc0\x63\xff\xff");
+        assert_eq!(written(|w| w.string(b"2147483648")), b"\x0a2147483648");
+        assert_eq!(written(|w| w.string(b"01")), b"\x0201");
+        assert_eq!(
+            written(|w| w.integer_string(2_147_483_648)),
+            b"\x0a2147483648"
+        );
+    }
+}

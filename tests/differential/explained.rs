@@ -1,0 +1,80 @@
+//! The differences that are meant, each with its reason; docs/compatibility.md tells them to users.
+
+use super::grammar::Command;
+use gyre::resp::reader::Value;
+
+/// One of them.
+pub struct Explained {
+    /// Why.
+    pub reason: &'static str,
+    /// Whether this is it: the command, our reply, theirs.
+    pub is: fn(&Command, &Value, &Value) -> bool,
+}
+
+/// All of them.
+pub const EXPLAINED: &[Explained] = &[
+    Explained {
+        reason: "doubles are written as shortly as they can be read back, as Redis 7.2 does; 7.0 writes 17 digits",
+        is: |_, ours, theirs| same_numbers(ours, theirs),
+    },
+    Explained {
+        reason: "GETRANGE with an end before the beginning answers nothing, as Redis 8 does; 7.0 answers the first byte",
+        is: |command, ours, theirs| {
+            (is(command, "GETRANGE") || is(command, "SUBSTR"))
+                && ours.as_bytes() == Some(b"")
+                && theirs.as_bytes().is_some_and(|bytes| bytes.len() == 1)
+        },
+    },
+    Explained {
+        reason: "ZRANK and ZREVRANK take WITHSCORE, as in Redis 7.2: four arguments are no wrong number any more",
+        is: |command, ours, theirs| {
+            (is(command, "ZRANK") || is(command, "ZREVRANK"))
+                && command.words.len() == 4
+                && ours.as_bytes() == Some(b"ERR syntax error")
+                && is_error(theirs, "ERR wrong number of arguments")
+        },
+    },
+    Explained {
+        reason: "XREAD and XREADGROUP name themselves in an error, as in Redis 7.2",
+        is: |_, ours, theirs| {
+            is_error(ours, "ERR Unbalanced '") && is_error(theirs, "ERR Unbalanced XREAD list")
+        },
+    },
+];
+
+fn is(command: &Command, name: &str) -> bool {
+    command.words[0].eq_ignore_ascii_case(name.as_bytes())
+}
+
+fn is_error(value: &Value, start: &str) -> bool {
+    matches!(value, Value::Error(text) if text.starts_with(start.as_bytes()))
+}
+
+/// Whether two replies differ in the spelling of doubles alone.
+fn same_numbers(ours: &Value, theirs: &Value) -> bool {
+    let equal = |a: &[u8], b: &[u8]| {
+        let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
+        a == b || number(a).is_some_and(|a| Some(a) == number(b))
+    };
+    match (ours, theirs) {
+        (Value::Double(a), Value::Double(b)) => equal(a.as_bytes(), b.as_bytes()),
+        (Value::Bulk(a), Value::Bulk(b)) => equal(a, b),
+        (Value::Array(a), Value::Array(b)) | (Value::Set(a), Value::Set(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_numbers(a, b))
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len()
+                && (a.iter().zip(b))
+                    .all(|((a, x), (b, y))| same_numbers(a, b) && same_numbers(x, y))
+        }
+        (a, b) => a == b,
+    }
+}
+
+/// The reason for a difference, if it has one.
+pub fn reason(command: &Command, ours: &Value, theirs: &Value) -> Option<&'static str> {
+    EXPLAINED
+        .iter()
+        .find(|known| (known.is)(command, ours, theirs))
+        .map(|known| known.reason)
+}

@@ -1,0 +1,972 @@
+//! What is sent: templates of every command that both servers know, filled in from small alphabets.
+//!
+//! A template is a line of words: `[ ... ]` may be left out, `{ ... }` comes one to three times, `( a | b )` is one of
+//! them, `<name>` is filled in, anything else stands for itself.
+
+use super::compare::Class;
+use gyre::system::rng::Rng;
+
+use Class::{Any, Exact, Loose, Pairs, Random, RandomChange, ScanOf, Shape, Times, Unordered};
+
+/// (weight, class of the reply, template).
+pub const TEMPLATES: &[(u32, Class, &str)] = &[
+    // strings
+    (
+        4,
+        Exact,
+        "SET <str> <value> [ ( NX | XX ) ] [ GET ] [ ( EX <ttl> | PX <pttl> | EXAT <at> | PXAT <atms> | KEEPTTL ) ]",
+    ),
+    (3, Exact, "GET <str>"),
+    (1, Exact, "SETNX <str> <value>"),
+    (1, Exact, "SETEX <str> <ttl> <value>"),
+    (1, Exact, "PSETEX <str> <pttl> <value>"),
+    (1, Exact, "GETSET <str> <value>"),
+    (1, Exact, "GETDEL <str>"),
+    (
+        1,
+        Exact,
+        "GETEX <str> [ ( EX <ttl> | PX <pttl> | EXAT <at> | PXAT <atms> | PERSIST ) ]",
+    ),
+    (1, Exact, "MGET { <any> }"),
+    (1, Exact, "MSET { <str> <value> }"),
+    (1, Exact, "MSETNX { <str> <value> }"),
+    (2, Exact, "APPEND <str> <value>"),
+    (1, Exact, "STRLEN <str>"),
+    (1, Exact, "INCR <str>"),
+    (1, Exact, "DECR <str>"),
+    (2, Exact, "INCRBY <str> <int>"),
+    (1, Exact, "DECRBY <str> <int>"),
+    (2, Exact, "INCRBYFLOAT <str> <float>"),
+    (1, Exact, "SETRANGE <str> <offset> <value>"),
+    (1, Exact, "GETRANGE <str> <idx> <idx>"),
+    (1, Exact, "SUBSTR <str> <idx> <idx>"),
+    (
+        1,
+        Exact,
+        "LCS <str> <str> [ LEN ] [ IDX ] [ MINMATCHLEN <idx> ] [ WITHMATCHLEN ]",
+    ),
+    // bitmaps
+    (2, Exact, "SETBIT <str> <bitoffset> <bit>"),
+    (1, Exact, "GETBIT <str> <bitoffset>"),
+    (
+        1,
+        Exact,
+        "BITCOUNT <str> [ <idx> <idx> [ ( BYTE | BIT ) ] ]",
+    ),
+    (
+        1,
+        Exact,
+        "BITPOS <str> <bit> [ <idx> [ <idx> [ ( BYTE | BIT ) ] ] ]",
+    ),
+    (2, Exact, "BITOP ( AND | OR | XOR ) <str> { <str> }"),
+    (1, Exact, "BITOP NOT <str> <str>"),
+    (
+        3,
+        Exact,
+        "BITFIELD <str> { ( GET <bftype> <bfoffset> | SET <bftype> <bfoffset> <int> | INCRBY <bftype> <bfoffset> <int> | OVERFLOW ( WRAP | SAT | FAIL ) ) }",
+    ),
+    (1, Exact, "BITFIELD_RO <str> { GET <bftype> <bfoffset> }"),
+    // hyperloglog
+    (2, Exact, "PFADD <hll> { <member> }"),
+    (1, Exact, "PFADD <hll>"),
+    (1, Exact, "PFCOUNT { <hll> }"),
+    (1, Exact, "PFMERGE <hll> { <hll> }"),
+    (1, Exact, "PFDEBUG ( ENCODING | DECODE ) <hll>"),
+    // lists
+    (4, Exact, "LPUSH <list> { <value> }"),
+    (4, Exact, "RPUSH <list> { <value> }"),
+    (1, Exact, "LPUSHX <list> { <value> }"),
+    (1, Exact, "RPUSHX <list> { <value> }"),
+    (2, Exact, "LPOP <list> [ <count> ]"),
+    (2, Exact, "RPOP <list> [ <count> ]"),
+    (1, Exact, "LLEN <list>"),
+    (2, Exact, "LRANGE <list> <idx> <idx>"),
+    (1, Exact, "LINDEX <list> <idx>"),
+    (1, Exact, "LSET <list> <idx> <value>"),
+    (
+        2,
+        Exact,
+        "LINSERT <list> ( BEFORE | AFTER ) <value> <value>",
+    ),
+    (2, Exact, "LREM <list> <idx> <value>"),
+    (1, Exact, "LTRIM <list> <idx> <idx>"),
+    (
+        2,
+        Exact,
+        "LPOS <list> <value> [ RANK <idx> ] [ COUNT <count> ] [ MAXLEN <count> ]",
+    ),
+    (1, Exact, "RPOPLPUSH <list> <list>"),
+    (
+        1,
+        Exact,
+        "LMOVE <list> <list> ( LEFT | RIGHT ) ( LEFT | RIGHT )",
+    ),
+    (
+        1,
+        Exact,
+        "LMPOP <numkeys-list> ( LEFT | RIGHT ) [ COUNT <count> ]",
+    ),
+    // hashes
+    (5, Exact, "HSET <hash> { <field> <value> }"),
+    (1, Exact, "HMSET <hash> { <field> <value> }"),
+    (1, Exact, "HSETNX <hash> <field> <value>"),
+    (1, Exact, "HGET <hash> <field>"),
+    (1, Exact, "HMGET <hash> { <field> }"),
+    (3, Exact, "HDEL <hash> { <field> }"),
+    (1, Exact, "HLEN <hash>"),
+    (1, Exact, "HSTRLEN <hash> <field>"),
+    (1, Exact, "HEXISTS <hash> <field>"),
+    (2, Exact, "HINCRBY <hash> <field> <int>"),
+    (2, Exact, "HINCRBYFLOAT <hash> <field> <float>"),
+    (1, Pairs, "HGETALL <hash>"),
+    (1, Unordered, "HKEYS <hash>"),
+    (1, Unordered, "HVALS <hash>"),
+    (1, Random, "HRANDFIELD <hash> [ <count> [ WITHVALUES ] ]"),
+    (
+        1,
+        ScanOf(2),
+        "HSCAN <hash> <cursor> COUNT 10000 [ MATCH <pattern> ]",
+    ),
+    // sets
+    (5, Exact, "SADD <set> { <member> }"),
+    (3, Exact, "SREM <set> { <member> }"),
+    (1, Exact, "SCARD <set>"),
+    (1, Exact, "SISMEMBER <set> <member>"),
+    (1, Exact, "SMISMEMBER <set> { <member> }"),
+    (1, Unordered, "SMEMBERS <set>"),
+    (1, Unordered, "SPOP <set> 100000"),
+    (1, RandomChange, "SPOP <set> [ <count> ]"),
+    (1, Random, "SRANDMEMBER <set> [ <count> ]"),
+    (1, Exact, "SMOVE <set> <set> <member>"),
+    (1, Unordered, "SINTER { <set> }"),
+    (1, Unordered, "SUNION { <set> }"),
+    (1, Unordered, "SDIFF { <set> }"),
+    (1, Exact, "SINTERSTORE <set> { <set> }"),
+    (1, Exact, "SUNIONSTORE <set> { <set> }"),
+    (1, Exact, "SDIFFSTORE <set> { <set> }"),
+    (1, Exact, "SINTERCARD <numkeys-set> [ LIMIT <idx> ]"),
+    (
+        1,
+        ScanOf(1),
+        "SSCAN <set> <cursor> COUNT 10000 [ MATCH <pattern> ]",
+    ),
+    // sorted sets
+    (
+        6,
+        Exact,
+        "ZADD <zset> [ ( NX | XX ) ] [ ( GT | LT ) ] [ CH ] { <score> <member> }",
+    ),
+    (
+        1,
+        Exact,
+        "ZADD <zset> [ ( NX | XX ) ] [ ( GT | LT ) ] INCR <score> <member>",
+    ),
+    (1, Exact, "ZINCRBY <zset> <score> <member>"),
+    (3, Exact, "ZREM <zset> { <member> }"),
+    (1, Exact, "ZCARD <zset>"),
+    (1, Exact, "ZSCORE <zset> <member>"),
+    (1, Exact, "ZMSCORE <zset> { <member> }"),
+    (1, Exact, "ZRANK <zset> <member>"),
+    (1, Exact, "ZREVRANK <zset> <member>"),
+    (1, Exact, "ZCOUNT <zset> <bound> <bound>"),
+    (2, Exact, "ZADD <lexset> 0 <member> 0 <member>"),
+    (1, Exact, "ZLEXCOUNT <lexset> <lex> <lex>"),
+    (2, Exact, "ZRANGE <zset> <idx> <idx> [ REV ] [ WITHSCORES ]"),
+    (
+        1,
+        Exact,
+        "ZRANGE <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <idx> <idx> ] [ WITHSCORES ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZRANGE <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <idx> <idx> ] [ WITHSCORES ]",
+    ),
+    (1, Exact, "ZRANGESTORE <zset> <zset> <idx> <idx> [ REV ]"),
+    (
+        1,
+        Exact,
+        "ZRANGESTORE <zset> <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <idx> <idx> ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZRANGESTORE <zset> <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <idx> <idx> ]",
+    ),
+    (1, Exact, "ZREVRANGE <zset> <idx> <idx> [ WITHSCORES ]"),
+    (
+        1,
+        Exact,
+        "ZRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <idx> <idx> ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZREVRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <idx> <idx> ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <idx> <idx> ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZREVRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <idx> <idx> ]",
+    ),
+    (1, Exact, "ZREMRANGEBYRANK <zset> <idx> <idx>"),
+    (1, Exact, "ZREMRANGEBYSCORE <zset> <bound> <bound>"),
+    (1, Exact, "ZREMRANGEBYLEX <lexset> <lex> <lex>"),
+    (1, Exact, "ZPOPMIN <zset> [ <count> ]"),
+    (1, Exact, "ZPOPMAX <zset> [ <count> ]"),
+    (
+        1,
+        Exact,
+        "ZMPOP <numkeys-zset> ( MIN | MAX ) [ COUNT <count> ]",
+    ),
+    (1, Random, "ZRANDMEMBER <zset> [ <count> [ WITHSCORES ] ]"),
+    (
+        1,
+        Exact,
+        "ZUNION <numkeys-zset> [ AGGREGATE ( SUM | MIN | MAX ) ] [ WITHSCORES ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZINTER <numkeys-zset> [ AGGREGATE ( SUM | MIN | MAX ) ] [ WITHSCORES ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZUNION 2 <zset> <set> WEIGHTS <score> <score> [ AGGREGATE ( SUM | MIN | MAX ) ] [ WITHSCORES ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZINTER 2 <zset> <zset> WEIGHTS <score> <score> [ AGGREGATE ( SUM | MIN | MAX ) ] [ WITHSCORES ]",
+    ),
+    (1, Exact, "ZDIFF <numkeys-zset> [ WITHSCORES ]"),
+    (
+        1,
+        Exact,
+        "ZUNIONSTORE <zset> <numkeys-zset> [ AGGREGATE ( SUM | MIN | MAX ) ]",
+    ),
+    (
+        1,
+        Exact,
+        "ZINTERSTORE <zset> 2 <zset> <set> [ WEIGHTS <score> <score> ] [ AGGREGATE ( SUM | MIN | MAX ) ]",
+    ),
+    (1, Exact, "ZDIFFSTORE <zset> <numkeys-zset>"),
+    (1, Exact, "ZINTERCARD <numkeys-zset> [ LIMIT <idx> ]"),
+    (
+        1,
+        ScanOf(2),
+        "ZSCAN <zset> <cursor> COUNT 10000 [ MATCH <pattern> ]",
+    ),
+    // geo
+    (
+        3,
+        Exact,
+        "GEOADD <geo> [ ( NX | XX ) ] [ CH ] { <lon> <lat> <member> }",
+    ),
+    (1, Exact, "GEOPOS <geo> { <member> }"),
+    (1, Exact, "GEODIST <geo> <member> <member> [ <unit> ]"),
+    (1, Exact, "GEOHASH <geo> { <member> }"),
+    (
+        2,
+        Exact,
+        "GEOSEARCH <geo> ( FROMMEMBER <member> | FROMLONLAT <lon> <lat> ) ( BYRADIUS <dist> <unit> | BYBOX <dist> <dist> <unit> ) ( ASC | DESC ) [ COUNT <count> ] [ WITHDIST ] [ WITHHASH ] [ WITHCOORD ]",
+    ),
+    (
+        1,
+        Exact,
+        "GEOSEARCHSTORE <zset> <geo> ( FROMMEMBER <member> | FROMLONLAT <lon> <lat> ) ( BYRADIUS <dist> <unit> | BYBOX <dist> <dist> <unit> ) [ ( ASC | DESC ) ] [ STOREDIST ]",
+    ),
+    (
+        1,
+        Exact,
+        "GEORADIUS <geo> <lon> <lat> <dist> <unit> [ WITHDIST ] [ WITHCOORD ] [ WITHHASH ] ( ASC | DESC ) [ COUNT <count> ]",
+    ),
+    (
+        1,
+        Exact,
+        "GEORADIUS <geo> <lon> <lat> <dist> <unit> ( ASC | DESC ) ( STORE | STOREDIST ) <zset>",
+    ),
+    (
+        1,
+        Exact,
+        "GEORADIUSBYMEMBER <geo> <member> <dist> <unit> [ WITHDIST ] [ WITHCOORD ] ( ASC | DESC ) [ COUNT <count> ]",
+    ),
+    // streams
+    (
+        6,
+        Exact,
+        "XADD <stream> [ NOMKSTREAM ] [ ( MAXLEN [ ( = | ~ ) ] <count> | MINID [ ( = | ~ ) ] <id> ) ] <newid> { <field> <value> }",
+    ),
+    (
+        1,
+        Exact,
+        "XADD <stream> MAXLEN ~ <count> LIMIT <count> <newid> { <field> <value> }",
+    ),
+    (1, Exact, "XLEN <stream>"),
+    (
+        1,
+        Exact,
+        "XRANGE <stream> <rangeid> <rangeid> [ COUNT <count> ]",
+    ),
+    (
+        1,
+        Exact,
+        "XREVRANGE <stream> <rangeid> <rangeid> [ COUNT <count> ]",
+    ),
+    (
+        1,
+        Exact,
+        "XREAD [ COUNT <count> ] STREAMS <stream> <stream> <id> <id>",
+    ),
+    (
+        1,
+        Exact,
+        "XREAD [ COUNT <count> ] STREAMS <stream> ( <id> | $ )",
+    ),
+    (2, Exact, "XDEL <stream> { <id> }"),
+    (
+        1,
+        Exact,
+        "XTRIM <stream> ( MAXLEN | MINID ) [ ( = | ~ ) ] <count>",
+    ),
+    (
+        1,
+        Exact,
+        "XSETID <stream> <id> [ ENTRIESADDED <count> MAXDELETEDID <id> ]",
+    ),
+    (
+        3,
+        Exact,
+        "XGROUP CREATE <stream> <group> ( <id> | $ ) [ MKSTREAM ] [ ENTRIESREAD <idx> ]",
+    ),
+    (
+        1,
+        Exact,
+        "XGROUP SETID <stream> <group> ( <id> | $ ) [ ENTRIESREAD <idx> ]",
+    ),
+    (1, Exact, "XGROUP DESTROY <stream> <group>"),
+    (
+        1,
+        Exact,
+        "XGROUP CREATECONSUMER <stream> <group> <consumer>",
+    ),
+    (1, Exact, "XGROUP DELCONSUMER <stream> <group> <consumer>"),
+    (
+        4,
+        Exact,
+        "XREADGROUP GROUP <group> <consumer> [ COUNT <count> ] [ NOACK ] STREAMS <stream> ( > | <id> )",
+    ),
+    (2, Exact, "XACK <stream> <group> { <id> }"),
+    (1, Exact, "XPENDING <stream> <group>"),
+    (
+        1,
+        Loose,
+        "XPENDING <stream> <group> <rangeid> <rangeid> <count> [ <consumer> ]",
+    ),
+    (
+        1,
+        Loose,
+        "XPENDING <stream> <group> IDLE 0 <rangeid> <rangeid> <count> [ <consumer> ]",
+    ),
+    (
+        1,
+        Exact,
+        "XCLAIM <stream> <group> <consumer> 0 { <id> } [ IDLE <count> ] [ RETRYCOUNT <idx> ] [ FORCE ] [ JUSTID ] [ LASTID <id> ]",
+    ),
+    (
+        1,
+        Exact,
+        "XAUTOCLAIM <stream> <group> <consumer> 0 <id> [ COUNT <idx> ] [ JUSTID ]",
+    ),
+    (1, Loose, "XINFO STREAM <stream>"),
+    (1, Loose, "XINFO STREAM <stream> FULL [ COUNT <count> ]"),
+    (1, Loose, "XINFO GROUPS <stream>"),
+    (1, Loose, "XINFO CONSUMERS <stream> <group>"),
+    // keys
+    (2, Exact, "DEL { <any> }"),
+    (1, Exact, "UNLINK { <any> }"),
+    (1, Exact, "EXISTS { <any> }"),
+    (1, Exact, "TOUCH { <any> }"),
+    (1, Exact, "TYPE <any>"),
+    (
+        2,
+        Exact,
+        "( EXPIRE <any> <ttl> | PEXPIRE <any> <pttl> | EXPIREAT <any> <at> | PEXPIREAT <any> <atms> ) [ ( NX | XX | GT | LT ) ]",
+    ),
+    (1, Times, "( TTL | PTTL | EXPIRETIME | PEXPIRETIME ) <any>"),
+    (1, Exact, "PERSIST <any>"),
+    (1, Exact, "RENAME <any> <any>"),
+    (1, Exact, "RENAMENX <any> <any>"),
+    (1, Exact, "COPY <any> <any> [ DB <db> ] [ REPLACE ]"),
+    (1, Exact, "MOVE <any> <db>"),
+    (1, Exact, "OBJECT ( ENCODING | REFCOUNT ) <any>"),
+    (1, Unordered, "KEYS <pattern>"),
+    (
+        1,
+        ScanOf(1),
+        "SCAN <cursor> COUNT 10000 [ MATCH <pattern> ] [ TYPE ( string | list | set | zset | hash | stream | foo ) ]",
+    ),
+    (1, Shape, "DUMP <any>"),
+    (1, Any, "RANDOMKEY"),
+    (1, Exact, "DBSIZE"),
+    (1, Exact, "SELECT <db>"),
+    (1, Exact, "SWAPDB <db> <db>"),
+    (
+        2,
+        Exact,
+        "SORT <sortable> [ LIMIT <idx> <idx> ] [ ( ASC | DESC ) ] [ ALPHA ]",
+    ),
+    (
+        1,
+        Exact,
+        "SORT <sortable> BY <sortby> [ LIMIT <idx> <idx> ] [ GET <sortget> ] [ GET # ] [ ( ASC | DESC ) ]",
+    ),
+    (
+        1,
+        Unordered,
+        "SORT <list> BY nosort [ GET <sortget> ] [ GET # ]",
+    ),
+    (1, Exact, "SORT <sortable> [ ALPHA ] STORE <list>"),
+    (
+        1,
+        Exact,
+        "SORT_RO <sortable> [ LIMIT <idx> <idx> ] [ ( ASC | DESC ) ] [ ALPHA ]",
+    ),
+    (
+        1,
+        Exact,
+        "RESTORE <any> <idx> <junk> [ REPLACE ] [ ABSTTL ] [ IDLETIME <idx> ] [ FREQ <idx> ]",
+    ),
+    // transactions, and what would block if it were not in one
+    (1, Exact, "MULTI"),
+    (2, Exact, "EXEC"),
+    (1, Exact, "DISCARD"),
+    (1, Exact, "WATCH { <any> }"),
+    (1, Exact, "UNWATCH"),
+    (1, Exact, "ECHO <value>"),
+    (1, Exact, "PING [ <value> ]"),
+];
+
+/// Sent between MULTI and EXEC only, for elsewhere they would block.
+pub const BLOCKING: &[&str] = &[
+    "BLPOP { <list> } 0",
+    "BRPOP { <list> } 0",
+    "BLMOVE <list> <list> ( LEFT | RIGHT ) ( LEFT | RIGHT ) 0",
+    "BRPOPLPUSH <list> <list> 0",
+    "BLMPOP 0 <numkeys-list> ( LEFT | RIGHT ) [ COUNT <count> ]",
+    "BZPOPMIN { <zset> } 0",
+    "BZPOPMAX { <zset> } 0",
+    "BZMPOP 0 <numkeys-zset> ( MIN | MAX ) [ COUNT <count> ]",
+    "XREAD BLOCK 0 STREAMS <stream> $",
+    "XREADGROUP GROUP <group> <consumer> BLOCK 0 STREAMS <stream> >",
+];
+
+/// Directives that change encodings, with values to choose from.
+pub const DIRECTIVES: &[(&str, &[&str])] = &[
+    ("hash-max-listpack-entries", &["512", "4", "0", "1"]),
+    ("hash-max-listpack-value", &["64", "8", "0"]),
+    ("list-max-listpack-size", &["-2", "3", "1", "-1", "-5", "0"]),
+    ("list-compress-depth", &["0", "1", "2"]),
+    ("set-max-intset-entries", &["512", "3", "0"]),
+    ("zset-max-listpack-entries", &["128", "4", "0", "1"]),
+    ("zset-max-listpack-value", &["64", "8", "0"]),
+    ("hll-sparse-max-bytes", &["3000", "30", "0"]),
+    ("stream-node-max-entries", &["100", "3", "1", "0"]),
+    ("stream-node-max-bytes", &["4096", "60", "0"]),
+    ("rdbcompression", &["yes", "no"]),
+];
+
+#[derive(Debug)]
+enum Part {
+    Word(&'static str),
+    Fill(&'static str),
+    Maybe(Vec<Part>),
+    Repeat(Vec<Part>),
+    OneOf(Vec<Vec<Part>>),
+}
+
+/// All templates, parsed.
+pub struct Grammar {
+    commands: Vec<(u32, Class, Vec<Part>)>,
+    blocking: Vec<Vec<Part>>,
+    total: u32,
+}
+
+/// One command to send.
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub words: Vec<Vec<u8>>,
+    pub class: Class,
+    /// It would block outside of a transaction.
+    pub blocks: bool,
+    /// On the connection that speaks RESP3.
+    pub resp3: bool,
+    /// Commands to send before it and after it, whose replies do not matter.
+    pub before: Vec<Vec<Vec<u8>>>,
+    pub after: Vec<Vec<Vec<u8>>>,
+}
+
+impl Command {
+    pub fn new(words: Vec<Vec<u8>>, class: Class) -> Command {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let own = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect();
+        // Redis 7.2 creates the consumer however the command ends, 7.0 only if it gets something.
+        let consumer = match words
+            .iter()
+            .map(Vec::as_slice)
+            .collect::<Vec<_>>()
+            .as_slice()
+        {
+            [name, key, group, consumer, ..]
+                if name.eq_ignore_ascii_case(b"XCLAIM")
+                    || name.eq_ignore_ascii_case(b"XAUTOCLAIM") =>
+            {
+                Some((*key, *group, *consumer))
+            }
+            [name, _, group, consumer, .., key, _] if name.eq_ignore_ascii_case(b"XREADGROUP") => {
+                Some((*key, *group, *consumer))
+            }
+            _ => None,
+        };
+        if let Some((key, group, consumer)) = consumer {
+            before.push(own(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]));
+        }
+        if let (Class::RandomChange, Some(key)) = (class, words.get(1)) {
+            after.push(own(&[b"DEL", key]));
+        }
+        Command {
+            words,
+            class,
+            blocks: false,
+            resp3: false,
+            before,
+            after,
+        }
+    }
+}
+
+fn parse(words: &mut std::str::SplitWhitespace<'static>) -> (Vec<Part>, Option<&'static str>) {
+    let mut parts = Vec::new();
+    while let Some(word) = words.next() {
+        match word {
+            "[" => parts.push(Part::Maybe(parse(words).0)),
+            "{" => parts.push(Part::Repeat(parse(words).0)),
+            "(" => {
+                let mut choices = Vec::new();
+                loop {
+                    let (choice, end) = parse(words);
+                    choices.push(choice);
+                    if end != Some("|") {
+                        break;
+                    }
+                }
+                parts.push(Part::OneOf(choices));
+            }
+            "]" | "}" | ")" | "|" => return (parts, Some(word)),
+            // A range that leaves out its own bound looks the same as a bracket.
+            _ => match word
+                .strip_prefix('<')
+                .and_then(|name| name.strip_suffix('>'))
+            {
+                Some(name) => parts.push(Part::Fill(name)),
+                None => parts.push(Part::Word(word)),
+            },
+        }
+    }
+    (parts, None)
+}
+
+impl Grammar {
+    pub fn new() -> Grammar {
+        let parse_line = |line: &'static str| parse(&mut line.split_whitespace()).0;
+        Grammar {
+            commands: TEMPLATES
+                .iter()
+                .map(|(weight, class, line)| (*weight, *class, parse_line(line)))
+                .collect(),
+            blocking: BLOCKING.iter().map(|line| parse_line(line)).collect(),
+            total: TEMPLATES.iter().map(|(weight, ..)| weight).sum(),
+        }
+    }
+
+    /// Leaves the commands out that are not known; their names.
+    pub fn forget(&mut self, mut is_unknown: impl FnMut(&str) -> bool) -> Vec<&'static str> {
+        let mut forgotten = Vec::new();
+        let mut keep = |template: &Vec<Part>| match template.first() {
+            Some(Part::Word(name)) if is_unknown(name) => {
+                forgotten.push(*name);
+                false
+            }
+            _ => true,
+        };
+        self.commands.retain(|(_, _, template)| keep(template));
+        self.blocking.retain(&mut keep);
+        self.total = self.commands.iter().map(|(weight, ..)| weight).sum();
+        forgotten.dedup();
+        forgotten
+    }
+
+    /// A command, sometimes a wrong one; `queued`: it will go into a transaction.
+    pub fn command(&self, rng: &mut Rng, queued: bool) -> Command {
+        if queued && rng.index(8) == 0 {
+            let template = &self.blocking[rng.index(self.blocking.len())];
+            return Command {
+                blocks: true,
+                ..Command::new(fill_all(template, rng), Class::Exact)
+            };
+        }
+        let mut at = rng.below(u64::from(self.total)) as u32;
+        for (weight, class, template) in &self.commands {
+            if at < *weight {
+                let mut words = fill_all(template, rng);
+                // The state of a transaction must be known: see `blocks`.
+                let plain = words.len() > 1;
+                if plain && rng.index(40) == 0 {
+                    spoil(&mut words, rng);
+                }
+                return Command::new(words, *class);
+            }
+            at -= weight;
+        }
+        unreachable!("the weights add up")
+    }
+}
+
+fn fill_all(parts: &[Part], rng: &mut Rng) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    write(parts, rng, &mut words);
+    words
+}
+
+fn write(parts: &[Part], rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
+    for part in parts {
+        match part {
+            Part::Word(word) if rng.index(10) == 0 => out.push(word.to_lowercase().into_bytes()),
+            Part::Word(word) => out.push(word.as_bytes().to_vec()),
+            Part::Fill(name) => fill(name, rng, out),
+            Part::Maybe(inner) => {
+                if rng.index(3) == 0 {
+                    write(inner, rng, out);
+                }
+            }
+            Part::Repeat(inner) => {
+                for _ in 0..1 + rng.index(3) {
+                    write(inner, rng, out);
+                }
+            }
+            Part::OneOf(choices) => write(&choices[rng.index(choices.len())], rng, out),
+        }
+    }
+}
+
+/// Takes a word away, adds one or puts another in its place; never the command's name.
+fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
+    // A count that is spoiled must not become a request for gigabytes.
+    const JUNK: &[&str] = &[
+        "",
+        "x",
+        "-1",
+        "0",
+        "1.5",
+        "9999999999999999999999",
+        "NX",
+        "COUNT",
+        "nan",
+        "k",
+    ];
+    if words.len() < 2 {
+        return;
+    }
+    let at = 1 + rng.index(words.len() - 1);
+    let junk = JUNK[rng.index(JUNK.len())].as_bytes().to_vec();
+    match rng.index(3) {
+        0 => {
+            words.remove(at);
+        }
+        1 => words[at] = junk,
+        _ => words.insert(at, junk),
+    }
+}
+
+fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+    choices[rng.index(choices.len())]
+}
+
+const KINDS: &[&str] = &["str", "list", "set", "zset", "hash", "stream", "hll", "geo"];
+
+fn key(kind: &str, rng: &mut Rng) -> Vec<u8> {
+    // Now and then a key that holds another type.
+    let kind = if rng.index(25) == 0 {
+        pick(rng, KINDS)
+    } else {
+        kind
+    };
+    format!("{kind}{}", rng.index(4)).into_bytes()
+}
+
+fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
+    const VALUES: &[&str] = &[
+        "a",
+        "b",
+        "c",
+        "hello world",
+        "",
+        "1",
+        "-7",
+        "12345678901",
+        "3.25",
+        "00",
+        "9223372036854775807",
+        "abcabcabcabcabcabcabcabcabcabcabcabc",
+    ];
+    const MEMBERS: &[&str] = &[
+        "a",
+        "b",
+        "c",
+        "d",
+        "e",
+        "f",
+        "1",
+        "2",
+        "3",
+        "-40",
+        "70000",
+        "5000000000",
+        "",
+        "longer than eight",
+        "x",
+    ];
+    const INTS: &[&str] = &[
+        "0",
+        "1",
+        "-1",
+        "7",
+        "100",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "4294967296",
+        "1.5",
+        "abc",
+        "-100",
+    ];
+    const FLOATS: &[&str] = &[
+        "0",
+        "1",
+        "-1",
+        "0.1",
+        "2.5",
+        "1e10",
+        "-1e-5",
+        "3.0e3",
+        "inf",
+        "nan",
+        "x",
+        "123456789.123456789",
+    ];
+    const SCORES: &[&str] = &[
+        "0",
+        "1",
+        "2",
+        "3",
+        "-1",
+        "1.5",
+        "-0.25",
+        "1e3",
+        "inf",
+        "-inf",
+        "+inf",
+        "0.1",
+        "1e-10",
+        "123456789012345678",
+        "-0",
+        "1e300",
+    ];
+    const BOUNDS: &[&str] = &[
+        "0", "1", "(1", "2", "(2", "-inf", "+inf", "(inf", "-1", "1.5", "(1.5", "1e3", "x", "(-inf",
+    ];
+    const LEX: &[&str] = &[
+        "-", "+", "[a", "(a", "[c", "(c", "[", "(", "[x", "a", "[1", "(zzz",
+    ];
+    const INDEXES: &[&str] = &[
+        "0", "1", "2", "3", "5", "-1", "-2", "-3", "100", "-100", "0", "1", "-1",
+    ];
+    const COUNTS: &[&str] = &["0", "1", "2", "3", "10", "1", "2", "100", "-1"];
+    const TTLS: &[&str] = &[
+        "10000",
+        "20000",
+        "100000",
+        "0",
+        "-1",
+        "9223372036854775807",
+        "1000000000",
+    ];
+    const PATTERNS: &[&str] = &[
+        "*", "a*", "?", "[a-c]", "*1*", "z*", "s*", "\\a", "[^a]*", "h?llo*",
+    ];
+    let word: Vec<u8> = match name {
+        "str" | "list" | "set" | "zset" | "hash" | "stream" | "hll" | "geo" => key(name, rng),
+        // All scores are the same, for else an order by members is not defined.
+        "lexset" if rng.index(25) == 0 => key("list", rng),
+        "lexset" => format!("lex{}", rng.index(4)).into_bytes(),
+        "any" => key(pick(rng, KINDS), rng),
+        "sortable" => key(pick(rng, &["list", "set", "zset"]), rng),
+        "numkeys-list" | "numkeys-set" | "numkeys-zset" => {
+            let kind = name.strip_prefix("numkeys-").unwrap_or(name);
+            let count = 1 + rng.index(3);
+            let said = if rng.index(20) == 0 {
+                rng.index(5)
+            } else {
+                count
+            };
+            out.push(said.to_string().into_bytes());
+            for _ in 0..count {
+                let kind = if kind == "zset" && rng.index(5) == 0 {
+                    "set"
+                } else {
+                    kind
+                };
+                out.push(key(kind, rng));
+            }
+            return;
+        }
+        "value" => match rng.index(30) {
+            0 => vec![b'v'; 100 + rng.index(100)],
+            1 => vec![0, 255, 13, 10],
+            2 => rng.index(300).to_string().into_bytes(),
+            _ => pick(rng, VALUES).into(),
+        },
+        "member" | "field" => match rng.index(12) {
+            0 => vec![b'm'; 70],
+            1 => vec![0, 200],
+            2 => rng.index(40).to_string().into_bytes(),
+            _ => pick(rng, MEMBERS).into(),
+        },
+        "int" => pick(rng, INTS).into(),
+        "float" => pick(rng, FLOATS).into(),
+        "score" => match rng.index(30) {
+            0 => pick(rng, &["nan", "x", ""]).into(),
+            1 => format!("{}", rng.unit_f64() * 100.0).into_bytes(),
+            _ => pick(rng, SCORES).into(),
+        },
+        "bound" => pick(rng, BOUNDS).into(),
+        "lex" => pick(rng, LEX).into(),
+        "idx" => pick(rng, INDEXES).into(),
+        "count" => pick(rng, COUNTS).into(),
+        "offset" => pick(rng, &["0", "1", "5", "40", "-1", "100"]).into(),
+        "bitoffset" => pick(
+            rng,
+            &["0", "1", "7", "8", "63", "64", "500", "-1", "4294967296"],
+        )
+        .into(),
+        "bit" => pick(rng, &["0", "1", "0", "1", "0", "1", "2"]).into(),
+        "bftype" => pick(
+            rng,
+            &[
+                "u1", "u8", "i8", "u16", "i16", "i64", "u63", "i5", "u64", "i65", "x8",
+            ],
+        )
+        .into(),
+        "bfoffset" => pick(rng, &["0", "1", "#1", "#2", "7", "100", "-1", "#-1"]).into(),
+        "ttl" => pick(rng, TTLS).into(),
+        "pttl" => pick(
+            rng,
+            &["10000000", "20000000", "0", "-1", "9223372036854775807"],
+        )
+        .into(),
+        "at" => pick(
+            rng,
+            &[
+                "5000000000",
+                "6000000000",
+                "1",
+                "0",
+                "-1",
+                "9223372036854775807",
+            ],
+        )
+        .into(),
+        "atms" => pick(
+            rng,
+            &[
+                "5000000000000",
+                "6000000000000",
+                "1",
+                "0",
+                "-1",
+                "9223372036854775807",
+            ],
+        )
+        .into(),
+        "pattern" => pick(rng, PATTERNS).into(),
+        "cursor" => pick(rng, &["0", "0", "0", "0", "0", "x"]).into(),
+        "newid" => match rng.index(10) {
+            0 => pick(
+                rng,
+                &[
+                    "0-0",
+                    "0-1",
+                    "1",
+                    "x",
+                    "5-*",
+                    "18446744073709551615-18446744073709551615",
+                ],
+            )
+            .into(),
+            1 => format!("{}-*", rng.index(60)).into_bytes(),
+            _ => format!("{}-{}", rng.index(60), rng.index(4)).into_bytes(),
+        },
+        "id" => match rng.index(10) {
+            0 => pick(rng, &["0", "0-0", "x", "", "100", "1-1-1"]).into(),
+            _ => format!("{}-{}", rng.index(60), rng.index(4)).into_bytes(),
+        },
+        "rangeid" => match rng.index(4) {
+            0 => pick(rng, &["-", "+"]).into(),
+            1 => pick(rng, &["-", "+", "(5", "(10-1", "(0-0", "x", "7"]).into(),
+            _ => format!("{}-{}", rng.index(60), rng.index(4)).into_bytes(),
+        },
+        "group" => pick(rng, &["g1", "g1", "g2"]).into(),
+        "consumer" => pick(rng, &["alice", "bob", "carol"]).into(),
+        "lon" => pick(
+            rng,
+            &[
+                "13.361389",
+                "15.087269",
+                "0",
+                "-180",
+                "179.99",
+                "2.35",
+                "181",
+                "13.5",
+            ],
+        )
+        .into(),
+        "lat" => pick(
+            rng,
+            &[
+                "38.115556",
+                "37.502669",
+                "0",
+                "85",
+                "-85",
+                "48.85",
+                "86",
+                "38",
+            ],
+        )
+        .into(),
+        "dist" => pick(rng, &["0", "1", "100", "200", "1000", "20000", "-1", "5.5"]).into(),
+        "unit" => pick(rng, &["m", "km", "mi", "ft", "km", "km", "x"]).into(),
+        "db" => pick(rng, &["0", "0", "1", "1", "2", "99"]).into(),
+        "sortby" => pick(rng, &["str*", "hash*->a", "*"]).into(),
+        "sortget" => pick(rng, &["str*", "hash*->1", "#", "hash0->a"]).into(),
+        "junk" => pick(rng, &["", "x", "0123456789abc"]).into(),
+        other => unreachable!("<{other}> is not known"),
+    };
+    out.push(word);
+}

@@ -1,0 +1,306 @@
+//! The two servers, with the same connections to each.
+
+use super::common::{Raw, Server};
+use super::compare::{Class, show};
+use super::grammar::Command;
+use gyre::resp::reader::Value;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const DATABASES: usize = 3;
+
+struct Redis {
+    child: Child,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Redis {
+    fn start() -> Option<Redis> {
+        let version = std::process::Command::new("redis-server")
+            .arg("--version")
+            .output()
+            .ok()?;
+        if !String::from_utf8_lossy(&version.stdout).contains("v=7.0.") {
+            return None;
+        }
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        drop(listener);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let child = std::process::Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+                "--bind",
+                "127.0.0.1",
+            ])
+            .args(["--enable-debug-command", "yes", "--appendonly", "no"])
+            .arg("--dir")
+            .arg(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let server = Redis {
+            child,
+            port,
+            _dir: dir,
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(server);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+    fn connect(&self) -> Raw {
+        Raw::over(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))
+    }
+}
+
+/// RESP2, RESP3 and one for comparisons.
+type Connections = [Raw; 3];
+
+pub struct Pair {
+    ours: Connections,
+    theirs: Connections,
+    _gyre: Server,
+    _redis: Redis,
+}
+
+fn encode(words: &[Vec<u8>], out: &mut Vec<u8>) {
+    out.extend(format!("*{}\r\n", words.len()).bytes());
+    for word in words {
+        out.extend(format!("${}\r\n", word.len()).bytes());
+        out.extend(word);
+        out.extend(b"\r\n");
+    }
+}
+
+impl Pair {
+    /// Both servers; none where there is no redis-server.
+    pub fn start() -> Option<Pair> {
+        let redis = Redis::start()?;
+        let gyre = Server::with(&["--set-max-listpack-entries", "0"]);
+        Some(Pair {
+            ours: std::array::from_fn(|_| gyre.raw()),
+            theirs: std::array::from_fn(|_| redis.connect()),
+            _gyre: gyre,
+            _redis: redis,
+        })
+    }
+
+    /// Whether gyre has a command.
+    pub fn gyre_knows(&mut self, name: &str) -> bool {
+        let answer = self.ours[2].run(&["COMMAND", "INFO", name]);
+        !matches!(
+            answer.items(),
+            Some([Value::NullBulk | Value::NullArray | Value::Null])
+        )
+    }
+
+    /// Empty databases, fresh connections.
+    pub fn reset(&mut self) {
+        for connections in [&mut self.ours, &mut self.theirs] {
+            for (at, connection) in connections.iter_mut().enumerate() {
+                connection.line("RESET");
+                connection.line("SELECT 0");
+                if at == 1 {
+                    connection.line("HELLO 3");
+                }
+            }
+            connections[2].line("FLUSHALL");
+        }
+    }
+
+    /// Runs commands on both, pipelined as long as they are on the same connection; the replies of each.
+    pub fn run<'c>(&mut self, commands: impl Iterator<Item = &'c Command>) -> Vec<(Value, Value)> {
+        let commands: Vec<&Command> = commands.collect();
+        let mut replies = Vec::new();
+        for run in commands.chunk_by(|a, b| a.resp3 == b.resp3) {
+            let at = usize::from(run[0].resp3);
+            let mut bytes = Vec::new();
+            for command in run {
+                command
+                    .before
+                    .iter()
+                    .for_each(|words| encode(words, &mut bytes));
+                encode(&command.words, &mut bytes);
+                command
+                    .after
+                    .iter()
+                    .for_each(|words| encode(words, &mut bytes));
+            }
+            self.ours[at].send(&bytes);
+            self.theirs[at].send(&bytes);
+            for command in run {
+                let mut read = || (self.ours[at].read(), self.theirs[at].read());
+                command.before.iter().for_each(|_| drop(read()));
+                replies.push(read());
+                command.after.iter().for_each(|_| drop(read()));
+            }
+        }
+        replies
+    }
+
+    /// The same on the third connections.
+    fn both(&mut self, words: &[Vec<u8>]) -> (Value, Value) {
+        let mut bytes = Vec::new();
+        encode(words, &mut bytes);
+        self.ours[2].send(&bytes);
+        self.theirs[2].send(&bytes);
+        (self.ours[2].read(), self.theirs[2].read())
+    }
+
+    /// Many of them, pipelined.
+    fn both_of(&mut self, commands: &[Vec<Vec<u8>>]) -> Vec<(Value, Value)> {
+        self.each(commands, commands)
+    }
+
+    /// Different ones to each.
+    fn each(&mut self, ours: &[Vec<Vec<u8>>], theirs: &[Vec<Vec<u8>>]) -> Vec<(Value, Value)> {
+        let bytes = |commands: &[Vec<Vec<u8>>]| {
+            let mut bytes = Vec::new();
+            commands.iter().for_each(|words| encode(words, &mut bytes));
+            bytes
+        };
+        self.ours[2].send(&bytes(ours));
+        self.theirs[2].send(&bytes(theirs));
+        ours.iter()
+            .map(|_| (self.ours[2].read(), self.theirs[2].read()))
+            .collect()
+    }
+
+    /// Compares all keys of all databases: their encodings, expiries and digests, and whether a value that one server
+    /// dumps is the same value in the other.
+    pub fn compare_data(&mut self) -> Option<(String, String)> {
+        for db in 0..DATABASES {
+            self.both(&command(&[b"SELECT", db.to_string().as_bytes()]));
+            let (ours, theirs) = self.both(&command(&[b"KEYS", b"*"]));
+            let (ours, theirs) = (keys(&ours), keys(&theirs));
+            if ours != theirs {
+                let text = format!("gyre:  {ours:?}\nredis: {theirs:?}");
+                return Some((format!("keys of database {db}"), text));
+            }
+            if let Some(found) = self.compare_keys(&ours) {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    fn compare_keys(&mut self, keys: &[Vec<u8>]) -> Option<(String, String)> {
+        let asked: Vec<_> = keys
+            .iter()
+            .flat_map(|key| {
+                [
+                    command(&[b"DEBUG", b"DIGEST-VALUE", key]),
+                    command(&[b"OBJECT", b"ENCODING", key]),
+                    command(&[b"PTTL", key]),
+                    command(&[b"DUMP", key]),
+                ]
+            })
+            .collect();
+        let answers = self.both_of(&asked);
+        for (key, answers) in keys.iter().zip(answers.chunks(4)) {
+            let name = key.escape_ascii().to_string();
+            let kind = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+            let classes = [Class::Exact, Class::Exact, Class::Times];
+            let what = ["DEBUG DIGEST-VALUE", "OBJECT ENCODING", "PTTL"];
+            for ((class, what), (ours, theirs)) in classes.into_iter().zip(what).zip(answers) {
+                if !super::compare::same(class, ours, theirs) {
+                    let detail = match what {
+                        "OBJECT ENCODING" => format!(" {} {}", show(ours), show(theirs)),
+                        _ => String::new(),
+                    };
+                    let text = format!("{name}\ngyre:  {}\nredis: {}", show(ours), show(theirs));
+                    return Some((format!("{what} {kind}{detail}"), text));
+                }
+            }
+        }
+        self.compare_dumps(keys, &answers)
+    }
+
+    /// Each server restores what the other one dumped.
+    fn compare_dumps(
+        &mut self,
+        keys: &[Vec<u8>],
+        answers: &[(Value, Value)],
+    ) -> Option<(String, String)> {
+        const COPY: &[u8] = b"differential:copy";
+        let (mut to_ours, mut to_theirs) = (Vec::new(), Vec::new());
+        for answers in answers.chunks(4) {
+            let (Value::Bulk(of_gyre), Value::Bulk(of_redis)) = &answers[3] else {
+                return Some(("DUMP".into(), format!("no payloads: {:?}", answers[3])));
+            };
+            for (payload, to) in [(of_redis, &mut to_ours), (of_gyre, &mut to_theirs)] {
+                to.push(command(&[b"RESTORE", COPY, b"0", payload, b"REPLACE"]));
+                to.push(command(&[b"DEBUG", b"DIGEST-VALUE", COPY]));
+                to.push(command(&[b"OBJECT", b"ENCODING", COPY]));
+                to.push(command(&[b"DEL", COPY]));
+            }
+        }
+        let copies = self.each(&to_ours, &to_theirs);
+        for ((key, before), after) in keys.iter().zip(answers.chunks(4)).zip(copies.chunks(4)) {
+            let (restored, digests, encodings) = (&after[0], &after[1], &after[2]);
+            // Not that of the value itself, which may expire, or lose the sign of a zero on the way.
+            if digests.0 == digests.1 && encodings.0 == encodings.1 {
+                continue;
+            }
+            let name = key.escape_ascii().to_string();
+            let kind = name.trim_end_matches(|digit: char| digit.is_ascii_digit());
+            let payload = |value: &Value| {
+                value
+                    .as_bytes()
+                    .unwrap_or_default()
+                    .escape_ascii()
+                    .to_string()
+            };
+            let text = format!(
+                "{name}\nredis's payload in gyre: {} {} {}\ngyre's payload in redis: {} {} {}\nthe value itself: {}\n\
+                 of gyre:  {}\nof redis: {}",
+                show(&restored.0),
+                show(&digests.0),
+                show(&encodings.0),
+                show(&restored.1),
+                show(&digests.1),
+                show(&encodings.1),
+                show(&before[0].0),
+                payload(&before[3].0),
+                payload(&before[3].1)
+            );
+            let what = format!("DUMP and RESTORE {kind} {}", show(&encodings.1));
+            return Some((what, text));
+        }
+        None
+    }
+}
+
+fn command(words: &[&[u8]]) -> Vec<Vec<u8>> {
+    words.iter().map(|word| word.to_vec()).collect()
+}
+
+fn keys(value: &Value) -> Vec<Vec<u8>> {
+    let mut keys: Vec<Vec<u8>> = value
+        .items()
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|key| key.as_bytes().map(<[u8]>::to_vec))
+        .collect();
+    keys.sort_unstable();
+    keys
+}
