@@ -823,6 +823,18 @@ mod tests {
             harness.line("DEBUG DIGEST"),
             Answer::Simple("124c33df5efbf1d99832ebdee80e7876987817c9".into())
         );
+        for (line, sum) in [
+            ("RPUSH l a 12 b", "a321242d509160fd2e1651d5d59af1b8d48e6580"),
+            ("HSET h f 1 g x", "cc9cdbb46c5ff000497e1954a353620ed67a4cb9"),
+        ] {
+            harness.line(line);
+            let key = line.split(' ').nth(1).expect("a key");
+            assert_eq!(
+                harness.line(&format!("DEBUG DIGEST-VALUE {key}")),
+                Answer::Array(vec![Answer::Simple(sum.into())]),
+                "{line}"
+            );
+        }
     }
 
     #[test]
