@@ -168,3 +168,23 @@ fn renamed_entries_keep_everything() {
         );
     }
 }
+
+#[test]
+fn strings_are_shortened_wherever_they_are() {
+    for old in [1, 20, 21, 44, 100, EMBED_MAX, EMBED_MAX + 1, 5000] {
+        for new in [0, 1, 19, old / 2, old - 1, old, old + 1] {
+            for at in [None, Some(99)] {
+                let text: Vec<u8> = (0..old).map(|byte| byte as u8).collect();
+                let mut entry = Entry::new(b"key", NewValue::Raw(&text), 7, at);
+                let moved = entry.truncate(new).unwrap();
+                let entry = moved.unwrap_or(entry);
+                assert_eq!(string(&entry), text[..new.min(old)], "{old} to {new}");
+                assert_eq!((entry.key(), entry.access()), (b"key".as_slice(), 7));
+                assert_eq!(entry.expire_at(), at);
+            }
+        }
+    }
+    let mut entry = Entry::new(b"k", NewValue::Int(-1234), 0, None);
+    let moved = entry.truncate(3).unwrap();
+    assert_eq!(string(&moved.unwrap_or(entry)), b"-12");
+}
