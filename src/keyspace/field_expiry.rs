@@ -165,6 +165,21 @@ impl Keyspace {
         self.databases[index].table.field_expiry.len()
     }
 
+    /// Asserts that the index of a database says what its hashes say. Reads every key.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check_field_index(&self, index: usize) {
+        let table = &self.databases[index].table;
+        let mut due = BTreeSet::new();
+        table.for_each(&mut |entry| {
+            if let Ok(hash) = entry.hash() {
+                hash.check_invariants();
+                assert_eq!(hash.indexed_at(), hash.earliest_expiry());
+                due.extend(hash.indexed_at().map(|at| (at, Box::from(entry.key()))));
+            }
+        });
+        assert_eq!(table.field_expiry.due, due);
+    }
+
     /// Removes expired fields in one database until there are none, or `over` says so between two small steps (there
     /// is always one); true when time ran out.
     pub(super) fn expire_fields_of(

@@ -19,7 +19,7 @@ mod table;
 mod tests;
 
 use super::Collection;
-use super::dict::HashSeed;
+use super::dict::{Distribution, HashSeed};
 use super::listpack::{Item, Listpack, Position};
 use crate::system::size_class::size_class;
 use table::Table;
@@ -363,7 +363,8 @@ impl Hash {
                 }
             }
         };
-        if created && self.len() > limits.max_entries {
+        // Also when nothing was added: the limit may be lower than it was.
+        if self.len() > limits.max_entries {
             self.make_table(limits.seed);
         }
         created
@@ -586,6 +587,14 @@ impl Hash {
     pub fn prefetch(&self, field: &[u8], stage: u32) {
         if let Body::Table(table) = &self.body {
             table.prefetch(field, stage);
+        }
+    }
+
+    /// The shape of the hash table, where there is one (DEBUG HTSTATS-KEY).
+    pub fn distribution(&self) -> Option<Distribution> {
+        match &self.body {
+            Body::Table(table) => Some(table.distribution()),
+            _ => None,
         }
     }
 

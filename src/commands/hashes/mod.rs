@@ -259,17 +259,17 @@ fn hsetnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
     Ok(())
 }
 
-/// Stores what a counting command has come to; the field's expiry stays.
+/// Stores what a counting command has come to. The expiry of a field that was there (`keep`) stays.
 fn store_sum(
     context: &mut Context<'_>,
     args: Args<'_>,
-    text: &[u8],
+    (text, keep): (&[u8], bool),
     event: &'static str,
 ) -> Result<(), CommandError> {
     let limits = limits(context);
     let key = args.at(1);
     let mut held = hash_at(context, key);
-    held.hash_mut()?.set(args.at(2), text, true, &limits);
+    held.hash_mut()?.set(args.at(2), text, keep, &limits);
     context.db.touch(EventClass::Hash, event, key);
     Ok(())
 }
@@ -280,12 +280,13 @@ fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
         Item::Int(number) => Some(number),
         Item::Bytes(bytes) => numbers::parse_i64(bytes),
     })?;
+    let keep = old.is_some();
     let old = old
         .unwrap_or(Some(0))
         .ok_or(CommandError::fixed("ERR hash value is not an integer"))?;
     let sum = old.checked_add(by).ok_or(CommandError::IncrOverflow)?;
     let text = itoa::Buffer::new().format(sum).to_owned();
-    store_sum(context, args, text.as_bytes(), "hincrby")?;
+    store_sum(context, args, (text.as_bytes(), keep), "hincrby")?;
     context.reply.integer(sum);
     Ok(())
 }
@@ -299,13 +300,14 @@ fn hincrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Command
         Item::Int(number) => Some(LongDouble::from_i64(number)),
         Item::Bytes(bytes) => LongDouble::parse(bytes),
     })?;
+    let keep = old.is_some();
     let old = old
         .unwrap_or(Some(LongDouble::ZERO))
         .ok_or(CommandError::fixed("ERR hash value is not a float"))?;
     let sum = old.add(by).ok_or(CommandError::NanOrInfinity)?;
     let mut text = Vec::with_capacity(numbers::I64_TEXT_MAX);
     sum.write(&mut text);
-    store_sum(context, args, &text, "hincrbyfloat")?;
+    store_sum(context, args, (&text, keep), "hincrbyfloat")?;
     context.reply.bulk(&text);
     // As a result, not as an addition: nobody else must come to another last digit.
     context.rewrite(&[b"HSET", args.at(1), args.at(2), &text]);

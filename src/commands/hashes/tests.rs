@@ -3,6 +3,7 @@
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::keyspace::{Touched, interest};
 use crate::resp::reader::Value;
+use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 const WRONG_TYPE: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -836,4 +837,73 @@ fn info_tells_of_expiring_fields() {
     harness.line("hpersist h FIELDS 1 a");
     let info = crate::commands::testing::text(&harness.line("info keyspace"));
     assert!(info.contains("subexpiry=0"), "{info}");
+}
+
+/// A command of few keys and fields, as a line; `@` stands for time that passes.
+fn any_line() -> impl Strategy<Value = String> {
+    let key = || (0..4u8).prop_map(|number| format!("k{number}"));
+    let field = || (0..5u8).prop_map(|number| format!("f{number}"));
+    let ms = || 0..30i64;
+    prop_oneof![
+        4 => (key(), field(), 0..9u8).prop_map(|(k, f, v)| format!("hset {k} {f} {v}")),
+        1 => (key(), field(), 0..9u8).prop_map(|(k, f, v)| format!("hsetnx {k} {f} {v}")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hincrby {k} {f} 1")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hdel {k} {f}")),
+        6 => (key(), ms(), field(), field())
+            .prop_map(|(k, ms, f, g)| format!("hpexpire {k} {ms} FIELDS 2 {f} {g}")),
+        1 => (key(), ms(), field()).prop_map(|(k, ms, f)| format!("hpexpire {k} {ms} LT FIELDS 1 {f}")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hpersist {k} FIELDS 1 {f}")),
+        2 => (key(), field(), field()).prop_map(|(k, f, g)| format!("hmget {k} {f} {g}")),
+        1 => (key(), ms(), field()).prop_map(|(k, ms, f)| format!("hgetex {k} PX {ms} FIELDS 1 {f}")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hgetex {k} PERSIST FIELDS 1 {f}")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hgetdel {k} FIELDS 1 {f}")),
+        2 => (key(), ms(), field()).prop_map(|(k, ms, f)| format!("hsetex {k} PX {ms} FIELDS 1 {f} 7")),
+        1 => (key(), field()).prop_map(|(k, f)| format!("hsetex {k} FXX KEEPTTL FIELDS 1 {f} 8")),
+        1 => (key(), field(), field()).prop_map(|(k, f, g)| format!("hpttl {k} FIELDS 2 {f} {g}")),
+        1 => key().prop_map(|k| format!("hlen {k}")),
+        1 => (key(), key()).prop_map(|(k, l)| format!("rename {k} {l}")),
+        1 => (key(), key()).prop_map(|(k, l)| format!("copy {k} {l} replace")),
+        1 => key().prop_map(|k| format!("move {k} 1")),
+        1 => Just("swapdb 0 1".to_owned()),
+        1 => key().prop_map(|k| format!("del {k}")),
+        1 => key().prop_map(|k| format!("set {k} 1")),
+        1 => (key(), ms()).prop_map(|(k, ms)| format!("pexpire {k} {ms}")),
+        2 => (1..8i64).prop_map(|ms| format!("@ {ms}")),
+        1 => Just("cycle".to_owned()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Both encodings answer the same, and the index of expiring fields never loses a hash.
+    #[test]
+    fn encodings_agree_and_the_index_keeps_up(lines in proptest::collection::vec(any_line(), 0..80)) {
+        let mut both = encodings();
+        for line in lines {
+            let mut answers = Vec::new();
+            for harness in &mut both {
+                if let Some(ms) = line.strip_prefix("@ ") {
+                    harness.advance_ms(ms.parse().unwrap());
+                } else if line == "cycle" {
+                    cycle(harness);
+                } else {
+                    answers.push(harness.line(&line));
+                }
+                for index in 0..2 {
+                    harness.state.keyspace.check_field_index(index);
+                }
+                for key in ["k0", "k1", "k2", "k3"] {
+                    if harness.line(&format!("type {key}")) == Value::Simple("hash".into()) {
+                        let all = words(&harness.line(&format!("hgetall {key}")));
+                        let mut pairs: Vec<_> = all.chunks(2).map(<[String]>::to_vec).collect();
+                        pairs.sort();
+                        answers.push(bulk(&format!("{key} {pairs:?}")));
+                        answers.push(harness.line(&format!("hlen {key}")));
+                    }
+                }
+            }
+            let (one, other) = answers.split_at(answers.len() / 2);
+            prop_assert_eq!(one, other, "{}", line);
+        }
+    }
 }

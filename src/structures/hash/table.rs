@@ -9,7 +9,7 @@
 
 use super::field::{Field, expiry_at, name_at, value_at};
 use super::{Item, Pair};
-use crate::structures::dict::{Dict, ElementRef, HashSeed};
+use crate::structures::dict::{Dict, Distribution, ElementRef, HashSeed};
 use crate::system::size_class::size_class;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
@@ -223,6 +223,9 @@ impl Table {
         } else {
             self.dict.prefetch_element(hash);
         }
+    }
+    pub(super) fn distribution(&self) -> Distribution {
+        self.dict.distribution()
     }
     #[cfg(any(test, debug_assertions))]
     pub(super) fn check_invariants(&self) {

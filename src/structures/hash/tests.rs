@@ -149,6 +149,22 @@ fn conversions_are_redis_ones() {
     assert_eq!(hash.encoding(), "hashtable", "there is no way back");
 
     let mut hash = Hash::new();
+    for field in [b"a", b"b", b"c"] {
+        hash.set(
+            field,
+            b"1",
+            false,
+            &HashLimits {
+                max_entries: 3,
+                ..limits
+            },
+        );
+    }
+    assert_eq!(hash.encoding(), "listpack");
+    hash.set(b"a", b"2", false, &limits);
+    assert_eq!(hash.encoding(), "hashtable", "the limit is lower now");
+
+    let mut hash = Hash::new();
     hash.set(b"a", b"55555", false, &limits);
     assert_eq!(hash.encoding(), "hashtable");
 
@@ -247,6 +263,9 @@ fn a_usual_field_takes_less_than_48_bytes() {
     }
     let exact = hash.memory_bytes(0);
     assert!(exact / count < 48, "{} per field", exact / count);
+    let shape = hash.distribution().expect("a table");
+    assert_eq!(shape.elements, count);
+    assert!(Hash::new().distribution().is_none());
     let sampled = hash.memory_bytes(5);
     assert!(sampled.abs_diff(exact) < exact / 100);
 }
