@@ -348,6 +348,20 @@ fn item_at(bytes: &[u8], at: usize) -> Item<'_> {
     }
 }
 
+/// Element and span in one, with the usual small ones first.
+#[inline]
+fn decode(bytes: &[u8], at: usize) -> Option<(Item<'_>, usize)> {
+    match *bytes.get(at)? {
+        int @ 0..=0x7F => Some((Item::Int(i64::from(int)), 2)),
+        first @ 0x80..=0xBF => {
+            let len = usize::from(first & 0x3F);
+            let string = bytes.get(at + 1..at + 1 + len).unwrap_or_default();
+            Some((Item::Bytes(string), len + 2))
+        }
+        _ => Some((item_at(bytes, at), span_at(bytes, at)?)),
+    }
+}
+
 /// The integer of more than a byte at the front of `rest`.
 fn int_at(rest: &[u8], first: u8) -> Option<Item<'_>> {
     let rest = rest.get(1..)?;
@@ -1073,9 +1087,8 @@ impl<'a> Iterator for Iter<'a> {
         if self.front >= self.back {
             return None;
         }
-        let item = item_at(self.bytes, self.front);
-        match span_at(self.bytes, self.front) {
-            Some(span) => {
+        match decode(self.bytes, self.front) {
+            Some((item, span)) => {
                 self.front = self.front.saturating_add(span);
                 Some(item)
             }

@@ -42,7 +42,7 @@ const COMPRESS_GAIN: usize = 8;
 pub struct Quicklist {
     nodes: VecDeque<Node>,
     len: usize,
-    packed_threshold: usize,
+    packed_threshold: u32,
     fill: i16,
     depth: u16,
 }
@@ -209,7 +209,7 @@ impl Quicklist {
         Quicklist {
             nodes: VecDeque::new(),
             len: 0,
-            packed_threshold: PACKED_THRESHOLD,
+            packed_threshold: PACKED_THRESHOLD as u32,
             fill: fill.clamp(-5, i32::from(i16::MAX)) as i16,
             depth: u16::try_from(depth).unwrap_or(u16::MAX),
         }
@@ -218,7 +218,8 @@ impl Quicklist {
     /// Elements of so many bytes get nodes of their own from now on; 0: the default.
     #[inline]
     pub fn set_packed_threshold(&mut self, bytes: usize) {
-        self.packed_threshold = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
+        let bytes = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
+        self.packed_threshold = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// The fill (`ql_listpack_max` of DEBUG OBJECT).
@@ -396,9 +397,9 @@ impl Quicklist {
         let Some((at, offset)) = self.locate(index) else {
             return false;
         };
+        let large = self.is_large(element.len());
         let node = &mut self.nodes[at];
         node.decompress();
-        let large = element.len() >= self.packed_threshold;
         match &mut node.body {
             Body::Packed(listpack)
                 if !large && (node.count == 1 || listpack.has_room(element.len())) =>
@@ -503,6 +504,12 @@ impl Quicklist {
 
     // Below: how nodes are found, filled, split, merged and compressed.
 
+    /// Whether an element of `len` bytes gets a node of its own.
+    #[inline]
+    fn is_large(&self, len: usize) -> bool {
+        len >= self.packed_threshold as usize
+    }
+
     /// Bytes that the fill allows a node; none if it is filled by count.
     #[inline]
     fn fill_bytes(&self) -> Option<usize> {
@@ -525,7 +532,7 @@ impl Quicklist {
     #[inline]
     fn allows(&self, node: Option<&Node>, len: usize) -> bool {
         match node {
-            Some(node) if len < self.packed_threshold && !node.is_plain() => {
+            Some(node) if !self.is_large(len) && !node.is_plain() => {
                 let size = node
                     .size()
                     .saturating_add(len)
@@ -612,7 +619,7 @@ impl Quicklist {
 
     /// A node that holds one element.
     fn node_of(&self, element: &[u8]) -> Node {
-        if element.len() >= self.packed_threshold {
+        if self.is_large(element.len()) {
             return Node::plain(element);
         }
         let mut listpack =
@@ -746,7 +753,7 @@ impl Quicklist {
         };
         let beside = if after { at + 1 } else { at };
         self.len += 1;
-        if len < self.packed_threshold {
+        if !self.is_large(len) {
             if self.allows(Some(node), len) {
                 return self.change_packed(at, |listpack| {
                     let Some(position) = listpack.seek(offset as i64) else {
@@ -786,7 +793,7 @@ impl Quicklist {
 
     /// Splits a full node for an element that comes between its elements.
     fn split_around(&mut self, at: usize, offset: usize, element: &[u8], after: bool) {
-        let large = element.len() >= self.packed_threshold;
+        let large = self.is_large(element.len());
         let left_count = if after { offset + 1 } else { offset };
         let node = &mut self.nodes[at];
         node.decompress();

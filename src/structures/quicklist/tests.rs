@@ -146,6 +146,7 @@ fn nodes_come_and_go_whole() {
 
 #[test]
 fn small_lists_are_small() {
+    assert_eq!((size_of::<Quicklist>(), size_of::<Node>()), (48, 40));
     let list = of(-2, 0, [b"x".to_vec()]);
     assert_eq!(
         list.memory_bytes(0),
