@@ -109,6 +109,8 @@ const UNSTABLE: &[&str] = &[
     "active-time",
     "radix-tree-keys",
     "radix-tree-nodes",
+    // Known in more cases since Redis 7.4.
+    "lag",
 ];
 
 /// A value without what is unstable in it.

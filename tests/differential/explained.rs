@@ -35,6 +35,12 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        reason: "a cursor cannot be negative, as in Redis 7.4",
+        is: |_, ours, theirs| {
+            is_error(ours, "ERR invalid cursor") && !is_error(theirs, "ERR invalid cursor")
+        },
+    },
+    Explained {
         reason: "XREAD and XREADGROUP name themselves in an error, as in Redis 7.2",
         is: |_, ours, theirs| {
             is_error(ours, "ERR Unbalanced '") && is_error(theirs, "ERR Unbalanced XREAD list")
@@ -73,6 +79,19 @@ fn same_numbers(ours: &Value, theirs: &Value) -> bool {
 
 /// The reason for a difference, if it has one.
 pub fn reason(command: &Command, ours: &Value, theirs: &Value) -> Option<&'static str> {
+    if is(command, "EXEC")
+        && let (Some(ours), Some(theirs)) = (ours.items(), theirs.items())
+        && ours.len() == theirs.len()
+    {
+        let mut different = ours.iter().zip(theirs).filter(|(a, b)| a != b);
+        let first = different.next()?;
+        let first = direct_reason(command, first.0, first.1);
+        return first.filter(|_| different.all(|(a, b)| direct_reason(command, a, b).is_some()));
+    }
+    direct_reason(command, ours, theirs)
+}
+
+fn direct_reason(command: &Command, ours: &Value, theirs: &Value) -> Option<&'static str> {
     EXPLAINED
         .iter()
         .find(|known| (known.is)(command, ours, theirs))

@@ -281,9 +281,11 @@ fn sort_with(
     mut options: Options<'_>,
 ) -> Result<(), CommandError> {
     let mut unsorted = matches!(options.by, Some(Pattern::Constant));
+    let mut unpack = false;
     let (mut elements, cut) = match context.db.read(args.at(1)) {
         Some(entry) => {
             let value = entry.stored();
+            unpack = matches!(value, Stored::SortedSet(set) if set.as_listpack().is_some());
             if unsorted && matches!(value, Stored::Set(_)) && options.store.is_some() {
                 // A set has no order of its own: what is stored must be the same wherever the command is run.
                 unsorted = false;
@@ -294,6 +296,10 @@ fn sort_with(
         }
         None => (Elements::default(), true),
     };
+    // Redis sorts a sorted set as a skiplist, which it then remains.
+    if unpack && let Slot::Occupied(mut held) = context.db.slot(args.at(1)) {
+        held.sorted_set_mut()?.unpack();
+    }
     let range = if cut {
         0..elements.list.len()
     } else {

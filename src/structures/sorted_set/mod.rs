@@ -575,6 +575,11 @@ impl SortedSet {
         self.shape = Shape::Small { pack, seed };
     }
 
+    /// Makes it large for good (SORT does).
+    pub fn unpack(&mut self) {
+        self.make_large();
+    }
+
     /// Makes it large, if it is not.
     fn make_large(&mut self) -> &mut Large {
         if let Shape::Small { seed, .. } = self.shape {
