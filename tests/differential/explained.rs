@@ -35,6 +35,17 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        reason: "Redis 7.0 may find a number out of range in SORT because one of an earlier command was",
+        is: |command, ours, theirs| {
+            (is(command, "SORT") || is(command, "SORT_RO"))
+                && !is_error(ours, "")
+                && is_error(
+                    theirs,
+                    "ERR One or more scores can't be converted into double",
+                )
+        },
+    },
+    Explained {
         reason: "a cursor cannot be negative, as in Redis 7.4",
         is: |_, ours, theirs| {
             is_error(ours, "ERR invalid cursor") && !is_error(theirs, "ERR invalid cursor")

@@ -405,7 +405,9 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "RENAMENX <any> <any>"),
     (1, Exact, "COPY <any> <any> [ DB <db> ] [ REPLACE ]"),
     (1, Exact, "MOVE <any> <db>"),
-    (1, Exact, "OBJECT ( ENCODING | REFCOUNT ) <any>"),
+    (1, Exact, "OBJECT ENCODING <any>"),
+    // Not in a transaction: there the queued arguments of a MSET still refer to the value.
+    (1, Loose, "OBJECT REFCOUNT <any>"),
     (1, Unordered, "KEYS <pattern>"),
     (
         1,
@@ -432,7 +434,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
         Unordered,
         "SORT <list> BY nosort [ GET <sortget> ] [ GET # ]",
     ),
-    (1, Exact, "SORT <sortable> [ ALPHA ] STORE <list>"),
+    (1, Exact, "SORT <sortable> ALPHA STORE <list>"),
     (
         1,
         Exact,
@@ -680,9 +682,11 @@ fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
         "nan",
         "k",
     ];
-    // ZRANK takes one word more than in Redis 7.0; SPOP with another count would be random.
+    // ZRANK takes one word more than in Redis 7.0; SPOP with another count would be random,
+    // and members with other scores have no order by name.
     let name = words[0].to_ascii_uppercase();
-    if words.len() < 2 || name.ends_with(b"RANK") || name == b"SPOP" {
+    if words.len() < 2 || name.ends_with(b"RANK") || name == b"SPOP" || words[1].starts_with(b"lex")
+    {
         return;
     }
     let at = 1 + rng.index(words.len() - 1);
