@@ -276,7 +276,11 @@ fn resolve_for_group(
         b"$" => Err(meaningless('$')),
         b"+" => Err(meaningless('+')),
         b">" => Ok(From::New),
-        _ => Ok(From::Id(id(arg, 0)?)),
+        // The last id that is possible stands for `>` in Redis, and so it does for its clients.
+        _ => match id(arg, 0)? {
+            StreamId::MAX => Ok(From::New),
+            id => Ok(From::Id(id)),
+        },
     }
 }
 
@@ -378,10 +382,7 @@ fn deliver(
         let deferred = context.reply.begin_deferred();
         let written = match what.from {
             From::Id(behind) => {
-                let Some(start) = behind.next() else {
-                    context.reply.end_deferred_array(deferred, 0);
-                    return finish(context, key, created, false);
-                };
+                let start = behind.next().unwrap_or(StreamId::MAX);
                 let pending: Vec<StreamId> = history(group, consumer, start, what.count);
                 for id in &pending {
                     match entries.range(*id, *id).next() {
@@ -428,7 +429,7 @@ fn deliver(
         };
         context.reply.end_deferred_array(deferred, written);
     }
-    finish(context, key, created, changed);
+    tell(context, key, created, changed);
     serves
 }
 
@@ -448,8 +449,8 @@ fn history(
     }
 }
 
-/// Tells of what changed; true, for a stream that was served.
-fn finish(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) -> bool {
+/// Tells of what changed.
+fn tell(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
     if created {
         context.db.touch_quietly();
         context
@@ -459,5 +460,4 @@ fn finish(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) -
     if changed {
         context.db.touch_quietly();
     }
-    true
 }

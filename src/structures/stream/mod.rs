@@ -247,21 +247,24 @@ impl Entries {
         if bytes > NODE_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
-        let room = self.nodes.tail_mut().filter(|(_, node)| {
+        let room = node::room_for(bytes, pairs.len());
+        let tail = self.nodes.tail_mut().filter(|(_, node)| {
             let max = match limits.bytes {
                 0 => NODE_BYTES_MAX,
                 bytes => bytes.min(NODE_BYTES_MAX),
             };
             node.byte_len().saturating_add(bytes) < max && !is_full(node, limits.entries)
         });
-        match room {
+        match tail {
             Some((key, node)) => {
+                node::reserve(node, room);
                 node::recount(node, 1, 0);
                 let same = node::has_fields(node, pairs.clone().step_by(2));
                 node::push(node, (key, id), same, pairs);
             }
             None => {
-                let mut node = node::create(pairs.clone().step_by(2));
+                let mut node =
+                    node::create(pairs.clone().step_by(2), room.saturating_add(bytes / 2));
                 node::push(&mut node, (id, id), true, pairs);
                 self.nodes.push(id, node);
             }

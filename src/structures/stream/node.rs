@@ -263,9 +263,28 @@ impl<'a> Iterator for Backward<'a> {
     }
 }
 
+/// Bytes that an entry takes at most, about: strings of `bytes` in `parts`, and its numbers.
+#[inline]
+pub(super) fn room_for(bytes: usize, parts: usize) -> usize {
+    const PER_PART: usize = 4;
+    const NUMBERS: usize = 24;
+    bytes
+        .saturating_add(parts.saturating_mul(PER_PART))
+        .saturating_add(NUMBERS)
+}
+
+/// Makes room for an entry. A node grows by half, for it will get many; what is too much is given back when it is full.
+#[inline]
+pub(super) fn reserve(node: &mut Listpack, room: usize) {
+    let len = node.byte_len();
+    if node.memory_bytes().saturating_sub(len) < room {
+        node.reserve_back(room.max(len / 2));
+    }
+}
+
 /// A new node with the fields of its first entry, which is counted but not yet in it.
-pub(super) fn create<'f>(fields: impl ExactSizeIterator<Item = &'f [u8]>) -> Listpack {
-    let mut node = Listpack::new();
+pub(super) fn create<'f>(fields: impl ExactSizeIterator<Item = &'f [u8]>, room: usize) -> Listpack {
+    let mut node = Listpack::with_capacity(room);
     node.push_back_int(1);
     node.push_back_int(0);
     node.push_back_int(count_of(fields.len()));
