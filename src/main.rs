@@ -10,6 +10,9 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args.next().unwrap_or_default();
     let args: Vec<std::ffi::OsString> = args.collect();
+    if let Some(status) = gyre::server::tools::run(&program, &args) {
+        return ExitCode::from(status);
+    }
     match args.first().and_then(|arg| arg.to_str()) {
         Some("-v" | "--version") => {
             println!("{}", gyre::server::version_line());

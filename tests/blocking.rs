@@ -120,7 +120,7 @@ fn waiting_ends_with_its_time_and_the_pipeline_goes_on() {
     assert!(begin.elapsed() >= Duration::from_millis(100));
     assert!(begin.elapsed() < Duration::from_secs(5));
     assert_eq!(raw.read(), Value::Simple("PONG".into()));
-    assert_eq!(raw.read(), Value::NullBulk);
+    assert_eq!(raw.read(), Value::NullArray);
     assert_eq!(raw.read(), Value::Simple("PONG".into()));
 }
 

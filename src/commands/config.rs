@@ -131,7 +131,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     }
     let who = SetContext {
         is_local: context.session().is_local(),
-        is_loading: false,
+        is_loading: context.state.persistence.loading.is_some(),
     };
     let before = context.state.config.snapshot();
     let changes = context
@@ -187,6 +187,7 @@ enum Listener {
     Keyspace,
     Observations,
     Sessions,
+    AppendOnly,
 }
 
 fn listener(name: &str) -> Option<Listener> {
@@ -208,6 +209,7 @@ fn listener(name: &str) -> Option<Listener> {
         | "lazyfree-lazy-server-del" => Listener::Keyspace,
         "latency-tracking" => Listener::Observations,
         "requirepass" => Listener::Sessions,
+        "appendonly" | "aof-timestamp-enabled" => Listener::AppendOnly,
         _ => return None,
     })
 }
@@ -285,6 +287,13 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::Sessions => {}
+        Listener::AppendOnly => {
+            context
+                .state
+                .journal
+                .set_timestamps(settings.aof_timestamp_enabled);
+            super::persistence::aof::follow_setting(context.state, context.host)?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 use super::eviction::Room;
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ReplyMode};
+use crate::keyspace::{EventClass, Touched};
 use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
@@ -59,6 +60,31 @@ pub fn process_found(
         record(state, client, unix_us, args);
     }
     Outcome::Done
+}
+
+/// Runs a command of a source that is trusted (the append-only file): no gate is asked but whether there is such a
+/// command with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
+pub fn run_trusted(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    args: Args<'_>,
+) -> Result<(), String> {
+    let found = state.table.find(args.at(0));
+    let id = resolve(state, found, args).map_err(|(_, error)| match error {
+        CommandError::WrongArity(_) => error.text().into_owned(),
+        _ => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
+    })?;
+    let runs_at_once = state.table.get(id).flags & flags::RUNS_IN_MULTI != 0;
+    if !runs_at_once && is_in_multi(state, client) {
+        super::transactions::queue(state, client, id, args);
+    } else {
+        call(state, host, client, id, args);
+    }
+    if let Some(client) = state.clients.get_mut(client) {
+        client.reply.output_mut().clear();
+    }
+    Ok(())
 }
 
 fn is_in_multi(state: &State, client: ClientKey) -> bool {
@@ -181,6 +207,24 @@ fn gates(
         && all & flags::DENYOOM != 0
     {
         return refuse(CommandError::OutOfMemory);
+    }
+    let settings = state.config.settings();
+    if settings.stop_writes_on_bgsave_error
+        && !state.persistence.last_status_ok
+        && !settings.save.is_empty()
+        && (all & flags::WRITE != 0 || state.table.get(id).spec.name == "ping")
+    {
+        return refuse(CommandError::SnapshotFailed);
+    }
+    if all & flags::WRITE != 0
+        && let Some(reason) = state.persistence.aof.error()
+    {
+        return refuse(CommandError::text_owned(format!(
+            "MISCONF Errors writing to the AOF file: {reason}"
+        )));
+    }
+    if state.persistence.loading.is_some() && all & flags::LOADING == 0 {
+        return refuse(CommandError::Loading);
     }
     if let Some(pause) = state.pause
         && (!pause.writes_only || all & (flags::WRITE | flags::MAY_REPLICATE) != 0)
@@ -336,7 +380,10 @@ pub fn call(
             log_slow(state, key, id, args, elapsed_ns);
         }
     }
-    if state.keyspace.dirty != dirty {
+    // What expired under the command's eyes was gone before it ran.
+    propagate_removals(state);
+    // A command that saves sets the number back.
+    if state.keyspace.dirty > dirty {
         propagate(state, db, args);
     }
     state.effects.rewritten.clear();
@@ -379,20 +426,59 @@ fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, el
     );
 }
 
-/// Gives the journal what the command asks for, or the command as it was.
+/// Gives the journal what the command asks for, or the command as it was. Several commands are one unit.
 fn propagate(state: &mut State, db: usize, args: Args<'_>) {
     if state.effects.do_not_propagate || !state.journal.has_consumers() {
         return;
     }
+    let unix_s = state.now.unix_s();
     if state.effects.rewritten.is_empty() {
-        state.journal.append(db, args);
+        state.journal.append(db, unix_s, args);
         return;
     }
-    for command in std::mem::take(&mut state.effects.rewritten) {
-        state
-            .journal
-            .append(db, crate::resp::OwnedRequest::from_slices(&command).args());
+    let rewritten = std::mem::take(&mut state.effects.rewritten);
+    let is_unit = rewritten.len() > 1 && !state.journal.is_in_unit();
+    if is_unit {
+        state.journal.begin_unit();
     }
+    for command in &rewritten {
+        let words = command.iter().map(Vec::as_slice);
+        state.journal.append_words(db, unix_s, words);
+    }
+    if is_unit {
+        state.journal.end_unit();
+    }
+}
+
+/// Gives the journal the keys and fields that went by themselves: expired ones, evicted ones.
+pub fn propagate_removals(state: &mut State) {
+    if !state.journal.has_consumers() || !state.keyspace.has_touched() {
+        return;
+    }
+    let mut notes = std::mem::take(&mut state.notes);
+    state.keyspace.take_touched(&mut notes);
+    let unix_s = state.now.unix_s();
+    let settings = state.keyspace.settings();
+    for note in &notes {
+        match note {
+            Touched::Key { db, class, key, .. } => {
+                let lazily = match class {
+                    EventClass::Expired => settings.lazy_expire,
+                    EventClass::Evicted => settings.lazy_eviction,
+                    _ => continue,
+                };
+                let command: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
+                let words = [command, key];
+                state.journal.append_words(*db, unix_s, words.into_iter());
+            }
+            Touched::FieldExpired { db, key, field } => {
+                let words: [&[u8]; 3] = [b"HDEL", key, field];
+                state.journal.append_words(*db, unix_s, words.into_iter());
+            }
+            Touched::Flushed { .. } | Touched::Swapped { .. } => {}
+        }
+    }
+    state.notes = notes;
 }
 
 /// CLIENT REPLY SKIP lasts for one command.

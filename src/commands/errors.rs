@@ -25,6 +25,7 @@ pub enum CommandError {
     WrongPass,
     OutOfMemory,
     Loading,
+    SnapshotFailed,
     ExecAbort,
     InvalidDatabase,
     DatabaseOutOfRange,
@@ -65,6 +66,12 @@ impl CommandError {
             }
             CommandError::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             CommandError::Loading => "LOADING Redis is loading the dataset in memory",
+            CommandError::SnapshotFailed => {
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report \
+                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+                 the Redis logs for details about the RDB error."
+            }
             CommandError::ExecAbort => {
                 "EXECABORT Transaction discarded because of previous errors."
             }

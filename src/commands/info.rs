@@ -11,6 +11,8 @@ use super::{
 };
 use crate::config::Supervised;
 use crate::observe::MemoryFigures;
+use crate::persistence::aof::AofState;
+use crate::persistence::status::ChildKind;
 use crate::resp::Args;
 use crate::system::numbers::write_fixed;
 use crate::system::{memory, process};
@@ -366,59 +368,78 @@ fn memory_section(page: &mut Page<'_>) {
 
 /// The values of a server that has never saved: nothing here saves yet.
 fn persistence(page: &mut Page<'_>) {
-    page.fields(
-        &[
-            "loading",
-            "async_loading",
-            "current_cow_peak",
-            "current_cow_size",
-            "current_cow_size_age",
-        ],
-        0,
-    );
-    page.field("current_fork_perc", "0.00");
-    page.fields(
-        &["current_save_keys_processed", "current_save_keys_total"],
-        0,
-    );
-    page.field("rdb_changes_since_last_save", page.state.keyspace.dirty);
-    page.field("rdb_bgsave_in_progress", 0);
-    page.field(
-        "rdb_last_save_time",
-        page.state.observe.stats.start_unix_ms / 1000,
-    );
-    page.field("rdb_last_bgsave_status", "ok");
-    page.fields(
-        &["rdb_last_bgsave_time_sec", "rdb_current_bgsave_time_sec"],
-        -1,
-    );
-    page.fields(
-        &[
-            "rdb_saves",
-            "rdb_last_cow_size",
-            "rdb_last_load_keys_expired",
-            "rdb_last_load_keys_loaded",
-            "aof_enabled",
-            "aof_rewrite_in_progress",
-            "aof_rewrite_scheduled",
-        ],
-        0,
-    );
-    page.fields(
-        &["aof_last_rewrite_time_sec", "aof_current_rewrite_time_sec"],
-        -1,
-    );
-    page.field("aof_last_bgrewrite_status", "ok");
-    page.fields(&["aof_rewrites", "aof_rewrites_consecutive_failures"], 0);
-    page.field("aof_last_write_status", "ok");
-    page.fields(
-        &[
-            "aof_last_cow_size",
-            "module_fork_in_progress",
-            "module_fork_last_cow_size",
-        ],
-        0,
-    );
+    let state = page.state;
+    let now_s = state.now.unix_s();
+    let saving = &state.persistence;
+    page.field("loading", u8::from(saving.loading.is_some()));
+    page.field("async_loading", 0);
+    let child = saving.child.as_ref();
+    let snapshot = child.filter(|child| child.kind == ChildKind::Snapshot);
+    let copied = child.map_or(0, |child| child.copied_bytes);
+    page.field("current_cow_peak", copied);
+    page.field("current_cow_size", copied);
+    let age_ns = child.map_or(0, |child| {
+        state.now.mono_ns.saturating_sub(child.reported_ns)
+    });
+    page.field("current_cow_size_age", age_ns / 1_000_000_000);
+    let (done, total) = child.map_or((0, 0), |child| (child.keys_done, child.keys_total));
+    let percent = done as f64 * 100.0 / total.max(1) as f64;
+    page.field("current_fork_perc", format_args!("{percent:.2}"));
+    page.field("current_save_keys_processed", done);
+    page.field("current_save_keys_total", total);
+    page.field("rdb_changes_since_last_save", state.keyspace.dirty);
+    page.field("rdb_bgsave_in_progress", u8::from(snapshot.is_some()));
+    let last_save = match saving.last_save_unix_s {
+        0 => state.observe.stats.start_unix_ms / 1000,
+        at => at,
+    };
+    page.field("rdb_last_save_time", last_save);
+    let status = if saving.last_status_ok { "ok" } else { "err" };
+    page.field("rdb_last_bgsave_status", status);
+    page.field("rdb_last_bgsave_time_sec", saving.last_duration_s);
+    let current = snapshot.map_or(-1, |child| now_s.saturating_sub(child.started_unix_s));
+    page.field("rdb_current_bgsave_time_sec", current);
+    page.field("rdb_saves", saving.saves);
+    page.field("rdb_last_cow_size", saving.last_copied_bytes);
+    page.field("rdb_last_load_keys_expired", saving.expired_keys);
+    page.field("rdb_last_load_keys_loaded", saving.loaded_keys);
+    let aof = &saving.aof;
+    let rewrite = &saving.rewrite;
+    let rewriting = child.filter(|child| child.kind == ChildKind::Rewrite);
+    page.field("aof_enabled", u8::from(aof.state != AofState::Off));
+    page.field("aof_rewrite_in_progress", u8::from(rewriting.is_some()));
+    page.field("aof_rewrite_scheduled", u8::from(rewrite.scheduled));
+    page.field("aof_last_rewrite_time_sec", rewrite.last_duration_s);
+    let current = rewriting.map_or(-1, |child| now_s.saturating_sub(child.started_unix_s));
+    page.field("aof_current_rewrite_time_sec", current);
+    let status = |ok: bool| if ok { "ok" } else { "err" };
+    page.field("aof_last_bgrewrite_status", status(rewrite.last_ok));
+    page.field("aof_rewrites", rewrite.rewrites);
+    page.field("aof_rewrites_consecutive_failures", rewrite.failures);
+    page.field("aof_last_write_status", status(aof.last_write_ok()));
+    page.field("aof_last_cow_size", rewrite.last_copied_bytes);
+    page.fields(&["module_fork_in_progress", "module_fork_last_cow_size"], 0);
+    if aof.state != AofState::Off {
+        page.field("aof_current_size", aof.current_bytes);
+        page.field("aof_base_size", aof.base_bytes);
+        page.field("aof_pending_rewrite", u8::from(rewrite.scheduled));
+        page.field("aof_buffer_length", aof.buffered());
+        page.field("aof_pending_bio_fsync", aof.pending_syncs());
+        page.field("aof_delayed_fsync", aof.delayed_syncs);
+    }
+    if let Some(loading) = &saving.loading {
+        let (total, loaded) = loading.bytes();
+        let elapsed_ns = state.now.mono_ns.saturating_sub(loading.started_ns).max(1);
+        let per_s = loaded as f64 * 1_000_000_000.0 / elapsed_ns as f64;
+        let percent = loaded as f64 * 100.0 / total.max(1) as f64;
+        page.field("loading_start_time", loading.started_unix_s);
+        page.field("loading_total_bytes", total);
+        page.field("loading_rdb_used_mem", loading.used_memory());
+        page.field("loading_loaded_bytes", loaded);
+        page.field("loading_loaded_perc", format_args!("{percent:.2}"));
+        let eta_s = total.saturating_sub(loaded) as f64 / per_s.max(1.0);
+        page.field("loading_eta_seconds", eta_s as u64);
+    }
 }
 
 fn stats(page: &mut Page<'_>) {
@@ -476,12 +497,13 @@ fn stats(page: &mut Page<'_>) {
     page.field("keyspace_hits", keys.hits);
     page.field("keyspace_misses", keys.misses);
     page.fields(
+        &["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"],
+        0,
+    );
+    page.field("latest_fork_usec", page.state.persistence.fork_us);
+    page.field("total_forks", page.state.persistence.forks);
+    page.fields(
         &[
-            "pubsub_channels",
-            "pubsub_patterns",
-            "pubsubshard_channels",
-            "latest_fork_usec",
-            "total_forks",
             "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",

@@ -27,6 +27,7 @@ pub mod latency;
 pub mod lists;
 pub mod memory_command;
 pub mod parse;
+pub mod persistence;
 pub mod server_commands;
 pub mod sets;
 pub mod slowlog;
@@ -71,5 +72,6 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     latency::COMMANDS,
     memory_command::COMMANDS,
     debug::COMMANDS,
+    persistence::COMMANDS,
     server_commands::COMMANDS,
 ];

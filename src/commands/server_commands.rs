@@ -8,7 +8,6 @@ use super::{
     flags, parse,
 };
 use crate::resp::Args;
-use crate::system::numbers;
 
 const ROW: CommandSpec = CommandSpec {
     group: Group::Server,
@@ -25,15 +24,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: STATUS,
         tips: &["nondeterministic_output"],
         handler: Handler::Plain(time),
-        ..ROW
-    },
-    CommandSpec {
-        name: "lastsave",
-        summary: "Returns when the data was last saved to disk.",
-        flags: STATUS,
-        acl: acl::ADMIN | acl::DANGEROUS,
-        tips: &["nondeterministic_output"],
-        handler: Handler::Wide(last_save),
         ..ROW
     },
     CommandSpec {
@@ -93,13 +83,6 @@ fn time(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
     context
         .reply
         .bulk_i64(context.now.unix_us.rem_euclid(1_000_000));
-    Ok(())
-}
-
-/// As in Redis, a server that has never saved names its start.
-fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let start_s = context.state.observe.stats.start_unix_ms / 1000;
-    context.reply().integer(start_s);
     Ok(())
 }
 
@@ -171,35 +154,14 @@ fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         // Nothing is waited for yet, so there never is one under way.
         return Err(CommandError::fixed("ERR No shutdown in progress."));
     }
-    let wants_save = how.save || (!how.nosave && !context.state.config.settings().save.is_empty());
-    if how.save && !how.force {
-        log::warn!(
-            "SHUTDOWN SAVE is refused: this server cannot write a snapshot yet. Use NOSAVE or FORCE."
-        );
-        return Err(CommandError::fixed(
-            "ERR Errors trying to SHUTDOWN. Check logs.",
-        ));
-    }
-    if wants_save && context.state.keyspace.dirty > 0 {
-        let changes = numbers_text(context.state.keyspace.dirty);
-        log::warn!(
-            "Shutting down without a snapshot, which this server cannot write yet: {changes} changes are lost."
-        );
-    }
     context.state.effects.shutdown = Some(how);
     Ok(())
-}
-
-fn numbers_text(number: u64) -> String {
-    let mut out = Vec::new();
-    numbers::write_u64(&mut out, number);
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::testing::{Harness, text};
+    use crate::commands::testing::Harness;
     use crate::resp::reader::Value;
 
     #[test]
@@ -223,7 +185,6 @@ mod tests {
     #[test]
     fn shutdown_checks_before_it_wishes() {
         let mut harness = Harness::new();
-        let error = |harness: &mut Harness, line: &str| text(&harness.line(line));
         for bad in [
             "SHUTDOWN SAVE NOSAVE",
             "SHUTDOWN NOW ABORT",
@@ -237,7 +198,6 @@ mod tests {
         }
         let none = Value::Error(b"ERR No shutdown in progress.".to_vec());
         assert_eq!(harness.line("SHUTDOWN abort"), none);
-        assert!(!error(&mut harness, "SHUTDOWN SAVE").is_empty());
         assert_eq!(harness.state.effects.shutdown, None);
         let request =
             crate::resp::OwnedRequest::from_slices(&["SHUTDOWN", "nosave", "NOW", "FORCE"]);

@@ -3,9 +3,11 @@
 pub use crate::clients::TimeoutReply;
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
+use crate::event_loop::Token;
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings, Type};
 use crate::observe::Observe;
+use crate::persistence::status::Persistence;
 use crate::resp::{Protocol, Reply};
 use crate::system::rng::Rng;
 
@@ -21,8 +23,12 @@ pub struct State {
     pub observe: Observe,
     /// The stream of write effects.
     pub journal: Journal,
+    /// Saving and loading.
+    pub persistence: Persistence,
     /// The command table with its renamings.
     pub table: super::CommandTable,
+    /// Reused for what goes by itself.
+    pub notes: Vec<crate::keyspace::Touched>,
     /// What the running command wants to happen beyond itself; drained after it.
     pub effects: Effects,
     /// The one source of randomness, seeded through the seam.
@@ -166,6 +172,12 @@ pub trait Host {
     fn monotonic_ns(&mut self) -> u64;
     /// Figures of the event loop: (name, value) for INFO and DEBUG.
     fn loop_figures(&self) -> LoopFigures;
+    /// Makes a child's pipe a source of the loop.
+    fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token>;
+    /// Descriptors of the listeners, which a child closes.
+    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd>;
+    /// Closes a source of the loop.
+    fn close_source(&mut self, token: Token);
     /// Sets every loop statistic to zero (CONFIG RESETSTAT).
     fn reset_loop_figures(&mut self);
 }

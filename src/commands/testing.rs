@@ -3,6 +3,7 @@
 use super::{CommandTable, Context, Effects, GROUPS, Handler, Host, LoopFigures, State, process};
 use crate::clients::{Client, ClientKey, Clients};
 use crate::config::{Config, SetContext, Settings};
+use crate::event_loop::Token;
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
@@ -38,6 +39,13 @@ impl Host for NullHost {
     fn loop_figures(&self) -> LoopFigures {
         LoopFigures::default()
     }
+    fn adopt_pipe(&mut self, _pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
+        Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
+    }
+    fn close_source(&mut self, _token: Token) {}
+    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd> {
+        Vec::new()
+    }
     fn reset_loop_figures(&mut self) {}
 }
 
@@ -68,6 +76,8 @@ impl Harness {
             observe: Observe::new(table.len()),
             config,
             journal: Journal::default(),
+            persistence: Default::default(),
+            notes: Vec::new(),
             table,
             effects: Effects::default(),
             rng: Rng::new(5),

@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 pub use load::{ConfigError, Place, Statement, StatementKind};
 pub use rewrite::RewriteError;
 pub use settings::{
-    BindAddress, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings, ShutdownOptions, Supervised,
-    events,
+    BindAddress, Fsync, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings, ShutdownOptions,
+    Supervised, events,
 };
 pub use spelling::spell_events;
 pub use value::{OutputLimit, expand_title};

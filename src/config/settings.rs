@@ -11,6 +11,18 @@ use super::table;
 use super::value::{OutputLimit, Value};
 pub use crate::system::log::LogLevel;
 
+/// When the append-only file is brought to the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fsync {
+    /// When the system likes.
+    No,
+    /// Before a write is answered.
+    Always,
+    /// Once a second.
+    #[default]
+    EverySecond,
+}
+
 /// What to do when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxmemoryPolicy {
@@ -312,6 +324,38 @@ pub struct Settings {
     pub stream_node_max_bytes: usize,
     /// Entries of a node of a stream; zero: any.
     pub stream_node_max_entries: usize,
+    /// Rest after each key that is saved, µs (tests).
+    pub rdb_key_save_delay_us: u64,
+    /// Rest after each key that is loaded, µs (tests).
+    pub key_load_delay_us: u64,
+    /// Effects of writes go to the append-only file.
+    pub appendonly: bool,
+    /// Beginning of the names of the append-only file's files.
+    pub appendfilename: String,
+    /// Their directory, in `dir`.
+    pub appenddirname: String,
+    /// When they are brought to the disk.
+    pub appendfsync: Fsync,
+    /// Leave that for later while a child writes.
+    pub no_appendfsync_on_rewrite: bool,
+    /// Growth after which the file is written anew, percent; zero: never by itself.
+    pub auto_aof_rewrite_percentage: u32,
+    /// Size below which it is not.
+    pub auto_aof_rewrite_min_size: u64,
+    /// Load a file that ends in the middle of a command up to there.
+    pub aof_load_truncated: bool,
+    /// Bases are snapshots, not commands.
+    pub aof_use_rdb_preamble: bool,
+    /// Note the time in the file.
+    pub aof_timestamp_enabled: bool,
+    /// Keep files that a rewrite has made superfluous (tests).
+    pub aof_disable_auto_gc: bool,
+    /// Name of the snapshot's file, in `dir`.
+    pub dbfilename: PathBuf,
+    /// Snapshots end with a checksum, which is checked at loading.
+    pub rdb_checksum: bool,
+    /// Refuse writes while snapshots cannot be written.
+    pub stop_writes_on_bgsave_error: bool,
     /// Points at which a snapshot is due: seconds and changes.
     pub save: Vec<(u64, u32)>,
 }
@@ -345,6 +389,19 @@ impl Reader<'_> {
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
             _ => None,
         }
+    }
+    /// Microseconds; as in Redis a negative number is so many nanoseconds.
+    fn delay(&self, name: &str) -> u64 {
+        let number: i64 = self.number(name);
+        if number < 0 {
+            number.unsigned_abs().div_ceil(1000)
+        } else {
+            number.unsigned_abs()
+        }
+    }
+    fn string(&self, name: &str) -> String {
+        let text = self.text(name).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
     }
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.text(name)
@@ -494,6 +551,25 @@ impl Settings {
                 Value::Events(bits) => *bits,
                 _ => 0,
             },
+            rdb_key_save_delay_us: read.delay("rdb-key-save-delay"),
+            key_load_delay_us: read.delay("key-load-delay"),
+            appendonly: read.yes("appendonly"),
+            appendfilename: read.string("appendfilename"),
+            appenddirname: read.string("appenddirname"),
+            appendfsync: read.choice(
+                "appendfsync",
+                &[Fsync::No, Fsync::Always, Fsync::EverySecond],
+            ),
+            no_appendfsync_on_rewrite: read.yes("no-appendfsync-on-rewrite"),
+            auto_aof_rewrite_percentage: read.number("auto-aof-rewrite-percentage"),
+            auto_aof_rewrite_min_size: read.number("auto-aof-rewrite-min-size"),
+            aof_load_truncated: read.yes("aof-load-truncated"),
+            aof_use_rdb_preamble: read.yes("aof-use-rdb-preamble"),
+            aof_timestamp_enabled: read.yes("aof-timestamp-enabled"),
+            aof_disable_auto_gc: read.yes("aof-disable-auto-gc"),
+            dbfilename: read.path("dbfilename").unwrap_or_default(),
+            rdb_checksum: read.yes("rdbchecksum"),
+            stop_writes_on_bgsave_error: read.yes("stop-writes-on-bgsave-error"),
             save: match read.value("save") {
                 Value::Save(points) => points.clone(),
                 _ => Vec::new(),

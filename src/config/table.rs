@@ -380,16 +380,16 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("use-exit-on-panic", false).hidden().later(),
 
     // Snapshots
-    Directive::new("save", Kind::Save).multi().later(),
-    yes_no("stop-writes-on-bgsave-error", true).later(),
+    Directive::new("save", Kind::Save).multi(),
+    yes_no("stop-writes-on-bgsave-error", true),
     yes_no("rdbcompression", true),
-    yes_no("rdbchecksum", true).fixed().later(),
+    yes_no("rdbchecksum", true).fixed(),
     choice("sanitize-dump-payload", SANITIZE, 0),
-    checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded().later(),
+    checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded(),
     yes_no("rdb-del-sync-files", false).later(),
     yes_no("rdb-save-incremental-fsync", true).later(),
-    int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden().later(),
-    int("key-load-delay", INT_MIN, INT_MAX, 0).hidden().later(),
+    int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
+    int("key-load-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MB).hidden().later(),
 
     // Replication
@@ -469,18 +469,18 @@ pub static DIRECTIVES: &[Directive] = &[
     optional("bgsave_cpulist").quiet("bgsave-cpulist").fixed().later(),
 
     // The append-only file
-    yes_no("appendonly", false).not_loading().later(),
-    checked("appendfilename", "appendonly.aof", TextCheck::AofFilename).fixed().later(),
-    checked("appenddirname", "appendonlydir", TextCheck::AofDirname).fixed().later(),
-    choice("appendfsync", FSYNC, 2).later(),
-    yes_no("no-appendfsync-on-rewrite", false).later(),
-    int("auto-aof-rewrite-percentage", 0, INT_MAX, 100).later(),
-    bytes("auto-aof-rewrite-min-size", 0, LONG_MAX, 64 * MB).later(),
-    yes_no("aof-load-truncated", true).later(),
-    yes_no("aof-use-rdb-preamble", true).later(),
-    yes_no("aof-timestamp-enabled", false).later(),
+    yes_no("appendonly", false).not_loading(),
+    checked("appendfilename", "appendonly.aof", TextCheck::AofFilename).fixed(),
+    checked("appenddirname", "appendonlydir", TextCheck::AofDirname).fixed(),
+    choice("appendfsync", FSYNC, 2),
+    yes_no("no-appendfsync-on-rewrite", false),
+    int("auto-aof-rewrite-percentage", 0, INT_MAX, 100),
+    bytes("auto-aof-rewrite-min-size", 0, LONG_MAX, 64 * MB),
+    yes_no("aof-load-truncated", true),
+    yes_no("aof-use-rdb-preamble", true),
+    yes_no("aof-timestamp-enabled", false),
     yes_no("aof-rewrite-incremental-fsync", true).later(),
-    yes_no("aof-disable-auto-gc", false).later(),
+    yes_no("aof-disable-auto-gc", false),
 
     // Scripts
     int("busy-reply-threshold", 0, LONG_MAX, 5000).alias("lua-time-limit").later(),

@@ -657,17 +657,17 @@ fn rewriting_needs_a_file_and_keeps_its_permissions() {
 #[test]
 fn warns_of_what_has_no_effect_yet() {
     let config = load(&[
-        "--appendonly",
+        "--activedefrag",
         "yes",
         "--port",
         "1",
-        "--appendfsync",
-        "everysec",
+        "--active-defrag-cycle-min",
+        "1",
     ]);
     let warning = config.warnings().unwrap();
     assert_eq!(
         warning,
-        "This directive is accepted but has no effect in gyre yet: appendonly"
+        "This directive is accepted but has no effect in gyre yet: activedefrag"
     );
     let mut config = load(&[]);
     let mut effect = |pairs| -> Vec<bool> {
@@ -678,12 +678,12 @@ fn warns_of_what_has_no_effect_yet() {
             .collect()
     };
     assert_eq!(
-        effect(&[("appendonly", "yes"), ("timeout", "5")]),
+        effect(&[("latency-monitor-threshold", "7"), ("timeout", "5")]),
         [false, true]
     );
-    assert_eq!(effect(&[("appendonly", "no")]), [true]);
+    assert_eq!(effect(&[("latency-monitor-threshold", "0")]), [true]);
     let later = not_yet_directives();
-    assert!(later.contains(&"appendonly") && later.contains(&"user") && !later.contains(&"port"));
+    assert!(later.contains(&"activedefrag") && later.contains(&"user") && !later.contains(&"port"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
 }
 

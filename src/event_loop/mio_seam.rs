@@ -9,7 +9,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,6 +172,19 @@ impl Seam for MioSeam {
             .register(&mut receiver, mio::Token(token.0), readable)?;
         self.put(token, Socket::Pipe(receiver));
         Ok(())
+    }
+
+    fn listener_descriptors(&self) -> Vec<RawFd> {
+        let listening = self
+            .sockets
+            .iter()
+            .flatten()
+            .filter_map(|socket| match socket {
+                Socket::TcpListener(listener, _) => Some(listener.as_raw_fd()),
+                Socket::UnixListener(listener, _) => Some(listener.as_raw_fd()),
+                _ => None,
+            });
+        listening.collect()
     }
 
     #[inline]

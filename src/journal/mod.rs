@@ -1,29 +1,229 @@
 //! The journal: the one stream of write effects, in the order in which they happened.
 //!
-//! In: after each command that changed something, the command (or what it asks to be propagated instead), with
-//! its database. Out: the same to the append-only file and to replicas, which are its consumers. Without a
-//! consumer nothing is kept. Mirrors `propagateNow` and `alsoPropagate` of Redis's server.c.
+//! In: after each command that changed something, the command (or what it asks to be propagated instead), with its
+//! database; keys that went by themselves. Out: the same as RESP bytes, with SELECT where the database changes and
+//! MULTI and EXEC around what belongs together, for the append-only file and, later, replicas. Without a consumer
+//! nothing is kept. Mirrors `propagateNow`, `alsoPropagate` and `feedAppendOnlyFile` of Redis.
 
 use crate::resp::Args;
+use std::io::Write;
+
+/// A database that no SELECT has named yet.
+const NONE: usize = usize::MAX;
 
 /// The stream of effects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Journal {
     consumers: usize,
     effects: u64,
+    bytes: Vec<u8>,
+    selected: usize,
+    /// What is appended belongs together.
+    in_unit: bool,
+    /// The unit has begun in `bytes`.
+    unit_begun: bool,
+    timestamps: bool,
+    last_timestamp: i64,
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal {
+            consumers: 0,
+            effects: 0,
+            bytes: Vec::new(),
+            selected: NONE,
+            in_unit: false,
+            unit_begun: false,
+            timestamps: false,
+            last_timestamp: 0,
+        }
+    }
 }
 
 impl Journal {
     /// Whether anyone reads the stream; without a consumer commands need not prepare their effects.
+    #[inline]
     pub fn has_consumers(&self) -> bool {
         self.consumers > 0
     }
-    /// Takes one effect of a command that changed the database `db`.
-    pub fn append(&mut self, _db: usize, _command: Args<'_>) {
+    /// One more reader, or one less.
+    pub fn set_consumers(&mut self, consumers: usize) {
+        self.consumers = consumers;
+        if consumers == 0 {
+            self.bytes = Vec::new();
+            self.restart();
+        }
+    }
+    /// Annotates the stream with the time, once a second (`aof-timestamp-enabled`).
+    pub fn set_timestamps(&mut self, on: bool) {
+        self.timestamps = on;
+    }
+    /// A new file begins: the next effect names its database.
+    pub fn restart(&mut self) {
+        self.selected = NONE;
+    }
+    /// What follows, up to [`Journal::end_unit`], belongs together (a transaction).
+    pub fn begin_unit(&mut self) {
+        self.in_unit = true;
+    }
+    /// Ends what belongs together.
+    pub fn end_unit(&mut self) {
+        self.in_unit = false;
+        if std::mem::take(&mut self.unit_begun) {
+            write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
+        }
+    }
+    /// Whether a unit is open.
+    pub fn is_in_unit(&self) -> bool {
+        self.in_unit
+    }
+    /// Takes one effect on the database `db`.
+    pub fn append(&mut self, db: usize, unix_s: i64, command: Args<'_>) {
+        self.append_words(db, unix_s, command.iter());
+    }
+    /// The same for a command given as words.
+    pub fn append_words<'a>(
+        &mut self,
+        db: usize,
+        unix_s: i64,
+        words: impl ExactSizeIterator<Item = &'a [u8]>,
+    ) {
+        if self.consumers == 0 {
+            return;
+        }
         self.effects += 1;
+        if self.timestamps && unix_s > self.last_timestamp {
+            self.last_timestamp = unix_s;
+            let _ = write!(self.bytes, "#TS:{unix_s}\r\n");
+        }
+        if self.in_unit && !self.unit_begun {
+            self.unit_begun = true;
+            // SELECT stands before MULTI, so that the unit is nothing but its effects.
+            self.select(db);
+            write_command(&mut self.bytes, [&b"MULTI"[..]].into_iter());
+        }
+        self.select(db);
+        write_command(&mut self.bytes, words);
+    }
+    fn select(&mut self, db: usize) {
+        if self.selected != db {
+            self.selected = db;
+            let number = db.to_string();
+            let words = [&b"SELECT"[..], number.as_bytes()];
+            write_command(&mut self.bytes, words.into_iter());
+        }
+    }
+    /// Bytes that nobody has taken yet.
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.bytes.len()
+    }
+    /// Moves all bytes behind those of `into`.
+    pub fn take(&mut self, into: &mut Vec<u8>) {
+        if into.is_empty() {
+            std::mem::swap(into, &mut self.bytes);
+        } else {
+            into.append(&mut self.bytes);
+        }
     }
     /// Effects so far.
     pub fn effects(&self) -> u64 {
         self.effects
+    }
+}
+
+/// Writes a command as an array of bulk strings.
+pub fn write_command<'a>(out: &mut Vec<u8>, words: impl ExactSizeIterator<Item = &'a [u8]>) {
+    let mut number = itoa::Buffer::new();
+    out.push(b'*');
+    out.extend_from_slice(number.format(words.len()).as_bytes());
+    out.extend_from_slice(b"\r\n");
+    for word in words {
+        out.push(b'$');
+        out.extend_from_slice(number.format(word.len()).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::OwnedRequest;
+
+    fn append(journal: &mut Journal, db: usize, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        journal.append(db, 7, OwnedRequest::from_slices(&words).args());
+    }
+
+    /// The commands in the stream, one to a line.
+    fn taken(journal: &mut Journal) -> String {
+        let mut bytes = Vec::new();
+        journal.take(&mut bytes);
+        let text = String::from_utf8(bytes).expect("plain text");
+        let mut out = String::new();
+        for line in text.split("\r\n") {
+            match line.as_bytes().first() {
+                Some(b'*') if !out.is_empty() => out.push('|'),
+                Some(b'*' | b'$') | None => {}
+                Some(_) => out.push_str(line),
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn without_a_reader_nothing_is_kept() {
+        let mut journal = Journal::default();
+        append(&mut journal, 0, "SET a 1");
+        assert_eq!((journal.pending(), journal.effects()), (0, 0));
+    }
+
+    #[test]
+    fn databases_are_selected_where_they_change() {
+        let mut journal = Journal::default();
+        journal.set_consumers(1);
+        append(&mut journal, 0, "SETa");
+        append(&mut journal, 0, "SETb");
+        append(&mut journal, 3, "SETc");
+        assert_eq!(taken(&mut journal), "SELECT0|SETa|SETb|SELECT3|SETc");
+        append(&mut journal, 3, "SETd");
+        journal.restart();
+        append(&mut journal, 3, "SETe");
+        assert_eq!(taken(&mut journal), "SETd|SELECT3|SETe");
+    }
+
+    #[test]
+    fn a_unit_without_effects_leaves_no_trace() {
+        let mut journal = Journal::default();
+        journal.set_consumers(1);
+        journal.begin_unit();
+        journal.end_unit();
+        assert_eq!(journal.pending(), 0);
+        journal.begin_unit();
+        append(&mut journal, 0, "SETa");
+        append(&mut journal, 1, "SETb");
+        journal.end_unit();
+        append(&mut journal, 1, "SETc");
+        assert_eq!(
+            taken(&mut journal),
+            "SELECT0|MULTI|SETa|SELECT1|SETb|EXEC|SETc"
+        );
+    }
+
+    #[test]
+    fn the_time_is_noted_once_a_second() {
+        let mut journal = Journal::default();
+        journal.set_consumers(1);
+        journal.set_timestamps(true);
+        append(&mut journal, 0, "SETa");
+        append(&mut journal, 0, "SETb");
+        let mut bytes = Vec::new();
+        journal.take(&mut bytes);
+        let text = String::from_utf8(bytes).expect("plain text");
+        assert!(text.starts_with("#TS:7\r\n*2\r\n$6\r\nSELECT"));
+        assert_eq!(text.matches("#TS").count(), 1);
     }
 }

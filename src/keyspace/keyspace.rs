@@ -1,12 +1,12 @@
 //! All databases and what they share.
 
 use super::database::live;
-use super::entry::{Entry, Place, Table};
+use super::entry::{Borrowed, Entry, Place, Table};
 use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
 use super::touched::Trail;
-use super::{AccessPolicy, Clock, Db, EventClass, Touched, Type, Waiter, interest};
+use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, Touched, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::system::rng::Rng;
 
@@ -243,6 +243,17 @@ impl Keyspace {
         self.databases[index].table.distributions()
     }
 
+    /// Seed for the hash tables of new collections.
+    pub fn hash_seed(&self) -> HashSeed {
+        self.shared.hash_seed
+    }
+    /// Every entry of a database, those included that have expired but are still there (snapshots). O(N).
+    pub fn for_each(&self, index: usize, each: &mut dyn FnMut(EntryRef<'_>)) {
+        let policy = self.shared.policy;
+        self.databases[index]
+            .table
+            .for_each(&mut |entry| each(EntryRef::new(Borrowed::of(entry), policy)));
+    }
     /// Switches a service's interest in the trail on or off; bits of [`super::interest`].
     pub fn set_interest(&mut self, service: u32, on: bool) {
         let interest = &mut self.shared.trail.interest;

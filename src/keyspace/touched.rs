@@ -118,13 +118,16 @@ impl Trail {
         if self.interest & interest::WATCHERS != 0 {
             self.watched.touched(db, key);
         }
-        if self.keeps() {
+        // The journal is told of changes by the commands that make them, and needs to hear only of keys that go by
+        // themselves.
+        let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
+        if self.keeps() || (by_itself && self.interest & interest::JOURNAL != 0) {
             self.keep(db, class, event, key, true);
         }
     }
-    /// Whether anyone reads the notes themselves.
+    /// Whether anyone reads all notes.
     fn keeps(&self) -> bool {
-        self.interest & !(interest::BLOCKED | interest::WATCHERS) != 0
+        self.interest & (interest::TRACKING | interest::NOTIFICATIONS) != 0
     }
     #[cold]
     fn keep(

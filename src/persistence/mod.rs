@@ -1,6 +1,20 @@
-//! Values as bytes: what DUMP writes, RESTORE reads and RDB files are made of.
+//! Data that outlives the process: snapshots, the append-only file, and the values in both.
 //!
-//! In: a stored value, or bytes from anywhere. Out: the same the other way. [`rdb`] is a pure codec: it knows no file,
-//! no socket and no command, and trusts nothing that it reads. Mirrors the object part of Redis's rdb.c.
+//! In: the keyspace and the journal, or files from anywhere. Out: files, or data in the keyspace. No byte that is read is
+//! trusted. What runs commands, forks and answers clients is above this room.
+//!
+//! | file | what it is for | mirrors |
+//! | --- | --- | --- |
+//! | [`rdb`] | values and whole snapshots as bytes, both ways | rdb.c |
+//! | [`snapshot`] | a snapshot on the disk, or the old one | `rdbSave` |
+//! | [`loading`] | a snapshot into the keyspace, a slice at a time | `rdbLoad` |
+//! | [`aof`] | the append-only file | aof.c |
+//! | [`status`] | what is known of saving and loading | `redisServer` |
+//! | [`check`] | redis-check-rdb and redis-check-aof | |
 
+pub mod aof;
+pub mod check;
+pub mod loading;
 pub mod rdb;
+pub mod snapshot;
+pub mod status;

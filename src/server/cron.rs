@@ -61,6 +61,7 @@ impl Core {
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
+        self.look_at_save_points(events);
         self.sample(events);
     }
 
@@ -72,6 +73,17 @@ impl Core {
             .keyspace
             .expire_cycle(now, effort, budget_ns, &mut || events.seam().monotonic_ns());
         self.cron.expiry_is_behind = cycle.time_cap_reached;
+    }
+
+    fn look_at_save_points(&mut self, events: &mut EventLoop) {
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        crate::commands::persistence::look_at_save_points(&mut self.state, &mut host);
+        crate::commands::persistence::aof::look_at_growth(&mut self.state, &mut host);
     }
 
     /// When the slow cycle ran out of time, a short one is put before each sleep, not too often.

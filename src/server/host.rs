@@ -3,7 +3,7 @@
 use super::listeners::Listeners;
 use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Token};
 use crate::system::{memory, process};
 use std::time::Duration;
 
@@ -83,6 +83,15 @@ impl Host for LoopHost<'_> {
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
         }
+    }
+    fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
+        self.events.adopt_pipe(pipe)
+    }
+    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd> {
+        self.events.seam().listener_descriptors()
+    }
+    fn close_source(&mut self, token: Token) {
+        self.events.close(token);
     }
     fn reset_loop_figures(&mut self) {
         self.events.reset_totals();

@@ -6,6 +6,7 @@
 //! | `service.rs` | what happens at each event: accept, read, parse, execute, write, close |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
+//! | `tools.rs` | `--check-rdb`, `--check-aof` |
 //! | `host.rs` | what commands may ask of the loop and the process |
 //!
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
@@ -14,6 +15,7 @@ mod cron;
 mod host;
 mod listeners;
 mod service;
+pub mod tools;
 
 pub use host::MemoryGauge;
 pub use listeners::Listeners;
@@ -35,6 +37,8 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre - (read config from stdin)
        gyre -v or --version
        gyre -h or --help
+       gyre --check-rdb FILE
+       gyre --check-aof [--fix|--truncate-to-timestamp $timestamp] FILE
 
 Options are the directives of redis.conf after two dashes, and override the file.
 
@@ -102,6 +106,8 @@ impl Server {
             clients: Default::default(),
             observe,
             journal: Default::default(),
+            persistence: Default::default(),
+            notes: Vec::new(),
             table,
             effects: Default::default(),
             rng,
@@ -220,7 +226,16 @@ pub fn serve(config: Config) -> i32 {
     if let Some(warning) = server.core.state.config.warnings() {
         log::warn!("{warning}");
     }
-    server.core.ready(&server.events);
+    if let Err(failure) = server.core.begin_loading(&mut server.events) {
+        log::error!("{failure}");
+        log::error!("Fatal error loading the DB, check server logs. Exiting.");
+        return 1;
+    }
+    if server.core.state.persistence.loading.is_none() {
+        server.core.ready(&server.events);
+    } else {
+        server.events.stay_awake();
+    }
     match server.run() {
         End::Shutdown => 0,
         End::Failed => 1,

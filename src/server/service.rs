@@ -13,10 +13,13 @@ use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind};
 use crate::commands::{self, CommandId, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
+use crate::persistence::aof::AofState;
+use crate::persistence::loading::LoadFailure;
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
 use crate::system::signals::ShutdownSignal;
 use crate::system::{crash, process};
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 /// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
 const BATCH: usize = 16;
@@ -27,6 +30,10 @@ const SLICES: usize = 64;
 /// Output that a client may have before it has authenticated, bytes: what Redis gives it beyond a buffer that is not
 /// counted. Less would cut off pipelines that forgot to authenticate before they are told so.
 const UNAUTHENTICATED_OUTPUT: usize = 16 * 1024 + 1024;
+/// Time for loading in one turn.
+const LOAD_TIME: Duration = Duration::from_millis(10);
+/// Items that are loaded between two looks at the clock.
+const LOAD_ITEMS: u32 = 64;
 /// Output buffers kept for the next clients.
 const POOLED_BUFFERS: usize = 64;
 
@@ -158,6 +165,7 @@ impl Core {
                 log::debug!("Client closed connection id={}", client.session.id);
                 // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
                 // is written before the connection closes. One that is gone altogether fails the write.
+                self.flush_append_only(false);
                 self.write_to(events, key);
                 self.state.clients.close(key, true);
                 return Some(Progress::Drained);
@@ -370,13 +378,15 @@ impl Core {
             *commands_left -= 1;
             let command = self.state.table.find(request.args().at(0));
             let outcome = self.execute(events, key, command, request.args());
-            if outcome == Outcome::Postponed
-                && let Some(client) = self.state.clients.get_mut(key)
-            {
-                client.query.parsed.push_front(request);
+            let is_served = self.is_served(key);
+            if !is_served && let Some(client) = self.state.clients.get_mut(key) {
+                if outcome == Outcome::Postponed {
+                    client.query.parsed.push_front(request);
+                }
+                // What follows waits with it, and is looked at when it goes on.
                 client.query.stalled = true;
             }
-            if !self.is_served(key) {
+            if !is_served {
                 return false;
             }
         }
@@ -527,6 +537,19 @@ impl Core {
                 events.carry(token);
             }
             self.enforce_output_limit(events, key);
+        }
+    }
+
+    /// Brings the effects of this turn to the append-only file, before anyone is answered.
+    fn flush_append_only(&mut self, force: bool) {
+        if self.state.persistence.aof.state == AofState::Off {
+            return;
+        }
+        commands::dispatch::propagate_removals(&mut self.state);
+        if let Err(fatal) = commands::persistence::aof::flush(&mut self.state, force) {
+            log::error!("{}", fatal.0);
+            // Nobody must read an answer to what is not on the disk.
+            std::process::exit(1);
         }
     }
 
@@ -748,17 +771,153 @@ impl Core {
         self.shut_down(events, shutdown, None);
     }
 
+    /// Writes the last snapshot, where one is wanted; whether the server may end.
+    fn save_before_exit(&mut self, events: &mut EventLoop, how: Shutdown) -> bool {
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let state = &mut self.state;
+        commands::persistence::kill_child(state, &mut host);
+        let has_save_points = !state.config.settings().save.is_empty();
+        // Half a data set must not replace the file that it comes from.
+        let is_whole = state.persistence.loading.is_none();
+        if state.persistence.aof.state == AofState::WaitRewrite && !how.force {
+            log::warn!("Writing initial AOF, can't exit.");
+            return false;
+        }
+        if let Err(fatal) = commands::persistence::aof::flush(state, true) {
+            log::warn!("{}", fatal.0);
+        }
+        if state.persistence.aof.state != AofState::Off {
+            log::info!("Calling fsync() on the AOF file.");
+            state.persistence.aof.sync_now();
+        }
+        if !is_whole || !(how.save || (has_save_points && !how.nosave)) {
+            return true;
+        }
+        log::info!("Saving the final RDB snapshot before exiting.");
+        if commands::persistence::save_now(state, &mut host) {
+            return true;
+        }
+        if how.force {
+            log::warn!("Error trying to save the DB. Exit anyway.");
+        } else {
+            log::warn!("Error trying to save the DB, can't exit.");
+        }
+        how.force
+    }
+
+    /// Reads what the child that saves has to say; at the end of its pipe it is done.
+    fn hear_child(&mut self, events: &mut EventLoop, token: Token) -> Progress {
+        let Some(child) = &mut self.state.persistence.child else {
+            return Progress::Drained;
+        };
+        let mut buffer = [0; 1024];
+        match events.read(token, &mut buffer) {
+            Ok(0) => {}
+            Ok(n) => {
+                child.heard(&buffer[..n], events.turn_ns());
+                return Progress::MoreLeft;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Drained,
+            Err(error) => log::warn!("Reading from the child that saves: {error}"),
+        }
+        // Its end of the pipe is closed by its exit, so this does not wait.
+        let exit = child.child.wait();
+        events.close(token);
+        let exit = exit.unwrap_or(crate::system::child::Exit::Status(-1));
+        commands::persistence::child_ended(&mut self.state, exit);
+        Progress::Drained
+    }
+
+    /// Begins to load the data, if there is any; else opens the append-only file.
+    pub(super) fn begin_loading(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
+        commands::persistence::loading::begin(&mut self.state)?;
+        if self.state.persistence.loading.is_none() {
+            self.open_append_only(events).map_err(LoadFailure::Io)?;
+        }
+        Ok(())
+    }
+
+    fn open_append_only(&mut self, events: &mut EventLoop) -> io::Result<()> {
+        if !self.state.config.settings().appendonly {
+            return Ok(());
+        }
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        commands::persistence::aof::open_at_start(&mut self.state, &mut host)
+    }
+
+    /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
+    /// file untouched.
+    fn load_some(&mut self, events: &mut EventLoop) {
+        let Some(mut loading) = self.state.persistence.loading.take() else {
+            return;
+        };
+        let begin = std::time::Instant::now();
+        let mut items = 0_u32;
+        let mut enough = || {
+            items += 1;
+            items.is_multiple_of(LOAD_ITEMS) && begin.elapsed() >= LOAD_TIME
+        };
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let state = &mut self.state;
+        let stepped =
+            commands::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
+        let failure = match stepped {
+            Ok(false) => {
+                state.persistence.loading = Some(loading);
+                events.stay_awake();
+                return;
+            }
+            Ok(true) => {
+                let ns = events.turn_ns().saturating_sub(loading.started_ns);
+                log::info!(
+                    "DB loaded from disk: {:.3} seconds",
+                    ns as f64 / 1_000_000_000.0
+                );
+                state.keyspace.dirty = 0;
+                match self.open_append_only(events) {
+                    Ok(()) => {
+                        self.ready(events);
+                        return;
+                    }
+                    Err(error) => LoadFailure::Io(error),
+                }
+            }
+            Err(failure) => failure,
+        };
+        log::error!("Internal error in RDB reading: {failure}");
+        log::error!("Fatal error loading the DB, check server logs. Exiting.");
+        self.ended = Some(End::Failed);
+    }
+
     /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
     fn shut_down(&mut self, events: &mut EventLoop, how: Shutdown, by: Option<ClientKey>) {
-        // SHUTDOWN SAVE was refused by its command; a signal with `save` comes here.
-        if how.save && !how.force {
-            log::warn!(
-                "Errors trying to shut down the server. A snapshot was asked for, and none can be written yet."
-            );
+        log::warn!("User requested shutdown...");
+        if !self.save_before_exit(events, how) {
             crate::system::signals::call_off_shutdown();
+            if let Some(client) = by.and_then(|key| self.state.clients.get_mut(key)) {
+                client
+                    .reply
+                    .error(b"ERR Errors trying to SHUTDOWN. Check logs.");
+                let code = client.reply.last_error_code().to_vec();
+                self.state.observe.error_replied(&code);
+            }
             return;
         }
-        log::warn!("User requested shutdown...");
         if let Some(path) = self.pid_path() {
             log::info!("Removing the pid file.");
             let _ = process::remove_pid_file(&path);
@@ -840,7 +999,7 @@ impl Service for Core {
 
     fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
         let Some(key) = self.key_of(token) else {
-            return Progress::Drained;
+            return self.hear_child(events, token);
         };
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
@@ -912,9 +1071,11 @@ impl Service for Core {
 
     fn before_sleep(&mut self, events: &mut EventLoop) {
         crash::set_command("");
+        self.load_some(events);
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
         self.end_waits(events);
+        self.flush_append_only(false);
         self.write_replies(events);
         self.close_clients(events);
         // Those that were closed while they waited are gone.

@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// A running child, seen from its parent.
 #[derive(Debug)]
@@ -110,6 +110,14 @@ impl ChildEnd {
     /// Tells the parent something. One that is gone is no reason to stop.
     pub fn report(&mut self, bytes: &[u8]) {
         let _ = self.pipe.write_all(bytes);
+    }
+    /// Closes descriptors that the child has inherited and does not use. Whoever owns them in the parent must not be
+    /// used, nor dropped, in the child.
+    pub fn close_descriptors(&self, descriptors: &[RawFd]) {
+        for descriptor in descriptors {
+            // SAFETY: a plain system call; in this process nobody uses these descriptors any more.
+            unsafe { libc::close(*descriptor) };
+        }
     }
     /// Ends the child without running the parent's exit handlers and destructors.
     pub fn exit(self, status: i32) -> ! {

@@ -454,7 +454,8 @@ mod tests {
         assert!(text.contains("------ STACK TRACE ------\nEIP:\n"), "{text}");
         assert!(text.contains("turn: 17\ncommand: debug\n"), "{text}");
         assert!(text.contains("# Server\nsecond\n"), "{text}");
-        assert!(text.contains("system::crash::segfault"), "{text}");
+        // With less debug information the path before the name is not known.
+        assert!(text.contains("segfault\n"), "{text}");
         assert!(
             text.contains("=== REDIS BUG REPORT END. Make sure"),
             "{text}"

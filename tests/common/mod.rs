@@ -20,6 +20,7 @@ pub struct Server {
     pub port: u16,
     /// Its working directory; removed with it.
     pub dir: tempfile::TempDir,
+    directives: Vec<String>,
 }
 
 impl Server {
@@ -41,8 +42,24 @@ impl Server {
 
     fn try_start(port: u16, directives: &[&str]) -> Option<Server> {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let log = std::fs::File::create(dir.path().join("log")).expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_gyre"))
+        let directives: Vec<String> = directives.iter().map(|word| (*word).to_owned()).collect();
+        let child = Server::spawn(port, dir.path(), &directives);
+        let mut server = Server {
+            child,
+            port,
+            dir,
+            directives,
+        };
+        server.await_answer().then_some(server)
+    }
+
+    fn spawn(port: u16, dir: &std::path::Path, directives: &[String]) -> Child {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .expect("a log file");
+        Command::new(env!("CARGO_BIN_EXE_gyre"))
             .args([
                 "--port",
                 &port.to_string(),
@@ -53,35 +70,64 @@ impl Server {
             ])
             .args(["--enable-debug-command", "yes"])
             .arg("--dir")
-            .arg(dir.path())
+            .arg(dir)
             .args(directives)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
             .stderr(log)
             .spawn()
-            .expect("the binary starts");
-        let mut server = Server { child, port, dir };
+            .expect("the binary starts")
+    }
+
+    /// Waits until it answers and has loaded its data; whether it does, and not another one on its port.
+    fn await_answer(&mut self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Ok(stream) = TcpStream::connect(("127.0.0.1", port)) {
+            if let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) {
                 let mut raw = Raw::over(stream);
                 // Whatever it answers (NOAUTH too): it is this server only if ours still lives.
-                if raw.try_send(b"PING\r\n") && raw.try_read().is_some() && server.is_running() {
-                    return Some(server);
+                let answer = raw.try_send(b"PING\r\n").then(|| raw.try_read()).flatten();
+                let is_loading =
+                    matches!(&answer, Some(Value::Error(text)) if text.starts_with(b"LOADING"));
+                if answer.is_some() && !is_loading && self.is_running() {
+                    return true;
                 }
             }
-            if !server.is_running() {
-                let log = server.log();
+            if !self.is_running() {
+                let log = self.log();
                 assert!(log.contains("in use"), "the server ended at once:\n{log}");
-                return None;
+                return false;
             }
             assert!(
                 Instant::now() < deadline,
                 "the server is not ready:\n{}",
-                server.log()
+                self.log()
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for it to end by itself; its exit status.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().expect("a child").code()
+    }
+
+    /// Starts it again in the same place with the same directives, without waiting for an answer.
+    pub fn spawn_again(&mut self) {
+        self.kill();
+        self.child = Server::spawn(self.port, self.dir.path(), &self.directives);
+    }
+
+    /// Starts it again in the same place with the same directives.
+    pub fn start_again(&mut self) {
+        self.spawn_again();
+        assert!(self.await_answer(), "its port was taken meanwhile");
     }
 
     /// Whether the process still runs.

@@ -209,6 +209,7 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
         return Ok(());
     }
     context.reply().array(queue.len());
+    context.state.journal.begin_unit();
     for (command, request) in &queue {
         let id = CommandId(*command);
         crash::set_command(context.state.table.get(id).spec.name);
@@ -220,6 +221,7 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
             request.args(),
         );
     }
+    context.state.journal.end_unit();
     discard(context.state, context.client);
     // Each command has told the journal, the statistics and the error counters by itself.
     context.state.effects.do_not_propagate = true;

@@ -12,6 +12,7 @@
 //! | [`read`] | lengths, strings, numbers: read |
 //! | [`write`] | the same, written |
 //! | [`packed`] | the packed formats of old: ziplist, zipmap, intset |
+//! | [`file`] | the frame of a file around the values |
 //! | [`load`] | a value of any type from bytes, of Redis 2.6 to 8.0 |
 //! | [`save`] | a value to bytes, in the types of Redis 7.0 |
 //! | [`stream`] | streams with their groups, both ways |
@@ -19,6 +20,7 @@
 //!
 //! Mirrors rdb.c, ziplist.c and zipmap.c of Redis.
 
+pub mod file;
 pub mod load;
 pub mod packed;
 pub mod payload;

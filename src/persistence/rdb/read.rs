@@ -38,6 +38,14 @@ impl<'a> Reader<'a> {
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { bytes, at: 0 }
     }
+    /// At a place in the middle.
+    pub fn at(bytes: &'a [u8], at: usize) -> Reader<'a> {
+        Reader { bytes, at }
+    }
+    /// What was read from `from` on.
+    pub fn since(&self, from: usize) -> &'a [u8] {
+        self.bytes.get(from..self.at).unwrap_or_default()
+    }
     /// Bytes read so far.
     pub fn offset(&self) -> usize {
         self.at

@@ -1,0 +1,282 @@
+//! Loading the data at the start of the server, a slice in each turn.
+//!
+//! In: the files that the directives name. Out: the data in the keyspace; or why the server cannot start. Commands of
+//! the append-only file are run by [`crate::commands::call`] for a client without a socket, whose answers go nowhere.
+//! Mirrors `loadDataFromDisk` of server.c and `loadAppendOnlyFiles` of aof.c.
+
+use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
+use crate::commands::{Host, State, dispatch};
+use crate::persistence::aof::AofState;
+use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
+use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
+use crate::persistence::status::{DataLoading, LoadSource};
+use crate::resp::{Args, Protocol, Reply, Span};
+use std::fs::OpenOptions;
+use std::io;
+
+/// Begins to load what there is: the append-only file when it is on, else the snapshot.
+pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
+    let settings = state.config.settings().clone();
+    let now = state.now;
+    let aof = &mut state.persistence.aof;
+    aof.place(
+        settings.dir.join(&settings.appenddirname),
+        &settings.appendfilename,
+    );
+    aof.read_manifest()
+        .map_err(|error| LoadFailure::Io(io::Error::other(error.to_string())))?;
+    let source = if settings.appendonly {
+        let old = settings.dir.join(&settings.appendfilename);
+        if aof.wants_upgrade(&old) {
+            aof.upgrade(&old).map_err(LoadFailure::Io)?;
+        }
+        let files = aof
+            .manifest
+            .files()
+            .map(|file| (file.name.clone(), aof.path(&file.name)))
+            .collect();
+        let loading = AofLoading::new(files).map_err(LoadFailure::Io)?;
+        (loading.total_bytes > 0).then_some(LoadSource::Aof(loading))
+    } else {
+        let path = settings.dir.join(&settings.dbfilename);
+        Loading::open(&path, OnDuplicate::Fail)?.map(LoadSource::Snapshot)
+    };
+    state.persistence.loading = source.map(|source| {
+        Box::new(DataLoading {
+            source,
+            client: None,
+            started_unix_s: now.unix_s(),
+            started_ns: now.mono_ns,
+        })
+    });
+    Ok(())
+}
+
+/// Loads all of the append-only file at once (DEBUG LOADAOF).
+pub fn load_aof_now(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
+    let (journal, aof_state) = (state.journal.has_consumers(), state.persistence.aof.state);
+    super::aof::set_journal(state, false);
+    state.persistence.aof.state = AofState::Off;
+    let loaded = load_aof(state, host);
+    state.persistence.aof.state = aof_state;
+    super::aof::set_journal(state, journal);
+    loaded
+}
+
+fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
+    let aof = &state.persistence.aof;
+    let files = aof
+        .manifest
+        .files()
+        .map(|file| (file.name.clone(), aof.path(&file.name)))
+        .collect();
+    let mut loading = DataLoading {
+        source: LoadSource::Aof(AofLoading::new(files).map_err(LoadFailure::Io)?),
+        client: None,
+        started_unix_s: state.now.unix_s(),
+        started_ns: state.now.mono_ns,
+    };
+    let done = step(state, host, &mut loading, &mut || false);
+    remove_client(state, &mut loading);
+    done.map(|_| ())
+}
+
+/// Loads on until `enough` says so; whether all is loaded.
+pub fn step(
+    state: &mut State,
+    host: &mut dyn Host,
+    loading: &mut DataLoading,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<bool, LoadFailure> {
+    let done = match &mut loading.source {
+        LoadSource::Snapshot(snapshot) => {
+            let settings = state.config.settings();
+            let done = snapshot.step(&mut state.keyspace, settings, state.now, enough)?;
+            if done {
+                note_snapshot(state, snapshot);
+            }
+            done
+        }
+        LoadSource::Aof(aof) => {
+            let client = *loading.client.get_or_insert_with(|| add_client(state));
+            step_aof(state, host, client, aof, enough)?
+        }
+    };
+    if done {
+        remove_client(state, loading);
+    }
+    Ok(done)
+}
+
+fn note_snapshot(state: &mut State, loading: &Loading) {
+    log::info!(
+        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+        loading.keys,
+        loading.expired,
+        loading.empty
+    );
+    state.persistence.loaded_keys = loading.keys;
+    state.persistence.expired_keys = loading.expired;
+}
+
+fn add_client(state: &mut State) -> ClientKey {
+    let mut client = Client {
+        reply: Reply::new(Protocol::Resp2),
+        ..Client::default()
+    };
+    client.session.authenticated = true;
+    client.session.kind = ClientKind::Internal;
+    client.session.reply_mode = ReplyMode::Off;
+    client.session.fd = -1;
+    state.clients.insert(client)
+}
+
+/// Removes the client that ran the commands. Nothing holds its key: it has no socket, and its commands never wait.
+pub fn remove_client(state: &mut State, loading: &mut DataLoading) {
+    if let Some(key) = loading.client.take() {
+        super::super::transactions::discard(state, key);
+        super::super::blocking::end(state, key);
+        state.clients.unblocked.retain(|other| *other != key);
+        state.clients.remove(key);
+    }
+}
+
+fn step_aof(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    aof: &mut AofLoading,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<bool, LoadFailure> {
+    loop {
+        match &mut aof.stage {
+            None => {
+                aof.file_started_ns = host.monotonic_ns();
+                let opened = aof.open_next(|path| {
+                    log::info!("Reading RDB base file on AOF loading...");
+                    let missing = || LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound));
+                    Loading::open(path, OnDuplicate::Fail)?.ok_or_else(missing)
+                })?;
+                if !opened {
+                    return Ok(true);
+                }
+            }
+            Some(Stage::Snapshot(loading, ..)) => {
+                let settings = state.config.settings();
+                if !loading.step(&mut state.keyspace, settings, state.now, enough)? {
+                    return Ok(false);
+                }
+                note_snapshot(state, loading);
+                aof.after_snapshot()?;
+            }
+            Some(Stage::Commands(_)) => {
+                if !run_commands(state, host, client, aof, enough)? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Runs commands of the file at work; whether it is done.
+fn run_commands(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    aof: &mut AofLoading,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<bool, LoadFailure> {
+    let is_last = aof.is_last();
+    let Some(Stage::Commands(file)) = &mut aof.stage else {
+        return Ok(true);
+    };
+    let mut spans: Vec<Span> = Vec::new();
+    let in_multi = |state: &State| {
+        let client = state.clients.get(client);
+        client.is_some_and(|client| client.session.in_multi)
+    };
+    let wrong = |text: String| {
+        log::warn!("{text}");
+        Err(LoadFailure::Io(io::Error::other(text)))
+    };
+    loop {
+        match next(&file.bytes, file.at, &mut spans) {
+            Next::Command { start, end } => {
+                let bytes = file.bytes.get(start..end).unwrap_or_default();
+                let args = Args::new(bytes, &spans, &[]);
+                if args.at(0).eq_ignore_ascii_case(b"multi") {
+                    file.valid_before_multi = file.valid;
+                }
+                if let Err(reason) = dispatch::run_trusted(state, host, client, args) {
+                    return wrong(format!(
+                        "{reason} reading the append only file {}",
+                        file.name
+                    ));
+                }
+                file.at = end;
+                if !in_multi(state) {
+                    file.valid = end;
+                }
+            }
+            Next::End if !in_multi(state) => break,
+            Next::End | Next::Truncated => {
+                if in_multi(state) {
+                    log::warn!(
+                        "Revert incomplete MULTI/EXEC transaction in AOF file {}",
+                        file.name
+                    );
+                    file.valid = file.valid_before_multi;
+                    super::super::transactions::discard(state, client);
+                }
+                let name = &file.name;
+                if !state.config.settings().aof_load_truncated {
+                    return wrong(format!(
+                        "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your \
+                         AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set \
+                         the 'aof-load-truncated' configuration option to yes and restart the server."
+                    ));
+                }
+                if !is_last {
+                    return wrong(
+                        "Fatal error: the truncated file is not the last file".to_owned(),
+                    );
+                }
+                let valid = file.valid as u64;
+                log::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
+                log::warn!("!!! Truncating the AOF {name} at offset {valid} !!!");
+                let cut = OpenOptions::new()
+                    .write(true)
+                    .open(&file.path)
+                    .and_then(|file| file.set_len(valid));
+                if let Err(error) = cut {
+                    return wrong(format!("Error truncating the AOF file {name}: {error}"));
+                }
+                log::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+                break;
+            }
+            Next::Malformed => {
+                return wrong(format!(
+                    "Bad file format reading the append only file {}: make a backup of your AOF file, then use \
+                     ./redis-check-aof --fix <filename.manifest>",
+                    file.name
+                ));
+            }
+        }
+        if enough() {
+            return Ok(false);
+        }
+    }
+    let kind = if file.name.contains(".incr.") {
+        "incr"
+    } else {
+        "base"
+    };
+    let seconds = host.monotonic_ns().saturating_sub(aof.file_started_ns) as f64 / 1_000_000_000.0;
+    log::info!(
+        "DB loaded from {kind} file {}: {seconds:.3} seconds",
+        file.name
+    );
+    aof.done_bytes = aof.done_bytes.saturating_add(file.bytes.len() as u64);
+    aof.stage = None;
+    Ok(true)
+}

@@ -1,0 +1,386 @@
+//! Commands: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE; and what starts and ends a background save for the server.
+//!
+//! In: the wish for a snapshot, from a command, a save point or a shutdown. Out: a file, written here or by a forked
+//! child whose pipe is a source of the loop. Mirrors `saveCommand`, `rdbSaveBackground` and `checkChildrenDone` of Redis.
+
+pub mod aof;
+pub mod loading;
+
+use super::{
+    Argument, CommandError, CommandSpec, Group, Handler, Host, State, WideContext, flags, parse,
+};
+use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
+use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
+use crate::persistence::status::{ChildKind, SavingChild, report};
+use crate::resp::Args;
+use crate::system::child::{self, ChildEnd, Exit, Forked};
+use std::io;
+
+/// A save point that failed is tried again after so many seconds.
+const RETRY_S: i64 = 5;
+/// The child reports at most this often, ns.
+const REPORT_NS: u128 = 100_000_000;
+
+const ROW: CommandSpec = CommandSpec {
+    group: Group::Server,
+    ..CommandSpec::DEFAULT
+};
+
+/// The rows of this group.
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "save",
+        summary: "Writes a snapshot to the disk before it answers.",
+        complexity: "O(N) where N is the total number of keys in all databases",
+        arity: 1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT | flags::NO_MULTI,
+        handler: Handler::Wide(save),
+        ..ROW
+    },
+    CommandSpec {
+        name: "bgsave",
+        summary: "Has a child write a snapshot to the disk.",
+        complexity: "O(1)",
+        arity: -1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
+        history: &[("3.2.2", "Has `SCHEDULE`.")],
+        arguments: &[Argument::token("schedule", "SCHEDULE")
+            .optional()
+            .since("3.2.2")],
+        handler: Handler::Wide(background_save),
+        ..ROW
+    },
+    CommandSpec {
+        name: "bgrewriteaof",
+        summary: "Has a child write the append-only file anew, as short as it can be.",
+        complexity: "O(1)",
+        arity: 1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
+        handler: Handler::Wide(aof::command),
+        ..ROW
+    },
+    CommandSpec {
+        name: "lastsave",
+        summary: "Returns when the data was last saved to disk.",
+        complexity: "O(1)",
+        flags: flags::LOADING | flags::STALE | flags::FAST,
+        acl: super::acl::ADMIN | super::acl::DANGEROUS,
+        tips: &["nondeterministic_output"],
+        handler: Handler::Wide(last_save),
+        ..ROW
+    },
+];
+
+const IN_PROGRESS: CommandError = CommandError::fixed("ERR Background save already in progress");
+
+fn save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    if context
+        .state
+        .persistence
+        .child
+        .as_ref()
+        .is_some_and(|child| child.kind == ChildKind::Snapshot)
+    {
+        return Err(IN_PROGRESS);
+    }
+    if !save_now(context.state, context.host) {
+        return Err(CommandError::fixed("ERR"));
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    match args.get(1) {
+        Some(word) if args.len() > 2 || !parse::is_word(word, "SCHEDULE") => {
+            return Err(CommandError::Syntax);
+        }
+        _ => {}
+    }
+    let in_multi = context.session().in_multi;
+    match &context.state.persistence.child {
+        Some(child) if child.kind == ChildKind::Snapshot => return Err(IN_PROGRESS),
+        // A transaction is not to be held up by the fork, nor to be half in the snapshot.
+        child if in_multi || (child.is_some() && args.len() > 1) => {
+            context.state.persistence.scheduled = true;
+            context.reply().simple("Background saving scheduled");
+            return Ok(());
+        }
+        Some(_) => {
+            return Err(CommandError::fixed(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            ));
+        }
+        None => {}
+    }
+    if !start_background(context.state, context.host) {
+        return Err(CommandError::fixed("ERR"));
+    }
+    context.reply().simple("Background saving started");
+    Ok(())
+}
+
+/// As in Redis, a server that has never saved names its start.
+fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let at = match context.state.persistence.last_save_unix_s {
+        0 => context.state.observe.stats.start_unix_ms / 1000,
+        at => at,
+    };
+    context.reply().integer(at);
+    Ok(())
+}
+
+/// How a snapshot is written now.
+fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
+    let settings = state.config.settings();
+    let policy = settings.maxmemory_policy;
+    SnapshotOptions {
+        path: settings.dir.join(&settings.dbfilename),
+        compress: settings.rdb_compression,
+        checksum: settings.rdb_checksum,
+        usage: match () {
+            () if policy.is_lfu() => UsageKind::Frequency,
+            () if policy.is_lru() => UsageKind::Idle,
+            () => UsageKind::None,
+        },
+        used_memory: host.used_memory(),
+        key_delay_us: settings.rdb_key_save_delay_us,
+        is_aof_base: false,
+    }
+}
+
+/// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
+pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
+    let options = options(state, host);
+    if let Err(error) = snapshot::write(&state.keyspace, state.now, &options, &mut |_| {}) {
+        log::warn!(
+            "Error saving the snapshot to {}: {error}",
+            options.path.display()
+        );
+        return false;
+    }
+    log::info!("DB saved on disk");
+    state.keyspace.dirty = 0;
+    state.persistence.saved(state.now.unix_s());
+    true
+}
+
+/// Forks a child that writes a snapshot; whether it could be started (else the log says why).
+pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
+    state.persistence.scheduled = false;
+    state.persistence.last_try_unix_s = state.now.unix_s();
+    let started = fork_child(state, host, ChildKind::Snapshot, |state, host, progress| {
+        let options = options(state, host);
+        snapshot::write(&state.keyspace, state.now, &options, progress)?;
+        log::info!("DB saved on disk");
+        Ok(())
+    });
+    match started {
+        Ok(pid) => {
+            log::info!("Background saving started by pid {pid}");
+            true
+        }
+        Err(error) => {
+            state.persistence.last_status_ok = false;
+            log::warn!("Can't save in background: fork: {error}");
+            false
+        }
+    }
+}
+
+/// Forks a child that does `work`, whose argument is told the number of keys written; its process number.
+fn fork_child(
+    state: &mut State,
+    host: &mut dyn Host,
+    kind: ChildKind,
+    work: impl FnOnce(&State, &mut dyn Host, &mut dyn FnMut(u64)) -> io::Result<()>,
+) -> io::Result<i32> {
+    let keys_total = (0..state.keyspace.count())
+        .map(|index| state.keyspace.figures(index).0 as u64)
+        .sum();
+    let begin_ns = host.monotonic_ns();
+    let (child, pipe) = match child::fork()? {
+        Forked::Child(end) => work_and_exit(state, host, kind, end, work),
+        Forked::Parent(child, pipe) => (child, pipe),
+    };
+    let token = match host.adopt_pipe(pipe) {
+        Ok(token) => token,
+        Err(error) => {
+            child.kill();
+            child.wait();
+            return Err(error);
+        }
+    };
+    state.persistence.forks += 1;
+    state.persistence.fork_us = host.monotonic_ns().saturating_sub(begin_ns) / 1000;
+    let pid = child.pid();
+    state.persistence.child = Some(SavingChild {
+        kind,
+        child,
+        token,
+        started_unix_s: state.now.unix_s(),
+        dirty: state.keyspace.dirty,
+        keys_total,
+        keys_done: 0,
+        copied_bytes: 0,
+        reported_ns: state.now.mono_ns,
+        unread: Vec::new(),
+        killed: false,
+    });
+    Ok(pid)
+}
+
+/// What the child does.
+fn work_and_exit(
+    state: &State,
+    host: &mut dyn Host,
+    kind: ChildKind,
+    mut end: ChildEnd,
+    work: impl FnOnce(&State, &mut dyn Host, &mut dyn FnMut(u64)) -> io::Result<()>,
+) -> ! {
+    let (title, name) = match kind {
+        ChildKind::Snapshot => ("redis-rdb-bgsave", "RDB"),
+        ChildKind::Rewrite => ("redis-aof-rewrite", "AOF rewrite"),
+    };
+    crate::system::process::set_title(title.as_bytes());
+    // Were they open here too, clients could go on connecting to a server that is no more.
+    end.close_descriptors(&host.listener_descriptors());
+    let mut reported = std::time::Instant::now();
+    let mut done = 0;
+    let written = work(state, host, &mut |keys| {
+        done = keys;
+        if reported.elapsed().as_nanos() >= REPORT_NS {
+            reported = std::time::Instant::now();
+            end.report(&report(keys, child::private_dirty_bytes()));
+        }
+    });
+    let copied = child::private_dirty_bytes();
+    end.report(&report(done, copied));
+    log::info!("Fork CoW for {name}: current {} MB", copied >> 20);
+    if let Err(error) = written {
+        log::warn!("Error saving the data for {name}: {error}");
+        end.exit(1)
+    }
+    end.exit(0)
+}
+
+/// Takes the end of the child at work.
+pub fn child_ended(state: &mut State, exit: Exit) {
+    let Some(child) = state.persistence.child.take() else {
+        return;
+    };
+    let persistence = &mut state.persistence;
+    persistence.peak_copied_bytes = persistence.peak_copied_bytes.max(child.copied_bytes);
+    let duration_s = state.now.unix_s().saturating_sub(child.started_unix_s);
+    if child.kind == ChildKind::Rewrite {
+        persistence.rewrite.last_copied_bytes = child.copied_bytes;
+        persistence.rewrite.last_duration_s = duration_s;
+        aof::rewrite_ended(state, child.child.pid(), exit, child.killed);
+        return;
+    }
+    persistence.last_copied_bytes = child.copied_bytes;
+    persistence.last_duration_s = duration_s;
+    match exit {
+        Exit::Status(0) => {
+            log::info!("Background saving terminated with success");
+            state.keyspace.dirty = state.keyspace.dirty.saturating_sub(child.dirty);
+            persistence.saved(state.now.unix_s());
+        }
+        Exit::Status(_) => {
+            log::warn!("Background saving error");
+            persistence.last_status_ok = false;
+        }
+        Exit::Signal(signal) => {
+            log::warn!("Background saving terminated by signal {signal}");
+            // One that we ended ourselves is no failure.
+            persistence.last_status_ok &= child.killed;
+            let directory = &state.config.settings().dir;
+            let _ = std::fs::remove_file(directory.join(format!("temp-{}.rdb", child.child.pid())));
+        }
+    }
+}
+
+/// Ends the child at work, if there is one, and waits for its end.
+pub fn kill_child(state: &mut State, host: &mut dyn Host) {
+    let Some(child) = &mut state.persistence.child else {
+        return;
+    };
+    match child.kind {
+        ChildKind::Snapshot => log::warn!("There is a child saving an .rdb. Killing it!"),
+        ChildKind::Rewrite => {
+            log::warn!("There is a child rewriting the AOF. Killing it!");
+        }
+    }
+    child.killed = true;
+    child.child.kill();
+    let (token, exit) = (child.token, child.child.wait());
+    host.close_source(token);
+    child_ended(state, exit.unwrap_or(Exit::Status(-1)));
+}
+
+/// Starts a background save where a save point says so, or one was scheduled.
+pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
+    let persistence = &state.persistence;
+    if persistence.child.is_some() || persistence.loading.is_some() {
+        return;
+    }
+    let now = state.now.unix_s();
+    let rested = persistence.last_status_ok || now - persistence.last_try_unix_s > RETRY_S;
+    let since = match persistence.last_save_unix_s {
+        0 => state.observe.stats.start_unix_ms / 1000,
+        at => at,
+    };
+    let elapsed_s = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
+    let dirty = state.keyspace.dirty;
+    let due = state
+        .config
+        .settings()
+        .save
+        .iter()
+        .find(|(seconds, changes)| dirty >= u64::from(*changes) && elapsed_s > *seconds)
+        .copied();
+    if let Some((seconds, changes)) = due.filter(|_| rested) {
+        log::info!("{changes} changes in {seconds} seconds. Saving...");
+        start_background(state, host);
+    } else if state.persistence.scheduled && rested {
+        start_background(state, host);
+    }
+}
+
+/// DEBUG RELOAD: saves, empties and loads; each of the first two can be left out.
+pub fn reload(
+    state: &mut State,
+    host: &mut dyn Host,
+    save: bool,
+    flush: bool,
+    on_duplicate: OnDuplicate,
+) -> Result<(), CommandError> {
+    if save && !save_now(state, host) {
+        return Err(CommandError::fixed("ERR"));
+    }
+    if flush {
+        state.keyspace.flush(None, crate::keyspace::Free::Now);
+    }
+    if let Err(error) = load_now(state, on_duplicate) {
+        log::warn!("Loading the snapshot failed: {error}");
+        return Err(CommandError::fixed("ERR Error trying to load the RDB dump"));
+    }
+    log::warn!("DB reloaded by DEBUG RELOAD");
+    Ok(())
+}
+
+/// Loads the snapshot whole; a missing file is an error.
+fn load_now(state: &mut State, on_duplicate: OnDuplicate) -> Result<(), LoadFailure> {
+    let settings = state.config.settings();
+    let path = settings.dir.join(&settings.dbfilename);
+    let Some(mut loading) = Loading::open(&path, on_duplicate)? else {
+        return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
+    };
+    let dirty = state.keyspace.dirty;
+    loading.step(&mut state.keyspace, settings, state.now, &mut || false)?;
+    state.keyspace.dirty = dirty;
+    state.persistence.loaded_keys = loading.keys;
+    state.persistence.expired_keys = loading.expired;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The thread that brings the append-only file to the disk, and removes files that are no longer needed.
+//!
+//! In: files, shared with the loop which goes on appending to them. Out: how many are still to be synced, and the last
+//! error. It does what may take long; the loop never waits for it. Mirrors the BIO_AOF_FSYNC and BIO_CLOSE_FILE jobs of
+//! Redis's bio.c.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+enum Job {
+    Sync(Arc<File>),
+    Remove(PathBuf),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    syncing: AtomicU32,
+    /// The system's number of the last error; 0: the last sync went well.
+    error: AtomicI32,
+}
+
+/// The thread and the way to it.
+#[derive(Debug, Default)]
+pub(super) struct Syncer {
+    thread: Option<(Sender<Job>, JoinHandle<()>)>,
+    shared: Arc<Shared>,
+}
+
+impl Syncer {
+    /// Syncs a file in the background.
+    pub(super) fn sync(&mut self, file: Arc<File>) {
+        self.shared.syncing.fetch_add(1, Ordering::Relaxed);
+        if let Err(job) = self.give(Job::Sync(file)) {
+            // No thread is to be had: then here.
+            run(job, &self.shared);
+        }
+    }
+    /// Removes a file in the background.
+    pub(super) fn remove(&mut self, path: PathBuf) {
+        if let Err(job) = self.give(Job::Remove(path)) {
+            run(job, &self.shared);
+        }
+    }
+    fn give(&mut self, job: Job) -> Result<(), Job> {
+        if self.thread.is_none() {
+            self.thread = start(Arc::clone(&self.shared));
+        }
+        match &self.thread {
+            Some((sender, _)) => sender.send(job).map_err(|unsent| unsent.0),
+            None => Err(job),
+        }
+    }
+    /// Whether a file is being synced, or waits for it.
+    pub(super) fn is_syncing(&self) -> bool {
+        self.shared.syncing.load(Ordering::Relaxed) > 0
+    }
+    /// Files that are being synced or wait for it.
+    pub(super) fn pending(&self) -> u32 {
+        self.shared.syncing.load(Ordering::Relaxed)
+    }
+    /// The last sync's error.
+    pub(super) fn error(&self) -> Option<std::io::Error> {
+        match self.shared.error.load(Ordering::Relaxed) {
+            0 => None,
+            number => Some(std::io::Error::from_raw_os_error(number)),
+        }
+    }
+    /// Forgets the last error.
+    pub(super) fn forget_error(&self) {
+        self.shared.error.store(0, Ordering::Relaxed);
+    }
+}
+
+fn start(shared: Arc<Shared>) -> Option<(Sender<Job>, JoinHandle<()>)> {
+    let (sender, receiver) = channel::<Job>();
+    let work = move || {
+        for job in receiver {
+            run(job, &shared);
+        }
+    };
+    let handle = std::thread::Builder::new()
+        .name("gyre-fsync".into())
+        .spawn(work)
+        .ok()?;
+    Some((sender, handle))
+}
+
+fn run(job: Job, shared: &Shared) {
+    match job {
+        Job::Sync(file) => {
+            let error = match file.sync_data() {
+                Ok(()) => 0,
+                // What cannot be synced by its nature (a pipe, a terminal) needs no sync.
+                Err(error) => match error.raw_os_error() {
+                    Some(libc::EBADF | libc::EINVAL) => 0,
+                    number => number.unwrap_or(libc::EIO),
+                },
+            };
+            if error != 0 && shared.error.swap(error, Ordering::Relaxed) == 0 {
+                let error = std::io::Error::from_raw_os_error(error);
+                log::warn!("Fail to fsync the AOF file: {error}");
+            } else if error == 0 {
+                shared.error.store(0, Ordering::Relaxed);
+            }
+            shared.syncing.fetch_sub(1, Ordering::Relaxed);
+        }
+        Job::Remove(path) => {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        if let Some((sender, handle)) = self.thread.take() {
+            // The closed channel ends the thread after what is still in it.
+            drop(sender);
+            let _ = handle.join();
+        }
+    }
+}

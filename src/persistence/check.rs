@@ -1,0 +1,522 @@
+//! The tools `redis-check-rdb` and `redis-check-aof`: what is wrong with a file, where, and what can be saved.
+//!
+//! In: a path, and for a repair the operator's word. Out: lines as Redis's tools print them, and whether all is well. A
+//! file is changed only by `--fix` or `--truncate-to-timestamp`, and only shortened. Mirrors redis-check-rdb.c and
+//! redis-check-aof.c.
+
+use super::aof::load::{Next, next};
+use super::aof::manifest::Manifest;
+use super::rdb::file::{FileReader, Item};
+use super::rdb::load::Loader;
+use super::rdb::{LoadError, Reason};
+use crate::config::Settings;
+use crate::resp::Span;
+use crate::structures::dict::HashSeed;
+use crate::system::clock;
+use crate::system::mapped_file::MappedFile;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+/// Where the tools print, and where they read the operator's answer.
+pub struct Console<'a> {
+    /// Lines for the operator.
+    pub out: &'a mut dyn Write,
+    /// The operator's answers.
+    pub input: &'a mut dyn BufRead,
+}
+
+/// Prints a line; a console that is gone is no reason to stop.
+macro_rules! say {
+    ($console:expr, $($text:tt)*) => {{ let _ = writeln!($console.out, $($text)*); }};
+}
+
+/// The file is not well; what there is to say has been said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unwell;
+
+#[derive(Default)]
+struct Counts {
+    keys: u64,
+    expires: u64,
+    expired: u64,
+}
+
+/// `redis-check-rdb FILE`.
+pub fn check_rdb(
+    console: &mut Console<'_>,
+    settings: &Settings,
+    path: &Path,
+) -> Result<(), Unwell> {
+    let bytes = File::open(path).and_then(|file| MappedFile::open(&file));
+    let bytes = match bytes {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            say!(console, "Cannot open file {}: {error}", path.display());
+            return Err(Unwell);
+        }
+    };
+    say!(console, "[offset 0] Checking RDB file {}", path.display());
+    check_rdb_bytes(console, settings, &bytes)?;
+    say!(console, "[offset {}] \\o/ RDB looks OK! \\o/", bytes.len());
+    Ok(())
+}
+
+/// Checks a snapshot, which may have commands behind it; the offset at which it ends.
+fn check_rdb_bytes(
+    console: &mut Console<'_>,
+    settings: &Settings,
+    bytes: &[u8],
+) -> Result<usize, Unwell> {
+    let mut counts = Counts::default();
+    let loader = Loader {
+        settings,
+        seed: HashSeed([0; 4]),
+    };
+    let now_ms = clock::unix_us() as i64 / 1000;
+    let checked = FileReader::new(bytes).and_then(|mut reader| {
+        loop {
+            let item = reader.next(bytes, &loader, settings.rdb_checksum)?;
+            match item {
+                Item::End => return Ok(reader.offset()),
+                Item::Aux(name, value) => say!(
+                    console,
+                    "[offset {}] AUX FIELD {} = '{}'",
+                    reader.offset(),
+                    String::from_utf8_lossy(&name),
+                    String::from_utf8_lossy(&value)
+                ),
+                Item::Select(db) => {
+                    say!(console, "[offset {}] Selecting DB ID {db}", reader.offset());
+                }
+                Item::Entry { expire_at, .. } => {
+                    counts.keys += 1;
+                    if let Some(at) = expire_at {
+                        counts.expires += 1;
+                        counts.expired += u64::from(at < now_ms);
+                    }
+                }
+                Item::Resize(..) | Item::ModuleAux | Item::Function(_) => {}
+            }
+        }
+    });
+    let result = match checked {
+        Ok(end) => {
+            say!(console, "[offset {end}] Checksum OK");
+            Ok(end)
+        }
+        Err(LoadError { offset, reason }) => {
+            let text = match reason {
+                Reason::Truncated => "Unexpected EOF reading RDB file".to_owned(),
+                Reason::UnknownType(kind) => format!("Invalid object type: {kind}"),
+                other => LoadError {
+                    offset,
+                    reason: other,
+                }
+                .to_string(),
+            };
+            say!(console, "--- RDB ERROR DETECTED ---");
+            say!(console, "[offset {offset}] {text}");
+            Err(Unwell)
+        }
+    };
+    say!(console, "[info] {} keys read", counts.keys);
+    say!(console, "[info] {} expires", counts.expires);
+    say!(console, "[info] {} already expired", counts.expired);
+    result
+}
+
+/// What `redis-check-aof` may do about a file that is not well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    None,
+    /// Cut off what is not whole, after asking.
+    Fix,
+    /// Cut off what is later than this Unix time, s.
+    ToTimestamp(i64),
+}
+
+/// What was found in one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Valid,
+    Empty,
+    Truncated,
+    TruncatedToTimestamp,
+}
+
+/// `redis-check-aof [--fix|--truncate-to-timestamp T] FILE`.
+pub fn check_aof(
+    console: &mut Console<'_>,
+    settings: &Settings,
+    path: &Path,
+    repair: Repair,
+) -> Result<(), Unwell> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) => {
+            say!(console, "Cannot open file {}: {error}", path.display());
+            return Err(Unwell);
+        }
+    };
+    let is_manifest = text
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.starts_with(b"file"));
+    let mut checker = Checker {
+        console,
+        settings,
+        repair,
+    };
+    if !is_manifest {
+        let console = &mut *checker.console;
+        say!(console, "Start checking Old-Style AOF");
+        let name = path.display().to_string();
+        let found = checker.check_file(&name, path, true)?;
+        checker.tell(&format!("AOF {name}"), &name, found);
+        return Ok(());
+    }
+    say!(checker.console, "Start checking Multi Part AOF");
+    let manifest = match Manifest::parse(&text) {
+        Ok(manifest) => manifest,
+        Err(error) => {
+            say!(checker.console, "{error}");
+            return Err(Unwell);
+        }
+    };
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let total = manifest.files().count();
+    for (index, file) in manifest.files().enumerate() {
+        let is_base = index == 0 && manifest.base.is_some();
+        let path = directory.join(&file.name);
+        if is_base {
+            let format = if is_rdb(&path) { "RDB" } else { "RESP" };
+            say!(
+                checker.console,
+                "Start to check BASE AOF ({format} format)."
+            );
+        } else if index == usize::from(manifest.base.is_some()) {
+            say!(checker.console, "Start to check INCR files.");
+        }
+        let found = checker.check_file(&file.name, &path, index + 1 == total)?;
+        let kind = if is_base { "BASE" } else { "INCR" };
+        checker.tell(&format!("{kind} AOF {}", file.name), &file.name, found);
+    }
+    say!(checker.console, "All AOF files and manifest are valid");
+    Ok(())
+}
+
+fn is_rdb(path: &Path) -> bool {
+    let mut head = [0; 5];
+    let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+    read.is_ok() && &head == b"REDIS"
+}
+
+struct Checker<'a, 'c> {
+    console: &'a mut Console<'c>,
+    settings: &'a Settings,
+    repair: Repair,
+}
+
+impl Checker<'_, '_> {
+    fn tell(&mut self, what: &str, name: &str, found: Found) {
+        match (found, self.repair) {
+            (Found::Valid, _) => say!(self.console, "{what} is valid"),
+            (Found::Empty, _) => say!(self.console, "{what} is empty"),
+            (Found::TruncatedToTimestamp, Repair::ToTimestamp(timestamp)) => say!(
+                self.console,
+                "Successfully truncated AOF {name} to timestamp {timestamp}"
+            ),
+            _ => say!(self.console, "Successfully truncated AOF {name}"),
+        }
+    }
+    fn check_file(&mut self, name: &str, path: &Path, is_last: bool) -> Result<Found, Unwell> {
+        let bytes = match File::open(path).and_then(|file| MappedFile::open(&file)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let path = path.display();
+                say!(
+                    self.console,
+                    "Cannot open file {path}: {error}, aborting..."
+                );
+                return Err(Unwell);
+            }
+        };
+        if bytes.is_empty() {
+            return Ok(Found::Empty);
+        }
+        let mut at = 0;
+        if bytes.starts_with(b"REDIS") {
+            match check_rdb_bytes(self.console, self.settings, &bytes) {
+                Ok(end) => at = end,
+                Err(unwell) => {
+                    say!(
+                        self.console,
+                        "RDB preamble of AOF file is not sane, aborting."
+                    );
+                    return Err(unwell);
+                }
+            }
+            say!(
+                self.console,
+                "RDB preamble is OK, proceeding with AOF tail..."
+            );
+        }
+        let walked = walk(&bytes, at, self.repair);
+        match walked {
+            Walked::Timestamp(at) => self.truncate_to_timestamp(name, path, at, is_last),
+            Walked::End { good, line, error } => {
+                if let Some(error) = error {
+                    say!(self.console, "{error}");
+                }
+                self.conclude(name, path, (bytes.len(), good, line), is_last)
+            }
+        }
+    }
+    fn truncate_to_timestamp(
+        &mut self,
+        name: &str,
+        path: &Path,
+        at: usize,
+        is_last: bool,
+    ) -> Result<Found, Unwell> {
+        let Repair::ToTimestamp(timestamp) = self.repair else {
+            return Ok(Found::Valid);
+        };
+        if at == 0 {
+            say!(
+                self.console,
+                "AOF {name} has nothing before timestamp {timestamp}, aborting..."
+            );
+            return Err(Unwell);
+        }
+        if !is_last {
+            say!(
+                self.console,
+                "Failed to truncate AOF {name} to timestamp {timestamp} to offset {at} because it is not the last file."
+            );
+            say!(
+                self.console,
+                "If you insist, please delete all files after this file according to the manifest file and delete the \
+                 corresponding records in manifest file manually. Then re-run redis-check-aof."
+            );
+            return Err(Unwell);
+        }
+        if cut(path, at).is_err() {
+            say!(
+                self.console,
+                "Failed to truncate AOF {name} to timestamp {timestamp}"
+            );
+            return Err(Unwell);
+        }
+        Ok(Found::TruncatedToTimestamp)
+    }
+    fn conclude(
+        &mut self,
+        name: &str,
+        path: &Path,
+        (size, good, line): (usize, usize, usize),
+        is_last: bool,
+    ) -> Result<Found, Unwell> {
+        let bad = size - good;
+        if let (0, Repair::ToTimestamp(timestamp)) = (bad, self.repair) {
+            say!(
+                self.console,
+                "Truncate nothing in AOF {name} to timestamp {timestamp}"
+            );
+            return Ok(Found::Valid);
+        }
+        say!(
+            self.console,
+            "AOF analyzed: filename={name}, size={size}, ok_up_to={good}, ok_up_to_line={line}, diff={bad}"
+        );
+        if bad == 0 {
+            return Ok(Found::Valid);
+        }
+        if self.repair != Repair::Fix {
+            say!(
+                self.console,
+                "AOF {name} is not valid. Use the --fix option to try fixing it."
+            );
+            return Err(Unwell);
+        }
+        if !is_last {
+            say!(
+                self.console,
+                "Failed to truncate AOF {name} because it is not the last file"
+            );
+            return Err(Unwell);
+        }
+        say!(
+            self.console,
+            "This will shrink the AOF {name} from {size} bytes, with {bad} bytes, to {good} bytes"
+        );
+        let _ = write!(self.console.out, "Continue? [y/N]: ");
+        let _ = self.console.out.flush();
+        let mut answer = String::new();
+        let answered = self.console.input.read_line(&mut answer);
+        if answered.is_err() || !answer.to_ascii_lowercase().starts_with('y') {
+            say!(self.console, "Aborting...");
+            return Err(Unwell);
+        }
+        if cut(path, good).is_err() {
+            say!(self.console, "Failed to truncate AOF {name}");
+            return Err(Unwell);
+        }
+        Ok(Found::Truncated)
+    }
+}
+
+fn cut(path: &Path, len: usize) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(len as u64)?;
+    file.sync_all()
+}
+
+enum Walked {
+    /// An annotation that is too late begins here.
+    Timestamp(usize),
+    /// The file is good up to an offset and a line; and why not further.
+    End {
+        good: usize,
+        line: usize,
+        error: Option<String>,
+    },
+}
+
+/// Goes over the commands from `at` on.
+fn walk(bytes: &[u8], mut at: usize, repair: Repair) -> Walked {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut good = at;
+    let mut in_multi = false;
+    let end = |good: usize, error: Option<String>| {
+        let line = bytes[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Walked::End { good, line, error }
+    };
+    loop {
+        if !in_multi {
+            good = at;
+        }
+        if let Repair::ToTimestamp(limit) = repair
+            && timestamp(&bytes[at..]).is_some_and(|told| told > limit)
+        {
+            return Walked::Timestamp(at);
+        }
+        if bytes.get(at) == Some(&b'#') {
+            match memchr::memchr(b'\n', &bytes[at..]) {
+                Some(len) => at += len + 1,
+                None => return end(good, Some("The annotation has no end".to_owned())),
+            }
+            continue;
+        }
+        match next(bytes, at, &mut spans) {
+            Next::Command { start, end: behind } => {
+                let word = crate::resp::Args::new(&bytes[start..behind], &spans, &[]).at(0);
+                let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+                if is(b"multi") && in_multi {
+                    let text = format!("0x{at:16x}: Unexpected MULTI in AOF");
+                    return end(good, Some(text));
+                }
+                if is(b"exec") && !in_multi {
+                    let text = format!("0x{at:16x}: Unexpected EXEC in AOF");
+                    return end(good, Some(text));
+                }
+                in_multi = (in_multi || is(b"multi")) && !is(b"exec");
+                at = behind;
+            }
+            Next::End if in_multi => {
+                let text = format!("0x{at:16x}: Reached EOF before reading EXEC for MULTI");
+                return end(good, Some(text));
+            }
+            Next::End => return end(at, None),
+            Next::Truncated => {
+                let text = format!("0x{at:16x}: Expected to read more bytes than there are");
+                return end(good, Some(text));
+            }
+            Next::Malformed => {
+                let first = char::from(bytes.get(at).copied().unwrap_or(b' '));
+                let text =
+                    format!("0x{at:16x}: Expected prefix '*', got: '{first}' (format error)");
+                return end(good, Some(text));
+            }
+        }
+    }
+}
+
+/// The time that an annotation at the beginning of `bytes` tells.
+fn timestamp(bytes: &[u8]) -> Option<i64> {
+    let rest = bytes.strip_prefix(b"#TS:")?;
+    let len = memchr::memchr(b'\r', rest)?;
+    std::str::from_utf8(rest.get(..len)?).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn run(text: &str, repair: Repair, answer: &str) -> (Result<(), Unwell>, String, String) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("a.aof");
+        std::fs::write(&path, text).expect("written");
+        let config = Config::with_dir(Path::new("/"));
+        let mut out = Vec::new();
+        let mut console = Console {
+            out: &mut out,
+            input: &mut answer.as_bytes(),
+        };
+        let result = check_aof(&mut console, config.settings(), &path, repair);
+        let left = std::fs::read_to_string(&path).expect("still there");
+        (result, String::from_utf8(out).expect("text"), left)
+    }
+
+    const GOOD: &str = "*1\r\n$4\r\nPING\r\n";
+    const OPEN: &str = "*1\r\n$5\r\nMULTI\r\n*1\r\n$4\r\nPING\r\n";
+
+    #[test]
+    fn a_good_file_is_valid() {
+        let (result, said, left) = run(GOOD, Repair::None, "");
+        assert_eq!(result, Ok(()));
+        assert!(
+            said.contains("ok_up_to=14, ok_up_to_line=4, diff=0"),
+            "{said}"
+        );
+        assert!(said.contains("is valid"), "{said}");
+        assert_eq!(left, GOOD);
+        assert!(run("", Repair::None, "").1.contains("is empty"));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_cut_off_only_when_asked() {
+        for tail in [
+            OPEN,
+            "*1\r\n$4\r\nPI",
+            "*1\r\n$4\r\nEXEC\r\n",
+            "garbage\r\n",
+        ] {
+            let text = format!("{GOOD}{tail}");
+            let (result, said, left) = run(&text, Repair::None, "");
+            assert_eq!((result, left == text), (Err(Unwell), true), "{tail}");
+            assert!(said.contains("Use the --fix option"), "{said}");
+            let (result, said, left) = run(&text, Repair::Fix, "n\n");
+            assert_eq!((result, left == text), (Err(Unwell), true), "{said}");
+            let (result, said, left) = run(&text, Repair::Fix, "y\n");
+            assert_eq!((result, left.as_str()), (Ok(()), GOOD), "{said}");
+            assert!(said.contains("Successfully truncated AOF"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_cut_at_a_time() {
+        let text = format!("#TS:10\r\n{GOOD}#TS:20\r\n{GOOD}#TS:30\r\n{GOOD}");
+        let (result, said, left) = run(&text, Repair::ToTimestamp(20), "");
+        assert_eq!(result, Ok(()), "{said}");
+        assert_eq!(left, format!("#TS:10\r\n{GOOD}#TS:20\r\n{GOOD}"));
+        let (result, said, _) = run(&text, Repair::ToTimestamp(5), "");
+        assert_eq!(result, Err(Unwell));
+        assert!(said.contains("nothing before timestamp"), "{said}");
+        let (result, said, left) = run(&text, Repair::ToTimestamp(40), "");
+        assert_eq!((result, left), (Ok(()), text));
+        assert!(said.contains("Truncate nothing"), "{said}");
+    }
+}

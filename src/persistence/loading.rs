@@ -1,0 +1,213 @@
+//! Loading a snapshot, a slice at a time, so that the loop goes on turning.
+//!
+//! In: a file. Out: keys in the keyspace, and how far it is. An error leaves what was loaded so far in the keyspace; at
+//! a start the process ends then, as Redis does. Mirrors `rdbLoad` of rdb.c.
+
+use super::rdb::LoadError;
+use super::rdb::file::{FileReader, Item, Usage};
+use super::rdb::load::Loader;
+use crate::config::Settings;
+use crate::keyspace::{Clock, Expiry, Keyspace, Slot};
+use crate::system::mapped_file::MappedFile;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Why a file cannot be loaded.
+#[derive(Debug)]
+pub enum LoadFailure {
+    /// The system's reason.
+    Io(io::Error),
+    /// What is wrong in the file, and where.
+    Format(LoadError),
+    /// A key is in it twice: its database and name.
+    Duplicate(usize, Vec<u8>),
+    /// It has more databases than are configured.
+    Database(u64),
+}
+
+impl std::fmt::Display for LoadFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LoadFailure::Io(error) => write!(f, "{error}"),
+            LoadFailure::Format(error) => write!(f, "{error}"),
+            LoadFailure::Duplicate(db, key) => write!(
+                f,
+                "RDB has duplicated key '{}' in DB {db}",
+                String::from_utf8_lossy(key)
+            ),
+            LoadFailure::Database(db) => write!(
+                f,
+                "Data file was created with a server configured to handle more than {db} databases"
+            ),
+        }
+    }
+}
+
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> LoadFailure {
+        LoadFailure::Format(error)
+    }
+}
+
+/// What happens with a key that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDuplicate {
+    /// The file is wrong.
+    Fail,
+    /// The key in the file wins (DEBUG RELOAD MERGE).
+    Replace,
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub struct Loading {
+    file: MappedFile,
+    reader: FileReader,
+    db: usize,
+    on_duplicate: OnDuplicate,
+    /// Keys that were loaded.
+    pub keys: u64,
+    /// Keys that had expired and were left out.
+    pub expired: u64,
+    /// Collections without elements, which were left out.
+    pub empty: u64,
+    /// Used memory when the file was written, as it says.
+    pub used_memory: u64,
+}
+
+impl Loading {
+    /// Opens a file; `None` if there is none.
+    pub fn open(path: &Path, on_duplicate: OnDuplicate) -> Result<Option<Loading>, LoadFailure> {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(LoadFailure::Io(error)),
+        };
+        let file = MappedFile::open(&file).map_err(LoadFailure::Io)?;
+        let reader = FileReader::new(&file)?;
+        Ok(Some(Loading {
+            file,
+            reader,
+            db: 0,
+            on_duplicate,
+            keys: 0,
+            expired: 0,
+            empty: 0,
+            used_memory: 0,
+        }))
+    }
+    /// Bytes of the file, and how many of them are done.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.file.len() as u64, self.reader.offset() as u64)
+    }
+    /// Loads on until `enough` says so (it is asked after each item); whether the file is done.
+    pub fn step(
+        &mut self,
+        keyspace: &mut Keyspace,
+        settings: &Settings,
+        now: Clock,
+        enough: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, LoadFailure> {
+        let loader = Loader {
+            settings,
+            seed: keyspace.hash_seed(),
+        };
+        loop {
+            let item = self
+                .reader
+                .next(&self.file, &loader, settings.rdb_checksum)?;
+            match item {
+                Item::End => return Ok(true),
+                Item::Select(db) => {
+                    self.db = usize::try_from(db)
+                        .ok()
+                        .filter(|db| *db < keyspace.count())
+                        .ok_or(LoadFailure::Database(keyspace.count() as u64))?;
+                }
+                Item::Aux(name, value) => {
+                    if &*name == b"used-mem" {
+                        let text = String::from_utf8_lossy(&value);
+                        self.used_memory = text.parse().unwrap_or(0);
+                    }
+                    note_aux(&name, &value, now);
+                }
+                Item::Resize(..) | Item::ModuleAux => {}
+                Item::Function(_) => {
+                    log::warn!("The file has a library of functions, which is left out.");
+                }
+                Item::Entry {
+                    value: None, key, ..
+                } => {
+                    self.empty += 1;
+                    log::info!(
+                        "rdbLoadObject failed loading key '{}': empty",
+                        String::from_utf8_lossy(&key)
+                    );
+                }
+                Item::Entry {
+                    expire_at: Some(at),
+                    ..
+                } if at < now.unix_ms() => self.expired += 1,
+                Item::Entry {
+                    key,
+                    value: Some(value),
+                    expire_at,
+                    usage,
+                } => {
+                    let expiry = expire_at.map_or(Expiry::Clear, Expiry::At);
+                    let mut db = keyspace.db(self.db, now, true);
+                    let mut held = match db.slot(&key) {
+                        Slot::Vacant(vacant) => vacant.insert_held(value, expiry),
+                        Slot::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
+                            return Err(LoadFailure::Duplicate(self.db, key.into_owned()));
+                        }
+                        Slot::Occupied(mut occupied) => {
+                            occupied.set(value, expiry);
+                            occupied
+                        }
+                    };
+                    match usage {
+                        Some(Usage::Idle(seconds)) => {
+                            held.set_use(now, i64::try_from(seconds).ok(), None);
+                        }
+                        Some(Usage::Frequency(counter)) => held.set_use(now, None, Some(counter)),
+                        None => {}
+                    }
+                    self.keys += 1;
+                    super::snapshot::delay(settings.key_load_delay_us);
+                }
+            }
+            if enough() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Says what the file tells about itself.
+fn note_aux(name: &[u8], value: &[u8], now: Clock) {
+    let text = String::from_utf8_lossy(value);
+    match name {
+        b"redis-ver" => log::info!("Loading RDB produced by version {text}"),
+        b"ctime" => {
+            let age = text
+                .parse::<i64>()
+                .map_or(0, |at| now.unix_s().saturating_sub(at));
+            log::info!("RDB age {} seconds", age.max(0));
+        }
+        b"used-mem" => {
+            let megabytes = text.parse::<f64>().unwrap_or(0.0) / (1024.0 * 1024.0);
+            log::info!("RDB memory usage when created {megabytes:.2} Mb");
+        }
+        b"redis-bits" | b"aof-base" | b"aof-preamble" | b"repl-stream-db" | b"repl-id"
+        | b"repl-offset" => {}
+        _ if name.starts_with(b"%") => {
+            log::info!("RDB '{}': {text}", String::from_utf8_lossy(name))
+        }
+        _ => log::debug!(
+            "Unrecognized RDB AUX field: '{}'",
+            String::from_utf8_lossy(name)
+        ),
+    }
+}

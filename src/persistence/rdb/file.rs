@@ -1,0 +1,318 @@
+//! The frame of an RDB file: what stands before, between and behind the values.
+//!
+//! ```text
+//! "REDIS" version 4 │ AUX field ... │ per database: SELECTDB, RESIZEDB, [expiry][idle|freq] type key value ... │ EOF │ CRC64 8
+//! ```
+//!
+//! In: entries of the keyspace, or the bytes of a file. Out: bytes that Redis 7.0 loads, or [`Item`]s one by one.
+//! Mirrors `rdbSaveRio` and `rdbLoadRioWithLoadingCtx` of rdb.c.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::load::{self, Loader};
+use super::read::{Reader, invalid};
+use super::write::Writer;
+use super::{LoadError, Reason, save};
+use crate::keyspace::{EntryRef, NewValue};
+use crate::system::crc64::crc64;
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+/// Versions of the file that are read: 1 to this one (Redis 8.0 writes 12, Valkey 9 writes 80 and is told apart by its
+/// own magic).
+const VERSION_MAX: u32 = 12;
+/// From this version on the file ends with a checksum.
+const CHECKSUM_SINCE: u32 = 5;
+const MAGIC_LEN: usize = 9;
+/// Bytes that are gathered before they are written.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+mod op {
+    pub(super) const SLOT_INFO: u8 = 244;
+    pub(super) const FUNCTION: u8 = 245;
+    pub(super) const FUNCTION_PRE_GA: u8 = 246;
+    pub(super) const MODULE_AUX: u8 = 247;
+    pub(super) const IDLE: u8 = 248;
+    pub(super) const FREQ: u8 = 249;
+    pub(super) const AUX: u8 = 250;
+    pub(super) const RESIZE_DB: u8 = 251;
+    pub(super) const EXPIRE_MS: u8 = 252;
+    pub(super) const EXPIRE_S: u8 = 253;
+    pub(super) const SELECT_DB: u8 = 254;
+    pub(super) const EOF: u8 = 255;
+}
+
+/// How recently or how often a key was used, where a policy of eviction wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Seconds since the last access.
+    Idle(u64),
+    /// LFU counter.
+    Frequency(u8),
+}
+
+/// Writes an RDB file.
+pub struct FileWriter<'a> {
+    sink: &'a mut dyn Write,
+    buffer: Vec<u8>,
+    compress: bool,
+    checksum: Option<u64>,
+}
+
+impl<'a> FileWriter<'a> {
+    /// Begins a file of this version. `checksum`: it ends with one; else with zeroes, which no reader checks.
+    pub fn new(
+        sink: &'a mut dyn Write,
+        version: u16,
+        compress: bool,
+        checksum: bool,
+    ) -> FileWriter<'a> {
+        FileWriter {
+            sink,
+            buffer: format!("REDIS{version:04}").into_bytes(),
+            compress,
+            checksum: checksum.then_some(0),
+        }
+    }
+    fn writer(&mut self) -> Writer<'_> {
+        Writer::new(&mut self.buffer, self.compress)
+    }
+    /// A field about the file as a whole.
+    pub fn aux(&mut self, name: &str, value: &str) {
+        let mut writer = self.writer();
+        writer.byte(op::AUX);
+        writer.string(name.as_bytes());
+        writer.string(value.as_bytes());
+    }
+    /// Begins a database with so many keys, of which so many expire.
+    pub fn select(&mut self, index: usize, keys: usize, volatile: usize) {
+        let mut writer = self.writer();
+        writer.byte(op::SELECT_DB);
+        writer.len(index);
+        writer.byte(op::RESIZE_DB);
+        writer.len(keys);
+        writer.len(volatile);
+    }
+    /// One key.
+    pub fn entry(&mut self, entry: &EntryRef<'_>, usage: Option<Usage>) -> io::Result<()> {
+        let mut writer = self.writer();
+        if let Some(at) = entry.expire_at() {
+            writer.byte(op::EXPIRE_MS);
+            writer.time_ms(at);
+        }
+        match usage {
+            Some(Usage::Idle(seconds)) => {
+                writer.byte(op::IDLE);
+                writer.number(seconds);
+            }
+            Some(Usage::Frequency(frequency)) => {
+                writer.byte(op::FREQ);
+                writer.byte(frequency);
+            }
+            None => {}
+        }
+        let value = entry.stored();
+        writer.byte(save::kind_of(value));
+        writer.string(entry.key());
+        save::save(value, &mut writer);
+        if self.buffer.len() >= FLUSH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+    /// Ends the file.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.buffer.push(op::EOF);
+        self.flush()?;
+        self.sink
+            .write_all(&self.checksum.unwrap_or(0).to_le_bytes())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(sum) = &mut self.checksum {
+            *sum = crc64(*sum, &self.buffer);
+        }
+        self.sink.write_all(&self.buffer)?;
+        self.buffer.clear();
+        // One large value is no reason to keep its room for the rest of the file.
+        self.buffer.shrink_to(FLUSH_BYTES.saturating_mul(2));
+        Ok(())
+    }
+}
+
+/// One thing in an RDB file.
+#[derive(Debug)]
+pub enum Item<'a> {
+    /// A field about the file as a whole.
+    Aux(Cow<'a, [u8]>, Cow<'a, [u8]>),
+    /// What follows is of this database.
+    Select(u64),
+    /// So many keys follow, of which so many expire.
+    Resize(u64, u64),
+    /// A library of functions: its code.
+    Function(Cow<'a, [u8]>),
+    /// Data of a module that belongs to no key; it was skipped.
+    ModuleAux,
+    /// A key.
+    Entry {
+        /// Its name.
+        key: Cow<'a, [u8]>,
+        /// Its value; none for a collection without elements, which no server should have written.
+        value: Option<NewValue<'static>>,
+        /// Unix ms of expiry.
+        expire_at: Option<i64>,
+        /// Access, if the file tells.
+        usage: Option<Usage>,
+    },
+    /// The end. The checksum, if the file has one, was right.
+    End,
+}
+
+/// Reads an RDB file item by item; between two items it can rest as long as it likes.
+#[derive(Clone, Debug, Default)]
+pub struct FileReader {
+    /// Where the next item begins.
+    at: usize,
+    version: u32,
+    summed: usize,
+    sum: u64,
+}
+
+impl FileReader {
+    /// Reads the head of a file.
+    pub fn new(bytes: &[u8]) -> Result<FileReader, LoadError> {
+        let mut reader = Reader::new(bytes);
+        let head = reader.take(MAGIC_LEN as u64)?;
+        let digits = head
+            .strip_prefix(b"REDIS")
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .ok_or(Reader::new(bytes).error(Reason::Invalid(
+                "Wrong signature trying to load DB from file",
+            )))?;
+        let version = digits.parse().unwrap_or(0);
+        if version == 0 || version > VERSION_MAX {
+            return Err(invalid!(reader, "Can't handle RDB format version"));
+        }
+        Ok(FileReader {
+            at: MAGIC_LEN,
+            version,
+            summed: 0,
+            sum: 0,
+        })
+    }
+    /// Version of the file.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+    /// Bytes read so far.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+    /// Reads the next item. `bytes` is the whole file, as given to [`FileReader::new`]; `verify`: the checksum counts.
+    pub fn next<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        loader: &Loader<'_>,
+        verify: bool,
+    ) -> Result<Item<'a>, LoadError> {
+        let mut reader = Reader::at(bytes, self.at);
+        let item = self.item(&mut reader, loader, verify)?;
+        self.at = reader.offset();
+        if verify && self.version >= CHECKSUM_SINCE {
+            let new = bytes.get(self.summed..self.at).unwrap_or_default();
+            self.sum = crc64(self.sum, new);
+            self.summed = self.at;
+        }
+        Ok(item)
+    }
+    fn item<'a>(
+        &self,
+        reader: &mut Reader<'a>,
+        loader: &Loader<'_>,
+        verify: bool,
+    ) -> Result<Item<'a>, LoadError> {
+        let mut expire_at = None;
+        let mut usage = None;
+        loop {
+            match reader.byte()? {
+                op::EXPIRE_S => {
+                    let seconds = i32::from_le_bytes(reader.array()?);
+                    expire_at = Some(i64::from(seconds).saturating_mul(1000));
+                }
+                op::EXPIRE_MS => expire_at = Some(reader.time_ms()?),
+                op::FREQ => usage = Some(Usage::Frequency(reader.byte()?)),
+                op::IDLE => usage = Some(Usage::Idle(reader.number()?)),
+                op::EOF => return self.end(reader, verify),
+                op::SELECT_DB => return Ok(Item::Select(reader.number()?)),
+                op::RESIZE_DB => return Ok(Item::Resize(reader.number()?, reader.number()?)),
+                op::SLOT_INFO => {
+                    for _ in 0..3 {
+                        reader.number()?;
+                    }
+                }
+                op::AUX => return Ok(Item::Aux(reader.string()?, reader.string()?)),
+                op::FUNCTION => return Ok(Item::Function(reader.string()?)),
+                op::FUNCTION_PRE_GA => {
+                    return Err(invalid!(
+                        reader,
+                        "Pre-release function format not supported"
+                    ));
+                }
+                op::MODULE_AUX => {
+                    skip_module(reader)?;
+                    return Ok(Item::ModuleAux);
+                }
+                kind => {
+                    let key = reader.string()?;
+                    let value = match load::load(kind, reader, loader) {
+                        Ok(value) => Some(value),
+                        Err(LoadError {
+                            reason: Reason::EmptyKey,
+                            ..
+                        }) => None,
+                        Err(error) => return Err(error),
+                    };
+                    return Ok(Item::Entry {
+                        key,
+                        value,
+                        expire_at,
+                        usage,
+                    });
+                }
+            }
+        }
+    }
+    fn end<'a>(&self, reader: &mut Reader<'a>, verify: bool) -> Result<Item<'a>, LoadError> {
+        if self.version < CHECKSUM_SINCE {
+            return Ok(Item::End);
+        }
+        let sum = crc64(self.sum, reader.since(self.summed));
+        let told = u64::from_le_bytes(reader.array()?);
+        if verify && told != 0 && told != sum {
+            return Err(invalid!(reader, "Wrong RDB checksum"));
+        }
+        Ok(Item::End)
+    }
+}
+
+/// Skips the data of a module: an id, then marked parts up to an end.
+fn skip_module(reader: &mut Reader<'_>) -> Result<(), LoadError> {
+    // The id, then when the data was written (before or after the keys), itself a marked number.
+    reader.number()?;
+    loop {
+        match reader.number()? {
+            0 => return Ok(()),
+            1 | 2 => {
+                reader.number()?;
+            }
+            3 => {
+                reader.take(4)?;
+            }
+            4 => {
+                reader.take(8)?;
+            }
+            5 => {
+                reader.string()?;
+            }
+            _ => return Err(invalid!(reader, "Unknown part of a module's data")),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A snapshot of all databases on the disk, written so that the old one stays until the new one is whole.
+//!
+//! In: the keyspace. Out: a file under its name, or an error and the old file as it was. A temporary file is written,
+//! brought to the disk, renamed, and the directory brought to the disk too. Mirrors `rdbSave` of rdb.c.
+
+use super::rdb::file::{FileWriter, Usage};
+use super::rdb::{VERSION, VERSION_LATEST};
+use crate::keyspace::{Clock, Keyspace};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How a snapshot is written.
+#[derive(Clone, Debug)]
+pub struct SnapshotOptions {
+    /// The file.
+    pub path: PathBuf,
+    /// `rdbcompression`.
+    pub compress: bool,
+    /// `rdbchecksum`.
+    pub checksum: bool,
+    /// What a policy of eviction wants to find again.
+    pub usage: UsageKind,
+    /// Used memory, for the file's own account.
+    pub used_memory: u64,
+    /// Rest after each key, µs (`rdb-key-save-delay`, for tests).
+    pub key_delay_us: u64,
+    /// It is the base of an append-only file.
+    pub is_aof_base: bool,
+}
+
+/// What is written about the use of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum UsageKind {
+    None,
+    Idle,
+    Frequency,
+}
+
+/// Writes a snapshot; `progress` is told the number of keys written, now and then.
+pub fn write(
+    keyspace: &Keyspace,
+    now: Clock,
+    options: &SnapshotOptions,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    let directory = options.path.parent().unwrap_or(Path::new("."));
+    let temporary = directory.join(format!("temp-{}.rdb", std::process::id()));
+    let written = File::create(&temporary).and_then(|mut file| {
+        write_to(keyspace, now, options, &mut file, progress)?;
+        file.sync_all()
+    });
+    let renamed = written.and_then(|()| fs::rename(&temporary, &options.path));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&temporary);
+        return renamed;
+    }
+    // The new name is on the disk only once its directory is.
+    File::open(directory)?.sync_all()
+}
+
+/// Rests, for tests that want a save or a load to take its time.
+pub(super) fn delay(us: u64) {
+    if us > 0 {
+        std::thread::sleep(std::time::Duration::from_micros(us));
+    }
+}
+
+/// The same to any sink.
+pub fn write_to(
+    keyspace: &Keyspace,
+    now: Clock,
+    options: &SnapshotOptions,
+    sink: &mut dyn io::Write,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    const PROGRESS_KEYS: u64 = 1024;
+    // Fields that expire are the one thing that Redis 7.0 cannot load.
+    let newer = (0..keyspace.count()).any(|index| keyspace.hashes_with_expiring_fields(index) > 0);
+    let version = if newer { VERSION_LATEST } else { VERSION };
+    let mut writer = FileWriter::new(sink, version, options.compress, options.checksum);
+    writer.aux("redis-ver", crate::REDIS_VERSION);
+    writer.aux("redis-bits", "64");
+    writer.aux("ctime", &now.unix_s().to_string());
+    writer.aux("used-mem", &options.used_memory.to_string());
+    writer.aux("aof-base", if options.is_aof_base { "1" } else { "0" });
+    let mut keys = 0;
+    for index in 0..keyspace.count() {
+        let (count, volatile, _) = keyspace.figures(index);
+        if count == 0 {
+            continue;
+        }
+        writer.select(index, count, volatile);
+        let mut result = Ok(());
+        keyspace.for_each(index, &mut |entry| {
+            if result.is_err() {
+                return;
+            }
+            let usage = match options.usage {
+                UsageKind::None => None,
+                UsageKind::Idle => Some(Usage::Idle(entry.idle_ms(now) / 1000)),
+                UsageKind::Frequency => Some(Usage::Frequency(entry.frequency(now))),
+            };
+            result = writer.entry(&entry, usage);
+            delay(options.key_delay_us);
+            keys += 1;
+            if keys % PROGRESS_KEYS == 0 {
+                progress(keys);
+            }
+        });
+        result?;
+    }
+    writer.finish()?;
+    progress(keys);
+    Ok(())
+}

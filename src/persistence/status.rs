@@ -1,0 +1,256 @@
+//! What is known of saving and loading: times, counts, the child that is at work.
+//!
+//! In: what the server did and what the child reported. Out: figures for INFO, and whether another child may be
+//! started. Mirrors the `rdb_*` and `child_*` fields of `redisServer`.
+
+use super::aof::AppendOnly;
+use super::aof::load::AofLoading;
+use super::loading::Loading;
+use crate::clients::ClientKey;
+use crate::event_loop::Token;
+use crate::system::child::Child;
+
+/// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
+pub const REPORT_LEN: usize = 16;
+
+/// Where data is loaded from.
+#[derive(Debug)]
+pub enum LoadSource {
+    /// A snapshot.
+    Snapshot(Loading),
+    /// An append-only file.
+    Aof(AofLoading),
+}
+
+/// A load that is under way.
+#[derive(Debug)]
+pub struct DataLoading {
+    /// Where from.
+    pub source: LoadSource,
+    /// Who runs the commands of an append-only file.
+    pub client: Option<ClientKey>,
+    /// Unix time at which it began, s.
+    pub started_unix_s: i64,
+    /// Monotonic time of the same, ns.
+    pub started_ns: u64,
+}
+
+impl DataLoading {
+    /// Bytes in all, and how many of them are loaded.
+    pub fn bytes(&self) -> (u64, u64) {
+        match &self.source {
+            LoadSource::Snapshot(loading) => loading.bytes(),
+            LoadSource::Aof(aof) => (aof.total_bytes, aof.loaded_bytes()),
+        }
+    }
+    /// Used memory when the snapshot was written, as it says.
+    pub fn used_memory(&self) -> u64 {
+        match &self.source {
+            LoadSource::Snapshot(loading) => loading.used_memory,
+            LoadSource::Aof(_) => 0,
+        }
+    }
+}
+
+/// What a child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChildKind {
+    /// Writes a snapshot.
+    Snapshot,
+    /// Writes a base of the append-only file.
+    Rewrite,
+}
+
+/// Rewrites of the append-only file.
+#[derive(Debug)]
+pub struct Rewrites {
+    /// One waits for another child to end.
+    pub scheduled: bool,
+    /// The last one went well.
+    pub last_ok: bool,
+    /// How long the last one took, s; -1: there was none.
+    pub last_duration_s: i64,
+    /// Bytes that its child copied.
+    pub last_copied_bytes: u64,
+    /// Rewrites begun.
+    pub rewrites: u64,
+    /// Failures in a row.
+    pub failures: u64,
+    /// After failures: minutes to wait, and until when (Unix s).
+    pub delay_min: i64,
+    /// See `delay_min`.
+    pub next_s: Option<i64>,
+}
+
+impl Default for Rewrites {
+    fn default() -> Rewrites {
+        Rewrites {
+            scheduled: false,
+            last_ok: true,
+            last_duration_s: -1,
+            last_copied_bytes: 0,
+            rewrites: 0,
+            failures: 0,
+            delay_min: 0,
+            next_s: None,
+        }
+    }
+}
+
+/// A child that writes all data.
+#[derive(Debug)]
+pub struct SavingChild {
+    /// What it writes.
+    pub kind: ChildKind,
+    /// The process.
+    pub child: Child,
+    /// Its pipe.
+    pub token: Token,
+    /// Unix time of its start, s.
+    pub started_unix_s: i64,
+    /// Changes that its snapshot has.
+    pub dirty: u64,
+    /// Keys that it will write.
+    pub keys_total: u64,
+    /// Keys that it has written.
+    pub keys_done: u64,
+    /// Bytes that it had to copy so far.
+    pub copied_bytes: u64,
+    /// Monotonic time of its last report, ns.
+    pub reported_ns: u64,
+    /// Bytes of a report that is not complete.
+    pub unread: Vec<u8>,
+    /// It was told to end.
+    pub killed: bool,
+}
+
+impl SavingChild {
+    /// Takes bytes from the pipe.
+    pub fn heard(&mut self, bytes: &[u8], now_ns: u64) {
+        self.unread.extend_from_slice(bytes);
+        while let Some((report, _)) = self.unread.split_first_chunk::<REPORT_LEN>() {
+            let number = |at: usize| {
+                let bytes: [u8; 8] = std::array::from_fn(|index| report[at + index]);
+                u64::from_le_bytes(bytes)
+            };
+            (self.keys_done, self.copied_bytes) = (number(0), number(8));
+            self.reported_ns = now_ns;
+            self.unread.drain(..REPORT_LEN);
+        }
+    }
+}
+
+/// Spells a report.
+pub fn report(keys_done: u64, copied_bytes: u64) -> [u8; REPORT_LEN] {
+    let mut bytes = [0; REPORT_LEN];
+    bytes[..8].copy_from_slice(&keys_done.to_le_bytes());
+    bytes[8..].copy_from_slice(&copied_bytes.to_le_bytes());
+    bytes
+}
+
+/// What is known of saving and loading.
+#[derive(Debug)]
+pub struct Persistence {
+    /// Unix time of the last snapshot, s; at first of the start.
+    pub last_save_unix_s: i64,
+    /// Unix time of the last attempt by a save point, s.
+    pub last_try_unix_s: i64,
+    /// The last background save went well.
+    pub last_status_ok: bool,
+    /// How long the last background save took, s; -1: there was none.
+    pub last_duration_s: i64,
+    /// Bytes that the last child copied.
+    pub last_copied_bytes: u64,
+    /// Most bytes that any child copied.
+    pub peak_copied_bytes: u64,
+    /// Snapshots written.
+    pub saves: u64,
+    /// The child at work.
+    pub child: Option<SavingChild>,
+    /// A background save waits for another child to end.
+    pub scheduled: bool,
+    /// The append-only file.
+    pub aof: AppendOnly,
+    /// Its rewrites.
+    pub rewrite: Rewrites,
+    /// The load at work.
+    pub loading: Option<Box<DataLoading>>,
+    /// Keys of the last load.
+    pub loaded_keys: u64,
+    /// Keys that the last load left out because they had expired.
+    pub expired_keys: u64,
+    /// Time of the last fork, µs.
+    pub fork_us: u64,
+    /// Forks.
+    pub forks: u64,
+}
+
+impl Default for Persistence {
+    fn default() -> Persistence {
+        Persistence {
+            last_save_unix_s: 0,
+            last_try_unix_s: 0,
+            last_status_ok: true,
+            last_duration_s: -1,
+            last_copied_bytes: 0,
+            peak_copied_bytes: 0,
+            saves: 0,
+            child: None,
+            scheduled: false,
+            aof: AppendOnly::default(),
+            rewrite: Rewrites::default(),
+            loading: None,
+            loaded_keys: 0,
+            expired_keys: 0,
+            fork_us: 0,
+            forks: 0,
+        }
+    }
+}
+
+impl Persistence {
+    /// A snapshot with `dirty` of the keyspace's changes is on the disk.
+    pub fn saved(&mut self, now_unix_s: i64) {
+        self.last_save_unix_s = now_unix_s;
+        self.last_status_ok = true;
+        self.saves += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_may_come_in_pieces() {
+        let mut bytes = report(7, 1 << 40).to_vec();
+        bytes.extend(report(9, 3));
+        let mut child = SavingChild {
+            kind: ChildKind::Snapshot,
+            child: match crate::system::child::fork().expect("a child") {
+                crate::system::child::Forked::Child(end) => end.exit(0),
+                crate::system::child::Forked::Parent(child, _) => child,
+            },
+            token: Token(0),
+            started_unix_s: 0,
+            dirty: 0,
+            keys_total: 10,
+            keys_done: 0,
+            copied_bytes: 0,
+            reported_ns: 0,
+            unread: Vec::new(),
+            killed: false,
+        };
+        child.heard(&bytes[..5], 1);
+        assert_eq!((child.keys_done, child.reported_ns), (0, 0));
+        child.heard(&bytes[5..20], 2);
+        assert_eq!((child.keys_done, child.copied_bytes), (7, 1 << 40));
+        child.heard(&bytes[20..], 3);
+        assert_eq!(
+            (child.keys_done, child.copied_bytes, child.reported_ns),
+            (9, 3, 3)
+        );
+        assert!(child.unread.is_empty());
+        child.child.wait();
+    }
+}

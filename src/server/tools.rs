@@ -1,0 +1,72 @@
+//! The tools that the same binary is: `--check-rdb`, `--check-aof`, and the names of Redis's tools.
+//!
+//! In: the program's name and arguments. Out: the exit status, if they ask for a tool. Mirrors the beginning of `main`
+//! of Redis's server.c.
+
+use crate::config::Config;
+use crate::persistence::check::{Console, Repair, Unwell, check_aof, check_rdb};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+/// Runs the tool that is asked for, if one is; its exit status.
+pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let first = args.first().and_then(|arg| arg.to_str());
+    let mut out = io::stdout().lock();
+    let mut input = io::stdin().lock();
+    let mut console = Console {
+        out: &mut out,
+        input: &mut input,
+    };
+    let result = match (name.to_str(), first) {
+        (Some("redis-check-rdb"), _) => rdb(&mut console, args),
+        (Some("redis-check-aof"), _) => aof(&mut console, args),
+        (_, Some("--check-rdb")) => rdb(&mut console, &args[1..]),
+        (_, Some("--check-aof")) => aof(&mut console, &args[1..]),
+        _ => return None,
+    };
+    Some(u8::from(result.is_err()))
+}
+
+fn rdb(console: &mut Console<'_>, args: &[OsString]) -> Result<(), Unwell> {
+    let config = Config::with_dir(Path::new("."));
+    match args {
+        [version] if version == "-v" || version == "--version" => {
+            let _ = writeln!(console.out, "redis-check-rdb {}", crate::REDIS_VERSION);
+            Ok(())
+        }
+        [file] => check_rdb(console, config.settings(), Path::new(file)),
+        _ => {
+            eprintln!("Usage: redis-check-rdb <rdb-file-name>");
+            Err(Unwell)
+        }
+    }
+}
+
+fn aof(console: &mut Console<'_>, args: &[OsString]) -> Result<(), Unwell> {
+    let config = Config::with_dir(Path::new("."));
+    let (repair, file) = match args {
+        [version] if version == "-v" || version == "--version" => {
+            let _ = writeln!(console.out, "redis-check-aof {}", crate::REDIS_VERSION);
+            return Ok(());
+        }
+        [file] => (Repair::None, file),
+        [fix, file] if fix == "--fix" => (Repair::Fix, file),
+        [option, timestamp, file] if option == "--truncate-to-timestamp" => {
+            let Some(timestamp) = timestamp.to_str().and_then(|text| text.parse().ok()) else {
+                let _ = writeln!(console.out, "Invalid timestamp, aborting...");
+                return Err(Unwell);
+            };
+            (Repair::ToTimestamp(timestamp), file)
+        }
+        _ => {
+            let _ = writeln!(
+                console.out,
+                "Usage: redis-check-aof [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>"
+            );
+            return Err(Unwell);
+        }
+    };
+    check_aof(console, config.settings(), Path::new(file), repair)
+}

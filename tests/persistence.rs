@@ -1,0 +1,307 @@
+//! Data that outlives the server: snapshots, the append-only file, and what becomes of them when something goes wrong.
+
+mod common;
+
+use common::{Raw, Server};
+use gyre::resp::reader::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn text(value: Value) -> String {
+    match value {
+        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::Simple(text) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+fn info(raw: &mut Raw, field: &str) -> String {
+    let page = text(raw.line("INFO everything"));
+    let line = page.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name == field).then(|| value.to_owned())
+    });
+    line.unwrap_or_else(|| panic!("no {field} in INFO"))
+}
+
+/// One key of every type and encoding, in two databases, some with an expiry.
+fn fill(raw: &mut Raw) {
+    let long = "x".repeat(3000);
+    for line in [
+        "SET int 12345",
+        "SET short hello",
+        "SET gone x PX 1",
+        "SET soon x EX 10000",
+        "RPUSH list a b 3 4 -5",
+        "SADD ints 1 2 3 70000",
+        "SADD words a b c",
+        "HSET hash f v g 7",
+        "HSET expiring a 1 b 2",
+        "HPEXPIREAT expiring 9999999999999 FIELDS 1 a",
+        "ZADD zset 1 a 2.5 b -inf c",
+        "XADD stream 1-1 f v",
+        "XADD stream 2-1 f v g w",
+        "XGROUP CREATE stream group 0",
+        "XREADGROUP GROUP group alice COUNT 1 STREAMS stream >",
+        "XGROUP CREATECONSUMER stream group bob",
+        "PFADD hll a b c",
+        "SETBIT bits 100000 1",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    raw.command(&["SET", "long", &long]);
+    raw.read();
+    for index in 0..600 {
+        raw.line(&format!("RPUSH biglist {index} {long}"));
+        raw.line(&format!("HSET bighash {index} v{index}"));
+        raw.line(&format!("SADD bigset m{index}"));
+        raw.line(&format!("ZADD bigzset {index} m{index}"));
+    }
+    raw.line("SELECT 3");
+    raw.line("SET other 1");
+    raw.line("SELECT 0");
+    wait_for("the expiry", || {
+        raw.line("EXISTS gone") == Value::Integer(0)
+    });
+}
+
+fn digest(raw: &mut Raw) -> String {
+    text(raw.line("DEBUG DIGEST"))
+}
+
+#[test]
+fn everything_survives_a_reload_a_rewrite_and_a_restart() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    fill(&mut raw);
+    let before = digest(&mut raw);
+    assert_ne!(before, "0".repeat(40));
+    assert_eq!(text(raw.line("DEBUG RELOAD")), "OK");
+    assert_eq!(digest(&mut raw), before, "after DEBUG RELOAD");
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(digest(&mut raw), before, "after DEBUG LOADAOF");
+    for preamble in ["no", "yes"] {
+        raw.line(&format!("CONFIG SET aof-use-rdb-preamble {preamble}"));
+        let rewrites: u64 = info(&mut raw, "aof_rewrites").parse().expect("a number");
+        raw.line("BGREWRITEAOF");
+        raw.line("SET during rewrite");
+        wait_for("the rewrite", || {
+            info(&mut raw, "aof_rewrite_in_progress") == "0"
+        });
+        assert_eq!(info(&mut raw, "aof_last_bgrewrite_status"), "ok");
+        assert_eq!(info(&mut raw, "aof_rewrites"), (rewrites + 1).to_string());
+        let before = digest(&mut raw);
+        assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+        assert_eq!(digest(&mut raw), before, "preamble {preamble}");
+    }
+    let before = digest(&mut raw);
+    server.kill();
+    server.start_again();
+    assert_eq!(digest(&mut server.raw()), before, "after kill -9");
+}
+
+#[test]
+fn a_snapshot_is_loaded_at_the_start() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    fill(&mut raw);
+    let before = digest(&mut raw);
+    assert!(text(raw.line("BGSAVE")).starts_with("Background saving started"));
+    wait_for("the save", || {
+        info(&mut raw, "rdb_bgsave_in_progress") == "0"
+    });
+    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+    assert_eq!(info(&mut raw, "rdb_changes_since_last_save"), "0");
+    raw.line("SET unsaved 1");
+    server.kill();
+    server.start_again();
+    let mut raw = server.raw();
+    assert_eq!(digest(&mut raw), before);
+    // SHUTDOWN SAVE writes what is there.
+    raw.line("SET saved 1");
+    raw.send(b"SHUTDOWN SAVE\r\n");
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    server.start_again();
+    assert_eq!(server.raw().line("EXISTS saved unsaved"), Value::Integer(1));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_keeps_the_old_one_and_refuses_writes() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    assert_eq!(text(raw.line("SAVE")), "OK");
+    let path = server.dir.path().join("dump.rdb");
+    let before = fs::read(&path).expect("a snapshot");
+    // Nothing can be renamed over a directory.
+    fs::rename(&path, server.dir.path().join("kept")).expect("moved");
+    fs::create_dir(&path).expect("a directory in the way");
+    raw.command(&["CONFIG", "SET", "save", "3600 1"]);
+    raw.read();
+    raw.line("SET b 1");
+    assert!(matches!(raw.line("SAVE"), Value::Error(_)));
+    raw.line("BGSAVE");
+    wait_for("the save", || {
+        info(&mut raw, "rdb_bgsave_in_progress") == "0"
+    });
+    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "err");
+    let refused = format!("{:?}", raw.line("SET c 1"));
+    assert!(refused.contains("77, 73, 83, 67, 79, 78, 70"), "{refused}"); // MISCONF
+    assert_eq!(text(raw.line("GET b")), "1");
+    fs::remove_dir(&path).expect("an empty directory");
+    raw.line("BGSAVE");
+    wait_for("the save", || {
+        info(&mut raw, "rdb_last_bgsave_status") == "ok"
+    });
+    assert_eq!(text(raw.line("SET c 1")), "OK");
+    assert!(fs::read(&path).expect("a snapshot").len() > before.len());
+    let left = fs::read_dir(server.dir.path()).expect("a directory");
+    let temporary = left
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().starts_with("temp-"));
+    assert!(!temporary, "temporary files are removed");
+}
+
+fn incremental(server: &Server) -> PathBuf {
+    let directory = server.dir.path().join("appendonlydir");
+    directory.join("appendonly.aof.1.incr.aof")
+}
+
+#[test]
+fn a_file_that_ends_in_the_middle_of_a_command_is_loaded_up_to_there() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("MULTI");
+    raw.line("SET b 1");
+    raw.line("SET c 1");
+    raw.line("EXEC");
+    server.kill();
+    let path = incremental(&server);
+    let whole = fs::read(&path).expect("a file");
+    for cut in [1, 5, 14, 20, 60] {
+        fs::write(&path, &whole[..whole.len() - cut]).expect("written");
+        server.start_again();
+        // The transaction is not whole, so none of it counts.
+        assert_eq!(
+            server.raw().line("EXISTS a b c"),
+            Value::Integer(1),
+            "cut {cut}: {}",
+            server.log()
+        );
+        assert!(
+            server
+                .log()
+                .contains("loaded anyway because aof-load-truncated")
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_wrong_is_refused_and_left_alone() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    server.raw().line("SET a 1");
+    server.kill();
+    let path = incremental(&server);
+    let whole = fs::read(&path).expect("a file");
+    let mut wrong = whole.clone();
+    wrong.extend(b"!!!\r\n*1\r\n$4\r\nPING\r\n");
+    fs::write(&path, &wrong).expect("written");
+    server.spawn_again();
+    assert_eq!(server.wait(), Some(1), "{}", server.log());
+    assert!(
+        server
+            .log()
+            .contains("Bad file format reading the append only file")
+    );
+    assert_eq!(fs::read(&path).expect("a file"), wrong);
+    // The tool says so too, and cuts it off when it is told to.
+    let manifest = path.with_file_name("appendonly.aof.manifest");
+    let check = |args: &[&str]| {
+        let mut command = Command::new("sh");
+        let line = format!(
+            "echo y | {} --check-aof {} {}",
+            env!("CARGO_BIN_EXE_gyre"),
+            args.join(" "),
+            manifest.display()
+        );
+        command.arg("-c").arg(line).output().expect("the tool")
+    };
+    assert_eq!(check(&[]).status.code(), Some(1));
+    let fixed = check(&["--fix"]);
+    assert_eq!(fixed.status.code(), Some(0), "{fixed:?}");
+    assert_eq!(fs::read(&path).expect("a file"), whole);
+    server.start_again();
+    assert_eq!(server.raw().line("EXISTS a"), Value::Integer(1));
+}
+
+#[test]
+fn the_append_only_file_is_switched_on_and_off_while_running() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    raw.line("SET before 1");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    raw.line("SET during 1");
+    wait_for("the first base", || {
+        info(&mut raw, "aof_enabled") == "1" && info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    raw.line("SET after 1");
+    let before = digest(&mut raw);
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(digest(&mut raw), before);
+    assert_eq!(text(raw.line("CONFIG SET appendonly no")), "OK");
+    raw.line("SET unwritten 1");
+    assert_eq!(info(&mut raw, "aof_enabled"), "0");
+    // What was switched on by CONFIG SET is not in the directives of the next start.
+    raw.line("CONFIG SET appendonly yes");
+    wait_for("the next base", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    assert_eq!(
+        raw.line("EXISTS before during after unwritten"),
+        Value::Integer(4)
+    );
+    drop(raw);
+    server.kill();
+    assert!(
+        server
+            .dir
+            .path()
+            .join("appendonlydir/appendonly.aof.manifest")
+            .exists()
+    );
+}
+
+#[test]
+fn what_expires_by_itself_is_in_the_file() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1 PX 1");
+    raw.line("HSET h f v g w");
+    raw.line("HPEXPIRE h 1 FIELDS 1 f");
+    wait_for("the expiry", || {
+        raw.line("EXISTS a") == Value::Integer(0) && raw.line("HLEN h") == Value::Integer(1)
+    });
+    raw.line("SPOP none");
+    server.kill();
+    let text =
+        String::from_utf8_lossy(&fs::read(incremental(&server)).expect("a file")).into_owned();
+    assert!(text.contains("PXAT"), "{text}");
+    assert!(text.contains("$3\r\nDEL\r\n$1\r\na\r\n"), "{text}");
+    assert!(text.contains("HPEXPIREAT"), "{text}");
+    assert!(
+        text.contains("$4\r\nHDEL\r\n$1\r\nh\r\n$1\r\nf\r\n"),
+        "{text}"
+    );
+}
