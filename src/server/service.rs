@@ -25,6 +25,8 @@ use std::time::Duration;
 const BATCH: usize = 16;
 /// Arguments of one request beyond which it does not join a batch.
 const MAX_MULTIBULK: usize = 1024 * 1024;
+/// Spans that a batch has room for without giving it back.
+const KEPT_SPANS: usize = 16 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 /// Output that a client may have before it has authenticated, bytes: what Redis gives it beyond a buffer that is not
@@ -81,6 +83,15 @@ impl Batch {
     fn args<'a>(&'a self, bytes: &'a [u8], request: &ParsedRequest) -> Args<'a> {
         let spans = &self.spans[request.first_span..request.last_span];
         Args::new(&bytes[request.start..request.end], spans, &self.blobs)
+    }
+    /// Gives back what a request with very many arguments has left.
+    fn trim(&mut self) {
+        if self.spans.capacity() > KEPT_SPANS {
+            self.spans = Vec::new();
+        }
+        if self.blobs.capacity() > KEPT_SPANS {
+            self.blobs = Vec::new();
+        }
     }
 }
 
@@ -260,6 +271,7 @@ impl Core {
         self.refresh_clock(events);
         let mut batch = std::mem::take(&mut self.batch);
         let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
+        batch.trim();
         self.batch = batch;
         self.state.clients.mark_pending_write(key);
         ran

@@ -37,8 +37,9 @@ struct Options<'a> {
     alpha: bool,
     /// First element and count of `LIMIT`; a negative count: all.
     limit: (i64, i64),
-    /// `BY`; a constant pattern asks for no order at all.
     by: Option<Pattern<'a>>,
+    /// A constant pattern asks for no order at all, even if another `BY` comes after it.
+    unsorted: bool,
     get: Vec<Pattern<'a>>,
     store: Option<&'a [u8]>,
 }
@@ -50,6 +51,7 @@ impl<'a> Options<'a> {
             alpha: false,
             limit: (0, -1),
             by: None,
+            unsorted: false,
             get: Vec::new(),
             store: None,
         };
@@ -72,7 +74,9 @@ impl<'a> Options<'a> {
                 options.store = Some(args.at(at + 1));
                 at += 1;
             } else if parse::is_word(word, "BY") && left >= 1 {
-                options.by = Some(Pattern::by(args.at(at + 1)));
+                let pattern = Pattern::by(args.at(at + 1));
+                options.unsorted |= matches!(pattern, Pattern::Constant);
+                options.by = Some(pattern);
                 at += 1;
             } else if parse::is_word(word, "GET") && left >= 1 {
                 options.get.push(Pattern::get(args.at(at + 1)));
@@ -139,13 +143,9 @@ impl Elements {
             .map(|element| &self.bytes[element.text.clone()])
     }
 
-    /// The elements of a key's value; with `unsorted` only those that `LIMIT` asks for, in the value's own order, and
+    /// The elements of a key's value; if no order is asked for only those that `LIMIT` asks for, in the value's own order, and
     /// whether there are only those.
-    fn gather(
-        value: Stored<'_>,
-        options: &Options<'_>,
-        unsorted: bool,
-    ) -> Result<(Elements, bool), CommandError> {
+    fn gather(value: Stored<'_>, options: &Options<'_>) -> Result<(Elements, bool), CommandError> {
         let mut elements = Elements::default();
         let part = |len: usize| {
             let range = options.range(len);
@@ -158,13 +158,13 @@ impl Elements {
         };
         match value {
             Stored::Set(set) => set.for_each(|item| elements.push(item)),
-            Stored::List(list) if unsorted => {
+            Stored::List(list) if options.unsorted => {
                 let (first, count) = part(list.len());
                 list.range(first, count, options.descending, |item| elements.push(item));
                 return Ok((elements, true));
             }
             Stored::List(list) => list.for_each(|item| elements.push(item)),
-            Stored::SortedSet(set) if unsorted => {
+            Stored::SortedSet(set) if options.unsorted => {
                 let (first, count) = part(set.len());
                 set.members_from(first, count, options.descending)
                     .for_each(|item| elements.push(item));
@@ -280,19 +280,18 @@ fn sort_with(
     args: Args<'_>,
     mut options: Options<'_>,
 ) -> Result<(), CommandError> {
-    let mut unsorted = matches!(options.by, Some(Pattern::Constant));
     let mut unpack = false;
     let (mut elements, cut) = match context.db.read(args.at(1)) {
         Some(entry) => {
             let value = entry.stored();
             unpack = matches!(value, Stored::SortedSet(set) if set.as_listpack().is_some());
-            if unsorted && matches!(value, Stored::Set(_)) && options.store.is_some() {
+            if options.unsorted && matches!(value, Stored::Set(_)) && options.store.is_some() {
                 // A set has no order of its own: what is stored must be the same wherever the command is run.
-                unsorted = false;
+                options.unsorted = false;
                 options.alpha = true;
                 options.by = None;
             }
-            Elements::gather(value, &options, unsorted)?
+            Elements::gather(value, &options)?
         }
         None => (Elements::default(), true),
     };
@@ -305,7 +304,7 @@ fn sort_with(
     } else {
         options.range(elements.list.len())
     };
-    if !unsorted {
+    if !options.unsorted {
         elements.weigh(&mut context.db, options.by.as_ref(), options.alpha)?;
         elements.sort(
             &range,

@@ -98,6 +98,7 @@ fn by_and_get_look_other_keys_up() {
             ("sort l by nosort", "1 2 3 4"),
             ("sort l by nosort desc limit 1 2", "3 2"),
             ("sort l by nosort limit 9 2", ""),
+            ("sort l by nosort by w*", "1 2 3 4"),
             ("sort l by h*-> alpha limit 0 1", "1"),
         ],
     );
