@@ -316,6 +316,7 @@ fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
 
 fn reset_statistics(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.observe.reset();
+    context.state.keyspace.settle_stats();
     context.state.keyspace.stats = Default::default();
     context.host.reset_loop_figures();
     context.reply().ok();

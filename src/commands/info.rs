@@ -93,6 +93,7 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
     let used = context.host.used_memory();
     let figures = context.host.loop_figures();
+    context.state.keyspace.settle_stats();
     // The cron samples the peak; it must not be seen below what is used now.
     let peak = &mut context.state.observe.stats.peak_memory;
     *peak = used.max(*peak);

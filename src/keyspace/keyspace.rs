@@ -40,8 +40,8 @@ pub struct KeyspaceStats {
     pub expired_stale_perc: f64,
     pub expired_time_cap_reached: u64,
     pub expire_cycle_cpu_ms: u64,
-    /// Objects handed to the free thread, those of [`Keyspace::lazyfree_pending`] included; brought up to date by each
-    /// cycle of expiry.
+    /// Objects handed to the free thread, those of [`Keyspace::lazyfree_pending`] included; brought up to date by
+    /// [`Keyspace::settle_stats`].
     pub lazyfreed: u64,
 }
 
@@ -459,8 +459,8 @@ impl Keyspace {
     pub fn take_dirty_watchers(&mut self) -> Vec<u64> {
         self.shared.trail.watched.take_dirty()
     }
-    /// Brings counters that the shared part gathers into the public ones.
-    pub(super) fn settle_stats(&mut self) {
+    /// Brings counters that the shared part gathers into the public ones: before they are shown or reset.
+    pub fn settle_stats(&mut self) {
         self.stats.lazyfreed += std::mem::take(&mut self.shared.lazyfreed);
     }
     /// Objects handed to the free thread and not yet freed.
