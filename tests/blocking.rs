@@ -180,3 +180,53 @@ fn a_key_that_is_renamed_moved_or_swapped_into_place_wakes() {
         control.line("FLUSHALL");
     }
 }
+
+#[test]
+fn streams_wake_their_readers_and_tell_groups_that_go() {
+    let server = Server::start();
+    let mut control = server.raw();
+    control.line("XADD s 1-0 f old");
+    control.line("XGROUP CREATE s g $");
+    control.line("XGROUP CREATE s h $");
+    let mut waiting = waiters(
+        &server,
+        &mut control,
+        &[
+            "XREAD BLOCK 0 STREAMS s $",
+            "XREADGROUP GROUP g a BLOCK 0 STREAMS s >",
+            "XREADGROUP GROUP g b BLOCK 0 STREAMS s >",
+            "XREADGROUP GROUP h c BLOCK 0 STREAMS s >",
+            "XREAD BLOCK 50 STREAMS none $",
+        ],
+    );
+    assert_eq!(waiting[4].read(), Value::NullArray, "its time is over");
+    control.line("XADD s 2-0 f new");
+    let entry = Value::Array(vec![
+        bulk("2-0"),
+        Value::Array(vec![bulk("f"), bulk("new")]),
+    ]);
+    let found = Value::Array(vec![Value::Array(vec![
+        bulk("s"),
+        Value::Array(vec![entry]),
+    ])]);
+    // `$` meant the last entry when it began; of one group, the one who waited first gets the entry.
+    for reader in [0, 1, 3] {
+        assert_eq!(waiting[reader].read(), found, "reader {reader}");
+    }
+    await_blocked(&mut control, 1);
+    control.line("XGROUP DESTROY s g");
+    let Value::Error(error) = waiting[2].read() else {
+        panic!("the group is gone");
+    };
+    assert!(error.starts_with(b"NOGROUP"));
+    let mut waiting = waiters(
+        &server,
+        &mut control,
+        &["XREADGROUP GROUP h c BLOCK 0 STREAMS s >"],
+    );
+    control.line("DEL s");
+    let Value::Error(error) = waiting[0].read() else {
+        panic!("the key is gone");
+    };
+    assert!(error.starts_with(b"UNBLOCKED"));
+}

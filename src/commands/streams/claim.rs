@@ -122,8 +122,8 @@ fn integer_or(arg: &[u8], otherwise: &'static str) -> Result<i64, CommandError> 
     numbers::parse_i64(arg).ok_or(CommandError::fixed(otherwise))
 }
 
-/// The consumer who claims, seen now; whether it was created.
-fn claimant(group: &mut Group, name: &[u8], now_ms: i64) -> Option<(ConsumerKey, bool)> {
+/// The consumer who reads or claims, seen now; whether it was created.
+pub(super) fn claimant(group: &mut Group, name: &[u8], now_ms: i64) -> Option<(ConsumerKey, bool)> {
     let found = group.find(name);
     let consumer = found.or_else(|| group.add_consumer(name, now_ms))?;
     if let Some(consumer) = group.consumer_mut(consumer) {

@@ -3,11 +3,12 @@
 //! Both first resolve every id, with all errors, and then serve each stream that has something. When none has, they may
 //! wait: they are run again when a key changes, and `$` is the last id of the first run then.
 
+use super::claim::claimant;
 use super::{Rewrites, count, id, no_group, write_entries, write_entry, write_id};
 use crate::commands::{CommandError, Context, TimeoutReply, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
-use crate::resp::Args;
-use crate::structures::stream::{ConsumerKey, Stream, StreamId};
+use crate::resp::{Args, Deferred, Reply};
+use crate::structures::stream::{ConsumerKey, Entries, Group, Stream, StreamId};
 
 /// What one stream is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -331,11 +332,7 @@ struct Delivery<'a> {
 }
 
 /// Serves one stream; whether it had anything. `mark` is where the whole reply began, once it has.
-fn deliver(
-    context: &mut Context<'_>,
-    what: &Delivery<'_>,
-    mark: &mut Option<crate::resp::Deferred>,
-) -> bool {
+fn deliver(context: &mut Context<'_>, what: &Delivery<'_>, mark: &mut Option<Deferred>) -> bool {
     let (key, group_name) = what.names;
     let now_ms = context.now.unix_ms();
     let Slot::Occupied(mut held) = context.db.slot(key) else {
@@ -351,16 +348,9 @@ fn deliver(
         effects: context.effects,
         active: context.propagates,
     };
-    let (consumer, created) = match group.find(what.consumer) {
-        Some(consumer) => (consumer, false),
-        None => match group.add_consumer(what.consumer, now_ms) {
-            Some(consumer) => (consumer, true),
-            None => return false,
-        },
+    let Some((consumer, created)) = claimant(group, what.consumer, now_ms) else {
+        return false;
     };
-    if let Some(consumer) = group.consumer_mut(consumer) {
-        consumer.seen_ms = now_ms;
-    }
     let has_new = || {
         entries.last_id() > group.last_id
             && entries
@@ -382,48 +372,17 @@ fn deliver(
         let deferred = context.reply.begin_deferred();
         let written = match what.from {
             From::Id(behind) => {
-                let start = behind.next().unwrap_or(StreamId::MAX);
-                let pending: Vec<StreamId> = history(group, consumer, start, what.count);
-                for id in &pending {
-                    match entries.range(*id, *id).next() {
-                        Some(entry) => {
-                            write_entry(context.reply, &entry);
-                            group.deliver_again(*id, now_ms);
-                        }
-                        None => {
-                            context.reply.array(2);
-                            write_id(context.reply, *id);
-                            context.reply.null_array();
-                        }
-                    }
-                }
-                pending.len()
+                what.history(context.reply, (entries, group), (consumer, behind), now_ms)
             }
             From::New => {
-                let start = group.last_id.next().unwrap_or(StreamId::MAX);
-                let mut written = 0;
-                for entry in entries.range(start, StreamId::MAX) {
-                    let id = entry.id();
-                    group.entries_read = entries.entries_read_after(group, id);
-                    group.last_id = id;
-                    write_entry(context.reply, &entry);
-                    written += 1;
-                    if !what.no_ack {
-                        let pending = group.deliver(id, consumer, now_ms);
-                        rewrites.claim(what.names, group, id, &pending);
-                    }
-                    if written == what.count {
-                        break;
-                    }
-                }
-                if let Some(consumer) = group.consumer_mut(consumer)
-                    && !what.no_ack
-                    && written > 0
-                {
-                    consumer.active_ms = now_ms;
-                }
-                rewrites.group_position(what.names, group);
                 changed = true;
+                let written = what.fresh(
+                    context.reply,
+                    &mut rewrites,
+                    (entries, group),
+                    (consumer, now_ms),
+                );
+                rewrites.group_position(what.names, group);
                 written
             }
         };
@@ -433,19 +392,70 @@ fn deliver(
     serves
 }
 
-/// Ids that are pending for a consumer, from one on.
-fn history(
-    group: &crate::structures::stream::Group,
-    consumer: ConsumerKey,
-    start: StreamId,
-    count: usize,
-) -> Vec<StreamId> {
-    let pending = group
-        .pending_between(start, StreamId::MAX, Some(consumer))
-        .map(|(id, _)| id);
-    match count {
-        0 => pending.collect(),
-        count => pending.take(count).collect(),
+impl Delivery<'_> {
+    /// Answers what the consumer has not acknowledged behind an id, and counts it as delivered once more; how much it
+    /// was. Entries that are gone from the stream are told by their id alone.
+    fn history(
+        &self,
+        reply: &mut Reply,
+        (entries, group): (&Entries, &mut Group),
+        (consumer, behind): (ConsumerKey, StreamId),
+        now_ms: i64,
+    ) -> usize {
+        let start = behind.next().unwrap_or(StreamId::MAX);
+        let pending = group.pending_between(start, StreamId::MAX, Some(consumer));
+        let most = if self.count == 0 {
+            usize::MAX
+        } else {
+            self.count
+        };
+        let ids: Vec<StreamId> = pending.map(|(id, _)| id).take(most).collect();
+        for id in &ids {
+            match entries.range(*id, *id).next() {
+                Some(entry) => {
+                    write_entry(reply, &entry);
+                    group.deliver_again(*id, now_ms);
+                }
+                None => {
+                    reply.array(2);
+                    write_id(reply, *id);
+                    reply.null_array();
+                }
+            }
+        }
+        ids.len()
+    }
+    /// Delivers what the group has not got yet; how much it was.
+    fn fresh(
+        &self,
+        reply: &mut Reply,
+        rewrites: &mut Rewrites<'_>,
+        (entries, group): (&Entries, &mut Group),
+        (consumer, now_ms): (ConsumerKey, i64),
+    ) -> usize {
+        let start = group.last_id.next().unwrap_or(StreamId::MAX);
+        let mut written = 0;
+        for entry in entries.range(start, StreamId::MAX) {
+            let id = entry.id();
+            group.entries_read = entries.entries_read_after(group, id);
+            group.last_id = id;
+            write_entry(reply, &entry);
+            written += 1;
+            if !self.no_ack {
+                let pending = group.deliver(id, consumer, now_ms);
+                rewrites.claim(self.names, group, id, &pending);
+            }
+            if written == self.count {
+                break;
+            }
+        }
+        if let Some(consumer) = group.consumer_mut(consumer)
+            && !self.no_ack
+            && written > 0
+        {
+            consumer.active_ms = now_ms;
+        }
+        written
     }
 }
 
