@@ -879,6 +879,24 @@ mod tests {
             harness.line("DEBUG DIGEST"),
             Answer::Simple("124c33df5efbf1d99832ebdee80e7876987817c9".into())
         );
+        for (line, sum) in [
+            ("RPUSH l a 12 b", "a321242d509160fd2e1651d5d59af1b8d48e6580"),
+            ("HSET h f 1 g x", "cc9cdbb46c5ff000497e1954a353620ed67a4cb9"),
+            ("SADD s a 12 b", "a6cb320b073705356139f26fb4e18858a07e0492"),
+            (
+                "ZADD z 1.5 a 0.1 b",
+                "09248147a8d667e310816b5412a4796dae07d20c",
+            ),
+            ("XADD x 1-1 f v", "2ed9a7a81688084b1f7eae33456ef7727d357031"),
+        ] {
+            harness.line(line);
+            let key = line.split(' ').nth(1).expect("a key");
+            assert_eq!(
+                harness.line(&format!("DEBUG DIGEST-VALUE {key}")),
+                Answer::Array(vec![Answer::Simple(sum.into())]),
+                "{line}"
+            );
+        }
     }
 
     #[test]

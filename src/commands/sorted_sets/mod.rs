@@ -38,7 +38,7 @@ use crate::structures::sorted_set::{Limits, SortedSet};
 
 /// When a sorted set ceases to be a listpack.
 #[inline]
-fn limits(settings: &Settings) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits {
     Limits {
         max_entries: settings.zset_max_listpack_entries,
         max_value: settings.zset_max_listpack_value,
@@ -47,7 +47,7 @@ fn limits(settings: &Settings) -> Limits {
 
 /// Answers a member.
 #[inline]
-fn reply_member(reply: &mut Reply, member: Item<'_>) {
+pub(super) fn reply_member(reply: &mut Reply, member: Item<'_>) {
     match member {
         Item::Bytes(bytes) => reply.bulk(bytes),
         Item::Int(number) => reply.bulk_i64(number),
@@ -74,7 +74,7 @@ fn reply_pair(reply: &mut Reply, member: Item<'_>, score: f64) {
 }
 
 /// Puts a sorted set in the place of whatever is at the key; an empty one removes the key. Answers its size.
-fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet, event: &'static str) {
+pub(super) fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet, event: &'static str) {
     let len = set.len();
     context.reply.count(len);
     if len == 0 {
