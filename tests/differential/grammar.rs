@@ -406,6 +406,9 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "COPY <any> <any> [ DB <db> ] [ REPLACE ]"),
     (1, Exact, "MOVE <any> <db>"),
     (1, Exact, "OBJECT ENCODING <any>"),
+    (1, Times, "OBJECT IDLETIME <any>"),
+    (1, Exact, "OBJECT FREQ <any>"),
+    (1, Shape, "MEMORY USAGE <any> [ SAMPLES <count> ]"),
     // Not in a transaction: there the queued arguments of a MSET still refer to the value.
     (1, Loose, "OBJECT REFCOUNT <any>"),
     (1, Unordered, "KEYS <pattern>"),
@@ -629,6 +632,11 @@ impl Grammar {
                 let mut words = fill_all(template, rng);
                 // The state of a transaction must be known: see `blocks`.
                 let plain = words.len() > 1;
+                if plain && !queued && rng.index(80) == 0 {
+                    let name = pick(rng, &["GETKEYS", "GETKEYSANDFLAGS"]);
+                    words.splice(0..0, [b"COMMAND".to_vec(), name.into()]);
+                    return Command::new(words, Class::Exact);
+                }
                 if plain && rng.index(40) == 0 {
                     spoil(&mut words, rng);
                 }

@@ -490,50 +490,56 @@ fn fields(
     if count == 0 {
         return Err(reader.error(Reason::EmptyKey));
     }
-    // A few fields without expiries are a listpack at first, where looking each up would be quadratic.
-    if !with_expiry && count <= limits.max_entries {
-        let mut pack = Listpack::new();
-        let mut longest = 0;
-        let mut pairs = Vec::new();
+    if count > limits.max_entries {
+        let mut table = Hash::new();
+        let none = HashLimits::none(limits.seed);
         for _ in 0..count {
+            let expiry = read_expiry(reader)?;
             let (field, value) = (reader.string()?, reader.string()?);
-            longest = longest.max(field.len()).max(value.len());
-            pairs.push((field, value));
-        }
-        let sum = pairs.iter().fold(0usize, |sum, (field, value)| {
-            sum.saturating_add(field.len()).saturating_add(value.len())
-        });
-        if longest <= limits.max_value && pack.has_room(sum) {
-            for (field, value) in &pairs {
-                pack.push_back(field);
-                pack.push_back(value);
-            }
-            return Hash::from_listpack(pack, false, limits).ok_or(invalid!(reader, TWICE));
-        }
-        let mut hash = Hash::new();
-        let limits = HashLimits::none(limits.seed);
-        for (field, value) in &pairs {
-            if !hash.insert(field, value, None, &limits) {
+            if !table.insert(&field, &value, expiry, &none) {
                 return Err(invalid!(reader, TWICE));
             }
         }
-        return Ok(hash);
+        return Ok(table);
     }
-    let none = HashLimits::none(limits.seed);
-    let limits = if count <= limits.max_entries {
-        limits
-    } else {
-        &none
-    };
-    let mut hash = Hash::new();
+    let mut few = Vec::new();
     for _ in 0..count {
-        let expiry = read_expiry(reader)?;
-        let (field, value) = (reader.string()?, reader.string()?);
-        if !hash.insert(&field, &value, expiry, limits) {
-            return Err(invalid!(reader, TWICE));
+        few.push((read_expiry(reader)?, reader.string()?, reader.string()?));
+    }
+    few_fields(few, limits).ok_or(invalid!(reader, TWICE))
+}
+
+/// A field, its value and its expiry.
+type Field<'a> = (Option<i64>, Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+/// A hash in the smallest encoding that its fields allow; none if one comes twice. The listpack is built as a whole,
+/// for looking up each field in it would be quadratic.
+fn few_fields(mut fields: Vec<Field<'_>>, limits: &HashLimits) -> Option<Hash> {
+    let lens = fields
+        .iter()
+        .flat_map(|(_, field, value)| [field.len(), value.len()]);
+    let longest = lens.clone().max().unwrap_or(0);
+    let sum = lens.fold(0, usize::saturating_add);
+    let mut pack = Listpack::new();
+    if longest > limits.max_value || !pack.has_room(sum) {
+        let mut table = Hash::new();
+        let none = HashLimits::none(limits.seed);
+        let different = fields
+            .iter()
+            .all(|(expiry, field, value)| table.insert(field, value, *expiry, &none));
+        return different.then_some(table);
+    }
+    let expiring = fields.iter().any(|(expiry, ..)| expiry.is_some());
+    // By expiry, those without one last: the order of such a listpack.
+    fields.sort_by_key(|(expiry, ..)| expiry.unwrap_or(i64::MAX));
+    for (expiry, field, value) in &fields {
+        pack.push_back(field);
+        pack.push_back(value);
+        if expiring {
+            pack.push_back_int(expiry.unwrap_or(0));
         }
     }
-    Ok(hash)
+    Hash::from_listpack(pack, expiring, limits)
 }
 
 fn zipmap(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, LoadError> {
