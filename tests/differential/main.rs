@@ -68,6 +68,9 @@ fn generate(grammar: &Grammar, seed: u64) -> Vec<Command> {
         };
         commands.push(fixed(&["CONFIG", "SET", name, value]));
     }
+    // Elements of a hundred bytes in nodes of their own, or none.
+    let threshold = ["0", "100b"][rng.index(2)];
+    commands.push(fixed(&["DEBUG", "QUICKLIST-PACKED-THRESHOLD", threshold]));
     let mut queued = [false, false];
     let mut resp3 = false;
     while commands.len() < EPOCH {
