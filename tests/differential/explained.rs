@@ -46,6 +46,12 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        reason: "MEMORY USAGE does not count a key that has expired and is not removed yet",
+        is: |command, ours, _| {
+            is(command, "MEMORY") && matches!(ours, Value::Null | Value::NullBulk)
+        },
+    },
+    Explained {
         reason: "a cursor cannot be negative, as in Redis 7.4",
         is: |_, ours, theirs| {
             is_error(ours, "ERR invalid cursor") && !is_error(theirs, "ERR invalid cursor")

@@ -169,6 +169,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "ZRANK <zset> <member>"),
     (1, Exact, "ZREVRANK <zset> <member>"),
     (1, Exact, "ZCOUNT <zset> <bound> <bound>"),
+    (1, Exact, "SET nolex a"),
     (2, Exact, "ZADD <lexset> 0 <member> 0 <member>"),
     (1, Exact, "ZLEXCOUNT <lexset> <lex> <lex>"),
     (2, Exact, "ZRANGE <zset> <idx> <idx> [ REV ] [ WITHSCORES ]"),
@@ -690,10 +691,16 @@ fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
         "nan",
         "k",
     ];
-    // ZRANK takes one word more than in Redis 7.0; SPOP with another count would be random,
-    // and members with other scores have no order by name.
+    // Some cannot be spoiled without becoming undefined or another command than in Redis 7.0: ZRANK takes one word
+    // more, SPOP with another count is random, members with other scores have no order by name, nor have those of a
+    // set that is sorted by a constant.
     let name = words[0].to_ascii_uppercase();
-    if words.len() < 2 || name.ends_with(b"RANK") || name == b"SPOP" || words[1].starts_with(b"lex")
+    let by = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"BY");
+    if words.len() < 2
+        || name.ends_with(b"RANK")
+        || name == b"SPOP"
+        || words[1].starts_with(b"lex")
+        || name.starts_with(b"SORT") && words.iter().any(by)
     {
         return;
     }
@@ -826,7 +833,7 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
     let word: Vec<u8> = match name {
         "str" | "list" | "set" | "zset" | "hash" | "stream" | "hll" | "geo" => key(name, rng),
         // All scores are the same, for else an order by members is not defined.
-        "lexset" if rng.index(25) == 0 => key("list", rng),
+        "lexset" if rng.index(25) == 0 => b"nolex".to_vec(),
         "lexset" => format!("lex{}", rng.index(4)).into_bytes(),
         "any" => key(pick(rng, KINDS), rng),
         "sortable" => key(pick(rng, &["list", "set", "zset"]), rng),
