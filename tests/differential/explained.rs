@@ -52,6 +52,14 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        reason: "a change of a consumer group is one of its stream, which fails a transaction that watches it",
+        is: |command, ours, theirs| {
+            is(command, "EXEC")
+                && matches!(ours, Value::Null | Value::NullArray)
+                && matches!(theirs, Value::Array(_))
+        },
+    },
+    Explained {
         reason: "a cursor cannot be negative, as in Redis 7.4",
         is: |_, ours, theirs| {
             is_error(ours, "ERR invalid cursor") && !is_error(theirs, "ERR invalid cursor")

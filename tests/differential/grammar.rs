@@ -453,7 +453,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "MULTI"),
     (2, Exact, "EXEC"),
     (1, Exact, "DISCARD"),
-    (1, Exact, "WATCH { <any> }"),
+    (1, Exact, "WATCH { <watched> }"),
     (1, Exact, "UNWATCH"),
     (1, Exact, "ECHO <value>"),
     (1, Exact, "PING [ <value> ]"),
@@ -836,6 +836,11 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         "lexset" if rng.index(25) == 0 => b"nolex".to_vec(),
         "lexset" => format!("lex{}", rng.index(4)).into_bytes(),
         "any" => key(pick(rng, KINDS), rng),
+        // Not streams: see `explained.rs`.
+        "watched" => {
+            let kind = pick(rng, &["str", "list", "set", "zset", "hash"]);
+            format!("{kind}{}", rng.index(4)).into_bytes()
+        }
         "sortable" => key(pick(rng, &["list", "set", "zset"]), rng),
         "numkeys-list" | "numkeys-set" | "numkeys-zset" => {
             let kind = name.strip_prefix("numkeys-").unwrap_or(name);
