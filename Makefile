@@ -4,6 +4,7 @@ CARGO ?= cargo
 PORT ?= 6379
 SEEDS ?= 10000
 FUZZ_INPUTS ?= 10000000
+CRASHES ?= 210
 PREFIX ?= /usr/local
 # The workshop's tools beside this repository: Redis's own test suite, and the side-by-side benchmark.
 SHARED ?= ../shared
@@ -12,7 +13,7 @@ CONFORMANCE ?= unit/type/string unit/type/incr unit/quit unit/auth unit/protocol
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
 
-.PHONY: run build test bench lint conformance install docs fuzz differential simulate asan valgrind setup setup-tools clean
+.PHONY: run build test bench lint conformance install docs fuzz differential simulate crash asan valgrind setup setup-tools clean
 
 ## Build and start the server on PORT.
 run: build
@@ -67,6 +68,10 @@ simulate: setup
 asan: setup
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
 		$(CARGO) test --target $(HOST_TARGET) --lib --tests
+
+## Kill servers -9 in the middle of their work, CRASHES times in all, and look at what they kept.
+crash: setup
+	CRASHES=$(CRASHES) $(CARGO) test --release --test crash -- --nocapture
 
 ## A short server run under valgrind.
 valgrind: setup setup-tools

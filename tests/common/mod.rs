@@ -197,6 +197,30 @@ impl Raw {
         self.stream.write_all(bytes).is_ok()
     }
 
+    /// Sends bytes; whether the server was still there.
+    pub fn send_unless_gone(&mut self, bytes: &[u8]) -> bool {
+        self.try_send(bytes)
+    }
+
+    /// Reads one value; none if the server goes first, in whatever way.
+    pub fn read_unless_gone(&mut self) -> Option<Value> {
+        loop {
+            match read_value(&self.unread) {
+                Ok((value, len)) => {
+                    self.unread.drain(..len);
+                    return Some(value);
+                }
+                Err(ReadError::Incomplete) => {}
+                Err(error) => panic!("{error:?} in {:?}", String::from_utf8_lossy(&self.unread)),
+            }
+            let mut buffer = [0; 64 * 1024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) | Err(_) => return None,
+                Ok(len) => self.unread.extend(&buffer[..len]),
+            }
+        }
+    }
+
     /// Sends a command as an array of bulks.
     pub fn command<T: AsRef<[u8]>>(&mut self, words: &[T]) {
         let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
