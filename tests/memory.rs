@@ -13,6 +13,7 @@ const ENTRIES: usize = 2_000_000;
 const NOW: Clock = Clock {
     unix_us: 1_700_000_000_000_000,
     mono_ns: 0,
+    keeps_expired: false,
 };
 
 fn allocated() -> usize {

@@ -305,3 +305,173 @@ fn what_expires_by_itself_is_in_the_file() {
         "{text}"
     );
 }
+
+#[test]
+fn what_has_expired_since_was_there_when_the_commands_of_the_file_ran() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    raw.line("SET base 1 PX 500");
+    raw.line("HSET hashbase f v g w");
+    raw.line("HPEXPIRE hashbase 500 FIELDS 1 f");
+    raw.line("BGREWRITEAOF");
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    // Saved from expiry in time: that they are loaded later must not kill them.
+    raw.line("SET tail 1 PX 500");
+    let started = Instant::now();
+    for line in [
+        "PERSIST base",
+        "HPERSIST hashbase FIELDS 1 f",
+        "PERSIST tail",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    let alive = raw.line("EXISTS base tail") == Value::Integer(2);
+    server.kill();
+    assert!(alive, "this machine is too slow: {:?}", started.elapsed());
+    let manifest = server.dir.path().join("appendonlydir");
+    let manifest = fs::read_to_string(manifest.join("appendonly.aof.manifest")).expect("one");
+    let name = manifest
+        .lines()
+        .find_map(|line| line.split(' ').nth(1).filter(|name| name.contains("incr")))
+        .expect("an incremental file");
+    let path = server.dir.path().join("appendonlydir").join(name);
+    let mut file = fs::read(&path).expect("a file");
+    // As of old: the list was one and the same until it expired.
+    for command in [
+        "RPUSH list a",
+        "PEXPIREAT list 1000",
+        "RPUSH list b",
+        "SET back 1 PXAT 1000",
+        "PERSIST back",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        file.extend(format!("*{}\r\n", words.len()).bytes());
+        for word in words {
+            file.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
+        }
+    }
+    fs::write(&path, file).expect("written");
+    std::thread::sleep(Duration::from_millis(600));
+    server.start_again();
+    let mut raw = server.raw();
+    assert_eq!(raw.line("EXISTS base tail back"), Value::Integer(3));
+    assert_eq!(raw.line("HLEN hashbase"), Value::Integer(2));
+    assert_eq!(raw.line("LLEN list"), Value::Integer(0));
+}
+
+#[test]
+fn flushall_ends_the_child_empties_the_snapshot_and_is_always_in_the_file() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("SET b 1");
+    raw.line("CONFIG SET rdb-key-save-delay 100000000");
+    raw.line("BGSAVE");
+    assert_eq!(info(&mut raw, "rdb_bgsave_in_progress"), "1");
+    raw.line("FLUSHALL");
+    assert_eq!(info(&mut raw, "rdb_bgsave_in_progress"), "0");
+    assert_ne!(info(&mut raw, "rdb_changes_since_last_save"), "0");
+    let snapshot = server.dir.path().join("dump.rdb");
+    assert!(!snapshot.exists(), "without save points nothing is written");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    raw.command(&["CONFIG", "SET", "save", "3600 1"]);
+    raw.read();
+    raw.line("SET a 1");
+    raw.line("FLUSHALL");
+    assert_eq!(info(&mut raw, "rdb_changes_since_last_save"), "0");
+    assert!(snapshot.exists());
+    raw.line("FLUSHDB");
+    server.kill();
+    let text = fs::read_to_string(incremental(&server)).expect("a file");
+    let count = |word: &str| text.matches(word).count();
+    assert_eq!((count("FLUSHALL"), count("FLUSHDB")), (2, 1), "{text}");
+    server.start_again();
+    assert_eq!(server.raw().line("DBSIZE"), Value::Integer(0));
+}
+
+#[test]
+fn a_snapshot_that_is_wrong_is_refused_with_its_reason() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("SAVE");
+    server.kill();
+    let path = server.dir.path().join("dump.rdb");
+    let whole = fs::read(&path).expect("a snapshot");
+    let mut wrong_sum = whole.clone();
+    wrong_sum.truncate(whole.len() - 8);
+    wrong_sum.extend(b"foobar00");
+    for (bytes, reason) in [
+        (wrong_sum, "RDB CRC error"),
+        (
+            whole[..whole.len() - 12].to_vec(),
+            "Unexpected EOF reading RDB file",
+        ),
+        (b"RADIS0010".to_vec(), "Wrong signature"),
+    ] {
+        fs::write(&path, &bytes).expect("written");
+        server.spawn_again();
+        assert_eq!(server.wait(), Some(1), "{}", server.log());
+        let log = server.log();
+        assert!(log.contains(reason), "{reason}: {log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(
+            last.contains("Terminating server after rdb file reading failure."),
+            "{last}"
+        );
+        assert_eq!(fs::read(&path).expect("still there"), bytes);
+    }
+}
+
+#[test]
+fn a_file_of_the_manifest_that_is_not_there_is_named_in_the_last_line() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    server.raw().line("SET a 1");
+    server.kill();
+    fs::remove_file(incremental(&server)).expect("removed");
+    server.spawn_again();
+    assert_eq!(server.wait(), Some(1));
+    let log = server.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("appendonly.aof.1.incr.aof length. stat: No such file or directory"),
+        "{last}"
+    );
+}
+
+fn signal(server: &Server, name: &str) {
+    let pid = server.pid().to_string();
+    let status = Command::new("kill").args([name, &pid]).status();
+    assert!(status.expect("kill").success());
+}
+
+#[test]
+fn a_second_interrupt_leaves_no_temporary_file() {
+    let mut server = Server::with(&["--shutdown-on-sigint", "save"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("CONFIG SET rdb-key-save-delay 100000000");
+    let temporary = server.dir.path().join(format!("temp-{}.rdb", server.pid()));
+    signal(&server, "-INT");
+    wait_for("the snapshot", || temporary.exists());
+    signal(&server, "-INT");
+    assert_eq!(server.wait(), Some(1), "{}", server.log());
+    assert!(!temporary.exists());
+}
+
+#[test]
+fn a_shutdown_that_waits_for_the_periodic_work_can_be_called_off() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    assert!(matches!(raw.line("SHUTDOWN ABORT"), Value::Error(_)));
+    raw.line("DEBUG PAUSE-CRON 1");
+    signal(&server, "-TERM");
+    wait_for("the signal", || server.log().contains("Received SIGTERM"));
+    assert_eq!(text(raw.line("SHUTDOWN ABORT")), "OK");
+    raw.line("DEBUG PAUSE-CRON 0");
+    assert_eq!(text(raw.line("PING")), "PONG");
+    assert!(server.log().contains("Shutdown manually aborted"));
+}

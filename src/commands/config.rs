@@ -209,7 +209,7 @@ fn listener(name: &str) -> Option<Listener> {
         | "lazyfree-lazy-server-del" => Listener::Keyspace,
         "latency-tracking" => Listener::Observations,
         "requirepass" => Listener::Sessions,
-        "appendonly" | "aof-timestamp-enabled" => Listener::AppendOnly,
+        "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
         _ => return None,
     })
 }

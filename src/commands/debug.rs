@@ -64,6 +64,13 @@ const ANY: usize = usize::MAX;
 
 const SUBCOMMANDS: &[Subcommand] = &[
     sub(
+        "aof-flush-sleep",
+        (3, 3),
+        "AOF-FLUSH-SLEEP <microseconds>",
+        "Rests before each write to the append-only file.",
+        aof_flush_sleep,
+    ),
+    sub(
         "assert",
         (2, ANY),
         "ASSERT",
@@ -282,6 +289,13 @@ fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn aof_flush_sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let us = parse::integer(args.at(2))?;
+    context.state.persistence.aof.flush_sleep_us = u64::try_from(us).unwrap_or(0);
     context.reply().ok();
     Ok(())
 }

@@ -383,12 +383,13 @@ pub fn call(
     // What expired under the command's eyes was gone before it ran.
     propagate_removals(state);
     // A command that saves sets the number back.
-    if state.keyspace.dirty > dirty {
+    if state.keyspace.dirty > dirty || state.effects.propagate {
         propagate(state, db, args);
     }
     state.effects.rewritten.clear();
     state.effects.redacted.clear();
     state.effects.do_not_propagate = false;
+    state.effects.propagate = false;
     if state.keyspace.has_dirty_watchers() {
         super::transactions::mark_dirty(state);
     }

@@ -28,7 +28,7 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
         settings.maxmemory_policy,
         settings.maxmemory_samples as u32,
     );
-    if limit == 0 {
+    if limit == 0 || state.persistence.loading.is_some() {
         return Room::Made;
     }
     if host.used_memory() <= limit || host.fresh_used_memory() <= limit {

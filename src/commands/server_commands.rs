@@ -8,6 +8,7 @@ use super::{
     flags, parse,
 };
 use crate::resp::Args;
+use crate::system::signals;
 
 const ROW: CommandSpec = CommandSpec {
     group: Group::Server,
@@ -151,8 +152,13 @@ fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         return Err(CommandError::Syntax);
     }
     if abort {
-        // Nothing is waited for yet, so there never is one under way.
-        return Err(CommandError::fixed("ERR No shutdown in progress."));
+        if signals::shutdown_requested().is_none() {
+            return Err(CommandError::fixed("ERR No shutdown in progress."));
+        }
+        signals::call_off_shutdown();
+        log::info!("Shutdown manually aborted.");
+        context.reply().ok();
+        return Ok(());
     }
     context.state.effects.shutdown = Some(how);
     Ok(())

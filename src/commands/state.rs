@@ -108,6 +108,8 @@ pub struct Effects {
     pub close_caller: bool,
     /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
     pub rewritten: Vec<Vec<Vec<u8>>>,
+    /// The command is to be propagated even if it changed nothing.
+    pub propagate: bool,
     /// The command changed something but nothing of it is to be propagated.
     pub do_not_propagate: bool,
     /// Clients whose paused commands may go on.

@@ -66,7 +66,7 @@ impl Default for Harness {
 }
 
 impl Harness {
-    /// Default directives, empty databases, a RESP2 client, the year 2023.
+    /// Default directives but for save points (a FLUSHALL would write to the disk), empty databases, a RESP2 client, the year 2023.
     pub fn new() -> Harness {
         let config = Config::with_dir(std::path::Path::new("/"));
         let table = CommandTable::new(GROUPS);
@@ -84,6 +84,7 @@ impl Harness {
             now: Clock {
                 unix_us: 1_700_000_000_000_000,
                 mono_ns: 1,
+                keeps_expired: false,
             },
             pause: None,
             active_expire: true,
@@ -97,11 +98,13 @@ impl Harness {
         };
         client.session.authenticated = true;
         let client = state.clients.insert(client);
-        Harness {
+        let mut harness = Harness {
             state,
             host: NullHost::default(),
             client,
-        }
+        };
+        harness.config("save", "");
+        harness
     }
     /// CONFIG SET of one directive, without what hangs on the command.
     pub fn config(&mut self, name: &str, value: &str) {

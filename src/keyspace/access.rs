@@ -119,6 +119,7 @@ mod tests {
         Clock {
             unix_us: seconds * 1_000_000,
             mono_ns: 0,
+            keeps_expired: false,
         }
     }
 

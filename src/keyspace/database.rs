@@ -37,7 +37,7 @@ pub(super) fn live<'t>(
     (hash, key): (u64, &[u8]),
 ) -> Place<'t> {
     match table.place(hash, key) {
-        Place::Held(held) if held.entry().is_expired(now.unix_ms()) => {
+        Place::Held(held) if held.entry().is_expired(now.expiry_ms()) => {
             let (entry, table) = held.remove();
             shared.expired(entry, db, stats);
             Place::Free(table)
@@ -125,7 +125,7 @@ impl Db<'_> {
         let hash = self.database.table.hash(key);
         if self.shared.frozen
             && let Place::Held(held) = self.database.table.place(hash, key)
-            && held.entry().is_expired(self.now.unix_ms())
+            && held.entry().is_expired(self.now.expiry_ms())
         {
             self.stats.misses += u64::from(look.count);
             return None;
@@ -154,7 +154,7 @@ impl Db<'_> {
     pub fn again(&self, key: &[u8]) -> Option<EntryRef<'_>> {
         let entry = self.database.table.get(key)?;
         // While writes are paused an expired key is still there, and `read` has hidden it.
-        (!entry.is_expired(self.now.unix_ms())).then(|| EntryRef::new(entry, self.shared.policy))
+        (!entry.is_expired(self.now.expiry_ms())).then(|| EntryRef::new(entry, self.shared.policy))
     }
     /// Seed for the hash tables of new collections.
     pub fn hash_seed(&self) -> HashSeed {
@@ -265,7 +265,7 @@ impl Db<'_> {
     }
     /// One step of SCAN; calls back with each entry that is not expired. Expired ones are removed.
     pub fn scan(&mut self, cursor: u64, each: &mut dyn FnMut(EntryRef<'_>)) -> u64 {
-        let (now_ms, policy) = (self.now.unix_ms(), self.shared.policy);
+        let (now_ms, policy) = (self.now.expiry_ms(), self.shared.policy);
         let mut expired: Vec<Vec<u8>> = Vec::new();
         let next = self.database.table.scan(cursor, &mut |entry| {
             if entry.is_expired(now_ms) {
@@ -281,7 +281,7 @@ impl Db<'_> {
     }
     /// Every entry that is not expired (KEYS; O(N)).
     pub fn for_each(&mut self, each: &mut dyn FnMut(EntryRef<'_>)) {
-        let (now_ms, policy) = (self.now.unix_ms(), self.shared.policy);
+        let (now_ms, policy) = (self.now.expiry_ms(), self.shared.policy);
         self.database.table.for_each(&mut |entry| {
             if !entry.is_expired(now_ms) {
                 each(EntryRef::new(Borrowed::of(entry), policy));
@@ -300,7 +300,7 @@ impl Db<'_> {
             let key = entry.key().to_vec();
             draws += 1;
             let give_up = self.shared.frozen && draws >= DRAWS_WHILE_FROZEN;
-            if give_up || !entry.is_expired(self.now.unix_ms()) {
+            if give_up || !entry.is_expired(self.now.expiry_ms()) {
                 return Some(key);
             }
             self.peek(&key);

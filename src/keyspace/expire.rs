@@ -199,7 +199,7 @@ impl Keyspace {
             steps += 1;
             found.bytes.clear();
             found.ends.clear();
-            let now_ms = now.unix_ms();
+            let now_ms = now.expiry_ms();
             let database = &mut self.databases[index];
             database.expire_cursor =
                 database

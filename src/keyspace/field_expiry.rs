@@ -154,7 +154,7 @@ impl Db<'_> {
         }
         let hash = self.database.table.hash(key);
         let place = self.database.table.place(hash, key);
-        let now_ms = self.now.unix_ms();
+        let now_ms = self.now.expiry_ms();
         expire_at_place(place, self.shared, self.stats, self.index, now_ms, which)
     }
 }
@@ -188,7 +188,7 @@ impl Keyspace {
         now: Clock,
         over: &mut dyn FnMut() -> bool,
     ) -> bool {
-        let now_ms = now.unix_ms();
+        let now_ms = now.expiry_ms();
         let mut stepped = false;
         while let Some(key) = self.databases[index]
             .table

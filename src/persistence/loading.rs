@@ -11,15 +11,20 @@ use crate::keyspace::{Clock, Expiry, Keyspace, Slot};
 use crate::system::mapped_file::MappedFile;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// So many of the keys that are left out because they are empty are named in the log.
+const EMPTY_KEYS_LOGGED: u64 = 10;
 
 /// Why a file cannot be loaded.
 #[derive(Debug)]
 pub enum LoadFailure {
     /// The system's reason.
     Io(io::Error),
-    /// What is wrong in the file, and where.
-    Format(LoadError),
+    /// What is wrong in a snapshot, where, and in which file.
+    Format(LoadError, PathBuf),
+    /// What is wrong with the append-only file.
+    Aof(String),
     /// A key is in it twice: its database and name.
     Duplicate(usize, Vec<u8>),
     /// It has more databases than are configured.
@@ -30,7 +35,8 @@ impl std::fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoadFailure::Io(error) => write!(f, "{error}"),
-            LoadFailure::Format(error) => write!(f, "{error}"),
+            LoadFailure::Format(error, _) => write!(f, "{error}"),
+            LoadFailure::Aof(text) => f.write_str(text),
             LoadFailure::Duplicate(db, key) => write!(
                 f,
                 "RDB has duplicated key '{}' in DB {db}",
@@ -41,12 +47,6 @@ impl std::fmt::Display for LoadFailure {
                 "Data file was created with a server configured to handle more than {db} databases"
             ),
         }
-    }
-}
-
-impl From<LoadError> for LoadFailure {
-    fn from(error: LoadError) -> LoadFailure {
-        LoadFailure::Format(error)
     }
 }
 
@@ -62,6 +62,7 @@ pub enum OnDuplicate {
 /// A load that is under way.
 #[derive(Debug)]
 pub struct Loading {
+    path: PathBuf,
     file: MappedFile,
     reader: FileReader,
     db: usize,
@@ -85,8 +86,10 @@ impl Loading {
             Err(error) => return Err(LoadFailure::Io(error)),
         };
         let file = MappedFile::open(&file).map_err(LoadFailure::Io)?;
-        let reader = FileReader::new(&file)?;
+        let reader =
+            FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;
         Ok(Some(Loading {
+            path: path.to_owned(),
             file,
             reader,
             db: 0,
@@ -101,7 +104,8 @@ impl Loading {
     pub fn bytes(&self) -> (u64, u64) {
         (self.file.len() as u64, self.reader.offset() as u64)
     }
-    /// Loads on until `enough` says so (it is asked after each item); whether the file is done.
+    /// Loads on until `enough` says so (it is asked after each item); whether the file is done. Keys that have expired
+    /// are left out, unless `now` keeps them: changes of the commands behind a base may still save them.
     pub fn step(
         &mut self,
         keyspace: &mut Keyspace,
@@ -116,7 +120,8 @@ impl Loading {
         loop {
             let item = self
                 .reader
-                .next(&self.file, &loader, settings.rdb_checksum)?;
+                .next(&self.file, &loader, settings.rdb_checksum)
+                .map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
             match item {
                 Item::End => return Ok(true),
                 Item::Select(db) => {
@@ -140,15 +145,17 @@ impl Loading {
                     value: None, key, ..
                 } => {
                     self.empty += 1;
-                    log::info!(
-                        "rdbLoadObject failed loading key '{}': empty",
-                        String::from_utf8_lossy(&key)
-                    );
+                    if self.empty <= EMPTY_KEYS_LOGGED {
+                        log::warn!(
+                            "rdbLoadObject skipping empty key: {}",
+                            String::from_utf8_lossy(&key)
+                        );
+                    }
                 }
                 Item::Entry {
                     expire_at: Some(at),
                     ..
-                } if at < now.unix_ms() => self.expired += 1,
+                } if at < now.expiry_ms() => self.expired += 1,
                 Item::Entry {
                     key,
                     value: Some(value),

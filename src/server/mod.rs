@@ -86,6 +86,7 @@ impl Server {
         let now = Clock {
             unix_us: seam.unix_us(),
             mono_ns: seam.monotonic_ns(),
+            keeps_expired: false,
         };
         let mut table = CommandTable::new(commands::GROUPS);
         for statement in config.statements() {
@@ -151,7 +152,10 @@ impl Server {
                 log::error!("Polling for events failed: {error}");
                 return End::Failed;
             }
-            if let Some(signal) = signals::shutdown_requested() {
+            // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
+            if !self.core.state.cron_paused
+                && let Some(signal) = signals::shutdown_requested()
+            {
                 self.core.signalled(&mut self.events, signal);
             }
         }
@@ -227,8 +231,8 @@ pub fn serve(config: Config) -> i32 {
         log::warn!("{warning}");
     }
     if let Err(failure) = server.core.begin_loading(&mut server.events) {
-        log::error!("{failure}");
-        log::error!("Fatal error loading the DB, check server logs. Exiting.");
+        let settings = server.core.state.config.settings();
+        commands::persistence::loading::tell_fatal(settings, &failure);
         return 1;
     }
     if server.core.state.persistence.loading.is_none() {

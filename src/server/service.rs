@@ -911,8 +911,8 @@ impl Core {
             }
             Err(failure) => failure,
         };
-        log::error!("Internal error in RDB reading: {failure}");
-        log::error!("Fatal error loading the DB, check server logs. Exiting.");
+        let settings = self.state.config.settings();
+        commands::persistence::loading::tell_fatal(settings, &failure);
         self.ended = Some(End::Failed);
     }
 

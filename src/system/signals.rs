@@ -97,10 +97,32 @@ pub fn reset_in_child() {
     }
 }
 
+/// Removes the snapshot that this process is writing in its working directory, if there is one. Async-signal-safe.
+fn remove_temporary_snapshot() {
+    const LEN: usize = 32;
+    let mut name = [0_u8; LEN];
+    name[..5].copy_from_slice(b"temp-");
+    // SAFETY: getpid has no conditions.
+    let mut rest = unsafe { libc::getpid() }.unsigned_abs();
+    let mut digits = [0_u8; 10];
+    let mut first = digits.len();
+    while rest > 0 {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let end = 5 + digits.len() - first;
+    name[5..end].copy_from_slice(&digits[first..]);
+    name[end..end + 4].copy_from_slice(b".rdb");
+    // SAFETY: the name ends with the zeroes behind it; unlink is async-signal-safe.
+    unsafe { libc::unlink(name.as_ptr().cast()) };
+}
+
 fn on_shutdown_signal(signal: i32, writer: &OwnedFd) {
     let wanted = SHUTDOWN.load(Ordering::Acquire) != 0;
     if wanted && signal == libc::SIGINT {
         write_from_handler("You insist... exiting now.");
+        remove_temporary_snapshot();
         // SAFETY: ends the process; no destructors, which is why it is safe here.
         unsafe { libc::_exit(1) };
     }

@@ -165,7 +165,7 @@ fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
     let free = if lazy { Free::Lazily } else { Free::Now };
     let mut db = context.db();
     let replaced = options.replace && db.remove(key, free);
-    if at.is_some_and(|at| at <= now.unix_ms()) {
+    if at.is_some_and(|at| at <= now.expiry_ms()) {
         if replaced {
             db.touch(EventClass::Generic, "del", key);
             context.rewrite(&[b"DEL", key]);

@@ -34,7 +34,7 @@ fn check_type(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError>
 }
 
 pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     check_type(context, key)?;
     let fields = fields(args, 2, NOT_POSITIVE)?;
     let Slot::Occupied(mut held) = context.db.slot(key) else {
@@ -82,10 +82,10 @@ enum Then {
 }
 
 pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     check_type(context, key)?;
     let (then, fields_at) = if let Some(unit) = ExpireUnit::of_word(args.at(2)) {
-        let at_ms = unix_ms(args.at(3), unit, now_ms, "hgetex")?;
+        let at_ms = unix_ms(args.at(3), unit, context.now.unix_ms(), "hgetex")?;
         (Then::ExpireAt(at_ms), 4)
     } else if parse::is_word(args.at(2), "PERSIST") {
         (Then::Persist, 3)
@@ -259,8 +259,8 @@ impl<'a> SetEx<'a> {
 }
 
 pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (key, now_ms) = (args.at(1), context.now.unix_ms());
-    let wanted = SetEx::parse(args, now_ms)?;
+    let (key, now_ms) = (args.at(1), context.now.expiry_ms());
+    let wanted = SetEx::parse(args, context.now.unix_ms())?;
     let limits = limits(context);
     let mut slot = context.db.slot(key);
     let holds = match &mut slot {

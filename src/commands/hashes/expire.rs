@@ -162,13 +162,13 @@ fn set_expiry(
     unit: ExpireUnit,
     command: &str,
 ) -> Result<(), CommandError> {
-    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     // The type is judged before the arguments, as in Redis.
     let mut slot = context.db.slot(key);
     if let Slot::Occupied(held) = &mut slot {
         held.hash_mut()?;
     }
-    let at_ms = unix_ms(args.at(2), unit, now_ms, command)?;
+    let at_ms = unix_ms(args.at(2), unit, context.now.unix_ms(), command)?;
     let (condition, word, fields_at) = condition(args);
     let fields = fields(
         args,
@@ -274,7 +274,7 @@ pub(super) fn hpexpiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<
 }
 
 pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let (key, now_ms) = (args.at(1), context.now.unix_ms());
+    let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     let mut slot = context.db.slot(key);
     if let Slot::Occupied(held) = &mut slot {
         held.hash_mut()?;

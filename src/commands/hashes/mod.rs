@@ -65,7 +65,7 @@ fn answer_field(
     answer: impl FnOnce(&mut Reply, Option<Item<'_>>),
 ) -> Result<(), CommandError> {
     let (key, field) = (args.at(1), args.at(2));
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let Some(entry) = context.db.read(key) else {
         answer(context.reply, None);
         return Ok(());
@@ -101,7 +101,7 @@ fn hstrlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
 
 fn hmget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, fields) = (args.at(1), args.skip(2));
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let entry = context.db.read(key);
     let hash = entry.as_ref().map(|entry| entry.hash()).transpose()?;
     context.reply.array(fields.len());
@@ -146,7 +146,7 @@ fn answer_all(
     head: impl FnOnce(&mut Reply, usize),
     answer: impl Fn(&mut Reply, Pair<'_>),
 ) -> Result<(), CommandError> {
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     match context.db.read(key) {
         None => head(context.reply, 0),
         Some(entry) => {
@@ -232,7 +232,7 @@ fn live_value<T>(
     field: &[u8],
     read: impl FnOnce(Item<'_>) -> T,
 ) -> Result<Option<T>, CommandError> {
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         return Ok(None);
     };

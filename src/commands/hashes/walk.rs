@@ -93,7 +93,7 @@ pub(super) fn hrandfield(context: &mut Context<'_>, args: Args<'_>) -> Result<()
 
 /// Looks the hash up to draw from it: expired fields are removed first. Whether any is left.
 fn ready(context: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let Some(entry) = context.db.read(key) else {
         return Ok(false);
     };
@@ -157,7 +157,7 @@ fn distinct(hash: &Hash, wanted: usize, rng: &mut Rng, each: &mut dyn FnMut(Pair
 
 pub(super) fn hscan(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut cursor = parse::cursor(args.at(2))?;
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let Some(entry) = context.db.read(args.at(1)) else {
         context.reply.array(2);
         context.reply.bulk(b"0");

@@ -1,6 +1,7 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::commands::{CommandError, Context, WideContext, parse};
+use crate::clients::ClientKind;
+use crate::commands::{CommandError, Context, WideContext, parse, persistence};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};
@@ -43,6 +44,13 @@ fn flush(
         _ => return Err(CommandError::Syntax),
     };
     let removed = context.state.keyspace.flush(db, free);
+    // Replicas and files shall be empty too, whatever they held.
+    context.state.effects.propagate = true;
+    // A flush that an append-only file repeats is of long ago.
+    let repeats = context.session().kind == ClientKind::Internal;
+    if db.is_none() && !repeats {
+        persistence::forget_snapshot(context.state, context.host);
+    }
     if free == Free::Now && removed > 0 {
         // The allocator gives memory back as time goes by and as it is used; after this there may be no use for long.
         crate::system::memory::purge();

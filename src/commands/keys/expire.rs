@@ -27,7 +27,7 @@ fn set_expiry(
             return Ok(());
         }
     };
-    if at_ms <= now_ms {
+    if at_ms <= context.now.expiry_ms() {
         held.remove(free);
         context.db.touch(EventClass::Generic, "del", key);
         rewrite_as_del(context, key, free);

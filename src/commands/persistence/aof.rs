@@ -186,8 +186,11 @@ pub(super) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
     }
 }
 
-/// Follows `appendonly` after CONFIG SET.
+/// Follows `appendonly` and `aof-disable-auto-gc` after CONFIG SET.
 pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
+    if !state.config.settings().aof_disable_auto_gc {
+        state.persistence.aof.remove_history();
+    }
     let wanted = state.config.settings().appendonly;
     let is_on = state.persistence.aof.state != AofState::Off;
     if wanted == is_on {
@@ -235,9 +238,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
     if let Err(fatal) = flush(state, true) {
         log::warn!("{}", fatal.0);
     }
-    state.persistence.aof.close();
-    state.persistence.rewrite.scheduled = false;
-    set_journal(state, false);
+    // Before the state changes: the end of the child removes the file that gathered for it.
     if state
         .persistence
         .child
@@ -246,6 +247,9 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
     {
         super::kill_child(state, host);
     }
+    state.persistence.aof.close();
+    state.persistence.rewrite.scheduled = false;
+    set_journal(state, false);
 }
 
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.

@@ -6,11 +6,14 @@
 
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
 use crate::commands::{Host, State, dispatch};
+use crate::config::Settings;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
+use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
 use crate::persistence::status::{DataLoading, LoadSource};
 use crate::resp::{Args, Protocol, Reply, Span};
+use crate::system::process::os_error_text;
 use std::fs::OpenOptions;
 use std::io;
 
@@ -24,7 +27,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
         &settings.appendfilename,
     );
     aof.read_manifest()
-        .map_err(|error| LoadFailure::Io(io::Error::other(error.to_string())))?;
+        .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
     let source = if settings.appendonly {
         let old = settings.dir.join(&settings.appendfilename);
         if aof.wants_upgrade(&old) {
@@ -35,7 +38,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             .files()
             .map(|file| (file.name.clone(), aof.path(&file.name)))
             .collect();
-        let loading = AofLoading::new(files).map_err(LoadFailure::Io)?;
+        let loading = AofLoading::new(files)?;
         (loading.total_bytes > 0).then_some(LoadSource::Aof(loading))
     } else {
         let path = settings.dir.join(&settings.dbfilename);
@@ -52,7 +55,35 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
     Ok(())
 }
 
-/// Loads all of the append-only file at once (DEBUG LOADAOF).
+/// Says why the data could not be loaded. For a snapshot that is wrong this goes over the whole file once more, as
+/// `redis-check-rdb` does.
+pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
+    match failure {
+        // Nothing behind it: operators and scripts look at the last line.
+        LoadFailure::Aof(text) => log::error!("{text}"),
+        LoadFailure::Io(error) => log::error!(
+            "Fatal error loading the DB: {}. Exiting.",
+            os_error_text(error)
+        ),
+        LoadFailure::Format(..) | LoadFailure::Duplicate(..) | LoadFailure::Database(_) => {
+            log::error!("Internal error in RDB reading: {failure}");
+            if let LoadFailure::Format(_, path) = failure {
+                let mut out = Vec::new();
+                let mut console = Console {
+                    out: &mut out,
+                    input: &mut io::empty(),
+                };
+                let _ = check_rdb(&mut console, settings, path);
+                for line in String::from_utf8_lossy(&out).lines() {
+                    log::error!("{line}");
+                }
+            }
+            log::error!("Terminating server after rdb file reading failure.");
+        }
+    }
+}
+
+/// Loads all of the append-only file at once (DEBUG LOADAOF), by what the manifest on the disk says.
 pub fn load_aof_now(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
     let (journal, aof_state) = (state.journal.has_consumers(), state.persistence.aof.state);
     super::aof::set_journal(state, false);
@@ -64,14 +95,20 @@ pub fn load_aof_now(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFa
 }
 
 fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
-    let aof = &state.persistence.aof;
+    let keeps_history = state.config.settings().aof_disable_auto_gc;
+    let aof = &mut state.persistence.aof;
+    aof.read_manifest()
+        .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
+    if !keeps_history {
+        aof.remove_history();
+    }
     let files = aof
         .manifest
         .files()
         .map(|file| (file.name.clone(), aof.path(&file.name)))
         .collect();
     let mut loading = DataLoading {
-        source: LoadSource::Aof(AofLoading::new(files).map_err(LoadFailure::Io)?),
+        source: LoadSource::Aof(AofLoading::new(files)?),
         client: None,
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
@@ -99,7 +136,11 @@ pub fn step(
         }
         LoadSource::Aof(aof) => {
             let client = *loading.client.get_or_insert_with(|| add_client(state));
-            step_aof(state, host, client, aof, enough)?
+            // What has expired since was there when the commands ran.
+            state.now.keeps_expired = true;
+            let stepped = step_aof(state, host, client, aof, enough);
+            state.now.keeps_expired = false;
+            stepped?
         }
     };
     if done {
@@ -109,12 +150,14 @@ pub fn step(
 }
 
 fn note_snapshot(state: &mut State, loading: &Loading) {
-    log::info!(
-        "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
-        loading.keys,
-        loading.expired,
-        loading.empty
-    );
+    let (keys, expired, empty) = (loading.keys, loading.expired, loading.empty);
+    if empty > 0 {
+        log::warn!(
+            "Done loading RDB, keys loaded: {keys}, keys expired: {expired}, empty keys skipped: {empty}."
+        );
+    } else {
+        log::info!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}.");
+    }
     state.persistence.loaded_keys = loading.keys;
     state.persistence.expired_keys = loading.expired;
 }
@@ -195,10 +238,7 @@ fn run_commands(
         let client = state.clients.get(client);
         client.is_some_and(|client| client.session.in_multi)
     };
-    let wrong = |text: String| {
-        log::warn!("{text}");
-        Err(LoadFailure::Io(io::Error::other(text)))
-    };
+    let wrong = |text: String| Err(LoadFailure::Aof(text));
     loop {
         match next(&file.bytes, file.at, &mut spans) {
             Next::Command { start, end } => {

@@ -309,7 +309,7 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
     match child.kind {
         ChildKind::Snapshot => log::warn!("There is a child saving an .rdb. Killing it!"),
         ChildKind::Rewrite => {
-            log::warn!("There is a child rewriting the AOF. Killing it!");
+            log::info!("Killing running AOF rewrite child: {}", child.child.pid());
         }
     }
     child.killed = true;
@@ -317,6 +317,22 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
     let (token, exit) = (child.token, child.child.wait());
     host.close_source(token);
     child_ended(state, exit.unwrap_or(Exit::Status(-1)));
+}
+
+/// All data is gone: so is the reason of a snapshot that a child writes, and where save points ask for snapshots the file
+/// is to be empty too.
+pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
+    if state
+        .persistence
+        .child
+        .as_ref()
+        .is_some_and(|child| child.kind == ChildKind::Snapshot)
+    {
+        kill_child(state, host);
+    }
+    if !state.config.settings().save.is_empty() {
+        save_now(state, host);
+    }
 }
 
 /// Starts a background save where a save point says so, or one was scheduled.

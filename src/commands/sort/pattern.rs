@@ -62,7 +62,7 @@ impl<'a> Pattern<'a> {
                 field,
             } => (before, after, field),
         };
-        let now_ms = db.now().unix_ms();
+        let now_ms = db.now().expiry_ms();
         let key = [before, element, after].concat();
         let entry = db.read(&key)?;
         match field {

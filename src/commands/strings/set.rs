@@ -372,7 +372,7 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     write_value(context.reply, value);
     match (lifetime, expiry) {
         (Lifetime::Until(option), Expiry::At(at_ms))
-            if option.unit.is_absolute() && at_ms <= now_ms =>
+            if option.unit.is_absolute() && at_ms <= context.now.expiry_ms() =>
         {
             let free = super::expire_del(context);
             context.db.remove(key, free);

@@ -11,6 +11,7 @@ pub(super) fn at(unix_ms: i64) -> Clock {
     Clock {
         unix_us: unix_ms * 1000,
         mono_ns: 0,
+        keeps_expired: false,
     }
 }
 

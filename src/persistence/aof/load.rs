@@ -8,9 +8,9 @@
 use crate::persistence::loading::{LoadFailure, Loading};
 use crate::resp::Span;
 use crate::system::mapped_file::MappedFile;
+use crate::system::process::os_error_text;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// Longest line that gives a number.
@@ -148,10 +148,16 @@ pub struct AofLoading {
 
 impl AofLoading {
     /// To load these files.
-    pub fn new(files: VecDeque<(String, PathBuf)>) -> io::Result<AofLoading> {
+    pub fn new(files: VecDeque<(String, PathBuf)>) -> Result<AofLoading, LoadFailure> {
         let mut total_bytes = 0_u64;
-        for (_, path) in &files {
-            total_bytes = total_bytes.saturating_add(std::fs::metadata(path)?.len());
+        for (name, path) in &files {
+            let data = std::fs::metadata(path).map_err(|error| {
+                LoadFailure::Aof(format!(
+                    "Unable to obtain the AOF file {name} length. stat: {}",
+                    os_error_text(&error)
+                ))
+            })?;
+            total_bytes = total_bytes.saturating_add(data.len());
         }
         Ok(AofLoading {
             files,

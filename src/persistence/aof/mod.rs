@@ -85,6 +85,8 @@ pub struct AppendOnly {
     synced: u64,
     last_sync_s: i64,
     postponed_since_s: Option<i64>,
+    /// Rest before each write, for tests, µs (DEBUG AOF-FLUSH-SLEEP).
+    pub flush_sleep_us: u64,
     write_error: Option<io::Error>,
     error_logged_s: i64,
     syncer: Syncer,
@@ -206,6 +208,11 @@ impl AppendOnly {
         self.file = Some(Arc::new(file));
         self.persist(&self.manifest)?;
         self.current_bytes = self.bytes_on_disk();
+        // What the last rewrite left is not on record; its base is, which makes the next one a little early.
+        let base = self.manifest.base.as_ref();
+        self.base_bytes = base
+            .and_then(|base| fs::metadata(self.path(&base.name)).ok())
+            .map_or(0, |data| data.len());
         self.state = AofState::On;
         log::info!("{action} AOF incr file {name} on server start");
         Ok(())
@@ -294,8 +301,9 @@ impl AppendOnly {
     pub fn forget_waiting(&mut self) {
         if self.state == AofState::WaitRewrite {
             self.buffer = Vec::new();
-            let path = self.path(&self.temporary_incremental());
-            self.syncer.remove(path);
+            let name = self.temporary_incremental();
+            log::info!("Removing the temp incr aof file {name} in the background");
+            self.syncer.remove(self.path(&name));
         }
     }
     /// Begins to gather effects for a file that a rewrite will begin.
@@ -352,6 +360,7 @@ impl AppendOnly {
             );
         }
         self.postponed_since_s = None;
+        std::thread::sleep(std::time::Duration::from_micros(self.flush_sleep_us));
         self.write(&file, options)?;
         if !self.buffer.is_empty() {
             return Ok(());

@@ -286,8 +286,11 @@ impl FileReader {
         }
         let sum = crc64(self.sum, reader.since(self.summed));
         let told = u64::from_le_bytes(reader.array()?);
-        if verify && told != 0 && told != sum {
-            return Err(invalid!(reader, "Wrong RDB checksum"));
+        if verify && told == 0 {
+            log::warn!("RDB file was saved with checksum disabled: no check performed.");
+        } else if verify && told != sum {
+            log::warn!("Wrong RDB checksum expected: ({sum:x}) but got ({told:x}). Aborting now.");
+            return Err(invalid!(reader, "RDB CRC error"));
         }
         Ok(Item::End)
     }

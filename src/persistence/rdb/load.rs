@@ -546,11 +546,22 @@ fn zipmap(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, LoadErro
     const WRONG: &str = "Zipmap integrity check failed.";
     let bytes = reader.string()?;
     let mut pack = Listpack::with_capacity(bytes.len());
+    let mut longest = 0;
     packed::zipmap(&bytes, &mut |field, value| {
+        longest = longest.max(field.len()).max(value.len());
         append(&mut pack, Element::Bytes(field))?;
         append(&mut pack, Element::Bytes(value))
     })
     .map_err(|Corrupt| invalid!(reader, WRONG))?;
     pack.shrink_to_fit();
-    Hash::from_listpack(pack, false, limits).ok_or(invalid!(reader, WRONG))
+    // Unlike a ziplist, which is taken as it is, one with too long a value becomes a table.
+    let limits = HashLimits {
+        max_entries: if longest > limits.max_value {
+            0
+        } else {
+            limits.max_entries
+        },
+        ..*limits
+    };
+    Hash::from_listpack(pack, false, &limits).ok_or(invalid!(reader, WRONG))
 }
