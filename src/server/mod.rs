@@ -226,6 +226,12 @@ pub fn serve(config: Config) -> i32 {
     }
     server.core.write_pid_file();
     server.core.set_title();
+    // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
+    log::info!(
+        "Running mode=standalone, port={}. PID: {}",
+        settings.port,
+        process::pid()
+    );
     log::info!("Server initialized");
     if let Some(warning) = server.core.state.config.warnings() {
         log::warn!("{warning}");
@@ -262,11 +268,6 @@ fn announce(config: &Config) {
     } else {
         log::info!("Configuration loaded");
     }
-    let settings = config.settings();
-    log::info!(
-        "Running mode=standalone, port={}. PID: {pid}",
-        settings.port
-    );
 }
 
 /// 40 hex digits.
