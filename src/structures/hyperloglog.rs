@@ -34,6 +34,8 @@ const RUN_BITS: usize = 64 - INDEX_BITS as usize;
 const HEADER_LEN: usize = 16;
 /// Bytes of a dense one.
 pub const DENSE_LEN: usize = HEADER_LEN + REGISTERS * 6 / 8;
+/// A sparse one has no more opcodes than registers. What is longer is corrupt, and must not grow beyond what strings may.
+const SPARSE_LEN_MAX: usize = HEADER_LEN + 2 * REGISTERS;
 /// Where the encoding stands.
 const ENCODING_AT: usize = 4;
 /// Where the cached count stands.
@@ -459,7 +461,7 @@ fn sparse_raise(
             return Err(Corrupt);
         }
         let new_end = at + sequence.len;
-        if new_end > end && len + (new_end - end) > sparse_max {
+        if new_end > end && len + (new_end - end) > sparse_max.min(SPARSE_LEN_MAX) {
             return promote(buffer, index, value);
         }
         if new_end > end {

@@ -49,6 +49,17 @@ fn the_hash_is_murmur_with_redis_seed() {
     assert_eq!(count(&a), Ok(1));
 }
 
+/// `hll-sparse-max-bytes` may be as large as one likes; a string could once be made to grow beyond its limit.
+#[test]
+fn what_is_longer_than_all_registers_does_not_grow() {
+    let mut bytes = empty();
+    bytes.resize(SPARSE_LEN_MAX, 0);
+    let before = bytes.clone();
+    let added = add(&mut bytes, [b"a".as_slice()].into_iter(), usize::MAX);
+    assert_eq!(added, (0, Err(Corrupt)));
+    assert_eq!(bytes, before);
+}
+
 #[test]
 fn sparse_and_dense_hold_the_same() {
     let elements = numbered(0..5000);
