@@ -60,6 +60,14 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
+        reason: "small integers count as shared wherever they come from; those that COPY or RESTORE made do not in 7.0",
+        is: |command, ours, theirs| {
+            is(command, "OBJECT")
+                && *ours == Value::Integer(i64::from(i32::MAX))
+                && *theirs == Value::Integer(1)
+        },
+    },
+    Explained {
         reason: "a cursor cannot be negative, as in Redis 7.4",
         is: |_, ours, theirs| {
             is_error(ours, "ERR invalid cursor") && !is_error(theirs, "ERR invalid cursor")
