@@ -5,7 +5,7 @@ use crate::commands::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Expiry, NewValue, Slot};
 use crate::resp::Args;
 use crate::structures::stream::{
-    AppendError, Keep, NodeLimits, References, Stream, StreamId, Trim,
+    AppendError, Keep, NodeLimits, References, Stream, StreamId, Trim, Trimmed,
 };
 
 /// The name that Redis gives an entry without one is bounded when no LIMIT is given: 100 nodes' worth of entries.
@@ -23,8 +23,8 @@ struct Options {
     trim: Option<Trim>,
     /// Which argument the threshold is; before it stands `~` if trimming is approximate.
     threshold_at: usize,
-    /// Which argument LIMIT is.
-    limit_at: Option<usize>,
+    /// Which arguments are LIMIT: it may be said again, and the last one counts.
+    limits_at: Vec<usize>,
 }
 
 impl Options {
@@ -35,7 +35,7 @@ impl Options {
             no_mkstream: false,
             trim: None,
             threshold_at: 0,
-            limit_at: None,
+            limits_at: Vec::new(),
         };
         let mut limit: Option<i64> = None;
         let mut references: Option<References> = None;
@@ -66,7 +66,7 @@ impl Options {
                     return Err(CommandError::fixed("ERR The LIMIT argument must be >= 0."));
                 }
                 limit = Some(given);
-                options.limit_at = Some(at);
+                options.limits_at.push(at);
                 at += 1;
             } else if is_xadd && parse::is_word(option, "NOMKSTREAM") {
                 options.no_mkstream = true;
@@ -168,7 +168,15 @@ fn default_limit(node_entries: usize) -> u64 {
 /// What XADD did.
 struct Added {
     id: StreamId,
-    trimmed: u64,
+    trimmed: Option<Trimmed>,
+}
+
+impl Added {
+    /// The exact trimming to tell the journal, if there is one to tell.
+    fn exactly(&self, stream: &Stream, trim: Option<Trim>) -> Option<(&'static [u8], Vec<u8>)> {
+        let (trim, trimmed) = trim.zip(self.trimmed)?;
+        Some(exactly(stream, &trim, trimmed))
+    }
 }
 
 fn add(
@@ -200,16 +208,16 @@ fn add(
         })?;
     Ok(Added {
         id,
-        trimmed: options.trim.map_or(0, |how| stream.trim(how)),
+        trimmed: options.trim.map(|how| stream.trim(how)),
     })
 }
 
-/// The arguments with `~` and its threshold as `=` and what was left, without LIMIT; and with the id.
+/// The arguments with approximate trimming as exact trimming to what was left, without LIMIT; and with the id.
 fn rewrite(
     context: &mut Context<'_>,
     args: Args<'_>,
     options: &Options,
-    left: Option<&[u8]>,
+    left: Option<(&'static [u8], Vec<u8>)>,
     id: Option<&[u8]>,
 ) {
     if !context.propagates || (left.is_none() && id.is_none()) {
@@ -219,33 +227,31 @@ fn rewrite(
     if let (Some(id), Some(word)) = (id, words.get_mut(options.id_at)) {
         *word = id;
     }
-    if let Some(left) = left {
-        let tilde = options.threshold_at.saturating_sub(1);
-        if let Some(word) = words.get_mut(tilde) {
-            *word = b"=";
-        }
-        if let Some(word) = words.get_mut(options.threshold_at) {
-            *word = left;
+    if let Some((strategy, left)) = &left {
+        // `MAXLEN ~ threshold`
+        let from = options.threshold_at.saturating_sub(2);
+        for (word, new) in words.iter_mut().skip(from).zip([*strategy, b"=", left]) {
+            *word = new;
         }
         // A reader of the journal would have to refuse LIMIT beside `=`.
-        if let Some(at) = options.limit_at {
+        for at in options.limits_at.iter().rev().copied() {
             words.drain(at..at.saturating_add(2).min(words.len()));
         }
     }
     context.rewrite(&words);
 }
 
-/// The threshold of exact trimming that comes to what approximate trimming has left.
-fn threshold_left(stream: &Stream, trim: &Trim) -> Vec<u8> {
+/// The exact trimming that comes to what approximate trimming has left.
+///
+/// A number of entries will not do for ACKED, which passes over entries that are still needed: there it is the id at
+/// which trimming came to an end.
+fn exactly(stream: &Stream, trim: &Trim, trimmed: Trimmed) -> (&'static [u8], Vec<u8>) {
     match trim.keep {
-        Keep::Newest(_) => itoa::Buffer::new()
-            .format(stream.summary().length)
-            .as_bytes()
-            .to_vec(),
-        Keep::From(_) => {
-            let first = stream.first_stored_id().unwrap_or(StreamId::MAX);
-            first.text().to_vec()
+        Keep::Newest(_) if trim.references != References::Acknowledged => {
+            let length = stream.summary().length;
+            (b"MAXLEN", itoa::Buffer::new().format(length).into())
         }
+        Keep::Newest(_) | Keep::From(_) => (b"MINID", trimmed.end.text().to_vec()),
     }
 }
 
@@ -276,7 +282,7 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         Slot::Occupied(mut held) => {
             let stream = held.stream_mut()?;
             let added = add(stream, &options, pairs, limits, now_ms)?;
-            let left = rewritten_trim.map(|trim| threshold_left(stream, &trim));
+            let left = added.exactly(stream, rewritten_trim);
             (added, left)
         }
         Slot::Vacant(_) if options.no_mkstream => {
@@ -286,20 +292,20 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         Slot::Vacant(place) => {
             let mut stream = Box::new(Stream::default());
             let added = add(&mut stream, &options, pairs, limits, now_ms)?;
-            let left = rewritten_trim.map(|trim| threshold_left(&stream, &trim));
+            let left = added.exactly(&stream, rewritten_trim);
             place.insert(NewValue::Stream(stream), Expiry::Clear);
             (added, left)
         }
     };
     context.db.touch(EventClass::Stream, "xadd", key);
-    if added.trimmed > 0 {
+    if added.trimmed.is_some_and(|trimmed| trimmed.removed > 0) {
         context.db.event(EventClass::Stream, "xtrim", key);
     }
     let text = added.id.text();
     context.reply.bulk(&text);
     let given = matches!(options.id, Some(PartialId::Whole(_)));
     let id = (!given).then_some(&*text);
-    rewrite(context, args, &options, left.as_deref(), id);
+    rewrite(context, args, &options, left, id);
     Ok(())
 }
 
@@ -314,11 +320,12 @@ pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
         return Ok(());
     };
     let stream = held.stream_mut()?;
-    let removed = stream.trim(trim);
+    let trimmed = stream.trim(trim);
+    let removed = trimmed.removed;
     if removed > 0 {
-        let left = trim.approximate.then(|| threshold_left(stream, &trim));
+        let left = trim.approximate.then(|| exactly(stream, &trim, trimmed));
         context.db.touch(EventClass::Stream, "xtrim", key);
-        rewrite(context, args, &options, left.as_deref(), None);
+        rewrite(context, args, &options, left, None);
     }
     context
         .reply

@@ -176,6 +176,41 @@ fn trimming_and_what_the_journal_gets_of_it() {
             .rewritten("XADD s MAXLEN 10 1700000000001-1 f v")
             .is_empty()
     );
+    // A LIMIT that was left over would be refused beside `=`, and the file would not load.
+    assert_eq!(
+        harness.rewritten("XADD s MAXLEN ~ 8 LIMIT 1 NOMKSTREAM LIMIT 100 1700000000002-1 f v"),
+        ["XADD s MAXLEN = 9 NOMKSTREAM 1700000000002-1 f v"]
+    );
+}
+
+/// Entries that are still needed stay before others that go: neither their number nor the first id tells which.
+#[test]
+fn trimming_with_references_is_told_by_the_id_where_it_ended() {
+    for (line, expected) in [
+        ("XTRIM s MAXLEN ~ 2 ACKED", "XTRIM s MINID = 5-0 ACKED"),
+        ("XTRIM s MINID ~ 6 ACKED", "XTRIM s MINID = 5-0 ACKED"),
+        ("XTRIM s MAXLEN ~ 1 DELREF", "XTRIM s MAXLEN = 2 DELREF"),
+        ("XTRIM s MINID ~ 6 DELREF", "XTRIM s MINID = 5-0 DELREF"),
+    ] {
+        let mut left = Vec::new();
+        for told in [false, true] {
+            let mut harness = Harness::new();
+            harness.config("stream-node-max-entries", if told { "100" } else { "2" });
+            for id in 1..=6 {
+                harness.line(&format!("XADD s {id} f v"));
+            }
+            harness.line("XGROUP CREATE s g 0");
+            harness.line("XREADGROUP GROUP g c STREAMS s >");
+            harness.line("XACK s g 2 3 4 5 6");
+            if told {
+                harness.line(expected);
+            } else {
+                assert_eq!(harness.rewritten(line), [expected]);
+            }
+            left.push(text(&harness.line("XRANGE s - +")));
+        }
+        assert_eq!(left[0], left[1], "{line}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::structures::stream::{Group, Stream, StreamId, Summary};
 
 /// An id of 16 bytes.
 const ID_BYTES: usize = 16;
+/// How many entries a group has read, where that is not known.
+const UNKNOWN: i64 = -1;
 
 /// Writes a stream as Redis 7.0 does.
 pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
@@ -125,12 +127,24 @@ fn group(kind: u8, reader: &mut Reader<'_>, stream: &mut Stream) -> Result<(), L
     } else {
         reader.number()?.cast_signed()
     };
+    if entries_read < UNKNOWN {
+        return Err(invalid!(
+            reader,
+            "Stream consumer group with an invalid count of entries read"
+        ));
+    }
     let Some(group) = stream.add_group(&name, last_id, entries_read) else {
         return Err(invalid!(reader, "Duplicated consumer group name"));
     };
     for _ in 0..reader.count(ID_BYTES)? {
         let id = raw_id(reader)?;
         let (delivered_ms, deliveries) = (reader.time_ms()?, reader.number()?);
+        if i64::try_from(deliveries).is_err() {
+            return Err(invalid!(
+                reader,
+                "Stream PEL entry with an invalid count of deliveries"
+            ));
+        }
         if !group.load_pending(id, delivered_ms, deliveries) {
             return Err(invalid!(
                 reader,

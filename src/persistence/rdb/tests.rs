@@ -292,6 +292,45 @@ fn what_cannot_be_stored_is_refused() {
     }
 }
 
+/// The append-only file is rewritten as commands, which have to take what was restored.
+#[test]
+fn numbers_that_no_command_takes_are_refused() {
+    type Change = fn(&mut Stream);
+    let changes: [(bool, Change); 7] = [
+        (true, |_| ()),
+        (true, |stream| {
+            stream.group_mut(b"group").expect("a group").entries_read = -1;
+        }),
+        (false, |stream| {
+            stream.group_mut(b"group").expect("a group").entries_read = -2;
+        }),
+        (false, |stream| {
+            let group = stream.group_mut(b"group").expect("a group");
+            let owner = group.add_consumer(b"new", 0).expect("a consumer");
+            group.claim(StreamId::new(1, 0), owner, 0, 1 << 63);
+        }),
+        (false, |stream| {
+            stream.set_ids(stream.last_id(), Some(1 << 63), None)
+        }),
+        (false, |stream| {
+            let fewer = stream.summary().length - 1;
+            stream.set_ids(stream.last_id(), Some(fewer), None);
+        }),
+        (false, |stream| {
+            stream.set_ids(stream.last_id(), None, stream.last_id().next());
+        }),
+    ];
+    let words: Vec<Vec<u8>> = (0..6).map(|word: u8| vec![b'a' + word]).collect();
+    for (index, (is_good, change)) in changes.into_iter().enumerate() {
+        let mut stream = stream(&words, 3);
+        change(&mut stream);
+        let payload = payload::dump(Stored::Stream(&stream), false);
+        let body = payload::verify(&payload, true).expect("a right frame");
+        let restored = restored(body, &settings());
+        assert_eq!(restored.is_ok(), is_good, "change {index}");
+    }
+}
+
 #[test]
 fn hashes_with_expiring_fields() {
     for entries in [0, 100] {

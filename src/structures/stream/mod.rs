@@ -93,6 +93,15 @@ pub struct Trim {
     pub references: References,
 }
 
+/// What trimming did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Entries that are gone.
+    pub removed: u64,
+    /// After approximate trimming: exact trimming from this id on comes to the same, wherever nodes begin and end.
+    pub end: StreamId,
+}
+
 /// What became of an entry that should be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
@@ -203,8 +212,8 @@ impl Entries {
         let last = self.range_back(StreamId::MIN, StreamId::MAX).next();
         last.map(|entry| entry.id())
     }
-    /// Id of the first entry, deleted ones of its node included: what approximate trimming by id came to.
-    pub fn first_stored_id(&self) -> Option<StreamId> {
+    /// Id of the first entry, deleted ones of its node included.
+    fn first_stored_id(&self) -> Option<StreamId> {
         let (key, node) = self.nodes.first()?;
         node::Forward::new(key, node)?
             .next()
@@ -445,22 +454,26 @@ impl Stream {
         }
         Deletion::Deleted
     }
-    /// Removes the oldest entries; how many. O(nodes that go), and the entries of one node; with references to look
-    /// after O(entries).
-    pub fn trim(&mut self, how: Trim) -> u64 {
+    /// Removes the oldest entries. O(nodes that go), and the entries of one node; with references to look after
+    /// O(entries).
+    pub fn trim(&mut self, how: Trim) -> Trimmed {
         let before = self.entries.length;
-        match how.references {
-            References::Keep => self.entries.trim_nodes(how),
+        let end = match how.references {
+            References::Keep => {
+                self.entries.trim_nodes(how);
+                self.entries.first_stored_id().unwrap_or(StreamId::MAX)
+            }
             References::Delete | References::Acknowledged => self.trim_entries(how),
-        }
+        };
         let removed = before.saturating_sub(self.entries.length);
         if removed > 0 {
             self.entries.find_first();
         }
-        removed
+        Trimmed { removed, end }
     }
-    /// Trimming that has to look at every entry's references.
-    fn trim_entries(&mut self, how: Trim) {
+    /// Trimming that has to look at every entry's references. Answers the key of the first node that was left alone,
+    /// which is where approximate trimming came to an end.
+    fn trim_entries(&mut self, how: Trim) -> StreamId {
         let mut removed = 0u64;
         let mut next = self.entries.nodes.first().map(|(key, _)| key);
         while let Some(key) = next {
@@ -479,8 +492,10 @@ impl Stream {
                 break;
             }
             let (groups, mut length) = (&mut self.groups, self.entries.length);
+            let mut stopped = false;
             let marked = node::sweep(node, key, |id| {
                 if !goes(length, id, how.keep) {
+                    stopped = true;
                     return Verdict::Stop;
                 }
                 if how.references == References::Acknowledged {
@@ -498,11 +513,13 @@ impl Stream {
             self.entries.length = length;
             removed = removed.saturating_add(marked);
             self.entries.remove_if_empty(key);
-            if !whole {
+            if stopped {
                 break;
             }
+            // What is kept for its references does not end exact trimming: others behind it go in its place.
             next = self.entries.nodes.after_mut(key).map(|(key, _)| key);
         }
+        next.unwrap_or(StreamId::MAX)
     }
     /// Removes every group's reference to an entry.
     fn forget(&mut self, id: StreamId) {
@@ -584,9 +601,15 @@ impl Stream {
         self.entries.nodes.push(key, node);
         Ok(())
     }
-    /// After the nodes: what was stored beside them. `first_id` is taken from the entries.
+    /// After the nodes: what was stored beside them. `first_id` is taken from the entries. What no command could set,
+    /// XSETID would refuse when the append-only file is read.
     pub fn load_summary(&mut self, summary: Summary) -> Result<(), Corrupt> {
-        if summary.length != self.entries.length || summary.last_id < self.entries.last_id {
+        let added = summary.length..=i64::MAX.unsigned_abs();
+        if summary.length != self.entries.length
+            || summary.last_id < self.entries.last_id
+            || summary.last_id < summary.max_deleted_id
+            || !added.contains(&summary.entries_added)
+        {
             return Err(Corrupt);
         }
         self.entries.last_id = summary.last_id;

@@ -115,12 +115,14 @@ fn the_layout_is_redis_own() {
 #[test]
 fn trimming_by_nodes_and_exactly() {
     let trim = |stream: &mut Stream, keep, approximate, limit| {
-        stream.trim(Trim {
-            keep,
-            approximate,
-            limit,
-            references: References::Keep,
-        })
+        stream
+            .trim(Trim {
+                keep,
+                approximate,
+                limit,
+                references: References::Keep,
+            })
+            .removed
     };
     let mut stream = stream_of(10);
     assert_eq!(stream.nodes_len(), 3);
@@ -174,13 +176,17 @@ fn references_decide_what_may_go() {
         references,
     };
     assert_eq!(
-        stream.trim(how(Keep::Newest(2), References::Acknowledged)),
+        stream
+            .trim(how(Keep::Newest(2), References::Acknowledged))
+            .removed,
         5
     );
     assert_eq!(ids(&stream), [2, 7, 8, 9, 10]);
     check(&stream);
     assert_eq!(
-        stream.trim(how(Keep::From(id(8, 0)), References::Delete)),
+        stream
+            .trim(how(Keep::From(id(8, 0)), References::Delete))
+            .removed,
         2
     );
     assert_eq!(stream.group(b"g").unwrap().pending_len(), 0);
@@ -195,6 +201,26 @@ fn references_decide_what_may_go() {
         Deletion::NoEntry
     );
     assert_eq!(stream.group(b"h").unwrap().pending_len(), 0);
+}
+
+/// Exact trimming once ended with the node in which it first had something to keep.
+#[test]
+fn needed_entries_do_not_end_exact_trimming() {
+    let mut stream = stream_of(10);
+    let group = stream.add_group(b"g", id(10, 0), 10).unwrap();
+    let consumer = group.add_consumer(b"c", 0).unwrap();
+    for needed in [1, 2, 3, 4, 5] {
+        group.deliver(id(needed, 0), consumer, 0);
+    }
+    let trimmed = stream.trim(Trim {
+        keep: Keep::Newest(8),
+        approximate: false,
+        limit: 0,
+        references: References::Acknowledged,
+    });
+    assert_eq!(trimmed.removed, 2);
+    assert_eq!(ids(&stream), [1, 2, 3, 4, 5, 8, 9, 10]);
+    check(&stream);
 }
 
 #[test]
@@ -431,7 +457,13 @@ proptest! {
                     let group = stream.group(b"g").unwrap().clone();
                     let expected = model_trim(&model, exact, &|id| group.needs(id));
                     let before = model.len();
-                    let removed = stream.trim(how);
+                    let mut again = stream.clone();
+                    let Trimmed { removed, end } = stream.trim(how);
+                    if how.approximate {
+                        let exact = Trim { keep: Keep::From(end), ..exact };
+                        prop_assert_eq!(again.trim(exact).removed, removed);
+                        prop_assert_eq!(ids(&again), ids(&stream));
+                    }
                     let left: BTreeSet<StreamId> =
                         stream.range(StreamId::MIN, StreamId::MAX).map(|entry| entry.id()).collect();
                     model.retain(|(id, _)| left.contains(id));
