@@ -475,3 +475,66 @@ fn a_shutdown_that_waits_for_the_periodic_work_can_be_called_off() {
     assert_eq!(text(raw.line("PING")), "PONG");
     assert!(server.log().contains("Shutdown manually aborted"));
 }
+
+/// The file is read long after it was written. A life that was prolonged in time must not end because the time that it
+/// had at first is over when the file is read.
+#[test]
+fn what_was_persisted_in_time_is_not_expired_by_loading() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    let lives = 1000;
+    for line in [
+        &format!("SET base v PX {lives}")[..],
+        "HSET fields f 1 g 2",
+        &format!("HPEXPIRE fields {lives} FIELDS 1 f"),
+        "BGREWRITEAOF",
+    ] {
+        raw.line(line);
+    }
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+            && info(&mut raw, "aof_rewrite_scheduled") == "0"
+    });
+    for line in [
+        "PERSIST base",
+        "HINCRBY fields f 1",
+        "HPERSIST fields FIELDS 1 f",
+        &format!("SET counter 5 PX {lives}"),
+        "INCR counter",
+        "PERSIST counter",
+        "RPUSH list a",
+        &format!("PEXPIRE list {lives}"),
+        "RPUSH list b",
+        "EXPIRE list 1000",
+        "HSET late f 1",
+        &format!("HPEXPIRE late {lives} FIELDS 1 f"),
+        "HINCRBY late f 1",
+        "HPERSIST late FIELDS 1 f",
+        &format!("SET gone v PX {lives}"),
+    ] {
+        assert!(!matches!(raw.line(line), Value::Error(_)), "{line}");
+    }
+    wait_for("the expiry of the one that was left", || {
+        raw.line("EXISTS gone") == Value::Integer(0)
+    });
+    drop(raw);
+    server.kill();
+    server.start_again();
+    let mut raw = server.raw();
+    let answers: Vec<String> = [
+        "GET base",
+        "HGET fields f",
+        "GET counter",
+        "LLEN list",
+        "HGET late f",
+        "EXISTS gone",
+    ]
+    .iter()
+    .map(|line| text(raw.line(line)))
+    .collect();
+    assert_eq!(
+        answers,
+        ["v", "2", "6", "Integer(2)", "2", "Integer(0)"],
+        "{answers:?}"
+    );
+}

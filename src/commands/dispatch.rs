@@ -203,6 +203,7 @@ fn gates(
     }
     if settings.maxmemory > 0
         && state.pause.is_none()
+        && state.persistence.loading.is_none()
         && super::eviction::make_room(state, host) == Room::None
         && all & flags::DENYOOM != 0
     {

@@ -69,6 +69,10 @@ impl Core {
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
+        if self.state.persistence.loading.is_some() {
+            // What has expired may be given a longer life by a command that is still to be loaded.
+            return;
+        }
         let effort = self.state.config.settings().active_expire_effort;
         let now = self.state.now;
         let cycle = self

@@ -229,7 +229,7 @@ fn tell(
     args: Args<'_>,
     of: impl Fn(i64) -> i64,
 ) -> Result<(), CommandError> {
-    let now_ms = context.now.unix_ms();
+    let now_ms = context.now.expiry_ms();
     let entry = context.db.read(args.at(1));
     let hash = entry.as_ref().map(|entry| entry.hash()).transpose()?;
     let fields = fields(args, 2, NOT_POSITIVE)?;
