@@ -73,6 +73,10 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
             .db(db, now, true)
             .peek(name)
             .map(|entry| entry.kind());
+        if kind.is_none() && !state.keyspace.waits_for_removal(db, name) {
+            // Whoever came first has taken all. To ask each of the others would cost a push as much as all that wait.
+            return;
+        }
         if kind != Some(waiter.kind) && !waiter.on_removal {
             // What is there is of no use to this client; others may wait for another type or for the removal.
             continue;

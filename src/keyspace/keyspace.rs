@@ -430,6 +430,10 @@ impl Keyspace {
     pub fn next_waiter(&self, db: usize, key: &[u8], after: u64) -> Option<Waiter> {
         self.shared.trail.waiting.next(db, key, after)
     }
+    /// Whether somebody waits for the removal of a key.
+    pub fn waits_for_removal(&self, db: usize, key: &[u8]) -> bool {
+        self.shared.trail.waiting.any_on_removal(db, key)
+    }
     /// Keys that somebody waits for, and those of them where somebody waits for the removal (INFO). O(clients that wait).
     pub fn waited_keys(&self) -> (usize, usize) {
         self.shared.trail.waiting.keys()

@@ -25,6 +25,8 @@ pub struct Waiter {
 #[derive(Debug, Default)]
 struct Queue {
     waiters: BTreeMap<u64, Waiter>,
+    /// How many of them want to know when the key goes.
+    on_removal: usize,
     ready: bool,
 }
 
@@ -50,7 +52,9 @@ impl Waiting {
             .or_default()
             .entry(key.to_vec())
             .or_default();
-        queue.waiters.insert(waiter.ticket, waiter);
+        if queue.waiters.insert(waiter.ticket, waiter).is_none() {
+            queue.on_removal += usize::from(waiter.on_removal);
+        }
     }
     /// Takes a waiter out of a key's queue.
     pub(super) fn remove(&mut self, db: usize, key: &[u8], ticket: u64) {
@@ -58,7 +62,9 @@ impl Waiting {
             return;
         };
         if let Some(queue) = queues.get_mut(key) {
-            queue.waiters.remove(&ticket);
+            if let Some(waiter) = queue.waiters.remove(&ticket) {
+                queue.on_removal -= usize::from(waiter.on_removal);
+            }
             if queue.waiters.is_empty() {
                 queues.remove(key);
             }
@@ -75,8 +81,7 @@ impl Waiting {
     pub(super) fn keys(&self) -> (usize, usize) {
         let queues = self.queues.values().flat_map(HashMap::values);
         queues.fold((0, 0), |(all, removal), queue| {
-            let on_removal = queue.waiters.values().any(|waiter| waiter.on_removal);
-            (all + 1, removal + usize::from(on_removal))
+            (all + 1, removal + usize::from(queue.on_removal > 0))
         })
     }
     /// A key has changed.
@@ -110,6 +115,11 @@ impl Waiting {
             }
         }
         ready
+    }
+    /// Whether somebody waits for the removal of a key.
+    pub(super) fn any_on_removal(&self, db: usize, key: &[u8]) -> bool {
+        let queue = self.queues.get(&db).and_then(|all| all.get(key));
+        queue.is_some_and(|queue| queue.on_removal > 0)
     }
     /// The first waiter of a key with a ticket above `after`.
     pub(super) fn next(&self, db: usize, key: &[u8], after: u64) -> Option<Waiter> {
@@ -231,6 +241,26 @@ mod tests {
         assert!(waiting.has_ready());
         waiting.remove(0, b"k", 1);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_the_removal_is_counted() {
+        let mut waiting = Waiting::default();
+        let on_removal = |ticket| Waiter {
+            on_removal: true,
+            ..waiter(ticket, ticket)
+        };
+        waiting.add(0, b"k", waiter(1, 1));
+        assert!(!waiting.any_on_removal(0, b"k"));
+        // A command that names a key twice.
+        waiting.add(0, b"k", on_removal(2));
+        waiting.add(0, b"k", on_removal(2));
+        assert!(waiting.any_on_removal(0, b"k"));
+        assert_eq!(waiting.keys(), (1, 1));
+        waiting.remove(0, b"k", 2);
+        waiting.remove(0, b"k", 2);
+        assert!(!waiting.any_on_removal(0, b"k"));
+        assert_eq!(waiting.keys(), (1, 0));
     }
 
     #[test]

@@ -309,9 +309,25 @@ fn hincrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Command
     sum.write(&mut text);
     store_sum(context, args, (&text, keep), "hincrbyfloat")?;
     context.reply.bulk(&text);
-    // As a result, not as an addition: nobody else must come to another last digit.
-    context.rewrite(&[b"HSET", args.at(1), args.at(2), &text]);
+    // As a result, not as an addition: nobody else must come to another last digit. A plain HSET would end the field's
+    // expiry.
+    let (key, field) = (args.at(1), args.at(2));
+    if keep && has_expiry(context, key, field)? {
+        context.rewrite(&[b"HSETEX", key, b"KEEPTTL", b"FIELDS", b"1", field, &text]);
+    } else {
+        context.rewrite(&[b"HSET", key, field, &text]);
+    }
     Ok(())
+}
+
+/// Whether a field is to expire.
+fn has_expiry(context: &mut Context<'_>, key: &[u8], field: &[u8]) -> Result<bool, CommandError> {
+    let Some(entry) = context.db.peek(key) else {
+        return Ok(false);
+    };
+    let hash = entry.hash()?;
+    // Most hashes have no such field at all.
+    Ok(hash.indexed_at().is_some() && hash.get(field).is_some_and(|pair| pair.expiry.is_some()))
 }
 
 /// Removes fields from a hash until it is empty; tells it, and how many there were. Expired ones count, as in Redis:

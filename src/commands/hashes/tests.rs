@@ -181,6 +181,17 @@ fn counting() {
             assert_eq!(harness.line(line), expected, "{line}");
         }
         assert_eq!(harness.rewritten("hincrbyfloat h n 1"), ["HSET h n -0.5"]);
+        // HSET would end the expiry wherever it is run again.
+        harness.line("hexpire h 100 fields 1 n");
+        assert_eq!(
+            harness.rewritten("hincrbyfloat h n 1"),
+            ["HSETEX h KEEPTTL FIELDS 1 n 0.5"]
+        );
+        assert_eq!(
+            harness.rewritten("hincrbyfloat h f 1"),
+            ["HSET h f 3001"],
+            "another field of the same hash"
+        );
         assert_eq!(
             harness.line("hincrby fresh n x"),
             error("ERR value is not an integer or out of range")
@@ -253,6 +264,11 @@ fn random_fields() {
             ),
             (
                 "hrandfield h -9223372036854770000 withvalues",
+                error("ERR value is out of range"),
+            ),
+            (
+                // More than fits into memory, and asked for in vain until there is none left.
+                "hrandfield h -4611686018427387903",
                 error("ERR value is out of range"),
             ),
             (

@@ -12,6 +12,8 @@ use std::collections::HashSet;
 /// Fields are drawn one by one, and those drawn twice again, when the hash is more than so many times larger than what
 /// is wanted. In smaller ones all are taken and the superfluous thrown out.
 const DRAW_FROM: usize = 3;
+/// Most fields that are answered with repetitions: more would not fit into memory anyway.
+const REPEATED_MOST: usize = 1 << 28;
 
 /// How fields are answered.
 #[derive(Clone, Copy)]
@@ -63,6 +65,9 @@ pub(super) fn hrandfield(context: &mut Context<'_>, args: Args<'_>) -> Result<()
         return Ok(());
     }
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    if count < 0 && wanted > REPEATED_MOST {
+        return Err(CommandError::fixed("ERR value is out of range"));
+    }
     let held_max = context.settings.client_output_buffer_limits[0].hard_bytes;
     let Some(entry) = context.db.peek(key) else {
         return Ok(());

@@ -109,6 +109,11 @@ pub fn discard(state: &mut State, key: ClientKey) {
 
 /// Forgets what a client watches.
 pub fn unwatch(state: &mut State, key: ClientKey) {
+    if state.keyspace.has_dirty_watchers() {
+        // A key that went by itself is noted but nobody is marked yet. Marked later, it would fail a transaction that
+        // does not watch it any more.
+        mark_dirty(state);
+    }
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
@@ -355,5 +360,23 @@ mod tests {
         harness.advance_ms(11);
         harness.line("MULTI");
         assert_eq!(harness.line("EXEC"), Value::NullArray);
+    }
+
+    /// The cycle noted the change, UNWATCH forgot it, and only then was the client marked.
+    #[test]
+    fn a_key_that_expired_by_itself_is_forgotten_with_the_others() {
+        let mut harness = Harness::new();
+        harness.line("SET k 1 PX 10");
+        harness.line("WATCH k");
+        harness.advance_ms(11);
+        let now = harness.state.now;
+        harness
+            .state
+            .keyspace
+            .expire_cycle(now, 1, u64::MAX, &mut || 0);
+        assert_eq!(harness.line("UNWATCH"), ok());
+        harness.line("WATCH other");
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
     }
 }
