@@ -230,3 +230,22 @@ fn streams_wake_their_readers_and_tell_groups_that_go() {
     };
     assert!(error.starts_with(b"UNBLOCKED"));
 }
+
+/// SKIP was used up when the command began to wait, and its answer came all the same.
+#[test]
+fn what_a_client_does_not_want_to_hear_stays_unsaid_after_waiting() {
+    let server = Server::start();
+    let mut control = server.raw();
+    for ends_by_itself in [false, true] {
+        let mut quiet = server.raw();
+        let seconds = if ends_by_itself { "0.01" } else { "0" };
+        quiet.send(format!("CLIENT REPLY SKIP\r\nBLPOP k {seconds}\r\n").as_bytes());
+        if !ends_by_itself {
+            await_blocked(&mut control, 1);
+            control.line("RPUSH k a");
+        }
+        await_blocked(&mut control, 0);
+        quiet.send(b"ECHO heard\r\n");
+        assert_eq!(quiet.read(), bulk("heard"));
+    }
+}

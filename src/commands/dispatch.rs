@@ -55,7 +55,14 @@ pub fn process_found(
         }
         Err((id, error)) => refuse(state, client, id, &error),
     }
-    settle_reply_mode(state, client);
+    // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
+    if state
+        .clients
+        .get(client)
+        .is_none_or(|client| client.waits.is_none())
+    {
+        settle_reply_mode(state, client);
+    }
     if state.observe.executed.is_some() {
         record(state, client, unix_us, args);
     }
@@ -276,6 +283,8 @@ fn refuse(state: &mut State, client: ClientKey, id: Option<CommandId>, error: &C
     let text = if runs_queue {
         super::transactions::discard(state, client);
         let reason = error.text();
+        // As Redis words it: of the codes all are told but the one that says nothing.
+        let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
         format!("EXECABORT Transaction discarded because of: {reason}").into()
     } else {
         error.text()

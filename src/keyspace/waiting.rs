@@ -94,14 +94,19 @@ impl Waiting {
             self.ready.push((db, key.to_vec()));
         }
     }
-    /// A whole database has changed: every key of it may be ready.
+    /// A whole database has changed: every key of it may be ready. They become so in the order of those who wait longest
+    /// for each, which chance must not decide.
     pub(super) fn touched_all(&mut self, db: usize) {
+        let mut ready = Vec::new();
         for (key, queue) in self.queues.get_mut(&db).into_iter().flatten() {
             if !queue.ready {
                 queue.ready = true;
-                self.ready.push((db, key.clone()));
+                let first = queue.waiters.keys().next().copied();
+                ready.push((first, (db, key.clone())));
             }
         }
+        ready.sort_unstable();
+        self.ready.extend(ready.into_iter().map(|(_, key)| key));
     }
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
@@ -241,6 +246,23 @@ mod tests {
         assert!(waiting.has_ready());
         waiting.remove(0, b"k", 1);
         assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn of_a_whole_database_who_waits_longest_comes_first() {
+        let mut waiting = Waiting::default();
+        let keys: Vec<Vec<u8>> = (0..20u8).map(|at| vec![at.wrapping_mul(37)]).collect();
+        for key in &keys {
+            let ticket = waiting.ticket();
+            waiting.add(0, key, waiter(1, ticket));
+        }
+        waiting.touched_all(0);
+        let ready: Vec<Vec<u8>> = waiting
+            .take_ready()
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect();
+        assert_eq!(ready, keys);
     }
 
     #[test]

@@ -303,6 +303,19 @@ mod tests {
     }
 
     #[test]
+    fn an_exec_that_is_refused_discards_and_tells_why() {
+        let mut harness = Harness::new();
+        harness.line("MULTI");
+        assert_eq!(
+            harness.line("EXEC x"),
+            error(
+                "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"
+            )
+        );
+        assert_eq!(harness.line("EXEC"), error("ERR EXEC without MULTI"));
+    }
+
+    #[test]
     fn discard_forgets_the_queue() {
         let mut harness = Harness::new();
         harness.line("MULTI");
