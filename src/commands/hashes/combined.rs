@@ -262,6 +262,16 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     let wanted = SetEx::parse(args, context.now.unix_ms())?;
     let limits = limits(context);
+    if let Slot::Occupied(mut held) = context.db.slot(key) {
+        let hash = held.hash_mut()?;
+        let expired = |field: &[u8]| hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
+        if hash.indexed_at().is_some() && wanted.fields().any(|(field, _)| expired(field)) {
+            // Removed and told, not just taken for missing: where the command is run again they may not have expired.
+            for (field, _) in wanted.fields() {
+                context.db.expire_field(key, field);
+            }
+        }
+    }
     let mut slot = context.db.slot(key);
     let holds = match &mut slot {
         Slot::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
@@ -280,9 +290,7 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     hash.prepare(lens, &limits);
     let mut changes = Changes::default();
     for (field, value) in wanted.fields() {
-        // An expiry that is over already must not be kept for a new value.
-        let lives = hash.get(field).is_none_or(|pair| !pair.is_expired(now_ms));
-        let keep = wanted.lifetime == Lifetime::Keep && lives;
+        let keep = wanted.lifetime == Lifetime::Keep;
         hash.set(field, value, keep, &limits);
         if let Lifetime::ExpireAt(at_ms) = wanted.lifetime {
             changes.expire(hash, field, at_ms, now_ms);

@@ -286,13 +286,16 @@ pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
         return Ok(());
     };
     let hash = held.hash_mut()?;
-    let mut changed = false;
+    let (mut changed, mut passed) = (false, false);
     for field in fields.iter() {
-        let pair = hash.get(field).filter(|pair| !pair.is_expired(now_ms));
-        let answer = match pair.map(|pair| pair.expiry) {
+        let answer = match hash.get(field) {
             None => NO_FIELD,
-            Some(None) => NO_EXPIRY,
-            Some(Some(_)) => {
+            Some(pair) if pair.is_expired(now_ms) => {
+                passed = true;
+                NO_FIELD
+            }
+            Some(Pair { expiry: None, .. }) => NO_EXPIRY,
+            Some(_) => {
                 hash.set_expiry(field, None);
                 changed = true;
                 DONE
@@ -303,6 +306,10 @@ pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
     if changed {
         held.settle_fields();
         context.db.touch(EventClass::Hash, "hpersist", key);
+    }
+    if passed && changed {
+        // Else they would be persisted where the command is run again before they have expired.
+        super::expire_named(context, key, fields);
     }
     Ok(())
 }

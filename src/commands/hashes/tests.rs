@@ -923,3 +923,36 @@ proptest! {
         }
     }
 }
+
+/// A command that takes an expired field for missing has the journal told that it is gone: the file is run again with
+/// nothing expired, and there HPERSIST would revive it, HSETEX keep its old time, SORT store it.
+#[test]
+fn a_field_that_a_write_takes_for_missing_is_told_to_have_expired() {
+    use crate::keyspace::{Touched, interest};
+    for line in [
+        "HPERSIST h FIELDS 2 gone stays",
+        "HSETEX h KEEPTTL FIELDS 1 gone v",
+        "HSETEX h FNX FIELDS 1 gone v",
+        "HINCRBY h gone 1",
+        "HGETEX h PERSIST FIELDS 2 gone stays",
+        "HPEXPIRE h 5000 FIELDS 2 gone stays",
+        "SORT list BY nosort GET *->gone STORE sorted",
+    ] {
+        let mut harness = Harness::new();
+        harness.state.keyspace.set_interest(interest::JOURNAL, true);
+        harness.line("RPUSH list h");
+        harness.line("HSETEX h PX 10 FIELDS 1 gone 1");
+        harness.line("HSETEX h PX 1000 FIELDS 1 stays 1");
+        harness.advance_ms(11);
+        harness.line(line);
+        let mut notes = Vec::new();
+        harness.state.keyspace.take_touched(&mut notes);
+        let told = Touched::FieldExpired {
+            db: 0,
+            key: b"h".to_vec(),
+            field: b"gone".to_vec(),
+        };
+        assert!(notes.contains(&told), "{line}: {notes:?}");
+        harness.state.keyspace.check_field_index(0);
+    }
+}

@@ -69,7 +69,12 @@ impl<'a> Pattern<'a> {
             None => Some(entry.string().ok()?.with_bytes(read)),
             Some(field) => {
                 let pair = entry.hash().ok()?.get(field)?;
-                (!pair.is_expired(now_ms)).then(|| pair.value.with_bytes(read))
+                if !pair.is_expired(now_ms) {
+                    return Some(pair.value.with_bytes(read));
+                }
+                // What is stored without it must come out the same where SORT is run again.
+                db.expire_field(&key, field);
+                None
             }
         }
     }
