@@ -7,11 +7,13 @@ use super::rdb::LoadError;
 use super::rdb::file::{FileReader, Item, Usage};
 use super::rdb::load::Loader;
 use crate::config::Settings;
-use crate::keyspace::{Clock, Expiry, Keyspace, Slot};
+use crate::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot};
 use crate::system::mapped_file::MappedFile;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// So many of the keys that are left out because they are empty are named in the log.
 const EMPTY_KEYS_LOGGED: u64 = 10;
@@ -59,11 +61,23 @@ pub enum OnDuplicate {
     Replace,
 }
 
+/// Keys that are read before the first of them is stored, so that the memory they go to is there in time.
+const BATCH: usize = 16;
+
+/// A key that was read and not stored yet.
+struct Loaded<'a> {
+    db: usize,
+    key: Cow<'a, [u8]>,
+    value: NewValue<'static>,
+    expire_at: Option<i64>,
+    usage: Option<Usage>,
+}
+
 /// A load that is under way.
 #[derive(Debug)]
 pub struct Loading {
     path: PathBuf,
-    file: MappedFile,
+    file: Arc<MappedFile>,
     reader: FileReader,
     db: usize,
     on_duplicate: OnDuplicate,
@@ -90,7 +104,7 @@ impl Loading {
             FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;
         Ok(Some(Loading {
             path: path.to_owned(),
-            file,
+            file: Arc::new(file),
             reader,
             db: 0,
             on_duplicate,
@@ -117,13 +131,19 @@ impl Loading {
             settings,
             seed: keyspace.hash_seed(),
         };
+        // What the items borrow from is held by itself, so that they can be kept while the rest changes.
+        let file = Arc::clone(&self.file);
+        let mut batch: Vec<Loaded<'_>> = Vec::with_capacity(BATCH);
         loop {
             let item = self
                 .reader
-                .next(&self.file, &loader, settings.rdb_checksum)
+                .next(&file, &loader, settings.rdb_checksum)
                 .map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
             match item {
-                Item::End => return Ok(true),
+                Item::End => {
+                    self.store(keyspace, &mut batch, settings, now)?;
+                    return Ok(true);
+                }
                 Item::Select(db) => {
                     self.db = usize::try_from(db)
                         .ok()
@@ -162,33 +182,58 @@ impl Loading {
                     expire_at,
                     usage,
                 } => {
-                    let expiry = expire_at.map_or(Expiry::Clear, Expiry::At);
-                    let mut db = keyspace.db(self.db, now, true);
-                    let mut held = match db.slot(&key) {
-                        Slot::Vacant(vacant) => vacant.insert_held(value, expiry),
-                        Slot::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
-                            return Err(LoadFailure::Duplicate(self.db, key.into_owned()));
-                        }
-                        Slot::Occupied(mut occupied) => {
-                            occupied.set(value, expiry);
-                            occupied
-                        }
-                    };
-                    match usage {
-                        Some(Usage::Idle(seconds)) => {
-                            held.set_use(now, i64::try_from(seconds).ok(), None);
-                        }
-                        Some(Usage::Frequency(counter)) => held.set_use(now, None, Some(counter)),
-                        None => {}
+                    let hash = keyspace.hash(&key);
+                    keyspace.prefetch(self.db, hash, 0);
+                    batch.push(Loaded {
+                        db: self.db,
+                        key,
+                        value,
+                        expire_at,
+                        usage,
+                    });
+                    if batch.len() == BATCH {
+                        self.store(keyspace, &mut batch, settings, now)?;
                     }
-                    self.keys += 1;
-                    super::snapshot::delay(settings.key_load_delay_us);
                 }
             }
             if enough() {
+                self.store(keyspace, &mut batch, settings, now)?;
                 return Ok(false);
             }
         }
+    }
+    /// Puts what was read into the keyspace.
+    fn store(
+        &mut self,
+        keyspace: &mut Keyspace,
+        batch: &mut Vec<Loaded<'_>>,
+        settings: &Settings,
+        now: Clock,
+    ) -> Result<(), LoadFailure> {
+        for item in batch.drain(..) {
+            let expiry = item.expire_at.map_or(Expiry::Clear, Expiry::At);
+            let mut db = keyspace.db(item.db, now, true);
+            let mut held = match db.slot(&item.key) {
+                Slot::Vacant(vacant) => vacant.insert_held(item.value, expiry),
+                Slot::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
+                    return Err(LoadFailure::Duplicate(item.db, item.key.into_owned()));
+                }
+                Slot::Occupied(mut occupied) => {
+                    occupied.set(item.value, expiry);
+                    occupied
+                }
+            };
+            match item.usage {
+                Some(Usage::Idle(seconds)) => {
+                    held.set_use(now, i64::try_from(seconds).ok(), None);
+                }
+                Some(Usage::Frequency(counter)) => held.set_use(now, None, Some(counter)),
+                None => {}
+            }
+            self.keys += 1;
+            super::snapshot::delay(settings.key_load_delay_us);
+        }
+        Ok(())
     }
 }
 

@@ -23,12 +23,22 @@ const TABLE_BITS_MAX: u32 = 13;
 
 /// Compresses, unless the result would be longer than `limit` bytes. O(n).
 pub fn compress(input: &[u8], limit: usize) -> Option<Vec<u8>> {
+    // Most strings of a snapshot are small: clearing the largest table for each would cost more than all the rest.
+    match input.len() {
+        0..=128 => compress_with(input, limit, &mut [0; 1 << 7]),
+        129..=1024 => compress_with(input, limit, &mut [0; 1 << 10]),
+        _ => compress_with(input, limit, &mut [0; 1 << TABLE_BITS_MAX]),
+    }
+}
+
+/// `table` has a place by the hash of its three bytes, one more than it is so that zero is none.
+fn compress_with<const SIZE: usize>(
+    input: &[u8],
+    limit: usize,
+    table: &mut [u32; SIZE],
+) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(limit.min(input.len()));
-    // A place by the hash of its three bytes, one more than it is so that zero is none. Small inputs clear only the
-    // part of the table that is worth it.
-    let mut table = [0u32; 1 << TABLE_BITS_MAX];
-    let bits = usize::BITS - input.len().leading_zeros();
-    let shift = 32 - bits.clamp(8, TABLE_BITS_MAX);
+    let shift = 32 - const { SIZE.ilog2() };
     let slot = |at: usize| {
         let three = u32::from_le_bytes([input[at], input[at + 1], input[at + 2], 0]);
         (three.wrapping_mul(0x9E37_79B1) >> shift) as usize

@@ -19,6 +19,8 @@ pub struct MappedFile {
 
 // SAFETY: the mapping is private to this value, read-only, and bound to no thread.
 unsafe impl Send for MappedFile {}
+// SAFETY: it is only ever read.
+unsafe impl Sync for MappedFile {}
 
 impl MappedFile {
     /// Maps a file.
