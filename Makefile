@@ -8,8 +8,12 @@ CRASHES ?= 210
 PREFIX ?= /usr/local
 # The workshop's tools beside this repository: Redis's own test suite, and the side-by-side benchmark.
 SHARED ?= ../shared
-CONFORMANCE ?= unit/type/string unit/type/incr unit/quit unit/auth unit/protocol unit/limits unit/querybuf \
-	unit/info-command unit/pendingquerybuf unit/networking integration/logging integration/redis-benchmark
+CONFORMANCE ?= unit/type unit/quit unit/auth unit/protocol unit/limits unit/querybuf unit/info-command \
+	unit/pendingquerybuf unit/networking unit/bitops unit/bitfield unit/hyperloglog unit/geo unit/sort unit/scan \
+	unit/keyspace unit/dump unit/expire unit/lazyfree unit/aofrw unit/other integration/logging \
+	integration/redis-benchmark integration/corrupt-dump integration/corrupt-dump-fuzzer integration/aof \
+	integration/aof-multi-part integration/rdb integration/convert-ziplist-hash-on-load \
+	integration/convert-ziplist-zset-on-load integration/convert-zipmap-hash-on-load integration/dismiss-mem
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
 
