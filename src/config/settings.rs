@@ -326,6 +326,10 @@ pub struct Settings {
     pub stream_node_max_entries: usize,
     /// Rest after each key that is saved, µs (tests).
     pub rdb_key_save_delay_us: u64,
+    /// A snapshot goes to the disk while it is written.
+    pub rdb_save_incremental_fsync: bool,
+    /// The same for a base of the append-only file.
+    pub aof_rewrite_incremental_fsync: bool,
     /// Rest after each key that is loaded, µs (tests).
     pub key_load_delay_us: u64,
     /// Effects of writes go to the append-only file.
@@ -552,6 +556,8 @@ impl Settings {
                 _ => 0,
             },
             rdb_key_save_delay_us: read.delay("rdb-key-save-delay"),
+            rdb_save_incremental_fsync: read.yes("rdb-save-incremental-fsync"),
+            aof_rewrite_incremental_fsync: read.yes("aof-rewrite-incremental-fsync"),
             key_load_delay_us: read.delay("key-load-delay"),
             appendonly: read.yes("appendonly"),
             appendfilename: read.string("appendfilename"),

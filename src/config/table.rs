@@ -387,7 +387,7 @@ pub static DIRECTIVES: &[Directive] = &[
     choice("sanitize-dump-payload", SANITIZE, 0),
     checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded(),
     yes_no("rdb-del-sync-files", false).later(),
-    yes_no("rdb-save-incremental-fsync", true).later(),
+    yes_no("rdb-save-incremental-fsync", true),
     int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("key-load-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MB).hidden().later(),
@@ -479,7 +479,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("aof-load-truncated", true),
     yes_no("aof-use-rdb-preamble", true),
     yes_no("aof-timestamp-enabled", false),
-    yes_no("aof-rewrite-incremental-fsync", true).later(),
+    yes_no("aof-rewrite-incremental-fsync", true),
     yes_no("aof-disable-auto-gc", false),
 
     // Scripts

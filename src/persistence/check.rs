@@ -6,7 +6,7 @@
 
 use super::aof::load::{Next, next};
 use super::aof::manifest::Manifest;
-use super::rdb::file::{FileReader, Item};
+use super::rdb::file::{FileReader, Item, is_snapshot};
 use super::rdb::load::Loader;
 use super::rdb::{LoadError, Reason};
 use crate::config::Settings;
@@ -207,9 +207,9 @@ pub fn check_aof(
 }
 
 fn is_rdb(path: &Path) -> bool {
-    let mut head = [0; 5];
+    let mut head = [0; 6];
     let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
-    read.is_ok() && &head == b"REDIS"
+    read.is_ok() && is_snapshot(&head)
 }
 
 struct Checker<'a, 'c> {
@@ -246,7 +246,7 @@ impl Checker<'_, '_> {
             return Ok(Found::Empty);
         }
         let mut at = 0;
-        if bytes.starts_with(b"REDIS") {
+        if is_snapshot(&bytes) {
             match check_rdb_bytes(self.console, self.settings, &bytes) {
                 Ok(end) => at = end,
                 Err(unwell) => {

@@ -6,6 +6,7 @@
 use super::rdb::file::{FileWriter, Usage};
 use super::rdb::{VERSION, VERSION_LATEST};
 use crate::keyspace::{Clock, Keyspace};
+use crate::system::steady_file::SteadyFile;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct SnapshotOptions {
     pub used_memory: u64,
     /// Rest after each key, µs (`rdb-key-save-delay`, for tests).
     pub key_delay_us: u64,
+    /// It goes to the disk while it is written.
+    pub steady: bool,
     /// It is the base of an append-only file.
     pub is_aof_base: bool,
 }
@@ -47,8 +50,9 @@ pub fn write(
 ) -> io::Result<()> {
     let directory = options.path.parent().unwrap_or(Path::new("."));
     let temporary = directory.join(format!("temp-{}.rdb", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        write_to(keyspace, now, options, &mut file, progress)?;
+    let written = File::create(&temporary).and_then(|file| {
+        let mut sink = SteadyFile::new(&file, options.steady);
+        write_to(keyspace, now, options, &mut sink, progress)?;
         file.sync_all()
     });
     let renamed = written.and_then(|()| fs::rename(&temporary, &options.path));

@@ -16,7 +16,7 @@ use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
 use crate::persistence::aof::AofState;
 use crate::persistence::loading::LoadFailure;
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
-use crate::system::signals::ShutdownSignal;
+use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{crash, process};
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -848,8 +848,9 @@ impl Core {
     /// Begins to load the data, if there is any; else opens the append-only file.
     pub(super) fn begin_loading(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
         commands::persistence::loading::begin(&mut self.state)?;
-        if self.state.persistence.loading.is_none() {
-            self.open_append_only(events).map_err(LoadFailure::Io)?;
+        match self.state.persistence.loading {
+            Some(_) => signals::set_loading(true),
+            None => self.open_append_only(events).map_err(LoadFailure::Io)?,
         }
         Ok(())
     }
@@ -895,6 +896,7 @@ impl Core {
                 return;
             }
             Ok(true) => {
+                signals::set_loading(false);
                 let ns = events.turn_ns().saturating_sub(loading.started_ns);
                 log::info!(
                     "DB loaded from disk: {:.3} seconds",

@@ -20,6 +20,7 @@
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
 //! | [`child`] | a forked child and its pipe | childinfo.c |
 //! | [`mapped_file`] | a whole file as bytes | |
+//! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
 
 pub mod child;
@@ -38,5 +39,6 @@ pub mod process;
 pub mod rng;
 pub mod signals;
 pub mod size_class;
+pub mod steady_file;
 pub mod ticks;
 pub mod xxh3;

@@ -89,14 +89,6 @@ pub fn set_loading(loading: bool) {
     LOADING.store(loading, Ordering::Relaxed);
 }
 
-/// In a forked child: signals act as the system does by default, so that the parent can end it.
-pub fn reset_in_child() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
-        // SAFETY: the default action runs no code of ours.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
 /// Removes the snapshot that this process is writing in its working directory, if there is one. Async-signal-safe.
 fn remove_temporary_snapshot() {
     const LEN: usize = 32;

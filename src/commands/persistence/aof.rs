@@ -11,6 +11,7 @@ use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
 use crate::persistence::snapshot;
 use crate::resp::Args;
 use crate::system::child::Exit;
+use crate::system::steady_file::SteadyFile;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -84,14 +85,15 @@ fn write_base(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     let settings = state.config.settings();
-    let mut file = File::create(path)?;
+    let file = File::create(path)?;
+    let mut sink = SteadyFile::new(&file, settings.aof_rewrite_incremental_fsync);
     if settings.aof_use_rdb_preamble {
         let mut options = options(state, host);
         options.is_aof_base = true;
-        snapshot::write_to(&state.keyspace, state.now, &options, &mut file, progress)?;
+        snapshot::write_to(&state.keyspace, state.now, &options, &mut sink, progress)?;
     } else {
         let timestamp = settings.aof_timestamp_enabled.then(|| state.now.unix_s());
-        rewrite::write_to(&state.keyspace, timestamp, &mut file, progress)?;
+        rewrite::write_to(&state.keyspace, timestamp, &mut sink, progress)?;
     }
     file.sync_all()
 }

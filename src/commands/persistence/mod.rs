@@ -146,6 +146,7 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
         },
         used_memory: host.used_memory(),
         key_delay_us: settings.rdb_key_save_delay_us,
+        steady: settings.rdb_save_incremental_fsync,
         is_aof_base: false,
     }
 }

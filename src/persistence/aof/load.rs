@@ -6,6 +6,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::persistence::loading::{LoadFailure, Loading};
+use crate::persistence::rdb::file::is_snapshot;
 use crate::resp::Span;
 use crate::system::mapped_file::MappedFile;
 use crate::system::process::os_error_text;
@@ -181,7 +182,7 @@ impl AofLoading {
         };
         let file = File::open(&path).map_err(LoadFailure::Io)?;
         let bytes = MappedFile::open(&file).map_err(LoadFailure::Io)?;
-        self.stage = Some(if bytes.starts_with(b"REDIS") {
+        self.stage = Some(if is_snapshot(&bytes) {
             Stage::Snapshot(Box::new(open_snapshot(&path)?), path, name)
         } else {
             Stage::Commands(CommandFile {

@@ -11,15 +11,16 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, Reason, save};
+use super::{LoadError, Reason, kind, save};
 use crate::keyspace::{EntryRef, NewValue};
 use crate::system::crc64::crc64;
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Versions of the file that are read: 1 to this one (Redis 8.0 writes 12, Valkey 9 writes 80 and is told apart by its
-/// own magic).
+/// Versions of the file that are read: 1 to this one (Redis 8.0 writes 12).
 const VERSION_MAX: u32 = 12;
+/// Valkey wrote versions of Redis up to 8; since 9 it has its own magic and counts from here.
+const VALKEY_VERSION: u32 = 80;
 /// From this version on the file ends with a checksum.
 const CHECKSUM_SINCE: u32 = 5;
 const MAGIC_LEN: usize = 9;
@@ -138,6 +139,11 @@ impl<'a> FileWriter<'a> {
     }
 }
 
+/// Whether a file that begins like this is a snapshot (an append-only file may begin with one).
+pub fn is_snapshot(head: &[u8]) -> bool {
+    head.starts_with(b"REDIS") || head.starts_with(b"VALKEY")
+}
+
 /// One thing in an RDB file.
 #[derive(Debug)]
 pub enum Item<'a> {
@@ -172,6 +178,8 @@ pub struct FileReader {
     /// Where the next item begins.
     at: usize,
     version: u32,
+    /// A file of Valkey with versions of its own.
+    is_valkey: bool,
     summed: usize,
     sum: u64,
 }
@@ -181,19 +189,27 @@ impl FileReader {
     pub fn new(bytes: &[u8]) -> Result<FileReader, LoadError> {
         let mut reader = Reader::new(bytes);
         let head = reader.take(MAGIC_LEN as u64)?;
+        let is_valkey = head.starts_with(b"VALKEY");
         let digits = head
             .strip_prefix(b"REDIS")
+            .or_else(|| head.strip_prefix(b"VALKEY"))
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .ok_or(Reader::new(bytes).error(Reason::Invalid(
                 "Wrong signature trying to load DB from file",
             )))?;
         let version = digits.parse().unwrap_or(0);
-        if version == 0 || version > VERSION_MAX {
+        let known = if is_valkey {
+            version == VALKEY_VERSION
+        } else {
+            (1..=VERSION_MAX).contains(&version)
+        };
+        if !known {
             return Err(invalid!(reader, "Can't handle RDB format version"));
         }
         Ok(FileReader {
             at: MAGIC_LEN,
             version,
+            is_valkey,
             summed: 0,
             sum: 0,
         })
@@ -262,6 +278,10 @@ impl FileReader {
                 }
                 kind => {
                     let key = reader.string()?;
+                    let kind = match kind {
+                        kind::HASH_TTL_PRE_GA if self.is_valkey => kind::HASH_TTL_VALKEY,
+                        kind => kind,
+                    };
                     let value = match load::load(kind, reader, loader) {
                         Ok(value) => Some(value),
                         Err(LoadError {

@@ -53,6 +53,7 @@ pub fn load(
         | kind::HASH_TTL_PRE_GA
         | kind::HASH_LISTPACK_TTL_PRE_GA
         | kind::HASH_TTL
+        | kind::HASH_TTL_VALKEY
         | kind::HASH_LISTPACK_TTL => hash(kind, reader, loader),
         kind::STREAM_OLD | kind::STREAM | kind::STREAM_ACTIVE_TIME => {
             let stream = stream::load(kind, reader, loader.seed)?;
@@ -431,6 +432,7 @@ fn hash(
                 },
             )?
         }
+        kind::HASH_TTL_VALKEY => valkey_fields(reader, &limits)?,
         kind::HASH_ZIPMAP => zipmap(reader, &limits)?,
         kind::HASH_ZIPLIST => {
             const WRONG: &str = "Hash ziplist integrity check failed.";
@@ -505,6 +507,38 @@ fn fields(
     let mut few = Vec::new();
     for _ in 0..count {
         few.push((read_expiry(reader)?, reader.string()?, reader.string()?));
+    }
+    few_fields(few, limits).ok_or(invalid!(reader, TWICE))
+}
+
+/// Fields as Valkey has them: the expiry stands last, and is -1 where there is none.
+fn valkey_fields(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Hash, LoadError> {
+    const TWICE: &str = "Duplicate hash fields detected";
+    const LEAST_BYTES: usize = 10;
+    let count = reader.count(LEAST_BYTES)?;
+    if count == 0 {
+        return Err(reader.error(Reason::EmptyKey));
+    }
+    let mut few = Vec::new();
+    let mut table = Hash::new();
+    let none = HashLimits::none(limits.seed);
+    for _ in 0..count {
+        let (field, value) = (reader.string()?, reader.string()?);
+        let expiry = match reader.time_ms()? {
+            -1 => None,
+            at => {
+                let at = u64::try_from(at).unwrap_or(u64::MAX);
+                expiry(at, reader)?
+            }
+        };
+        if count <= limits.max_entries {
+            few.push((expiry, field, value));
+        } else if !table.insert(&field, &value, expiry, &none) {
+            return Err(invalid!(reader, TWICE));
+        }
+    }
+    if count > limits.max_entries {
+        return Ok(table);
     }
     few_fields(few, limits).ok_or(invalid!(reader, TWICE))
 }

@@ -76,6 +76,9 @@ pub mod kind {
     pub const HASH_TTL: u8 = 24;
     /// Since 7.4: fields that expire.
     pub const HASH_LISTPACK_TTL: u8 = 25;
+    /// What 22 is in a file of Valkey 9, and fields that expire are there. The number is our own: none can be in a file,
+    /// for from 243 on they are marks between the keys.
+    pub const HASH_TTL_VALKEY: u8 = 255;
 }
 
 /// Why bytes are no value.

@@ -5,7 +5,7 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, VERSION, VERSION_LATEST, kind, save};
+use super::{LoadError, Reason, VERSION, VERSION_LATEST, kind, save};
 use crate::keyspace::{NewValue, Stored};
 use crate::system::crc64::crc64;
 
@@ -48,6 +48,9 @@ pub fn verify(payload: &[u8], check_sum: bool) -> Option<&[u8]> {
 pub fn restore(body: &[u8], loader: &Loader<'_>) -> Result<NewValue<'static>, LoadError> {
     let mut reader = Reader::new(body);
     let kind = reader.byte()?;
+    if kind == kind::HASH_TTL_VALKEY {
+        return Err(reader.error(Reason::UnknownType(kind)));
+    }
     let value = load::load(kind, &mut reader, loader)?;
     if !reader.rest().is_empty() {
         return Err(invalid!(reader, "Bytes behind the value"));

@@ -1,5 +1,6 @@
 //! The codec with all types: formats of old, refusals, and any value there and back, whole and broken.
 
+use super::file::{FileReader, Item as FileItem};
 use super::load::Loader;
 use super::packed::tests::make_ziplist;
 use super::{Reason, kind, payload};
@@ -554,4 +555,70 @@ proptest! {
         prop_assert_eq!(payload::verify(&framed, true), (version <= 12).then_some(&bytes[..]));
         prop_assert_eq!(payload::verify(&bytes, true), None);
     }
+}
+
+/// All keys of a file with their values.
+fn keys_of(file: &[u8], settings: &Settings) -> Result<Vec<(Vec<u8>, NewValue<'static>)>, Reason> {
+    let loader = Loader {
+        settings,
+        seed: SEED,
+    };
+    let mut reader = FileReader::new(file).map_err(|error| error.reason)?;
+    let mut keys = Vec::new();
+    loop {
+        match reader
+            .next(file, &loader, true)
+            .map_err(|error| error.reason)?
+        {
+            FileItem::End => return Ok(keys),
+            FileItem::Entry { key, value, .. } => {
+                keys.push((key.into_owned(), value.expect("a value")));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn files_of_valkey_with_its_own_hash() {
+    let mut settings = settings();
+    let mut file = b"VALKEY080\xfe\x00\x16\x01h\x02".to_vec();
+    file.extend(b"\x01a\x011");
+    file.extend(9_999_999_999_999_i64.to_le_bytes());
+    file.extend(b"\x01b\x012");
+    file.extend((-1_i64).to_le_bytes());
+    file.push(0xff);
+    let sealed = |file: &[u8]| [file, &crc64(0, file).to_le_bytes()].concat();
+    for limit in [128, 1] {
+        settings.hash_max_listpack_entries = limit;
+        let keys = keys_of(&sealed(&file), &settings).expect("a file");
+        let [(key, NewValue::Hash(hash))] = keys.as_slice() else {
+            panic!("one hash, not {keys:?}");
+        };
+        assert_eq!((key.as_slice(), hash.len()), (&b"h"[..], 2));
+        let expiry = |field: &[u8]| hash.get(field).expect("a field").expiry;
+        assert_eq!(expiry(b"a"), Some(9_999_999_999_999));
+        assert_eq!(expiry(b"b"), None);
+    }
+    // Twice the same field, a wrong expiry, a version that is not known.
+    let mut twice = file.clone();
+    twice[27] = b'a';
+    assert!(keys_of(&sealed(&twice), &settings).is_err());
+    let mut wrong = file.clone();
+    wrong[37] = 0xfe;
+    assert!(keys_of(&sealed(&wrong), &settings).is_err());
+    let mut newer = file.clone();
+    newer[8] = b'9';
+    assert!(keys_of(&sealed(&newer), &settings).is_err());
+    for cut in 0..file.len() {
+        assert!(keys_of(&file[..cut], &settings).is_err(), "cut at {cut}");
+    }
+    // The number that stands for it here is no type in a payload.
+    assert!(
+        restored(
+            b"\xff\x01\x01a\x011\xff\xff\xff\xff\xff\xff\xff\xff",
+            &settings
+        )
+        .is_err()
+    );
 }
