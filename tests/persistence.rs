@@ -538,3 +538,32 @@ fn what_was_persisted_in_time_is_not_expired_by_loading() {
         "{answers:?}"
     );
 }
+
+#[test]
+fn a_server_that_loads_answers_so_and_ends_when_it_is_told_to() {
+    let mut server = Server::with(&["--key-load-delay", "2000"]);
+    let mut raw = server.raw();
+    assert_eq!(text(raw.line("DEBUG POPULATE 20000")), "OK");
+    assert_eq!(text(raw.line("SAVE")), "OK");
+    let path = server.dir.path().join("dump.rdb");
+    let before = fs::read(&path).expect("a snapshot");
+    server.spawn_again();
+    let mut answer = String::new();
+    wait_for("an answer", || {
+        let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", server.port)) else {
+            return false;
+        };
+        let mut raw = Raw::over(stream);
+        answer = format!("{:?}", raw.line("GET key:1"));
+        let progress: f64 = info(&mut raw, "loading_loaded_perc")
+            .parse()
+            .expect("a number");
+        assert!(progress < 100.0, "{progress}");
+        true
+    });
+    assert!(answer.contains("76, 79, 65, 68, 73, 78, 71"), "{answer}"); // LOADING
+    signal(&server, "-TERM");
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    assert!(server.log().contains("shutdown signal during loading"));
+    assert_eq!(fs::read(&path).expect("still there"), before);
+}

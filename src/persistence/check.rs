@@ -56,18 +56,18 @@ pub fn check_rdb(
             return Err(Unwell);
         }
     };
-    say!(console, "[offset 0] Checking RDB file {}", path.display());
-    check_rdb_bytes(console, settings, &bytes)?;
-    say!(console, "[offset {}] \\o/ RDB looks OK! \\o/", bytes.len());
-    Ok(())
+    let name = path.display().to_string();
+    check_rdb_bytes(console, settings, &name, &bytes).map(|_| ())
 }
 
 /// Checks a snapshot, which may have commands behind it; the offset at which it ends.
 fn check_rdb_bytes(
     console: &mut Console<'_>,
     settings: &Settings,
+    name: &str,
     bytes: &[u8],
 ) -> Result<usize, Unwell> {
+    say!(console, "[offset 0] Checking RDB file {name}");
     let mut counts = Counts::default();
     let loader = Loader {
         settings,
@@ -103,6 +103,7 @@ fn check_rdb_bytes(
     let result = match checked {
         Ok(end) => {
             say!(console, "[offset {end}] Checksum OK");
+            say!(console, "[offset {end}] \\o/ RDB looks OK! \\o/");
             Ok(end)
         }
         Err(LoadError { offset, reason }) => {
@@ -247,7 +248,7 @@ impl Checker<'_, '_> {
         }
         let mut at = 0;
         if is_snapshot(&bytes) {
-            match check_rdb_bytes(self.console, self.settings, &bytes) {
+            match check_rdb_bytes(self.console, self.settings, name, &bytes) {
                 Ok(end) => at = end,
                 Err(unwell) => {
                     say!(
@@ -384,13 +385,18 @@ enum Walked {
     },
 }
 
-/// Goes over the commands from `at` on.
+/// Goes over the commands from `at` on; lines are counted from there too.
 fn walk(bytes: &[u8], mut at: usize, repair: Repair) -> Walked {
     let mut spans: Vec<Span> = Vec::new();
     let mut good = at;
     let mut in_multi = false;
+    let begin = at;
     let end = |good: usize, error: Option<String>| {
-        let line = bytes[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = bytes[begin..good]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
         Walked::End { good, line, error }
     };
     loop {
