@@ -58,10 +58,7 @@ impl Core {
         if self.state.cron_paused {
             return;
         }
-        // While data is loaded nothing expires: a later command of the file may have given a key more time.
-        if self.state.persistence.loading.is_none() {
-            self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
-        }
+        self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
         self.look_at_save_points(events);
@@ -97,7 +94,6 @@ impl Core {
     pub(super) fn expire_before_sleep(&mut self, events: &mut EventLoop) {
         let now = events.turn_ns();
         if self.cron.expiry_is_behind
-            && self.state.persistence.loading.is_none()
             && now.saturating_sub(self.cron.last_fast_ns) > 2 * FAST_EXPIRE_NS
         {
             self.cron.last_fast_ns = now;
