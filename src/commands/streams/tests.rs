@@ -502,3 +502,39 @@ fn deleting_with_an_eye_on_references() {
         ],
     );
 }
+
+/// One more than a command can set would not be taken from the append-only file, nor from a snapshot.
+#[test]
+fn counters_stay_where_commands_can_set_them() {
+    let mut harness = Harness::new();
+    for line in [
+        "XADD s 1 f v",
+        "XSETID s 2 ENTRIESADDED 9223372036854775807 MAXDELETEDID 0-0",
+        "XADD s 3 f v",
+        "XGROUP CREATE s g 0",
+        "XREADGROUP GROUP g c STREAMS s >",
+        "XCLAIM s g c 0 1 3 RETRYCOUNT 9223372036854775807 JUSTID",
+        "XCLAIM s g c 0 1",
+        "XREADGROUP GROUP g c STREAMS s 1",
+    ] {
+        let answer = harness.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    for expected in [1, 3].map(|id| format!("{id}-0")) {
+        let pending = text(&harness.line(&format!("XPENDING s g {expected} {expected} 1")));
+        assert!(pending.contains("9223372036854775807"), "{pending}");
+    }
+    let claimed = harness.rewritten("XCLAIM s g c 0 1");
+    assert!(
+        claimed[0].contains("RETRYCOUNT 9223372036854775807"),
+        "{claimed:?}"
+    );
+    let Value::Bulk(payload) = harness.line("DUMP s") else {
+        panic!("no payload")
+    };
+    let restore: [&[u8]; 4] = [b"RESTORE", b"t", b"0", &payload];
+    assert_eq!(harness.run(&restore), ok());
+    assert_eq!(harness.line("DUMP t"), Value::Bulk(payload));
+    let info = text(&harness.line("XINFO STREAM t"));
+    assert!(info.contains("9223372036854775807"), "{info}");
+}

@@ -139,12 +139,6 @@ fn group(kind: u8, reader: &mut Reader<'_>, stream: &mut Stream) -> Result<(), L
     for _ in 0..reader.count(ID_BYTES)? {
         let id = raw_id(reader)?;
         let (delivered_ms, deliveries) = (reader.time_ms()?, reader.number()?);
-        if i64::try_from(deliveries).is_err() {
-            return Err(invalid!(
-                reader,
-                "Stream PEL entry with an invalid count of deliveries"
-            ));
-        }
         if !group.load_pending(id, delivered_ms, deliveries) {
             return Err(invalid!(
                 reader,

@@ -5,7 +5,7 @@
 //! in a consumer's list exactly when the group's entry names that consumer. Mirrors `streamCG`, `streamConsumer` and
 //! `streamNACK` of Redis's stream.h.
 
-use super::StreamId;
+use super::{COUNTED_MAX, StreamId};
 use crate::system::size_class::size_class;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,7 +204,7 @@ impl Group {
             id,
             Pending {
                 delivered_ms,
-                deliveries,
+                deliveries: deliveries.min(COUNTED_MAX),
                 owner: to,
             },
         )
@@ -213,7 +213,7 @@ impl Group {
     pub fn deliver_again(&mut self, id: StreamId, now_ms: i64) {
         if let Some(pending) = self.pending.get_mut(&id) {
             pending.delivered_ms = now_ms;
-            pending.deliveries = pending.deliveries.saturating_add(1);
+            pending.deliveries = COUNTED_MAX.min(pending.deliveries.saturating_add(1));
         }
     }
     fn put(&mut self, id: StreamId, pending: Pending) -> Pending {
@@ -249,7 +249,7 @@ impl Group {
     pub fn load_pending(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) -> bool {
         let pending = Pending {
             delivered_ms,
-            deliveries,
+            deliveries: deliveries.min(COUNTED_MAX),
             owner: ConsumerKey::NOBODY,
         };
         self.pending.insert(id, pending).is_none()

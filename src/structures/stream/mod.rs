@@ -41,6 +41,9 @@ use std::collections::BTreeMap;
 /// A node does not grow beyond this, whatever the directives say.
 const NODE_BYTES_MAX: usize = 1 << 30;
 
+/// Counters of a stream stay where commands can set them: XSETID and XCLAIM read signed numbers.
+const COUNTED_MAX: u64 = i64::MAX.unsigned_abs();
+
 /// When a node is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeLimits {
@@ -279,7 +282,7 @@ impl Entries {
             }
         }
         self.length += 1;
-        self.entries_added = self.entries_added.saturating_add(1);
+        self.entries_added = COUNTED_MAX.min(self.entries_added.saturating_add(1));
         self.last_id = id;
         if self.length == 1 {
             self.first_id = id;
@@ -604,17 +607,16 @@ impl Stream {
     /// After the nodes: what was stored beside them. `first_id` is taken from the entries. What no command could set,
     /// XSETID would refuse when the append-only file is read.
     pub fn load_summary(&mut self, summary: Summary) -> Result<(), Corrupt> {
-        let added = summary.length..=i64::MAX.unsigned_abs();
         if summary.length != self.entries.length
             || summary.last_id < self.entries.last_id
             || summary.last_id < summary.max_deleted_id
-            || !added.contains(&summary.entries_added)
+            || summary.entries_added < summary.length
         {
             return Err(Corrupt);
         }
         self.entries.last_id = summary.last_id;
         self.entries.max_deleted_id = summary.max_deleted_id;
-        self.entries.entries_added = summary.entries_added;
+        self.entries.entries_added = summary.entries_added.min(COUNTED_MAX);
         self.entries.find_first();
         Ok(())
     }
