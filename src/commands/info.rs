@@ -300,7 +300,12 @@ fn clients(page: &mut Page<'_>) {
 
 fn memory_section(page: &mut Page<'_>) {
     let state = page.state;
-    let figures = MemoryFigures::measure(page.used_memory, &state.keyspace, &state.observe);
+    let figures = MemoryFigures::measure(
+        page.used_memory,
+        state.persistence.aof.buffered(),
+        &state.keyspace,
+        &state.observe,
+    );
     let settings = state.config.settings();
     page.bytes("used_memory", figures.used);
     page.bytes("used_memory_rss", figures.resident);
@@ -351,7 +356,8 @@ fn memory_section(page: &mut Page<'_>) {
         0,
     );
     page.field("mem_clients_normal", figures.clients);
-    page.fields(&["mem_cluster_links", "mem_aof_buffer"], 0);
+    page.field("mem_cluster_links", 0);
+    page.field("mem_aof_buffer", figures.aof_buffer);
     page.field("mem_allocator", memory::allocator_name());
     page.fields(
         &[
@@ -367,7 +373,7 @@ fn memory_section(page: &mut Page<'_>) {
     page.field("lazyfreed_objects", state.keyspace.stats.lazyfreed);
 }
 
-/// The values of a server that has never saved: nothing here saves yet.
+/// Snapshots, the append-only file, and how far loading has come.
 fn persistence(page: &mut Page<'_>) {
     let state = page.state;
     let now_s = state.now.unix_s();

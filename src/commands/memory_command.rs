@@ -123,7 +123,9 @@ fn malloc_stats(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), Comman
 
 fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
     let used = context.host.used_memory();
-    MemoryFigures::measure(used, &context.state.keyspace, &context.state.observe)
+    let state = &context.state;
+    let buffered = state.persistence.aof.buffered();
+    MemoryFigures::measure(used, buffered, &state.keyspace, &state.observe)
 }
 
 fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
@@ -137,14 +139,10 @@ fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     field(reply, "replication.backlog", 0);
     field(reply, "clients.slaves", 0);
     field(reply, "clients.normal", figures.clients);
-    for name in [
-        "cluster.links",
-        "aof.buffer",
-        "lua.caches",
-        "functions.caches",
-    ] {
-        field(reply, name, 0);
-    }
+    field(reply, "cluster.links", 0);
+    field(reply, "aof.buffer", figures.aof_buffer);
+    field(reply, "lua.caches", 0);
+    field(reply, "functions.caches", 0);
     for database in databases {
         reply.bulk(format!("db.{}", database.index).as_bytes());
         reply.map(2);

@@ -28,6 +28,8 @@ pub struct MemoryFigures {
     pub resident: u64,
     pub allocator: memory::AllocatorStats,
     pub clients: u64,
+    /// What is to be written to the append-only file.
+    pub aof_buffer: u64,
     /// Databases that hold keys.
     pub databases: Vec<DatabaseMemory>,
     pub keys: u64,
@@ -36,8 +38,13 @@ pub struct MemoryFigures {
 }
 
 impl MemoryFigures {
-    /// Measures. `used` is what counts against `maxmemory`.
-    pub fn measure(used: u64, keyspace: &Keyspace, observe: &Observe) -> MemoryFigures {
+    /// Measures. `used` is what counts against `maxmemory`; `aof_buffer` waits to be written to the append-only file.
+    pub fn measure(
+        used: u64,
+        aof_buffer: usize,
+        keyspace: &Keyspace,
+        observe: &Observe,
+    ) -> MemoryFigures {
         let mut figures = MemoryFigures {
             used,
             peak: observe.stats.peak_memory.max(used),
@@ -45,6 +52,7 @@ impl MemoryFigures {
             resident: process::resident_memory(),
             allocator: memory::allocator_stats(),
             clients: observe.client_memory.total_bytes,
+            aof_buffer: aof_buffer as u64,
             ..MemoryFigures::default()
         };
         for index in 0..keyspace.count() {
@@ -60,7 +68,8 @@ impl MemoryFigures {
                 expires: expires as u64,
             });
         }
-        figures.overhead = figures.startup + figures.clients + figures.tables();
+        figures.overhead =
+            figures.startup + figures.clients + figures.aof_buffer + figures.tables();
         figures.dataset = used.saturating_sub(figures.overhead);
         figures
     }
@@ -122,6 +131,14 @@ fn ratio(larger: u64, base: u64) -> (f64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_for_the_append_only_file_is_overhead() {
+        let (keyspace, observe) = (Keyspace::new(1, [1; 4]), Observe::default());
+        let figures = |buffered| MemoryFigures::measure(10_000, buffered, &keyspace, &observe);
+        assert_eq!(figures(700).aof_buffer, 700);
+        assert_eq!(figures(700).overhead - figures(0).overhead, 700);
+    }
 
     #[test]
     fn parts_add_up() {
