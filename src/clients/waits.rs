@@ -30,6 +30,17 @@ pub struct BlockedCommand {
     pub on_timeout: TimeoutReply,
 }
 
+/// A key that a client watches.
+#[derive(Clone, Debug)]
+pub struct WatchedKey {
+    /// Its database.
+    pub db: usize,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its time was over when the watching began, though it was still there: writes were paused.
+    pub was_expired: bool,
+}
+
 /// MULTI and WATCH.
 #[derive(Debug, Default)]
 pub struct Transaction {
@@ -41,8 +52,8 @@ pub struct Transaction {
     pub queue_bytes: usize,
     /// A command was refused: EXEC will be.
     pub aborted: bool,
-    /// Database and name of the watched keys.
-    pub watched: Vec<(usize, Vec<u8>)>,
+    /// The watched keys.
+    pub watched: Vec<WatchedKey>,
     /// A watched key has changed.
     pub dirty: bool,
 }

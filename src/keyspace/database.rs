@@ -156,6 +156,11 @@ impl Db<'_> {
         // While writes are paused an expired key is still there, and `read` has hidden it.
         (!entry.is_expired(self.now.expiry_ms())).then(|| EntryRef::new(entry, self.shared.policy))
     }
+    /// Whether a key is still there although its time is over, as while writes are paused.
+    pub fn holds_expired(&self, key: &[u8]) -> bool {
+        let entry = self.database.table.get(key);
+        entry.is_some_and(|entry| entry.is_expired(self.now.expiry_ms()))
+    }
     /// Seed for the hash tables of new collections.
     pub fn hash_seed(&self) -> HashSeed {
         self.shared.hash_seed

@@ -7,7 +7,7 @@ use super::{
     Argument, CommandError, CommandId, CommandSpec, Group, Handler, KeySpec, State, WideContext,
     WideHandler, call, flags, key_flags,
 };
-use crate::clients::{ClientKey, Transaction};
+use crate::clients::{ClientKey, Transaction, WatchedKey};
 use crate::resp::Args;
 use crate::system::crash;
 
@@ -122,8 +122,8 @@ pub fn unwatch(state: &mut State, key: ClientKey) {
         return;
     };
     transaction.dirty = false;
-    for (db, name) in std::mem::take(&mut transaction.watched) {
-        state.keyspace.unwatch(db, &name, id);
+    for key in std::mem::take(&mut transaction.watched) {
+        state.keyspace.unwatch(key.db, &key.name, id);
     }
 }
 
@@ -177,9 +177,14 @@ fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
         for name in args.skip(1).iter() {
             // A key whose time is over goes now, so that its removal later is no change.
             context.db().peek(name);
+            let was_expired = context.db().holds_expired(name);
             if context.state.keyspace.watch(db, name, id) {
                 let transaction = context.caller().transaction.get_or_insert_default();
-                transaction.watched.push((db, name.to_vec()));
+                transaction.watched.push(WatchedKey {
+                    db,
+                    name: name.to_vec(),
+                    was_expired,
+                });
             }
         }
     }
@@ -235,15 +240,21 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
 }
 
 /// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and
-/// count as they are.
+/// fail this client's transaction all the same.
 fn expire_watched(context: &mut WideContext<'_>) {
     let watched = match &context.caller().transaction {
         Some(transaction) if !transaction.watched.is_empty() => transaction.watched.clone(),
         _ => return,
     };
     let now = context.now();
-    for (db, name) in watched {
-        context.state.keyspace.db(db, now, true).peek(&name);
+    let mut is_over = false;
+    for key in watched {
+        let mut db = context.state.keyspace.db(key.db, now, true);
+        db.peek(&key.name);
+        is_over |= !key.was_expired && db.holds_expired(&key.name);
+    }
+    if is_over && let Some(transaction) = &mut context.caller().transaction {
+        transaction.dirty = true;
     }
     if context.state.keyspace.has_dirty_watchers() {
         mark_dirty(context.state);
@@ -300,6 +311,21 @@ mod tests {
                 ok()
             ])
         );
+    }
+
+    #[test]
+    fn a_key_that_expires_while_writes_are_paused_is_a_change_too() {
+        let mut harness = Harness::new();
+        harness.line("SET k 1 PX 10");
+        harness.line("WATCH k");
+        harness.state.keyspace.freeze(true);
+        harness.advance_ms(11);
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
+        // Now it was over before.
+        harness.line("WATCH k");
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
     }
 
     #[test]
