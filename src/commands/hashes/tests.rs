@@ -956,3 +956,28 @@ fn a_field_that_a_write_takes_for_missing_is_told_to_have_expired() {
         harness.state.keyspace.check_field_index(0);
     }
 }
+
+/// While writes are paused expired fields stay where they are, and were drawn.
+#[test]
+fn no_expired_field_is_drawn_while_writes_are_paused() {
+    let mut harness = Harness::new();
+    harness.line("HSETEX h PX 10 FIELDS 3 a 1 b 2 c 3");
+    harness.line("HSET h d 4");
+    harness.line("HSETEX all PX 10 FIELDS 1 a 1");
+    harness.advance_ms(11);
+    harness.state.keyspace.freeze(true);
+    assert_eq!(harness.line("HRANDFIELD h"), bulk("d"));
+    for (line, expected) in [
+        ("HRANDFIELD h 1", "d"),
+        ("HRANDFIELD h 3", "d"),
+        ("HRANDFIELD h 9 WITHVALUES", "d 4"),
+        ("HRANDFIELD h -3", "d d d"),
+        ("HRANDFIELD all 2", ""),
+        ("HRANDFIELD all -2", ""),
+    ] {
+        let expected = expected.split_terminator(' ').map(bulk).collect();
+        assert_eq!(harness.line(line), Value::Array(expected), "{line}");
+    }
+    assert_eq!(harness.line("HRANDFIELD all"), Value::NullBulk);
+    assert_eq!(harness.line("HLEN h"), int(4));
+}

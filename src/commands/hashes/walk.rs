@@ -74,6 +74,25 @@ pub(super) fn hrandfield(context: &mut Context<'_>, args: Args<'_>) -> Result<()
     };
     let hash = entry.hash()?;
     let (reply, rng) = (&mut *context.reply, &mut *context.rng);
+    if let Some(mut live) = only_live(hash, context.now.expiry_ms()) {
+        let wanted = if live.is_empty() || count > 0 {
+            wanted.min(live.len())
+        } else {
+            wanted
+        };
+        form.head(reply, wanted);
+        for place in 0..wanted {
+            // With repetitions all are always there to be drawn.
+            let from = if count < 0 { 0 } else { place };
+            let drawn = from + rng.index(live.len() - from);
+            live.swap(from, drawn);
+            form.pair(reply, live[from]);
+            if held_max > 0 && reply.output().memory_bytes() as u64 > held_max {
+                break;
+            }
+        }
+        return Ok(());
+    }
     if count < 0 || wanted == 1 {
         form.head(reply, wanted);
         for _ in 0..wanted {
@@ -109,12 +128,24 @@ fn ready(context: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
     Ok(!expired || context.db.expire_fields(key) != FieldsExpired::All)
 }
 
+/// The fields whose time is not over, if there are others too: while writes are paused these cannot be removed. O(N).
+fn only_live(hash: &Hash, now_ms: i64) -> Option<Vec<Pair<'_>>> {
+    let passed = hash.earliest_expiry().is_some_and(|at| at < now_ms);
+    passed.then(|| hash.iter_live(now_ms).collect())
+}
+
 fn one_field(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
     if ready(context, key)?
         && let Some(entry) = context.db.peek(key)
     {
         let rng = &mut *context.rng;
-        if let Some(pair) = entry.hash()?.random(&mut || rng.next_u64()) {
+        let hash = entry.hash()?;
+        let drawn = match only_live(hash, context.now.expiry_ms()) {
+            Some(live) if live.is_empty() => None,
+            Some(live) => Some(live[rng.index(live.len())]),
+            None => hash.random(&mut || rng.next_u64()),
+        };
+        if let Some(pair) = drawn {
             write_item(context.reply, pair.field);
             return Ok(());
         }
