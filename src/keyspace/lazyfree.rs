@@ -79,6 +79,7 @@ impl FreeThread {
 fn start(pending: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
     let (sender, receiver) = channel::<Load>();
     let work = move || {
+        crate::system::process::yield_to_others();
         for load in receiver {
             let objects = load.objects();
             match load {

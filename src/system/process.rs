@@ -428,6 +428,12 @@ pub fn system_name() -> String {
     )
 }
 
+/// From here on the calling thread runs only where no other thread of this machine wants to (the lowest priority).
+pub fn yield_to_others() {
+    // SAFETY: a plain system call; on Linux it concerns the calling thread alone. An error leaves all as it was.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// This process's id.
 pub fn pid() -> u32 {
     std::process::id()

@@ -16,11 +16,11 @@ def encode(*words):
 class Server:
     """A server on core 0 in a directory of its own (or in `directory`, which it leaves alone)."""
 
-    def __init__(self, binary, *directives, directory=None, realtime=False):
+    def __init__(self, binary, *directives, directory=None, realtime=False, cores="0"):
         self.owned = directory is None
         self.directory = directory or tempfile.mkdtemp()
         self.port = free_port()
-        start = ["taskset", "-c", "0"] + (["chrt", "-f", "50"] if realtime else [])
+        start = ["taskset", "-c", cores] + (["chrt", "-f", "50"] if realtime else [])
         self.begun = time.perf_counter()
         self.process = subprocess.Popen(
             start + [binary, "--port", str(self.port), "--dir", self.directory, "--save", ""] + list(directives),
