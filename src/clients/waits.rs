@@ -2,15 +2,6 @@
 
 use crate::resp::OwnedRequest;
 
-/// Answer of a blocking command whose time is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeoutReply {
-    /// The null array of BLPOP, BZPOPMIN, XREAD.
-    NullArray,
-    /// The null of BLMOVE, BRPOPLPUSH.
-    Null,
-}
-
 /// A command that waits for a key.
 #[derive(Debug)]
 pub struct BlockedCommand {
@@ -24,10 +15,8 @@ pub struct BlockedCommand {
     pub keys: Vec<Vec<u8>>,
     /// Its place in their queues.
     pub ticket: u64,
-    /// Monotonic time at which it gives up, ns.
+    /// Monotonic time at which it gives up and answers the null array, ns.
     pub deadline_ns: Option<u64>,
-    /// What it answers then.
-    pub on_timeout: TimeoutReply,
 }
 
 /// A key that a client watches.

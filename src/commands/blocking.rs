@@ -4,7 +4,7 @@
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
-use super::{CommandError, CommandId, Host, State, TimeoutReply, Wait, call};
+use super::{CommandError, CommandId, Host, State, Wait, call};
 use crate::clients::{BlockedCommand, ClientKey};
 use crate::resp::{Args, OwnedRequest};
 
@@ -40,7 +40,6 @@ pub(super) fn begin(
         keys: wait.keys,
         ticket,
         deadline_ns,
-        on_timeout: wait.on_timeout,
     };
     state.clients.begin_wait(key, blocked);
 }
@@ -144,13 +143,12 @@ fn give_up(state: &mut State, key: ClientKey, error: Option<&CommandError>) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
-    match (error, blocked.on_timeout) {
-        (Some(error), _) => {
+    match error {
+        Some(error) => {
             client.reply.error(error.text().as_bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
-        (None, TimeoutReply::NullArray) => client.reply.null_array(),
-        (None, TimeoutReply::Null) => client.reply.null(),
+        None => client.reply.null_array(),
     }
     state
         .observe

@@ -1,11 +1,12 @@
 //! What command handlers see.
 
-pub use crate::clients::TimeoutReply;
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
 use crate::event_loop::Token;
 use crate::journal::Journal;
-use crate::keyspace::{Clock, Db, Keyspace, KeyspaceSettings, Type};
+use crate::keyspace::{
+    Clock, Db, EventClass, Expiry, Free, Keyspace, KeyspaceSettings, NewValue, Slot, Type,
+};
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
 use crate::resp::{Protocol, Reply};
@@ -136,8 +137,6 @@ pub struct Wait {
     pub kind: Type,
     /// Unix ms at which it gives up; `None`: never.
     pub until_ms: Option<i64>,
-    /// What it answers then.
-    pub on_timeout: TimeoutReply,
     /// Run it again also when a key goes or becomes one of another type (XREADGROUP).
     pub on_removal: bool,
     /// For a command whose arguments mean another thing later (XREAD's `$`): what is run again instead.
@@ -235,6 +234,31 @@ impl Context<'_> {
         self.reply.set_protocol(protocol);
         self.session.resp3 = protocol == Protocol::Resp3;
     }
+    /// Puts the result of a STORE in the place of whatever is at the key; without one the key is removed.
+    pub fn store(
+        &mut self,
+        key: &[u8],
+        value: Option<NewValue<'_>>,
+        class: EventClass,
+        event: &'static str,
+    ) {
+        let Some(value) = value else {
+            let free = if self.settings.lazyfree_lazy_server_del {
+                Free::Lazily
+            } else {
+                Free::Now
+            };
+            if self.db.remove(key, free) {
+                self.db.touch(EventClass::Generic, "del", key);
+            }
+            return;
+        };
+        match self.db.slot(key) {
+            Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
+            Slot::Vacant(place) => place.insert(value, Expiry::Clear),
+        }
+        self.db.touch(class, event, key);
+    }
     /// Has the command wait instead of answering: the handler returns without a reply. Where it may not wait
     /// ([`Context::may_block`]) the reply of the timeout is given at once.
     pub fn block(&mut self, wait: Wait) {
@@ -242,10 +266,7 @@ impl Context<'_> {
             self.effects.block = Some(wait);
             return;
         }
-        match wait.on_timeout {
-            TimeoutReply::NullArray => self.reply.null_array(),
-            TimeoutReply::Null => self.reply.null(),
-        }
+        self.reply.null_array();
     }
     /// Gives the journal this command instead of the one that was called. Several calls add up to several commands.
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {

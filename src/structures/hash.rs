@@ -582,14 +582,6 @@ impl Hash {
         }
     }
 
-    /// Asks for the memory that a look-up of this field will touch: stage 0 its bucket, stage 1 the field.
-    #[inline]
-    pub fn prefetch(&self, field: &[u8], stage: u32) {
-        if let Body::Table(table) = &self.body {
-            table.prefetch(field, stage);
-        }
-    }
-
     /// The shape of the hash table, where there is one (DEBUG HTSTATS-KEY).
     pub fn distribution(&self) -> Option<Distribution> {
         match &self.body {

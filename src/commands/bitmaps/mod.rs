@@ -18,9 +18,7 @@ mod spec;
 pub use spec::COMMANDS;
 
 use super::{CommandError, Context, parse};
-use crate::keyspace::{
-    EMBED_MAX, EventClass, Expiry, Free, NewValue, Occupied, Slot, Vacant, Value,
-};
+use crate::keyspace::{EMBED_MAX, EventClass, Expiry, NewValue, Occupied, Slot, Vacant, Value};
 use crate::resp::{Args, Blob};
 use crate::structures::bits::{self, Operation};
 use crate::system::numbers;
@@ -304,20 +302,9 @@ fn bitop(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     let result = bits::combine(operation, &slices);
     drop(sources);
     let len = result.len();
-    if len > 0 {
-        let result = Owned::new(result);
-        match context.db.slot(target) {
-            Slot::Occupied(mut held) => held.set(result.value(), Expiry::Clear),
-            Slot::Vacant(place) => place.insert(result.value(), Expiry::Clear),
-        }
-        context.db.touch(EventClass::String, "set", target);
-    } else {
-        let lazily = context.settings.lazyfree_lazy_server_del;
-        let free = if lazily { Free::Lazily } else { Free::Now };
-        if context.db.remove(target, free) {
-            context.db.touch(EventClass::Generic, "del", target);
-        }
-    }
+    let result = Owned::new(result);
+    let value = (len > 0).then(|| result.value());
+    context.store(target, value, EventClass::String, "set");
     context.reply.count(len);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Elements that go from one list to another, pops from the first of several lists, and the commands that wait for one.
 
 use super::{End, pop_at, pop_many, pop_one, push_all};
-use crate::commands::{CommandError, Context, TimeoutReply, Wait, parse};
+use crate::commands::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::Args;
 use crate::structures::Collection;
@@ -92,7 +92,6 @@ fn wait(context: &mut Context<'_>, keys: Vec<Vec<u8>>, until_ms: Option<i64>) {
         keys,
         kind: Type::List,
         until_ms,
-        on_timeout: TimeoutReply::NullArray,
         on_removal: false,
         again_as: None,
     });

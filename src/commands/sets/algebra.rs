@@ -2,7 +2,7 @@
 
 use super::{limits, reply_item};
 use crate::commands::{CommandError, Context, parse};
-use crate::keyspace::{Db, EntryRef, EventClass, Expiry, Free, NewValue, Slot};
+use crate::keyspace::{Db, EntryRef, EventClass, NewValue};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::dict::HashSeed;
@@ -123,23 +123,8 @@ fn subtract(sets: &[Option<&Set>], seed: HashSeed, limits: &SetLimits) -> Set {
 fn store(context: &mut Context<'_>, key: &[u8], set: Set, event: &'static str) {
     let len = set.len();
     context.reply.count(len);
-    if len == 0 {
-        let free = if context.settings.lazyfree_lazy_server_del {
-            Free::Lazily
-        } else {
-            Free::Now
-        };
-        if context.db.remove(key, free) {
-            context.db.touch(EventClass::Generic, "del", key);
-        }
-        return;
-    }
-    let value = NewValue::Set(Box::new(set));
-    match context.db.slot(key) {
-        Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
-        Slot::Vacant(place) => place.insert(value, Expiry::Clear),
-    }
-    context.db.touch(EventClass::Set, event, key);
+    let value = (len > 0).then(|| NewValue::Set(Box::new(set)));
+    context.store(key, value, EventClass::Set, event);
 }
 
 /// Answers a set.

@@ -30,7 +30,7 @@ pub use spec::COMMANDS;
 
 use super::Context;
 use crate::config::Settings;
-use crate::keyspace::{EventClass, Expiry, Free, NewValue, Slot};
+use crate::keyspace::{EventClass, NewValue};
 use crate::resp::Reply;
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
@@ -77,21 +77,6 @@ fn reply_pair(reply: &mut Reply, member: Item<'_>, score: f64) {
 pub(super) fn store(context: &mut Context<'_>, key: &[u8], set: SortedSet, event: &'static str) {
     let len = set.len();
     context.reply.count(len);
-    if len == 0 {
-        let free = if context.settings.lazyfree_lazy_server_del {
-            Free::Lazily
-        } else {
-            Free::Now
-        };
-        if context.db.remove(key, free) {
-            context.db.touch(EventClass::Generic, "del", key);
-        }
-        return;
-    }
-    let value = NewValue::SortedSet(Box::new(set));
-    match context.db.slot(key) {
-        Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
-        Slot::Vacant(place) => place.insert(value, Expiry::Clear),
-    }
-    context.db.touch(EventClass::SortedSet, event, key);
+    let value = (len > 0).then(|| NewValue::SortedSet(Box::new(set)));
+    context.store(key, value, EventClass::SortedSet, event);
 }

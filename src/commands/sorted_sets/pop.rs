@@ -1,7 +1,7 @@
 //! Taking from the ends: ZPOPMIN, ZPOPMAX, ZMPOP, and those that wait for something to take.
 
 use super::reply_member;
-use crate::commands::{CommandError, Context, TimeoutReply, Wait, parse};
+use crate::commands::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::Args;
 use crate::structures::Collection;
@@ -137,7 +137,6 @@ fn wait_for(context: &mut Context<'_>, keys: Args<'_>, until_ms: Option<i64>) {
         keys: keys.iter().map(<[u8]>::to_vec).collect(),
         kind: Type::SortedSet,
         until_ms,
-        on_timeout: TimeoutReply::NullArray,
         on_removal: false,
         again_as: None,
     });

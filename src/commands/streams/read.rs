@@ -5,7 +5,7 @@
 
 use super::claim::claimant;
 use super::{Rewrites, count, id, no_group, write_entries, write_entry, write_id};
-use crate::commands::{CommandError, Context, TimeoutReply, Wait, parse};
+use crate::commands::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::{Args, Deferred, Reply};
 use crate::structures::stream::{ConsumerKey, Entries, Group, Stream, StreamId};
@@ -118,7 +118,6 @@ impl<'a> Reading<'a> {
             keys: self.keys.iter().map(<[u8]>::to_vec).collect(),
             kind: Type::Stream,
             until_ms,
-            on_timeout: TimeoutReply::NullArray,
             on_removal: self.group.is_some(),
             again_as,
         });

@@ -214,16 +214,6 @@ impl Table {
         }
         own + (fields as f64 / wanted as f64 * len as f64) as usize
     }
-    /// Asks for the memory that a look-up of this name will touch: stage 0 its bucket, stage 1 its field.
-    #[inline]
-    pub(super) fn prefetch(&self, name: &[u8], stage: u32) {
-        let hash = self.dict.hash(name);
-        if stage == 0 {
-            self.dict.prefetch_bucket(hash);
-        } else {
-            self.dict.prefetch_element(hash);
-        }
-    }
     pub(super) fn distribution(&self) -> Distribution {
         self.dict.distribution()
     }
