@@ -11,6 +11,8 @@
 //! | 5 | [`server`] | owns every room below and wires one turn of the loop |
 //! | 4 | [`commands`] | one file per command group, the command table, dispatch and `call` |
 //! | 3 | [`observe`] | INFO, slow log, latency histograms, command statistics |
+//! | 3 | [`messaging`] | Pub/Sub, notifications, client-side caching, MONITOR |
+//! | 3 | [`scripting`] | Lua: the interpreter, its libraries, functions |
 //! | 3 | [`persistence`] | values as bytes: DUMP and RESTORE, RDB |
 //! | 2 | [`keyspace`] | databases, expiry, eviction, the one door for changes |
 //! | 2 | [`clients`] | what is known of each connected client |
@@ -29,10 +31,12 @@ pub mod config;
 pub mod event_loop;
 pub mod journal;
 pub mod keyspace;
+pub mod messaging;
 pub mod net;
 pub mod observe;
 pub mod persistence;
 pub mod resp;
+pub mod scripting;
 pub mod server;
 pub mod structures;
 pub mod system;

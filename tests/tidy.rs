@@ -18,7 +18,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("journal", 2),
     ("config", 2),
     ("observe", 3),
+    ("messaging", 3),
     ("persistence", 3),
+    ("scripting", 3),
     ("commands", 4),
     ("server", 5),
 ];

@@ -17,6 +17,9 @@ use crate::resp::Reply;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Bytes of waiting output from which a push has the client's limits looked at.
+const PUSH_CHECK: usize = 16 * 1024;
+
 /// Index of a client in the slab. Valid until the end of the turn in which the client was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientKey(pub usize);
@@ -59,6 +62,9 @@ pub struct Clients {
     pub to_close: Vec<ClientKey>,
     /// Keys of clients that waited and may go on: their input is looked at again.
     pub unblocked: Vec<ClientKey>,
+    /// Keys of clients that were sent what they did not ask for, with much waiting to be written: their output limits
+    /// are looked at after the command.
+    pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
     /// Deadlines of those that do not wait for ever, with client ids.
@@ -164,6 +170,24 @@ impl Clients {
             client.session.closing = true;
             self.to_close.push(key);
         }
+    }
+    /// Writes something to a client that did not ask for it (a message, an invalidation, a line of MONITOR), even where
+    /// it has switched its replies off. Nothing is written to a client that is being closed.
+    pub fn push(&mut self, key: ClientKey, write: impl FnOnce(&mut Reply)) {
+        let Some(client) = self.slab.get_mut(key.0) else {
+            return;
+        };
+        if client.session.closing || client.session.close_after_reply {
+            return;
+        }
+        let discards = client.reply.is_discarding();
+        client.reply.set_discard(false);
+        write(&mut client.reply);
+        client.reply.set_discard(discards);
+        if client.reply.output().len() > PUSH_CHECK {
+            self.pushed.push(key);
+        }
+        self.mark_pending_write(key);
     }
     /// Marks a client as having replies to write.
     #[inline]

@@ -98,7 +98,10 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     };
     let command = CommandId(blocked.command);
     let request = std::mem::take(&mut blocked.request);
-    if call(state, host, key, command, request.args()) {
+    let caller = state.caller.replace(key);
+    let waits_on = call(state, host, key, command, request.args());
+    state.caller = caller;
+    if waits_on {
         if let Some(blocked) = state
             .clients
             .get_mut(key)

@@ -7,7 +7,6 @@
 use super::eviction::Room;
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ReplyMode};
-use crate::keyspace::{EventClass, Touched};
 use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
@@ -40,6 +39,22 @@ pub fn process_found(
     args: Args<'_>,
 ) -> Outcome {
     let unix_us = state.now.unix_us;
+    state.caller = Some(client);
+    let outcome = process_checked(state, host, client, found, args);
+    state.caller = None;
+    if outcome == Outcome::Done && state.observe.executed.is_some() {
+        record(state, client, unix_us, args);
+    }
+    outcome
+}
+
+fn process_checked(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    found: Option<CommandId>,
+    args: Args<'_>,
+) -> Outcome {
     let checked = resolve(state, found, args)
         .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
@@ -62,9 +77,6 @@ pub fn process_found(
         .is_none_or(|client| client.waits.is_none())
     {
         settle_reply_mode(state, client);
-    }
-    if state.observe.executed.is_some() {
-        record(state, client, unix_us, args);
     }
     Outcome::Done
 }
@@ -391,7 +403,7 @@ pub fn call(
         }
     }
     // What expired under the command's eyes was gone before it ran.
-    propagate_removals(state);
+    super::trail::drain(state);
     // A command that saves sets the number back.
     if state.keyspace.dirty > dirty || state.effects.propagate {
         propagate(state, db, args);
@@ -459,37 +471,6 @@ fn propagate(state: &mut State, db: usize, args: Args<'_>) {
     if is_unit {
         state.journal.end_unit();
     }
-}
-
-/// Gives the journal the keys and fields that went by themselves: expired ones, evicted ones.
-pub fn propagate_removals(state: &mut State) {
-    if !state.journal.has_consumers() || !state.keyspace.has_touched() {
-        return;
-    }
-    let mut notes = std::mem::take(&mut state.notes);
-    state.keyspace.take_touched(&mut notes);
-    let unix_s = state.now.unix_s();
-    let settings = state.keyspace.settings();
-    for note in &notes {
-        match note {
-            Touched::Key { db, class, key, .. } => {
-                let lazily = match class {
-                    EventClass::Expired => settings.lazy_expire,
-                    EventClass::Evicted => settings.lazy_eviction,
-                    _ => continue,
-                };
-                let command: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
-                let words = [command, key];
-                state.journal.append_words(*db, unix_s, words.into_iter());
-            }
-            Touched::FieldExpired { db, key, field } => {
-                let words: [&[u8]; 3] = [b"HDEL", key, field];
-                state.journal.append_words(*db, unix_s, words.into_iter());
-            }
-            Touched::Flushed { .. } | Touched::Swapped { .. } => {}
-        }
-    }
-    state.notes = notes;
 }
 
 /// CLIENT REPLY SKIP lasts for one command.

@@ -40,6 +40,7 @@ pub mod strings;
 mod table;
 #[cfg(test)]
 pub mod testing;
+pub mod trail;
 pub mod transactions;
 
 pub use dispatch::{Outcome, call, process, process_found};

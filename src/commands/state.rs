@@ -24,6 +24,12 @@ pub struct State {
     pub observe: Observe,
     /// The stream of write effects.
     pub journal: Journal,
+    /// Pub/Sub, client-side caching, monitors.
+    pub messaging: crate::messaging::Messaging,
+    /// Lua.
+    pub scripting: crate::scripting::Scripting,
+    /// The client whose command runs, also while what runs is its transaction's or its script's; none between commands.
+    pub caller: Option<ClientKey>,
     /// Saving and loading.
     pub persistence: Persistence,
     /// The command table with its renamings.

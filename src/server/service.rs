@@ -528,6 +528,7 @@ impl Core {
             self.resume_paused(events);
         }
         self.enforce_output_limit(events, key);
+        self.enforce_pushed_limits(events);
         if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
             self.serve_waiting(events);
         }
@@ -557,7 +558,6 @@ impl Core {
         if self.state.persistence.aof.state == AofState::Off {
             return;
         }
-        commands::dispatch::propagate_removals(&mut self.state);
         if let Err(fatal) = commands::persistence::aof::flush(&mut self.state, force) {
             log::error!("{}", fatal.0);
             // Nobody must read an answer to what is not on the disk.
@@ -659,6 +659,13 @@ impl Core {
                 .stats
                 .client_output_buffer_limit_disconnections += 1;
             self.state.clients.close(key, false);
+        }
+    }
+
+    /// Looks at the output limits of those who were sent what they did not ask for.
+    fn enforce_pushed_limits(&mut self, events: &EventLoop) {
+        while let Some(key) = self.state.clients.pushed.pop() {
+            self.enforce_output_limit(events, key);
         }
     }
 
@@ -1089,6 +1096,8 @@ impl Service for Core {
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
         self.end_waits(events);
+        commands::trail::drain(&mut self.state);
+        self.enforce_pushed_limits(events);
         self.flush_append_only(false);
         self.write_replies(events);
         self.close_clients(events);

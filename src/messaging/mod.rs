@@ -1,0 +1,9 @@
+//! Who listens to what: Pub/Sub, keyspace notifications, client-side caching, MONITOR.
+//!
+//! In: subscriptions and what is published. Out: the clients that are to be told; the commands above push it to them
+//! (`Clients::push`), for nothing in this room knows a client's output. Mirrors `pubsub.c`, `notify.c` and `tracking.c`
+//! of Redis.
+
+/// The registries of this room.
+#[derive(Debug, Default)]
+pub struct Messaging {}
