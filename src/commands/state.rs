@@ -34,7 +34,7 @@ pub struct State {
     pub persistence: Persistence,
     /// The command table with its renamings.
     pub table: super::CommandTable,
-    /// Reused for what goes by itself.
+    /// What the trail told last; its room is used again.
     pub notes: Vec<crate::keyspace::Touched>,
     /// What the running command wants to happen beyond itself; drained after it.
     pub effects: Effects,

@@ -651,10 +651,8 @@ fn the_journal_gets_absolute_times_and_only_what_was_done() {
 /// Runs a line and answers the events that it raised, as class and name; changes are marked.
 fn events(harness: &mut Harness, line: &str) -> Vec<String> {
     harness.state.keyspace.set_interest(interest::ALL, true);
-    let mut notes = Vec::new();
     harness.line(line);
-    harness.state.keyspace.take_touched(&mut notes);
-    spell(&notes)
+    spell(&std::mem::take(&mut harness.state.notes))
 }
 
 fn spell(notes: &[Touched]) -> Vec<String> {
@@ -945,8 +943,7 @@ fn a_field_that_a_write_takes_for_missing_is_told_to_have_expired() {
         harness.line("HSETEX h PX 1000 FIELDS 1 stays 1");
         harness.advance_ms(11);
         harness.line(line);
-        let mut notes = Vec::new();
-        harness.state.keyspace.take_touched(&mut notes);
+        let notes = std::mem::take(&mut harness.state.notes);
         let told = Touched::FieldExpired {
             db: 0,
             key: b"h".to_vec(),
