@@ -6,6 +6,12 @@
 //! commands borrow is borrowed while Lua runs, and a script that runs for too long is left standing while the loop
 //! turns. Mirrors `script.c`, `script_lua.c`, `eval.c` and `functions.c` of Redis.
 
+pub mod flags;
+pub mod functions;
+
 /// The interpreter and what it has loaded.
 #[derive(Default)]
-pub struct Scripting {}
+pub struct Scripting {
+    /// The libraries of functions.
+    pub libraries: functions::Libraries,
+}
