@@ -37,6 +37,8 @@ pub struct Transaction {
     pub queue: Vec<(u16, OwnedRequest)>,
     /// Flags of all of them together.
     pub flags: u32,
+    /// Flags that some of them lack.
+    pub lacks: u32,
     /// Bytes that the queue holds.
     pub queue_bytes: usize,
     /// A command was refused: EXEC will be.

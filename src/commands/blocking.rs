@@ -54,7 +54,12 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
+///
+/// While CLIENT PAUSE is in force they stay ready: what waits may write.
 pub fn serve_ready(state: &mut State, host: &mut dyn Host) {
+    if state.pause.is_some() {
+        return;
+    }
     while state.keyspace.has_ready() {
         for (db, name) in state.keyspace.take_ready() {
             serve_key(state, host, db, &name);

@@ -61,9 +61,9 @@ fn process_checked(
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
         Ok((id, Gate::Pass)) => {
             crate::system::crash::set_command(state.table.get(id).spec.name);
-            let runs_at_once = state.table.get(id).flags & flags::RUNS_IN_MULTI != 0;
-            if !runs_at_once && is_in_multi(state, client) {
-                super::transactions::queue(state, client, id, args);
+            let own = call_flags(state, id, args);
+            if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
+                super::transactions::queue(state, client, id, own, args);
             } else {
                 call(state, host, client, id, args);
             }
@@ -94,9 +94,9 @@ pub fn run_trusted(
         CommandError::WrongArity(_) => error.text().into_owned(),
         _ => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
     })?;
-    let runs_at_once = state.table.get(id).flags & flags::RUNS_IN_MULTI != 0;
-    if !runs_at_once && is_in_multi(state, client) {
-        super::transactions::queue(state, client, id, args);
+    let own = state.table.get(id).flags;
+    if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
+        super::transactions::queue(state, client, id, own, args);
     } else {
         call(state, host, client, id, args);
     }
@@ -188,6 +188,11 @@ fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
     ))
 }
 
+/// Flags of this call: those of the command's row.
+fn call_flags(state: &State, id: CommandId, _args: Args<'_>) -> u32 {
+    state.table.get(id).flags
+}
+
 /// All gates after the command is known.
 fn gates(
     state: &mut State,
@@ -197,7 +202,7 @@ fn gates(
     args: Args<'_>,
 ) -> Result<Gate, Refusal> {
     let refuse = |error: CommandError| Err((Some(id), error));
-    let mut all = state.table.get(id).flags;
+    let mut all = call_flags(state, id, args);
     let settings = state.config.settings();
     let Some(caller) = state.clients.get_mut(client) else {
         return Ok(Gate::Pass);
@@ -207,8 +212,13 @@ fn gates(
     {
         // EXEC is what it runs.
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
+        all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
+    } else if caller.session.in_multi && !ends_multi(state.table.get(id).spec.name) {
+        // What is queued takes memory, whatever it does later.
+        all |= flags::DENYOOM;
     }
     let session = &mut caller.session;
+    session.last_command = Some(id.0);
     if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
         return refuse(protected_error(args));
     }
@@ -254,6 +264,11 @@ fn gates(
         return Ok(Gate::Postpone);
     }
     Ok(Gate::Pass)
+}
+
+/// Commands that a transaction without memory can be left by.
+fn ends_multi(name: &str) -> bool {
+    matches!(name, "exec" | "discard" | "quit" | "reset")
 }
 
 fn protected_allowed(
@@ -329,7 +344,6 @@ pub fn call(
     let Some(client) = state.clients.get_mut(key) else {
         return false;
     };
-    client.session.last_command = Some(id.0);
     client.session.commands += 1;
     if client.session.reply_mode != ReplyMode::On {
         client.reply.set_discard(matches!(

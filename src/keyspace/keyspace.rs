@@ -278,8 +278,14 @@ impl Keyspace {
     }
 
     /// SWAPDB. Counts as one change; clients stay in the number they selected.
-    pub fn swap(&mut self, a: usize, b: usize) {
+    pub fn swap(&mut self, a: usize, b: usize, now: Clock) {
         if a != b {
+            // Watched keys whose time is over go first: one that arrives in the other database would go there later,
+            // and be taken for a change of something that its watchers never saw.
+            for name in self.shared.trail.watched.names(&[a, b]) {
+                self.db(a, now, true).peek(&name);
+                self.db(b, now, true).peek(&name);
+            }
             self.concern_all(a, Some(b));
             self.concern_all(b, Some(a));
             self.databases.swap(a, b);

@@ -175,6 +175,11 @@ impl Watched {
         clients.dedup();
         (clients.len(), keys.count())
     }
+    /// Names of the watched keys of these databases.
+    pub(super) fn names(&self, databases: &[usize]) -> Vec<Vec<u8>> {
+        let keys = databases.iter().filter_map(|db| self.clients.get(db));
+        keys.flat_map(HashMap::keys).cloned().collect()
+    }
     /// Whether nobody watches anything.
     pub(super) fn is_empty(&self) -> bool {
         self.clients.is_empty()

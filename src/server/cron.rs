@@ -165,7 +165,7 @@ impl Core {
         }
     }
 
-    fn end_pause(&mut self, events: &mut EventLoop) {
+    pub(super) fn end_pause(&mut self, events: &mut EventLoop) {
         if self
             .state
             .pause

@@ -50,6 +50,8 @@ pub struct Core {
     pub(super) cron: Cron,
     /// Timer for the first deadline of a client that waits, with that time, ns.
     wait_timer: Option<(u64, TimerId)>,
+    /// Timer for the end of CLIENT PAUSE, with that time, Unix ms.
+    pause_timer: Option<(i64, TimerId)>,
     pub(super) gauge: MemoryGauge,
     /// Client of each token.
     by_token: Vec<Option<ClientKey>>,
@@ -124,6 +126,7 @@ impl Core {
             ended: None,
             cron: Cron::default(),
             wait_timer: None,
+            pause_timer: None,
             gauge: MemoryGauge::default(),
             by_token: Vec::new(),
             scratch: vec![0; READ_LEN],
@@ -604,7 +607,8 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let held = client.query.memory_bytes();
+        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
+        let held = client.query.memory_bytes().saturating_add(queued);
         if held > limit && !client.session.closing {
             log::warn!(
                 "Closing client that reached max query buffer length: id={} addr={} (qbuf {held})",
@@ -758,6 +762,25 @@ impl Core {
         }
     }
 
+    /// Ends CLIENT PAUSE when its time is over, else sets the timer for its end.
+    fn time_pause(&mut self, events: &mut EventLoop) {
+        self.end_pause(events);
+        let end = self.state.pause.map(|pause| pause.until_ms);
+        if end == self.pause_timer.map(|(until_ms, _)| until_ms) {
+            return;
+        }
+        if let Some((_, timer)) = self.pause_timer.take() {
+            events.cancel_timer(timer);
+        }
+        let now = self.state.now;
+        self.pause_timer = end.map(|until_ms| {
+            let left_us = until_ms.saturating_mul(1000).saturating_sub(now.unix_us);
+            let left_ns = u64::try_from(left_us).unwrap_or(0).saturating_mul(1000);
+            let timer = events.set_timer(now.mono_ns.saturating_add(left_ns));
+            (until_ms, timer)
+        });
+    }
+
     /// Lets the clients go on that CLIENT PAUSE held back.
     pub(super) fn resume_paused(&mut self, events: &mut EventLoop) {
         for key in self.state.clients.keys() {
@@ -770,6 +793,8 @@ impl Core {
                 }
             }
         }
+        // Keys that became ready meanwhile.
+        self.serve_waiting(events);
     }
 
     // ---- shutting down ------------------------------------------------------------------------------------------
@@ -1086,6 +1111,9 @@ impl Service for Core {
         if self.wait_timer.is_some_and(|(_, set)| set == timer) {
             self.wait_timer = None;
         }
+        if self.pause_timer.is_some_and(|(_, set)| set == timer) {
+            self.pause_timer = None;
+        }
     }
 
     fn woken(&mut self, _events: &mut EventLoop) {}
@@ -1095,6 +1123,7 @@ impl Service for Core {
         self.load_some(events);
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
+        self.time_pause(events);
         self.end_waits(events);
         commands::trail::drain(&mut self.state);
         self.enforce_pushed_limits(events);

@@ -1,6 +1,7 @@
 //! One client as a line of CLIENT LIST.
 //!
-//! Field names and their order are Redis 7.4's, with the three at the end that Valkey 8 added; clients parse them.
+//! Field names and their order are Redis 7.0's, then come those that 7.2 and 7.4 added (7.4 has `watch` behind `multi`)
+//! and the three of Valkey 8; clients parse them by name.
 //! Where gyre keeps no such buffer, the figure is of the nearest thing that it has: a client whose requests run from
 //! the loop's shared buffer shows there what it is running at the moment.
 
@@ -20,6 +21,10 @@ pub fn write_line(
     running: Option<Args<'_>>,
 ) {
     let session = &client.session;
+    let (queued, queue_bytes) = client
+        .transaction
+        .as_ref()
+        .map_or((0, 0), |it| (it.queue.len(), it.queue_bytes));
     let seconds_since = |ns: u64| now.mono_ns.saturating_sub(ns) / 1_000_000_000;
     let mut text = |text: std::fmt::Arguments<'_>| {
         // Writing to a vector cannot fail.
@@ -34,12 +39,12 @@ pub fn write_line(
         String::from_utf8_lossy(&session.name)
     ));
     text(format_args!(
-        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} watch=0",
+        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={}",
         seconds_since(session.created_ns),
         seconds_since(session.last_interaction_ns),
         flags(client),
         session.db,
-        if session.in_multi { 0 } else { -1 },
+        if session.in_multi { queued as i64 } else { -1 },
     ));
     let (mut held, mut free) = (client.query.len(), client.query.free());
     let mut arguments = client.query.argument_memory();
@@ -58,9 +63,10 @@ pub fn write_line(
         .saturating_add(session.user.capacity())
         .saturating_add(session.lib_name.capacity())
         .saturating_add(session.lib_ver.capacity())
-        .saturating_add(arguments);
+        .saturating_add(arguments)
+        .saturating_add(queue_bytes);
     text(format_args!(
-        " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem=0 rbs={tail_size} rbp={tail_size} \
+        " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem={queue_bytes} rbs={tail_size} rbp={tail_size} \
          obl={in_tail} oll={chunks} omem={chunk_memory} tot-mem={total}"
     ));
     let command = session
@@ -74,9 +80,10 @@ pub fn write_line(
         (true, true) => "rw",
     };
     text(format_args!(
-        " events={events} cmd={command} user={} redir=-1 resp={} lib-name={} lib-ver={}",
+        " events={events} cmd={command} user={} redir=-1 resp={} watch={} lib-name={} lib-ver={}",
         String::from_utf8_lossy(&session.user),
         if session.resp3 { 3 } else { 2 },
+        client.watched(),
         String::from_utf8_lossy(&session.lib_name),
         String::from_utf8_lossy(&session.lib_ver)
     ));

@@ -70,8 +70,8 @@ fn a_line_has_the_fields_in_order() {
         .split(' ')
         .map(|field| field.split('=').next().unwrap())
         .collect();
-    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free argv-mem multi-mem \
-                    rbs rbp obl oll omem tot-mem events cmd user redir resp lib-name lib-ver tot-net-in tot-net-out \
+    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem \
+                    rbs rbp obl oll omem tot-mem events cmd user redir resp watch lib-name lib-ver tot-net-in tot-net-out \
                     tot-cmds";
     assert_eq!(fields.join(" "), expected);
     assert!(line.contains(" flags=N "), "{line}");

@@ -20,7 +20,8 @@ pub(super) fn swapdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<()
         parse::database_of(first, count)?,
         parse::database_of(second, count)?,
     );
-    context.state.keyspace.swap(first, second);
+    let now = context.now();
+    context.state.keyspace.swap(first, second, now);
     context.reply().ok();
     Ok(())
 }

@@ -79,9 +79,15 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-/// Queues a command of a client that is in MULTI, and says so.
-pub(super) fn queue(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
-    let row_flags = state.table.get(id).flags;
+/// Queues a command of a client that is in MULTI, and says so. `call_flags`: those of this call, which for a script
+/// are its own.
+pub(super) fn queue(
+    state: &mut State,
+    key: ClientKey,
+    id: CommandId,
+    call_flags: u32,
+    args: Args<'_>,
+) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
@@ -92,7 +98,8 @@ pub(super) fn queue(state: &mut State, key: ClientKey, id: CommandId, args: Args
     {
         let request = args.to_owned();
         transaction.queue_bytes += request.memory_bytes();
-        transaction.flags |= row_flags;
+        transaction.flags |= call_flags;
+        transaction.lacks |= !call_flags;
         transaction.queue.push((id.0, request));
     }
     client.reply.simple("QUEUED");
@@ -339,6 +346,72 @@ mod tests {
             )
         );
         assert_eq!(harness.line("EXEC"), error("ERR EXEC without MULTI"));
+    }
+
+    /// Keys whose time is over and that are still there count as missing, on both sides of SWAPDB.
+    #[test]
+    fn swapdb_changes_no_watched_key_that_is_missing_before_and_after() {
+        for (here, there, cancels) in [
+            ("", "", false),
+            ("", "SET k 1 PX 1", false),
+            ("SET k 1 PX 1", "", false),
+            ("SET k 1 PX 1", "SET k 1 PX 1", false),
+            ("", "SET k 1", true),
+            ("SET k 1", "", true),
+        ] {
+            let mut harness = Harness::new();
+            for (db, line) in [("SELECT 1", there), ("SELECT 0", here)] {
+                harness.line(db);
+                if !line.is_empty() {
+                    harness.line(line);
+                }
+            }
+            harness.advance_ms(2);
+            harness.line("WATCH k");
+            harness.line("SWAPDB 0 1");
+            harness.line("MULTI");
+            let got = harness.line("EXEC") == Value::NullArray;
+            assert_eq!(got, cancels, "{here:?} {there:?}");
+        }
+    }
+
+    #[test]
+    fn without_memory_nothing_is_queued_but_the_transaction_can_be_left() {
+        let mut harness = Harness::new();
+        harness.line("SET k 1");
+        harness.config("maxmemory", "1mb");
+        harness.line("MULTI");
+        harness.line("GET k");
+        harness.host.used_memory = 2 << 20;
+        assert!(
+            matches!(harness.line("GET k"), Value::Error(text) if text.starts_with(b"OOM")),
+            "the queue itself takes memory"
+        );
+        assert_eq!(harness.line("DISCARD"), ok());
+        harness.host.used_memory = 0;
+        harness.line("MULTI");
+        harness.line("GET k");
+        harness.host.used_memory = 2 << 20;
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![bulk("1")]));
+    }
+
+    #[test]
+    fn the_queue_is_seen_in_client_list() {
+        let mut harness = Harness::new();
+        harness.line("WATCH a b");
+        harness.line("MULTI");
+        harness.line("SET k value");
+        harness.line("GET k");
+        let key = harness.client;
+        let client = harness.state.clients.get(key).unwrap();
+        let mut line = Vec::new();
+        let now = harness.state.now;
+        crate::commands::client::write_line(&mut line, client, &harness.state.table, now, None);
+        let line = String::from_utf8(line).unwrap();
+        assert!(line.contains(" multi=2 "), "{line}");
+        assert!(line.contains(" watch=2 "), "{line}");
+        assert!(line.contains(" cmd=get "), "{line}");
+        assert!(!line.contains(" multi-mem=0 "), "{line}");
     }
 
     #[test]

@@ -260,7 +260,7 @@ fn run(ops: Vec<Op>) {
             }
             Op::Select => index = 1 - index,
             Op::Swap => {
-                keyspace.swap(0, 1);
+                keyspace.swap(0, 1, now);
                 model.swap(0, 1);
             }
             Op::Flush { all, lazily } => {
