@@ -146,14 +146,58 @@ fn pause_holds_writes_back_and_unpause_lets_them_go() {
 }
 
 #[test]
-fn pause_ends_by_itself() {
+fn pause_ends_by_itself_and_does_not_wait_for_a_cron() {
     let server = Server::start();
     let mut raw = server.raw();
+    raw.line("DEBUG PAUSE-CRON 1");
     assert_eq!(raw.line("CLIENT PAUSE 150 ALL"), ok());
     let start = Instant::now();
     assert_eq!(raw.line("PING"), Value::Simple("PONG".into()));
     let waited = start.elapsed();
     assert!(waited >= Duration::from_millis(100), "{waited:?}");
+}
+
+/// A transaction that pauses, then writes: who waits for the key is served when the pause is over, for that is a write.
+#[test]
+fn who_waits_for_a_key_waits_for_the_end_of_a_pause_too() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    let mut waiter = server.raw();
+    waiter.send(b"BLPOP l 0\r\n");
+    let mut list = || text(&raw.line("CLIENT LIST"));
+    wait_until("a client that waits", || list().contains(" flags=b "));
+    raw.send(b"MULTI\r\nCLIENT PAUSE 60000 WRITE\r\nRPUSH l a\r\nEXEC\r\n");
+    for _ in 0..3 {
+        raw.read();
+    }
+    assert_eq!(raw.read(), Value::Array(vec![ok(), Value::Integer(1)]));
+    assert_eq!(raw.line("LLEN l"), Value::Integer(1));
+    assert_eq!(raw.line("CLIENT UNPAUSE"), ok());
+    let served = Value::Array(vec![Value::bulk("l"), Value::bulk("a")]);
+    assert_eq!(waiter.read(), served);
+    assert_eq!(raw.line("LLEN l"), Value::Integer(0));
+}
+
+/// Commands that wait for EXEC count like bytes that wait to be parsed.
+#[test]
+fn a_transaction_without_end_is_cut_off() {
+    let server = Server::with(&["--client-query-buffer-limit", "1mb"]);
+    let mut raw = server.raw();
+    assert_eq!(raw.line("MULTI"), ok());
+    let value = "x".repeat(10_000);
+    let mut sent = 0;
+    while sent < 1000 && raw.send_unless_gone(format!("SET k {value}\r\n").as_bytes()) {
+        sent += 1;
+        if raw.read_unless_gone() != Some(Value::Simple("QUEUED".into())) {
+            break;
+        }
+    }
+    assert!((90..=110).contains(&sent), "{sent}");
+    let info = text(&server.raw().line("INFO stats"));
+    assert!(
+        info.contains("client_query_buffer_limit_disconnections:1\r\n"),
+        "{info}"
+    );
 }
 
 #[test]
