@@ -7,18 +7,22 @@
 //! Mirrors the `client` struct of Redis, without its flag soup.
 
 mod session;
+mod subscriptions;
 mod waits;
 
 pub use session::*;
+pub use subscriptions::*;
 pub use waits::*;
 
 use crate::net::QueryBuffer;
-use crate::resp::Reply;
+use crate::resp::{Protocol, PushFrame, Reply};
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes of waiting output from which a push has the client's limits looked at.
 const PUSH_CHECK: usize = 16 * 1024;
+/// Output below this is over no limit, bytes: what Redis gives a client beyond what it counts.
+pub const UNCOUNTED_OUTPUT: usize = 16 * 1024 + 1024;
 
 /// Index of a client in the slab. Valid until the end of the turn in which the client was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,9 +43,15 @@ pub struct Client {
     pub waits: Option<Box<BlockedCommand>>,
     /// What it has queued and watches; none for most clients.
     pub transaction: Option<Box<Transaction>>,
+    /// What it listens to; none for most clients.
+    pub subscriptions: Option<Box<Subscriptions>>,
 }
 
 impl Client {
+    /// How many subscriptions of a kind it has.
+    pub fn subscribed(&self, kind: Listening) -> usize {
+        self.subscriptions.as_ref().map_or(0, |it| it.count(kind))
+    }
     /// Keys that it watches.
     pub fn watched(&self) -> usize {
         self.transaction.as_ref().map_or(0, |it| it.watched.len())
@@ -69,6 +79,12 @@ pub struct Clients {
     pub waiting: usize,
     /// Deadlines of those that do not wait for ever, with client ids.
     deadlines: BTreeSet<(u64, u64)>,
+    /// Hard limits of output by class (normal, replica, pubsub), bytes; 0: none. A copy of the directive.
+    pub hard_limits: [u64; 3],
+    /// The client whose command runs: what is pushed to it comes after the answer.
+    answering: Option<ClientKey>,
+    /// What was pushed to it so far.
+    deferred: Reply,
 }
 
 impl Clients {
@@ -172,22 +188,74 @@ impl Clients {
         }
     }
     /// Writes something to a client that did not ask for it (a message, an invalidation, a line of MONITOR), even where
-    /// it has switched its replies off. Nothing is written to a client that is being closed.
+    /// it has switched its replies off. To the client whose command runs it is sent after the answer, as by Redis since
+    /// 7.2. Nothing is written to a client that is being closed, nor to one that is over its hard limit already, which is
+    /// closed after the command: its memory stays bounded however much one command, transaction or script sends.
     pub fn push(&mut self, key: ClientKey, write: impl FnOnce(&mut Reply)) {
         let Some(client) = self.slab.get_mut(key.0) else {
             return;
         };
-        if client.session.closing || client.session.close_after_reply {
+        let session = &mut client.session;
+        if session.closing || session.close_after_reply {
             return;
         }
-        let discards = client.reply.is_discarding();
-        client.reply.set_discard(false);
-        write(&mut client.reply);
-        client.reply.set_discard(discards);
-        if client.reply.output().len() > PUSH_CHECK {
-            self.pushed.push(key);
+        let mut waiting = client.reply.output().len();
+        let reply = if self.answering == Some(key) {
+            waiting = waiting.saturating_add(self.deferred.output().len());
+            self.deferred.set_protocol(client.reply.protocol());
+            &mut self.deferred
+        } else {
+            &mut client.reply
+        };
+        if waiting > PUSH_CHECK {
+            if !session.pushed {
+                session.pushed = true;
+                self.pushed.push(key);
+            }
+            let limit = match session.kind {
+                ClientKind::Normal => self.hard_limits[0],
+                ClientKind::Replica => self.hard_limits[1],
+                ClientKind::PubSub => self.hard_limits[2],
+                ClientKind::Primary | ClientKind::Internal => 0,
+            };
+            if limit > 0
+                && waiting > UNCOUNTED_OUTPUT
+                && reply.output().memory_bytes() as u64 >= limit
+            {
+                return;
+            }
         }
-        self.mark_pending_write(key);
+        let discards = reply.is_discarding();
+        reply.set_discard(false);
+        write(reply);
+        reply.set_discard(discards);
+        if !session.write_pending {
+            session.write_pending = true;
+            self.pending_write.push(key);
+        }
+    }
+    /// [`Clients::push`] of a message that was encoded once for all of its receivers.
+    #[inline]
+    pub fn push_frame(&mut self, key: ClientKey, frame: &PushFrame) {
+        self.push(key, |reply| reply.frame(frame));
+    }
+    /// Says whose command runs from here on; whose ran until now. The messages that came for that one meanwhile are put
+    /// behind its answer.
+    pub fn answer(&mut self, next: Option<ClientKey>) -> Option<ClientKey> {
+        let before = std::mem::replace(&mut self.answering, next);
+        if !self.deferred.output().is_empty() {
+            self.settle_deferred(before);
+        }
+        before
+    }
+    #[cold]
+    fn settle_deferred(&mut self, key: Option<ClientKey>) {
+        let client = key.and_then(|key| self.slab.get_mut(key.0));
+        if let Some(client) = client {
+            client.reply.output_mut().append(self.deferred.output_mut());
+        }
+        self.deferred.output_mut().clear();
+        self.deferred.set_protocol(Protocol::Resp2);
     }
     /// Marks a client as having replies to write.
     #[inline]

@@ -111,6 +111,8 @@ pub struct Session {
     pub closing: bool,
     /// In `Clients::pending_write`.
     pub write_pending: bool,
+    /// In `Clients::pushed`.
+    pub pushed: bool,
     /// In MULTI (the queue is of a later issue; the gates ask already).
     pub in_multi: bool,
     /// Bytes read from it.

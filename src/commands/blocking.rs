@@ -104,7 +104,9 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let command = CommandId(blocked.command);
     let request = std::mem::take(&mut blocked.request);
     let caller = state.caller.replace(key);
+    let answering = state.clients.answer(Some(key));
     let waits_on = call(state, host, key, command, request.args());
+    state.clients.answer(answering);
     state.caller = caller;
     if waits_on {
         if let Some(blocked) = state

@@ -10,7 +10,7 @@ use super::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
 };
 use crate::REDIS_VERSION;
-use crate::clients::{Client, ReplyMode};
+use crate::clients::{Client, ClientKind, ReplyMode};
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
 
@@ -118,6 +118,13 @@ fn ping(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 2 {
         return Err(CommandError::WrongArity("ping".to_owned()));
     }
+    // Among messages an answer has to look like one; RESP3 tells them apart.
+    if context.session.kind == ClientKind::PubSub && !context.session.resp3 {
+        context.reply.array(2);
+        context.reply.bulk(b"pong");
+        context.reply.bulk(args.at(1));
+        return Ok(());
+    }
     match args.get(1) {
         Some(message) => context.reply.bulk(message),
         None => context.reply.simple("PONG"),
@@ -138,6 +145,7 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
 
 fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     super::transactions::discard(context.state, context.client);
+    super::pubsub::leave(context.state, context.client);
     let open = context.state.config.settings().requirepass.is_none();
     let Client { session, reply, .. } = context.caller();
     reply.set_protocol(Protocol::Resp2);

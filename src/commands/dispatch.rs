@@ -40,7 +40,9 @@ pub fn process_found(
 ) -> Outcome {
     let unix_us = state.now.unix_us;
     state.caller = Some(client);
+    state.clients.answer(Some(client));
     let outcome = process_checked(state, host, client, found, args);
+    state.clients.answer(None);
     state.caller = None;
     if outcome == Outcome::Done && state.observe.executed.is_some() {
         record(state, client, unix_us, args);
@@ -251,6 +253,18 @@ fn gates(
     {
         return refuse(CommandError::text_owned(format!(
             "MISCONF Errors writing to the AOF file: {reason}"
+        )));
+    }
+    if state
+        .clients
+        .get(client)
+        .is_some_and(super::pubsub::is_restricted)
+        && !super::pubsub::is_allowed_while_restricted(state.table.get(id).spec.name)
+    {
+        return refuse(CommandError::text_owned(format!(
+            "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+             context",
+            state.table.get(id).name
         )));
     }
     if state.persistence.loading.is_some() && all & flags::LOADING == 0 {

@@ -9,6 +9,7 @@ use super::{
     Argument, CommandError, CommandSpec, Group, Handler, LoopFigures, State, WideContext, acl,
     flags,
 };
+use crate::clients::Listening;
 use crate::config::Supervised;
 use crate::observe::MemoryFigures;
 use crate::persistence::aof::AofState;
@@ -288,7 +289,8 @@ fn clients(page: &mut Page<'_>) {
     page.field("client_recent_max_input_buffer", input);
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
-    page.fields(&["tracking_clients", "pubsub_clients"], 0);
+    page.fields(&["tracking_clients"], 0);
+    page.field("pubsub_clients", state.messaging.pubsub.clients());
     let (watching, watched) = state.keyspace.watchers();
     page.field("watching_clients", watching);
     page.field("clients_in_timeout_table", state.clients.deadlines());
@@ -503,10 +505,10 @@ fn stats(page: &mut Page<'_>) {
     );
     page.field("keyspace_hits", keys.hits);
     page.field("keyspace_misses", keys.misses);
-    page.fields(
-        &["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"],
-        0,
-    );
+    let pubsub = &page.state.messaging.pubsub;
+    page.field("pubsub_channels", pubsub.count(Listening::Channel));
+    page.field("pubsub_patterns", pubsub.count(Listening::Pattern));
+    page.field("pubsubshard_channels", pubsub.count(Listening::Shard));
     page.field("latest_fork_usec", page.state.persistence.fork_us);
     page.field("total_forks", page.state.persistence.forks);
     page.fields(

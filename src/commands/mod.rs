@@ -26,8 +26,10 @@ pub mod keyspecs;
 pub mod latency;
 pub mod lists;
 pub mod memory_command;
+pub mod notifications;
 pub mod parse;
 pub mod persistence;
+pub mod pubsub;
 pub mod server_commands;
 pub mod sets;
 pub mod slowlog;
@@ -68,6 +70,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     sort::COMMANDS,
     dump::COMMANDS,
     transactions::COMMANDS,
+    pubsub::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

@@ -79,6 +79,9 @@ impl State {
             list_packed_threshold: self.keyspace.settings().list_packed_threshold,
         });
         self.observe.track_latency = settings.latency_tracking;
+        let limits = &settings.client_output_buffer_limits;
+        self.clients.hard_limits = std::array::from_fn(|class| limits[class].hard_bytes);
+        super::notifications::follow_interest(self);
     }
 
     /// Period of the watchdog, ms; 0: none. One shorter than two crons could never be kept.

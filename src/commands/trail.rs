@@ -19,6 +19,7 @@ fn tell(state: &mut State) {
     state.keyspace.take_touched(&mut notes);
     for note in &notes {
         journal(state, note);
+        super::notifications::tell(state, note);
     }
     state.notes = notes;
 }

@@ -515,7 +515,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("latency-monitor-threshold", 0, LONG_MAX, 0).later(),
     yes_no("latency-tracking", true),
     Directive::new("latency-tracking-info-percentiles", Kind::Percentiles).multi(),
-    Directive::new("notify-keyspace-events", Kind::Events).later(),
+    Directive::new("notify-keyspace-events", Kind::Events),
 
     // Encodings
     int("hash-max-listpack-entries", 0, LONG_MAX, 512).alias("hash-max-ziplist-entries"),

@@ -254,14 +254,26 @@ impl Keyspace {
             .table
             .for_each(&mut |entry| each(EntryRef::new(Borrowed::of(entry), policy)));
     }
-    /// Switches a service's interest in the trail on or off; bits of [`super::interest`].
+    /// Switches a service's interest in the trail on or off; bits of [`super::interest`]. Notifications are about all
+    /// classes of events until [`Keyspace::set_notified`] narrows them.
     pub fn set_interest(&mut self, service: u32, on: bool) {
+        if service & interest::NOTIFICATIONS != 0 {
+            self.shared.trail.notified = if on { u32::MAX } else { 0 };
+        }
         let interest = &mut self.shared.trail.interest;
         *interest = if on {
             *interest | service
         } else {
             *interest & !service
         };
+    }
+    /// Says which classes of events the notifications are about: bits of [`EventClass::bit`].
+    pub fn set_notified(&mut self, classes: u32) {
+        self.shared.trail.notified = classes;
+    }
+    /// Bits of the classes of events that the notifications are about.
+    pub fn notified(&self) -> u32 {
+        self.shared.trail.notified
     }
     /// Services interested in the trail.
     pub fn interest(&self) -> u32 {

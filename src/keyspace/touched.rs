@@ -22,6 +22,14 @@ pub enum EventClass {
     KeyMiss,
 }
 
+impl EventClass {
+    /// A bit of its own.
+    #[inline]
+    pub const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
 /// Services that want to know of changes; bits of [`super::Keyspace::set_interest`].
 pub mod interest {
     /// Clients that WATCH keys.
@@ -82,6 +90,8 @@ pub enum Touched {
 #[derive(Debug, Default)]
 pub(super) struct Trail {
     pub(super) interest: u32,
+    /// Bits of the classes that `interest::NOTIFICATIONS` is about.
+    pub(super) notified: u32,
     /// Clients that wait for keys.
     pub(super) waiting: Waiting,
     /// Clients that watch keys.
@@ -106,7 +116,7 @@ impl Trail {
     /// Notes an event that is no change.
     #[inline]
     pub(super) fn event(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
-        if self.interest & interest::NOTIFICATIONS != 0 {
+        if self.notified & class.bit() != 0 {
             self.keep(db, class, event, key, false);
         }
     }
@@ -121,11 +131,12 @@ impl Trail {
         // The journal is told of changes by the commands that make them, and needs to hear only of keys that go by
         // themselves.
         let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
-        if self.keeps() || (by_itself && self.interest & interest::JOURNAL != 0) {
+        let keeps = self.interest & interest::TRACKING != 0 || self.notified & class.bit() != 0;
+        if keeps || (by_itself && self.interest & interest::JOURNAL != 0) {
             self.keep(db, class, event, key, true);
         }
     }
-    /// Whether anyone reads all notes.
+    /// Whether anyone reads notes of what commands change.
     fn keeps(&self) -> bool {
         self.interest & (interest::TRACKING | interest::NOTIFICATIONS) != 0
     }

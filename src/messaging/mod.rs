@@ -4,6 +4,15 @@
 //! (`Clients::push`), for nothing in this room knows a client's output. Mirrors `pubsub.c`, `notify.c` and `tracking.c`
 //! of Redis.
 
+pub mod pubsub;
+
 /// The registries of this room.
 #[derive(Debug, Default)]
-pub struct Messaging {}
+pub struct Messaging {
+    /// Who listens to which channels and patterns.
+    pub pubsub: pubsub::PubSub,
+    /// The message that is being published; its room is used again.
+    pub frame: crate::resp::PushFrame,
+    /// Patterns that match its channel; the room is used again.
+    pub found: Vec<pubsub::PatternKey>,
+}

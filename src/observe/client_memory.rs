@@ -29,7 +29,9 @@ impl ClientMemory {
             .as_ref()
             .map_or(0, |it| it.request.memory_bytes());
         let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
-        std::mem::size_of::<Client>() + buffers + waits + queued
+        let subscriptions = client.subscriptions.as_ref();
+        let subscriptions = subscriptions.map_or(0, |it| it.memory_bytes());
+        std::mem::size_of::<Client>() + buffers + waits + queued + subscriptions
     }
     /// Looks at one client.
     pub fn look(&mut self, client: &Client, now_ns: u64) {

@@ -6,6 +6,7 @@
 //! | [`parser`] | one resumable [`Parser`] per connection: bytes → spans, or "need more", or a protocol error |
 //! | [`request`] | [`Args`], the spans of one request seen as arguments, and [`OwnedRequest`] for those that must outlive the buffer |
 //! | [`output`] | [`OutputBuffer`], what waits to be written to one client |
+//! | [`frame`] | [`PushFrame`], one message encoded once for all who get it |
 //! | [`reply`] | [`Reply`], typed values spelled in RESP2 or RESP3; the one place that knows how |
 //! | [`reader`] | a naive reader of values, for tests, the simulator and fuzzing |
 //!
@@ -19,12 +20,14 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+pub mod frame;
 pub mod output;
 pub mod parser;
 pub mod reader;
 pub mod reply;
 pub mod request;
 
+pub use frame::PushFrame;
 pub use output::OutputBuffer;
 pub use parser::{Limits, Parsed, Parser, ProtocolError};
 pub use reply::{Deferred, Reply};

@@ -13,6 +13,7 @@
 //! Mirrors the `addReply*` functions of Redis's `networking.c`.
 
 use super::Protocol;
+use super::frame::PushFrame;
 use super::output::OutputBuffer;
 use super::request::Blob;
 use crate::system::numbers::write_double;
@@ -336,6 +337,15 @@ impl Reply {
     pub fn raw(&mut self, bytes: &[u8]) {
         if !self.discard {
             self.output.extend(bytes);
+        }
+    }
+
+    /// A push message that is encoded already, in either dialect.
+    #[inline]
+    pub fn frame(&mut self, frame: &PushFrame) {
+        if !self.discard {
+            let resp3 = self.resp3();
+            frame.append_to(&mut self.output, resp3);
         }
     }
 

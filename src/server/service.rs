@@ -9,7 +9,7 @@
 use super::cron::Cron;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
-use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind};
+use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind, UNCOUNTED_OUTPUT};
 use crate::commands::{self, CommandId, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
@@ -29,9 +29,6 @@ const MAX_MULTIBULK: usize = 1024 * 1024;
 const KEPT_SPANS: usize = 16 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
-/// Output that a client may have before it has authenticated, bytes: what Redis gives it beyond a buffer that is not
-/// counted. Less would cut off pipelines that forgot to authenticate before they are told so.
-const UNAUTHENTICATED_OUTPUT: usize = 16 * 1024 + 1024;
 /// Time for loading in one turn.
 const LOAD_TIME: Duration = Duration::from_millis(10);
 /// Items that are loaded between two looks at the clock.
@@ -629,7 +626,9 @@ impl Core {
             return;
         };
         let waiting = client.reply.output().len();
-        if waiting <= UNAUTHENTICATED_OUTPUT || client.session.closing {
+        // Before it has authenticated it may have no more. Less would cut off pipelines that forgot to authenticate before
+        // they are told so.
+        if waiting <= UNCOUNTED_OUTPUT || client.session.closing {
             client.session.soft_limit_since_ns = 0;
             return;
         }
@@ -669,6 +668,9 @@ impl Core {
     /// Looks at the output limits of those who were sent what they did not ask for.
     fn enforce_pushed_limits(&mut self, events: &EventLoop) {
         while let Some(key) = self.state.clients.pushed.pop() {
+            if let Some(client) = self.state.clients.get_mut(key) {
+                client.session.pushed = false;
+            }
             self.enforce_output_limit(events, key);
         }
     }
@@ -749,6 +751,7 @@ impl Core {
         while let Some(key) = self.state.clients.to_close.pop() {
             commands::transactions::unwatch(&mut self.state, key);
             commands::blocking::end(&mut self.state, key);
+            commands::pubsub::leave(&mut self.state, key);
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };

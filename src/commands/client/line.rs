@@ -5,7 +5,7 @@
 //! Where gyre keeps no such buffer, the figure is of the nearest thing that it has: a client whose requests run from
 //! the loop's shared buffer shows there what it is running at the moment.
 
-use crate::clients::{Client, ClientKind};
+use crate::clients::{Client, ClientKind, Listening};
 use crate::commands::{CommandId, CommandTable};
 use crate::keyspace::Clock;
 use crate::net::READ_LEN;
@@ -39,11 +39,14 @@ pub fn write_line(
         String::from_utf8_lossy(&session.name)
     ));
     text(format_args!(
-        " age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={}",
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={}",
         seconds_since(session.created_ns),
         seconds_since(session.last_interaction_ns),
         flags(client),
         session.db,
+        client.subscribed(Listening::Channel),
+        client.subscribed(Listening::Pattern),
+        client.subscribed(Listening::Shard),
         if session.in_multi { queued as i64 } else { -1 },
     ));
     let (mut held, mut free) = (client.query.len(), client.query.free());
@@ -63,6 +66,12 @@ pub fn write_line(
         .saturating_add(session.user.capacity())
         .saturating_add(session.lib_name.capacity())
         .saturating_add(session.lib_ver.capacity())
+        .saturating_add(
+            client
+                .subscriptions
+                .as_ref()
+                .map_or(0, |it| it.memory_bytes()),
+        )
         .saturating_add(arguments)
         .saturating_add(queue_bytes);
     text(format_args!(

@@ -1,0 +1,329 @@
+//! Commands: publish and subscribe. SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE and their counterparts, PUBLISH, SPUBLISH, PUBSUB.
+//!
+//! In: names to listen to and messages. Out: a confirmation for each name, as a push message in RESP3, and each message
+//! in the output of everyone who listens: first those of the channel, then those of the patterns, in the order in which
+//! the patterns were subscribed to. A message is encoded once (`PushFrame`). Mirrors `pubsub.c` of Redis.
+
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub use spec::COMMANDS;
+
+use super::{CommandError, Context, State, WideContext, help, notifications};
+use crate::clients::{Client, ClientKey, ClientKind, Listening, Subscriptions};
+use crate::resp::{Args, Reply};
+use crate::system::glob;
+
+/// Sends a message to all who listen to a channel; how many got it (who listens in several ways, several times).
+/// Nothing is told to the journal: messages are for replicas, and never for the append-only file.
+pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8]) -> usize {
+    let State {
+        messaging, clients, ..
+    } = state;
+    let (pubsub, frame) = (&messaging.pubsub, &mut messaging.frame);
+    let listeners = pubsub.listeners(kind, channel);
+    let mut receivers = listeners.len();
+    if receivers > 0 {
+        let word: &[u8] = match kind {
+            Listening::Shard => b"smessage",
+            _ => b"message",
+        };
+        frame.encode(&[word, channel, message]);
+        for key in listeners {
+            clients.push_frame(*key, frame);
+        }
+    }
+    if kind == Listening::Shard || pubsub.count(Listening::Pattern) == 0 {
+        return receivers;
+    }
+    pubsub.matching(channel, &mut messaging.found);
+    for pattern in &messaging.found {
+        let Some((name, listeners)) = pubsub.pattern(*pattern) else {
+            continue;
+        };
+        frame.encode(&[b"pmessage", name, channel, message]);
+        for key in listeners {
+            clients.push_frame(*key, frame);
+        }
+        receivers += listeners.len();
+    }
+    receivers
+}
+
+/// Ends all subscriptions of a client, without telling it (it goes, or is reset).
+pub fn leave(state: &mut State, key: ClientKey) {
+    let Some(client) = state.clients.get_mut(key) else {
+        return;
+    };
+    let Some(mut its) = client.subscriptions.take() else {
+        return;
+    };
+    settle_kind(client);
+    for kind in Listening::ALL {
+        for name in its.in_order(kind) {
+            state
+                .messaging
+                .pubsub
+                .unsubscribe(kind, &name, key, &mut its);
+        }
+    }
+    notifications::follow_interest(state);
+}
+
+/// A client is of the class `pubsub` while it has a subscription.
+fn settle_kind(client: &mut Client) {
+    let listens = client
+        .subscriptions
+        .as_ref()
+        .is_some_and(|its| !its.is_empty());
+    match client.session.kind {
+        ClientKind::Normal if listens => client.session.kind = ClientKind::PubSub,
+        ClientKind::PubSub if !listens => client.session.kind = ClientKind::Normal,
+        _ => {}
+    }
+    if !listens {
+        client.subscriptions = None;
+    }
+}
+
+/// Whether a client may only subscribe, unsubscribe, ping and go: one that listens and speaks RESP2, which cannot tell a
+/// message from an answer.
+#[inline]
+pub(super) fn is_restricted(client: &Client) -> bool {
+    client.session.kind == ClientKind::PubSub && !client.session.resp3
+}
+
+/// The commands that such a client may call.
+pub(super) fn is_allowed_while_restricted(name: &str) -> bool {
+    const ALLOWED: [&str; 9] = [
+        "ping",
+        "subscribe",
+        "ssubscribe",
+        "unsubscribe",
+        "sunsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "quit",
+        "reset",
+    ];
+    ALLOWED.contains(&name)
+}
+
+/// The words of confirmations, and of the command in errors.
+const fn words(kind: Listening) -> (&'static str, &'static str, &'static str) {
+    match kind {
+        Listening::Channel => ("subscribe", "unsubscribe", "SUBSCRIBE"),
+        Listening::Pattern => ("psubscribe", "punsubscribe", "PSUBSCRIBE"),
+        Listening::Shard => ("ssubscribe", "sunsubscribe", "SSUBSCRIBE"),
+    }
+}
+
+/// The number in a confirmation: that of the shard's channels, or of all other subscriptions.
+fn told_count(kind: Listening, its: Option<&Subscriptions>) -> usize {
+    its.map_or(0, |its| match kind {
+        Listening::Shard => its.count(kind),
+        Listening::Channel | Listening::Pattern => its.unsharded(),
+    })
+}
+
+/// Confirmations are pushes: CLIENT REPLY OFF does not silence them.
+fn confirm(reply: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
+    let discards = reply.is_discarding();
+    reply.set_discard(false);
+    reply.push(3);
+    reply.bulk(word.as_bytes());
+    reply.bulk_or_null(name);
+    reply.count(count);
+    reply.set_discard(discards);
+}
+
+fn subscribe(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    kind: Listening,
+) -> Result<(), CommandError> {
+    let (word, _, command) = words(kind);
+    let session = context.session();
+    // Who may not block expects one answer for each command. Transactions are excepted, but for the shard's, because
+    // they could always do it.
+    let denied = session.kind == ClientKind::Internal
+        || (session.in_multi && matches!(kind, Listening::Shard));
+    if denied {
+        return Err(CommandError::text_owned(format!(
+            "ERR {command} isn't allowed for a DENY BLOCKING client"
+        )));
+    }
+    let key = context.client;
+    let State {
+        clients, messaging, ..
+    } = &mut *context.state;
+    let Some(client) = clients.get_mut(key) else {
+        return Ok(());
+    };
+    let its = client.subscriptions.get_or_insert_default();
+    for name in args.skip(1).iter() {
+        messaging.pubsub.subscribe(kind, name, key, its);
+        let count = told_count(kind, Some(its));
+        confirm(&mut client.reply, word, Some(name), count);
+    }
+    settle_kind(client);
+    clients.mark_pending_write(key);
+    notifications::follow_interest(context.state);
+    Ok(())
+}
+
+fn unsubscribe(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    kind: Listening,
+) -> Result<(), CommandError> {
+    let (_, word, _) = words(kind);
+    let key = context.client;
+    let State {
+        clients, messaging, ..
+    } = &mut *context.state;
+    let Some(client) = clients.get_mut(key) else {
+        return Ok(());
+    };
+    let all = match &client.subscriptions {
+        Some(its) if args.len() == 1 => its.in_order(kind),
+        _ => Vec::new(),
+    };
+    let named = args.skip(1);
+    let (its, reply) = (&mut client.subscriptions, &mut client.reply);
+    for name in named.iter().chain(all.iter().map(|name| &**name)) {
+        if let Some(its) = its {
+            messaging.pubsub.unsubscribe(kind, name, key, its);
+        }
+        confirm(reply, word, Some(name), told_count(kind, its.as_deref()));
+    }
+    if args.len() == 1 && all.is_empty() {
+        // Who gave up nothing is answered too.
+        confirm(reply, word, None, told_count(kind, its.as_deref()));
+    }
+    settle_kind(client);
+    clients.mark_pending_write(key);
+    notifications::follow_interest(context.state);
+    Ok(())
+}
+
+fn subscribe_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    subscribe(context, args, Listening::Channel)
+}
+
+fn subscribe_patterns(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    subscribe(context, args, Listening::Pattern)
+}
+
+fn subscribe_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    subscribe(context, args, Listening::Shard)
+}
+
+fn unsubscribe_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    unsubscribe(context, args, Listening::Channel)
+}
+
+fn unsubscribe_patterns(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    unsubscribe(context, args, Listening::Pattern)
+}
+
+fn unsubscribe_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    unsubscribe(context, args, Listening::Shard)
+}
+
+fn publish_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let receivers = publish(context.state, Listening::Channel, args.at(1), args.at(2));
+    context.reply().count(receivers);
+    Ok(())
+}
+
+fn publish_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let receivers = publish(context.state, Listening::Shard, args.at(1), args.at(2));
+    context.reply().count(receivers);
+    Ok(())
+}
+
+// ---- PUBSUB -------------------------------------------------------------------------------------------------------
+
+/// A subcommand called in a way that it does not take.
+fn no_such_form(args: Args<'_>) -> CommandError {
+    let name = String::from_utf8_lossy(args.at(1));
+    CommandError::text_owned(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
+    ))
+}
+
+fn channels(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    kind: Listening,
+) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(no_such_form(args));
+    }
+    let State {
+        clients, messaging, ..
+    } = &mut *context.state;
+    let Some(client) = clients.get_mut(context.client) else {
+        return Ok(());
+    };
+    let mut names = messaging.pubsub.channels(kind);
+    if let Some(pattern) = args.get(2) {
+        names.retain(|name| glob::matches(pattern, name));
+    }
+    client.reply.array(names.len());
+    for name in names {
+        client.reply.bulk(name);
+    }
+    Ok(())
+}
+
+fn count_listeners(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    kind: Listening,
+) -> Result<(), CommandError> {
+    let State {
+        clients, messaging, ..
+    } = &mut *context.state;
+    let Some(client) = clients.get_mut(context.client) else {
+        return Ok(());
+    };
+    let names = args.skip(2);
+    client.reply.array(names.len().saturating_mul(2));
+    for name in names.iter() {
+        client.reply.bulk(name);
+        client
+            .reply
+            .count(messaging.pubsub.listeners(kind, name).len());
+    }
+    Ok(())
+}
+
+fn list_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    channels(context, args, Listening::Channel)
+}
+
+fn list_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    channels(context, args, Listening::Shard)
+}
+
+fn count_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    count_listeners(context, args, Listening::Channel)
+}
+
+fn count_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    count_listeners(context, args, Listening::Shard)
+}
+
+fn count_patterns(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let patterns = context.state.messaging.pubsub.count(Listening::Pattern);
+    context.reply().count(patterns);
+    Ok(())
+}
+
+fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    help::of_rows(context.reply, args, spec::SUBCOMMANDS);
+    Ok(())
+}
