@@ -725,13 +725,19 @@ fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(
 // ---- fingerprints --------------------------------------------------------------------------------
 
 fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let now = context.now();
-    let mut all = Digest::default();
-    for index in 0..context.state.keyspace.count() {
-        all.add_database(context.state.keyspace.db(index, now, true));
-    }
-    context.reply().simple(&all.hex());
+    let digest = digest_of(context.state);
+    context.reply().simple(&digest);
     Ok(())
+}
+
+/// A fingerprint of all databases, as DEBUG DIGEST answers it.
+pub fn digest_of(state: &mut crate::commands::State) -> String {
+    let now = state.now;
+    let mut all = Digest::default();
+    for index in 0..state.keyspace.count() {
+        all.add_database(state.keyspace.db(index, now, true));
+    }
+    all.hex()
 }
 
 fn digest_value(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -336,6 +336,10 @@ pub struct Settings {
     pub appendonly: bool,
     /// Beginning of the names of the append-only file's files.
     pub appendfilename: String,
+    /// File that everything is written to that enters the server; gyre's own.
+    pub record: Option<PathBuf>,
+    /// How large that file may become, bytes; gyre's own.
+    pub record_max_size: u64,
     /// Their directory, in `dir`.
     pub appenddirname: String,
     /// When they are brought to the disk.
@@ -561,6 +565,8 @@ impl Settings {
             key_load_delay_us: read.delay("key-load-delay"),
             appendonly: read.yes("appendonly"),
             appendfilename: read.string("appendfilename"),
+            record: read.path("record"),
+            record_max_size: read.number("record-max-size"),
             appenddirname: read.string("appenddirname"),
             appendfsync: read.choice(
                 "appendfsync",

@@ -374,6 +374,8 @@ pub static DIRECTIVES: &[Directive] = &[
     choice("shutdown-on-sigint", SHUTDOWN, 0).multi(),
     choice("shutdown-on-sigterm", SHUTDOWN, 0).multi(),
     Directive::new("dir", Kind::Dir).guarded().not_loading(),
+    optional("record").fixed(),
+    bytes("record-max-size", 1, LONG_MAX, 1024 * MB).fixed(),
     int("hz", 0, INT_MAX, 10),
     yes_no("dynamic-hz", true),
     int("watchdog-period", 0, INT_MAX, 0).hidden(),

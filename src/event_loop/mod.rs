@@ -22,6 +22,7 @@
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
 mod mio_seam;
+pub mod recording;
 mod seam;
 mod simulator;
 mod timers;

@@ -122,4 +122,13 @@ pub trait Seam {
     fn waker(&self) -> Waker;
     /// Blocks the whole process (DEBUG SLEEP).
     fn sleep(&mut self, duration: Duration);
+    /// Passes a figure of the process through that decides what happens next (used memory, against a limit), so that
+    /// a recording has it.
+    fn observed(&mut self, figure: u64) -> u64 {
+        figure
+    }
+    /// The same for a signal, which is there or (nearly always) not.
+    fn signalled(&mut self, signal: Option<u8>) -> Option<u8> {
+        signal
+    }
 }

@@ -55,14 +55,14 @@ impl Host for LoopHost<'_> {
         process::adjust_open_files(wanted).map_or(0, |possible| possible.maxclients as usize)
     }
     fn used_memory(&mut self) -> u64 {
-        self.gauge.used()
+        self.events.seam().observed(self.gauge.used())
     }
     fn fresh_used_memory(&mut self) -> u64 {
         let now_ns = self.monotonic_ns();
         if now_ns.saturating_sub(self.gauge.asked_ns) >= ASK_NS {
             self.gauge.refresh(now_ns);
         }
-        self.gauge.used()
+        self.events.seam().observed(self.gauge.used())
     }
     fn sleep(&mut self, duration: Duration) {
         self.events.seam().sleep(duration);

@@ -14,6 +14,9 @@
 mod cron;
 mod host;
 mod listeners;
+pub mod recording;
+pub mod replay;
+mod secrets;
 mod service;
 pub mod tools;
 
@@ -28,6 +31,7 @@ use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
 use crate::system::log::LogOptions;
 use crate::system::rng::Rng;
+use crate::system::signals::ShutdownSignal;
 use crate::system::{crash, memory, process, signals};
 use std::time::Duration;
 
@@ -39,6 +43,8 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre -h or --help
        gyre --check-rdb FILE
        gyre --check-aof [--fix|--truncate-to-timestamp $timestamp] FILE
+       gyre [/path/to/redis.conf] [options] --record FILE (write all that enters the server to FILE)
+       gyre --replay FILE [--until TURN] [--step] (run the same turns again, without sockets)
 
 Options are the directives of redis.conf after two dashes, and override the file.
 
@@ -142,6 +148,21 @@ impl Server {
         Ok(())
     }
 
+    /// Begins to load the data; whether the server can go on. What is wrong was logged.
+    fn load(&mut self) -> bool {
+        if let Err(failure) = self.core.begin_loading(&mut self.events) {
+            let settings = self.core.state.config.settings();
+            commands::persistence::loading::tell_fatal(settings, &failure);
+            return false;
+        }
+        if self.core.state.persistence.loading.is_none() {
+            self.core.ready(&self.events);
+        } else {
+            self.events.stay_awake();
+        }
+        true
+    }
+
     /// One turn, for tests and simulations.
     pub fn turn(&mut self, max_sleep: Option<Duration>) -> std::io::Result<TurnReport> {
         self.events.turn(&mut self.core, max_sleep)
@@ -155,14 +176,21 @@ impl Server {
                 log::error!("Polling for events failed: {error}");
                 return End::Failed;
             }
-            // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
-            if !self.core.state.cron_paused
-                && let Some(signal) = signals::shutdown_requested()
-            {
-                self.core.signalled(&mut self.events, signal);
-            }
+            self.look_for_signals();
         }
         self.core.ended.unwrap_or(End::Failed)
+    }
+
+    fn look_for_signals(&mut self) {
+        // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
+        if self.core.state.cron_paused {
+            return;
+        }
+        let signal = signals::shutdown_requested().map(|signal| signal as u8);
+        let signal = self.events.seam().signalled(signal);
+        if let Some(signal) = signal.and_then(ShutdownSignal::from_number) {
+            self.core.signalled(&mut self.events, signal);
+        }
     }
 
     /// The state, for tests.
@@ -216,7 +244,14 @@ pub fn serve(config: Config) -> i32 {
             return 1;
         }
     };
-    let mut server = match Server::new(config, Box::new(seam)) {
+    let seam = match recording::wrap(&config, Box::new(seam)) {
+        Ok(seam) => seam,
+        Err(text) => {
+            log::error!("{text}");
+            return 1;
+        }
+    };
+    let mut server = match Server::new(config, seam) {
         Ok(server) => server,
         Err(error) => {
             eprintln!("{error}");
@@ -239,15 +274,8 @@ pub fn serve(config: Config) -> i32 {
     if let Some(warning) = server.core.state.config.warnings() {
         log::warn!("{warning}");
     }
-    if let Err(failure) = server.core.begin_loading(&mut server.events) {
-        let settings = server.core.state.config.settings();
-        commands::persistence::loading::tell_fatal(settings, &failure);
+    if !server.load() {
         return 1;
-    }
-    if server.core.state.persistence.loading.is_none() {
-        server.core.ready(&server.events);
-    } else {
-        server.events.stay_awake();
     }
     match server.run() {
         End::Shutdown => 0,

@@ -10,7 +10,7 @@ use super::cron::Cron;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
 use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind, UNCOUNTED_OUTPUT};
-use crate::commands::{self, CommandId, Outcome, Shutdown, State};
+use crate::commands::{self, CommandId, Host, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
 use crate::persistence::aof::AofState;
@@ -19,7 +19,6 @@ use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
 use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{crash, process};
 use std::io::{self, IoSlice};
-use std::time::Duration;
 
 /// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
 const BATCH: usize = 16;
@@ -29,8 +28,8 @@ const MAX_MULTIBULK: usize = 1024 * 1024;
 const KEPT_SPANS: usize = 16 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
-/// Time for loading in one turn.
-const LOAD_TIME: Duration = Duration::from_millis(10);
+/// Time for loading in one turn, ns.
+const LOAD_NS: u64 = 10_000_000;
 /// Items that are loaded between two looks at the clock.
 const LOAD_ITEMS: u32 = 64;
 /// Output buffers kept for the next clients.
@@ -909,17 +908,17 @@ impl Core {
         let Some(mut loading) = self.state.persistence.loading.take() else {
             return;
         };
-        let begin = std::time::Instant::now();
-        let mut items = 0_u32;
-        let mut enough = || {
-            items += 1;
-            items.is_multiple_of(LOAD_ITEMS) && begin.elapsed() >= LOAD_TIME
-        };
         let mut host = LoopHost {
             events,
             listeners: &mut self.listeners,
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
+        };
+        let until_ns = host.monotonic_ns().saturating_add(LOAD_NS);
+        let mut items = 0_u32;
+        let mut enough = |host: &mut dyn Host| {
+            items += 1;
+            items.is_multiple_of(LOAD_ITEMS) && host.monotonic_ns() >= until_ns
         };
         let state = &mut self.state;
         let stepped =

@@ -13,6 +13,13 @@ use std::path::Path;
 pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
     let name = Path::new(program).file_name().unwrap_or_default();
     let first = args.first().and_then(|arg| arg.to_str());
+    if first == Some("--replay") {
+        let Some(options) = super::replay::Options::parse(&args[1..]) else {
+            eprintln!("Usage: gyre --replay FILE [--until TURN] [--step]");
+            return Some(2);
+        };
+        return Some(super::replay::run(&options));
+    }
     let mut out = io::stdout().lock();
     let mut input = io::stdin().lock();
     let mut console = Console {

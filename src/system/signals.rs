@@ -20,11 +20,21 @@ static LOADING: AtomicBool = AtomicBool::new(false);
 
 /// Signals that ask for a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
 pub enum ShutdownSignal {
     /// SIGTERM.
-    Terminate,
+    Terminate = libc::SIGTERM as u8,
     /// SIGINT.
-    Interrupt,
+    Interrupt = libc::SIGINT as u8,
+}
+
+impl ShutdownSignal {
+    /// The signal with this number, if it is one of them.
+    pub fn from_number(number: u8) -> Option<ShutdownSignal> {
+        [ShutdownSignal::Terminate, ShutdownSignal::Interrupt]
+            .into_iter()
+            .find(|signal| *signal as u8 == number)
+    }
 }
 
 /// The reading side of the signals; register [`ShutdownSignals::source`] with the loop.

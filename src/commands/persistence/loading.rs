@@ -113,22 +113,27 @@ fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
     };
-    let done = step(state, host, &mut loading, &mut || false);
+    let done = step(state, host, &mut loading, &mut |_| false);
     remove_client(state, &mut loading);
     done.map(|_| ())
 }
+
+/// Says after each item whether loading is to stop for now; it may look at the clock.
+pub type Enough<'a> = &'a mut dyn FnMut(&mut dyn Host) -> bool;
 
 /// Loads on until `enough` says so; whether all is loaded.
 pub fn step(
     state: &mut State,
     host: &mut dyn Host,
     loading: &mut DataLoading,
-    enough: &mut dyn FnMut() -> bool,
+    enough: Enough<'_>,
 ) -> Result<bool, LoadFailure> {
     let done = match &mut loading.source {
         LoadSource::Snapshot(snapshot) => {
             let settings = state.config.settings();
-            let done = snapshot.step(&mut state.keyspace, settings, state.now, enough)?;
+            let done = snapshot.step(&mut state.keyspace, settings, state.now, &mut || {
+                enough(host)
+            })?;
             if done {
                 note_snapshot(state, snapshot);
             }
@@ -189,7 +194,7 @@ fn step_aof(
     host: &mut dyn Host,
     client: ClientKey,
     aof: &mut AofLoading,
-    enough: &mut dyn FnMut() -> bool,
+    enough: Enough<'_>,
 ) -> Result<bool, LoadFailure> {
     loop {
         match &mut aof.stage {
@@ -206,7 +211,9 @@ fn step_aof(
             }
             Some(Stage::Snapshot(loading, ..)) => {
                 let settings = state.config.settings();
-                if !loading.step(&mut state.keyspace, settings, state.now, enough)? {
+                if !loading.step(&mut state.keyspace, settings, state.now, &mut || {
+                    enough(host)
+                })? {
                     return Ok(false);
                 }
                 note_snapshot(state, loading);
@@ -227,7 +234,7 @@ fn run_commands(
     host: &mut dyn Host,
     client: ClientKey,
     aof: &mut AofLoading,
-    enough: &mut dyn FnMut() -> bool,
+    enough: Enough<'_>,
 ) -> Result<bool, LoadFailure> {
     let is_last = aof.is_last();
     let Some(Stage::Commands(file)) = &mut aof.stage else {
@@ -302,7 +309,7 @@ fn run_commands(
                 ));
             }
         }
-        if enough() {
+        if enough(host) {
             return Ok(false);
         }
     }

@@ -1,0 +1,269 @@
+//! The seam that records: passes every call on to a live seam and writes the answer down.
+
+use super::super::seam::*;
+use super::format::*;
+use crate::system::crc64::crc64;
+use std::fs::File;
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{OwnedFd, RawFd};
+use std::time::Duration;
+
+/// Entries are written to the file once they are so many bytes, or when the loop is about to sleep.
+const BUFFER: usize = 64 * 1024;
+
+/// Hides what must not be in a file. It is shown all bytes that are read, in order and cut anywhere, and overwrites
+/// what is secret, keeping its length; the same secret must become the same bytes everywhere.
+pub trait Mask {
+    /// Bytes that were read from a source.
+    fn hide(&mut self, token: Token, bytes: &mut [u8]);
+    /// A source is closed; its token may be another's next.
+    fn closed(&mut self, token: Token);
+}
+
+/// Records what a live seam answers.
+pub struct RecordingSeam {
+    live: Box<dyn Seam>,
+    mask: Box<dyn Mask>,
+    /// None once the recording has ended: it was full, or the disk was.
+    file: Option<File>,
+    entries: Vec<u8>,
+    written: u64,
+    limit: u64,
+    last_ns: u64,
+    last_unix_us: i64,
+}
+
+impl RecordingSeam {
+    /// Begins a recording in `file` that grows to `limit` bytes at most.
+    pub fn begin(
+        live: Box<dyn Seam>,
+        mask: Box<dyn Mask>,
+        file: File,
+        header: &Header,
+        limit: u64,
+    ) -> io::Result<RecordingSeam> {
+        let entries = header.encode();
+        if entries.len() as u64 >= limit {
+            return Err(io::Error::other(
+                "what the server begins with is larger than record-max-size",
+            ));
+        }
+        let mut recording = RecordingSeam {
+            live,
+            mask,
+            file: Some(file),
+            entries,
+            written: 0,
+            limit,
+            last_ns: 0,
+            last_unix_us: 0,
+        };
+        recording.write_out()?;
+        Ok(recording)
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let Some(file) = &mut self.file else {
+            self.entries.clear();
+            return Ok(());
+        };
+        file.write_all(&self.entries)?;
+        self.written += self.entries.len() as u64;
+        self.entries.clear();
+        Ok(())
+    }
+
+    /// Writes what is held, and ends the recording where it cannot go on.
+    fn flush(&mut self) {
+        if let Err(error) = self.write_out() {
+            log::warn!("The recording ends here: {error}");
+            self.file = None;
+            self.entries.clear();
+        }
+    }
+
+    /// Adds an entry.
+    fn note(&mut self, tag: u8, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.file.is_none() {
+            return;
+        }
+        let begin = self.entries.len();
+        self.entries.push(tag);
+        write(&mut self.entries);
+        if self.written + self.entries.len() as u64 >= self.limit {
+            self.entries.truncate(begin);
+            self.entries.push(tag::END);
+            self.flush();
+            log::warn!("The recording is full (record-max-size) and ends here");
+            self.file = None;
+        } else if self.entries.len() >= BUFFER {
+            self.flush();
+        }
+    }
+
+    fn note_error(&mut self, tag: u8, error: &io::Error) {
+        self.note(tag, |out| put_number(out, error_code(error)));
+    }
+}
+
+impl Drop for RecordingSeam {
+    fn drop(&mut self) {
+        self.note(tag::END, |_| {});
+        self.flush();
+    }
+}
+
+impl Seam for RecordingSeam {
+    fn monotonic_ns(&mut self) -> u64 {
+        let now = self.live.monotonic_ns();
+        let passed = now.saturating_sub(self.last_ns);
+        self.last_ns = now;
+        self.note(tag::MONOTONIC, |out| put_number(out, passed));
+        now
+    }
+
+    fn unix_us(&mut self) -> i64 {
+        let now = self.live.unix_us();
+        let passed = now.wrapping_sub(self.last_unix_us);
+        self.last_unix_us = now;
+        self.note(tag::UNIX, |out| put_signed(out, passed));
+        now
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        let bits = self.live.random_u64();
+        self.note(tag::RANDOM, |out| {
+            out.extend_from_slice(&bits.to_le_bytes())
+        });
+        bits
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        if timeout != Some(Duration::ZERO) {
+            self.flush();
+        }
+        let before = ready.len();
+        let result = self.live.poll(timeout, ready);
+        match &result {
+            Ok(()) => {
+                let events = &ready[before..];
+                self.note(tag::POLLED, |out| {
+                    put_number(out, events.len() as u64);
+                    for event in events {
+                        put_readiness(out, event);
+                    }
+                });
+            }
+            Err(error) => self.note_error(tag::POLL_FAILED, error),
+        }
+        result
+    }
+
+    fn listen(
+        &mut self,
+        token: Token,
+        address: &ListenAddress,
+        options: &ListenOptions,
+    ) -> io::Result<()> {
+        let result = self.live.listen(token, address, options);
+        match &result {
+            Ok(()) => self.note(tag::LISTENED, |out| put_token(out, token)),
+            Err(error) => self.note_error(tag::LISTEN_FAILED, error),
+        }
+        result
+    }
+
+    fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
+        let result = self.live.accept(listener, token);
+        match &result {
+            Ok(accepted) => self.note(tag::ACCEPTED, |out| put_accepted(out, accepted)),
+            Err(error) => self.note_error(tag::ACCEPT_FAILED, error),
+        }
+        result
+    }
+
+    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
+        let result = self.live.adopt_pipe(token, pipe);
+        match &result {
+            Ok(()) => self.note(tag::ADOPTED, |out| put_token(out, token)),
+            Err(error) => self.note_error(tag::ADOPT_FAILED, error),
+        }
+        result
+    }
+
+    fn listener_descriptors(&self) -> Vec<RawFd> {
+        self.live.listener_descriptors()
+    }
+
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = self.live.read(token, buffer);
+        match &result {
+            Ok(n) if self.file.is_some() => {
+                let mut shown = buffer[..*n].to_vec();
+                self.mask.hide(token, &mut shown);
+                self.note(tag::READ, |out| {
+                    put_token(out, token);
+                    put_bytes(out, &shown);
+                });
+            }
+            Ok(_) => {}
+            Err(error) => self.note_error(tag::READ_FAILED, error),
+        }
+        result
+    }
+
+    fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let result = self.live.write(token, slices);
+        match &result {
+            Ok(n) if self.file.is_some() => {
+                let sum = checksum(slices, *n);
+                self.note(tag::WRITTEN, |out| {
+                    put_token(out, token);
+                    put_number(out, *n as u64);
+                    out.extend_from_slice(&sum.to_le_bytes());
+                });
+            }
+            Ok(_) => {}
+            Err(error) => self.note_error(tag::WRITE_FAILED, error),
+        }
+        result
+    }
+
+    fn close(&mut self, token: Token) {
+        self.mask.closed(token);
+        self.live.close(token);
+    }
+
+    fn waker(&self) -> Waker {
+        self.live.waker()
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        self.note(tag::SLEPT, |_| {});
+        self.live.sleep(duration);
+    }
+
+    fn observed(&mut self, figure: u64) -> u64 {
+        self.note(tag::OBSERVED, |out| put_number(out, figure));
+        figure
+    }
+
+    fn signalled(&mut self, signal: Option<u8>) -> Option<u8> {
+        if let Some(signal) = signal {
+            self.note(tag::SIGNALLED, |out| out.push(signal));
+        }
+        signal
+    }
+}
+
+/// Checksum of the first `n` bytes of some slices.
+pub(super) fn checksum(slices: &[IoSlice<'_>], n: usize) -> u64 {
+    let mut left = n;
+    let mut sum = 0;
+    for slice in slices {
+        let taken = slice.len().min(left);
+        sum = crc64(sum, &slice[..taken]);
+        left -= taken;
+    }
+    sum
+}

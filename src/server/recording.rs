@@ -1,0 +1,140 @@
+//! Begins a recording: what the server starts with, and the seam that writes down what enters it.
+//!
+//! In: the configuration. Out: the seam, wrapped if `record` names a file. [`super::replay`] plays what comes of it.
+
+use super::secrets::Secrets;
+use crate::config::quoting::quote;
+use crate::config::{Config, StatementKind};
+use crate::event_loop::Seam;
+use crate::event_loop::recording::{Header, RecordedFile, RecordingSeam};
+use crate::system::process;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Directives of a recorded configuration that a replay sets otherwise, or that mean nothing to it.
+const LEFT_OUT: &[&str] = &[
+    "record",
+    "record-max-size",
+    "dir",
+    "logfile",
+    "pidfile",
+    "daemonize",
+];
+
+/// Wraps the seam if a recording is wanted; on error the text for the log.
+pub(super) fn wrap(config: &Config, live: Box<dyn Seam>) -> Result<Box<dyn Seam>, String> {
+    let Some(path) = config.settings().record.clone() else {
+        return Ok(live);
+    };
+    begin(config, live, &path).map_err(|error| {
+        format!(
+            "Can't record to {}: {}",
+            path.display(),
+            process::os_error_text(&error)
+        )
+    })
+}
+
+fn begin(config: &Config, live: Box<dyn Seam>, path: &Path) -> io::Result<Box<dyn Seam>> {
+    let secrets = Secrets::new(process::random_bytes()?);
+    let header = header(config, &secrets)?;
+    // Whoever can read it sees all that clients send.
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    log::warn!("Recording all that enters the server to {}", path.display());
+    let limit = config.settings().record_max_size;
+    let recording = RecordingSeam::begin(live, Box::new(secrets), file, &header, limit)?;
+    Ok(Box::new(recording))
+}
+
+fn header(config: &Config, secrets: &Secrets) -> io::Result<Header> {
+    let mut text = Vec::new();
+    for line in config.rewritten(b"", true).split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii();
+        let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        if line.starts_with(b"#") || LEFT_OUT.iter().any(|other| other.as_bytes() == name) {
+            continue;
+        }
+        text.extend_from_slice(&masked(line, name, secrets));
+        text.push(b'\n');
+    }
+    // What no value stands for, such as renamed commands.
+    for statement in config.statements() {
+        if let StatementKind::RenameCommand { from, to } = &statement.kind {
+            text.extend_from_slice(b"rename-command ");
+            text.extend_from_slice(&quote(from));
+            text.push(b' ');
+            text.extend_from_slice(&quote(to));
+            text.push(b'\n');
+        }
+    }
+    Ok(Header {
+        config: text,
+        has_config_file: config.file().is_some(),
+        files: files(config)?,
+    })
+}
+
+/// A line of the configuration without its secret.
+fn masked(line: &[u8], name: &[u8], secrets: &Secrets) -> Vec<u8> {
+    if !Config::is_sensitive(name) {
+        return line.to_vec();
+    }
+    let name_text = String::from_utf8_lossy(name);
+    let secret = config_value(line);
+    if secret.is_empty() {
+        return line.to_vec();
+    }
+    let hidden = secrets.hidden(secret);
+    [name_text.as_bytes(), b" ", &hidden].concat()
+}
+
+/// The value of a directive's line, without quotes. One with escapes stays as it is: what it is masked to then only
+/// lets nobody in.
+fn config_value(line: &[u8]) -> &[u8] {
+    let value = line
+        .iter()
+        .position(|byte| *byte == b' ')
+        .map_or(&[][..], |blank| line[blank..].trim_ascii());
+    match value {
+        [b'"', bare @ .., b'"'] => bare,
+        bare => bare,
+    }
+}
+
+/// The files that loading will read.
+fn files(config: &Config) -> io::Result<Vec<RecordedFile>> {
+    let settings = config.settings();
+    let mut files = Vec::new();
+    let mut add = |path: &Path| match std::fs::read(path) {
+        Ok(bytes) => {
+            files.push(RecordedFile {
+                path: path.to_path_buf(),
+                bytes,
+            });
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    add(Path::new(&settings.dbfilename))?;
+    if settings.appendonly {
+        add(Path::new(&settings.appendfilename))?;
+        match std::fs::read_dir(&settings.appenddirname) {
+            Ok(entries) => {
+                for entry in entries {
+                    add(&entry?.path())?;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,436 @@
+//! Hides secrets in what is recorded: passwords of AUTH, HELLO and MIGRATE, those that CONFIG SET and ACL SETUSER set.
+//!
+//! In: the bytes of each connection as they were read, cut anywhere. Out: the same bytes with each letter of a secret
+//! replaced. What it is replaced by depends on the letters before it and a key that nobody keeps, so two secrets that
+//! are equal stay equal (a replay lets in whom the server let in) and nothing else can be learned of them but their
+//! length. It follows the protocol loosely: what the parser refuses, the server closes.
+
+use crate::config::Config;
+use crate::event_loop::Token;
+use crate::event_loop::recording::Mask;
+use sha2::{Digest, Sha256};
+
+/// Bytes of an argument that decide what it is.
+const WORD: usize = 32;
+/// What a letter of a secret becomes one of.
+const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// The mask of one recording.
+pub(super) struct Secrets {
+    key: [u8; 32],
+    streams: Vec<Stream>,
+}
+
+/// Where a connection's input stands.
+#[derive(Clone, Default)]
+struct Stream {
+    phase: Phase,
+    /// The number that is being read.
+    number: usize,
+    /// Arguments of the command, and which one comes.
+    count: usize,
+    index: usize,
+    /// Bytes of the argument that are still to come.
+    left: usize,
+    /// The beginning of the argument.
+    word: Vec<u8>,
+    command: Command,
+    /// The argument with this index is a secret.
+    secret_at: Option<usize>,
+    /// What of the secret was seen.
+    hash: Option<Sha256>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// Between commands.
+    #[default]
+    Start,
+    /// After `*`.
+    Count,
+    /// Before or after `$`.
+    Length,
+    /// In an argument.
+    Argument,
+    /// The line's end after an argument.
+    LineEnd,
+    /// In a line that is a command.
+    Inline,
+}
+
+/// What the arguments so far have made of the command.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Command {
+    /// None that carries secrets, or not known yet.
+    #[default]
+    Other,
+    Auth,
+    Hello,
+    Migrate,
+    Config,
+    ConfigSet,
+    Acl,
+    AclSetUser,
+}
+
+impl Secrets {
+    /// A mask with this key, which is to be forgotten with it.
+    pub(super) fn new(key: [u8; 32]) -> Secrets {
+        Secrets {
+            key,
+            streams: Vec::new(),
+        }
+    }
+
+    /// A whole secret.
+    pub(super) fn hidden(&self, secret: &[u8]) -> Vec<u8> {
+        let mut hash = self.begin();
+        secret.iter().map(|byte| letter(&mut hash, *byte)).collect()
+    }
+
+    fn begin(&self) -> Sha256 {
+        Sha256::new_with_prefix(self.key)
+    }
+
+    /// A command that is one line: as far as it is here it can be looked at whole.
+    fn hide_line(&self, line: &mut [u8]) {
+        let mut words = Vec::new();
+        let mut at = 0;
+        while at < line.len() {
+            let blanks = line[at..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace());
+            at += blanks.count();
+            let letters = line[at..]
+                .iter()
+                .take_while(|byte| !byte.is_ascii_whitespace());
+            let end = at + letters.count();
+            if end > at {
+                words.push(at..end);
+            }
+            at = end;
+        }
+        let mut stream = Stream {
+            count: words.len(),
+            ..Stream::default()
+        };
+        for range in words {
+            let word = &mut line[range];
+            stream.word = word[..word.len().min(WORD)].to_vec();
+            if stream.is_secret() {
+                let bare = quoted(word);
+                let masked = self.hidden(&word[bare.clone()]);
+                word[bare].copy_from_slice(&masked);
+            }
+            stream.end_argument();
+        }
+    }
+}
+
+/// Whether a line begins with a command that may carry secrets.
+fn may_carry_secrets(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(u8::is_ascii_whitespace);
+    let name = line[..end.unwrap_or(line.len())].to_ascii_lowercase();
+    matches!(
+        name.as_slice(),
+        b"auth" | b"hello" | b"migrate" | b"config" | b"acl"
+    )
+}
+
+/// Where a word's letters are without the quotes around it.
+fn quoted(word: &[u8]) -> std::ops::Range<usize> {
+    match word {
+        [b'"', .., b'"'] | [b'\'', .., b'\''] => 1..word.len() - 1,
+        _ => 0..word.len(),
+    }
+}
+
+/// The next letter in the place of a byte.
+fn letter(hash: &mut Sha256, byte: u8) -> u8 {
+    hash.update([byte]);
+    let digest = hash.clone().finalize();
+    LETTERS[usize::from(digest[0] & 31)]
+}
+
+impl Stream {
+    /// Whether the argument that comes is a secret, as far as those before it tell.
+    fn is_secret(&self) -> bool {
+        match self.command {
+            Command::Auth => self.index > 0 && self.index + 1 == self.count,
+            // A rule that sets a password begins with `>`; all rules are hidden, for a rule is cut anywhere.
+            Command::AclSetUser => self.index > 2,
+            _ => self.secret_at == Some(self.index),
+        }
+    }
+
+    /// The argument is whole: what does it make of those that follow?
+    fn end_argument(&mut self) {
+        let word = self.word.to_ascii_lowercase();
+        self.command = match (self.command, self.index, word.as_slice()) {
+            (_, 0, b"auth") => Command::Auth,
+            (_, 0, b"hello") => Command::Hello,
+            (_, 0, b"migrate") => Command::Migrate,
+            (_, 0, b"config") => Command::Config,
+            (_, 0, b"acl") => Command::Acl,
+            (Command::Config, 1, b"set") => Command::ConfigSet,
+            (Command::Acl, 1, b"setuser") => Command::AclSetUser,
+            (Command::Config | Command::Acl, 1, _) => Command::Other,
+            (command, ..) => command,
+        };
+        match (self.command, word.as_slice()) {
+            (Command::Hello, b"auth") | (Command::Migrate, b"auth2") => {
+                self.secret_at = Some(self.index + 2);
+            }
+            (Command::Migrate, b"auth") => self.secret_at = Some(self.index + 1),
+            (Command::ConfigSet, name)
+                if self.index.is_multiple_of(2) && Config::is_sensitive(name) =>
+            {
+                self.secret_at = Some(self.index + 1);
+            }
+            _ => {}
+        }
+        self.index += 1;
+        self.word.clear();
+        self.hash = None;
+    }
+
+    fn start_over(&mut self) {
+        *self = Stream::default();
+    }
+}
+
+impl Mask for Secrets {
+    fn hide(&mut self, token: Token, bytes: &mut [u8]) {
+        if self.streams.len() <= token.0 {
+            self.streams.resize(token.0 + 1, Stream::default());
+        }
+        let mut stream = std::mem::take(&mut self.streams[token.0]);
+        let mut at = 0;
+        while at < bytes.len() {
+            at += self.step(&mut stream, &mut bytes[at..]);
+        }
+        self.streams[token.0] = stream;
+    }
+
+    fn closed(&mut self, token: Token) {
+        if let Some(stream) = self.streams.get_mut(token.0) {
+            stream.start_over();
+        }
+    }
+}
+
+impl Secrets {
+    /// Takes some of the bytes, at least one.
+    fn step(&self, stream: &mut Stream, bytes: &mut [u8]) -> usize {
+        match stream.phase {
+            Phase::Start => {
+                stream.start_over();
+                if bytes[0] == b'*' {
+                    stream.phase = Phase::Count;
+                    return 1;
+                }
+                stream.phase = Phase::Inline;
+                0
+            }
+            Phase::Inline => {
+                let end = memchr::memchr(b'\n', bytes);
+                let len = end.map_or(bytes.len(), |end| end + 1);
+                let line = &mut bytes[..len];
+                let is_rest = !stream.word.is_empty();
+                let room = WORD.saturating_sub(stream.word.len()).min(len);
+                stream.word.extend_from_slice(&line[..room]);
+                if !is_rest {
+                    self.hide_line(line);
+                } else if may_carry_secrets(&stream.word) {
+                    // What the rest of a cut line means is not worth finding out: all of it goes.
+                    for byte in line.iter_mut().filter(|byte| !byte.is_ascii_whitespace()) {
+                        *byte = b'*';
+                    }
+                }
+                if end.is_some() {
+                    stream.phase = Phase::Start;
+                }
+                len
+            }
+            Phase::Count | Phase::Length => {
+                match bytes[0] {
+                    digit @ b'0'..=b'9' => {
+                        let digit = usize::from(digit - b'0');
+                        stream.number = stream.number.saturating_mul(10).saturating_add(digit);
+                    }
+                    b'\n' => self.end_number(stream),
+                    _ => {}
+                }
+                1
+            }
+            Phase::Argument => {
+                let here = stream.left.min(bytes.len());
+                if stream.is_secret() {
+                    let hash = stream.hash.get_or_insert_with(|| self.begin());
+                    for byte in &mut bytes[..here] {
+                        *byte = letter(hash, *byte);
+                    }
+                } else {
+                    let room = WORD.saturating_sub(stream.word.len()).min(here);
+                    stream.word.extend_from_slice(&bytes[..room]);
+                }
+                stream.left -= here;
+                if stream.left == 0 {
+                    stream.end_argument();
+                    stream.phase = Phase::LineEnd;
+                }
+                here
+            }
+            Phase::LineEnd => {
+                if bytes[0] == b'\n' {
+                    stream.phase = if stream.index >= stream.count {
+                        Phase::Start
+                    } else {
+                        Phase::Length
+                    };
+                }
+                1
+            }
+        }
+    }
+
+    fn end_number(&self, stream: &mut Stream) {
+        let number = std::mem::take(&mut stream.number);
+        if stream.phase == Phase::Count {
+            stream.count = number;
+            stream.phase = if number == 0 {
+                Phase::Start
+            } else {
+                Phase::Length
+            };
+            return;
+        }
+        stream.left = number;
+        stream.phase = Phase::Argument;
+        if number == 0 {
+            stream.end_argument();
+            stream.phase = Phase::LineEnd;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn command(words: &[&str]) -> Vec<u8> {
+        let mut out = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            out.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+        out
+    }
+
+    fn hide(bytes: &[u8], cuts: &[usize]) -> String {
+        let mut secrets = Secrets::new([7; 32]);
+        let mut bytes = bytes.to_vec();
+        let mut rest = &mut bytes[..];
+        for cut in cuts {
+            let (now, later) = rest.split_at_mut((*cut).min(rest.len()));
+            secrets.hide(Token(3), now);
+            rest = later;
+        }
+        secrets.hide(Token(3), rest);
+        String::from_utf8(bytes).expect("letters")
+    }
+
+    const CASES: &[(&[&str], &[&str])] = &[
+        (&["AUTH", "hunter2"], &["hunter2"]),
+        (&["auth", "default", "hunter2"], &["hunter2"]),
+        (
+            &["HELLO", "3", "AUTH", "default", "hunter2", "SETNAME", "me"],
+            &["hunter2"],
+        ),
+        (
+            &[
+                "CONFIG",
+                "SET",
+                "maxmemory",
+                "100",
+                "requirepass",
+                "hunter2",
+            ],
+            &["hunter2"],
+        ),
+        (
+            &[
+                "MIGRATE", "h", "1", "", "0", "5", "AUTH", "hunter2", "KEYS", "auth",
+            ],
+            &["hunter2"],
+        ),
+        (&["ACL", "SETUSER", "u", "on", ">hunter2"], &["hunter2"]),
+        (&["SET", "auth", "hunter2"], &[]),
+        (&["CONFIG", "GET", "requirepass"], &[]),
+    ];
+
+    #[test]
+    fn secrets_go_and_everything_else_stays() {
+        for (words, secrets) in CASES {
+            let plain = String::from_utf8(command(words)).expect("letters");
+            let hidden = hide(plain.as_bytes(), &[]);
+            assert_eq!(hidden.len(), plain.len(), "{words:?}");
+            for secret in *secrets {
+                assert!(!hidden.contains(secret), "{hidden}");
+            }
+            if secrets.is_empty() {
+                assert_eq!(hidden, plain);
+            } else {
+                assert_eq!(hidden[..14], plain[..14], "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_secret_is_the_same_everywhere() {
+        let secrets = Secrets::new([7; 32]);
+        let masked = String::from_utf8(secrets.hidden(b"hunter2")).expect("letters");
+        for words in [&CASES[0], &CASES[1], &CASES[2], &CASES[3], &CASES[4]] {
+            assert!(
+                hide(&command(words.0), &[]).contains(&masked),
+                "{:?}",
+                words.0
+            );
+        }
+        assert!(hide(b"AUTH default hunter2\r\n", &[]).contains(&format!("default {masked}\r\n")));
+        assert!(hide(b"AUTH \"hunter2\"\n", &[]).contains(&masked));
+        assert_eq!(
+            hide(b"AUTH hunter2\r\nPING\r\n", &[7])[7..],
+            *"*****\r\nPING\r\n"
+        );
+        assert_eq!(hide(b"AUTH hunter2\r\n", &[2])[2..], *"** *******\r\n");
+        assert_eq!(hide(b"ECHO hunter2\r\n", &[7]), "ECHO hunter2\r\n");
+        assert_ne!(secrets.hidden(b"hunter3"), masked.as_bytes());
+        assert_ne!(Secrets::new([8; 32]).hidden(b"hunter2"), masked.as_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn cuts_make_no_difference(
+            picks in prop::collection::vec(0..CASES.len(), 1..5),
+            cuts in prop::collection::vec(0..40_usize, 0..12),
+        ) {
+            let plain: Vec<u8> = picks.iter().flat_map(|pick| command(CASES[*pick].0)).collect();
+            prop_assert_eq!(hide(&plain, &cuts), hide(&plain, &[]));
+        }
+
+        #[test]
+        fn nothing_upsets_it(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..200_usize) {
+            let mut secrets = Secrets::new([7; 32]);
+            let mut bytes = bytes;
+            let cut = cut.min(bytes.len());
+            let len = bytes.len();
+            let (first, second) = bytes.split_at_mut(cut);
+            secrets.hide(Token(0), first);
+            secrets.hide(Token(0), second);
+            secrets.closed(Token(9));
+            prop_assert_eq!(bytes.len(), len);
+        }
+    }
+}

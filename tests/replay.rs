@@ -1,0 +1,180 @@
+//! A server is recorded and its turns are run again: the same replies, the same data, nothing secret in the file.
+
+mod common;
+
+use common::Server;
+use gyre::resp::reader::Value;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Runs the tool on a recording.
+fn replay(file: &Path, options: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_gyre"))
+        .arg("--replay")
+        .arg(file)
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    stdin.write_all(input.as_bytes()).expect("it reads");
+    drop(stdin);
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn digest(server: &Server) -> String {
+    let mut raw = server.raw();
+    raw.line("AUTH hunter2");
+    match raw.line("DEBUG DIGEST") {
+        Value::Simple(digest) => digest,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A bit of everything: pipelines over several connections, randomness, time, a client that waits, a child.
+fn live(server: &Server) {
+    let mut clients: Vec<_> = (0..4).map(|_| server.raw()).collect();
+    for (index, raw) in clients.iter_mut().enumerate() {
+        assert_eq!(raw.line("AUTH hunter2"), Value::Simple("OK".into()));
+        let mut pipeline = Vec::new();
+        for n in 0..300 {
+            let key = format!("k{}", (n * 7 + index) % 50);
+            let _ = match n % 5 {
+                0 => write!(pipeline, "SET s:{key} {n} PX {}\r\n", 20 + n),
+                1 => write!(pipeline, "SADD set:{key} {n} {index}\r\n"),
+                2 => write!(pipeline, "SRANDMEMBER set:{key}\r\n"),
+                3 => write!(pipeline, "SPOP set:k{}\r\n", n % 50),
+                _ => write!(pipeline, "ZADD z {n} {key}\r\nTIME\r\nRANDOMKEY\r\n"),
+            };
+        }
+        raw.send(&pipeline);
+    }
+    for raw in &mut clients {
+        for n in 0..300 {
+            for _ in 0..if n % 5 == 4 { 3 } else { 1 } {
+                raw.read();
+            }
+        }
+    }
+    let (first, others) = clients.split_first_mut().expect("clients");
+    first.send(b"BLPOP queue 0\r\n");
+    for line in ["MULTI", "INCR n", "RPUSH queue job", "EXEC", "BGSAVE"] {
+        others[0].line(line);
+    }
+    assert_eq!(
+        first.read(),
+        Value::Array(vec![
+            Value::Bulk(b"queue".to_vec()),
+            Value::Bulk(b"job".to_vec())
+        ])
+    );
+    while !text(&match others[0].line("INFO persistence") {
+        Value::Bulk(info) => info,
+        other => panic!("{other:?}"),
+    })
+    .contains("rdb_bgsave_in_progress:0")
+    {}
+    others[1].send(b"*2\r\n$4\r\nAUTH\r\n$5\r\nwr");
+    others[2].line("PING");
+    others[1].send(b"ong\r\n");
+    assert!(matches!(others[1].read(), Value::Error(_)));
+}
+
+#[test]
+fn the_same_turns_give_the_same_replies_and_data() {
+    let mut server = Server::with(&["--requirepass", "hunter2", "--record", "recording"]);
+    let mut raw = server.raw();
+    raw.line("AUTH hunter2");
+    for n in 0..200 {
+        raw.line(&format!("HSET before f{n} {n}"));
+    }
+    assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
+    // The second life begins with data.
+    server.kill();
+    server.start_again();
+    live(&server);
+    let digest = digest(&server);
+    let _ = std::process::Command::new("kill")
+        .args(["-TERM", &server.pid().to_string()])
+        .status();
+    assert_eq!(server.wait(), Some(0));
+
+    let file = server.dir.path().join("recording");
+    let bytes = std::fs::read(&file).expect("a recording");
+    let found = |word: &[u8]| bytes.windows(word.len()).any(|it| it == word);
+    assert!(found(b"SRANDMEMBER") && !found(b"hunter2") && !found(b"wrong"));
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(&file).expect("a file").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+
+    let output = replay(&file, &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(shown.contains(&format!("digest: {digest}")), "{shown}");
+    assert!(shown.contains("0 others"), "{shown}");
+
+    // Up to a turn, with all of its traffic shown.
+    let output = replay(&file, &["--until", "40", "--step"], "\n\nc\n");
+    let shown = text(&output.stdout);
+    assert!(shown.contains("turns: 40"), "{shown}");
+    assert!(shown.contains("Enter runs turn 3") && !shown.contains("Enter runs turn 4"));
+    assert!(shown.contains("AUTH\\r\\n"), "{shown}");
+}
+
+#[test]
+fn a_recording_of_a_killed_server_is_played_to_where_it_breaks_off() {
+    let mut server = Server::with(&["--record", "recording", "--appendonly", "yes"]);
+    let mut raw = server.raw();
+    for n in 0..50 {
+        raw.line(&format!("SET k{n} {n}"));
+    }
+    server.kill();
+    let output = replay(&server.dir.path().join("recording"), &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(
+        shown.contains("keys: 50") || shown.contains("keys: 49"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_is_no_recording_is_refused_in_words() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("other");
+    std::fs::write(&file, "REDIS0011").expect("a file");
+    let output = replay(&file, &[], "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("not a recording"),
+        "{output:?}"
+    );
+    let output = replay(&dir.path().join("none"), &["--nonsense"], "");
+    assert!(text(&output.stderr).starts_with("Usage"), "{output:?}");
+    // A record file that cannot be made, and one that would be too small for the data.
+    let output = Command::new(env!("CARGO_BIN_EXE_gyre"))
+        .args([
+            "--port",
+            "0",
+            "--unixsocket",
+            "s",
+            "--record",
+            "no/such/folder",
+            "--dir",
+        ])
+        .arg(dir.path())
+        .output()
+        .expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stdout).contains("Can't record to no/such/folder"),
+        "{output:?}"
+    );
+}
