@@ -6,10 +6,12 @@
 //!
 //! Mirrors the `client` struct of Redis, without its flag soup.
 
+mod flight;
 mod session;
 mod subscriptions;
 mod waits;
 
+pub use flight::Flight;
 pub use session::*;
 pub use subscriptions::*;
 pub use waits::*;
@@ -45,6 +47,8 @@ pub struct Client {
     pub transaction: Option<Box<Transaction>>,
     /// What it listens to; none for most clients.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it waits for, while the loop's recorder runs.
+    pub flight: Flight,
 }
 
 impl Client {

@@ -186,6 +186,7 @@ enum Listener {
     Memory,
     Keyspace,
     Observations,
+    Recorder,
     Sessions,
     AppendOnly,
 }
@@ -193,6 +194,7 @@ enum Listener {
 fn listener(name: &str) -> Option<Listener> {
     Some(match name {
         "port" | "bind" => Listener::Sockets,
+        "loop-trace" | "loop-trace-turns" => Listener::Recorder,
         "maxclients" => Listener::FileLimit,
         "dir" => Listener::WorkingDirectory,
         "loglevel" => Listener::Log,
@@ -280,6 +282,10 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::Keyspace | Listener::Observations => context.state.apply_settings(),
+        Listener::Recorder => {
+            let (is_on, turns) = (settings.loop_trace, settings.loop_trace_turns);
+            context.host.record_loop(is_on, turns);
+        }
         // Without a password everybody is who gave it. With a new one, who is in stays in.
         Listener::Sessions if settings.requirepass.is_none() => {
             for key in context.state.clients.keys() {

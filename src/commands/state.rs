@@ -2,7 +2,7 @@
 
 use crate::clients::{Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
-use crate::event_loop::Token;
+use crate::event_loop::{Recorder, Token};
 use crate::journal::Journal;
 use crate::keyspace::{
     Clock, Db, EventClass, Expiry, Free, Keyspace, KeyspaceSettings, NewValue, Slot, Type,
@@ -190,6 +190,10 @@ pub trait Host {
     fn close_source(&mut self, token: Token);
     /// Sets every loop statistic to zero (CONFIG RESETSTAT).
     fn reset_loop_figures(&mut self);
+    /// Switches the loop's recorder on or off, and sets how many turns it keeps.
+    fn record_loop(&mut self, is_on: bool, turns: usize);
+    /// What the loop's recorder knows.
+    fn recorder(&mut self) -> &mut Recorder;
 }
 
 /// What the event loop tells of itself.

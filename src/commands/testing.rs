@@ -3,7 +3,7 @@
 use super::{CommandTable, Context, Effects, GROUPS, Handler, Host, LoopFigures, State, process};
 use crate::clients::{Client, ClientKey, Clients};
 use crate::config::{Config, SetContext, Settings};
-use crate::event_loop::Token;
+use crate::event_loop::{Recorder, Token};
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
@@ -13,10 +13,12 @@ use crate::system::rng::Rng;
 use std::time::Duration;
 
 /// A host that owns no sockets and whose clock stands still.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct NullHost {
     /// What `used_memory` answers.
     pub used_memory: u64,
+    /// What LOOP shows.
+    pub recorder: Recorder,
 }
 
 impl Host for NullHost {
@@ -47,6 +49,10 @@ impl Host for NullHost {
         Vec::new()
     }
     fn reset_loop_figures(&mut self) {}
+    fn record_loop(&mut self, _is_on: bool, _turns: usize) {}
+    fn recorder(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
 }
 
 /// A state, a host and a client of them.

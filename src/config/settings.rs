@@ -294,6 +294,12 @@ pub struct Settings {
     pub slowlog_log_slower_than_us: i64,
     /// How many slow commands are remembered.
     pub slowlog_max_len: usize,
+    /// From how long on, ms, an event is kept by LATENCY; 0: never.
+    pub latency_monitor_threshold_ms: u64,
+    /// Record the turns of the loop.
+    pub loop_trace: bool,
+    /// Turns that the recorder's ring holds.
+    pub loop_trace_turns: usize,
     /// Keep histograms of each command's latency.
     pub latency_tracking: bool,
     /// Percentiles that INFO shows.
@@ -549,6 +555,9 @@ impl Settings {
             sanitize_dump_payload: read.choice("sanitize-dump-payload", &[false, true, true]),
             slowlog_log_slower_than_us: read.number("slowlog-log-slower-than"),
             slowlog_max_len: read.number("slowlog-max-len"),
+            latency_monitor_threshold_ms: read.number("latency-monitor-threshold"),
+            loop_trace: read.yes("loop-trace"),
+            loop_trace_turns: read.number("loop-trace-turns"),
             latency_tracking: read.yes("latency-tracking"),
             latency_tracking_info_percentiles: match read.value("latency-tracking-info-percentiles")
             {

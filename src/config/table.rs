@@ -518,6 +518,9 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("latency-tracking", true),
     Directive::new("latency-tracking-info-percentiles", Kind::Percentiles).multi(),
     Directive::new("notify-keyspace-events", Kind::Events),
+    // gyre's own: the recorder of the loop (docs/loop-trace.md)
+    yes_no("loop-trace", true),
+    int("loop-trace-turns", 1, 1_000_000, 4096),
 
     // Encodings
     int("hash-max-listpack-entries", 0, LONG_MAX, 512).alias("hash-max-ziplist-entries"),

@@ -87,6 +87,8 @@ fn reports_what_redis_reports_when_nothing_is_set() {
             "lazyexpire-nested-arbitrary-keys",
             "cluster-compatibility-sample-ratio",
             "cluster-announce-human-nodename",
+            "loop-trace",
+            "loop-trace-turns",
             "set-max-listpack-entries",
             "set-max-listpack-value",
         ]
@@ -680,10 +682,10 @@ fn warns_of_what_has_no_effect_yet() {
             .collect()
     };
     assert_eq!(
-        effect(&[("latency-monitor-threshold", "7"), ("timeout", "5")]),
+        effect(&[("repl-backlog-ttl", "7"), ("timeout", "5")]),
         [false, true]
     );
-    assert_eq!(effect(&[("latency-monitor-threshold", "0")]), [true]);
+    assert_eq!(effect(&[("repl-backlog-ttl", "3600")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"activedefrag") && later.contains(&"user") && !later.contains(&"port"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));

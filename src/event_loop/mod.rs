@@ -12,6 +12,8 @@
 //!     └──────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
+//! What a turn did is in its [`TurnReport`]; the [`Recorder`] keeps the last of them.
+//!
 //! Invariants:
 //! * mio is edge-triggered: readiness is told once. What a bounded read or accept left behind is on the loop's own
 //!   *ready list*, and while that list is not empty the poll does not sleep.
@@ -22,15 +24,19 @@
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
 mod mio_seam;
+mod recorder;
 pub mod recording;
 mod seam;
 mod simulator;
 mod timers;
+mod turn;
 
 pub use mio_seam::MioSeam;
+pub use recorder::{Cost, Recorder};
 pub use seam::*;
 pub use simulator::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
 pub use timers::TimerId;
+pub use turn::{PHASES, Phase, TurnReport, Work};
 
 use slab::Slab;
 use std::io;
@@ -40,6 +46,8 @@ use timers::Timers;
 
 /// Connections accepted from one listener in one turn, unless the owner says otherwise.
 const ACCEPTS_PER_TURN: usize = 64;
+/// Looks at the clock that measure what one costs.
+const LOOKS: u64 = 64;
 /// How long a listener rests after the process ran out of file descriptors, ns.
 const ACCEPT_REST_NS: u64 = 100_000_000;
 
@@ -71,51 +79,6 @@ pub enum Progress {
     Drained,
     /// The bound was reached first: serve it again next turn.
     MoreLeft,
-}
-
-/// Phases of a turn, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Phase {
-    /// Asleep in poll.
-    Sleep = 0,
-    /// New connections.
-    Accept = 1,
-    /// Read, parse, execute.
-    Read = 2,
-    /// Timers and wake-ups.
-    Timers = 3,
-    /// Unblock, expire, journal, write replies, close.
-    BeforeSleep = 4,
-}
-
-/// Number of phases.
-pub const PHASES: usize = 5;
-
-/// What one turn did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TurnReport {
-    /// Number of the turn, from 1.
-    pub turn: u64,
-    /// Time in each [`Phase`], ns.
-    pub phase_ns: [u64; PHASES],
-    /// Events that poll told.
-    pub events: u32,
-    /// Connections accepted.
-    pub accepted: u32,
-    /// Sources that were carried over from the turn before.
-    pub carried: u32,
-    /// Bytes read.
-    pub bytes_in: u64,
-    /// Bytes written.
-    pub bytes_out: u64,
-}
-
-impl TurnReport {
-    /// Time awake, ns: all phases but sleep.
-    pub fn awake_ns(&self) -> u64 {
-        self.phase_ns[1..].iter().sum()
-    }
 }
 
 /// Sums over all turns since the start or the last reset.
@@ -177,6 +140,9 @@ pub struct EventLoop {
     /// Reused by every turn.
     events: Vec<Readiness>,
     report: TurnReport,
+    /// The turn before this one, while the recorder is on.
+    before: TurnReport,
+    recorder: Recorder,
     totals: LoopTotals,
     mono_ns: u64,
     accepts_per_turn: usize,
@@ -197,6 +163,8 @@ impl EventLoop {
             resting: Vec::new(),
             events: Vec::with_capacity(1024),
             report: TurnReport::default(),
+            before: TurnReport::default(),
+            recorder: Recorder::default(),
             totals: LoopTotals::default(),
             mono_ns,
             accepts_per_turn: ACCEPTS_PER_TURN,
@@ -233,6 +201,7 @@ impl EventLoop {
                 Err(error)
             };
         }
+        self.report.woke_ns = self.mono_ns;
         self.report.events = events.len() as u32;
 
         // What was left behind comes first: it has waited longest. The list is taken, so that what is left
@@ -246,7 +215,7 @@ impl EventLoop {
         self.read_phase(service, carried, &events, &mut woken);
         self.timer_phase(service, woken);
         service.before_sleep(self);
-        self.end_phase(Phase::BeforeSleep);
+        self.end_phase(Phase::Rest);
 
         for token in self.freed.drain(..) {
             self.sources.remove(token.0);
@@ -343,7 +312,9 @@ impl EventLoop {
                 continue;
             };
             source.ended |= event.ended;
+            self.report.readable += u32::from(event.readable);
             if event.writable && source.kind == Kind::Stream && !source.closed {
+                self.report.writable += 1;
                 service.writable(self, event.token);
             }
         }
@@ -381,12 +352,14 @@ impl EventLoop {
             .next_deadline()
             .is_some_and(|at| at <= self.mono_ns);
         if woken {
+            self.report.woken = true;
             service.woken(self);
         }
         if due {
             let now = self.mono_ns;
             // Timers set while these are served are for later turns, even when their time has come.
             for timer in self.timers.take_due(now) {
+                self.report.timers += 1;
                 service.timer(self, timer);
             }
         }
@@ -395,10 +368,102 @@ impl EventLoop {
         }
     }
 
+    /// The time since the end of the last phase was that of this one.
     fn end_phase(&mut self, phase: Phase) {
         let now = self.seam.monotonic_ns();
-        self.report.phase_ns[phase as usize] += now.saturating_sub(self.mono_ns);
-        self.mono_ns = now;
+        self.end_phase_at(phase, now);
+    }
+
+    #[inline]
+    fn end_phase_at(&mut self, phase: Phase, now_ns: u64) {
+        self.report.phase_ns[phase as usize] += now_ns.saturating_sub(self.mono_ns);
+        self.mono_ns = self.mono_ns.max(now_ns);
+    }
+
+    // ---- the recorder -------------------------------------------------------------------------------------------
+
+    /// Tells that a phase inside the service's own work ends here. Looks at the clock, and only while recording.
+    #[inline]
+    pub fn mark(&mut self, phase: Phase) {
+        if self.recorder.is_on() {
+            self.report.extra_looks += 1;
+            self.end_phase(phase);
+        }
+    }
+
+    /// The same where the service has just looked at the clock for its own purposes: free of charge.
+    #[inline]
+    pub fn mark_at(&mut self, phase: Phase, now_ns: u64) {
+        if self.recorder.is_on() {
+            self.end_phase_at(phase, now_ns);
+        }
+    }
+
+    /// Tells of so many pieces of work for somebody, with the longest of them.
+    #[inline]
+    pub fn worked(&mut self, works: u32, longest: Work) {
+        if self.recorder.is_on() {
+            self.report.note(works, longest);
+        }
+    }
+
+    /// Whether turns are recorded.
+    #[inline]
+    pub fn is_recording(&self) -> bool {
+        self.recorder.is_on()
+    }
+
+    /// Switches the recorder on or off and sets how many turns its ring holds.
+    pub fn record(&mut self, is_on: bool, turns: usize) {
+        let mut look_ns = self.recorder.cost().look_ns;
+        if is_on && look_ns == 0 {
+            let first = self.seam.monotonic_ns();
+            for _ in 0..LOOKS {
+                self.seam.monotonic_ns();
+            }
+            look_ns = (self.seam.monotonic_ns().saturating_sub(first) / (LOOKS + 1)).max(1);
+        }
+        self.recorder.configure(is_on, turns, look_ns);
+    }
+
+    /// What was recorded.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// What was recorded, to reset it.
+    pub fn recorder_mut(&mut self) -> &mut Recorder {
+        &mut self.recorder
+    }
+
+    /// The turn that is under way.
+    pub fn this_turn(&self) -> &TurnReport {
+        &self.report
+    }
+
+    /// The turn before it; empty while nothing is recorded.
+    pub fn turn_before(&self) -> &TurnReport {
+        &self.before
+    }
+
+    /// Tells the wall clock of this turn, Unix µs.
+    pub fn set_turn_time(&mut self, unix_us: i64) {
+        self.report.woke_unix_us = unix_us;
+    }
+
+    /// Copies the turn into the recorder's ring, and now and then times that.
+    fn record_turn(&mut self) {
+        let begin = if self.recorder.times_itself() {
+            self.seam.monotonic_ns()
+        } else {
+            0
+        };
+        self.recorder.record(&self.report);
+        self.before = self.report;
+        if begin > 0 {
+            let end = self.seam.monotonic_ns();
+            self.recorder.took(end.saturating_sub(begin));
+        }
     }
 
     fn account(&mut self) {
@@ -409,6 +474,9 @@ impl EventLoop {
         self.totals.bytes_out += self.report.bytes_out;
         if awake > self.totals.longest.awake_ns() {
             self.totals.longest = self.report;
+        }
+        if self.recorder.is_on() {
+            self.record_turn();
         }
     }
 
@@ -497,7 +565,8 @@ impl EventLoop {
         self.timers.cancel(timer);
     }
 
-    /// Monotonic time at the last phase's end, ns: free of charge, right to within a phase.
+    /// Monotonic time at the last phase's end, ns: free of charge, right to within a phase (a finer one while the
+    /// recorder is on).
     pub fn turn_ns(&self) -> u64 {
         self.mono_ns
     }

@@ -5,16 +5,17 @@
 //! `errorstats` of Redis.
 
 mod client_memory;
-mod histogram;
 mod memory;
 mod slowlog;
 mod stats;
+mod waits;
 
+pub use crate::system::histogram::Histogram;
 pub use client_memory::ClientMemory;
-pub use histogram::Histogram;
 pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
+pub use waits::{Landing, LongWait, WaitPart, Waits};
 
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub struct Observe {
     pub errors: BTreeMap<Vec<u8>, u64>,
     /// The slow log.
     pub slowlog: SlowLog,
+    /// How long clients waited, while the loop's recorder runs.
+    pub waits: Waits,
     /// Memory of the clients.
     pub client_memory: ClientMemory,
     /// Whether latency histograms are kept (`latency-tracking`).

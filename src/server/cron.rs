@@ -5,7 +5,7 @@ use super::service::Core;
 use crate::clients::ClientKind;
 use crate::commands::eviction::{Room, make_room};
 use crate::config::SetContext;
-use crate::event_loop::{EventLoop, TimerId};
+use crate::event_loop::{EventLoop, Phase, TimerId};
 use crate::system::{crash, process};
 
 /// Share of a cron interval that active expiry may take, percent (Redis's default effort).
@@ -98,6 +98,7 @@ impl Core {
         {
             self.cron.last_fast_ns = now;
             self.expire(events, FAST_EXPIRE_NS);
+            events.mark(Phase::Expire);
         }
     }
 
@@ -116,6 +117,7 @@ impl Core {
                 command_ns: self.state.observe.stats.command_ns,
             };
             if make_room(&mut self.state, &mut host) != Room::Making {
+                events.mark(Phase::Evict);
                 return;
             }
             if events.seam().monotonic_ns() >= until {
@@ -123,6 +125,7 @@ impl Core {
             }
             self.state.effects.evict = false;
         }
+        events.mark(Phase::Evict);
         // `effects.evict` still stands.
         events.stay_awake();
     }

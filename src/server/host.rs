@@ -3,7 +3,7 @@
 use super::listeners::Listeners;
 use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
-use crate::event_loop::{EventLoop, Token};
+use crate::event_loop::{EventLoop, Recorder, Token};
 use crate::system::{memory, process};
 use std::time::Duration;
 
@@ -95,5 +95,11 @@ impl Host for LoopHost<'_> {
     }
     fn reset_loop_figures(&mut self) {
         self.events.reset_totals();
+    }
+    fn record_loop(&mut self, is_on: bool, turns: usize) {
+        self.events.record(is_on, turns);
+    }
+    fn recorder(&mut self) -> &mut Recorder {
+        self.events.recorder_mut()
     }
 }

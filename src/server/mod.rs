@@ -7,11 +7,13 @@
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
+//! | `flights.rs` | what the loop's recorder is told |
 //! | `host.rs` | what commands may ask of the loop and the process |
 //!
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
 
 mod cron;
+mod flights;
 mod host;
 mod listeners;
 pub mod recording;
@@ -130,10 +132,10 @@ impl Server {
         };
         let mut core = Core::new(state);
         core.apply_settings();
-        Ok(Server {
-            events: EventLoop::new(seam),
-            core,
-        })
+        let mut events = EventLoop::new(seam);
+        let settings = core.state.config.settings();
+        events.record(settings.loop_trace, settings.loop_trace_turns);
+        Ok(Server { events, core })
     }
 
     /// Opens the listeners and sets the first cron; on error the text for the log.

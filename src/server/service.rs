@@ -7,11 +7,12 @@
 //! * Replies are written once per turn, before the loop sleeps.
 
 use super::cron::Cron;
+use super::flights::Tally;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
 use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind, UNCOUNTED_OUTPUT};
 use crate::commands::{self, CommandId, Host, Outcome, Shutdown, State};
-use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Service, TimerId, Token};
+use crate::event_loop::{Accepted, EventLoop, Peer, Phase, Progress, Service, TimerId, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
 use crate::persistence::aof::AofState;
 use crate::persistence::loading::LoadFailure;
@@ -49,6 +50,8 @@ pub struct Core {
     /// Timer for the end of CLIENT PAUSE, with that time, Unix ms.
     pause_timer: Option<(i64, TimerId)>,
     pub(super) gauge: MemoryGauge,
+    /// The commands that run now, while the recorder is on.
+    pub(super) tally: Tally,
     /// Client of each token.
     by_token: Vec<Option<ClientKey>>,
     /// The shared read buffer.
@@ -124,6 +127,7 @@ impl Core {
             wait_timer: None,
             pause_timer: None,
             gauge: MemoryGauge::default(),
+            tally: Tally::default(),
             by_token: Vec::new(),
             scratch: vec![0; READ_LEN],
             batch: Batch::default(),
@@ -138,12 +142,52 @@ impl Core {
     /// Moves the command's clock on to now.
     fn refresh_clock(&mut self, events: &mut EventLoop) {
         let mono_ns = events.seam().monotonic_ns();
+        self.set_clock(mono_ns);
+        events.mark_at(Phase::Read, mono_ns);
+    }
+
+    pub(super) fn set_clock(&mut self, mono_ns: u64) {
         let elapsed_us = (mono_ns.saturating_sub(self.state.now.mono_ns) / 1000) as i64;
         self.state.now.unix_us = self.state.now.unix_us.saturating_add(elapsed_us);
         self.state.now.mono_ns = mono_ns;
     }
 
     // ---- reading ------------------------------------------------------------------------------------------------
+
+    /// Runs what the client holds and reads on, until the socket is empty or a bound is reached.
+    fn serve(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+        ended: bool,
+    ) -> Progress {
+        let mut commands_left = COMMAND_BUDGET;
+        let mut read_left = READ_BUDGET;
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Progress::Drained;
+        };
+        if std::mem::take(&mut client.query.stalled) {
+            self.run_held(events, key, &mut commands_left);
+            if commands_left == 0 && self.is_served(key) {
+                return Progress::MoreLeft;
+            }
+        }
+        while self.is_served(key) {
+            let done = self.read_once(
+                events,
+                key,
+                token,
+                &mut read_left,
+                &mut commands_left,
+                ended,
+            );
+            if let Some(progress) = done {
+                return progress;
+            }
+        }
+        Progress::Drained
+    }
 
     /// Reads once and runs what came. `None`: go on reading; else the end of serving this client.
     fn read_once(
@@ -270,6 +314,7 @@ impl Core {
         self.refresh_clock(events);
         let mut batch = std::mem::take(&mut self.batch);
         let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
+        self.note_ran(events, key);
         batch.trim();
         self.batch = batch;
         self.state.clients.mark_pending_write(key);
@@ -300,8 +345,11 @@ impl Core {
         }
         let mut at = 0;
         loop {
+            // What ran before this batch ends here.
+            events.mark_at(Phase::Execute, self.state.now.mono_ns);
             let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
             self.look_ahead(key, bytes, batch);
+            self.note_parsed(events);
             *commands_left = commands_left.saturating_sub(batch.requests.len());
             for (index, request) in batch.requests.iter().enumerate() {
                 let args = batch.args(bytes, request);
@@ -515,7 +563,11 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
+        let before_ns = self.state.now.mono_ns;
         let outcome = commands::process_found(&mut self.state, &mut host, key, command, args);
+        if outcome == Outcome::Done {
+            self.note_command(events, key, before_ns);
+        }
         let effects = &mut self.state.effects;
         if std::mem::take(&mut effects.close_caller) {
             self.state.clients.close(key, true);
@@ -566,11 +618,16 @@ impl Core {
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.
     fn end_waits(&mut self, events: &mut EventLoop) {
-        if self.state.clients.deadlines() > 0 {
+        let may_end = self.state.clients.deadlines() > 0;
+        if may_end {
             commands::blocking::expire(&mut self.state, events.turn_ns());
         }
-        if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
+        let may_go_on = self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty();
+        if may_go_on {
             self.serve_waiting(events);
+        }
+        if may_end || may_go_on {
+            events.mark(Phase::Unblock);
         }
         let next = self.state.clients.next_deadline().map(|(at_ns, _)| at_ns);
         if next != self.wait_timer.map(|(at_ns, _)| at_ns) {
@@ -732,6 +789,10 @@ impl Core {
         if written > 0 {
             client.session.last_interaction_ns = events.turn_ns();
         }
+        self.note_written(events, key);
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
         if client.reply.output().is_empty() {
             if let Some(buffer) = client.reply.output_mut().release()
                 && self.pool.len() < POOLED_BUFFERS
@@ -989,6 +1050,7 @@ impl Service for Core {
     fn turn_begins(&mut self, events: &mut EventLoop) {
         self.state.now.unix_us = events.seam().unix_us();
         self.state.now.mono_ns = events.turn_ns();
+        events.set_turn_time(self.state.now.unix_us);
     }
 
     fn accepted(&mut self, events: &mut EventLoop, _listener: Token, accepted: Accepted) {
@@ -1069,28 +1131,10 @@ impl Service for Core {
         {
             client.reply.output_mut().install(buffer);
         }
-        let mut commands_left = COMMAND_BUDGET;
-        let mut read_left = READ_BUDGET;
-        if std::mem::take(&mut client.query.stalled) {
-            self.run_held(events, key, &mut commands_left);
-            if commands_left == 0 && self.is_served(key) {
-                return Progress::MoreLeft;
-            }
-        }
-        while self.is_served(key) {
-            let done = self.read_once(
-                events,
-                key,
-                token,
-                &mut read_left,
-                &mut commands_left,
-                ended,
-            );
-            if let Some(progress) = done {
-                return progress;
-            }
-        }
-        Progress::Drained
+        self.note_ready(events, key);
+        let progress = self.serve(events, key, token, ended);
+        self.note_served(events, key, progress);
+        progress
     }
 
     fn writable(&mut self, _events: &mut EventLoop, token: Token) {
@@ -1122,16 +1166,29 @@ impl Service for Core {
 
     fn before_sleep(&mut self, events: &mut EventLoop) {
         crash::set_command("");
-        self.load_some(events);
+        // A step that found nothing to do marks no phase: that would be a look at the clock for nothing.
+        if self.state.persistence.loading.is_some() {
+            self.load_some(events);
+            events.mark(Phase::Load);
+        }
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
         self.time_pause(events);
         self.end_waits(events);
         commands::trail::drain(&mut self.state);
         self.enforce_pushed_limits(events);
-        self.flush_append_only(false);
-        self.write_replies(events);
-        self.close_clients(events);
+        if self.state.persistence.aof.state != AofState::Off {
+            self.flush_append_only(false);
+            events.mark(Phase::Journal);
+        }
+        if !self.state.clients.pending_write.is_empty() {
+            self.write_replies(events);
+            events.mark(Phase::Write);
+        }
+        if !self.state.clients.to_close.is_empty() {
+            self.close_clients(events);
+            events.mark(Phase::Close);
+        }
         // Those that were closed while they waited are gone.
         self.state.clients.unblocked.clear();
     }

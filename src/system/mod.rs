@@ -11,6 +11,7 @@
 //! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
 //! | [`xxh3`] | digests of DIGEST and `IFDEQ` | xxhash |
 //! | [`lzf`] | compression of RDB strings and list nodes | lzf_c.c, lzf_d.c |
+//! | [`histogram`] | how times are distributed | hdr_histogram.c |
 //! | [`rng`] | randomness with a seed | |
 //! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
 //! | [`log`] | the server's log | `serverLog` |
@@ -29,6 +30,7 @@ pub mod crash;
 
 pub mod crc64;
 pub mod glob;
+pub mod histogram;
 pub mod log;
 pub mod long_double;
 pub mod lzf;

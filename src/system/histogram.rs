@@ -30,6 +30,17 @@ impl Histogram {
         self.counts[index] = self.counts[index].saturating_add(1);
         self.total += 1;
     }
+    /// Counts one time that passed for several at once.
+    #[inline]
+    pub fn record_many(&mut self, ns: u64, times: u32) {
+        let index = index_of(ns);
+        self.counts[index] = self.counts[index].saturating_add(times);
+        self.total += u64::from(times);
+    }
+    /// Bytes it holds.
+    pub fn memory_bytes(&self) -> usize {
+        std::mem::size_of_val(&*self.counts)
+    }
     /// Times counted.
     pub fn total(&self) -> u64 {
         self.total

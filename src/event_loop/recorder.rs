@@ -1,0 +1,347 @@
+//! The recorder: the last turns of the loop in a ring, and how long each phase took in all of them.
+//!
+//! In: one [`TurnReport`] at the end of each turn. Out: the ring, the slowest turns, a histogram per phase, and what
+//! the recorder itself cost. It knows nothing of Redis, asks nobody, and is asked by whoever wants to see: the LOOP
+//! command, the metrics, the page.
+//!
+//! What makes it cheap: a turn's report exists anyway, so recording is one copy of some 250 bytes into a ring that is
+//! used again and again, and one step in a histogram for each phase in which time passed. Nothing is allocated in a
+//! turn once the ring is full. The looks at the clock are dearer than that: [`Cost`] counts them.
+//!
+//! Invariants:
+//! * `ring.len() <= capacity`; the newest report is at `next - 1` (modulo the ring's length), the oldest at `next` once
+//!   the ring is full.
+//! * `slowest` is in falling order of time awake, and no recorded turn since the last reset that was awake longer than
+//!   its last entry is missing from it.
+
+use super::turn::{PHASES, Phase, TurnReport};
+use crate::system::histogram::Histogram;
+
+/// Slowest turns that are kept.
+const SLOWEST: usize = 32;
+/// Every so many turns the recorder times itself. A power of two.
+const SELF_TIMED: u64 = 64;
+
+/// What recording costs, measured while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// One look at the clock, ns, measured when recording was switched on.
+    pub look_ns: u64,
+    /// Looks at the clock that are due to the recorder alone.
+    pub looks: u64,
+    /// Turns whose recording was timed.
+    pub timed_turns: u64,
+    /// Time for recording these, ns.
+    pub timed_ns: u64,
+    /// Turns recorded.
+    pub turns: u64,
+}
+
+impl Cost {
+    /// Estimate of all that recording has cost, ns: the looks at the clock, and what was timed, for all turns.
+    pub fn total_ns(&self) -> u64 {
+        let looks = u128::from(self.looks) * u128::from(self.look_ns);
+        let turns = u128::from(self.timed_ns) * u128::from(self.turns)
+            / u128::from(self.timed_turns.max(1));
+        u64::try_from(looks + turns).unwrap_or(u64::MAX)
+    }
+}
+
+/// What is kept while recording: allocated when it is first switched on.
+struct Kept {
+    phases: [Histogram; PHASES],
+    awake: Histogram,
+    sums_ns: [u64; PHASES],
+}
+
+impl Default for Kept {
+    fn default() -> Kept {
+        Kept {
+            phases: std::array::from_fn(|_| Histogram::default()),
+            awake: Histogram::default(),
+            sums_ns: [0; PHASES],
+        }
+    }
+}
+
+/// The recorder.
+#[derive(Default)]
+pub struct Recorder {
+    is_on: bool,
+    /// Turns that the ring holds.
+    capacity: usize,
+    ring: Vec<TurnReport>,
+    next: usize,
+    slowest: Vec<TurnReport>,
+    kept: Option<Box<Kept>>,
+    cost: Cost,
+}
+
+impl Recorder {
+    /// Whether turns are recorded.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Turns that the ring holds.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Switches recording on or off and sets how many turns the ring holds; a smaller ring keeps the newest. What was
+    /// recorded stays until [`Recorder::reset`]. O(turns kept) when the size changes.
+    pub(super) fn configure(&mut self, is_on: bool, capacity: usize, look_ns: u64) {
+        let capacity = capacity.max(1);
+        if capacity != self.capacity {
+            let mut turns: Vec<TurnReport> = self.newest_first().take(capacity).copied().collect();
+            turns.reverse();
+            self.next = turns.len() % capacity;
+            self.ring = turns;
+            self.capacity = capacity;
+        }
+        if is_on {
+            self.kept.get_or_insert_default();
+            self.cost.look_ns = look_ns;
+        }
+        self.is_on = is_on;
+    }
+
+    /// Whether the loop shall time the recording of this turn.
+    #[inline]
+    pub(super) fn times_itself(&self) -> bool {
+        self.cost.turns.is_multiple_of(SELF_TIMED)
+    }
+
+    /// So long did the recording of one turn take, ns.
+    pub(super) fn took(&mut self, ns: u64) {
+        self.cost.timed_turns += 1;
+        self.cost.timed_ns += ns;
+    }
+
+    /// Records a turn. O(phases with time in them).
+    pub(super) fn record(&mut self, report: &TurnReport) {
+        let Some(kept) = &mut self.kept else { return };
+        let mut awake_ns = 0;
+        for (phase, ns) in report.phase_ns.iter().copied().enumerate() {
+            if ns > 0 {
+                kept.phases[phase].record(ns);
+                kept.sums_ns[phase] += ns;
+                awake_ns += ns;
+            }
+        }
+        awake_ns -= report.time_in(Phase::Sleep);
+        kept.awake.record(awake_ns);
+        if self.ring.len() < self.capacity {
+            self.ring.push(*report);
+        } else if let Some(oldest) = self.ring.get_mut(self.next) {
+            *oldest = *report;
+        }
+        self.next = if self.next + 1 >= self.capacity {
+            0
+        } else {
+            self.next + 1
+        };
+        let is_full = self.slowest.len() == SLOWEST;
+        if !is_full
+            || self
+                .slowest
+                .last()
+                .is_some_and(|last| awake_ns > last.awake_ns())
+        {
+            self.keep_slow(report, awake_ns);
+        }
+        self.cost.turns += 1;
+        self.cost.looks += u64::from(report.extra_looks);
+    }
+
+    #[cold]
+    fn keep_slow(&mut self, report: &TurnReport, awake_ns: u64) {
+        let at = self
+            .slowest
+            .partition_point(|slower| slower.awake_ns() >= awake_ns);
+        self.slowest.truncate(SLOWEST - 1);
+        self.slowest.insert(at, *report);
+    }
+
+    /// Forgets what was recorded. Recording goes on if it is on.
+    pub fn reset(&mut self) {
+        self.ring = Vec::new();
+        self.next = 0;
+        self.slowest = Vec::new();
+        self.kept = self.is_on.then(Box::default);
+        self.cost = Cost {
+            look_ns: self.cost.look_ns,
+            ..Cost::default()
+        };
+    }
+
+    /// The recorded turns, the newest first.
+    pub fn newest_first(&self) -> impl Iterator<Item = &TurnReport> {
+        let (old, new) = self.ring.split_at(self.next.min(self.ring.len()));
+        old.iter().rev().chain(new.iter().rev())
+    }
+
+    /// The recorded turns after turn number `turn`, the oldest first: what a viewer has not seen yet. O(turns answered).
+    pub fn since(&self, turn: u64) -> Vec<&TurnReport> {
+        let mut turns: Vec<&TurnReport> = self
+            .newest_first()
+            .take_while(|report| report.turn > turn)
+            .collect();
+        turns.reverse();
+        turns
+    }
+
+    /// Turns in the ring.
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Whether the ring is empty.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// The turns that were awake longest since the last reset, the slowest first; at most 32.
+    pub fn slowest(&self) -> &[TurnReport] {
+        &self.slowest
+    }
+
+    /// How the time of a phase is distributed over the turns in which it took any. None before the first recording.
+    pub fn histogram(&self, phase: Phase) -> Option<&Histogram> {
+        self.kept.as_ref().map(|kept| &kept.phases[phase as usize])
+    }
+
+    /// How the time awake is distributed over the turns. None before the first recording.
+    pub fn awake(&self) -> Option<&Histogram> {
+        self.kept.as_ref().map(|kept| &kept.awake)
+    }
+
+    /// Time in a phase in all recorded turns, ns.
+    pub fn sum_ns(&self, phase: Phase) -> u64 {
+        self.kept
+            .as_ref()
+            .map_or(0, |kept| kept.sums_ns[phase as usize])
+    }
+
+    /// Time awake in all recorded turns, ns.
+    pub fn awake_sum_ns(&self) -> u64 {
+        self.kept
+            .as_ref()
+            .map_or(0, |kept| kept.sums_ns[1..].iter().sum())
+    }
+
+    /// What recording has cost.
+    pub fn cost(&self) -> &Cost {
+        &self.cost
+    }
+
+    /// Bytes that the recorder holds.
+    pub fn memory_bytes(&self) -> usize {
+        let reports = self.ring.capacity() + self.slowest.capacity();
+        let histograms = self.kept.as_ref().map_or(0, |kept| {
+            (PHASES + 1) * kept.awake.memory_bytes() + std::mem::size_of::<Kept>()
+        });
+        reports * std::mem::size_of::<TurnReport>() + histograms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn turn(number: u64, execute_ns: u64) -> TurnReport {
+        let mut report = TurnReport {
+            turn: number,
+            extra_looks: 3,
+            ..TurnReport::default()
+        };
+        report.phase_ns[Phase::Sleep as usize] = 1_000_000;
+        report.phase_ns[Phase::Execute as usize] = execute_ns;
+        report
+    }
+
+    #[test]
+    fn a_stalled_turn_is_the_slowest_and_its_phase_shows() {
+        let mut recorder = Recorder::default();
+        recorder.configure(true, 16, 20);
+        for number in 1..=100 {
+            let stalled = number == 60;
+            recorder.record(&turn(number, if stalled { 5_000_000 } else { number }));
+        }
+        assert_eq!(recorder.slowest().len(), SLOWEST);
+        assert_eq!(recorder.slowest()[0].turn, 60);
+        assert_eq!(recorder.slowest()[1].turn, 100);
+        assert_eq!(recorder.slowest()[0].phases_by_time()[0].0, Phase::Execute);
+        let execute = recorder.histogram(Phase::Execute).expect("it records");
+        assert_eq!(execute.total(), 100);
+        assert!(execute.max() >= 5_000_000 && execute.percentile(50.0) < 100);
+        assert_eq!(
+            recorder.histogram(Phase::Write).map(Histogram::total),
+            Some(0)
+        );
+        assert_eq!(recorder.cost().looks, 300);
+        assert!(recorder.cost().total_ns() >= 6000);
+        recorder.reset();
+        assert!(recorder.is_empty() && recorder.slowest().is_empty() && recorder.is_on());
+        assert_eq!(recorder.awake().map(Histogram::total), Some(0));
+    }
+
+    #[test]
+    fn a_viewer_gets_what_it_has_not_seen() {
+        let mut recorder = Recorder::default();
+        recorder.configure(true, 4, 0);
+        let seen = |recorder: &Recorder, after| -> Vec<u64> {
+            let turns = recorder.since(after);
+            turns.iter().map(|report| report.turn).collect()
+        };
+        assert_eq!(seen(&recorder, 0), Vec::<u64>::new());
+        (1..=6).for_each(|number| recorder.record(&turn(number, 1)));
+        assert_eq!(seen(&recorder, 0), [3, 4, 5, 6]);
+        assert_eq!(seen(&recorder, 5), [6]);
+        assert_eq!(seen(&recorder, 6), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn what_was_recorded_stays_when_it_is_switched_off() {
+        let mut recorder = Recorder::default();
+        recorder.record(&turn(1, 1));
+        assert!(recorder.is_empty() && recorder.histogram(Phase::Read).is_none());
+        recorder.configure(true, 4, 0);
+        recorder.record(&turn(2, 1));
+        recorder.configure(false, 4, 0);
+        assert_eq!((recorder.len(), recorder.is_on()), (1, false));
+        recorder.reset();
+        assert_eq!(recorder.memory_bytes(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn the_ring_is_the_tail_of_what_was_recorded(
+            steps in prop::collection::vec(prop_oneof![3 => Just(None), 1 => (1usize..9).prop_map(Some)], 0..60)
+        ) {
+            let mut recorder = Recorder::default();
+            recorder.configure(true, 3, 0);
+            let (mut all, mut capacity, mut number): (Vec<u64>, usize, u64) = (Vec::new(), 3, 0);
+            for step in steps {
+                match step {
+                    Some(size) => {
+                        recorder.configure(true, size, 0);
+                        capacity = size;
+                    }
+                    None => {
+                        number += 1;
+                        recorder.record(&turn(number, number));
+                        all.push(number);
+                    }
+                }
+                let kept = all.len().saturating_sub(capacity);
+                all.drain(..kept);
+                let ring: Vec<u64> = recorder.newest_first().map(|report| report.turn).collect();
+                let expected: Vec<u64> = all.iter().rev().copied().collect();
+                prop_assert_eq!(ring, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! How long clients really waited, and whom for.
+//!
+//! In: one [`Landing`] when the replies of a client's commands have been written. Out: four histograms (LOOP STATS,
+//! LOOP HISTOGRAM, metrics) and a small ring of the slow ones (LOOP WAITED). The execution time of a command, which
+//! the slow log and LATENCY HISTOGRAM show, is the smallest part of what a client of a busy server waits for:
+//!
+//! ```text
+//!   poll tells of the bytes ──▶ first command begins ──▶ last command ends ──▶ replies written
+//!                     waiting for its turn      executing       waiting for the socket
+//!                     └────────────────────────── total ──────────────────────────┘
+//! ```
+//!
+//! Invariants: the three parts add up to the total; a part's histogram has as many entries as the total's.
+
+use crate::event_loop::Work;
+use crate::system::histogram::Histogram;
+use std::collections::VecDeque;
+
+/// Slow ones that are kept.
+const KEPT: usize = 128;
+/// Longest client name that is kept, bytes.
+const NAME_LEN: usize = 64;
+
+/// The parts of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum WaitPart {
+    /// From the bytes being ready to the first command's beginning: others were served, and its own bytes read.
+    Turn,
+    /// Running its commands, those of the same client that came together included.
+    Executing,
+    /// From the last command's end to the last byte taken by the socket: the turn's other work, and a slow reader.
+    Socket,
+    /// All of it.
+    Total,
+}
+
+impl WaitPart {
+    /// All of them.
+    pub const ALL: [WaitPart; 4] = [
+        WaitPart::Turn,
+        WaitPart::Executing,
+        WaitPart::Socket,
+        WaitPart::Total,
+    ];
+
+    /// Its name, as commands spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            WaitPart::Turn => "wait-turn",
+            WaitPart::Executing => "wait-executing",
+            WaitPart::Socket => "wait-socket",
+            WaitPart::Total => "wait-total",
+        }
+    }
+
+    /// The part of a name, in any case of letters.
+    pub fn by_name(name: &[u8]) -> Option<WaitPart> {
+        let mut all = WaitPart::ALL.into_iter();
+        all.find(|part| name.eq_ignore_ascii_case(part.name().as_bytes()))
+    }
+}
+
+/// The commands of one client that ran together have been answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Landing {
+    /// Commands.
+    pub commands: u32,
+    /// The turn in which they ran.
+    pub turn: u64,
+    /// Parts, ns: waiting for the turn, executing, waiting for the socket.
+    pub parts_ns: [u64; 3],
+    /// So long, at most, may the bytes have lain in the socket unseen, ns: the turn before was still under way.
+    pub unseen_ns: u64,
+    /// Its own longest command.
+    pub longest: Work,
+    /// The longest command of another client in the same turn.
+    pub behind: Option<Work>,
+    /// The longest command of another client in the turn before, when bytes may have lain unseen.
+    pub behind_before: Option<Work>,
+}
+
+impl Landing {
+    /// The whole wait, ns.
+    pub fn total_ns(&self) -> u64 {
+        self.parts_ns.iter().sum()
+    }
+
+    /// Whom it waited behind: of the commands of others, the one that took longest.
+    pub fn culprit(&self) -> Option<Work> {
+        let both = [self.behind, self.behind_before];
+        both.into_iter().flatten().max_by_key(|work| work.ns)
+    }
+}
+
+/// A wait that was long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LongWait {
+    /// From 0, never repeats.
+    pub id: u64,
+    /// Unix ms when the replies were written.
+    pub unix_ms: i64,
+    /// Its client's id.
+    pub client: u64,
+    /// Address of the client.
+    pub address: String,
+    /// Name of the client.
+    pub name: Vec<u8>,
+    /// How it went.
+    pub landing: Landing,
+}
+
+/// How long clients waited.
+#[derive(Default)]
+pub struct Waits {
+    parts: Option<Box<[Histogram; 4]>>,
+    long: VecDeque<LongWait>,
+    next_id: u64,
+    /// Commands that ran while the replies of earlier ones were still waiting for the socket: not measured.
+    pub unmeasured: u64,
+    /// Landings recorded.
+    pub landings: u64,
+    /// Landings whose recording was timed, and the time for them, ns.
+    pub timed: (u64, u64),
+}
+
+impl Waits {
+    /// Records a landing. O(1).
+    #[inline]
+    pub fn record(&mut self, landing: &Landing) {
+        let parts = self.parts.get_or_insert_default();
+        for (histogram, ns) in parts.iter_mut().zip(landing.parts_ns) {
+            histogram.record_many(ns, landing.commands);
+        }
+        parts[WaitPart::Total as usize].record_many(landing.total_ns(), landing.commands);
+        self.landings += 1;
+    }
+
+    /// Keeps a long one; the oldest goes.
+    pub fn keep(
+        &mut self,
+        client: u64,
+        address: String,
+        name: &[u8],
+        unix_ms: i64,
+        landing: Landing,
+    ) {
+        let name = name[..name.len().min(NAME_LEN)].to_vec();
+        let id = self.next_id;
+        self.next_id += 1;
+        self.long.truncate(KEPT - 1);
+        self.long.push_front(LongWait {
+            id,
+            unix_ms,
+            client,
+            address,
+            name,
+            landing,
+        });
+    }
+
+    /// The long ones, the newest first.
+    pub fn long(&self) -> impl ExactSizeIterator<Item = &LongWait> {
+        self.long.iter()
+    }
+
+    /// How a part is distributed over commands. None while nothing was recorded.
+    pub fn histogram(&self, part: WaitPart) -> Option<&Histogram> {
+        self.parts.as_ref().map(|parts| &parts[part as usize])
+    }
+
+    /// Forgets everything; numbers of long waits go on.
+    pub fn reset(&mut self) {
+        *self = Waits {
+            next_id: self.next_id,
+            ..Waits::default()
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_and_commands_that_came_together_count_each() {
+        let mut waits = Waits::default();
+        assert!(waits.histogram(WaitPart::Total).is_none());
+        let landing = Landing {
+            commands: 16,
+            parts_ns: [1000, 20_000, 3000],
+            ..Landing::default()
+        };
+        assert_eq!(landing.total_ns(), 24_000);
+        waits.record(&landing);
+        for part in WaitPart::ALL {
+            assert_eq!(waits.histogram(part).map(Histogram::total), Some(16));
+            assert_eq!(WaitPart::by_name(part.name().as_bytes()), Some(part));
+        }
+        let total = waits.histogram(WaitPart::Total).expect("recorded");
+        assert!((24_000..25_000).contains(&total.percentile(50.0)));
+        assert_eq!((waits.landings, waits.long().len()), (1, 0));
+    }
+
+    #[test]
+    fn the_culprit_is_the_longest_command_of_another() {
+        let work = |who, ns| Some(Work { who, what: 1, ns });
+        let mut landing = Landing::default();
+        assert_eq!(landing.culprit(), None);
+        landing.behind = work(7, 500);
+        assert_eq!(landing.culprit(), work(7, 500));
+        landing.behind_before = work(8, 900);
+        assert_eq!(landing.culprit(), work(8, 900));
+    }
+
+    #[test]
+    fn only_the_newest_long_waits_are_kept() {
+        let mut waits = Waits::default();
+        for client in 0..300 {
+            waits.keep(client, String::new(), &[b'n'; 100], 5, Landing::default());
+        }
+        assert_eq!(waits.long().len(), KEPT);
+        let newest = waits.long().next().expect("one");
+        assert_eq!(
+            (newest.id, newest.client, newest.name.len()),
+            (299, 299, NAME_LEN)
+        );
+        waits.reset();
+        waits.keep(1, String::new(), b"", 5, Landing::default());
+        assert_eq!(waits.long().next().map(|wait| wait.id), Some(300));
+    }
+}
