@@ -76,6 +76,28 @@ fn fill(raw: &mut Raw) {
     });
 }
 
+/// What was granted once must be there again, whatever the directives say by now.
+#[test]
+fn bounds_of_today_do_not_bind_what_the_file_repeats() {
+    let server = Server::with(&["--appendonly", "yes", "--stream-node-max-entries", "1"]);
+    let mut raw = server.raw();
+    raw.line("SETBIT bits 80000000 1");
+    raw.line("SETRANGE text 10000000 x");
+    for _ in 0..300 {
+        raw.line("XADD s * a b");
+    }
+    raw.line("XTRIM s MAXLEN ~ 10 LIMIT 0");
+    let before = digest(&mut raw);
+    raw.line("CONFIG SET proto-max-bulk-len 1mb");
+    assert!(matches!(
+        raw.line("SETBIT bits 80000000 0"),
+        Value::Error(_)
+    ));
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(digest(&mut raw), before);
+    assert_eq!(raw.line("XLEN s"), Value::Integer(10));
+}
+
 fn digest(raw: &mut Raw) -> String {
     text(raw.line("DEBUG DIGEST"))
 }

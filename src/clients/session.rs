@@ -125,9 +125,16 @@ pub struct Session {
     pub soft_limit_since_ns: u64,
     /// Of a Unix socket.
     pub unix_socket: bool,
+    /// What it asks for was granted before: it repeats what is in the append-only file.
+    pub repeats: bool,
 }
 
 impl Session {
+    /// Whether the bounds that directives set do not bind it, because the data would become another: the append-only
+    /// file and a primary repeat what was within the bounds when it was first done.
+    pub fn is_obeyed(&self) -> bool {
+        self.repeats || self.kind == ClientKind::Primary
+    }
     /// Connected from this machine: over a Unix socket or a loopback address.
     pub fn is_local(&self) -> bool {
         match &self.address {

@@ -272,6 +272,13 @@ impl Context<'_> {
         }
         self.db.touch(class, event, key);
     }
+    /// The longest string that this client may make, bytes: `proto-max-bulk-len`, but for those who are obeyed.
+    pub fn longest_string(&self) -> usize {
+        if self.session.is_obeyed() {
+            return isize::MAX as usize / 2;
+        }
+        self.settings.proto_max_bulk_len
+    }
     /// Has the command wait instead of answering: the handler returns without a reply. Where it may not wait
     /// ([`Context::may_block`]) the reply of the timeout is given at once.
     pub fn block(&mut self, wait: Wait) {

@@ -76,7 +76,7 @@ fn bit_offset(
     numbers::parse_i64(digits)
         .and_then(|number| number.checked_mul(unit))
         .and_then(|offset| usize::try_from(offset).ok())
-        .filter(|offset| offset / 8 < context.settings.proto_max_bulk_len)
+        .filter(|offset| offset / 8 < context.longest_string())
         .ok_or(INVALID)
 }
 

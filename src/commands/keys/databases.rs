@@ -1,6 +1,5 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::clients::ClientKind;
 use crate::commands::{CommandError, Context, WideContext, parse, persistence};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
@@ -48,7 +47,7 @@ fn flush(
     // Replicas and files shall be empty too, whatever they held.
     context.state.effects.propagate = true;
     // A flush that an append-only file repeats is of long ago.
-    let repeats = context.session().kind == ClientKind::Internal;
+    let repeats = context.session().repeats;
     if db.is_none() && !repeats {
         persistence::forget_snapshot(context.state, context.host);
     }

@@ -174,6 +174,7 @@ fn add_client(state: &mut State) -> ClientKey {
     };
     client.session.authenticated = true;
     client.session.kind = ClientKind::Internal;
+    client.session.repeats = true;
     client.session.reply_mode = ReplyMode::Off;
     client.session.fd = -1;
     state.clients.insert(client)

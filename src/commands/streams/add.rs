@@ -90,6 +90,15 @@ impl Options {
         options.trim = trimming(is_xadd, keep, limit, references, node_entries)?;
         Ok(options)
     }
+
+    /// What is repeated trims as much as it did the first time, however long that takes.
+    fn obey(&mut self, context: &Context<'_>) {
+        if context.session.is_obeyed()
+            && let Some(trim) = &mut self.trim
+        {
+            trim.limit = 0;
+        }
+    }
 }
 
 /// The number or id behind MAXLEN or MINID.
@@ -263,7 +272,8 @@ fn limits(context: &Context<'_>) -> NodeLimits {
 }
 
 pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args, true, context.settings.stream_node_max_entries)?;
+    let mut options = Options::parse(args, true, context.settings.stream_node_max_entries)?;
+    options.obey(context);
     let pairs = args.skip(options.id_at + 1);
     if options.id_at == 0 || pairs.is_empty() || pairs.len() % 2 == 1 {
         return Err(CommandError::WrongArity("xadd".to_owned()));
@@ -310,7 +320,8 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
 }
 
 pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args, false, context.settings.stream_node_max_entries)?;
+    let mut options = Options::parse(args, false, context.settings.stream_node_max_entries)?;
+    options.obey(context);
     let Some(trim) = options.trim else {
         return Err(CommandError::Syntax);
     };

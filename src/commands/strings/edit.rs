@@ -13,14 +13,14 @@ const HAND_OVER_LEN: usize = 32 * 1024;
 /// The length that `len` and `more` make together, if a string may be so long.
 fn checked_len(context: &Context<'_>, len: usize, more: usize) -> Result<usize, CommandError> {
     match len.checked_add(more) {
-        Some(total) if total <= context.settings.proto_max_bulk_len => Ok(total),
+        Some(total) if total <= context.longest_string() => Ok(total),
         _ => Err(CommandError::StringTooLong),
     }
 }
 
 pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, more) = (args.at(1), args.at(2));
-    let limit = context.settings.proto_max_bulk_len;
+    let limit = context.longest_string();
     let total = match context.db.slot(key) {
         Slot::Occupied(mut held) => {
             let len = held.entry().string()?.len();
