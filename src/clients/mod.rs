@@ -81,6 +81,10 @@ pub struct Clients {
     pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
+    /// Somebody wants to know what clients hold (`maxmemory-clients`).
+    pub counts_memory: bool,
+    /// What all of them hold that are counted, bytes.
+    pub counted_bytes: u64,
     /// Deadlines of those that do not wait for ever, with client ids.
     deadlines: BTreeSet<(u64, u64)>,
     /// Hard limits of output by class (normal, replica, pubsub), bytes; 0: none. A copy of the directive.
@@ -104,7 +108,16 @@ impl Clients {
     pub fn remove(&mut self, key: ClientKey) -> Option<Client> {
         let client = self.slab.try_remove(key.0)?;
         self.by_id.remove(&client.session.id);
+        self.counted_bytes -= client.session.counted_bytes as u64;
         Some(client)
+    }
+    /// Says what a client holds now, for the sum.
+    pub fn set_counted(&mut self, key: ClientKey, bytes: usize) {
+        if let Some(client) = self.slab.get_mut(key.0) {
+            let before = std::mem::replace(&mut client.session.counted_bytes, bytes);
+            self.counted_bytes += bytes as u64;
+            self.counted_bytes -= before as u64;
+        }
     }
     /// The client of a key.
     pub fn get(&self, key: ClientKey) -> Option<&Client> {

@@ -125,6 +125,8 @@ pub struct Session {
     pub soft_limit_since_ns: u64,
     /// Of a Unix socket.
     pub unix_socket: bool,
+    /// What it holds as [`super::Clients::counted_bytes`] has it, bytes.
+    pub counted_bytes: usize,
     /// What it asks for was granted before: it repeats what is in the append-only file.
     pub repeats: bool,
 }

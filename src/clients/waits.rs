@@ -45,6 +45,8 @@ pub struct Transaction {
     pub aborted: bool,
     /// The watched keys.
     pub watched: Vec<WatchedKey>,
+    /// Bytes of their names.
+    pub watched_bytes: usize,
     /// A watched key has changed.
     pub dirty: bool,
 }

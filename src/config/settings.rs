@@ -249,6 +249,8 @@ pub struct Settings {
     pub client_query_buffer_limit: usize,
     /// How much of the output may wait: of normal clients, of replicas, of subscribers.
     pub client_output_buffer_limits: [OutputLimit; 3],
+    /// How much memory all clients together may take, bytes; below zero a share of `maxmemory`, percent; zero any amount.
+    pub maxmemory_clients: i64,
     /// Longest argument of a command.
     pub proto_max_bulk_len: usize,
     /// Longest inline command, and longest line that gives a length.
@@ -522,6 +524,7 @@ impl Settings {
                 Value::OutputLimits(limits) => *limits,
                 _ => super::value::OUTPUT_LIMITS,
             },
+            maxmemory_clients: read.number("maxmemory-clients"),
             proto_max_bulk_len: read.number("proto-max-bulk-len"),
             proto_inline_max_size: read.number("proto-inline-max-size"),
             maxmemory: read.number("maxmemory"),

@@ -433,7 +433,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("maxclients", 1, UINT_MAX, 10_000),
     bytes("client-query-buffer-limit", MB, LONG_MAX, GB),
     Directive::new("client-output-buffer-limit", Kind::OutputLimits).multi(),
-    Directive::new("maxmemory-clients", Kind::Number { min: -100, max: LONG_MAX, default: 0, unit: Unit::BytesOrPercent }).later(),
+    Directive::new("maxmemory-clients", Kind::Number { min: -100, max: LONG_MAX, default: 0, unit: Unit::BytesOrPercent }),
     bytes("proto-max-bulk-len", MB, LONG_MAX, 512 * MB),
     // Redis has this limit as a constant.
     bytes("proto-inline-max-size", KB, LONG_MAX, 64 * KB).hidden(),

@@ -40,11 +40,13 @@ impl QueryBuffer {
     }
     /// Bytes that wait (CLIENT LIST `qbuf`).
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        // Of a request whose large bulk is on its way Redis's buffer holds that bulk and nothing else.
+        let large = self.parser.large_received();
+        large.unwrap_or(self.bytes.len())
     }
     /// No bytes wait.
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.len() == 0
     }
     /// Room for more without growing (CLIENT LIST `qbuf-free`).
     pub fn free(&self) -> usize {

@@ -28,7 +28,12 @@ impl ClientMemory {
             .waits
             .as_ref()
             .map_or(0, |it| it.request.memory_bytes());
-        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
+        let queued = client.transaction.as_ref().map_or(0, |it| {
+            std::mem::size_of_val(&**it)
+                + it.queue_bytes
+                + it.watched.capacity() * std::mem::size_of::<crate::clients::WatchedKey>()
+                + it.watched_bytes
+        });
         let subscriptions = client.subscriptions.as_ref();
         let subscriptions = subscriptions.map_or(0, |it| it.memory_bytes());
         std::mem::size_of::<Client>() + buffers + waits + queued + subscriptions

@@ -245,6 +245,11 @@ impl Parser {
         self.partial.as_mut()?.large.as_mut()?.wanted(max.max(1))
     }
 
+    /// While a large bulk is being received: how much of it has come, bytes.
+    pub fn large_received(&self) -> Option<usize> {
+        Some(self.partial.as_ref()?.large.as_ref()?.filled)
+    }
+
     /// So many bytes were written to the front of what [`Parser::large_wanted`] gave.
     pub fn large_filled(&mut self, n: usize) {
         if let Some(large) = self.partial.as_mut().and_then(|p| p.large.as_mut()) {

@@ -656,6 +656,7 @@ impl Core {
     // ---- limits -------------------------------------------------------------------------------------------------
 
     fn enforce_query_limit(&mut self, key: ClientKey) {
+        commands::client::eviction::count(&mut self.state, key);
         let limit = self.state.config.settings().client_query_buffer_limit;
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
@@ -739,6 +740,7 @@ impl Core {
             if let Some(client) = self.state.clients.get_mut(*key) {
                 client.session.write_pending = false;
                 self.write_to(events, *key);
+                commands::client::eviction::count(&mut self.state, *key);
             }
         }
         // Keeps its room for the next turn; nobody is marked while replies are written.
@@ -1185,6 +1187,7 @@ impl Service for Core {
             self.write_replies(events);
             events.mark(Phase::Write);
         }
+        commands::client::eviction::evict(&mut self.state);
         if !self.state.clients.to_close.is_empty() {
             self.close_clients(events);
             events.mark(Phase::Close);

@@ -9,6 +9,7 @@ use crate::clients::{Client, ClientKind, Listening};
 use crate::commands::{CommandId, CommandTable};
 use crate::keyspace::Clock;
 use crate::net::READ_LEN;
+use crate::observe::ClientMemory;
 use crate::resp::Args;
 use std::io::Write;
 
@@ -59,21 +60,7 @@ pub fn write_line(
         }
     }
     let (in_tail, tail_size, chunks, chunk_memory) = client.reply.output().figures();
-    let total = size_of::<Client>()
-        .saturating_add(client.query.memory_bytes())
-        .saturating_add(client.reply.output().memory_bytes())
-        .saturating_add(session.name.capacity())
-        .saturating_add(session.user.capacity())
-        .saturating_add(session.lib_name.capacity())
-        .saturating_add(session.lib_ver.capacity())
-        .saturating_add(
-            client
-                .subscriptions
-                .as_ref()
-                .map_or(0, |it| it.memory_bytes()),
-        )
-        .saturating_add(arguments)
-        .saturating_add(queue_bytes);
+    let total = memory(client).saturating_add(running.map_or(0, |args| args.total_bytes()));
     text(format_args!(
         " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem={queue_bytes} rbs={tail_size} rbp={tail_size} \
          obl={in_tail} oll={chunks} omem={chunk_memory} tot-mem={total}"
@@ -100,6 +87,16 @@ pub fn write_line(
         " tot-net-in={} tot-net-out={} tot-cmds={}",
         session.bytes_in, session.bytes_out, session.commands
     ));
+}
+
+/// Bytes that a client holds, itself included.
+pub fn memory(client: &Client) -> usize {
+    let session = &client.session;
+    ClientMemory::of(client)
+        .saturating_add(session.name.capacity())
+        .saturating_add(session.user.capacity())
+        .saturating_add(session.lib_name.capacity())
+        .saturating_add(session.lib_ver.capacity())
 }
 
 /// Redis's letters, in its order.

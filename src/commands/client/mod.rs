@@ -9,7 +9,9 @@
 //! | `spec` | the rows |
 //! | `filter` | the filters of LIST and KILL |
 //! | `line` | one client as CLIENT LIST shows it |
+//! | `eviction` | `maxmemory-clients` |
 
+pub mod eviction;
 mod filter;
 mod line;
 mod spec;

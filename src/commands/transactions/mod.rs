@@ -129,6 +129,7 @@ pub fn unwatch(state: &mut State, key: ClientKey) {
         return;
     };
     transaction.dirty = false;
+    transaction.watched_bytes = 0;
     for key in std::mem::take(&mut transaction.watched) {
         state.keyspace.unwatch(key.db, &key.name, id);
     }
@@ -187,6 +188,7 @@ fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
             let was_expired = context.db().holds_expired(name);
             if context.state.keyspace.watch(db, name, id) {
                 let transaction = context.caller().transaction.get_or_insert_default();
+                transaction.watched_bytes += name.len();
                 transaction.watched.push(WatchedKey {
                     db,
                     name: name.to_vec(),
