@@ -1,9 +1,9 @@
-//! What applications build from the `redis` crate's own helpers: optimistic transactions, a queue of jobs.
+//! What applications build from the `redis` crate's own helpers: optimistic transactions, a queue of jobs, messages.
 
 mod common;
 
 use common::Server;
-use redis::{Commands, RedisResult};
+use redis::{Commands, ConnectionLike, RedisResult};
 use std::collections::BTreeSet;
 
 #[test]
@@ -104,4 +104,47 @@ fn a_queue_hands_each_job_to_one_worker() {
         assert_eq!(done.len(), JOBS);
         assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), JOBS);
     });
+}
+
+#[test]
+fn messages_reach_who_subscribed() -> RedisResult<()> {
+    let server = Server::start();
+    let mut publisher = server.client();
+    let mut listener = server.client();
+    let mut messages = listener.as_pubsub();
+    messages.subscribe(&["news", "sport"])?;
+    messages.psubscribe("weather.*")?;
+    for (channel, text, receivers) in [
+        ("news", "one", 1),
+        ("weather.north", "cold", 1),
+        ("other", "nobody hears", 0),
+        ("sport", "two", 1),
+    ] {
+        assert_eq!(publisher.publish::<_, _, i64>(channel, text)?, receivers);
+    }
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let message = messages.get_message()?;
+        let pattern: Option<String> = message.get_pattern()?;
+        let text: String = message.get_payload()?;
+        heard.push((message.get_channel_name().to_owned(), pattern, text));
+    }
+    let expected = [
+        ("news", None, "one"),
+        ("weather.north", Some("weather.*"), "cold"),
+        ("sport", None, "two"),
+    ]
+    .map(|(channel, pattern, text)| {
+        (
+            channel.to_owned(),
+            pattern.map(str::to_owned),
+            text.to_owned(),
+        )
+    });
+    assert_eq!(heard, expected);
+    // The connection is an ordinary one again when the subscriptions are dropped.
+    drop(messages);
+    assert!(listener.check_connection());
+    assert_eq!(listener.set::<_, _, String>("k", "v")?, "OK");
+    Ok(())
 }
