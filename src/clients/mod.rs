@@ -6,11 +6,13 @@
 //!
 //! Mirrors the `client` struct of Redis, without its flag soup.
 
+mod caching;
 mod flight;
 mod session;
 mod subscriptions;
 mod waits;
 
+pub use caching::*;
 pub use flight::Flight;
 pub use session::*;
 pub use subscriptions::*;
@@ -49,6 +51,8 @@ pub struct Client {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What it waits for, while the loop's recorder runs.
     pub flight: Flight,
+    /// How its keys are tracked; none for most clients.
+    pub caching: Option<Box<CachingMode>>,
 }
 
 impl Client {

@@ -101,6 +101,8 @@ pub struct Session {
     pub no_evict: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
+    /// It is in MONITOR.
+    pub monitors: bool,
     /// READONLY of a cluster; reported by CLIENT LIST.
     pub readonly: bool,
     /// Why its commands wait.

@@ -120,6 +120,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     }
     end(state, key);
     super::dispatch::settle_reply_mode(state, key);
+    super::tracking::command_ended(state, key, None);
 }
 
 /// Answers the clients whose time is over at `now_ns`.
@@ -164,4 +165,5 @@ fn give_up(state: &mut State, key: ClientKey, error: Option<&CommandError>) {
         .observe
         .command_run(blocked.command, 0, error.is_some());
     super::dispatch::settle_reply_mode(state, key);
+    super::tracking::command_ended(state, key, None);
 }

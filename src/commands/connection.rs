@@ -146,6 +146,8 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
 fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     super::transactions::discard(context.state, context.client);
     super::pubsub::leave(context.state, context.client);
+    super::tracking::disable(context.state, context.client);
+    super::monitor::end(context.state, context.client);
     let open = context.state.config.settings().requirepass.is_none();
     let Client { session, reply, .. } = context.caller();
     reply.set_protocol(Protocol::Resp2);

@@ -39,11 +39,17 @@ pub fn process_found(
     args: Args<'_>,
 ) -> Outcome {
     let unix_us = state.now.unix_us;
+    if state.messaging.hears_commands {
+        super::tracking::limit(state);
+    }
     state.caller = Some(client);
     state.clients.answer(Some(client));
     let outcome = process_checked(state, host, client, found, args);
     state.clients.answer(None);
     state.caller = None;
+    if state.messaging.hears_commands && outcome == Outcome::Done {
+        super::tracking::command_ended(state, client, found);
+    }
     if outcome == Outcome::Done && state.observe.executed.is_some() {
         record(state, client, unix_us, args);
     }
@@ -70,7 +76,7 @@ fn process_checked(
                 call(state, host, client, id, args);
             }
         }
-        Err((id, error)) => refuse(state, client, id, &error),
+        Err((id, error)) => refuse(state, client, id, &error, args),
     }
     // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
     if state
@@ -270,7 +276,18 @@ fn gates(
     if state.persistence.loading.is_some() && all & flags::LOADING == 0 {
         return refuse(CommandError::Loading);
     }
+    let monitors = state
+        .clients
+        .get(client)
+        .is_some_and(|client| client.session.monitors);
+    if monitors && reads_or_writes(state, client, all) {
+        // To Redis it is a kind of replica.
+        return refuse(CommandError::fixed(
+            "ERR Replica can't interact with the keyspace",
+        ));
+    }
     if let Some(pause) = state.pause
+        && !monitors
         && (!pause.writes_only || all & (flags::WRITE | flags::MAY_REPLICATE) != 0)
         && let Some(client) = state.clients.get_mut(client)
     {
@@ -283,6 +300,18 @@ fn gates(
 /// Commands that a transaction without memory can be left by.
 fn ends_multi(name: &str) -> bool {
     matches!(name, "exec" | "discard" | "quit" | "reset")
+}
+
+/// Whether a command, or one of those that EXEC runs, has to do with keys.
+#[cold]
+fn reads_or_writes(state: &State, client: ClientKey, all: u32) -> bool {
+    let queued = state
+        .clients
+        .get(client)
+        .and_then(|client| client.transaction.as_ref())
+        .filter(|_| all & flags::RUNS_QUEUE != 0)
+        .map_or(0, |transaction| transaction.flags);
+    (all | queued) & (flags::READONLY | flags::WRITE | flags::MAY_REPLICATE) != 0
 }
 
 fn protected_allowed(
@@ -316,13 +345,21 @@ fn protected_error(args: Args<'_>) -> CommandError {
 }
 
 /// Answers a command that did not get through the gates.
-fn refuse(state: &mut State, client: ClientKey, id: Option<CommandId>, error: &CommandError) {
+fn refuse(
+    state: &mut State,
+    client: ClientKey,
+    id: Option<CommandId>,
+    error: &CommandError,
+    args: Args<'_>,
+) {
     if let Some(id) = id {
         state.observe.command_rejected(id.0);
     }
     let runs_queue = id.is_some_and(|id| state.table.get(id).flags & flags::RUNS_QUEUE != 0);
     let text = if runs_queue {
         super::transactions::discard(state, client);
+        // A MULTI was shown: that it is over, too.
+        super::monitor::show(state, client, args);
         let reason = error.text();
         // As Redis words it: of the codes all are told but the one that says nothing.
         let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
@@ -355,9 +392,14 @@ pub fn call(
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
     let handler = state.table.get(id).spec.handler;
+    if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
+    {
+        super::monitor::show(state, key, args);
+    }
     let Some(client) = state.clients.get_mut(key) else {
         return false;
     };
+    let runs_again = client.waits.is_some();
     client.session.commands += 1;
     if client.session.reply_mode != ReplyMode::On {
         client.reply.set_discard(matches!(
@@ -371,7 +413,6 @@ pub fn call(
     let result = match handler {
         Handler::Plain(run) => {
             let may_block = !client.session.in_multi;
-            let runs_again = client.waits.is_some();
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -432,6 +473,13 @@ pub fn call(
     }
     // What expired under the command's eyes was gone before it ran.
     super::trail::drain(state);
+    if state.messaging.hears_commands {
+        super::tracking::remember(state, key, id, args);
+        // One that waited was shown when it began to.
+        if !runs_again {
+            super::monitor::ran(state, key, id, args);
+        }
+    }
     // A command that saves sets the number back.
     if state.keyspace.dirty > dirty || state.effects.propagate {
         propagate(state, db, args);

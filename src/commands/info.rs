@@ -289,7 +289,8 @@ fn clients(page: &mut Page<'_>) {
     page.field("client_recent_max_input_buffer", input);
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
-    page.fields(&["tracking_clients"], 0);
+    let tracking = &state.messaging.tracking;
+    page.field("tracking_clients", tracking.clients());
     page.field("pubsub_clients", state.messaging.pubsub.clients());
     let (watching, watched) = state.keyspace.watchers();
     page.field("watching_clients", watching);
@@ -521,12 +522,13 @@ fn stats(page: &mut Page<'_>) {
             "active_defrag_key_misses",
             "total_active_defrag_time",
             "current_active_defrag_time",
-            "tracking_total_keys",
-            "tracking_total_items",
-            "tracking_total_prefixes",
         ],
         0,
     );
+    let tracking = &page.state.messaging.tracking;
+    page.field("tracking_total_keys", tracking.keys());
+    page.field("tracking_total_items", tracking.items());
+    page.field("tracking_total_prefixes", tracking.prefixes());
     page.field("unexpected_error_replies", stats.unexpected_error_replies);
     page.field("total_error_replies", stats.error_replies);
     page.field(

@@ -26,6 +26,7 @@ pub mod keyspecs;
 pub mod latency;
 pub mod lists;
 pub mod memory_command;
+pub mod monitor;
 pub mod notifications;
 pub mod parse;
 pub mod persistence;
@@ -42,6 +43,7 @@ pub mod strings;
 mod table;
 #[cfg(test)]
 pub mod testing;
+pub mod tracking;
 pub mod trail;
 pub mod transactions;
 
@@ -75,6 +77,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     slowlog::COMMANDS,
     latency::COMMANDS,
     memory_command::COMMANDS,
+    monitor::COMMANDS,
     debug::COMMANDS,
     persistence::COMMANDS,
     server_commands::COMMANDS,

@@ -1,7 +1,7 @@
 //! The trail of changes, brought to those who want to know.
 //!
 //! In: what the door of the keyspace has noted while a command, a cycle of expiry or an eviction ran. Out: removals for
-//! the journal. It is drained after every command, before the command itself is propagated, and before the loop sleeps.
+//! the journal, invalidations for clients that cache keys. It is drained after every command, before the command itself is propagated, and before the loop sleeps.
 
 use super::State;
 use crate::keyspace::{EventClass, Touched};
@@ -20,6 +20,9 @@ fn tell(state: &mut State) {
     for note in &notes {
         journal(state, note);
         super::notifications::tell(state, note);
+        if state.messaging.tracking.is_active() {
+            super::tracking::changed(state, note);
+        }
     }
     state.notes = notes;
 }

@@ -256,6 +256,9 @@ pub struct Settings {
     /// Longest inline command, and longest line that gives a length.
     pub proto_inline_max_size: usize,
 
+    /// Most keys of the table of client-side caching; zero means any number.
+    pub tracking_table_max_keys: usize,
+
     /// How much memory the data may take; zero means any amount.
     pub maxmemory: u64,
     /// What to do when it is taken.
@@ -554,6 +557,7 @@ impl Settings {
             activerehashing: read.yes("activerehashing"),
             jemalloc_bg_thread: read.yes("jemalloc-bg-thread"),
             watchdog_period_ms: read.number("watchdog-period"),
+            tracking_table_max_keys: read.number("tracking-table-max-keys"),
             rdb_compression: read.yes("rdbcompression"),
             sanitize_dump_payload: read.choice("sanitize-dump-payload", &[false, true, true]),
             slowlog_log_slower_than_us: read.number("slowlog-log-slower-than"),

@@ -427,7 +427,7 @@ pub static DIRECTIVES: &[Directive] = &[
     text("aclfile", "").fixed().later(),
     int("acllog-max-len", 0, LONG_MAX, 128).later(),
     choice("acl-pubsub-default", PUBSUB_DEFAULT, 0).later(),
-    int("tracking-table-max-keys", 0, LONG_MAX, 1_000_000).later(),
+    int("tracking-table-max-keys", 0, LONG_MAX, 1_000_000),
 
     // Clients
     int("maxclients", 1, UINT_MAX, 10_000),

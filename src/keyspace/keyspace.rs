@@ -8,6 +8,7 @@ use super::lazyfree::FreeThread;
 use super::touched::Trail;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, Touched, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
+use crate::structures::hash::Hash;
 use crate::system::rng::Rng;
 
 /// How a removed value is freed.
@@ -386,6 +387,11 @@ impl Keyspace {
         self.settle_stats();
         self.shared.trail.whole(Touched::Flushed { db });
         removed
+    }
+    /// Frees a hash that is of no database (the table of client-side caching) in the free thread, if it is large.
+    pub fn free_hash(&mut self, hash: Hash) {
+        self.shared.lazyfreed += self.shared.free.hash(hash);
+        self.settle_stats();
     }
     /// Tells those who wait for or watch keys of a database that it is about to be emptied or replaced.
     fn concern_all(&mut self, index: usize, replaced_with: Option<usize>) {

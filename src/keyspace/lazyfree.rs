@@ -5,6 +5,8 @@
 //! Mirrors `lazyfree.c` of Redis.
 
 use super::entry::{Entry, Table};
+use crate::structures::Collection;
+use crate::structures::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -17,6 +19,7 @@ const EFFORT_MIN: usize = 64;
 pub(super) enum Load {
     Entry(Entry),
     Table(Box<Table>),
+    Hash(Box<Hash>),
 }
 
 impl Load {
@@ -24,6 +27,7 @@ impl Load {
         match self {
             Load::Entry(_) => 1,
             Load::Table(table) => table.len() as u64,
+            Load::Hash(hash) => hash.len() as u64,
         }
     }
 }
@@ -57,6 +61,13 @@ impl FreeThread {
     pub(super) fn table(&mut self, table: Table) -> u64 {
         self.give(Load::Table(Box::new(table)))
     }
+    /// The same for a table that is none of the keyspace, if it is large.
+    pub(super) fn hash(&mut self, hash: Hash) -> u64 {
+        if hash.free_effort() > EFFORT_MIN {
+            return self.give(Load::Hash(Box::new(hash)));
+        }
+        0
+    }
     fn give(&mut self, load: Load) -> u64 {
         let objects = load.objects();
         if self.inline || objects == 0 {
@@ -85,6 +96,7 @@ fn start(pending: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
             match load {
                 Load::Entry(entry) => drop(entry),
                 Load::Table(table) => drop(table),
+                Load::Hash(hash) => drop(hash),
             }
             pending.fetch_sub(objects, Ordering::Relaxed);
         }

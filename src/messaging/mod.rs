@@ -5,6 +5,10 @@
 //! of Redis.
 
 pub mod pubsub;
+pub mod tracking;
+
+use crate::clients::ClientKey;
+use tracking::Tracking;
 
 /// The registries of this room.
 #[derive(Debug, Default)]
@@ -15,4 +19,17 @@ pub struct Messaging {
     pub frame: crate::resp::PushFrame,
     /// Patterns that match its channel; the room is used again.
     pub found: Vec<pubsub::PatternKey>,
+    /// Client-side caching.
+    pub tracking: Tracking,
+    /// Clients in MONITOR, in the order in which they came.
+    pub monitors: Vec<ClientKey>,
+    /// Client-side caching or MONITOR has to hear of commands. Set through [`Messaging::settle`].
+    pub hears_commands: bool,
+}
+
+impl Messaging {
+    /// Finds out anew who has to hear of commands; after each client that begins or ends to track or monitor.
+    pub fn settle(&mut self) {
+        self.hears_commands = self.tracking.is_active() || !self.monitors.is_empty();
+    }
 }

@@ -36,7 +36,8 @@ impl ClientMemory {
         });
         let subscriptions = client.subscriptions.as_ref();
         let subscriptions = subscriptions.map_or(0, |it| it.memory_bytes());
-        std::mem::size_of::<Client>() + buffers + waits + queued + subscriptions
+        let caching = client.caching.as_ref().map_or(0, |it| it.memory_bytes());
+        std::mem::size_of::<Client>() + buffers + waits + queued + subscriptions + caching
     }
     /// Looks at one client.
     pub fn look(&mut self, client: &Client, now_ns: u64) {

@@ -61,6 +61,7 @@ impl Core {
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
+        crate::commands::tracking::limit(&mut self.state);
         self.look_at_save_points(events);
         self.sample(events);
     }
@@ -152,8 +153,9 @@ impl Core {
             self.cron.last_client = client.session.id;
             self.state.observe.client_memory.look(client, now);
             let idle_ns = now.saturating_sub(client.session.last_interaction_ns);
-            let may_time_out =
-                client.session.kind == ClientKind::Normal && client.session.blocked.is_none();
+            let may_time_out = client.session.kind == ClientKind::Normal
+                && client.session.blocked.is_none()
+                && !client.session.monitors;
             if timeout_ns > 0 && may_time_out && idle_ns > timeout_ns {
                 log::debug!("Closing idle client");
                 self.state.clients.close(key, false);

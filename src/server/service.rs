@@ -814,6 +814,8 @@ impl Core {
             commands::transactions::unwatch(&mut self.state, key);
             commands::blocking::end(&mut self.state, key);
             commands::pubsub::leave(&mut self.state, key);
+            commands::tracking::disable(&mut self.state, key);
+            commands::monitor::end(&mut self.state, key);
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };
@@ -1178,6 +1180,7 @@ impl Service for Core {
         self.time_pause(events);
         self.end_waits(events);
         commands::trail::drain(&mut self.state);
+        commands::tracking::broadcast(&mut self.state);
         self.enforce_pushed_limits(events);
         if self.state.persistence.aof.state != AofState::Off {
             self.flush_append_only(false);

@@ -6,7 +6,7 @@
 //! the loop's shared buffer shows there what it is running at the moment.
 
 use crate::clients::{Client, ClientKind, Listening};
-use crate::commands::{CommandId, CommandTable};
+use crate::commands::{CommandId, CommandTable, tracking};
 use crate::keyspace::Clock;
 use crate::net::READ_LEN;
 use crate::observe::ClientMemory;
@@ -76,8 +76,9 @@ pub fn write_line(
         (true, true) => "rw",
     };
     text(format_args!(
-        " events={events} cmd={command} user={} redir=-1 resp={} watch={} lib-name={} lib-ver={}",
+        " events={events} cmd={command} user={} redir={} resp={} watch={} lib-name={} lib-ver={}",
         String::from_utf8_lossy(&session.user),
+        tracking::shown_redirect(client.caching.as_deref()),
         if session.resp3 { 3 } else { 2 },
         client.watched(),
         String::from_utf8_lossy(&session.lib_name),
@@ -102,12 +103,17 @@ pub fn memory(client: &Client) -> usize {
 /// Redis's letters, in its order.
 fn flags(client: &Client) -> String {
     let session = &client.session;
+    let caching = client.caching.as_ref();
     let letters = [
+        ('O', session.monitors),
         ('S', session.kind == ClientKind::Replica),
         ('M', session.kind == ClientKind::Primary),
         ('P', session.kind == ClientKind::PubSub),
         ('x', session.in_multi),
         ('b', session.blocked.is_some()),
+        ('t', caching.is_some()),
+        ('R', caching.is_some_and(|it| it.broken_redirect)),
+        ('B', caching.is_some_and(|it| it.broadcast)),
         ('d', client.transaction.as_ref().is_some_and(|it| it.dirty)),
         ('c', session.close_after_reply),
         ('A', session.closing),

@@ -1,6 +1,6 @@
 //! The rows of CLIENT and its subcommands.
 
-use crate::commands::{Argument, CommandSpec, Group, Handler, flags};
+use crate::commands::{Argument, CommandSpec, Group, Handler, flags, tracking};
 
 const FLAGS: u32 = flags::NOSCRIPT | flags::LOADING | flags::STALE;
 const ADMIN: u32 = FLAGS | flags::ADMIN;
@@ -37,6 +37,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
 
 /// The subcommands, in the order of HELP.
 pub const SUBCOMMANDS: &[CommandSpec] = &[
+    tracking::CACHING,
     CommandSpec {
         name: "getname",
         summary: "Returns the name of this connection.",
@@ -45,6 +46,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         handler: Handler::Plain(super::get_name),
         ..ROW
     },
+    tracking::GET_REDIR,
     CommandSpec {
         name: "help",
         summary: "Returns a text about the subcommands.",
@@ -204,6 +206,8 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         handler: Handler::Plain(super::set_name),
         ..ROW
     },
+    tracking::TRACKING,
+    tracking::TRACKING_INFO,
     CommandSpec {
         name: "unblock",
         summary: "Ends the wait of a client that is blocked by a command.",
