@@ -223,6 +223,9 @@ impl Db<'_> {
             }
             Place::Free(_) => {
                 self.stats.misses += 1;
+                self.shared
+                    .trail
+                    .event(self.index, EventClass::KeyMiss, "keymiss", from);
                 None
             }
         }
@@ -244,7 +247,7 @@ impl Db<'_> {
             return Err(TransferError::NoSuchKey);
         };
         let entry = held.remove().0.renamed(to);
-        self.shared.put(&mut self.database.table, entry);
+        self.shared.put(self.index, &mut self.database.table, entry);
         Ok(())
     }
     /// The door: every change to a key is told here, once per change, with its event (`set`, `del`, `expire`...).

@@ -121,8 +121,10 @@ impl Shared {
         entry.set_access(self.policy.accessed(entry.access(), now, &mut self.rng));
     }
     /// Puts an entry where its key belongs, over another one if there is one.
-    pub(super) fn put(&mut self, table: &mut Table, entry: Entry) {
+    pub(super) fn put(&mut self, db: usize, table: &mut Table, entry: Entry) {
         let hash = table.hash(entry.key());
+        // What was there is replaced by another key of the same name.
+        self.trail.event(db, EventClass::New, "new", entry.key());
         match table.place(hash, entry.key()) {
             Place::Held(mut held) => {
                 if let Some(old) = held.replace(entry) {
@@ -325,7 +327,8 @@ impl Keyspace {
         if self.db(to_db, now, true).peek(to).is_some() && !replace {
             return Err(TransferError::TargetExists);
         }
-        self.shared.put(&mut self.databases[to_db].table, copied);
+        self.shared
+            .put(to_db, &mut self.databases[to_db].table, copied);
         Ok(())
     }
     /// MOVE. The command touches the key in both databases.
@@ -359,6 +362,8 @@ impl Keyspace {
         };
         let (entry, _) = held.remove();
         self.databases[to].table.insert(hash, entry);
+        let trail = &mut self.shared.trail;
+        trail.event(to, EventClass::New, "new", key);
         Ok(())
     }
     /// FLUSHDB (one) or FLUSHALL (`None`): number of keys removed, which is also added to `dirty`. With `Free::Now` it

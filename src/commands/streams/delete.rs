@@ -27,7 +27,9 @@ pub(super) fn xdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
 
 pub(super) fn xack(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut acknowledged = 0;
-    if let Slot::Occupied(mut held) = context.db.slot(args.at(1))
+    // As in Redis it is a read that may miss, though it changes what it finds.
+    if context.db.read(args.at(1)).is_some()
+        && let Slot::Occupied(mut held) = context.db.slot(args.at(1))
         && let Some(group) = held.stream_mut()?.group_mut(args.at(2))
     {
         for id in ids(args.skip(3))? {

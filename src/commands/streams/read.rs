@@ -181,7 +181,8 @@ pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let mut mark = None;
     let mut served = 0;
     for (key, from) in reading.keys.iter().zip(&resolved) {
-        let (Some(entry), From::Id(behind)) = (context.db.peek(key), from) else {
+        // Redis looks twice, and so tells twice of a key that is missing.
+        let (Some(entry), From::Id(behind)) = (context.db.read(key), from) else {
             continue;
         };
         let Ok(stream) = entry.stream() else {
@@ -230,6 +231,10 @@ fn read_one(
         let entries = stream.range(start, StreamId::MAX);
         write_entries(context.reply, entries, reading.count);
         return Ok(());
+    }
+    if stream.is_none() {
+        // Redis looks twice, and so tells twice of a key that is missing.
+        context.db.read(key);
     }
     reading.wait(context, args, &[From::Id(behind)]);
     Ok(())
