@@ -8,6 +8,7 @@
 
 pub mod flags;
 pub mod functions;
+pub mod libraries;
 
 /// The interpreter and what it has loaded.
 #[derive(Default)]
