@@ -108,6 +108,10 @@ impl Clients {
         self.by_id.insert(self.next_id, key);
         key
     }
+    /// Adds a client that no list of clients shows: the one of scripts.
+    pub fn insert_hidden(&mut self, client: Client) -> ClientKey {
+        ClientKey(self.slab.insert(client))
+    }
     /// Removes a client. Call it only at the end of a turn, when no list holds its key.
     pub fn remove(&mut self, key: ClientKey) -> Option<Client> {
         let client = self.slab.try_remove(key.0)?;
@@ -237,7 +241,7 @@ impl Clients {
                 ClientKind::Normal => self.hard_limits[0],
                 ClientKind::Replica => self.hard_limits[1],
                 ClientKind::PubSub => self.hard_limits[2],
-                ClientKind::Primary | ClientKind::Internal => 0,
+                ClientKind::Primary | ClientKind::Internal | ClientKind::Script => 0,
             };
             if limit > 0
                 && waiting > UNCOUNTED_OUTPUT

@@ -11,8 +11,10 @@ pub enum ClientKind {
     PubSub,
     Replica,
     Primary,
-    /// No socket: a script or a loader.
+    /// No socket: a loader.
     Internal,
+    /// No socket: the one that runs the commands of scripts.
+    Script,
 }
 
 /// Address of a peer or of the server's own side.
@@ -58,6 +60,8 @@ pub enum Blocked {
     Paused,
     /// A command waits for a key.
     Keys,
+    /// Its script runs for too long, and the loop turns meanwhile.
+    Script,
     /// SHUTDOWN waits (for replicas or a save).
     Shutdown,
 }

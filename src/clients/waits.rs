@@ -49,4 +49,7 @@ pub struct Transaction {
     pub watched_bytes: usize,
     /// A watched key has changed.
     pub dirty: bool,
+    /// EXEC stands still, because a script of it runs for too long: since when it has run (monotonic ns). What is left
+    /// of the queue is to be run then.
+    pub stands_since_ns: Option<u64>,
 }

@@ -6,7 +6,7 @@
 
 use super::eviction::Room;
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
-use crate::clients::{Blocked, ClientKey, ReplyMode};
+use crate::clients::{Blocked, ClientKey, ClientKind, ReplyMode};
 use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
@@ -79,11 +79,9 @@ fn process_checked(
         Err((id, error)) => refuse(state, client, id, &error, args),
     }
     // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
-    if state
-        .clients
-        .get(client)
-        .is_none_or(|client| client.waits.is_none())
-    {
+    if state.clients.get(client).is_none_or(|client| {
+        client.waits.is_none() && client.session.blocked != Some(Blocked::Script)
+    }) {
         settle_reply_mode(state, client);
     }
     Outcome::Done
@@ -196,9 +194,13 @@ fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
     ))
 }
 
-/// Flags of this call: those of the command's row.
-fn call_flags(state: &State, id: CommandId, _args: Args<'_>) -> u32 {
-    state.table.get(id).flags
+/// Flags of this call: those of the command's row, or what the program that it runs says of itself.
+fn call_flags(state: &State, id: CommandId, args: Args<'_>) -> u32 {
+    let all = state.table.get(id).flags;
+    if all & flags::RUNS_SCRIPT != 0 {
+        return super::scripting::command_flags(state, id, args, all);
+    }
+    all
 }
 
 /// All gates after the command is known.
@@ -241,6 +243,7 @@ fn gates(
     if settings.maxmemory > 0
         && state.pause.is_none()
         && state.persistence.loading.is_none()
+        && !state.scripting.is_busy()
         && super::eviction::make_room(state, host) == Room::None
         && all & flags::DENYOOM != 0
     {
@@ -275,6 +278,14 @@ fn gates(
     }
     if state.persistence.loading.is_some() && all & flags::LOADING == 0 {
         return refuse(CommandError::Loading);
+    }
+    if state.scripting.is_busy() && all & flags::ALLOW_BUSY == 0 {
+        let is_function = state
+            .scripting
+            .running
+            .as_ref()
+            .is_some_and(|running| running.is_function);
+        return refuse(super::scripting::run::busy_error(is_function));
     }
     let monitors = state
         .clients
@@ -412,7 +423,7 @@ pub fn call(
 
     let result = match handler {
         Handler::Plain(run) => {
-            let may_block = !client.session.in_multi;
+            let may_block = !client.session.in_multi && client.session.kind != ClientKind::Script;
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -466,10 +477,7 @@ pub fn call(
     // A command that waits is counted when it is answered.
     if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
         state.observe.command_run(id.0, elapsed_ns, failed);
-        let slower_than = state.config.settings().slowlog_log_slower_than_us;
-        if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
-            log_slow(state, key, id, args, elapsed_ns);
-        }
+        log_if_slow(state, key, id, args, elapsed_ns);
     }
     // What expired under the command's eyes was gone before it ran.
     super::trail::drain(state);
@@ -494,6 +502,21 @@ pub fn call(
     waits
 }
 
+/// Notes a command in the slow log if it took long enough.
+#[inline]
+pub(super) fn log_if_slow(
+    state: &mut State,
+    key: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    elapsed_ns: u64,
+) {
+    let slower_than = state.config.settings().slowlog_log_slower_than_us;
+    if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
+        log_slow(state, key, id, args, elapsed_ns);
+    }
+}
+
 #[cold]
 fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, elapsed_ns: u64) {
     if state.table.get(id).flags & flags::SKIP_SLOWLOG != 0 {
@@ -502,6 +525,10 @@ fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, el
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
+    // What a script calls is part of the script's time.
+    if client.session.kind == ClientKind::Script {
+        return;
+    }
     let address = client.session.address.to_string();
     let max_len = state.config.settings().slowlog_max_len;
     let mut shown = OwnedRequest::new();

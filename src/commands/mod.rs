@@ -31,6 +31,7 @@ pub mod notifications;
 pub mod parse;
 pub mod persistence;
 pub mod pubsub;
+pub mod scripting;
 pub mod server_commands;
 pub mod sets;
 pub mod slowlog;
@@ -73,6 +74,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     dump::COMMANDS,
     transactions::COMMANDS,
     pubsub::COMMANDS,
+    scripting::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

@@ -160,6 +160,12 @@ fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         context.reply().ok();
         return Ok(());
     }
+    if let Some(running) = context.state.scripting.running.as_deref()
+        && !how.nosave
+    {
+        // What the script has done so far must not be saved.
+        return Err(super::scripting::run::busy_error(running.is_function));
+    }
     context.state.effects.shutdown = Some(how);
     Ok(())
 }

@@ -77,6 +77,8 @@ pub mod flags {
     pub const RUNS_IN_MULTI: u32 = 1 << 23;
     /// Runs what was queued: what is asked of those commands is asked of it (EXEC).
     pub const RUNS_QUEUE: u32 = 1 << 24;
+    /// Runs a program, whose flags tell what the command is (EVAL, FCALL).
+    pub const RUNS_SCRIPT: u32 = 1 << 25;
     /// The names that `COMMAND INFO` prints, in the order that Redis prints them; it hides the others on purpose.
     pub const NAMES: &[(u32, &str)] = &[
         (WRITE, "write"),

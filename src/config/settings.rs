@@ -305,6 +305,10 @@ pub struct Settings {
     pub loop_trace: bool,
     /// Turns that the recorder's ring holds.
     pub loop_trace_turns: usize,
+    /// `busy-reply-threshold`: a script that runs for longer lets the loop turn; 0: none does.
+    pub busy_reply_threshold_ms: u64,
+    /// `lua-enable-deprecated-api`.
+    pub lua_enable_deprecated_api: bool,
     /// Keep histograms of each command's latency.
     pub latency_tracking: bool,
     /// Percentiles that INFO shows.
@@ -565,6 +569,8 @@ impl Settings {
             latency_monitor_threshold_ms: read.number("latency-monitor-threshold"),
             loop_trace: read.yes("loop-trace"),
             loop_trace_turns: read.number("loop-trace-turns"),
+            busy_reply_threshold_ms: read.number("busy-reply-threshold"),
+            lua_enable_deprecated_api: read.yes("lua-enable-deprecated-api"),
             latency_tracking: read.yes("latency-tracking"),
             latency_tracking_info_percentiles: match read.value("latency-tracking-info-percentiles")
             {

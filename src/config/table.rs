@@ -485,8 +485,8 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("aof-disable-auto-gc", false),
 
     // Scripts
-    int("busy-reply-threshold", 0, LONG_MAX, 5000).alias("lua-time-limit").later(),
-    yes_no("lua-enable-deprecated-api", false).fixed().hidden().later(),
+    int("busy-reply-threshold", 0, LONG_MAX, 5000).alias("lua-time-limit"),
+    yes_no("lua-enable-deprecated-api", false).fixed().hidden(),
 
     // Cluster
     yes_no("cluster-enabled", false).fixed().later(),

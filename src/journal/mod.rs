@@ -22,6 +22,8 @@ pub struct Journal {
     in_unit: bool,
     /// The unit has begun in `bytes`.
     unit_begun: bool,
+    /// Where in `bytes`.
+    unit_start: usize,
     timestamps: bool,
     last_timestamp: i64,
 }
@@ -35,6 +37,7 @@ impl Default for Journal {
             selected: NONE,
             in_unit: false,
             unit_begun: false,
+            unit_start: 0,
             timestamps: false,
             last_timestamp: 0,
         }
@@ -74,6 +77,14 @@ impl Journal {
             write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
         }
     }
+    /// Ends what belongs together, and forgets all of it that nobody has taken yet.
+    pub fn drop_unit(&mut self) {
+        self.in_unit = false;
+        if std::mem::take(&mut self.unit_begun) {
+            self.bytes.truncate(self.unit_start);
+            self.selected = NONE;
+        }
+    }
     /// Whether a unit is open.
     pub fn is_in_unit(&self) -> bool {
         self.in_unit
@@ -101,6 +112,7 @@ impl Journal {
             self.unit_begun = true;
             // SELECT stands before MULTI, so that the unit is nothing but its effects.
             self.select(db);
+            self.unit_start = self.bytes.len();
             write_command(&mut self.bytes, [&b"MULTI"[..]].into_iter());
         }
         self.select(db);
@@ -121,6 +133,7 @@ impl Journal {
     }
     /// Moves all bytes behind those of `into`.
     pub fn take(&mut self, into: &mut Vec<u8>) {
+        self.unit_start = 0;
         if into.is_empty() {
             std::mem::swap(into, &mut self.bytes);
         } else {

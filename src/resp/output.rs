@@ -236,6 +236,21 @@ impl OutputBuffer {
         all
     }
 
+    /// Moves all that waits behind what `into` holds, and keeps the room of the tail.
+    pub fn drain_into(&mut self, into: &mut Vec<u8>) {
+        while let Some(chunk) = self.chunks.pop_front() {
+            into.extend_from_slice(chunk.pending());
+        }
+        into.extend_from_slice(self.tail.get(self.tail_sent..).unwrap_or_default());
+        let gone = self.total_bytes();
+        self.tail.clear();
+        self.tail_sent = 0;
+        self.queued = 0;
+        self.chunk_memory = 0;
+        self.gone = gone;
+        self.check();
+    }
+
     /// Takes all that waits from `other` and appends it; large pieces move without a copy.
     pub fn append(&mut self, other: &mut OutputBuffer) {
         while let Some(chunk) = other.chunks.pop_front() {

@@ -67,6 +67,9 @@ impl Core {
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
+        if self.state.scripting.is_busy() {
+            return;
+        }
         if self.state.persistence.loading.is_some() {
             // What has expired may be given a longer life by a command that is still to be loaded.
             return;
@@ -81,6 +84,9 @@ impl Core {
     }
 
     fn look_at_save_points(&mut self, events: &mut EventLoop) {
+        if self.state.scripting.is_busy() {
+            return;
+        }
         let mut host = LoopHost {
             events,
             listeners: &mut self.listeners,
@@ -106,7 +112,10 @@ impl Core {
     /// Goes on with an eviction that was too much for one command, a short time in each turn; the loop does not sleep
     /// before it is done.
     pub(super) fn evict_before_sleep(&mut self, events: &mut EventLoop) {
-        if !std::mem::take(&mut self.state.effects.evict) || self.state.pause.is_some() {
+        if self.state.scripting.is_busy()
+            || !std::mem::take(&mut self.state.effects.evict)
+            || self.state.pause.is_some()
+        {
             return;
         }
         let until = events.seam().monotonic_ns().saturating_add(EVICT_NS);

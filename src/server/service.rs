@@ -594,7 +594,9 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        commands::blocking::serve_ready(&mut self.state, &mut host);
+        if !self.state.scripting.is_busy() {
+            commands::blocking::serve_ready(&mut self.state, &mut host);
+        }
         for key in std::mem::take(&mut self.state.clients.unblocked) {
             self.state.clients.mark_pending_write(key);
             if let Some(token) = self.state.clients.get(key).and_then(|client| client.token) {
@@ -604,9 +606,27 @@ impl Core {
         }
     }
 
+    /// Gives a script that has run for too long its slice of this turn.
+    fn run_script(&mut self, events: &mut EventLoop) {
+        if !commands::scripting::wants_turns(&self.state) {
+            return;
+        }
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        commands::scripting::go_on(&mut self.state, &mut host);
+        if commands::scripting::wants_turns(&self.state) {
+            events.stay_awake();
+        }
+    }
+
     /// Brings the effects of this turn to the append-only file, before anyone is answered.
     fn flush_append_only(&mut self, force: bool) {
-        if self.state.persistence.aof.state == AofState::Off {
+        if self.state.persistence.aof.state == AofState::Off || self.state.scripting.is_busy() {
+            // Half of what a script does is not written: whoever reads an answer meanwhile has changed nothing.
             return;
         }
         if let Err(fatal) = commands::persistence::aof::flush(&mut self.state, force) {
@@ -618,7 +638,7 @@ impl Core {
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.
     fn end_waits(&mut self, events: &mut EventLoop) {
-        let may_end = self.state.clients.deadlines() > 0;
+        let may_end = self.state.clients.deadlines() > 0 && !self.state.scripting.is_busy();
         if may_end {
             commands::blocking::expire(&mut self.state, events.turn_ns());
         }
@@ -693,7 +713,7 @@ impl Core {
             ClientKind::Normal => 0,
             ClientKind::Replica => 1,
             ClientKind::PubSub => 2,
-            ClientKind::Primary | ClientKind::Internal => return,
+            ClientKind::Primary | ClientKind::Internal | ClientKind::Script => return,
         };
         let limit = &self.state.config.settings().client_output_buffer_limits[class];
         let used = client.reply.output().memory_bytes() as u64;
@@ -810,7 +830,13 @@ impl Core {
     // ---- closing ------------------------------------------------------------------------------------------------
 
     fn close_clients(&mut self, events: &mut EventLoop) {
+        let mut held = None;
         while let Some(key) = self.state.clients.to_close.pop() {
+            if commands::scripting::run::holds(&self.state, key) {
+                // Its transaction is to come to its end, whoever reads the answer.
+                held = Some(key);
+                continue;
+            }
             commands::transactions::unwatch(&mut self.state, key);
             commands::blocking::end(&mut self.state, key);
             commands::pubsub::leave(&mut self.state, key);
@@ -827,6 +853,7 @@ impl Core {
                 self.state.clients.connected -= 1;
             }
         }
+        self.state.clients.to_close.extend(held);
     }
 
     /// Ends CLIENT PAUSE when its time is over, else sets the timer for its end.
@@ -891,6 +918,10 @@ impl Core {
             command_ns: self.state.observe.stats.command_ns,
         };
         let state = &mut self.state;
+        if state.scripting.is_busy() {
+            // What a script leaves half done is lost with it.
+            state.journal.drop_unit();
+        }
         commands::persistence::kill_child(state, &mut host);
         let has_save_points = !state.config.settings().save.is_empty();
         // Half a data set must not replace the file that it comes from.
@@ -1175,6 +1206,7 @@ impl Service for Core {
             self.load_some(events);
             events.mark(Phase::Load);
         }
+        self.run_script(events);
         self.expire_before_sleep(events);
         self.evict_before_sleep(events);
         self.time_pause(events);

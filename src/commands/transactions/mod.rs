@@ -4,11 +4,11 @@
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
 use super::{
-    Argument, CommandError, CommandId, CommandSpec, Group, Handler, KeySpec, State, WideContext,
-    WideHandler, call, flags, key_flags,
+    Argument, CommandError, CommandId, CommandSpec, Group, Handler, Host, KeySpec, State,
+    WideContext, WideHandler, call, flags, key_flags,
 };
 use crate::clients::{ClientKey, Transaction, WatchedKey};
-use crate::resp::Args;
+use crate::resp::{Args, OwnedRequest};
 use crate::system::crash;
 
 const ROW: CommandSpec = CommandSpec {
@@ -229,23 +229,69 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
     }
     context.reply().array(queue.len());
     context.state.journal.begin_unit();
-    for (command, request) in &queue {
-        let id = CommandId(*command);
-        crash::set_command(context.state.table.get(id).spec.name);
-        call(
-            context.state,
-            context.host,
-            context.client,
-            id,
-            request.args(),
-        );
+    let started_ns = context.state.now.mono_ns;
+    if !run_queue(
+        context.state,
+        context.host,
+        context.client,
+        queue,
+        started_ns,
+    ) {
+        // It is counted when it ends.
+        context.state.effects.skip_statistics = true;
     }
-    context.state.journal.end_unit();
-    discard(context.state, context.client);
     // Each command has told the journal, the statistics and the error counters by itself.
     context.state.effects.do_not_propagate = true;
     context.state.effects.errors_counted = true;
     Ok(())
+}
+
+/// Runs what is queued, to its end (then it is true) or until a script stands still; the rest is kept for then.
+fn run_queue(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    queue: Vec<(u16, OwnedRequest)>,
+    started_ns: u64,
+) -> bool {
+    let mut queue = queue.into_iter();
+    while let Some((command, request)) = queue.next() {
+        let id = CommandId(command);
+        crash::set_command(state.table.get(id).spec.name);
+        call(state, host, client, id, request.args());
+        if state.scripting.runs_for(client) {
+            if let Some(client) = state.clients.get_mut(client) {
+                let transaction = client.transaction.get_or_insert_default();
+                transaction.queue = queue.collect();
+                transaction.stands_since_ns = Some(started_ns);
+            }
+            return false;
+        }
+    }
+    state.journal.end_unit();
+    discard(state, client);
+    true
+}
+
+/// Goes on with an EXEC whose script has ended; whether it has come to its end.
+pub(super) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -> bool {
+    let transaction = state
+        .clients
+        .get_mut(client)
+        .and_then(|client| client.transaction.as_deref_mut());
+    let Some(transaction) = transaction else {
+        return true;
+    };
+    let started_ns = transaction.stands_since_ns.take().unwrap_or_default();
+    let queue = std::mem::take(&mut transaction.queue);
+    if !run_queue(state, host, client, queue, started_ns) {
+        return false;
+    }
+    if let Some(exec) = state.table.find(b"exec") {
+        let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
+        state.observe.command_run(exec.0, elapsed_ns, false);
+    }
+    true
 }
 
 /// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and

@@ -1,0 +1,498 @@
+//! Running a program: the gates before it, the commands that it calls, its slices of time, its end.
+//!
+//! In: a program with its arguments, from EVAL or FCALL. Out: its reply at the caller; effects as one unit of the
+//! journal. What always holds: at most one program runs; while it stands for the loop's sake (it is *busy*) nothing else
+//! changes a key, so that its effects stay together; time stands still for it. Mirrors script.c of Redis.
+
+use crate::clients::{Blocked, Client, ClientKey, ClientKind};
+use crate::commands::eviction::{Room, make_room};
+use crate::commands::{
+    CommandError, CommandId, Host, State, WideContext, call, dispatch, flags, transactions,
+};
+use crate::resp::{Args, Protocol, Reply};
+use crate::scripting::flags::ScriptFlags;
+use crate::scripting::interpreter::{Answer, Ask, Call, Tell};
+use crate::scripting::{Called, Running};
+
+/// Time of a busy program in one turn of the loop, ns.
+const SLICE_NS: u64 = 2_000_000;
+
+/// What is to be run.
+pub(crate) struct Program<'a> {
+    /// Its digest, or its name.
+    pub name: &'a [u8],
+    /// It was called by FCALL.
+    pub is_function: bool,
+    /// What it says of itself; `None`: a script without a first line, which is asked at each command.
+    pub flags: Option<ScriptFlags>,
+    /// It was called by a command that only reads.
+    pub read_only: bool,
+}
+
+/// Runs a program that `tell` starts; the caller is answered now, or later if the program runs for too long.
+pub(crate) fn start(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+    program: &Program<'_>,
+    tell: Tell,
+) -> Result<(), CommandError> {
+    let caller = context.client;
+    let state = &mut *context.state;
+    if state.scripting.running.is_some() {
+        return Err(CommandError::fixed("ERR a script runs"));
+    }
+    super::interpreter(state)?;
+    let (kind, db) = match state.clients.get(caller) {
+        Some(client) => (client.session.kind, client.session.db),
+        None => return Ok(()),
+    };
+    let is_trusted = kind == ClientKind::Internal;
+    let is_oom = !is_trusted
+        && state.config.settings().maxmemory > 0
+        && make_room(state, context.host) == Room::None;
+    if let Some(said) = program.flags {
+        may_run(state, program, said, is_trusted, is_oom)?;
+    }
+    let said = program.flags.unwrap_or_default();
+    let key = client(state);
+    if let Some(client) = state.clients.get_mut(key) {
+        client.session.db = db;
+        client.session.resp3 = false;
+    }
+    let owns_unit = !state.journal.is_in_unit();
+    if owns_unit {
+        state.journal.begin_unit();
+    }
+    let command = state
+        .clients
+        .get(caller)
+        .and_then(|client| client.session.last_command);
+    state.scripting.running = Some(Box::new(Running {
+        caller,
+        name: program.name.to_vec(),
+        is_function: program.is_function,
+        now: state.now,
+        read_only: program.read_only || said.has(ScriptFlags::NO_WRITES),
+        allow_oom: said.has(ScriptFlags::ALLOW_OOM),
+        is_oom,
+        wrote: false,
+        owns_unit,
+        is_trusted,
+        busy: false,
+        killed: false,
+        command: None,
+    }));
+    let ended = drive(state, context.host, key, tell);
+    if !ended {
+        // The caller waits, and what is to be noted of its command is noted at the end.
+        if let Some(running) = &mut state.scripting.running {
+            running.command = command.map(|id| {
+                Box::new(Called {
+                    command: id,
+                    request: args.to_owned(),
+                })
+            });
+        }
+        if let Some(client) = state.clients.get_mut(caller) {
+            client.session.blocked = Some(Blocked::Script);
+        }
+        state.effects.skip_statistics = true;
+    }
+    // Its commands have told the journal by themselves.
+    state.effects.do_not_propagate = true;
+    Ok(())
+}
+
+/// The gates of a program that says what it needs.
+fn may_run(
+    state: &State,
+    program: &Program<'_>,
+    said: ScriptFlags,
+    is_trusted: bool,
+    is_oom: bool,
+) -> Result<(), CommandError> {
+    if !said.has(ScriptFlags::NO_WRITES) {
+        if !is_trusted {
+            let settings = state.config.settings();
+            if settings.stop_writes_on_bgsave_error
+                && !state.persistence.last_status_ok
+                && !settings.save.is_empty()
+            {
+                return Err(CommandError::fixed(
+                    "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                     Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
+                ));
+            }
+            if let Some(reason) = state.persistence.aof.error() {
+                return Err(CommandError::text_owned(format!(
+                    "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to \
+                     disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {reason}"
+                )));
+            }
+        }
+        if program.read_only {
+            return Err(CommandError::fixed(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+    }
+    if is_oom && !said.has(ScriptFlags::ALLOW_OOM.and(ScriptFlags::NO_WRITES)) {
+        return Err(CommandError::fixed(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+        ));
+    }
+    Ok(())
+}
+
+/// The client that runs the commands of programs.
+fn client(state: &mut State) -> ClientKey {
+    if let Some(key) = state.scripting.client {
+        return key;
+    }
+    let mut client = Client {
+        reply: Reply::new(Protocol::Resp2),
+        ..Client::default()
+    };
+    client.session.kind = ClientKind::Script;
+    client.session.authenticated = true;
+    client.session.user = b"default".to_vec();
+    let key = state.clients.insert_hidden(client);
+    state.scripting.client = Some(key);
+    key
+}
+
+/// Runs on until the program ends (then it is true, and the caller is answered) or has used up its time.
+fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell) -> bool {
+    let Some(mut interpreter) = state.scripting.interpreter.take() else {
+        return true;
+    };
+    let slice_end = host.monotonic_ns().saturating_add(SLICE_NS);
+    let ended = loop {
+        tell = match interpreter.resume(tell) {
+            Ask::Call(asked) => Tell::Answer(command(state, host, key, asked)),
+            Ask::Check(request) => Tell::Known(find(state, request.args()).is_some()),
+            Ask::Busy => match pause(state, host, slice_end) {
+                Some(tell) => tell,
+                None => break false,
+            },
+            Ask::Ended { failed, args } => {
+                state.scripting.spare = args;
+                let running = state.scripting.running.as_deref_mut();
+                let (caller, name) = match running {
+                    Some(running) => {
+                        let name = failed.then(|| std::mem::take(&mut running.name));
+                        (Some(running.caller), name)
+                    }
+                    None => (None, None),
+                };
+                let reply = caller
+                    .and_then(|caller| state.clients.get_mut(caller))
+                    .map(|client| std::mem::take(&mut client.reply));
+                Tell::Write {
+                    reply: reply.unwrap_or_default(),
+                    name,
+                }
+            }
+            Ask::Written {
+                reply,
+                counted,
+                memory,
+            } => {
+                state.scripting.memory = memory;
+                answer(state, Some(reply), counted);
+                break true;
+            }
+            Ask::Ready | Ask::Compiled(_) => {
+                answer(state, None, false);
+                break true;
+            }
+        };
+    };
+    state.scripting.interpreter = Some(interpreter);
+    ended
+}
+
+/// Gives the caller its reply back, and ends what runs.
+fn answer(state: &mut State, reply: Option<Reply>, counted: bool) {
+    let Some(running) = state.scripting.running.take() else {
+        return;
+    };
+    if let Some(client) = state.clients.get_mut(running.caller) {
+        match reply {
+            Some(reply) => client.reply = reply,
+            None => client
+                .reply
+                .error("ERR the interpreter of scripts has failed"),
+        }
+    }
+    state.effects.errors_counted = counted;
+    if running.owns_unit {
+        state.journal.end_unit();
+    }
+}
+
+/// After many instructions: what the program is told, or `None` if it is to stand still and the loop to turn.
+fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell> {
+    let threshold_ms = state.config.settings().busy_reply_threshold_ms;
+    let Some(running) = state.scripting.running.as_deref_mut() else {
+        return Some(Tell::Kill);
+    };
+    if running.killed {
+        let how = if running.is_function {
+            "FUNCTION"
+        } else {
+            "SCRIPT"
+        };
+        log::warn!("Lua script killed by user with {how} KILL.");
+        return Some(Tell::Kill);
+    }
+    if running.is_trusted || threshold_ms == 0 {
+        return Some(Tell::GoOn);
+    }
+    let now_ns = host.monotonic_ns();
+    if running.busy {
+        return (now_ns < slice_end).then_some(Tell::GoOn);
+    }
+    let elapsed_ms = now_ns.saturating_sub(running.now.mono_ns) / 1_000_000;
+    if elapsed_ms < threshold_ms {
+        return Some(Tell::GoOn);
+    }
+    log::warn!(
+        "Slow script detected: still in execution after {elapsed_ms} milliseconds. You can try killing the script \
+         using the {} KILL command. Script name is: {}.",
+        if running.is_function {
+            "FUNCTION"
+        } else {
+            "SCRIPT"
+        },
+        String::from_utf8_lossy(&running.name)
+    );
+    running.busy = true;
+    None
+}
+
+/// Finds the command that a script names.
+fn find(state: &mut State, args: Args<'_>) -> Option<CommandId> {
+    let top = state.table.find(args.at(0))?;
+    if !state.table.get(top).subcommands.is_empty() && args.len() > 1 {
+        return state.table.find_subcommand(top, args.at(1));
+    }
+    Some(top)
+}
+
+/// The gates of a command that a script calls.
+fn may_call(
+    state: &mut State,
+    args: Args<'_>,
+) -> Result<CommandId, (Option<CommandId>, CommandError)> {
+    let Some(id) = find(state, args) else {
+        return Err((
+            None,
+            CommandError::fixed("ERR Unknown Redis command called from script"),
+        ));
+    };
+    let refuse = |error: CommandError| Err((Some(id), error));
+    let command = state.table.get(id);
+    let is_container = matches!(command.spec.handler, crate::commands::Handler::Container);
+    if !command.spec.accepts(args.len()) || is_container {
+        return refuse(CommandError::fixed(
+            "ERR Wrong number of args calling Redis command from script",
+        ));
+    }
+    let all = command.flags;
+    if all & flags::NOSCRIPT != 0 {
+        return refuse(CommandError::fixed(
+            "ERR This Redis command is not allowed from script",
+        ));
+    }
+    let Some(running) = state.scripting.running.as_deref_mut() else {
+        return refuse(CommandError::fixed("ERR no script runs"));
+    };
+    if running.read_only && all & (flags::WRITE | flags::MAY_REPLICATE) != 0 {
+        return refuse(CommandError::fixed(
+            "ERR Write commands are not allowed from read-only scripts.",
+        ));
+    }
+    if all & flags::WRITE == 0 || running.wrote {
+        return Ok(id);
+    }
+    let settings = state.config.settings();
+    if !running.is_trusted {
+        if settings.stop_writes_on_bgsave_error
+            && !state.persistence.last_status_ok
+            && !settings.save.is_empty()
+        {
+            return refuse(CommandError::SnapshotFailed);
+        }
+        if let Some(reason) = state.persistence.aof.error() {
+            return refuse(CommandError::text_owned(format!(
+                "MISCONF Errors writing to the AOF file: {reason}"
+            )));
+        }
+    }
+    if running.is_oom && !running.allow_oom && all & flags::DENYOOM != 0 {
+        return refuse(CommandError::OutOfMemory);
+    }
+    running.wrote = true;
+    Ok(id)
+}
+
+/// Runs a command for the program.
+fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: Call) -> Answer {
+    let Call {
+        request,
+        mut reply,
+        resp3,
+        propagation,
+    } = asked;
+    let id = match may_call(state, request.args()) {
+        Ok(id) => id,
+        Err((id, error)) => {
+            if let Some(id) = id {
+                state.observe.command_rejected(id.0);
+            }
+            let text = error.text();
+            let code = text.split(' ').next().unwrap_or("ERR");
+            state.observe.error_replied(code.as_bytes());
+            reply.push(b'-');
+            reply.extend_from_slice(text.as_bytes());
+            reply.extend_from_slice(b"\r\n");
+            return Answer { request, reply };
+        }
+    };
+    if let Some(client) = state.clients.get_mut(key) {
+        client.reply.set_protocol(if resp3 {
+            Protocol::Resp3
+        } else {
+            Protocol::Resp2
+        });
+        client.session.resp3 = resp3;
+    }
+    // Time stands still for the program, but not for the measure of its commands.
+    if let Some(running) = &state.scripting.running {
+        state.now.unix_us = running.now.unix_us;
+        state.now.keeps_expired = running.now.keeps_expired;
+    }
+    state.effects.do_not_propagate = propagation & crate::scripting::REPL_AOF == 0;
+    call(state, host, key, id, request.args());
+    if let Some(client) = state.clients.get_mut(key) {
+        client.reply.output_mut().drain_into(&mut reply);
+    }
+    Answer { request, reply }
+}
+
+/// Whether a program stands still that wants its share of each turn.
+pub fn wants_turns(state: &State) -> bool {
+    state.scripting.is_busy()
+}
+
+/// Gives the program that stands still a slice of time; called in each turn while [`wants_turns`] says so.
+pub fn go_on(state: &mut State, host: &mut dyn Host) {
+    let Some(running) = state.scripting.running.as_deref() else {
+        return;
+    };
+    let (caller, began) = (running.caller, running.now);
+    let tell = if running.killed {
+        Tell::Kill
+    } else {
+        Tell::GoOn
+    };
+    let now = state.now;
+    state.now.unix_us = began.unix_us;
+    state.now.mono_ns = host.monotonic_ns();
+    state.caller = Some(caller);
+    let command = state
+        .scripting
+        .running
+        .as_deref_mut()
+        .and_then(|running| running.command.take());
+    let errors = state
+        .clients
+        .get(caller)
+        .map_or(0, |client| client.reply.error_count());
+    let key = client(state);
+    if drive(state, host, key, tell) {
+        state.now.mono_ns = host.monotonic_ns();
+        if let Some(called) = command {
+            end(state, host, caller, &called, began.mono_ns, errors);
+        }
+    } else if let Some(running) = state.scripting.running.as_deref_mut() {
+        running.command = command;
+    }
+    state.caller = None;
+    let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
+    state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
+}
+
+/// Does for a command that has ended late what [`call`] does for others, and lets its caller go on.
+fn end(
+    state: &mut State,
+    host: &mut dyn Host,
+    caller: ClientKey,
+    called: &Called,
+    began_ns: u64,
+    errors: u64,
+) {
+    let elapsed_ns = state.now.mono_ns.saturating_sub(began_ns);
+    let counted = std::mem::take(&mut state.effects.errors_counted);
+    let mut failed = false;
+    if let Some(client) = state.clients.get_mut(caller) {
+        failed = client.reply.error_count() != errors && !counted;
+        if failed {
+            state.observe.error_replied(client.reply.last_error_code());
+        }
+        client.session.blocked = None;
+    }
+    let id = CommandId(called.command);
+    state.observe.command_run(id.0, elapsed_ns, failed);
+    dispatch::log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
+    state.effects.do_not_propagate = false;
+    let is_in_exec = state
+        .clients
+        .get(caller)
+        .and_then(|client| client.transaction.as_ref())
+        .is_some_and(|transaction| transaction.stands_since_ns.is_some());
+    if is_in_exec && !transactions::go_on(state, host, caller) {
+        return;
+    }
+    dispatch::settle_reply_mode(state, caller);
+    state.clients.unblocked.push(caller);
+}
+
+/// SCRIPT KILL and FUNCTION KILL.
+pub(crate) fn kill(context: &mut WideContext<'_>, function: bool) -> Result<(), CommandError> {
+    let Some(running) = context.state.scripting.running.as_deref_mut() else {
+        return Err(CommandError::fixed(
+            "NOTBUSY No scripts in execution right now.",
+        ));
+    };
+    if running.wrote {
+        return Err(CommandError::fixed(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+             script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        ));
+    }
+    if running.is_function != function {
+        return Err(busy_error(running.is_function));
+    }
+    running.killed = true;
+    context.reply().ok();
+    Ok(())
+}
+
+/// What everyone reads while a program stands still.
+pub(crate) fn busy_error(is_function: bool) -> CommandError {
+    if is_function {
+        return CommandError::fixed(
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        );
+    }
+    CommandError::fixed(
+        "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    )
+}
+
+/// Whether a client has to stay in the slab: its program stands still, and its transaction may have to go on.
+pub fn holds(state: &State, client: ClientKey) -> bool {
+    state.scripting.runs_for(client)
+}

@@ -1,0 +1,520 @@
+//! What `redis` names in a script.
+//!
+//! In: calls from Lua. Out: what the interpreter asks of its host, and the answers as Lua values. Errors are raised as
+//! values of the host ([`Raised`], [`Killed`]); the sandbox makes of them what a script may see. Mirrors the `redis.*`
+//! functions of Redis's script_lua.c.
+
+use super::cache::digest;
+use super::convert::{Names, error_table, from_reply, text};
+use super::interpreter::{Answer, Ask, Call, Tell};
+use crate::resp::OwnedRequest;
+use crate::system::numbers::write_general;
+use corosensei::Yielder;
+use mlua::{Error, Lua, MultiValue, Result, Scope, Table, Value};
+use std::cell::{Cell, RefCell};
+
+/// An error with the text that a client reads.
+#[derive(Debug)]
+pub(super) struct Raised {
+    pub(super) text: Vec<u8>,
+    /// The statistics know it already.
+    pub(super) counted: bool,
+}
+
+/// SCRIPT KILL: nothing catches it.
+#[derive(Debug)]
+pub(super) struct Killed;
+
+impl std::fmt::Display for Raised {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.text))
+    }
+}
+impl std::fmt::Display for Killed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Script killed by user with SCRIPT KILL.")
+    }
+}
+impl std::error::Error for Raised {}
+impl std::error::Error for Killed {}
+
+/// An error of this text, with the generic code in front.
+pub(super) fn raise(text: &str) -> Error {
+    Error::external(Raised {
+        text: format!("ERR {text}").into_bytes(),
+        counted: false,
+    })
+}
+
+/// An error's text with its code: `has_code` says that there should be one.
+pub(super) fn error_text(line: &[u8], has_code: bool) -> Vec<u8> {
+    let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let (code, text) = match line.iter().position(|byte| *byte == b' ') {
+        Some(blank) if has_code => (&line[..blank], &line[blank + 1..]),
+        _ => (&b"ERR"[..], line),
+    };
+    let start = text.iter().position(|b| !is_break(b)).unwrap_or(text.len());
+    let end = text
+        .iter()
+        .rposition(|b| !is_break(b))
+        .map_or(start, |end| end + 1);
+    [code, b" ", &text[start..end]].concat()
+}
+
+/// What the functions share. Propagation of a script's effects: see [`REPL_ALL`].
+pub(super) struct Host<'y> {
+    pub(super) yielder: &'y Yielder<Tell, Ask>,
+    pub(super) names: Names,
+    /// A script runs, so commands may be called.
+    pub(super) is_running: Cell<bool>,
+    pub(super) is_killed: Cell<bool>,
+    pub(super) resp3: Cell<bool>,
+    pub(super) propagation: Cell<u8>,
+    /// Buffers of the last call, used again.
+    spare: RefCell<(OwnedRequest, Vec<u8>)>,
+    /// State of `math.random`: the 48 bits of drand48.
+    random: Cell<u64>,
+}
+
+/// To the append-only file.
+pub const REPL_AOF: u8 = 1;
+/// To replicas.
+pub const REPL_REPLICA: u8 = 2;
+/// To both.
+pub const REPL_ALL: u8 = REPL_AOF | REPL_REPLICA;
+
+/// The state of drand48 before it is seeded.
+const RANDOM_START: u64 = 0x1234_ABCD_330E;
+
+impl<'y> Host<'y> {
+    pub(super) fn new(lua: &Lua, yielder: &'y Yielder<Tell, Ask>) -> Result<Host<'y>> {
+        Ok(Host {
+            yielder,
+            names: Names::new(lua)?,
+            is_running: Cell::new(false),
+            is_killed: Cell::new(false),
+            resp3: Cell::new(false),
+            propagation: Cell::new(REPL_ALL),
+            spare: RefCell::default(),
+            random: Cell::new(RANDOM_START),
+        })
+    }
+
+    /// Before a script runs.
+    pub(super) fn begin(&self) {
+        self.is_running.set(true);
+        self.is_killed.set(false);
+        self.resp3.set(false);
+        self.propagation.set(REPL_ALL);
+    }
+
+    fn must_run(&self, name: &str) -> Result<()> {
+        if self.is_killed.get() {
+            return Err(Error::external(Killed));
+        }
+        if self.is_running.get() {
+            return Ok(());
+        }
+        Err(raise(&format!(
+            "{name} can only be called inside a script invocation"
+        )))
+    }
+
+    /// `redis.call` and `redis.pcall`.
+    fn call(&self, lua: &Lua, args: MultiValue, raises: bool) -> Result<Value> {
+        self.must_run("redis.call/pcall")?;
+        let (mut request, mut reply) = self.spare.take();
+        if let Err(problem) = pack(&args, &mut request) {
+            self.spare.replace((request, reply));
+            if raises {
+                return Err(raise(problem));
+            }
+            let text = format!("ERR {problem}");
+            return error_table(lua, &self.names, text.as_bytes(), false).map(Value::Table);
+        }
+        // The arguments stay alive on the stack of Lua; what is asked has its own bytes.
+        drop(args);
+        reply.clear();
+        let asked = Ask::Call(Call {
+            request,
+            reply,
+            resp3: self.resp3.get(),
+            propagation: self.propagation.get(),
+        });
+        let Tell::Answer(Answer { request, reply }) = self.yielder.suspend(asked) else {
+            return Err(raise("unexpected answer"));
+        };
+        let value = if raises && reply.first() == Some(&b'-') {
+            let line = reply.strip_suffix(b"\r\n").unwrap_or(&reply);
+            Err(Error::external(Raised {
+                text: error_text(&line[1..], true),
+                counted: true,
+            }))
+        } else {
+            from_reply(lua, &self.names, &reply)
+        };
+        const KEPT: usize = 64 * 1024;
+        if reply.capacity() <= KEPT && request.memory_bytes() <= KEPT {
+            self.spare.replace((request, reply));
+        }
+        value
+    }
+
+    fn acl_check_cmd(&self, args: &MultiValue) -> Result<bool> {
+        self.must_run("redis.acl_check_cmd")?;
+        let mut request = OwnedRequest::new();
+        pack(args, &mut request).map_err(raise)?;
+        match self.yielder.suspend(Ask::Check(request)) {
+            Tell::Known(true) => Ok(true),
+            _ => Err(raise("Invalid command passed to redis.acl_check_cmd()")),
+        }
+    }
+
+    fn set_repl(&self, args: &MultiValue) -> Result<()> {
+        self.must_run("redis.set_repl")?;
+        if args.len() != 1 {
+            return Err(raise("redis.set_repl() requires two arguments."));
+        }
+        let flags = args.front().and_then(number).unwrap_or_default();
+        match u8::try_from(flags as i64) {
+            Ok(flags) if flags & !REPL_ALL == 0 => self.propagation.set(flags),
+            _ => {
+                return Err(raise(
+                    "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_resp(&self, args: &MultiValue) -> Result<()> {
+        self.must_run("redis.setresp")?;
+        if args.len() != 1 {
+            return Err(raise("redis.setresp() requires one argument."));
+        }
+        match args.front().and_then(number).unwrap_or_default() as i64 {
+            2 => self.resp3.set(false),
+            3 => self.resp3.set(true),
+            _ => return Err(raise("RESP version must be 2 or 3.")),
+        }
+        Ok(())
+    }
+
+    fn next_random(&self) -> u64 {
+        const MASK: u64 = (1 << 48) - 1;
+        let next = self
+            .random
+            .get()
+            .wrapping_mul(0x5_DEEC_E66D)
+            .wrapping_add(0xB)
+            & MASK;
+        self.random.set(next);
+        next >> 17
+    }
+
+    fn random(&self, args: &MultiValue) -> Result<f64> {
+        if !self.is_running.get() {
+            return Err(Error::runtime(
+                "math.random can only be called inside a script invocation",
+            ));
+        }
+        const MOST: u64 = i32::MAX as u64;
+        let random = (self.next_random() % MOST) as f64 / MOST as f64;
+        let bound = |index: usize| {
+            args.get(index).and_then(number).map_or_else(
+                || {
+                    Err(Error::runtime(format!(
+                        "bad argument #{} to 'random' (number expected)",
+                        index + 1
+                    )))
+                },
+                |bound| Ok((bound as i64 as i32).into()),
+            )
+        };
+        let between = |low: f64, high: f64, position: usize| {
+            if low > high {
+                return Err(Error::runtime(format!(
+                    "bad argument #{position} to 'random' (interval is empty)"
+                )));
+            }
+            Ok((random * (high - low + 1.0)).floor() + low)
+        };
+        match args.len() {
+            0 => Ok(random),
+            1 => between(1.0, bound(0)?, 1),
+            2 => between(bound(0)?, bound(1)?, 2),
+            _ => Err(Error::runtime("wrong number of arguments")),
+        }
+    }
+
+    fn random_seed(&self, args: &MultiValue) -> Result<()> {
+        if !self.is_running.get() {
+            return Err(Error::runtime(
+                "math.randomseed can only be called inside a script invocation",
+            ));
+        }
+        let seed = args.front().and_then(number).ok_or_else(|| {
+            Error::runtime("bad argument #1 to 'randomseed' (number expected, got no value)")
+        })?;
+        self.random
+            .set(u64::from(seed as i64 as u32) << 16 | 0x330E);
+        Ok(())
+    }
+
+    /// Makes of an error what a script may see of it: a string where C would have given one, a table for errors of
+    /// commands. That of a script that was killed stays an error.
+    pub(super) fn caught(&self, lua: &Lua, error: Value) -> Result<Value> {
+        if self.is_killed.get() {
+            return Err(Error::external(Killed));
+        }
+        self.shown(lua, error)
+    }
+
+    fn shown(&self, lua: &Lua, error: Value) -> Result<Value> {
+        let Value::Error(error) = error else {
+            return Ok(error);
+        };
+        let mut error: &Error = &error;
+        let mut place = "";
+        while let Error::CallbackError { traceback, cause } = error {
+            place = raised_at(traceback);
+            error = cause;
+        }
+        if let Error::ExternalError(external) = error {
+            if let Some(raised) = external.downcast_ref::<Raised>() {
+                return error_table(lua, &self.names, &raised.text, raised.counted)
+                    .map(Value::Table);
+            }
+            if external.is::<Killed>() {
+                let text = b"ERR Script killed by user with SCRIPT KILL...";
+                return error_table(lua, &self.names, text, false).map(Value::Table);
+            }
+        }
+        let text = match error {
+            Error::RuntimeError(text) => format!("{place}{text}"),
+            Error::MemoryError(_) => "not enough memory".to_owned(),
+            other => format!("{place}{other}"),
+        };
+        lua.create_string(text).map(Value::String)
+    }
+
+    /// The handler of errors: a table with the text, and where it happened.
+    fn handle(&self, lua: &Lua, error: Value) -> Result<Table> {
+        let names = &self.names;
+        let table = match self.shown(lua, error)? {
+            Value::Table(given) => {
+                let text = text(&given.raw_get(&names.err)?);
+                let counted = matches!(given.raw_get(&names.ignore)?, Value::Boolean(true));
+                let text = text.unwrap_or_else(|| b"ERR unknown error".to_vec());
+                error_table(lua, names, &text, counted)?
+            }
+            other => {
+                let shown = match text(&other) {
+                    Some(text) => text,
+                    None => other.to_string().unwrap_or_default().into_bytes(),
+                };
+                error_table(lua, names, &[b"ERR ", &shown[..]].concat(), false)?
+            }
+        };
+        // The function that failed, or the program that called it if that is not one of Lua, nor of the sandbox.
+        let mut level = 1;
+        while level < 8 {
+            let place = lua.inspect_stack(level, |debug| {
+                let source = debug.source();
+                let name = source.source.map(std::borrow::Cow::into_owned);
+                (name.unwrap_or_default(), source.what, debug.current_line())
+            });
+            let Some((source, what, line)) = place else {
+                break;
+            };
+            if what == "C" || source == super::interpreter::PRELUDE_NAME {
+                level += 1;
+                continue;
+            }
+            if let Some(line) = line {
+                table.raw_set(&names.source, source)?;
+                table.raw_set(&names.line, line)?;
+            }
+            break;
+        }
+        Ok(table)
+    }
+}
+
+/// Where the function of the host was called, as C puts it in front of a message: `user_script:1: `.
+fn raised_at(traceback: &str) -> &str {
+    let mut lines = traceback.lines().skip(2);
+    let line = lines.next().unwrap_or_default().trim_start();
+    let is_program = line.starts_with("user_script:") || line.starts_with("user_function:");
+    match line.find(": ") {
+        Some(end) if is_program => &line[..end + 2],
+        _ => "",
+    }
+}
+
+/// The number that a value is, or is spelled like.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Number(number) => Some(*number),
+        Value::String(text) => crate::system::numbers::parse_f64(&text.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Arguments of a command. Numbers are written so that nothing of them is lost.
+fn pack(args: &MultiValue, request: &mut OwnedRequest) -> std::result::Result<(), &'static str> {
+    request.clear();
+    if args.is_empty() {
+        return Err("Please specify at least one argument for this redis lib call");
+    }
+    // Beyond it seventeen digits are not enough, and C writes an exponent.
+    const PLAIN: i64 = 100_000_000_000_000_000;
+    for arg in args {
+        match arg {
+            Value::String(text) => request.push(&text.as_bytes()),
+            Value::Integer(number) if (-PLAIN + 1..PLAIN).contains(number) => {
+                request.push(itoa::Buffer::new().format(*number).as_bytes());
+            }
+            Value::Integer(_) | Value::Number(_) => {
+                let mut out = Vec::new();
+                write_general(&mut out, number(arg).unwrap_or_default(), 17);
+                request.push(&out);
+            }
+            _ => return Err("Lua redis lib command arguments must be strings or integers"),
+        }
+    }
+    Ok(())
+}
+
+fn log(args: &MultiValue) -> Result<()> {
+    if args.len() < 2 {
+        return Err(raise("redis.log() requires two arguments or more."));
+    }
+    let Some(level) = args.front().and_then(number) else {
+        return Err(raise("First argument must be a number (log level)."));
+    };
+    let level = match level as i64 {
+        0 => log::Level::Trace,
+        1 => log::Level::Debug,
+        2 => log::Level::Info,
+        3 => log::Level::Warn,
+        _ => return Err(raise("Invalid debug level.")),
+    };
+    if level > log::max_level() {
+        return Ok(());
+    }
+    let parts: Vec<Vec<u8>> = args.iter().skip(1).filter_map(text).collect();
+    log::log!(level, "{}", String::from_utf8_lossy(&parts.join(&b' ')));
+    Ok(())
+}
+
+/// The one argument, if it is one and a string.
+fn only_string(args: &MultiValue) -> Option<Vec<u8>> {
+    match args.front() {
+        Some(Value::String(text)) if args.len() == 1 => Some(text.as_bytes().to_vec()),
+        _ => None,
+    }
+}
+
+/// Makes the tables of functions: `redis` with all that programs of both kinds have, and the rest for the sandbox.
+pub(super) fn install<'scope, 'env>(
+    lua: &Lua,
+    scope: &'scope Scope<'scope, 'env>,
+    host: &'scope Host<'scope>,
+) -> Result<(Table, Table)> {
+    let redis = lua.create_table()?;
+    redis.set(
+        "call",
+        scope.create_function(|lua, args| host.call(lua, args, true))?,
+    )?;
+    redis.set(
+        "pcall",
+        scope.create_function(|lua, args| host.call(lua, args, false))?,
+    )?;
+    redis.set(
+        "acl_check_cmd",
+        scope.create_function(|_, args| host.acl_check_cmd(&args))?,
+    )?;
+    redis.set(
+        "set_repl",
+        scope.create_function(|_, args| host.set_repl(&args))?,
+    )?;
+    redis.set(
+        "setresp",
+        scope.create_function(|_, args| host.set_resp(&args))?,
+    )?;
+    redis.set(
+        "sha1hex",
+        scope.create_function(|lua, args: MultiValue| {
+            if args.len() != 1 {
+                return Err(raise("wrong number of arguments"));
+            }
+            let text = args.front().and_then(text).unwrap_or_default();
+            lua.create_string(digest(&text))
+        })?,
+    )?;
+    let misused = |lua: &Lua| {
+        let text = b"ERR wrong number or type of arguments";
+        error_table(lua, &host.names, text, false)
+    };
+    redis.set(
+        "error_reply",
+        scope.create_function(move |lua, args: MultiValue| {
+            let Some(text) = only_string(&args) else {
+                return misused(lua);
+            };
+            let text = error_text(text.strip_prefix(b"-").unwrap_or(&text), true);
+            error_table(lua, &host.names, &text, false)
+        })?,
+    )?;
+    redis.set(
+        "status_reply",
+        scope.create_function(move |lua, args: MultiValue| {
+            let Some(text) = only_string(&args) else {
+                return misused(lua);
+            };
+            let table = lua.create_table()?;
+            table.raw_set(&host.names.ok, lua.create_string(text)?)?;
+            Ok(table)
+        })?,
+    )?;
+    redis.set("log", scope.create_function(|_, args| log(&args))?)?;
+    for (level, name) in ["DEBUG", "VERBOSE", "NOTICE", "WARNING"].iter().enumerate() {
+        redis.set(format!("LOG_{name}"), level)?;
+    }
+    redis.set("REPL_NONE", 0)?;
+    redis.set("REPL_AOF", REPL_AOF)?;
+    redis.set("REPL_SLAVE", REPL_REPLICA)?;
+    redis.set("REPL_REPLICA", REPL_REPLICA)?;
+    redis.set("REPL_ALL", REPL_ALL)?;
+    redis.set("REDIS_VERSION", crate::REDIS_VERSION)?;
+    let parts = crate::REDIS_VERSION.split('.');
+    let number = parts.fold(0_u32, |sum, part| {
+        sum << 8 | part.parse::<u32>().unwrap_or_default()
+    });
+    redis.set("REDIS_VERSION_NUM", number)?;
+
+    let sandbox = lua.create_table()?;
+    sandbox.set(
+        "caught",
+        scope.create_function(|lua, error| host.caught(lua, error))?,
+    )?;
+    sandbox.set(
+        "handler",
+        scope.create_function(|lua, error| host.handle(lua, error))?,
+    )?;
+    sandbox.set(
+        "random",
+        scope.create_function(|_, args| host.random(&args))?,
+    )?;
+    sandbox.set(
+        "randomseed",
+        scope.create_function(|_, args| host.random_seed(&args))?,
+    )?;
+    sandbox.set(
+        "set_globals",
+        scope.create_function(|lua, globals: Table| lua.set_globals(globals))?,
+    )?;
+    Ok((redis, sandbox))
+}

@@ -1,0 +1,372 @@
+//! The interpreter: Lua inside a coroutine of the machine.
+//!
+//! [`Interpreter::resume`] tells it something ([`Tell`]) and runs it until it asks for something ([`Ask`]). Between the
+//! two it stands still, with all its C frames on a stack of its own, so that neither borrows anything of the other.
+//!
+//! ```text
+//! host:  Run        Answer     Answer     GoOn       Write       Run ...
+//! Lua:        Call        Call       Busy      Ended      Written
+//! ```
+//!
+//! Lua lives in the closure of the coroutine, and the closure never ends: the functions that `redis` names are made in
+//! one scope of [`mlua::Lua::scope`] and may borrow what lies on that stack. A coroutine that stands still can only be
+//! dropped by unwinding its stack, and through C frames that is not possible: it is forgotten instead
+//! ([`std::mem::ManuallyDrop`]), which happens once, at the end of the process.
+
+use super::api::{self, Host, Killed};
+use super::convert;
+use crate::resp::{OwnedRequest, Reply};
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use std::mem::ManuallyDrop;
+
+/// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
+/// (`gsub`) has a buffer of 8 KiB in its frame.
+const STACK_LEN: usize = 8 * 1024 * 1024;
+/// Instructions between two looks at the clock.
+const INSTRUCTIONS: u32 = 100_000;
+/// Bytes that Lua may hold.
+pub const MEMORY_LIMIT: usize = 1024 * 1024 * 1024;
+/// What the sandbox is called in places of errors, where it does not appear.
+pub(super) const PRELUDE_NAME: &str = "@sandbox";
+
+const BUSY: &str = "gyre.busy";
+
+/// What the host tells.
+#[derive(Debug)]
+pub enum Tell {
+    /// Get ready.
+    Begin,
+    /// Compile a program and keep it under a number.
+    Compile {
+        /// The number.
+        id: u32,
+        /// Its text.
+        program: Vec<u8>,
+    },
+    /// Forget the program of a number.
+    Forget(u32),
+    /// Forget all programs, and collect what they left.
+    ForgetAll,
+    /// Run the program of a number.
+    Run {
+        /// The number.
+        id: u32,
+        /// The first so many arguments are keys.
+        keys: usize,
+        /// Keys, then arguments.
+        args: OwnedRequest,
+    },
+    /// What a command answered.
+    Answer(Answer),
+    /// Whether there is such a command.
+    Known(bool),
+    /// Go on after [`Ask::Busy`].
+    GoOn,
+    /// End as soon as possible.
+    Kill,
+    /// Write what the program returned.
+    Write {
+        /// Where to.
+        reply: Reply,
+        /// What the program is called, if it failed.
+        name: Option<Vec<u8>>,
+    },
+}
+
+/// What the interpreter asks.
+#[derive(Debug)]
+pub enum Ask {
+    /// It is done with what it was told.
+    Ready,
+    /// The program was compiled, or is wrong.
+    Compiled(Result<(), Vec<u8>>),
+    /// Run a command.
+    Call(Call),
+    /// Is there such a command?
+    Check(OwnedRequest),
+    /// It has run for a while.
+    Busy,
+    /// The program is at its end.
+    Ended {
+        /// By an error.
+        failed: bool,
+        /// Its arguments, for their room.
+        args: OwnedRequest,
+    },
+    /// The reply is written.
+    Written {
+        /// The reply.
+        reply: Reply,
+        /// An error in it is known to the statistics already.
+        counted: bool,
+        /// Bytes that Lua holds.
+        memory: usize,
+    },
+}
+
+/// A command to be run.
+#[derive(Debug)]
+pub struct Call {
+    /// The command.
+    pub request: OwnedRequest,
+    /// An empty buffer for the answer.
+    pub reply: Vec<u8>,
+    /// The dialect of the answer.
+    pub resp3: bool,
+    /// Where its effects go: `REPL_AOF` and `REPL_REPLICA`.
+    pub propagation: u8,
+}
+
+/// What a command answered; the buffers of the [`Call`] come back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The command.
+    pub request: OwnedRequest,
+    /// The reply as bytes.
+    pub reply: Vec<u8>,
+}
+
+/// What the interpreter is made with.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// `lua-enable-deprecated-api`: `getfenv`, `setfenv` and `newproxy`.
+    pub deprecated: bool,
+}
+
+/// Lua, standing still.
+pub struct Interpreter {
+    coroutine: ManuallyDrop<Coroutine<Tell, Ask, String>>,
+}
+
+impl std::fmt::Debug for Interpreter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interpreter")
+    }
+}
+
+impl Interpreter {
+    /// A new one; the error is for the log.
+    pub fn new(options: Options) -> Result<Interpreter, String> {
+        let stack = DefaultStack::new(STACK_LEN).map_err(|error| error.to_string())?;
+        let mut coroutine = Coroutine::with_stack(stack, move |yielder, _: Tell| {
+            match live(yielder, options) {
+                Ok(()) => String::new(),
+                Err(error) => error.to_string(),
+            }
+        });
+        match coroutine.resume(Tell::Begin) {
+            CoroutineResult::Yield(_) => Ok(Interpreter {
+                coroutine: ManuallyDrop::new(coroutine),
+            }),
+            CoroutineResult::Return(error) => Err(error),
+        }
+    }
+
+    /// Tells it something and waits until it asks.
+    #[inline]
+    pub fn resume(&mut self, tell: Tell) -> Ask {
+        if self.coroutine.done() {
+            return Ask::Ready;
+        }
+        match self.coroutine.resume(tell) {
+            CoroutineResult::Yield(ask) => ask,
+            CoroutineResult::Return(error) => {
+                log::error!("The interpreter has ended: {error}");
+                Ask::Ready
+            }
+        }
+    }
+}
+
+/// The whole life of the interpreter.
+fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
+    let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
+    let lua = Lua::new_with(libraries, LuaOptions::new())?;
+    let host = Host::new(&lua, yielder)?;
+    lua.scope(|scope| {
+        super::libraries::install_all(&lua, &lua.globals())?;
+        let (redis, sandbox) = api::install(&lua, scope, &host)?;
+        for (name, result) in [
+            ("breakpoint", Some(false)),
+            ("debug", None),
+            ("replicate_commands", Some(true)),
+        ] {
+            redis.set(name, lua.create_function(move |_, ()| Ok(result))?)?;
+        }
+        sandbox.set("redis", redis)?;
+        sandbox.set("limit", MEMORY_LIMIT / 2)?;
+        sandbox.set("deprecated", options.deprecated)?;
+        let (run, run_function, globals): (Function, Function, Function) = lua
+            .load(include_str!("prelude.lua"))
+            .set_name(PRELUDE_NAME)
+            .call(sandbox)?;
+        let engine = Engine {
+            lua: &lua,
+            host: &host,
+            run,
+            _run_function: run_function,
+            _globals: globals,
+            programs: Vec::new(),
+        };
+        let busy = scope.create_function(|_, ()| {
+            if host.is_killed.get() || matches!(host.yielder.suspend(Ask::Busy), Tell::Kill) {
+                host.is_killed.set(true);
+                return Err(mlua::Error::external(Killed));
+            }
+            Ok(())
+        })?;
+        lua.set_named_registry_value(BUSY, busy)?;
+        let often = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
+        lua.set_global_hook(often, |lua, _| {
+            lua.named_registry_value::<Function>(BUSY)?.call::<()>(())?;
+            Ok(VmState::Continue)
+        })?;
+        lua.set_memory_limit(MEMORY_LIMIT)?;
+        engine.serve()
+    })
+}
+
+struct Engine<'a> {
+    lua: &'a Lua,
+    host: &'a Host<'a>,
+    /// Runs a script, with its keys and arguments as globals.
+    run: Function,
+    _run_function: Function,
+    _globals: Function,
+    programs: Vec<Option<Function>>,
+}
+
+impl Engine<'_> {
+    fn serve(mut self) -> mlua::Result<()> {
+        let mut tell = self.host.yielder.suspend(Ask::Ready);
+        loop {
+            let ask = match tell {
+                Tell::Compile { id, program } => Ask::Compiled(self.compile(id, &program)),
+                Tell::Forget(id) => {
+                    if let Some(slot) = self.programs.get_mut(id as usize) {
+                        *slot = None;
+                    }
+                    Ask::Ready
+                }
+                Tell::ForgetAll => {
+                    self.programs.clear();
+                    // Twice: the first frees what has a finalizer only to be called.
+                    self.lua.gc_collect()?;
+                    self.lua.gc_collect()?;
+                    Ask::Ready
+                }
+                Tell::Run { id, keys, args } => {
+                    let result = self.run(id, keys, &args);
+                    self.end(result, args)
+                }
+                _ => Ask::Ready,
+            };
+            tell = self.host.yielder.suspend(ask);
+        }
+    }
+
+    fn compile(&mut self, id: u32, program: &[u8]) -> Result<(), Vec<u8>> {
+        let compiled = self
+            .lua
+            .load(program)
+            .set_name("@user_script")
+            .set_mode(ChunkMode::Text)
+            .into_function();
+        match compiled {
+            Ok(function) => {
+                let id = id as usize;
+                if self.programs.len() <= id {
+                    self.programs.resize(id + 1, None);
+                }
+                self.programs[id] = Some(function);
+                Ok(())
+            }
+            Err(mlua::Error::SyntaxError { message, .. }) => Err(message.into_bytes()),
+            Err(other) => Err(other.to_string().into_bytes()),
+        }
+    }
+
+    fn array<'b>(&self, args: impl Iterator<Item = &'b [u8]>) -> mlua::Result<Table> {
+        let table = self.lua.create_table()?;
+        for (index, arg) in args.enumerate() {
+            table.raw_set(index + 1, self.lua.create_string(arg)?)?;
+        }
+        Ok(table)
+    }
+
+    /// Runs a script: whether it came to its end, and what it returned or failed with.
+    fn run(&self, id: u32, keys: usize, args: &OwnedRequest) -> mlua::Result<(bool, Value)> {
+        let program = self.programs.get(id as usize).and_then(Option::as_ref);
+        let program = program.ok_or_else(|| mlua::Error::runtime("no such script"))?;
+        let args = args.args();
+        let keys_table = self.array(args.take(keys).iter())?;
+        let args_table = self.array(args.skip(keys).iter())?;
+        self.host.begin();
+        let result = self.run.call((program, keys_table, args_table));
+        self.host.is_running.set(false);
+        result
+    }
+
+    /// Ends a script: the value waits for the reply that it is written to.
+    fn end(&self, result: mlua::Result<(bool, Value)>, args: OwnedRequest) -> Ask {
+        let (ok, value) = match result {
+            Ok(result) => result,
+            Err(mlua::Error::MemoryError(_)) => (false, Value::Nil),
+            Err(error) => {
+                log::warn!("A script failed beyond its handler: {error}");
+                (false, Value::Nil)
+            }
+        };
+        let told = self.host.yielder.suspend(Ask::Ended { failed: !ok, args });
+        let Tell::Write { mut reply, name } = told else {
+            return Ask::Ready;
+        };
+        let written = if ok {
+            convert::write(&self.host.names, &mut reply, &value, self.host.resp3.get())
+        } else {
+            self.write_error(&mut reply, &value, &name.unwrap_or_default())
+        };
+        let counted = written.unwrap_or_else(|error| {
+            reply.error(format!("ERR {error}"));
+            false
+        });
+        Ask::Written {
+            reply,
+            counted,
+            memory: self.lua.used_memory(),
+        }
+    }
+
+    /// Writes what a script failed with.
+    fn write_error(&self, reply: &mut Reply, value: &Value, name: &[u8]) -> mlua::Result<bool> {
+        let names = &self.host.names;
+        let Value::Table(error) = value else {
+            let text = convert::text(value).unwrap_or_else(|| b"not enough memory".to_vec());
+            let text = &text[..text.len().min(100)];
+            reply.error([b"ERR Error running script ", name, b", ", text].concat());
+            return Ok(false);
+        };
+        let mut text = convert::text(&error.raw_get(&names.err)?).unwrap_or_default();
+        let source = convert::text(&error.raw_get(&names.source)?);
+        let line = convert::text(&error.raw_get(&names.line)?);
+        if let (Some(source), Some(line)) = (source, line) {
+            text.extend_from_slice(b" script: ");
+            text.extend_from_slice(name);
+            text.extend_from_slice(b", on ");
+            text.extend_from_slice(&source);
+            text.push(b':');
+            text.extend_from_slice(&line);
+            text.push(b'.');
+        }
+        reply.error(text);
+        Ok(matches!(
+            error.raw_get(&names.ignore)?,
+            Value::Boolean(true)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The coroutine, told by hand.
+
+use super::*;
+
+#[test]
+fn a_script_stands_still_for_its_command() {
+    let mut lua = Interpreter::new(Options::default()).expect("an interpreter");
+    let program = b"return redis.call('get', KEYS[1]) .. ARGV[1]".to_vec();
+    let compiled = lua.resume(Tell::Compile { id: 3, program });
+    assert!(matches!(compiled, Ask::Compiled(Ok(()))));
+    for _ in 0..3 {
+        let args = OwnedRequest::from_slices(&["key", "!"]);
+        let asked = lua.resume(Tell::Run {
+            id: 3,
+            keys: 1,
+            args,
+        });
+        let Ask::Call(Call { request, .. }) = asked else {
+            panic!("not {asked:?}")
+        };
+        assert_eq!(request.args().at(1), b"key");
+        let reply = b"$5\r\nvalue\r\n".to_vec();
+        let told = lua.resume(Tell::Answer(Answer { request, reply }));
+        assert!(matches!(told, Ask::Ended { failed: false, .. }));
+        let written = lua.resume(Tell::Write {
+            reply: Reply::default(),
+            name: None,
+        });
+        let Ask::Written { reply, .. } = written else {
+            panic!("not {written:?}")
+        };
+        assert_eq!(reply.output().to_vec(), b"$6\r\nvalue!\r\n");
+    }
+}
+
+#[test]
+fn a_program_that_is_none_is_told_so() {
+    let mut lua = Interpreter::new(Options::default()).expect("an interpreter");
+    let program = b"not a program".to_vec();
+    let Ask::Compiled(Err(text)) = lua.resume(Tell::Compile { id: 0, program }) else {
+        panic!("it compiled")
+    };
+    assert!(text.starts_with(b"user_script:1:"));
+}

@@ -1,0 +1,241 @@
+-- The sandbox: what is put around the libraries of Lua before the first script runs. Lua 5.1 has no tables that can
+-- only be read, so a script never sees the real ones: it sees an empty table (a view) whose metatable reads through to
+-- the real one and refuses to write. Whatever could reach past a metatable (rawset, rawget, next, pairs, getmetatable,
+-- setmetatable, table.insert) is replaced by a function that knows the views. What is kept is listed by name.
+
+local host = ...
+
+local type, error, next, pairs, rawget, rawset, setmetatable, getmetatable =
+    type, error, next, pairs, rawget, rawset, setmetatable, getmetatable
+local pcall, xpcall, tostring, tonumber, loadstring, select = pcall, xpcall, tostring, tonumber, loadstring, select
+local resume, create = coroutine.resume, coroutine.create
+local insert, concat = table.insert, table.concat
+local caught, handler, limit = host.caught, host.handler, host.limit
+local collect, _G, string, table, math, coroutine = collectgarbage, _G, string, table, math, coroutine
+local getfenv, setfenv, newproxy = getfenv, setfenv, newproxy
+-- Patterns are matched by recursion of the C stack, a level for each item.
+local LONGEST_PATTERN = 8192
+
+local READONLY = 'Attempt to modify a readonly table'
+local shown = {}  -- view -> the table that it shows
+local meta = {}   -- view -> what getmetatable says of it
+
+local function readonly() error(READONLY, 2) end
+
+local function view(t)
+  local v = {}
+  shown[v] = t
+  setmetatable(v, { __index = t, __newindex = readonly, __metatable = false })
+  return v
+end
+
+local function bad(position, name, wanted, got)
+  error("bad argument #" .. position .. " to '" .. name .. "' (" .. wanted .. " expected, got " ..
+    (got == nil and 'no value' or type(got)) .. ')', 3)
+end
+
+-- No function from here on has the real globals as its environment, in case that a script can ask for that.
+setfenv(1, view({}))
+
+-- Names of what a script may use; all else is gone.
+local real = {}
+for _, name in pairs({ 'tostring', 'assert', 'tonumber', 'rawequal', 'type', 'select', 'unpack', 'gcinfo', 'ipairs',
+  '_VERSION', 'error' }) do
+  real[name] = _G[name]
+end
+
+function real.next(t, k)
+  if type(t) ~= 'table' then bad(1, 'next', 'table', t) end
+  return next(shown[t] or t, k)
+end
+
+function real.pairs(t)
+  if type(t) ~= 'table' then bad(1, 'pairs', 'table', t) end
+  local hidden = shown[t]
+  if not hidden then return next, t, nil end
+  return function(_, k) return next(hidden, k) end, t, nil
+end
+
+function real.rawget(t, k)
+  if type(t) ~= 'table' then bad(1, 'rawget', 'table', t) end
+  return rawget(shown[t] or t, k)
+end
+
+function real.rawset(t, k, v)
+  if type(t) ~= 'table' then bad(1, 'rawset', 'table', t) end
+  if shown[t] then error(READONLY, 0) end
+  return rawset(t, k, v)
+end
+
+function real.getmetatable(t)
+  if type(t) == 'string' then return meta[''] end
+  if t ~= nil and shown[t] then return meta[t] end
+  return getmetatable(t)
+end
+
+function real.setmetatable(t, m)
+  if type(t) ~= 'table' then bad(1, 'setmetatable', 'table', t) end
+  if m ~= nil and type(m) ~= 'table' then bad(2, 'setmetatable', 'nil or table', m) end
+  if shown[t] then error(READONLY, 0) end
+  return setmetatable(t, m)
+end
+
+-- Errors of functions of the host are values of their own (userdata), which no script ever holds: they become what
+-- Redis makes of them, or, of a script that was killed, are raised again.
+
+local function settled(ok, e, ...)
+  if ok then return true, e, ... end
+  if type(e) == 'userdata' then e = caught(e) end
+  if type(e) == 'table' then
+    local text = rawget(shown[e] or e, 'err')
+    if type(text) == 'string' then e = text end
+  end
+  return false, e
+end
+
+function real.pcall(...)
+  return settled(pcall(...))
+end
+
+local function settled_as_is(ok, e, ...)
+  if ok then return true, e, ... end
+  if type(e) == 'userdata' then e = caught(e) end
+  return false, e
+end
+
+function real.xpcall(f, handle)
+  return settled_as_is(xpcall(f, function(e)
+    if type(e) == 'userdata' then e = caught(e) end
+    return handle(e)
+  end))
+end
+
+local coroutines = {}
+for name, f in pairs(coroutine) do coroutines[name] = f end
+
+function coroutines.resume(co, ...)
+  if type(co) ~= 'thread' then bad(1, 'resume', 'coroutine', co) end
+  return settled_as_is(resume(co, ...))
+end
+
+local function load_text(text, name)
+  if text:byte(1) == 27 then return nil, 'attempt to load a binary chunk' end
+  return loadstring(text, name)
+end
+
+function real.loadstring(text, name)
+  if type(text) == 'number' then text = tostring(text) end
+  if type(text) ~= 'string' then bad(1, 'loadstring', 'string', text) end
+  return load_text(text, name)
+end
+
+function real.load(f, name)
+  if type(f) ~= 'function' then bad(1, 'load', 'function', f) end
+  local parts = {}
+  while true do
+    local ok, part = settled(pcall(f))
+    if not ok then return nil, part end
+    if part == nil or part == '' then break end
+    if type(part) ~= 'string' then return nil, 'reader function must return a string' end
+    parts[#parts + 1] = part
+  end
+  return load_text(concat(parts), name or '=(load)')
+end
+
+function real.collectgarbage(what, ...)
+  if what == nil or what == 'collect' then return collect('collect') end
+  if what == 'count' then return collect('count') end
+  if what == 'step' then return collect('step', ...) end
+  -- The collector's pace is not a script's business.
+  return 0
+end
+
+if host.deprecated then
+  real.getfenv, real.newproxy = getfenv, newproxy
+  function real.setfenv(f, env)
+    if tonumber(f) == 0 then error("'setfenv' cannot change environment of given object", 2) end
+    return setfenv(f, env)
+  end
+end
+
+local strings = {}
+for name, f in pairs(string) do strings[name] = f end
+
+for _, name in pairs({ 'find', 'match', 'gmatch', 'gsub', 'gfind' }) do
+  local f = string[name]
+  if f then
+    strings[name] = function(s, p, ...)
+      if type(p) == 'string' and #p > LONGEST_PATTERN and not (name == 'find' and select(2, ...)) then
+        error('pattern too complex', 2)
+      end
+      return f(s, p, ...)
+    end
+  end
+end
+
+local rep = string.rep
+function strings.rep(s, n)
+  if type(s) == 'number' then s = tostring(s) end
+  if type(s) ~= 'string' then bad(1, 'rep', 'string', s) end
+  local times = tonumber(n)
+  if not times then bad(2, 'rep', 'number', n) end
+  if #s == 0 or times < 1 then return '' end
+  if #s * times > limit then error('not enough memory', 0) end
+  return rep(s, times)
+end
+
+local tables = {}
+for name, f in pairs(table) do tables[name] = f end
+
+function tables.insert(t, ...)
+  if shown[t] then error(READONLY, 0) end
+  return insert(t, ...)
+end
+
+local numbers = {}
+for name, f in pairs(math) do numbers[name] = f end
+numbers.random, numbers.randomseed = host.random, host.randomseed
+
+real.string, real.table, real.math, real.coroutine = view(strings), view(tables), view(numbers), view(coroutines)
+for _, name in pairs({ 'cjson', 'cmsgpack', 'struct', 'bit' }) do
+  local library = rawget(_G, name)
+  if type(library) == 'table' then real[name] = view(library) end
+end
+
+-- Methods of strings.
+local of_strings = getmetatable('')
+of_strings.__index = strings
+meta[''] = view({ __index = real.string })
+
+local function absent(_, name)
+  if type(name) ~= 'string' and type(name) ~= 'number' then
+    error('Second argument to luaProtectedTableError must be a string or number', 2)
+  end
+  error("Script attempted to access nonexistent global variable '" .. name .. "'", 2)
+end
+
+-- A set of globals: `api` is what `redis` names in it. Two tables are given: the one that programs see, and the real one.
+local function globals(api)
+  local own = setmetatable({}, { __index = absent })
+  for name, value in next, real do own[name] = value end
+  own.redis = view(api)
+  local seen = view(own)
+  own._G = seen
+  meta[seen] = view({ __index = absent })
+  return seen, own
+end
+
+local seen, own = globals(host.redis)
+-- Whatever is compiled from here on sees nothing else.
+host.set_globals(seen)
+
+local function run(f, keys, argv)
+  own.KEYS, own.ARGV = keys, argv
+  return xpcall(f, handler)
+end
+
+local function run_function(f, keys, argv)
+  return xpcall(function() return f(keys, argv) end, handler)
+end
+
+return run, run_function, globals
