@@ -6,16 +6,12 @@
 
 use mlua::{Lua, Table, Value, Variadic};
 
-use super::MOST_HANDLES;
 use super::arguments::{Args, as_i32, as_i64, set_function};
 use super::pieces::{self, Piece};
+use super::{MOST_HANDLES, check_room};
 
 /// How deep packed tables nest: what stops at a table that contains itself.
 const MOST_NESTING: usize = 16;
-
-/// The most bytes that one call packs. Tables that contain each other many times grow with a power of
-/// [`MOST_NESTING`], and nothing stops a call that only packs.
-const MOST_PACKED: usize = 1 << 30;
 
 /// How many values one call unpacks at most: Lua gives a function no more room.
 const MOST_RESULTS: usize = 7900;
@@ -34,10 +30,7 @@ pub fn install(lua: &Lua, globals: &Table) -> mlua::Result<()> {
         if args.len() == 0 {
             return Err(args.bad(0, "MessagePack pack needs input."));
         }
-        let mut packer = Packer {
-            args,
-            out: Vec::new(),
-        };
+        let mut packer = Packer::default();
         for index in 1..=args.len() {
             if let Some(value) = args.get(index) {
                 packer.value(value, 0)?;
@@ -61,25 +54,22 @@ pub fn install(lua: &Lua, globals: &Table) -> mlua::Result<()> {
     globals.raw_set("cmsgpack", table)
 }
 
-struct Packer<'a> {
-    args: &'a Args<'a>,
+#[derive(Default)]
+struct Packer {
     out: Vec<u8>,
 }
 
-impl Packer<'_> {
+impl Packer {
     fn value(&mut self, value: &Value, level: usize) -> mlua::Result<()> {
-        if self.out.len() > MOST_PACKED {
-            return Err(self.args.raise("Too much data to pack."));
-        }
+        check_room(self.out.len(), 0)?;
         match value {
             Value::Boolean(truth) => self.out.push(0xc2 | u8::from(*truth)),
             Value::Integer(number) => self.integer(*number),
             Value::Number(number) => self.number(*number),
             Value::String(text) => {
                 let text = text.as_bytes();
-                let Ok(length) = u32::try_from(text.len()) else {
-                    return Err(self.args.raise("Too much data to pack."));
-                };
+                check_room(self.out.len(), text.len())?;
+                let length = text.len() as u32;
                 match length {
                     0..=0x1f => self.out.push(0xa0 | length as u8),
                     0x20..=0xff => self.out.extend_from_slice(&[0xd9, length as u8]),
@@ -589,6 +579,10 @@ mod tests {
     #[test]
     fn hostile_input_is_refused() {
         let lua = lua();
+        // The same text over and over: far too much if it were packed.
+        let huge = "local s = ('x'):rep(2^16) local t = {} for i = 1, 512 do t[i] = s end cmsgpack.pack(t)";
+        let error = lua.load(huge).exec().unwrap_err();
+        assert_eq!(error_text(&error), "not enough memory");
         let missing = Some("Missing bytes in input.".to_owned());
         for head in [
             &b"\xdb\xff\xff\xff\xff"[..],

@@ -25,6 +25,18 @@ use mlua::{Lua, Table};
 /// How many values of the interpreter a library holds at once at most.
 const MOST_HANDLES: usize = 6000;
 
+/// The most bytes that one call makes: as many as a script may use in all. A string that stands at many places of a
+/// table, or a table that does, grows without end otherwise, and nothing stops a call of ours. Tests get there sooner.
+const MOST_BYTES: usize = if cfg!(test) { 1 << 24 } else { 1 << 30 };
+
+/// Checks that `more` bytes may follow the `made` ones.
+fn check_room(made: usize, more: usize) -> mlua::Result<()> {
+    if made.saturating_add(more) > MOST_BYTES {
+        return Err(mlua::Error::MemoryError("not enough memory".to_owned()));
+    }
+    Ok(())
+}
+
 /// Sets the four libraries as globals.
 ///
 /// # Errors
@@ -43,7 +55,7 @@ fn error_text(error: &mlua::Error) -> String {
         mlua::Error::CallbackError { cause, .. } | mlua::Error::WithContext { cause, .. } => {
             error_text(cause)
         }
-        mlua::Error::RuntimeError(text) => text.clone(),
+        mlua::Error::RuntimeError(text) | mlua::Error::MemoryError(text) => text.clone(),
         other => other.to_string(),
     }
 }

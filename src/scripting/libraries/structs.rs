@@ -17,6 +17,7 @@
 use mlua::{IntoLua, Lua, Table, Value, Variadic};
 
 use super::arguments::{Args, as_i64, set_function, up_to_zero};
+use super::check_room;
 
 /// The most bytes of one integer.
 const MOST_INTEGER_BYTES: usize = 32;
@@ -195,6 +196,7 @@ fn pack(args: &Args<'_>) -> mlua::Result<Vec<u8>> {
                     // Redis has counted on by now, and so names the argument behind the short one.
                     return Err(args.bad(index + 1, "string too short"));
                 };
+                check_room(out.len(), text.len())?;
                 out.extend_from_slice(text);
                 if letter == b's' {
                     out.push(0);

@@ -10,6 +10,7 @@ use std::vec;
 use mlua::{Table, Value};
 
 use super::super::arguments::{Args, as_i32, type_name};
+use super::super::check_room;
 use super::{Config, InvalidNumbers};
 use crate::system::numbers;
 
@@ -18,9 +19,6 @@ const MOST_DEPTH: i32 = 4000;
 
 /// How many tables may be held for holes at once; those of further holes are looked up again.
 const MOST_HELD: usize = 2000;
-
-/// The longest JSON that one call writes. A table that stands at many places grows without end when such tables nest.
-const MOST_BYTES: usize = u32::MAX as usize;
 
 /// The longest array that may be all holes (a script can allow arbitrary ones).
 const MOST_HOLES: i32 = 1 << 26;
@@ -118,6 +116,7 @@ impl Encoder<'_> {
                 continue;
             };
             let at = hole.at - frame.base;
+            check_room(self.out.len(), at - frame.used)?;
             self.out.extend_from_slice(&frame.tail[frame.used..at]);
             frame.used = at;
             let table: Table = match hole.table {
@@ -148,9 +147,6 @@ impl Encoder<'_> {
                 table: Place::Failed(error),
             }),
             other => other?,
-        }
-        if self.out.len() > MOST_BYTES {
-            return Err(self.args.raise("Cannot serialise, too much data"));
         }
         if let Some(first) = self.holes.first() {
             let base = first.at;
@@ -289,7 +285,7 @@ impl Encoder<'_> {
             self.out.push(b',');
         }
         match key {
-            Value::String(text) => self.text(text),
+            Value::String(text) => self.text(text)?,
             Value::Integer(_) | Value::Number(_) => {
                 self.out.push(b'"');
                 self.scalar(key)?;
@@ -322,8 +318,9 @@ impl Encoder<'_> {
     }
 
     fn scalar(&mut self, value: &Value) -> mlua::Result<()> {
+        check_room(self.out.len(), 0)?;
         match value {
-            Value::String(text) => self.text(text),
+            Value::String(text) => self.text(text)?,
             Value::Integer(number) => self.integer(*number),
             Value::Number(number) => self.number(*number)?,
             Value::Boolean(true) => self.out.extend_from_slice(b"true"),
@@ -335,8 +332,9 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn text(&mut self, text: &mlua::String) {
+    fn text(&mut self, text: &mlua::String) -> mlua::Result<()> {
         let text = text.as_bytes();
+        check_room(self.out.len(), text.len())?;
         let mut rest: &[u8] = &text;
         self.out.reserve(rest.len() + 2);
         self.out.push(b'"');
@@ -347,6 +345,7 @@ impl Encoder<'_> {
         }
         self.out.extend_from_slice(rest);
         self.out.push(b'"');
+        Ok(())
     }
 
     fn escape(&mut self, byte: u8) {

@@ -212,6 +212,11 @@ fn settings_hold_for_their_module() {
         "cjson.encode_keep_buffer({})",
         "bad argument #1 to 'encode_keep_buffer' (string expected, got table)",
     );
+    // The same text, or table, over and over: far too much if it were written.
+    let huge = "not enough memory";
+    let script =
+        "local s = ('x'):rep(2^16) local t = {} for i = 1, 512 do t[i] = s end cjson.encode(t)";
+    assert_eq!(error(&lua, script), huge);
     // A bound of ours stands where a script lifts its own.
     fails(
         "local c = cjson.new() c.encode_sparse_array(false, 0) c.encode({[2147483647] = 1})",
