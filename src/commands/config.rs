@@ -193,7 +193,7 @@ enum Listener {
 
 fn listener(name: &str) -> Option<Listener> {
     Some(match name {
-        "port" | "bind" => Listener::Sockets,
+        "port" | "bind" | "http-port" | "http-bind" => Listener::Sockets,
         "loop-trace" | "loop-trace-turns" => Listener::Recorder,
         "maxclients" => Listener::FileLimit,
         "dir" => Listener::WorkingDirectory,
@@ -239,7 +239,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             context.host.rebind(settings).map_err(|reason| {
                 log::warn!("{reason}");
                 match change.name {
-                    "port" => "Unable to listen on this port. Check server logs.",
+                    "port" | "http-port" => "Unable to listen on this port. Check server logs.",
                     _ => "Failed to bind to specified addresses.",
                 }
                 .to_owned()

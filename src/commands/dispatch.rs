@@ -63,6 +63,10 @@ fn process_checked(
     found: Option<CommandId>,
     args: Args<'_>,
 ) -> Outcome {
+    if found.is_none() && is_browser(args.at(0)) {
+        turn_away(state, client);
+        return Outcome::Done;
+    }
     let checked = resolve(state, found, args)
         .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
     match checked {
@@ -110,6 +114,30 @@ pub fn run_trusted(
         client.reply.output_mut().clear();
     }
     Ok(())
+}
+
+/// Whether this is the beginning of an HTTP request: a web page has its visitor's browser send one.
+fn is_browser(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Closes the connection of a browser before a line of its request's body is taken for a command.
+#[cold]
+fn turn_away(state: &mut State, key: ClientKey) {
+    const BETWEEN_WARNINGS_NS: u64 = 60_000_000_000;
+    let now_ns = state.now.mono_ns;
+    let warned = &mut state.observe.attack_warned_ns;
+    let is_due = warned.is_none_or(|at| now_ns.saturating_sub(at) > BETWEEN_WARNINGS_NS);
+    if is_due && let Some(client) = state.clients.get(key) {
+        *warned = Some(now_ns);
+        log::warn!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This \
+             is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. \
+             Connection from {} aborted.",
+            client.session.address
+        );
+    }
+    state.clients.close(key, false);
 }
 
 fn is_in_multi(state: &State, client: ClientKey) -> bool {

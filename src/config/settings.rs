@@ -351,6 +351,10 @@ pub struct Settings {
     pub appendonly: bool,
     /// Beginning of the names of the append-only file's files.
     pub appendfilename: String,
+    /// Port of the HTTP pages; 0: none. gyre's own.
+    pub http_port: u16,
+    /// Addresses that it listens on, parted by blanks, as `bind` spells them; gyre's own.
+    pub http_bind: String,
     /// File that everything is written to that enters the server; gyre's own.
     pub record: Option<PathBuf>,
     /// How large that file may become, bytes; gyre's own.
@@ -587,6 +591,8 @@ impl Settings {
             key_load_delay_us: read.delay("key-load-delay"),
             appendonly: read.yes("appendonly"),
             appendfilename: read.string("appendfilename"),
+            http_port: read.number("http-port"),
+            http_bind: read.string("http-bind"),
             record: read.path("record"),
             record_max_size: read.number("record-max-size"),
             appenddirname: read.string("appenddirname"),

@@ -519,6 +519,8 @@ pub static DIRECTIVES: &[Directive] = &[
     Directive::new("latency-tracking-info-percentiles", Kind::Percentiles).multi(),
     Directive::new("notify-keyspace-events", Kind::Events),
     // gyre's own: the recorder of the loop (docs/loop-trace.md)
+    int("http-port", 0, 65535, 0),
+    text("http-bind", "127.0.0.1 -::1"),
     yes_no("loop-trace", true),
     int("loop-trace-turns", 1, 1_000_000, 4096),
 

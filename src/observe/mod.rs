@@ -37,6 +37,8 @@ pub struct Observe {
     pub waits: Waits,
     /// Memory of the clients.
     pub client_memory: ClientMemory,
+    /// When a browser was last warned of, monotonic ns.
+    pub attack_warned_ns: Option<u64>,
     /// Whether latency histograms are kept (`latency-tracking`).
     pub track_latency: bool,
     /// Every command in the order in which it was answered; kept only where a simulation asks for it and takes it.

@@ -197,6 +197,7 @@ impl Core {
             return;
         }
         self.cron.last_sample_ns = now;
+        self.http_sweep(events);
         self.gauge.refresh(now);
         let totals = *events.totals();
         let stats = &mut self.state.observe.stats;

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 #[derive(Debug, Default)]
 pub struct Listeners {
     open: Vec<(ListenAddress, Token)>,
+    /// Those of the HTTP pages.
+    http: Vec<(ListenAddress, Token)>,
 }
 
 /// An address that the directives ask for.
@@ -33,6 +35,80 @@ impl Listeners {
     /// go are closed only when the new ones are open, so that no connection in their queues is lost without need. On
     /// error the old listeners are open.
     pub fn reopen(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
+        self.reopen_clients(events, settings)?;
+        self.reopen_http(events, settings)
+    }
+
+    /// Whether a listener is one of the HTTP pages.
+    pub fn is_http(&self, listener: Token) -> bool {
+        self.http.iter().any(|(_, token)| *token == listener)
+    }
+
+    /// The listeners of the HTTP pages. They are few and nobody waits in their queues: where they change, the old ones
+    /// go first; where the new ones cannot be had the old ones come back.
+    fn reopen_http(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
+        let mut wanted = Vec::new();
+        if settings.http_port != 0 {
+            for word in settings.http_bind.split_ascii_whitespace() {
+                let (host, optional) = match word.strip_prefix('-') {
+                    Some(host) => (host, true),
+                    None => (word, false),
+                };
+                for address in addresses(host, settings.http_port, optional)? {
+                    wanted.push((ListenAddress::Inet(address), optional));
+                }
+            }
+        }
+        let old: Vec<ListenAddress> = self
+            .http
+            .iter()
+            .map(|(address, _)| address.clone())
+            .collect();
+        if old.iter().eq(wanted.iter().map(|(address, _)| address)) {
+            return Ok(());
+        }
+        self.close_http(events);
+        let opened = self.open_http(events, settings, &wanted);
+        if opened.is_err() {
+            self.close_http(events);
+            let old: Vec<_> = old.into_iter().map(|address| (address, true)).collect();
+            let _ = self.open_http(events, settings, &old);
+        }
+        opened
+    }
+
+    fn open_http(
+        &mut self,
+        events: &mut EventLoop,
+        settings: &Settings,
+        wanted: &[(ListenAddress, bool)],
+    ) -> Result<(), String> {
+        for (address, optional) in wanted {
+            match events.listen(address, &options(settings)) {
+                Ok(token) => self.http.push((address.clone(), token)),
+                Err(error) if *optional && is_no_such_address(&error) => {}
+                Err(error) => {
+                    let reason = crate::system::process::os_error_text(&error);
+                    let port = settings.http_port;
+                    log::warn!("Warning: Could not listen for HTTP on port {port}: {reason}");
+                    return Err(format!("Failed listening on port {port} (http), aborting."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn close_http(&mut self, events: &mut EventLoop) {
+        for (_, token) in self.http.drain(..) {
+            events.close(token);
+        }
+    }
+
+    fn reopen_clients(
+        &mut self,
+        events: &mut EventLoop,
+        settings: &Settings,
+    ) -> Result<(), String> {
         let wanted = wanted(settings)?;
         let options = options(settings);
         let stays =
@@ -148,6 +224,7 @@ impl Listeners {
         for (_, token) in self.open.drain(..) {
             events.close(token);
         }
+        self.close_http(events);
     }
 
     /// What is listened on.

@@ -15,6 +15,7 @@
 mod cron;
 mod flights;
 mod host;
+mod http;
 mod listeners;
 pub mod recording;
 pub mod replay;

@@ -54,6 +54,8 @@ pub struct Core {
     pub(super) tally: Tally,
     /// Client of each token.
     by_token: Vec<Option<ClientKey>>,
+    /// The HTTP pages.
+    pub(super) http: super::http::Http,
     /// The shared read buffer.
     scratch: Vec<u8>,
     batch: Batch,
@@ -129,6 +131,7 @@ impl Core {
             gauge: MemoryGauge::default(),
             tally: Tally::default(),
             by_token: Vec::new(),
+            http: Default::default(),
             scratch: vec![0; READ_LEN],
             batch: Batch::default(),
             pool: Vec::new(),
@@ -1072,6 +1075,7 @@ impl Core {
         }
         self.write_replies(events);
         self.listeners.close(events);
+        self.http_close_all(events);
         for key in self.state.clients.keys() {
             self.state.clients.close(key, false);
         }
@@ -1088,7 +1092,11 @@ impl Service for Core {
         events.set_turn_time(self.state.now.unix_us);
     }
 
-    fn accepted(&mut self, events: &mut EventLoop, _listener: Token, accepted: Accepted) {
+    fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted) {
+        if self.listeners.is_http(listener) {
+            self.http_accepted(events, &accepted);
+            return;
+        }
         self.state.observe.stats.connections_received += 1;
         let settings = self.state.config.settings();
         let (address, local_address, unix_socket) = match accepted.peer {
@@ -1144,6 +1152,9 @@ impl Service for Core {
 
     fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
         let Some(key) = self.key_of(token) else {
+            if self.http.has(token) {
+                return self.http_readable(events, token);
+            }
             return self.hear_child(events, token);
         };
         let Some(client) = self.state.clients.get_mut(key) else {
@@ -1172,7 +1183,11 @@ impl Service for Core {
         progress
     }
 
-    fn writable(&mut self, _events: &mut EventLoop, token: Token) {
+    fn writable(&mut self, events: &mut EventLoop, token: Token) {
+        if self.http.has(token) {
+            self.http_writable(events, token);
+            return;
+        }
         if let Some(key) = self.key_of(token)
             && self
                 .state
@@ -1191,6 +1206,9 @@ impl Service for Core {
         // Waits that are over are ended before the loop sleeps.
         if self.wait_timer.is_some_and(|(_, set)| set == timer) {
             self.wait_timer = None;
+        }
+        if self.http.timer == Some(timer) {
+            self.http_tick(events);
         }
         if self.pause_timer.is_some_and(|(_, set)| set == timer) {
             self.pause_timer = None;

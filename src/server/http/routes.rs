@@ -1,0 +1,160 @@
+//! What is at which path, and the shapes of responses.
+
+use super::connection::Request;
+use super::credentials::{self, Credential};
+
+/// What may be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// `/`
+    Page,
+    /// `/healthz`: the process answers.
+    Health,
+    /// `/readyz`: it answers commands.
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/trace`
+    Trace,
+    /// `/events`
+    Events,
+}
+
+/// A whole response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub status: u16,
+    pub content_type: &'static str,
+    /// More header fields, each with its line's end.
+    pub fields: &'static str,
+    pub body: Vec<u8>,
+}
+
+/// What the page may do: run its own script and ask this server.
+const PAGE_FIELDS: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; script-src \
+'unsafe-inline'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
+Referrer-Policy: no-referrer\r\n";
+
+impl Response {
+    /// Its bytes; those of the head alone for HEAD.
+    pub fn bytes(&self, is_head: bool, keep_alive: bool) -> Vec<u8> {
+        let mut out = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n\
+             X-Content-Type-Options: nosniff\r\n{}Connection: {}\r\n\r\n",
+            self.status,
+            reason(self.status),
+            self.content_type,
+            self.body.len(),
+            self.fields,
+            if keep_alive { "keep-alive" } else { "close" },
+        )
+        .into_bytes();
+        if !is_head {
+            out.extend_from_slice(&self.body);
+        }
+        out
+    }
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        431 => "Request Header Fields Too Large",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+/// A line of text.
+pub(super) fn plain(status: u16, text: &str) -> Response {
+    let fields = match status {
+        401 => "WWW-Authenticate: Basic realm=\"gyre\", charset=\"UTF-8\"\r\n",
+        405 => "Allow: GET, HEAD\r\n",
+        503 => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    Response {
+        status,
+        content_type: "text/plain; charset=utf-8",
+        fields,
+        body: text.as_bytes().to_vec(),
+    }
+}
+
+/// A success with a body of this type.
+pub(super) fn with_type(content_type: &'static str, body: impl Into<Vec<u8>>) -> Response {
+    Response {
+        status: 200,
+        content_type,
+        fields: "",
+        body: body.into(),
+    }
+}
+
+/// The live page: one document in the binary.
+pub(super) fn page() -> Response {
+    Response {
+        fields: PAGE_FIELDS,
+        ..with_type("text/html; charset=utf-8", &include_bytes!("page.html")[..])
+    }
+}
+
+/// Where a request goes, if it may: those that only ask whether the server lives need no credential, but a wrong one
+/// is refused everywhere.
+pub(super) fn admit(request: &Request, password: Option<&[u8]>) -> Result<Route, Response> {
+    let route = match request.path.as_str() {
+        "/" | "/index.html" => Route::Page,
+        "/healthz" => Route::Health,
+        "/readyz" => Route::Ready,
+        "/metrics" => Route::Metrics,
+        "/trace" => Route::Trace,
+        "/events" => Route::Events,
+        _ => return Err(plain(404, "there is nothing here\n")),
+    };
+    match credentials::look(request.authorization.as_deref(), password) {
+        Credential::Right => Ok(route),
+        Credential::Missing if matches!(route, Route::Health | Route::Ready) => Ok(route),
+        Credential::Missing => Err(plain(401, "a password is needed\n")),
+        Credential::Wrong => Err(plain(401, "the password is wrong\n")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(path: &str, authorization: Option<&str>) -> Result<Route, u16> {
+        let request = Request {
+            path: path.to_owned(),
+            authorization: authorization.map(|field| field.as_bytes().to_vec()),
+            ..Request::default()
+        };
+        admit(&request, Some(b"pw")).map_err(|response| response.status)
+    }
+
+    #[test]
+    fn paths_and_credentials() {
+        assert_eq!(ask("/metrics", Some("Bearer pw")), Ok(Route::Metrics));
+        assert_eq!(ask("/metrics", None), Err(401));
+        assert_eq!(ask("/healthz", None), Ok(Route::Health));
+        assert_eq!(ask("/healthz", Some("Bearer no")), Err(401));
+        assert_eq!(ask("/nothing", Some("Bearer pw")), Err(404));
+        assert_eq!(ask("/../etc/passwd", None), Err(404));
+    }
+
+    #[test]
+    fn a_head_has_the_length_of_its_body_and_not_the_body() {
+        let response = plain(200, "12345");
+        let head = String::from_utf8(response.bytes(true, true)).expect("text");
+        assert!(head.contains("Content-Length: 5\r\n") && head.ends_with("\r\n\r\n"));
+        assert!(
+            response
+                .bytes(false, false)
+                .ends_with(b"Connection: close\r\n\r\n12345")
+        );
+    }
+}
