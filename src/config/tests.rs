@@ -87,6 +87,8 @@ fn reports_what_redis_reports_when_nothing_is_set() {
             "lazyexpire-nested-arbitrary-keys",
             "cluster-compatibility-sample-ratio",
             "cluster-announce-human-nodename",
+            "http-port",
+            "http-bind",
             "loop-trace",
             "loop-trace-turns",
             "set-max-listpack-entries",
