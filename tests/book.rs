@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -331,6 +331,10 @@ fn who_does_not_read_is_not_read_from() {
     greedy.0.read_exact(&mut bytes).expect("all of it");
     assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 100);
     greedy.send_split(b"get 3\n").expect("xxx\n");
+    let mut half = example.connect();
+    half.send("get 900000\n");
+    half.0.shutdown(Shutdown::Write).expect("half an end");
+    half.expect(&"x".repeat(900_000)).expect("\n").expect_end();
     greedy.send("get 1048577\nhello\n").expect("what?\nwhat?\n");
 }
 
@@ -370,9 +374,15 @@ fn timers_come_in_order_and_in_time() {
     peer.send("soon\n999999999999 never\n").expect("no\nno\n");
     // The timer of one who has left reaches nobody.
     other.send("50 lost\n");
+    other.0.shutdown(Shutdown::Both).expect("an end");
     drop(other);
     example.connect().expect_silence();
     peer.send("0 here\n").expect("here\n");
+    // One who has ended its side gets what it is owed, and then the end.
+    let mut half = example.connect();
+    half.send("50 late\n");
+    half.0.shutdown(Shutdown::Write).expect("half an end");
+    half.expect("late\n").expect_end();
 }
 
 #[test]
@@ -386,6 +396,10 @@ fn a_helper_thread_does_not_hold_the_loop_up() {
     // One who leaves before the answer is there harms nobody.
     example.connect().send("primes 100000\n");
     peer.send("primes 100\n").expect("25 primes below 100\n");
+    let mut half = example.connect();
+    half.send("primes 20000\nping\n");
+    half.0.shutdown(Shutdown::Write).expect("half an end");
+    half.expect("pong\n2262 primes below 20000\n").expect_end();
     peer.send("primes\nprimes 99999999999\n")
         .expect("what?\nwhat?\n");
 }

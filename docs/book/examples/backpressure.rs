@@ -38,6 +38,8 @@ struct Connection {
     sent: usize,
     /// The socket has not said WouldBlock since its last event: it may have more.
     unread: bool,
+    /// It has ended its side. It may still read: what is owed goes out before we close.
+    ended: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -106,11 +108,17 @@ impl Connection {
                 continue;
             }
             if !self.unread {
-                return self.write_output();
+                self.write_output()?;
+                let is_over = self.ended && self.held() == 0;
+                return if is_over {
+                    Err(ErrorKind::UnexpectedEof.into())
+                } else {
+                    Ok(())
+                };
             }
             let mut buffer = [0; 4096];
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => (self.ended, self.unread) = (true, false),
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.unread = false,
                 Err(error) => return Err(error),
@@ -183,6 +191,7 @@ fn accept_all(
                     output: Vec::new(),
                     sent: 0,
                     unread: false,
+                    ended: false,
                 });
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo run --example timers 7000
-//! printf '900 third\n300 first\n600 second\n' | nc -q 1 127.0.0.1 7000
+//! printf '900 third\n300 first\n600 second\n' | nc -N 127.0.0.1 7000
 //! ```
 
 use mio::net::{TcpListener, TcpStream};
@@ -26,6 +26,8 @@ struct Connection {
     input: Vec<u8>,
     output: Vec<u8>,
     timers: usize,
+    /// It has ended its side (`printf ... | nc -N`), but may still read: it is closed after its last timer.
+    ended: bool,
 }
 
 /// A timer: when, in which order among those of the same time, for whom, what. Compared in that order.
@@ -65,6 +67,7 @@ fn main() -> io::Result<()> {
                         input: Vec::new(),
                         output: Vec::new(),
                         timers: 0,
+                        ended: false,
                     };
                     connections.insert(Token(last_token), connection);
                 }
@@ -80,7 +83,8 @@ fn main() -> io::Result<()> {
                 let at = Instant::now() + delay;
                 timers.push(Reverse((at, sequence, event.token(), text)));
             }
-            if read.and_then(|()| connection.write()).is_err() {
+            let written = read.and_then(|()| connection.write());
+            if written.is_err() || connection.is_over() {
                 // Its timers stay in the heap. To search them out would be O(n); when their time comes, nobody is
                 // found under their token, and that is that.
                 if let Some(mut gone) = connections.remove(&event.token()) {
@@ -97,19 +101,31 @@ fn main() -> io::Result<()> {
             if let Some(connection) = connections.get_mut(&token) {
                 connection.timers -= 1;
                 connection.output.extend_from_slice(&text);
-                // An error shows again at the next read, where the connection is closed.
-                let _ = connection.write();
+                let written = connection.write();
+                if (written.is_err() || connection.is_over())
+                    && let Some(mut gone) = connections.remove(&token)
+                {
+                    poll.registry().deregister(&mut gone.stream)?;
+                }
             }
         }
     }
 }
 
 impl Connection {
+    /// Nothing will come from it, and nothing is owed to it.
+    fn is_over(&self) -> bool {
+        self.ended && self.timers == 0 && self.output.is_empty()
+    }
+
     fn read(&mut self) -> io::Result<()> {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),

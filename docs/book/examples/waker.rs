@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo run --release --example waker 7000
-//! printf 'primes 20000000\nping\n' | nc -q 9 127.0.0.1 7000      pong comes first
+//! printf 'primes 3000000\nping\n' | nc -N 127.0.0.1 7000      pong comes first
 //! ```
 
 use mio::net::{TcpListener, TcpStream};
@@ -28,6 +28,10 @@ struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// Answers that the helper owes it.
+    owed: usize,
+    /// It has ended its side, but may still read: it is closed after its last answer.
+    ended: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -65,6 +69,8 @@ fn main() -> io::Result<()> {
                             stream,
                             input: Vec::new(),
                             output: Vec::new(),
+                            owed: 0,
+                            ended: false,
                         };
                         connections.insert(Token(last_token), connection);
                     }
@@ -73,9 +79,15 @@ fn main() -> io::Result<()> {
                 WAKER => {
                     for Answer(token, text) in answers.try_iter() {
                         // Who asked may have left meanwhile. The answer is dropped.
-                        if let Some(connection) = connections.get_mut(&token) {
-                            connection.output.extend_from_slice(text.as_bytes());
-                            let _ = connection.write();
+                        let Some(connection) = connections.get_mut(&token) else {
+                            continue;
+                        };
+                        connection.owed -= 1;
+                        connection.output.extend_from_slice(text.as_bytes());
+                        if connection.write().is_err()
+                            && let Some(mut gone) = connections.remove(&token)
+                        {
+                            poll.registry().deregister(&mut gone.stream)?;
                         }
                     }
                 }
@@ -120,7 +132,10 @@ impl Connection {
         let mut buffer = [0; 4096];
         loop {
             match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
                 Ok(n) => self.input.extend_from_slice(&buffer[..n]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return Err(error),
@@ -139,7 +154,10 @@ impl Connection {
                 (Some("ping"), None) => "pong\n",
                 // `try_send` and not `send`: a full queue is answered, never waited for. The loop does not block.
                 (Some("primes"), Some(Ok(n))) if n <= MAX_N => match jobs.try_send(Job(token, n)) {
-                    Ok(()) => "",
+                    Ok(()) => {
+                        self.owed += 1;
+                        ""
+                    }
                     Err(TrySendError::Full(_)) => "busy\n",
                     Err(TrySendError::Disconnected(_)) => "no helper\n",
                 },
@@ -153,6 +171,7 @@ impl Connection {
         Ok(())
     }
 
+    /// Writes what the socket takes. An error when the connection is over, be it in peace.
     fn write(&mut self) -> io::Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(&self.output) {
@@ -160,6 +179,9 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
+        }
+        if self.ended && self.owed == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         Ok(())
     }
