@@ -1,10 +1,10 @@
 //! Chapter 10: work that would stall the loop goes to a helper thread, which rings when it is done.
 //!
-//! A line `primes 3000000` is counted by the helper; a line `ping` is answered at once, even meanwhile.
+//! A line `primes 1000000` is counted by the helper; a line `ping` is answered at once, even meanwhile.
 //!
 //! ```text
 //! cargo run --release --example waker 7000
-//! printf 'primes 3000000\nping\n' | nc -N 127.0.0.1 7000      pong comes first
+//! printf 'primes 1000000\nping\n' | nc -N 127.0.0.1 7000      pong comes first
 //! ```
 
 use mio::net::{TcpListener, TcpStream};
