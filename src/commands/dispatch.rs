@@ -272,10 +272,14 @@ fn gates(
         && state.pause.is_none()
         && state.persistence.loading.is_none()
         && !state.scripting.is_busy()
-        && super::eviction::make_room(state, host) == Room::None
-        && all & flags::DENYOOM != 0
     {
-        return refuse(CommandError::OutOfMemory);
+        let room = super::eviction::make_room(state, host);
+        if state.keyspace.has_touched() {
+            tell_evicted(state);
+        }
+        if room == Room::None && all & flags::DENYOOM != 0 {
+            return refuse(CommandError::OutOfMemory);
+        }
     }
     let settings = state.config.settings();
     if settings.stop_writes_on_bgsave_error
@@ -315,10 +319,11 @@ fn gates(
             .is_some_and(|running| running.is_function);
         return refuse(super::scripting::run::busy_error(is_function));
     }
-    let monitors = state
-        .clients
-        .get(client)
-        .is_some_and(|client| client.session.monitors);
+    let monitors = !state.messaging.monitors.is_empty()
+        && state
+            .clients
+            .get(client)
+            .is_some_and(|client| client.session.monitors);
     if monitors && reads_or_writes(state, client, all) {
         // To Redis it is a kind of replica.
         return refuse(CommandError::fixed(
@@ -334,6 +339,17 @@ fn gates(
         return Ok(Gate::Postpone);
     }
     Ok(Gate::Pass)
+}
+
+/// Tells what was evicted to make room for a command. It is not the command's doing, and its client hears of it before the
+/// answer: what it reads now is no longer what was evicted.
+#[cold]
+fn tell_evicted(state: &mut State) {
+    let caller = state.caller.take();
+    let answering = state.clients.answer(None);
+    super::trail::drain(state);
+    state.clients.answer(answering);
+    state.caller = caller;
 }
 
 /// Commands that a transaction without memory can be left by.

@@ -92,7 +92,7 @@ fn line(state: &State, key: ClientKey, args: Args<'_>) -> Vec<u8> {
         let session = &client.session;
         let _ = write!(line, "[{} ", session.db);
         let _ = match (&session.address, &state.config.settings().unixsocket) {
-            _ if session.kind == ClientKind::Internal => write!(line, "lua"),
+            _ if session.kind == ClientKind::Script => write!(line, "lua"),
             (Address::Unix(_), Some(path)) => write!(line, "unix:{}", path.display()),
             (Address::Unix(path), None) => write!(line, "unix:{path}"),
             (address, _) => write!(line, "{address}"),

@@ -7,7 +7,8 @@
 use crate::clients::{Blocked, Client, ClientKey, ClientKind};
 use crate::commands::eviction::{Room, make_room};
 use crate::commands::{
-    CommandError, CommandId, Host, State, WideContext, call, dispatch, flags, transactions,
+    CommandError, CommandId, Host, State, WideContext, call, dispatch, flags, tracking,
+    transactions,
 };
 use crate::resp::{Args, Protocol, Reply};
 use crate::scripting::flags::ScriptFlags;
@@ -446,6 +447,7 @@ fn end(
     let id = CommandId(called.command);
     state.observe.command_run(id.0, elapsed_ns, failed);
     dispatch::log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
+    tracking::remember(state, caller, id, called.request.args());
     state.effects.do_not_propagate = false;
     let is_in_exec = state
         .clients
@@ -456,6 +458,7 @@ fn end(
         return;
     }
     dispatch::settle_reply_mode(state, caller);
+    tracking::command_ended(state, caller, None);
     state.clients.unblocked.push(caller);
 }
 

@@ -340,7 +340,7 @@ pub(super) fn command_ended(state: &mut State, key: ClientKey, found: Option<Com
     if let Some(mode) = &mut client.caching
         && mode.caching
         && !client.session.in_multi
-        && client.waits.is_none()
+        && client.session.blocked.is_none()
         && found.is_none_or(|id| state.table.get(id).spec.name != "client")
     {
         mode.caching = false;

@@ -619,7 +619,7 @@ fn a_monitor_is_a_kind_of_replica() {
     room.run(monitor, "MONITOR");
     let script = room.join(Protocol::Resp2);
     let state = &mut room.0.state;
-    state.clients.get_mut(script).unwrap().session.kind = ClientKind::Internal;
+    state.clients.get_mut(script).unwrap().session.kind = ClientKind::Script;
     let request = OwnedRequest::from_slices(&["GET", "k"]);
     let id = state.table.find(b"GET").unwrap();
     call(state, &mut room.0.host, script, id, request.args());
