@@ -225,16 +225,17 @@ fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
             ));
         }
     };
-    let invalid = CommandError::fixed("ERR timeout is not an integer or out of range");
     let Some(timeout_ms) = numbers::parse_i64(args.at(2)) else {
-        return Err(invalid);
+        return Err(CommandError::fixed(
+            "ERR timeout is not an integer or out of range",
+        ));
     };
     if timeout_ms < 0 {
         return Err(CommandError::fixed("ERR timeout is negative"));
     }
     let now_ms = context.now().unix_ms();
     let Some(until_ms) = timeout_ms.checked_add(now_ms) else {
-        return Err(invalid);
+        return Err(CommandError::fixed("ERR timeout is out of range"));
     };
     let asked = Pause {
         until_ms,

@@ -191,7 +191,7 @@ fn pause_only_grows_until_unpause() {
         ("CLIENT PAUSE -1", "ERR timeout is negative"),
         (
             "CLIENT PAUSE 9223372036854775807",
-            "ERR timeout is not an integer or out of range",
+            "ERR timeout is out of range",
         ),
         (
             "CLIENT PAUSE 10 x",
