@@ -81,8 +81,6 @@ fn reports_what_redis_reports_when_nothing_is_set() {
             "max-new-tls-connections-per-cycle",
             "hide-user-data-from-log",
             "locale-collate",
-            "record",
-            "record-max-size",
             "replica-full-sync-buffer-limit",
             "lazyexpire-nested-arbitrary-keys",
             "cluster-compatibility-sample-ratio",
