@@ -85,6 +85,8 @@ pub struct Clients {
     pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
+    /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
+    pub keep_buffers: bool,
     /// Somebody wants to know what clients hold (`maxmemory-clients`).
     pub counts_memory: bool,
     /// What all of them hold that are counted, bytes.

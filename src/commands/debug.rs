@@ -127,6 +127,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         load_aof,
     ),
     sub(
+        "replybuffer",
+        (4, 4),
+        "REPLYBUFFER RESIZING <0|1>",
+        "Whether clients give their output buffers back when all is written.",
+        reply_buffer,
+    ),
+    sub(
         "reload",
         (2, ANY),
         "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
@@ -341,6 +348,15 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
     }
     context.state.keyspace.dirty = 0;
     log::warn!("Append Only File loaded by DEBUG LOADAOF");
+    context.reply().ok();
+    Ok(())
+}
+
+fn reply_buffer(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if !parse::is_word(args.at(2), "RESIZING") {
+        return Err(CommandError::Syntax);
+    }
+    context.state.clients.keep_buffers = parse::integer(args.at(3))? == 0;
     context.reply().ok();
     Ok(())
 }
@@ -798,6 +814,8 @@ mod tests {
         let mut harness = harness();
         harness.line("DEBUG SET-ACTIVE-EXPIRE 0");
         harness.line("DEBUG PAUSE-CRON 1");
+        harness.line("DEBUG REPLYBUFFER RESIZING 0");
+        assert!(harness.state.clients.keep_buffers);
         assert_eq!(
             (harness.state.active_expire, harness.state.cron_paused),
             (false, true)

@@ -560,6 +560,12 @@ impl Core {
         if args.is_empty() {
             return Outcome::Done;
         }
+        if self.state.clients.counts_memory {
+            commands::client::eviction::evict(&mut self.state);
+            if !self.is_served(key) {
+                return Outcome::Done;
+            }
+        }
         let mut host = LoopHost {
             events,
             listeners: &mut self.listeners,
@@ -702,6 +708,12 @@ impl Core {
 
     /// Cuts a client off whose output is over its hard limit, or over the soft one for too long.
     pub(super) fn enforce_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
+        self.close_over_output_limit(events, key);
+        // One that is cut off for itself makes room: nobody else need go.
+        commands::client::eviction::count(&mut self.state, key);
+    }
+
+    fn close_over_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
@@ -807,6 +819,7 @@ impl Core {
                 }
             }
         }
+        let keep_buffers = self.state.clients.keep_buffers;
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
@@ -819,7 +832,8 @@ impl Core {
             return;
         };
         if client.reply.output().is_empty() {
-            if let Some(buffer) = client.reply.output_mut().release()
+            if !keep_buffers
+                && let Some(buffer) = client.reply.output_mut().release()
                 && self.pool.len() < POOLED_BUFFERS
             {
                 self.pool.push(buffer);

@@ -40,7 +40,11 @@ fn count_now(state: &mut State, key: ClientKey) {
     if let Some(client) = state.clients.get(key)
         && matches!(client.session.kind, ClientKind::Normal | ClientKind::PubSub)
     {
-        let bytes = line::memory(client);
+        // What is about to be closed is as good as gone.
+        let bytes = match client.session.closing {
+            true => 0,
+            false => line::memory(client),
+        };
         state.clients.set_counted(key, bytes);
     }
 }
@@ -80,7 +84,6 @@ fn evict_over(state: &mut State, limit: u64) {
         let Some(client) = state.clients.get(key) else {
             continue;
         };
-        // One that is closed already is as good as gone.
         if !client.session.closing {
             let mut text = Vec::new();
             line::write_line(&mut text, client, &state.table, state.now, None);
