@@ -11,7 +11,8 @@ use super::{
 };
 use crate::clients::Listening;
 use crate::config::Supervised;
-use crate::observe::MemoryFigures;
+use crate::event_loop::{Phase, Recorder};
+use crate::observe::{Histogram, MemoryFigures, WaitPart};
 use crate::persistence::aof::AofState;
 use crate::persistence::status::ChildKind;
 use crate::resp::Args;
@@ -87,6 +88,7 @@ const SECTIONS: &[Section] = &[
     }),
     section("keyspace", "Keyspace", Shown::Default, keyspace),
     section("gyre", "Gyre", Shown::All, gyre),
+    section("loop", "Loop", Shown::All, loop_section),
     section("debug", "Debug", Shown::Named, debug),
 ];
 
@@ -94,17 +96,24 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
     let used = context.host.used_memory();
     let figures = context.host.loop_figures();
+    let recorder = context.host.recorder();
     context.state.keyspace.settle_stats();
     // The cron samples the peak; it must not be seen below what is used now.
     let peak = &mut context.state.observe.stats.peak_memory;
     *peak = used.max(*peak);
-    let text = build(context.state, figures, used, &names);
+    let text = build(context.state, figures, recorder, used, &names);
     context.reply().verbatim("txt", text.as_bytes());
     Ok(())
 }
 
 /// The text of these sections; of the default ones if none is named.
-pub fn build(state: &State, figures: LoopFigures, used_memory: u64, names: &[&[u8]]) -> String {
+pub fn build(
+    state: &State,
+    figures: LoopFigures,
+    recorder: &Recorder,
+    used_memory: u64,
+    names: &[&[u8]],
+) -> String {
     let named = |word: &str| {
         names
             .iter()
@@ -115,6 +124,7 @@ pub fn build(state: &State, figures: LoopFigures, used_memory: u64, names: &[&[u
     let mut page = Page {
         state,
         figures,
+        recorder,
         used_memory,
         out: String::new(),
     };
@@ -141,6 +151,7 @@ pub fn build(state: &State, figures: LoopFigures, used_memory: u64, names: &[&[u
 struct Page<'a> {
     state: &'a State,
     figures: LoopFigures,
+    recorder: &'a Recorder,
     used_memory: u64,
     out: String,
 }
@@ -688,6 +699,45 @@ fn gyre(page: &mut Page<'_>) {
     page.field("journal_effects", page.state.journal.effects());
 }
 
+/// What the loop's recorder knows; LOOP STATS has it in more detail.
+fn loop_section(page: &mut Page<'_>) {
+    let recorder = page.recorder;
+    page.field("loop_recording", u8::from(recorder.is_on()));
+    page.field("loop_turns_recorded", recorder.cost().turns);
+    let spread = |histogram: &Histogram| {
+        let us = |percent| fixed(histogram.percentile(percent) as f64 / 1000.0, 3);
+        let max = fixed(histogram.max() as f64 / 1000.0, 3);
+        format!(
+            "p50={},p99={},p99.9={},max={max}",
+            us(50.0),
+            us(99.0),
+            us(99.9)
+        )
+    };
+    for phase in Phase::ALL {
+        if let Some(histogram) = recorder.histogram(phase) {
+            let (turns, usec) = (histogram.total(), recorder.sum_ns(phase) / 1000);
+            page.field(
+                &format!("loop_phase_{}", phase.name()),
+                format_args!("turns={turns},usec={usec},{}", spread(histogram)),
+            );
+        }
+    }
+    for part in WaitPart::ALL {
+        if let Some(histogram) = page.state.observe.waits.histogram(part) {
+            page.field(
+                &format!("loop_{}_usec", part.name().replace('-', "_")),
+                format_args!("commands={},{}", histogram.total(), spread(histogram)),
+            );
+        }
+    }
+    let waits = &page.state.observe.waits;
+    page.field("loop_commands_unmeasured", waits.unmeasured);
+    page.field("loop_long_waits_kept", waits.long().len());
+    let cost_us = (recorder.cost().total_ns() + waits.cost_ns()) / 1000;
+    page.field("loop_recorder_cost_usec", cost_us);
+}
+
 fn debug(page: &mut Page<'_>) {
     page.fields(
         &["eventloop_duration_aof_sum", "eventloop_duration_cron_sum"],
@@ -746,7 +796,7 @@ mod tests {
             ["Clients", "CPU"]
         );
         let all = text(&mut harness, "INFO all");
-        assert_eq!(titles(&all).len(), default.len() + 3);
+        assert_eq!(titles(&all).len(), default.len() + 4);
         assert_eq!(titles(&text(&mut harness, "INFO everything")), titles(&all));
         assert_eq!(text(&mut harness, "INFO nothing"), "");
         assert_eq!(

@@ -145,7 +145,7 @@ fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comman
         let stats = state.observe.commands.get(id.0 as usize);
         if let Some(histogram) = stats.and_then(|stats| stats.histogram.as_deref()) {
             client.reply.bulk(state.table.get(id).name.as_bytes());
-            write_distribution(&mut client.reply, histogram);
+            write_distribution(&mut client.reply, "calls", histogram);
             shown += 1;
         }
     }
@@ -155,9 +155,10 @@ fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comman
 
 /// Cumulative counts by powers of two of about a microsecond; a bound that adds nothing is left out. The bounds have
 /// the names that Redis gives them: 1, 2, 4, 8, 16, 33, 66, ...
-fn write_distribution(reply: &mut Reply, histogram: &Histogram) {
+/// `what` names what was counted.
+pub(super) fn write_distribution(reply: &mut Reply, what: &str, histogram: &Histogram) {
     reply.map(2);
-    reply.bulk(b"calls");
+    reply.bulk(what.as_bytes());
     reply.integer(i64::try_from(histogram.total()).unwrap_or(i64::MAX));
     reply.bulk(b"histogram_usec");
     let mark = reply.begin_deferred();
@@ -191,7 +192,7 @@ mod tests {
             .iter()
             .for_each(|ns| histogram.record(*ns));
         let mut reply = Reply::default();
-        write_distribution(&mut reply, &histogram);
+        write_distribution(&mut reply, "calls", &histogram);
         let values = read_all(&reply.output().to_vec()).expect("whole values");
         let items = values[0].items().expect("an array");
         assert_eq!(items[1], Value::Integer(6));

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod keyspecs;
 pub mod latency;
 pub mod lists;
+pub mod loop_command;
 pub mod memory_command;
 pub mod monitor;
 pub mod notifications;
@@ -78,6 +79,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,
+    loop_command::COMMANDS,
     memory_command::COMMANDS,
     monitor::COMMANDS,
     debug::COMMANDS,

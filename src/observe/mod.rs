@@ -15,7 +15,7 @@ pub use client_memory::ClientMemory;
 pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
-pub use waits::{Landing, LongWait, WaitPart, Waits};
+pub use waits::{Behind, Landing, LongWait, WaitPart, Waits};
 
 use std::collections::BTreeMap;
 

@@ -86,11 +86,28 @@ impl Landing {
         self.parts_ns.iter().sum()
     }
 
-    /// Whom it waited behind: of the commands of others, the one that took longest.
-    pub fn culprit(&self) -> Option<Work> {
-        let both = [self.behind, self.behind_before];
-        both.into_iter().flatten().max_by_key(|work| work.ns)
+    /// Whom it waited behind: of the commands of others, the one that took longest, and whether that ran in the turn
+    /// before.
+    pub fn culprit(&self) -> Option<(Work, bool)> {
+        let both = [
+            self.behind.map(|work| (work, false)),
+            self.behind_before.map(|work| (work, true)),
+        ];
+        both.into_iter().flatten().max_by_key(|(work, _)| work.ns)
     }
+}
+
+/// Whom a client waited behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The longest command of another.
+    pub work: Work,
+    /// It ran in the turn before.
+    pub turn_before: bool,
+    /// Address of its client; empty when that has gone.
+    pub address: String,
+    /// Name of its client.
+    pub name: Vec<u8>,
 }
 
 /// A wait that was long.
@@ -108,6 +125,8 @@ pub struct LongWait {
     pub name: Vec<u8>,
     /// How it went.
     pub landing: Landing,
+    /// Whom it waited behind.
+    pub behind: Option<Behind>,
 }
 
 /// How long clients waited.
@@ -136,27 +155,23 @@ impl Waits {
         self.landings += 1;
     }
 
-    /// Keeps a long one; the oldest goes.
-    pub fn keep(
-        &mut self,
-        client: u64,
-        address: String,
-        name: &[u8],
-        unix_ms: i64,
-        landing: Landing,
-    ) {
-        let name = name[..name.len().min(NAME_LEN)].to_vec();
-        let id = self.next_id;
+    /// Keeps a long one, with the next number; the oldest goes.
+    pub fn keep(&mut self, mut wait: LongWait) {
+        wait.name.truncate(NAME_LEN);
+        wait.id = self.next_id;
         self.next_id += 1;
         self.long.truncate(KEPT - 1);
-        self.long.push_front(LongWait {
-            id,
-            unix_ms,
-            client,
-            address,
-            name,
-            landing,
-        });
+        self.long.push_front(wait);
+    }
+
+    /// What recording one landing takes, ns, by those that were timed.
+    pub fn ns_per_landing(&self) -> Option<u64> {
+        self.timed.1.checked_div(self.timed.0)
+    }
+
+    /// Estimate of what recording all of them took, ns.
+    pub fn cost_ns(&self) -> u64 {
+        self.landings * self.ns_per_landing().unwrap_or(0)
     }
 
     /// The long ones, the newest first.
@@ -208,17 +223,24 @@ mod tests {
         let mut landing = Landing::default();
         assert_eq!(landing.culprit(), None);
         landing.behind = work(7, 500);
-        assert_eq!(landing.culprit(), work(7, 500));
+        assert_eq!(landing.culprit(), work(7, 500).map(|work| (work, false)));
         landing.behind_before = work(8, 900);
-        assert_eq!(landing.culprit(), work(8, 900));
+        assert_eq!(landing.culprit(), work(8, 900).map(|work| (work, true)));
     }
 
     #[test]
     fn only_the_newest_long_waits_are_kept() {
         let mut waits = Waits::default();
-        for client in 0..300 {
-            waits.keep(client, String::new(), &[b'n'; 100], 5, Landing::default());
-        }
+        let wait = |client| LongWait {
+            id: 0,
+            unix_ms: 5,
+            client,
+            address: String::new(),
+            name: vec![b'n'; 100],
+            landing: Landing::default(),
+            behind: None,
+        };
+        (0..300).for_each(|client| waits.keep(wait(client)));
         assert_eq!(waits.long().len(), KEPT);
         let newest = waits.long().next().expect("one");
         assert_eq!(
@@ -226,7 +248,7 @@ mod tests {
             (299, 299, NAME_LEN)
         );
         waits.reset();
-        waits.keep(1, String::new(), b"", 5, Landing::default());
+        waits.keep(wait(1));
         assert_eq!(waits.long().next().map(|wait| wait.id), Some(300));
     }
 }

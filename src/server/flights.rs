@@ -6,8 +6,9 @@
 
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
+use crate::commands::loop_command::behind_of;
 use crate::event_loop::{EventLoop, Phase, Progress, Work};
-use crate::observe::Landing;
+use crate::observe::{Landing, LongWait};
 
 /// Asleep for less, a turn may just as well have found its events waiting, ns.
 const SURELY_SLEPT_NS: u64 = 50_000;
@@ -206,11 +207,16 @@ impl Core {
     #[cold]
     fn keep_long(&mut self, key: ClientKey, landing: Landing) {
         if let Some(client) = self.state.clients.get(key) {
-            let session = &client.session;
-            let address = session.address.to_string();
-            let unix_ms = self.state.now.unix_ms();
-            let waits = &mut self.state.observe.waits;
-            waits.keep(session.id, address, &session.name, unix_ms, landing);
+            let wait = LongWait {
+                id: 0,
+                unix_ms: self.state.now.unix_ms(),
+                client: client.session.id,
+                address: client.session.address.to_string(),
+                name: client.session.name.clone(),
+                landing,
+                behind: behind_of(&self.state.clients, &landing),
+            };
+            self.state.observe.waits.keep(wait);
         }
     }
 }

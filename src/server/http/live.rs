@@ -123,7 +123,7 @@ fn waits(state: &State) -> Value {
             "turn_ns": turn,
             "executing_ns": executing,
             "socket_ns": socket,
-            "behind": landing.culprit().map(|work| json::work(state, work)),
+            "behind": landing.culprit().map(|(work, _)| json::work(state, work)),
         })
     });
     long.collect()

@@ -337,7 +337,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     let (used, figures) = (host.used_memory(), host.loop_figures());
     state.keyspace.settle_stats();
     let state = &*state;
-    let page = info::build(state, figures, used, &[b"everything"]);
+    let page = info::build(state, figures, host.recorder(), used, &[b"everything"]);
     let fields: HashMap<&str, &str> = page
         .lines()
         .filter_map(|line| line.split_once(':'))
