@@ -20,10 +20,13 @@ pub mod cmsgpack;
 mod pieces;
 pub mod structs;
 
-use mlua::{Lua, Table};
+use mlua::{Function, Lua, Table, Value};
 
 /// How many values of the interpreter a library holds at once at most.
 const MOST_HANDLES: usize = 6000;
+
+/// How many values `unpack` returns at most.
+const MOST_UNPACKED: usize = 7000;
 
 /// The most bytes that one call makes: as many as a script may use in all. A string that stands at many places of a
 /// table, or a table that does, grows without end otherwise, and nothing stops a call of ours. Tests get there sooner.
@@ -45,7 +48,31 @@ pub fn install_all(lua: &Lua, globals: &Table) -> mlua::Result<()> {
     cjson::install(lua, globals)?;
     cmsgpack::install(lua, globals)?;
     structs::install(lua, globals)?;
-    bit::install(lua, globals)
+    bit::install(lua, globals)?;
+    bound_unpack(lua, globals)
+}
+
+/// Lets `unpack` return no more values than a function of ours can be called with: each is held while it runs, and a
+/// table of handles that runs full is a panic. (Lua itself stops a little later, at 8000, with the same words.)
+fn bound_unpack(lua: &Lua, globals: &Table) -> mlua::Result<()> {
+    let layer = "
+        local unpack, type, tonumber, error, most = ...
+        return function(t, i, j)
+            if type(t) == 'table' and (tonumber(j) or #t) - (tonumber(i) or 1) >= most then
+                error('too many results to unpack', 2)
+            end
+            return unpack(t, i, j)
+        end";
+    let unpack: Value = globals.raw_get("unpack")?;
+    if !unpack.is_function() {
+        return Ok(());
+    }
+    let [kind, number, error] = ["type", "tonumber", "error"].map(|name| globals.raw_get(name));
+    let (kind, number, error): (Value, Value, Value) = (kind?, number?, error?);
+    // With no globals of its own: a script may ask for a function's.
+    let layer = lua.load(layer).set_environment(lua.create_table()?);
+    let bounded: Function = layer.call((unpack, kind, number, error, MOST_UNPACKED))?;
+    globals.raw_set("unpack", bounded)
 }
 
 /// The text that an error would have had if it had been raised as a string: what stands at the root of its causes.
@@ -63,6 +90,29 @@ fn error_text(error: &mlua::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn unpack_returns_no_more_than_a_call_takes() {
+        let lua = Lua::new();
+        install_all(&lua, &lua.globals()).unwrap();
+        let check = |script: &str| {
+            let ok: bool = lua.load(script).eval().unwrap();
+            assert!(ok, "{script}");
+        };
+        check("local a, b, c = unpack({1, 2, 3}) return a == 1 and b == 2 and c == 3");
+        check("local a, b = unpack({1, 2, 3}, 2, '3') return a == 2 and b == 3");
+        check(
+            "return select('#', unpack({}, 5)) == 0 and select('#', unpack({}, 1, 7000)) == 7000",
+        );
+        check("return select('#', unpack({1, 2, 3}, -2147483648, -2147483646)) == 3");
+        check(
+            "return #cmsgpack.pack(unpack((function() local t = {} for i = 1, 7000 do t[i] = 'x' end return t end)())) == 14000",
+        );
+        check("local ok, e = pcall(unpack, {}, 1, 7001) return e == 'too many results to unpack'");
+        check(
+            "local ok, e = pcall(unpack, {}, 0, 2147483647) return e == 'too many results to unpack'",
+        );
+    }
 
     #[test]
     fn errors_name_the_function_as_it_was_called() {

@@ -26,7 +26,7 @@ const MOST_INTEGER_BYTES: usize = 32;
 const MOST_ALIGNMENT: usize = 8;
 
 /// How many values one call unpacks at most: Lua gives a function no more room.
-const MOST_RESULTS: usize = 7900;
+const MOST_RESULTS: usize = 7000;
 
 /// Sets the global `struct`.
 ///
