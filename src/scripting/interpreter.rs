@@ -20,6 +20,7 @@ use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
 /// (`gsub`) has a buffer of 8 KiB in its frame.
@@ -208,7 +209,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
             run,
             _run_function: run_function,
             _globals: globals,
-            programs: Vec::new(),
+            programs: lua.create_table()?,
         };
         let busy = scope.create_function(|_, ()| {
             if host.is_killed.get() || matches!(host.yielder.suspend(Ask::Busy), Tell::Kill) {
@@ -235,7 +236,8 @@ struct Engine<'a> {
     run: Function,
     _run_function: Function,
     _globals: Function,
-    programs: Vec<Option<Function>>,
+    /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
+    programs: Table,
 }
 
 impl Engine<'_> {
@@ -245,13 +247,11 @@ impl Engine<'_> {
             let ask = match tell {
                 Tell::Compile { id, program } => Ask::Compiled(self.compile(id, &program)),
                 Tell::Forget(id) => {
-                    if let Some(slot) = self.programs.get_mut(id as usize) {
-                        *slot = None;
-                    }
+                    self.programs.raw_set(id, Value::Nil)?;
                     Ask::Ready
                 }
                 Tell::ForgetAll => {
-                    self.programs.clear();
+                    self.programs.clear()?;
                     // Twice: the first frees what has a finalizer only to be called.
                     self.lua.gc_collect()?;
                     self.lua.gc_collect()?;
@@ -275,14 +275,10 @@ impl Engine<'_> {
             .set_mode(ChunkMode::Text)
             .into_function();
         match compiled {
-            Ok(function) => {
-                let id = id as usize;
-                if self.programs.len() <= id {
-                    self.programs.resize(id + 1, None);
-                }
-                self.programs[id] = Some(function);
-                Ok(())
-            }
+            Ok(function) => self
+                .programs
+                .raw_set(id, function)
+                .map_err(|error| error.to_string().into_bytes()),
             Err(mlua::Error::SyntaxError { message, .. }) => Err(message.into_bytes()),
             Err(other) => Err(other.to_string().into_bytes()),
         }
@@ -298,15 +294,16 @@ impl Engine<'_> {
 
     /// Runs a script: whether it came to its end, and what it returned or failed with.
     fn run(&self, id: u32, keys: usize, args: &OwnedRequest) -> mlua::Result<(bool, Value)> {
-        let program = self.programs.get(id as usize).and_then(Option::as_ref);
-        let program = program.ok_or_else(|| mlua::Error::runtime("no such script"))?;
+        let program: Function = self.programs.raw_get(id)?;
         let args = args.args();
         let keys_table = self.array(args.take(keys).iter())?;
         let args_table = self.array(args.skip(keys).iter())?;
         self.host.begin();
-        let result = self.run.call((program, keys_table, args_table));
+        let parts = (program, keys_table, args_table);
+        // The binding panics when it runs out of handles, and cleans up as it unwinds.
+        let result = catch_unwind(AssertUnwindSafe(|| self.run.call(parts)));
         self.host.is_running.set(false);
-        result
+        result.unwrap_or_else(|_| Err(mlua::Error::runtime("too many values")))
     }
 
     /// Ends a script: the value waits for the reply that it is written to.

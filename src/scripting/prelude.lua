@@ -83,8 +83,9 @@ end
 -- Errors of functions of the host are values of their own (userdata), which no script ever holds: they become what
 -- Redis makes of them, or, of a script that was killed, are raised again.
 
-local function settled(ok, e, ...)
-  if ok then return true, e, ... end
+local function settled(ok, ...)
+  if ok then return true, ... end
+  local e = ...
   if type(e) == 'userdata' then e = caught(e) end
   if type(e) == 'table' then
     local text = rawget(shown[e] or e, 'err')
@@ -97,8 +98,9 @@ function real.pcall(...)
   return settled(pcall(...))
 end
 
-local function settled_as_is(ok, e, ...)
-  if ok then return true, e, ... end
+local function settled_as_is(ok, ...)
+  if ok then return true, ... end
+  local e = ...
   if type(e) == 'userdata' then e = caught(e) end
   return false, e
 end

@@ -378,11 +378,14 @@ fn end_report(log: &HandlerLog, signal: c_int) -> ! {
     }
 }
 
+/// Whether a panic is one that unwinds to whom it concerns: a script called a function of the host with more values than
+/// the binding to Lua has handles for. The binding drops what it holds, and the script fails.
+fn is_caught(message: &str) -> bool {
+    message.starts_with("cannot create a Lua reference")
+}
+
 /// A panic is a bug of ours: it is reported like a crash, and the process ends by SIGABRT, whichever thread it was.
 fn report_panic(info: &std::panic::PanicHookInfo<'_>, crash_log_enabled: bool) {
-    remove_handlers();
-    let log = HandlerLog::open();
-    start_report(&log);
     let payload = info.payload();
     let message = match (
         payload.downcast_ref::<&str>(),
@@ -392,6 +395,12 @@ fn report_panic(info: &std::panic::PanicHookInfo<'_>, crash_log_enabled: bool) {
         (_, Some(message)) => message.as_str(),
         _ => "(no message)",
     };
+    if is_caught(message) {
+        return;
+    }
+    remove_handlers();
+    let log = HandlerLog::open();
+    start_report(&log);
     log.line(format_args!(
         "------------------------------------------------"
     ));
