@@ -78,6 +78,11 @@ impl Subscriptions {
         names.sort_unstable_by_key(|(place, _)| *place);
         names.into_iter().map(|(_, name)| name.clone()).collect()
     }
+    /// All names with their kinds, in no order.
+    pub fn into_names(self) -> impl Iterator<Item = (Listening, Arc<[u8]>)> {
+        let kinds = Listening::ALL.into_iter().zip(self.names);
+        kinds.flat_map(|(kind, names)| names.into_keys().map(move |name| (kind, name)))
+    }
     /// Bytes that it holds. Names are shared with the registries and other clients and counted in full all the same:
     /// for each of them it may be this client alone that keeps them.
     pub fn memory_bytes(&self) -> usize {

@@ -71,6 +71,17 @@ impl PubSub {
         self.clients -= usize::from(its.is_empty());
         true
     }
+    /// Ends all subscriptions of a client.
+    pub fn leave(&mut self, client: ClientKey, its: Subscriptions) {
+        self.clients -= usize::from(!its.is_empty());
+        for (kind, name) in its.into_names() {
+            match kind {
+                Listening::Pattern => self.patterns.remove(&name, client),
+                Listening::Channel => remove(&mut self.channels, &name, client),
+                Listening::Shard => remove(&mut self.shard, &name, client),
+            }
+        }
+    }
     /// Whether nobody listens to any channel that is not of the shard.
     #[inline]
     pub fn is_silent(&self) -> bool {
@@ -397,6 +408,25 @@ mod tests {
                 assert!(!left.contains(&ClientKey(key)));
             }
         }
+        assert!(pubsub.is_silent());
+        assert_eq!((pubsub.clients(), pubsub.count(Listening::Shard)), (0, 0));
+    }
+
+    #[test]
+    fn who_leaves_is_forgotten() {
+        let mut pubsub = PubSub::default();
+        let (mut first, mut second) = (Subscriptions::default(), Subscriptions::default());
+        for kind in Listening::ALL {
+            for name in [&b"a"[..], b"b", b"*"] {
+                pubsub.subscribe(kind, name, ClientKey(1), &mut first);
+                pubsub.subscribe(kind, name, ClientKey(2), &mut second);
+            }
+        }
+        pubsub.leave(ClientKey(1), first);
+        assert_eq!(pubsub.listeners(Listening::Shard, b"a"), [ClientKey(2)]);
+        assert_eq!((pubsub.clients(), pubsub.count(Listening::Pattern)), (1, 3));
+        pubsub.leave(ClientKey(2), second);
+        pubsub.leave(ClientKey(3), Subscriptions::default());
         assert!(pubsub.is_silent());
         assert_eq!((pubsub.clients(), pubsub.count(Listening::Shard)), (0, 0));
     }

@@ -42,6 +42,12 @@ impl PushFrame {
         write(&mut self.bytes, parts);
     }
 
+    /// Lets go of what is shared: it lives on where it waits to be written, and no longer. Small room is kept.
+    #[inline]
+    pub fn release(&mut self) {
+        self.shared = None;
+    }
+
     /// Appends it to a client's output.
     #[inline]
     pub(super) fn append_to(&self, output: &mut OutputBuffer, resp3: bool) {

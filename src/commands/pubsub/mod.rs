@@ -35,6 +35,7 @@ pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8
         }
     }
     if kind == Listening::Shard || pubsub.count(Listening::Pattern) == 0 {
+        frame.release();
         return receivers;
     }
     pubsub.matching(channel, &mut messaging.found);
@@ -48,6 +49,7 @@ pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8
         }
         receivers += listeners.len();
     }
+    frame.release();
     receivers
 }
 
@@ -56,18 +58,11 @@ pub fn leave(state: &mut State, key: ClientKey) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
-    let Some(mut its) = client.subscriptions.take() else {
+    let Some(its) = client.subscriptions.take() else {
         return;
     };
     settle_kind(client);
-    for kind in Listening::ALL {
-        for name in its.in_order(kind) {
-            state
-                .messaging
-                .pubsub
-                .unsubscribe(kind, &name, key, &mut its);
-        }
-    }
+    state.messaging.pubsub.leave(key, *its);
     notifications::follow_interest(state);
 }
 
