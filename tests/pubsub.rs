@@ -222,6 +222,11 @@ impl Watched {
             let mut request: Vec<&[u8]> = vec![b"RESTORE", rest[0].as_bytes(), b"0", &dump];
             request.extend(rest[1..].iter().map(|word| word.as_bytes()));
             spell(&self.client.run(&request))
+        } else if let ["EXPIRED", rest @ ..] = &words[..] {
+            // With a key whose time is over, and that nobody has looked at since.
+            self.client.run(&["SET", "volatile", "1", "PX", "1"]);
+            std::thread::sleep(Duration::from_millis(3));
+            spell(&self.client.run(rest))
         } else if let ["SLEEP", ms] = words[..] {
             std::thread::sleep(Duration::from_millis(ms.parse().expect("ms")));
             String::new()

@@ -105,6 +105,8 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if let Slot::Occupied(mut held) = context.db.slot(from) {
         held.set_mut()?;
     } else {
+        // Looked at all the same: one whose time is over goes now.
+        context.db.peek(to);
         context.reply.integer(0);
         return Ok(());
     }
