@@ -111,6 +111,37 @@ fn a_listener_that_does_not_read_is_cut_off() {
     while deaf.read_unless_gone().is_some() {}
 }
 
+/// The same of one script. The script's own client hears what it published to itself after its answer.
+#[test]
+fn scripts_publish_within_bounds_and_before_their_answer() {
+    let server = Server::with(&["--client-output-buffer-limit", "pubsub 1mb 0 0"]);
+    let (mut deaf, mut three) = (server.raw(), server.raw());
+    deaf.command(&["SUBSCRIBE", "c"]);
+    read(&mut deaf, 1);
+    let publish = "for i = 1, 20000 do redis.call('PUBLISH', 'c', ARGV[1]) end return 'done'";
+    let message = "x".repeat(1000);
+    assert_eq!(spell(&three.run(&["EVAL", publish, "0", &message])), "done");
+    assert_eq!(three.line("PUBLISH c x"), Value::Integer(0));
+    let memory = spell(&three.line("INFO memory"));
+    let peak = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory_peak:"))
+        .and_then(|peak| peak.trim().parse::<u64>().ok());
+    assert!(peak.is_some_and(|peak| peak < 12_000_000), "{peak:?}");
+    while deaf.read_unless_gone().is_some() {}
+    three.line("HELLO 3");
+    three.command(&["SUBSCRIBE", "d"]);
+    read(&mut three, 1);
+    let script = "redis.call('PUBLISH', 'd', 'one') return redis.call('PUBLISH', 'd', 'two')";
+    three.command(&["EVAL", script, "0"]);
+    assert_eq!(
+        read(&mut three, 3),
+        ["1", "> message d one", "> message d two"]
+    );
+    let refused = spell(&three.run(&["EVAL", "return redis.call('SUBSCRIBE', 'e')", "0"]));
+    assert!(refused.starts_with("ERR This Redis command is not allowed from script"));
+}
+
 #[test]
 fn an_idle_listener_is_not_timed_out() {
     let server = Server::with(&["--timeout", "1", "--hz", "100"]);
