@@ -402,6 +402,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     state.now.unix_us = began.unix_us;
     state.now.mono_ns = host.monotonic_ns();
     state.caller = Some(caller);
+    state.clients.answer(Some(caller));
     let command = state
         .scripting
         .running
@@ -420,6 +421,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     } else if let Some(running) = state.scripting.running.as_deref_mut() {
         running.command = command;
     }
+    state.clients.answer(None);
     state.caller = None;
     let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
     state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
