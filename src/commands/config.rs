@@ -209,9 +209,10 @@ fn listener(name: &str) -> Option<Listener> {
         | "lazyfree-lazy-expire"
         | "lazyfree-lazy-eviction"
         | "lazyfree-lazy-server-del" => Listener::Keyspace,
-        "latency-tracking" | "notify-keyspace-events" | "client-output-buffer-limit" => {
-            Listener::Observations
-        }
+        "latency-tracking"
+        | "latency-monitor-threshold"
+        | "notify-keyspace-events"
+        | "client-output-buffer-limit" => Listener::Observations,
         "requirepass" => Listener::Sessions,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
         _ => return None,

@@ -7,7 +7,7 @@
 use super::eviction::Room;
 use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ClientKind, ReplyMode};
-use crate::observe::Executed;
+use crate::observe::{Executed, LatencyEvent};
 use crate::resp::{Args, OwnedRequest};
 
 /// What became of a command.
@@ -521,6 +521,16 @@ pub fn call(
     // A command that waits is counted when it is answered.
     if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
         state.observe.command_run(id.0, elapsed_ns, failed);
+        if state.observe.latency.is_on() {
+            let is_fast = state.table.get(id).flags & flags::FAST != 0;
+            let event = if is_fast {
+                LatencyEvent::FastCommand
+            } else {
+                LatencyEvent::Command
+            };
+            let unix_s = state.now.unix_s();
+            state.observe.latency.took(event, elapsed_ns, unix_s);
+        }
         log_if_slow(state, key, id, args, elapsed_ns);
     }
     // What expired under the command's eyes was gone before it ran.

@@ -5,6 +5,7 @@
 
 use super::{Host, State};
 use crate::config::MaxmemoryPolicy;
+use crate::observe::LatencyEvent;
 
 /// Keys evicted for one command at most; Redis bounds the time, we bound the work.
 const EVICTIONS_PER_COMMAND: usize = 64;
@@ -22,6 +23,41 @@ pub enum Room {
 
 /// Evicts by the policy until used memory is within `maxmemory` or enough was done for one command.
 pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
+    if !state.observe.latency.is_on() {
+        return evict(state, host, &mut |state, _, policy, samples| {
+            state
+                .keyspace
+                .evict_one(policy, samples, state.now)
+                .is_some()
+        });
+    }
+    let begin_ns = host.monotonic_ns();
+    let unix_s = state.now.unix_s();
+    let room = evict(state, host, &mut |state, host, policy, samples| {
+        let begin_ns = host.monotonic_ns();
+        let is_gone = state
+            .keyspace
+            .evict_one(policy, samples, state.now)
+            .is_some();
+        let ns = host.monotonic_ns().saturating_sub(begin_ns);
+        state
+            .observe
+            .latency
+            .took(LatencyEvent::EvictionDel, ns, unix_s);
+        is_gone
+    });
+    let ns = host.monotonic_ns().saturating_sub(begin_ns);
+    state
+        .observe
+        .latency
+        .took(LatencyEvent::EvictionCycle, ns, unix_s);
+    room
+}
+
+/// Evicts one key by a policy with so many samples; whether there was one.
+type EvictOne<'a> = &'a mut dyn FnMut(&mut State, &mut dyn Host, MaxmemoryPolicy, u32) -> bool;
+
+fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Room {
     let settings = state.config.settings();
     let (limit, policy, samples) = (
         settings.maxmemory,
@@ -41,11 +77,7 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
         if policy == MaxmemoryPolicy::NoEviction {
             return Room::None;
         }
-        if state
-            .keyspace
-            .evict_one(policy, samples, state.now)
-            .is_none()
-        {
+        if !evict_one(state, host, policy, samples) {
             return Room::None;
         }
     }

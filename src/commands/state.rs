@@ -77,7 +77,9 @@ impl State {
             lazy_server_del: settings.lazyfree_lazy_server_del,
             active_expire: self.active_expire,
             list_packed_threshold: self.keyspace.settings().list_packed_threshold,
+            times_removals: settings.latency_monitor_threshold_ms > 0,
         });
+        self.observe.latency.threshold_ms = settings.latency_monitor_threshold_ms;
         self.observe.track_latency = settings.latency_tracking;
         let limits = &settings.client_output_buffer_limits;
         self.clients.hard_limits = std::array::from_fn(|class| limits[class].hard_bytes);

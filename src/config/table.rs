@@ -514,7 +514,7 @@ pub static DIRECTIVES: &[Directive] = &[
     // What is observed
     int("slowlog-log-slower-than", -1, LONG_MAX, 10_000),
     int("slowlog-max-len", 0, LONG_MAX, 128),
-    int("latency-monitor-threshold", 0, LONG_MAX, 0).later(),
+    int("latency-monitor-threshold", 0, LONG_MAX, 0),
     yes_no("latency-tracking", true),
     Directive::new("latency-tracking-info-percentiles", Kind::Percentiles).multi(),
     Directive::new("notify-keyspace-events", Kind::Events),

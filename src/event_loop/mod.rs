@@ -424,6 +424,7 @@ impl EventLoop {
             look_ns = (self.seam.monotonic_ns().saturating_sub(first) / (LOOKS + 1)).max(1);
         }
         self.recorder.configure(is_on, turns, look_ns);
+        self.before = TurnReport::default();
     }
 
     /// What was recorded.

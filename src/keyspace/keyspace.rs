@@ -9,6 +9,7 @@ use super::touched::Trail;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, Touched, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
+use crate::system::clock;
 use crate::system::rng::Rng;
 
 /// How a removed value is freed.
@@ -65,6 +66,8 @@ pub struct KeyspaceSettings {
     pub active_expire: bool,
     /// List elements of so many bytes get nodes of their own (DEBUG QUICKLIST-PACKED-THRESHOLD); 0: the default.
     pub list_packed_threshold: usize,
+    /// The removal of each expired key is timed (for LATENCY).
+    pub times_removals: bool,
 }
 
 /// One database.
@@ -99,6 +102,8 @@ pub(super) struct Shared {
     pub(super) trail: Trail,
     /// Keys the hash of databases and collections.
     pub(super) hash_seed: HashSeed,
+    /// The longest removal of an expired key since it was asked for, ns; 0 unless they are timed.
+    pub(super) slowest_removal_ns: u64,
 }
 
 impl Shared {
@@ -113,7 +118,13 @@ impl Shared {
         stats.expired += 1;
         self.trail
             .modified(db, EventClass::Expired, "expired", entry.key());
+        if !self.settings.times_removals {
+            return self.free_entry(entry, self.settings.lazy_expire);
+        }
+        let begin_ns = clock::monotonic_ns();
         self.free_entry(entry, self.settings.lazy_expire);
+        let ns = clock::monotonic_ns().saturating_sub(begin_ns);
+        self.slowest_removal_ns = self.slowest_removal_ns.max(ns);
     }
     /// Brings the access clock up to date.
     #[inline]
@@ -174,6 +185,7 @@ impl Keyspace {
                 rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
                 trail: Trail::default(),
                 hash_seed,
+                slowest_removal_ns: 0,
             },
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
@@ -495,6 +507,10 @@ impl Keyspace {
     /// Brings counters that the shared part gathers into the public ones: before they are shown or reset.
     pub fn settle_stats(&mut self) {
         self.stats.lazyfreed += std::mem::take(&mut self.shared.lazyfreed);
+    }
+    /// The longest removal of an expired key since the last call, ns; 0 unless `times_removals` is set.
+    pub fn take_slowest_removal_ns(&mut self) -> u64 {
+        std::mem::take(&mut self.shared.slowest_removal_ns)
     }
     /// Objects handed to the free thread and not yet freed.
     pub fn lazyfree_pending(&self) -> u64 {

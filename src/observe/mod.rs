@@ -5,6 +5,7 @@
 //! `errorstats` of Redis.
 
 mod client_memory;
+mod latency;
 mod memory;
 mod slowlog;
 mod stats;
@@ -12,6 +13,7 @@ mod waits;
 
 pub use crate::system::histogram::Histogram;
 pub use client_memory::ClientMemory;
+pub use latency::{LatencyEvent, LatencyMonitor, Sample, Series, Summary};
 pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
@@ -33,6 +35,8 @@ pub struct Observe {
     pub errors: BTreeMap<Vec<u8>, u64>,
     /// The slow log.
     pub slowlog: SlowLog,
+    /// Events that took long.
+    pub latency: LatencyMonitor,
     /// How long clients waited, while the loop's recorder runs.
     pub waits: Waits,
     /// Memory of the clients.

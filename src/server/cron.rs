@@ -6,6 +6,7 @@ use crate::clients::ClientKind;
 use crate::commands::eviction::{Room, make_room};
 use crate::config::SetContext;
 use crate::event_loop::{EventLoop, Phase, TimerId};
+use crate::observe::LatencyEvent;
 use crate::system::{crash, process};
 
 /// Share of a cron interval that active expiry may take, percent (Redis's default effort).
@@ -76,11 +77,22 @@ impl Core {
         }
         let effort = self.state.config.settings().active_expire_effort;
         let now = self.state.now;
+        let is_timed = self.state.observe.latency.is_on();
+        let begin_ns = if is_timed {
+            events.seam().monotonic_ns()
+        } else {
+            0
+        };
         let cycle = self
             .state
             .keyspace
             .expire_cycle(now, effort, budget_ns, &mut || events.seam().monotonic_ns());
         self.cron.expiry_is_behind = cycle.time_cap_reached;
+        if is_timed {
+            let ns = events.seam().monotonic_ns().saturating_sub(begin_ns);
+            let event = LatencyEvent::ExpireCycle;
+            self.state.observe.latency.took(event, ns, now.unix_s());
+        }
     }
 
     fn look_at_save_points(&mut self, events: &mut EventLoop) {

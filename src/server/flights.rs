@@ -8,7 +8,7 @@ use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
 use crate::commands::loop_command::behind_of;
 use crate::event_loop::{EventLoop, Phase, Progress, Work};
-use crate::observe::{Landing, LongWait};
+use crate::observe::{Landing, LatencyEvent, LongWait};
 
 /// Asleep for less, a turn may just as well have found its events waiting, ns.
 const SURELY_SLEPT_NS: u64 = 50_000;
@@ -24,6 +24,22 @@ pub(super) struct Tally {
 }
 
 impl Core {
+    /// Tells the latency monitor which phases of the turn before took long.
+    #[inline]
+    pub(super) fn note_long_phases(&mut self, events: &EventLoop) {
+        if self.state.observe.latency.is_on() {
+            let unix_s = self.state.now.unix_s();
+            let removal_ns = self.state.keyspace.take_slowest_removal_ns();
+            let monitor = &mut self.state.observe.latency;
+            monitor.took(LatencyEvent::ExpireDel, removal_ns, unix_s);
+            // All but the time asleep, which is no latency.
+            for phase in Phase::ALL.into_iter().skip(1) {
+                let ns = events.turn_before().time_in(phase);
+                monitor.took(LatencyEvent::of_phase(phase), ns, unix_s);
+            }
+        }
+    }
+
     /// A client is about to be served: since when are its bytes ready?
     #[inline]
     pub(super) fn note_ready(&mut self, events: &EventLoop, key: ClientKey) {

@@ -1104,6 +1104,7 @@ impl Service for Core {
         self.state.now.unix_us = events.seam().unix_us();
         self.state.now.mono_ns = events.turn_ns();
         events.set_turn_time(self.state.now.unix_us);
+        self.note_long_phases(events);
     }
 
     fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted) {

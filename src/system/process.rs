@@ -359,6 +359,16 @@ pub fn resident_memory() -> u64 {
     pages.unwrap_or(0).saturating_mul(page)
 }
 
+/// Bytes of this process in transparent huge pages; 0 if unknown.
+pub fn anonymous_huge_pages() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("AnonHugePages:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(0, |kib| kib.saturating_mul(1024))
+}
+
 /// The fields of /proc/self/stat from the third on: the second is a name that may hold anything, so they are counted
 /// from its closing parenthesis.
 fn stat_fields() -> Option<Vec<String>> {

@@ -7,6 +7,7 @@
 use super::{ChildKind, fork_child, options};
 use crate::commands::{CommandError, Host, State, WideContext};
 use crate::keyspace::interest;
+use crate::observe::LatencyEvent;
 use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
 use crate::persistence::snapshot;
 use crate::resp::Args;
@@ -67,6 +68,7 @@ pub fn flush_options(state: &State, force: bool) -> FlushOptions {
         fsync: settings.appendfsync,
         now_s: state.now.unix_s(),
         force,
+        timed: state.observe.latency.is_on(),
         no_sync: settings.no_appendfsync_on_rewrite && state.persistence.child.is_some(),
     }
 }
@@ -74,7 +76,28 @@ pub fn flush_options(state: &State, force: bool) -> FlushOptions {
 /// Brings the journal to the file.
 pub fn flush(state: &mut State, force: bool) -> Result<(), Fatal> {
     let options = flush_options(state, force);
-    state.persistence.aof.flush(&mut state.journal, options)
+    let flushed = state.persistence.aof.flush(&mut state.journal, options);
+    if options.timed {
+        note_times(state);
+    }
+    flushed
+}
+
+/// Tells the latency monitor how long the flush took.
+fn note_times(state: &mut State) {
+    let times = state.persistence.aof.times;
+    let unix_s = state.now.unix_s();
+    let monitor = &mut state.observe.latency;
+    let how = if times.beside_sync {
+        LatencyEvent::AofWritePendingFsync
+    } else if state.persistence.child.is_some() {
+        LatencyEvent::AofWriteActiveChild
+    } else {
+        LatencyEvent::AofWriteAlone
+    };
+    monitor.took(how, times.write_ns, unix_s);
+    monitor.took(LatencyEvent::AofWrite, times.write_ns, unix_s);
+    monitor.took(LatencyEvent::AofFsyncAlways, times.sync_ns, unix_s);
 }
 
 /// Writes a base: a snapshot, or commands.

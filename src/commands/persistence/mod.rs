@@ -9,6 +9,7 @@ pub mod loading;
 use super::{
     Argument, CommandError, CommandSpec, Group, Handler, Host, State, WideContext, flags, parse,
 };
+use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
 use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
 use crate::persistence::status::{ChildKind, SavingChild, report};
@@ -214,7 +215,13 @@ fn fork_child(
         }
     };
     state.persistence.forks += 1;
-    state.persistence.fork_us = host.monotonic_ns().saturating_sub(begin_ns) / 1000;
+    let fork_ns = host.monotonic_ns().saturating_sub(begin_ns);
+    state.persistence.fork_us = fork_ns / 1000;
+    let unix_s = state.now.unix_s();
+    state
+        .observe
+        .latency
+        .took(LatencyEvent::Fork, fork_ns, unix_s);
     let pid = child.pid();
     state.persistence.child = Some(SavingChild {
         kind,
@@ -297,7 +304,11 @@ pub fn child_ended(state: &mut State, exit: Exit) {
             // One that we ended ourselves is no failure.
             persistence.last_status_ok &= child.killed;
             let directory = &state.config.settings().dir;
+            let begin_ns = crate::system::clock::monotonic_ns();
             let _ = std::fs::remove_file(directory.join(format!("temp-{}.rdb", child.child.pid())));
+            let ns = crate::system::clock::monotonic_ns().saturating_sub(begin_ns);
+            let (event, unix_s) = (LatencyEvent::RdbUnlinkTempFile, state.now.unix_s());
+            state.observe.latency.took(event, ns, unix_s);
         }
     }
 }

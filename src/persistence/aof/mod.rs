@@ -25,6 +25,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 use syncer::Syncer;
 
 /// A write is put off for a sync that is under way at most so long, s.
@@ -57,6 +58,19 @@ pub struct FlushOptions {
     pub force: bool,
     /// Leave syncing for later (`no-appendfsync-on-rewrite` and a child writes).
     pub no_sync: bool,
+    /// Keep how long it took in [`AppendOnly::times`].
+    pub timed: bool,
+}
+
+/// How long the last flush took, where it was to be timed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushTimes {
+    /// Writing, ns; 0: nothing was written.
+    pub write_ns: u64,
+    /// A sync was under way meanwhile.
+    pub beside_sync: bool,
+    /// Waiting for the sync of `always`, ns.
+    pub sync_ns: u64,
 }
 
 /// An error under `always`: what was promised cannot be kept, and the server must end.
@@ -76,6 +90,8 @@ pub struct AppendOnly {
     pub base_bytes: u64,
     /// Syncs that took so long that a write did not wait for them.
     pub delayed_syncs: u64,
+    /// Of the last flush.
+    pub times: FlushTimes,
     directory: PathBuf,
     stem: String,
     file: Option<Arc<File>>,
@@ -333,6 +349,7 @@ impl AppendOnly {
 
     /// Takes what the journal has, writes it and syncs by the policy. Call it before replies are written.
     pub fn flush(&mut self, journal: &mut Journal, options: FlushOptions) -> Result<(), Fatal> {
+        self.times = FlushTimes::default();
         journal.take(&mut self.buffer);
         let Some(file) = self.file.clone() else {
             return Ok(());
@@ -361,7 +378,10 @@ impl AppendOnly {
         }
         self.postponed_since_s = None;
         std::thread::sleep(std::time::Duration::from_micros(self.flush_sleep_us));
+        let begin = options.timed.then(Instant::now);
+        self.times.beside_sync = self.syncer.is_syncing();
         self.write(&file, options)?;
+        self.times.write_ns = begin.map_or(0, elapsed_ns);
         if !self.buffer.is_empty() {
             return Ok(());
         }
@@ -426,12 +446,14 @@ impl AppendOnly {
         }
         match options.fsync {
             Fsync::Always => {
+                let begin = options.timed.then(Instant::now);
                 file.sync_data().map_err(|error| {
                     Fatal(format!(
                         "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
                         text_of(&error)
                     ))
                 })?;
+                self.times.sync_ns = begin.map_or(0, elapsed_ns);
                 self.synced = self.written;
                 self.last_sync_s = options.now_s;
             }
@@ -451,6 +473,10 @@ impl AppendOnly {
     pub fn is_behind(&self) -> bool {
         !self.buffer.is_empty() || self.synced != self.written
     }
+}
+
+fn elapsed_ns(begin: Instant) -> u64 {
+    u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The system's words for an error, as Redis shows them.

@@ -5,6 +5,7 @@ use crate::resp::OwnedRequest;
 
 fn options(fsync: Fsync, now_s: i64) -> FlushOptions {
     FlushOptions {
+        timed: true,
         fsync,
         now_s,
         force: false,

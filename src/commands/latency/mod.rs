@@ -1,7 +1,10 @@
-//! LATENCY: how long commands took (HISTOGRAM), and the event monitor, which records nothing yet.
+//! LATENCY: how long commands took (HISTOGRAM), and what the latency monitor kept: events that took long.
 //!
-//! The monitor answers what Redis answers when no event was ever recorded. Mirrors `latencyCommand` of Redis's
-//! latency.c.
+//! Mirrors `latencyCommand` of Redis's latency.c. What is kept is decided in
+//! [`LatencyMonitor`](crate::observe::LatencyMonitor); the drawing is in `graph`, the advice in `doctor`.
+
+mod doctor;
+mod graph;
 
 use super::{
     Argument, CommandError, CommandId, CommandSpec, Context, Group, Handler, WideContext, flags,
@@ -39,7 +42,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "doctor",
         summary: "Returns a report about slow events, for people.",
-        handler: Handler::Plain(doctor),
+        handler: Handler::Wide(doctor),
         ..ROW
     },
     CommandSpec {
@@ -47,7 +50,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Draws the recorded times of an event.",
         arity: 3,
         arguments: &[Argument::string("event")],
-        handler: Handler::Plain(graph),
+        handler: Handler::Wide(graph),
         ..ROW
     },
     CommandSpec {
@@ -73,13 +76,13 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the recorded times of an event.",
         arity: 3,
         arguments: &[Argument::string("event")],
-        handler: Handler::Plain(no_samples),
+        handler: Handler::Wide(history),
         ..ROW
     },
     CommandSpec {
         name: "latest",
         summary: "Returns the newest recorded time of every event.",
-        handler: Handler::Plain(no_samples),
+        handler: Handler::Wide(latest),
         ..ROW
     },
     CommandSpec {
@@ -88,7 +91,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: -2,
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arguments: &[Argument::string("event").multiple().optional()],
-        handler: Handler::Plain(reset),
+        handler: Handler::Wide(reset),
         ..ROW
     },
 ];
@@ -98,28 +101,75 @@ fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn doctor(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let text = "Latency monitoring is disabled: this server does not record latency events yet, whatever \
-                latency-monitor-threshold says. LATENCY HISTOGRAM and INFO latencystats tell how long commands take, \
-                INFO gyre how long the longest turn of the loop was.\n";
-    context.reply.verbatim("txt", text.as_bytes());
+fn doctor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let has_huge_pages = crate::system::process::anonymous_huge_pages() > 0;
+    let text = doctor::report(context.state, has_huge_pages);
+    context.reply().verbatim("txt", text.as_bytes());
     Ok(())
 }
 
-fn graph(_context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let event = String::from_utf8_lossy(args.at(2));
-    Err(CommandError::text_owned(format!(
-        "ERR No samples available for event '{event}'"
-    )))
-}
-
-fn no_samples(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.reply.array(0);
+fn graph(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let now_s = context.now().unix_s();
+    let Some((event, series)) = context.state.observe.latency.series(args.at(2)) else {
+        let event = args.at(2);
+        let event = String::from_utf8_lossy(&event[..event.len().min(128)]);
+        return Err(CommandError::text_owned(format!(
+            "ERR No samples available for event '{event}'"
+        )));
+    };
+    let drawn = graph::draw(event.name(), series, now_s);
+    context.reply().verbatim("txt", drawn.as_bytes());
     Ok(())
 }
 
-fn reset(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.reply.integer(0);
+fn history(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let series = context.state.observe.latency.series(args.at(2));
+    let samples = series.map_or_else(Vec::new, |(_, series)| {
+        series.samples.iter().copied().collect()
+    });
+    let reply = context.reply();
+    reply.array(samples.len());
+    for sample in samples {
+        reply.array(2);
+        reply.integer(sample.unix_s);
+        reply.integer(i64::try_from(sample.ms).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn latest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let state = &mut *context.state;
+    let Some(client) = state.clients.get_mut(context.client) else {
+        return Ok(());
+    };
+    let reply = &mut client.reply;
+    let events = state.observe.latency.iter();
+    reply.array(events.len());
+    for (event, series) in events {
+        let (unix_s, ms) = series
+            .samples
+            .back()
+            .map_or((0, 0), |last| (last.unix_s, last.ms));
+        reply.array(4);
+        reply.bulk(event.name().as_bytes());
+        reply.integer(unix_s);
+        reply.integer(i64::try_from(ms).unwrap_or(i64::MAX));
+        reply.integer(i64::try_from(series.worst_ms).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn reset(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let monitor = &mut context.state.observe.latency;
+    let gone = if args.len() == 2 {
+        monitor.reset(None)
+    } else {
+        args.iter()
+            .skip(2)
+            .map(|name| monitor.reset(Some(name)))
+            .sum()
+    };
+    context.reply().count(gone);
     Ok(())
 }
 
@@ -183,6 +233,8 @@ pub(super) fn write_distribution(reply: &mut Reply, what: &str, histogram: &Hist
 mod tests {
     use super::*;
     use crate::commands::testing::{Harness, text};
+    use crate::event_loop::Phase;
+    use crate::observe::LatencyEvent;
     use crate::resp::reader::{Value, read_all};
 
     #[test]
@@ -224,5 +276,48 @@ mod tests {
             graph.contains("ERR No samples available for event 'x'"),
             "{graph}"
         );
+    }
+
+    #[test]
+    fn what_was_kept_is_shown_explained_and_forgotten() {
+        let mut harness = Harness::new();
+        let doctor = |harness: &mut Harness| text(&harness.line("LATENCY DOCTOR"));
+        assert!(doctor(&mut harness).contains("Latency monitoring is disabled"));
+        harness.line("CONFIG SET latency-monitor-threshold 5");
+        assert!(doctor(&mut harness).contains("No latency spike was observed"));
+        let now_s = harness.state.now.unix_s();
+        let monitor = &mut harness.state.observe.latency;
+        assert_eq!(monitor.threshold_ms, 5);
+        for (event, ms) in [
+            (LatencyEvent::of_phase(Phase::Write), 40),
+            (LatencyEvent::Command, 4),
+            (LatencyEvent::Command, 30),
+            (LatencyEvent::Fork, 9),
+        ] {
+            monitor.took(event, ms * 1_000_000, now_s - 3);
+        }
+        let [time, ms] = [now_s - 3, 30].map(Value::Integer);
+        let history = Value::Array(vec![Value::Array(vec![time.clone(), ms.clone()])]);
+        assert_eq!(harness.line("LATENCY HISTORY command"), history);
+        let latest = harness.line("LATENCY LATEST");
+        let latest = latest.items().expect("an array");
+        assert_eq!(latest.len(), 3);
+        let command = vec![Value::bulk("command"), time, ms.clone(), ms];
+        assert_eq!(latest[0], Value::Array(command));
+        let report = doctor(&mut harness);
+        for part in [
+            "1. command: 1 latency spikes (average 30ms, mean deviation 0ms, period 3.00 sec). Worst all time event 30ms.",
+            "Fork rate is",
+            "slowlog-log-slower-than 5000",
+            "LOOP SLOWEST",
+        ] {
+            assert!(report.contains(part), "{part} in {report}");
+        }
+        assert!(text(&harness.line("LATENCY GRAPH fork")).contains("fork - high 9 ms"));
+        assert_eq!(
+            harness.line("LATENCY RESET FORK nothing"),
+            Value::Integer(1)
+        );
+        assert_eq!(harness.line("LATENCY RESET"), Value::Integer(2));
     }
 }
