@@ -1,10 +1,12 @@
-//! What applications build from the `redis` crate's own helpers: optimistic transactions, a queue of jobs, messages.
+//! What applications build from the `redis` crate's own helpers: optimistic transactions, a lock, a queue of jobs, a
+//! script that is sent once, messages.
 
 mod common;
 
 use common::Server;
 use redis::{Commands, ConnectionLike, RedisResult};
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_pipeline_is_one_transaction() -> RedisResult<()> {
@@ -104,6 +106,67 @@ fn a_queue_hands_each_job_to_one_worker() {
         assert_eq!(done.len(), JOBS);
         assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), JOBS);
     });
+}
+
+/// Deletes a lock only if it is still the one that was taken.
+const UNLOCK: &str = r"
+    if redis.call('GET', KEYS[1]) == ARGV[1] then
+        return redis.call('DEL', KEYS[1])
+    end
+    return 0";
+
+#[test]
+fn a_lock_is_held_by_one_and_given_back_by_that_one() -> RedisResult<()> {
+    let server = Server::start();
+    let (mut alice, mut bob) = (server.client(), server.client());
+    let lock = |connection: &mut redis::Connection, token: &str, ms: u64| -> RedisResult<bool> {
+        let options = redis::SetOptions::default()
+            .conditional_set(redis::ExistenceCheck::NX)
+            .with_expiration(redis::SetExpiry::PX(ms));
+        let answer: Option<String> = connection.set_options("lock", token, options)?;
+        Ok(answer.is_some())
+    };
+    let unlock = redis::Script::new(UNLOCK);
+    let give_back = |connection: &mut redis::Connection, token: &str| -> RedisResult<i64> {
+        unlock.key("lock").arg(token).invoke(connection)
+    };
+    assert!(lock(&mut alice, "a", 60_000)?);
+    assert!(!lock(&mut bob, "b", 60_000)?);
+    assert_eq!(give_back(&mut bob, "b")?, 0, "it is not his");
+    assert_eq!(give_back(&mut alice, "a")?, 1);
+    assert!(lock(&mut bob, "b", 30)?);
+    let start = Instant::now();
+    while !lock(&mut alice, "a2", 60_000)? {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(give_back(&mut bob, "b")?, 0, "his time was over");
+    assert_eq!(alice.get::<_, String>("lock")?, "a2");
+    Ok(())
+}
+
+/// EVALSHA first; the server says NOSCRIPT, and only then the text is sent.
+#[test]
+fn a_script_is_sent_once() -> RedisResult<()> {
+    let server = Server::start();
+    let mut connection = server.client();
+    let script = redis::Script::new("return {KEYS[1], ARGV[1] + 1, redis.call('INCR', KEYS[1])}");
+    for round in 1..=2 {
+        let answer: (String, i64, i64) = script.key("n").arg(41).invoke(&mut connection)?;
+        assert_eq!(answer, ("n".to_owned(), 42, round));
+    }
+    let () = redis::cmd("SCRIPT").arg("FLUSH").query(&mut connection)?;
+    let answer: (String, i64, i64) = script.key("n").arg(1).invoke(&mut connection)?;
+    assert_eq!(answer.2, 3, "sent again after it was forgotten");
+    assert_eq!(script.load(&mut connection)?, script.get_hash());
+    let info: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query(&mut connection)?;
+    assert!(info.contains("cmdstat_evalsha:calls="), "{info}");
+    let failed: RedisResult<()> =
+        redis::Script::new("return redis.error_reply('MYCODE no')").invoke(&mut connection);
+    assert_eq!(failed.unwrap_err().code(), Some("MYCODE"));
+    Ok(())
 }
 
 #[test]
