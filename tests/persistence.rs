@@ -98,6 +98,44 @@ fn bounds_of_today_do_not_bind_what_the_file_repeats() {
     assert_eq!(raw.line("XLEN s"), Value::Integer(10));
 }
 
+/// The file begins after the transaction that asks for it, and has all of it.
+#[test]
+fn a_transaction_may_switch_the_file_on() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    for line in [
+        "MULTI",
+        "SET a 1",
+        "CONFIG SET appendonly yes",
+        "SET b 2",
+        "EXEC",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    assert!(
+        server
+            .log()
+            .contains("AOF was enabled during a transaction")
+    );
+    wait_for("the first file", || {
+        info(&mut raw, "aof_rewrites") == "1" && info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    raw.line("SET c 3");
+    server.kill();
+    let mut again = Server::with(&["--appendonly", "yes"]);
+    let from = server.dir.path().join("appendonlydir");
+    again.kill();
+    let to = again.dir.path().join("appendonlydir");
+    std::fs::remove_dir_all(&to).expect("its own files");
+    std::fs::rename(&from, &to).expect("the same disk");
+    again.start_again();
+    let mut raw = again.raw();
+    let all = raw.line("MGET a b c");
+    let expected = ["1", "2", "3"].map(Value::bulk);
+    assert_eq!(all, Value::Array(expected.to_vec()));
+}
+
 fn digest(raw: &mut Raw) -> String {
     text(raw.line("DEBUG DIGEST"))
 }
