@@ -2,7 +2,7 @@
 //!
 //! In: after each command that changed something, the command (or what it asks to be propagated instead), with its
 //! database; keys that went by themselves. Out: the same as RESP bytes, with SELECT where the database changes and
-//! MULTI and EXEC around what belongs together, for the append-only file and, later, replicas. Without a consumer
+//! MULTI and EXEC around what belongs together (and is more than one effect), for the append-only file and, later, replicas. Without a consumer
 //! nothing is kept. Mirrors `propagateNow`, `alsoPropagate` and `feedAppendOnlyFile` of Redis.
 
 use crate::resp::Args;
@@ -20,10 +20,12 @@ pub struct Journal {
     selected: usize,
     /// What is appended belongs together.
     in_unit: bool,
-    /// The unit has begun in `bytes`.
+    /// The unit has begun in `bytes`: its first effect is there.
     unit_begun: bool,
     /// Where in `bytes`.
     unit_start: usize,
+    /// MULTI is there too: a unit of one effect needs none.
+    unit_wrapped: bool,
     timestamps: bool,
     last_timestamp: i64,
 }
@@ -38,6 +40,7 @@ impl Default for Journal {
             in_unit: false,
             unit_begun: false,
             unit_start: 0,
+            unit_wrapped: false,
             timestamps: false,
             last_timestamp: 0,
         }
@@ -55,6 +58,7 @@ impl Journal {
         self.consumers = consumers;
         if consumers == 0 {
             self.bytes = Vec::new();
+            (self.unit_begun, self.unit_wrapped) = (false, false);
             self.restart();
         }
     }
@@ -73,13 +77,15 @@ impl Journal {
     /// Ends what belongs together.
     pub fn end_unit(&mut self) {
         self.in_unit = false;
-        if std::mem::take(&mut self.unit_begun) {
+        self.unit_begun = false;
+        if std::mem::take(&mut self.unit_wrapped) {
             write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
         }
     }
     /// Ends what belongs together, and forgets all of it that nobody has taken yet.
     pub fn drop_unit(&mut self) {
         self.in_unit = false;
+        self.unit_wrapped = false;
         if std::mem::take(&mut self.unit_begun) {
             self.bytes.truncate(self.unit_start);
             self.selected = NONE;
@@ -113,10 +119,21 @@ impl Journal {
             // SELECT stands before MULTI, so that the unit is nothing but its effects.
             self.select(db);
             self.unit_start = self.bytes.len();
-            write_command(&mut self.bytes, [&b"MULTI"[..]].into_iter());
+        } else if self.unit_begun {
+            self.wrap_unit();
         }
         self.select(db);
         write_command(&mut self.bytes, words);
+    }
+    /// Puts MULTI before the first effect of the unit: there is a second one, or there may be one after the bytes are
+    /// given away.
+    fn wrap_unit(&mut self) {
+        if !std::mem::replace(&mut self.unit_wrapped, true) {
+            let mut multi = Vec::new();
+            write_command(&mut multi, [&b"MULTI"[..]].into_iter());
+            let start = self.unit_start;
+            self.bytes.splice(start..start, multi);
+        }
     }
     fn select(&mut self, db: usize) {
         if self.selected != db {
@@ -133,6 +150,9 @@ impl Journal {
     }
     /// Moves all bytes behind those of `into`.
     pub fn take(&mut self, into: &mut Vec<u8>) {
+        if self.unit_begun {
+            self.wrap_unit();
+        }
         self.unit_start = 0;
         if into.is_empty() {
             std::mem::swap(into, &mut self.bytes);
@@ -224,6 +244,40 @@ mod tests {
             taken(&mut journal),
             "SELECT0|MULTI|SETa|SELECT1|SETb|EXEC|SETc"
         );
+    }
+
+    #[test]
+    fn a_unit_of_one_effect_needs_no_wrapping() {
+        let mut journal = Journal::default();
+        journal.set_consumers(1);
+        journal.begin_unit();
+        append(&mut journal, 2, "SETa");
+        journal.end_unit();
+        append(&mut journal, 2, "SETb");
+        assert_eq!(taken(&mut journal), "SELECT2|SETa|SETb");
+        // One that is written out before its end may get more.
+        journal.begin_unit();
+        append(&mut journal, 2, "SETc");
+        assert_eq!(taken(&mut journal), "MULTI|SETc");
+        append(&mut journal, 2, "SETd");
+        journal.end_unit();
+        assert_eq!(taken(&mut journal), "SETd|EXEC");
+        journal.begin_unit();
+        append(&mut journal, 3, "SETe");
+        journal.drop_unit();
+        append(&mut journal, 2, "SETf");
+        assert_eq!(taken(&mut journal), "SELECT3|SELECT2|SETf");
+        // The last reader goes in the middle of one, and comes back.
+        append(&mut journal, 2, "SETg");
+        journal.begin_unit();
+        append(&mut journal, 2, "SETh");
+        for consumers in [0, 1] {
+            journal.set_consumers(consumers);
+        }
+        append(&mut journal, 2, "SETi");
+        append(&mut journal, 2, "SETj");
+        journal.end_unit();
+        assert_eq!(taken(&mut journal), "SELECT2|MULTI|SETi|SETj|EXEC");
     }
 
     #[test]
