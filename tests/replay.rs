@@ -178,3 +178,37 @@ fn what_is_no_recording_is_refused_in_words() {
         "{output:?}"
     );
 }
+
+/// What redis-benchmark does, with its randomness and ours, is the same again.
+#[test]
+fn a_run_of_redis_benchmark_is_replayed() {
+    let there = Command::new("redis-benchmark").arg("--version").output();
+    if !there.is_ok_and(|output| output.status.success()) {
+        eprintln!("redis-benchmark is not installed: its run was NOT replayed");
+        return;
+    }
+    let mut server = Server::with(&["--record", "recording"]);
+    let port = server.port.to_string();
+    let status = Command::new("redis-benchmark")
+        .args([
+            "-p", &port, "-n", "1000", "-c", "10", "-P", "4", "-r", "100", "-q",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("it runs");
+    assert!(status.success());
+    let mut raw = server.raw();
+    let script = "for i = 1, 50 do redis.call('sadd', 'drawn', math.random(1000)) end \
+                  return redis.call('spop', 'drawn', 20)";
+    assert!(matches!(raw.run(&["EVAL", script, "0"]), Value::Array(_)));
+    let Value::Simple(digest) = raw.line("DEBUG DIGEST") else {
+        panic!("a digest")
+    };
+    raw.send(b"SHUTDOWN NOSAVE\r\n");
+    assert_eq!(server.wait(), Some(0));
+    let output = replay(&server.dir.path().join("recording"), &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(shown.contains(&format!("digest: {digest}")), "{shown}");
+}

@@ -66,6 +66,8 @@ pub struct Report {
     pub same_writes: u64,
     /// Writes that took others.
     pub other_writes: u64,
+    /// The first of these: their numbers among all writes, and what they take now.
+    pub others: Vec<(u64, Vec<u8>)>,
     /// Why it ended early, if it went another way.
     pub divergence: Option<String>,
     /// DEBUG DIGEST of the data.
@@ -118,6 +120,13 @@ fn tell(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         report.keys
     )?;
     writeln!(out, "writes: {same_writes} the same, {other_writes} others")?;
+    for (number, bytes) in &report.others {
+        writeln!(
+            out,
+            "  write {number} was another, now it is {}",
+            bytes.escape_ascii()
+        )?;
+    }
     writeln!(out, "digest: {}", report.digest)?;
     match &report.divergence {
         Some(text) => writeln!(out, "It went another way: {text}"),
@@ -233,6 +242,7 @@ fn report(server: &mut Server, playback: &Playback) -> Report {
         commands: state.observe.stats.commands_processed,
         same_writes: played.same_writes,
         other_writes: played.other_write_count,
+        others: played.other_writes.clone(),
         divergence: divergence.or_else(|| failed.then(|| "the server ended".to_owned())),
         digest: digest_of(state),
         keys,

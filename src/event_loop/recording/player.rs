@@ -43,8 +43,8 @@ pub struct Played {
     pub divergence: Option<Divergence>,
     /// Writes that took the same bytes as when it was recorded.
     pub same_writes: u64,
-    /// Writes that took other bytes: their numbers from 1, up to a few.
-    pub other_writes: Vec<u64>,
+    /// The first writes that took other bytes: their numbers from 1, with what they take now.
+    pub other_writes: Vec<(u64, Vec<u8>)>,
     /// How many those are.
     pub other_write_count: u64,
     /// Keep what passes.
@@ -56,8 +56,9 @@ pub struct Played {
 /// A view of what is played, shared with the seam.
 pub type Playback = Rc<RefCell<Played>>;
 
-/// Numbers of differing writes that are kept.
-const SHOWN_WRITES: usize = 16;
+/// Differing writes that are kept, and bytes of each.
+const SHOWN_WRITES: usize = 8;
+const SHOWN_BYTES: usize = 160;
 
 /// Plays a recording.
 pub struct PlayingSeam<R: Read> {
@@ -291,7 +292,9 @@ impl<R: Read> Seam for PlayingSeam<R> {
             played.other_write_count += 1;
             let number = played.same_writes + played.other_write_count;
             if played.other_writes.len() < SHOWN_WRITES {
-                played.other_writes.push(number);
+                let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+                let bytes = bytes.take(n.min(SHOWN_BYTES)).collect();
+                played.other_writes.push((number, bytes));
             }
         }
         drop(played);

@@ -136,7 +136,10 @@ fn other_bytes_are_counted() {
     other[at.expect("what was read")] = b'S';
     let (_, _, playback) = play(&other, 6);
     assert_eq!(playback.borrow().other_write_count, 1);
-    assert_eq!(playback.borrow().other_writes, [1]);
+    assert_eq!(
+        playback.borrow().other_writes,
+        [(1, b"+Some bytes".to_vec())]
+    );
 }
 
 proptest! {
