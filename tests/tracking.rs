@@ -207,3 +207,59 @@ fn monitors_are_shown_addresses() {
     };
     assert!(!String::from_utf8_lossy(&list).contains("flags=O"));
 }
+
+/// Redis 7.0 remembers what a script declares if it reads anything, 7.2 what it reads.
+#[test]
+fn a_script_makes_its_caller_a_reader() {
+    let server = Server::start();
+    let (mut reader, mut writer) = (server.raw(), server.raw());
+    quiet(&mut reader, &["HELLO 3", "CLIENT TRACKING ON OPTIN"]);
+    let read = [
+        "EVAL",
+        "return redis.call('get', 'hidden')",
+        "1",
+        "declared",
+    ];
+    let write = [
+        "EVAL",
+        "return redis.call('set', KEYS[1], 1)",
+        "1",
+        "declared",
+    ];
+    assert_eq!(reader.run(&write), ok());
+    assert_eq!(reader.run(&read), Value::Null);
+    quiet(&mut writer, &["MSET hidden 1 declared 1"]);
+    // Only reads count, and only where the client has opted in.
+    quiet(&mut reader, &["CLIENT CACHING YES"]);
+    assert_eq!(reader.run(&write), ok());
+    quiet(&mut writer, &["MSET hidden 1 declared 1"]);
+    quiet(&mut reader, &["CLIENT CACHING YES"]);
+    assert_eq!(reader.run(&read), bulk("1"));
+    quiet(&mut writer, &["MSET hidden 2 declared 2"]);
+    assert_eq!(reader.read(), invalid(&["hidden"]));
+    assert_eq!(reader.read(), invalid(&["declared"]));
+    // Its own writes come behind its answer.
+    quiet(&mut reader, &["CLIENT CACHING YES", "GET declared"]);
+    assert_eq!(reader.run(&write), ok());
+    assert_eq!(reader.read(), invalid(&["declared"]));
+    assert_eq!(figure(&mut writer, "tracking_total_keys"), "0");
+}
+
+#[test]
+fn monitors_see_a_script_before_its_commands() {
+    let server = Server::start();
+    let (mut monitor, mut client) = (server.raw(), server.raw());
+    assert_eq!(monitor.line("MONITOR"), ok());
+    let script = "redis.call('select', 2); return redis.pcall('lpush', KEYS[1], 'a b')";
+    client.run(&["EVAL", script, "1", "k"]);
+    quiet(&mut client, &["PING"]);
+    let mut read = || match monitor.read() {
+        Value::Simple(line) => line.split_once(' ').expect("a time").1.to_owned(),
+        other => panic!("{other:?}"),
+    };
+    let eval = read();
+    assert!(eval.contains("\"EVAL\" \"redis.call('select', 2);") && eval.ends_with("\"1\" \"k\""));
+    assert_eq!(read(), "[2 lua] \"select\" \"2\"");
+    assert_eq!(read(), "[2 lua] \"lpush\" \"k\" \"a b\"");
+    assert!(read().ends_with("] \"PING\""));
+}

@@ -6,7 +6,7 @@
 //! of Redis's replication.c.
 
 use super::{CommandError, CommandId, CommandSpec, Group, Handler, State, WideContext, flags};
-use crate::clients::{Address, ClientKey, ClientKind};
+use crate::clients::{Address, ClientKey, ClientKind, ReplyMode};
 use crate::config::quoting;
 use crate::resp::Args;
 use std::io::Write;
@@ -75,8 +75,8 @@ pub(super) fn show(state: &mut State, key: ClientKey, args: Args<'_>) {
     for index in 0..state.messaging.monitors.len() {
         let monitor = state.messaging.monitors[index];
         // Unlike messages and invalidations, lines are replies: CLIENT REPLY OFF holds for them.
-        let is_on = |key| Some(!state.clients.get(key)?.reply.is_discarding());
-        if is_on(monitor) == Some(true) {
+        let mode = |key| Some(state.clients.get(key)?.session.reply_mode);
+        if matches!(mode(monitor), Some(ReplyMode::On | ReplyMode::SkipNext)) {
             state.clients.push(monitor, |reply| reply.raw(&line));
         }
     }

@@ -610,7 +610,7 @@ fn a_monitor_is_a_kind_of_replica() {
         ["PONG", "[0 ?:0] \"PING\""]
     );
     assert!(text(&room.run(monitor, "CLIENT LIST")[0]).contains(" flags=O "));
-    room.run(monitor, "CLIENT REPLY OFF");
+    assert_eq!(room.run(monitor, "CLIENT REPLY OFF"), []);
     assert_eq!(room.run(monitor, "PING"), []);
     assert_eq!(room.run(monitor, "RESET"), [Value::Simple("RESET".into())]);
     assert_eq!(room.run(monitor, "GET k"), [Value::NullBulk]);
