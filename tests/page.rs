@@ -91,11 +91,16 @@ impl Browser {
                 assert!(said["error"].is_null(), "{method}: {said}");
                 return said["result"].clone();
             }
-            match said["method"].as_str() {
-                Some("Runtime.exceptionThrown" | "Runtime.consoleAPICalled" | "Log.entryAdded") => {
-                    self.complaints.push(said.to_string());
-                }
-                _ => {}
+            let complaints = [
+                "Runtime.exceptionThrown",
+                "Runtime.consoleAPICalled",
+                "Log.entryAdded",
+            ];
+            if said["method"]
+                .as_str()
+                .is_some_and(|method| complaints.contains(&method))
+            {
+                self.complaints.push(said.to_string());
             }
         }
     }
