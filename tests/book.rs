@@ -246,6 +246,8 @@ fn a_loop_on_readiness_serves_everybody() {
 fn who_reads_once_per_edge_loses_the_rest() {
     let example = Example::start("edge_echo", &["once"]);
     let mut peer = example.connect();
+    // The edge of the connection itself ("writable") must be spent first, or it may serve as one more.
+    peer.send("x").expect("x").expect_silence();
     peer.send("0123456789abcdefghijklmnopqrstuvwxyz");
     peer.expect("0123456789abcdef").expect_silence();
     // A new byte is a new edge: one read more, and again the rest lies there.
@@ -315,6 +317,20 @@ fn held(example: &Example) -> usize {
     peer.line().parse().expect("a number")
 }
 
+/// What is held, as soon as it is more than this.
+#[track_caller]
+fn held_above(example: &Example, least: usize) -> usize {
+    let begin = Instant::now();
+    loop {
+        let now = held(example);
+        if now > least {
+            return now;
+        }
+        assert!(begin.elapsed() < PATIENCE, "only {now} bytes are held");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn who_does_not_read_is_not_read_from() {
     let example = Example::start("backpressure", &["wait"]);
@@ -322,9 +338,9 @@ fn who_does_not_read_is_not_read_from() {
     for _ in 0..100 {
         greedy.send("get 1000000\n");
     }
+    held_above(&example, 0);
     std::thread::sleep(SILENCE);
     let now = held(&example);
-    assert!(now > 0, "all 100 MB went into the socket");
     assert!(now < 256 * 1024 + 1_000_001, "{now} bytes are held");
     // All of it comes when it is read.
     let mut bytes = vec![0; 100 * 1_000_001];
@@ -355,9 +371,7 @@ fn without_a_rule_the_memory_goes_to_whoever_asks() {
     let example = Example::start("backpressure", &["none"]);
     let mut greedy = example.connect();
     greedy.send("get 1000000\n".repeat(40));
-    std::thread::sleep(SILENCE);
-    let now = held(&example);
-    assert!(now > 20_000_000, "{now} bytes are held");
+    held_above(&example, 20_000_000);
 }
 
 #[test]
@@ -366,11 +380,11 @@ fn timers_come_in_order_and_in_time() {
     let begin = Instant::now();
     let mut peer = example.connect();
     let mut other = example.connect();
-    peer.send("300 third\n100 first\n200 sec")
+    peer.send("1000 third\n100 first\n200 sec")
         .send_split(b"ond\n");
     other.send("0 now\n").expect("now\n");
     peer.expect("first\nsecond\nthird\n");
-    assert!(begin.elapsed() >= Duration::from_millis(300));
+    assert!(begin.elapsed() >= Duration::from_millis(1000));
     peer.send("soon\n999999999999 never\n").expect("no\nno\n");
     // The timer of one who has left reaches nobody.
     other.send("50 lost\n");
