@@ -735,6 +735,7 @@ fn loop_section(page: &mut Page<'_>) {
     page.field("loop_commands_unmeasured", waits.unmeasured);
     page.field("loop_long_waits_kept", waits.long().len());
     let cost_us = (recorder.cost().total_ns() + waits.cost_ns()) / 1000;
+    page.field("loop_awake_recorded_usec", recorder.awake_sum_ns() / 1000);
     page.field("loop_recorder_cost_usec", cost_us);
 }
 

@@ -46,8 +46,6 @@ use timers::Timers;
 
 /// Connections accepted from one listener in one turn, unless the owner says otherwise.
 const ACCEPTS_PER_TURN: usize = 64;
-/// Looks at the clock that measure what one costs.
-const LOOKS: u64 = 64;
 /// How long a listener rests after the process ran out of file descriptors, ns.
 const ACCEPT_REST_NS: u64 = 100_000_000;
 
@@ -415,15 +413,7 @@ impl EventLoop {
 
     /// Switches the recorder on or off and sets how many turns its ring holds.
     pub fn record(&mut self, is_on: bool, turns: usize) {
-        let mut look_ns = self.recorder.cost().look_ns;
-        if is_on && look_ns == 0 {
-            let first = self.seam.monotonic_ns();
-            for _ in 0..LOOKS {
-                self.seam.monotonic_ns();
-            }
-            look_ns = (self.seam.monotonic_ns().saturating_sub(first) / (LOOKS + 1)).max(1);
-        }
-        self.recorder.configure(is_on, turns, look_ns);
+        self.recorder.configure(is_on, turns);
         self.before = TurnReport::default();
     }
 
@@ -454,17 +444,19 @@ impl EventLoop {
 
     /// Copies the turn into the recorder's ring, and now and then times that.
     fn record_turn(&mut self) {
-        let begin = if self.recorder.times_itself() {
-            self.seam.monotonic_ns()
-        } else {
-            0
-        };
+        if !self.recorder.times_itself() {
+            self.recorder.record(&self.report);
+            self.before = self.report;
+            return;
+        }
+        // Two looks in a row tell what one costs.
+        let first = self.seam.monotonic_ns();
+        let begin = self.seam.monotonic_ns();
         self.recorder.record(&self.report);
         self.before = self.report;
-        if begin > 0 {
-            let end = self.seam.monotonic_ns();
-            self.recorder.took(end.saturating_sub(begin));
-        }
+        let look_ns = begin.saturating_sub(first);
+        let ns = self.seam.monotonic_ns().saturating_sub(begin);
+        self.recorder.took(look_ns, ns.saturating_sub(look_ns));
     }
 
     fn account(&mut self) {

@@ -25,24 +25,31 @@ const SELF_TIMED: u64 = 64;
 /// What recording costs, measured while it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// One look at the clock, ns, measured when recording was switched on.
-    pub look_ns: u64,
     /// Looks at the clock that are due to the recorder alone.
     pub looks: u64,
     /// Turns whose recording was timed.
     pub timed_turns: u64,
     /// Time for recording these, ns.
     pub timed_ns: u64,
+    /// Time for one look at the clock in each of these, ns.
+    pub timed_looks_ns: u64,
     /// Turns recorded.
     pub turns: u64,
 }
 
 impl Cost {
+    /// One look at the clock, ns.
+    pub fn look_ns(&self) -> u64 {
+        self.timed_looks_ns
+            .checked_div(self.timed_turns)
+            .unwrap_or(0)
+    }
+
     /// Estimate of all that recording has cost, ns: the looks at the clock, and what was timed, for all turns.
     pub fn total_ns(&self) -> u64 {
-        let looks = u128::from(self.looks) * u128::from(self.look_ns);
-        let turns = u128::from(self.timed_ns) * u128::from(self.turns)
-            / u128::from(self.timed_turns.max(1));
+        let timed_turns = u128::from(self.timed_turns.max(1));
+        let looks = u128::from(self.timed_looks_ns) * u128::from(self.looks) / timed_turns;
+        let turns = u128::from(self.timed_ns) * u128::from(self.turns) / timed_turns;
         u64::try_from(looks + turns).unwrap_or(u64::MAX)
     }
 }
@@ -91,7 +98,7 @@ impl Recorder {
 
     /// Switches recording on or off and sets how many turns the ring holds; a smaller ring keeps the newest. What was
     /// recorded stays until [`Recorder::reset`]. O(turns kept) when the size changes.
-    pub(super) fn configure(&mut self, is_on: bool, capacity: usize, look_ns: u64) {
+    pub(super) fn configure(&mut self, is_on: bool, capacity: usize) {
         let capacity = capacity.max(1);
         if capacity != self.capacity {
             let mut turns: Vec<TurnReport> = self.newest_first().take(capacity).copied().collect();
@@ -102,7 +109,6 @@ impl Recorder {
         }
         if is_on {
             self.kept.get_or_insert_default();
-            self.cost.look_ns = look_ns;
         }
         self.is_on = is_on;
     }
@@ -113,9 +119,10 @@ impl Recorder {
         self.cost.turns.is_multiple_of(SELF_TIMED)
     }
 
-    /// So long did the recording of one turn take, ns.
-    pub(super) fn took(&mut self, ns: u64) {
+    /// So long did the recording of one turn take, and so long one look at the clock, ns.
+    pub(super) fn took(&mut self, look_ns: u64, ns: u64) {
         self.cost.timed_turns += 1;
+        self.cost.timed_looks_ns += look_ns;
         self.cost.timed_ns += ns;
     }
 
@@ -170,10 +177,7 @@ impl Recorder {
         self.next = 0;
         self.slowest = Vec::new();
         self.kept = self.is_on.then(Box::default);
-        self.cost = Cost {
-            look_ns: self.cost.look_ns,
-            ..Cost::default()
-        };
+        self.cost = Cost::default();
     }
 
     /// The recorded turns, the newest first.
@@ -265,7 +269,9 @@ mod tests {
     #[test]
     fn a_stalled_turn_is_the_slowest_and_its_phase_shows() {
         let mut recorder = Recorder::default();
-        recorder.configure(true, 16, 20);
+        recorder.configure(true, 16);
+        assert!(recorder.times_itself());
+        recorder.took(20, 300);
         for number in 1..=100 {
             let stalled = number == 60;
             recorder.record(&turn(number, if stalled { 5_000_000 } else { number }));
@@ -282,7 +288,8 @@ mod tests {
             Some(0)
         );
         assert_eq!(recorder.cost().looks, 300);
-        assert!(recorder.cost().total_ns() >= 6000);
+        assert_eq!(recorder.cost().look_ns(), 20);
+        assert_eq!(recorder.cost().total_ns(), 300 * 20 + 100 * 300);
         recorder.reset();
         assert!(recorder.is_empty() && recorder.slowest().is_empty() && recorder.is_on());
         assert_eq!(recorder.awake().map(Histogram::total), Some(0));
@@ -291,7 +298,7 @@ mod tests {
     #[test]
     fn a_viewer_gets_what_it_has_not_seen() {
         let mut recorder = Recorder::default();
-        recorder.configure(true, 4, 0);
+        recorder.configure(true, 4);
         let seen = |recorder: &Recorder, after| -> Vec<u64> {
             let turns = recorder.since(after);
             turns.iter().map(|report| report.turn).collect()
@@ -308,9 +315,9 @@ mod tests {
         let mut recorder = Recorder::default();
         recorder.record(&turn(1, 1));
         assert!(recorder.is_empty() && recorder.histogram(Phase::Read).is_none());
-        recorder.configure(true, 4, 0);
+        recorder.configure(true, 4);
         recorder.record(&turn(2, 1));
-        recorder.configure(false, 4, 0);
+        recorder.configure(false, 4);
         assert_eq!((recorder.len(), recorder.is_on()), (1, false));
         recorder.reset();
         assert_eq!(recorder.memory_bytes(), 0);
@@ -322,12 +329,12 @@ mod tests {
             steps in prop::collection::vec(prop_oneof![3 => Just(None), 1 => (1usize..9).prop_map(Some)], 0..60)
         ) {
             let mut recorder = Recorder::default();
-            recorder.configure(true, 3, 0);
+            recorder.configure(true, 3);
             let (mut all, mut capacity, mut number): (Vec<u64>, usize, u64) = (Vec::new(), 3, 0);
             for step in steps {
                 match step {
                     Some(size) => {
-                        recorder.configure(true, size, 0);
+                        recorder.configure(true, size);
                         capacity = size;
                     }
                     None => {

@@ -126,8 +126,8 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        if client.session.blocked == Some(Blocked::Keys) {
-            // It waits for a key: that is no wait for the server, and is not measured.
+        if let Some(Blocked::Keys | Blocked::Script | Blocked::Shutdown) = client.session.blocked {
+            // The last one is not answered yet. It waits for a key, or for itself: that is no wait for the server.
             tally.commands -= 1;
         }
         let turn = events.this_turn().turn;

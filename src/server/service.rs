@@ -627,6 +627,7 @@ impl Core {
             command_ns: self.state.observe.stats.command_ns,
         };
         commands::scripting::go_on(&mut self.state, &mut host);
+        events.mark(Phase::Execute);
         if commands::scripting::wants_turns(&self.state) {
             events.stay_awake();
         }

@@ -223,7 +223,7 @@ fn write_cost(reply: &mut Reply, recorder: &Recorder, observe: &Observe) {
     let total_ns = cost.total_ns() + waits_ns;
     reply.map(6);
     number(reply, "clock-looks", cost.looks);
-    number(reply, "ns-per-look", cost.look_ns);
+    number(reply, "ns-per-look", cost.look_ns());
     number(
         reply,
         "ns-per-turn",
