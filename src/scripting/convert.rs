@@ -9,7 +9,7 @@ use crate::system::numbers::{parse_f64, parse_i64};
 use mlua::{Lua, Result, String as LuaString, Table, Value};
 
 /// Levels of a returned table; Redis is bounded by the stack of Lua.
-const MAX_DEPTH: usize = 1000;
+const MAX_DEPTH: usize = 500;
 /// Levels of a command's reply.
 const MAX_REPLY_DEPTH: usize = 64;
 /// Room made for a table's items before they are there.

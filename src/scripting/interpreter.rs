@@ -24,11 +24,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
 /// (`gsub`) has a buffer of 8 KiB in its frame.
-const STACK_LEN: usize = 8 * 1024 * 1024;
+const STACK_LEN: usize = 16 * 1024 * 1024;
 /// Instructions between two looks at the clock.
-const INSTRUCTIONS: u32 = 100_000;
+const INSTRUCTIONS: u32 = 10_000;
 /// Bytes that Lua may hold.
-pub const MEMORY_LIMIT: usize = 1024 * 1024 * 1024;
+pub const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
+/// Bytes from which on garbage is collected at a script's end.
+const CROWDED: usize = MEMORY_LIMIT / 4;
 /// What the sandbox is called in places of errors, where it does not appear.
 pub(super) const PRELUDE_NAME: &str = "@sandbox";
 
@@ -187,6 +189,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
     let host = Host::new(&lua, yielder)?;
     lua.scope(|scope| {
+        let unpack: Value = lua.globals().raw_get("unpack")?;
         super::libraries::install_all(&lua, &lua.globals())?;
         let (redis, sandbox) = api::install(&lua, scope, &host)?;
         for (name, result) in [
@@ -197,6 +200,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
             redis.set(name, lua.create_function(move |_, ()| Ok(result))?)?;
         }
         sandbox.set("redis", redis)?;
+        sandbox.set("unpack", unpack)?;
         sandbox.set("limit", MEMORY_LIMIT / 2)?;
         sandbox.set("deprecated", options.deprecated)?;
         let (run, run_function, globals): (Function, Function, Function) = lua
@@ -308,6 +312,13 @@ impl Engine<'_> {
 
     /// Ends a script: the value waits for the reply that it is written to.
     fn end(&self, result: mlua::Result<(bool, Value)>, args: OwnedRequest) -> Ask {
+        if self.lua.used_memory() > CROWDED {
+            // Lua collects by how much was allocated, and knows no limit: what the next script needs must be there.
+            // Collecting itself needs a little.
+            let _ = self.lua.set_memory_limit(0);
+            let _ = self.lua.gc_collect();
+            let _ = self.lua.set_memory_limit(MEMORY_LIMIT);
+        }
         let (ok, value) = match result {
             Ok(result) => result,
             Err(mlua::Error::MemoryError(_)) => (false, Value::Nil),

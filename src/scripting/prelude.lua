@@ -12,7 +12,7 @@ local resume, create = coroutine.resume, coroutine.create
 local insert, concat = table.insert, table.concat
 local caught, handler, limit = host.caught, host.handler, host.limit
 local collect, _G, string, table, math, coroutine = collectgarbage, _G, string, table, math, coroutine
-local getfenv, setfenv, newproxy = getfenv, setfenv, newproxy
+local getfenv, setfenv, newproxy, unpack = getfenv, setfenv, newproxy, host.unpack
 -- Patterns are matched by recursion of the C stack, a level for each item.
 local LONGEST_PATTERN = 8192
 
@@ -39,9 +39,33 @@ setfenv(1, view({}))
 
 -- Names of what a script may use; all else is gone.
 local real = {}
-for _, name in pairs({ 'tostring', 'assert', 'tonumber', 'rawequal', 'type', 'select', 'unpack', 'gcinfo', 'ipairs',
+for _, name in pairs({ 'tostring', 'assert', 'tonumber', 'rawequal', 'type', 'select', 'gcinfo', 'ipairs',
   '_VERSION', 'error' }) do
   real[name] = _G[name]
+end
+
+-- A function of C has 8000 places for values; one of the host holds its arguments, but numbers, in as many, a few of
+-- which are taken.
+local MOST_VALUES, MOST_ARGUMENTS = 8000, 7000
+function real.unpack(t, first, last)
+  if type(t) ~= 'table' then bad(1, 'unpack', 'table', t) end
+  if first == nil and last == nil and #t < MOST_ARGUMENTS then return unpack(t) end
+  local from, to = tonumber(first == nil and 1 or first), tonumber(last == nil and #t or last)
+  if not from then bad(2, 'unpack', 'number', first) end
+  if not to then bad(3, 'unpack', 'number', last) end
+  local count = to - from + 1
+  if not (count < MOST_VALUES) then error('too many results to unpack', 2) end
+  if count > MOST_ARGUMENTS then
+    local held = 0
+    for i = from, to do
+      local kind = type(rawget(t, i))
+      if kind ~= 'number' and kind ~= 'nil' then held = held + 1 end
+    end
+    if held > MOST_ARGUMENTS then error('too many results to unpack', 2) end
+  end
+  if count < 1 then return end
+  if from == 1 and to == #t then return unpack(t) end
+  return unpack(t, from, to)
 end
 
 function real.next(t, k)
