@@ -334,21 +334,23 @@ fn memory_section(page: &mut Page<'_>) {
     page.field("allocator_resident", figures.allocator.resident);
     page.field("allocator_muzzy", 0);
     page.bytes("total_system_memory", process::total_system_memory());
-    page.fields(&["used_memory_lua", "used_memory_vm_eval"], 0);
-    page.field("used_memory_lua_human", human(0));
-    page.fields(
-        &[
-            "used_memory_scripts_eval",
-            "number_of_cached_scripts",
-            "number_of_functions",
-            "number_of_libraries",
-            "used_memory_vm_functions",
-        ],
-        0,
-    );
-    page.bytes("used_memory_vm_total", 0);
-    page.field("used_memory_functions", 0);
-    page.bytes("used_memory_scripts", 0);
+    let scripting = &page.state.scripting;
+    let (machine, scripts) = (scripting.memory as u64, scripting.scripts.memory() as u64);
+    let (functions, libraries) = (&scripting.libraries, scripting.libraries.len());
+    let (cached, function_memory) = (scripting.scripts.len(), functions.memory() as u64);
+    let function_count = functions.functions_len();
+    page.field("used_memory_lua", machine);
+    page.field("used_memory_vm_eval", machine);
+    page.field("used_memory_lua_human", human(machine));
+    page.field("used_memory_scripts_eval", scripts);
+    page.field("number_of_cached_scripts", cached);
+    page.field("number_of_functions", function_count);
+    page.field("number_of_libraries", libraries);
+    // There is one machine for both.
+    page.field("used_memory_vm_functions", 0);
+    page.bytes("used_memory_vm_total", machine);
+    page.field("used_memory_functions", function_memory);
+    page.bytes("used_memory_scripts", scripts + function_memory);
     page.bytes("maxmemory", settings.maxmemory);
     page.field("maxmemory_policy", settings.maxmemory_policy.name());
     for (name, (times, bytes)) in [
@@ -507,9 +509,9 @@ fn stats(page: &mut Page<'_>) {
     page.field("expire_cycle_cpu_milliseconds", keys.expire_cycle_cpu_ms);
     page.field("evicted_keys", keys.evicted);
     page.field("evicted_clients", stats.evicted_clients);
+    page.field("evicted_scripts", page.state.scripting.scripts.evicted);
     page.fields(
         &[
-            "evicted_scripts",
             "total_eviction_exceeded_time",
             "current_eviction_exceeded_time",
         ],

@@ -131,6 +131,9 @@ fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
 fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let figures = measure(context);
     let databases = figures.databases.clone();
+    let scripting = &context.state.scripting;
+    let scripts = scripting.scripts.memory() as u64;
+    let functions = scripting.libraries.memory() as u64;
     let reply = context.reply();
     reply.map(31 + databases.len());
     field(reply, "peak.allocated", figures.peak);
@@ -141,8 +144,8 @@ fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     field(reply, "clients.normal", figures.clients);
     field(reply, "cluster.links", 0);
     field(reply, "aof.buffer", figures.aof_buffer);
-    field(reply, "lua.caches", 0);
-    field(reply, "functions.caches", 0);
+    field(reply, "lua.caches", scripts);
+    field(reply, "functions.caches", functions);
     for database in databases {
         reply.bulk(format!("db.{}", database.index).as_bytes());
         reply.map(2);

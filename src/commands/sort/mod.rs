@@ -285,7 +285,11 @@ fn sort_with(
         Some(entry) => {
             let value = entry.stored();
             unpack = matches!(value, Stored::SortedSet(set) if set.as_listpack().is_some());
-            if options.unsorted && matches!(value, Stored::Set(_)) && options.store.is_some() {
+            let has_script = context.session.kind == crate::clients::ClientKind::Script;
+            if options.unsorted
+                && matches!(value, Stored::Set(_))
+                && (options.store.is_some() || has_script)
+            {
                 // A set has no order of its own: what is stored must be the same wherever the command is run.
                 options.unsorted = false;
                 options.alpha = true;

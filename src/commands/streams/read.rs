@@ -55,6 +55,12 @@ impl<'a> Reading<'a> {
             if more > 0 && parse::is_word(option, "BLOCK") {
                 at += 1;
                 reading.block = Some(parse::timeout_ms(args.at(at), context.now)?);
+                if context.session.kind == crate::clients::ClientKind::Script {
+                    let name = if is_group { "xreadgroup" } else { "xread" };
+                    return Err(CommandError::text_owned(format!(
+                        "ERR {name} command is not allowed with BLOCK option from scripts"
+                    )));
+                }
             } else if more > 0 && parse::is_word(option, "COUNT") {
                 at += 1;
                 reading.count = count(args.at(at))?;
