@@ -138,8 +138,8 @@ pub struct EventLoop {
     /// Reused by every turn.
     events: Vec<Readiness>,
     report: TurnReport,
-    /// The turn before this one, while the recorder is on.
-    before: TurnReport,
+    /// What stands for a turn that was not recorded.
+    no_turn: TurnReport,
     recorder: Recorder,
     totals: LoopTotals,
     mono_ns: u64,
@@ -161,7 +161,7 @@ impl EventLoop {
             resting: Vec::new(),
             events: Vec::with_capacity(1024),
             report: TurnReport::default(),
-            before: TurnReport::default(),
+            no_turn: TurnReport::default(),
             recorder: Recorder::default(),
             totals: LoopTotals::default(),
             mono_ns,
@@ -414,7 +414,6 @@ impl EventLoop {
     /// Switches the recorder on or off and sets how many turns its ring holds.
     pub fn record(&mut self, is_on: bool, turns: usize) {
         self.recorder.configure(is_on, turns);
-        self.before = TurnReport::default();
     }
 
     /// What was recorded.
@@ -422,8 +421,9 @@ impl EventLoop {
         &self.recorder
     }
 
-    /// What was recorded, to reset it.
+    /// What was recorded, with histograms that count every turn; also to reset it.
     pub fn recorder_mut(&mut self) -> &mut Recorder {
+        self.recorder.fold();
         &mut self.recorder
     }
 
@@ -434,7 +434,8 @@ impl EventLoop {
 
     /// The turn before it; empty while nothing is recorded.
     pub fn turn_before(&self) -> &TurnReport {
-        &self.before
+        let newest = self.recorder.newest().filter(|_| self.recorder.is_on());
+        newest.unwrap_or(&self.no_turn)
     }
 
     /// Tells the wall clock of this turn, Unix µs.
@@ -443,17 +444,15 @@ impl EventLoop {
     }
 
     /// Copies the turn into the recorder's ring, and now and then times that.
-    fn record_turn(&mut self) {
+    fn record_turn(&mut self, awake_ns: u64) {
         if !self.recorder.times_itself() {
-            self.recorder.record(&self.report);
-            self.before = self.report;
+            self.recorder.record(&self.report, awake_ns);
             return;
         }
         // Two looks in a row tell what one costs.
         let first = self.seam.monotonic_ns();
         let begin = self.seam.monotonic_ns();
-        self.recorder.record(&self.report);
-        self.before = self.report;
+        self.recorder.record(&self.report, awake_ns);
         let look_ns = begin.saturating_sub(first);
         let ns = self.seam.monotonic_ns().saturating_sub(begin);
         self.recorder.took(look_ns, ns.saturating_sub(look_ns));
@@ -469,7 +468,7 @@ impl EventLoop {
             self.totals.longest = self.report;
         }
         if self.recorder.is_on() {
-            self.record_turn();
+            self.record_turn(awake);
         }
     }
 

@@ -5,12 +5,14 @@
 //! command, the metrics, the page.
 //!
 //! What makes it cheap: a turn's report exists anyway, so recording is one copy of some 250 bytes into a ring that is
-//! used again and again, and one step in a histogram for each phase in which time passed. Nothing is allocated in a
-//! turn once the ring is full. The looks at the clock are dearer than that: [`Cost`] counts them.
+//! used again and again. The histograms are brought up to date from the ring, for some turns at once, when their memory
+//! is in the cache anyway. Nothing is allocated in a turn once the ring is full. [`Cost`] counts the looks at the clock.
 //!
 //! Invariants:
 //! * `ring.len() <= capacity`; the newest report is at `next - 1` (modulo the ring's length), the oldest at `next` once
 //!   the ring is full.
+//! * The newest `unfolded` turns of the ring, fewer than [`FOLDED_AT_ONCE`] and than the ring holds, are not yet in
+//!   histograms and sums.
 //! * `slowest` is in falling order of time awake, and no recorded turn since the last reset that was awake longer than
 //!   its last entry is missing from it.
 
@@ -19,6 +21,12 @@ use crate::system::histogram::Histogram;
 
 /// Slowest turns that are kept.
 const SLOWEST: usize = 32;
+/// Turns that are brought into the histograms at once.
+const FOLDED_AT_ONCE: usize = 32;
+/// Asleep for so long, ns, the loop has time to bring the histograms up to date.
+const IDLE_NS: u64 = 1_000_000;
+/// A recording that took longer was interrupted, or waited for memory from the system, and tells nothing, ns.
+const INTERRUPTED_NS: u64 = 20_000;
 /// Every so many turns the recorder times itself. A power of two.
 const SELF_TIMED: u64 = 64;
 
@@ -79,7 +87,10 @@ pub struct Recorder {
     capacity: usize,
     ring: Vec<TurnReport>,
     next: usize,
+    unfolded: usize,
     slowest: Vec<TurnReport>,
+    /// Time awake of the last of them, ns.
+    slow_ns: u64,
     kept: Option<Box<Kept>>,
     cost: Cost,
 }
@@ -100,6 +111,7 @@ impl Recorder {
     /// recorded stays until [`Recorder::reset`]. O(turns kept) when the size changes.
     pub(super) fn configure(&mut self, is_on: bool, capacity: usize) {
         let capacity = capacity.max(1);
+        self.fold();
         if capacity != self.capacity {
             let mut turns: Vec<TurnReport> = self.newest_first().take(capacity).copied().collect();
             turns.reverse();
@@ -121,24 +133,16 @@ impl Recorder {
 
     /// So long did the recording of one turn take, and so long one look at the clock, ns.
     pub(super) fn took(&mut self, look_ns: u64, ns: u64) {
+        if ns > INTERRUPTED_NS || look_ns > INTERRUPTED_NS {
+            return;
+        }
         self.cost.timed_turns += 1;
         self.cost.timed_looks_ns += look_ns;
         self.cost.timed_ns += ns;
     }
 
-    /// Records a turn. O(phases with time in them).
-    pub(super) fn record(&mut self, report: &TurnReport) {
-        let Some(kept) = &mut self.kept else { return };
-        let mut awake_ns = 0;
-        for (phase, ns) in report.phase_ns.iter().copied().enumerate() {
-            if ns > 0 {
-                kept.phases[phase].record(ns);
-                kept.sums_ns[phase] += ns;
-                awake_ns += ns;
-            }
-        }
-        awake_ns -= report.time_in(Phase::Sleep);
-        kept.awake.record(awake_ns);
+    /// Records a turn that was awake for so long. O(1); now and then O(turns folded at once).
+    pub(super) fn record(&mut self, report: &TurnReport, awake_ns: u64) {
         if self.ring.len() < self.capacity {
             self.ring.push(*report);
         } else if let Some(oldest) = self.ring.get_mut(self.next) {
@@ -149,17 +153,40 @@ impl Recorder {
         } else {
             self.next + 1
         };
-        let is_full = self.slowest.len() == SLOWEST;
-        if !is_full
-            || self
-                .slowest
-                .last()
-                .is_some_and(|last| awake_ns > last.awake_ns())
-        {
+        let is_slow = self.slowest.len() < SLOWEST || awake_ns > self.slow_ns;
+        if is_slow {
             self.keep_slow(report, awake_ns);
         }
         self.cost.turns += 1;
         self.cost.looks += u64::from(report.extra_looks);
+        self.unfolded += 1;
+        let most = FOLDED_AT_ONCE.min(self.capacity);
+        if self.unfolded >= most || report.time_in(Phase::Sleep) > IDLE_NS {
+            self.fold();
+        }
+    }
+
+    /// Brings histograms and sums up to date.
+    pub(super) fn fold(&mut self) {
+        let unfolded = std::mem::take(&mut self.unfolded);
+        let Some(mut kept) = self.kept.take() else {
+            return;
+        };
+        for report in self.newest_first().take(unfolded) {
+            for (phase, ns) in report.phase_ns.iter().copied().enumerate() {
+                if ns > 0 {
+                    kept.phases[phase].record(ns);
+                    kept.sums_ns[phase] += ns;
+                }
+            }
+            kept.awake.record(report.awake_ns());
+        }
+        self.kept = Some(kept);
+    }
+
+    /// The turn that was recorded last.
+    pub(super) fn newest(&self) -> Option<&TurnReport> {
+        self.newest_first().next()
     }
 
     #[cold]
@@ -169,12 +196,13 @@ impl Recorder {
             .partition_point(|slower| slower.awake_ns() >= awake_ns);
         self.slowest.truncate(SLOWEST - 1);
         self.slowest.insert(at, *report);
+        self.slow_ns = self.slowest.last().map_or(0, TurnReport::awake_ns);
     }
 
     /// Forgets what was recorded. Recording goes on if it is on.
     pub fn reset(&mut self) {
         self.ring = Vec::new();
-        self.next = 0;
+        (self.next, self.unfolded, self.slow_ns) = (0, 0, 0);
         self.slowest = Vec::new();
         self.kept = self.is_on.then(Box::default);
         self.cost = Cost::default();
@@ -211,7 +239,8 @@ impl Recorder {
         &self.slowest
     }
 
-    /// How the time of a phase is distributed over the turns in which it took any. None before the first recording.
+    /// How the time of a phase is distributed over the turns in which it took any, up to some 30 busy turns ago (see
+    /// [`EventLoop::recorder_mut`](super::EventLoop::recorder_mut)). None before the first recording.
     pub fn histogram(&self, phase: Phase) -> Option<&Histogram> {
         self.kept.as_ref().map(|kept| &kept.phases[phase as usize])
     }
@@ -261,9 +290,13 @@ mod tests {
             extra_looks: 3,
             ..TurnReport::default()
         };
-        report.phase_ns[Phase::Sleep as usize] = 1_000_000;
+        report.phase_ns[Phase::Sleep as usize] = IDLE_NS;
         report.phase_ns[Phase::Execute as usize] = execute_ns;
         report
+    }
+
+    fn record(recorder: &mut Recorder, report: &TurnReport) {
+        recorder.record(report, report.awake_ns());
     }
 
     #[test]
@@ -274,12 +307,16 @@ mod tests {
         recorder.took(20, 300);
         for number in 1..=100 {
             let stalled = number == 60;
-            recorder.record(&turn(number, if stalled { 5_000_000 } else { number }));
+            record(
+                &mut recorder,
+                &turn(number, if stalled { 5_000_000 } else { number }),
+            );
         }
         assert_eq!(recorder.slowest().len(), SLOWEST);
         assert_eq!(recorder.slowest()[0].turn, 60);
         assert_eq!(recorder.slowest()[1].turn, 100);
         assert_eq!(recorder.slowest()[0].phases_by_time()[0].0, Phase::Execute);
+        recorder.fold();
         let execute = recorder.histogram(Phase::Execute).expect("it records");
         assert_eq!(execute.total(), 100);
         assert!(execute.max() >= 5_000_000 && execute.percentile(50.0) < 100);
@@ -304,7 +341,7 @@ mod tests {
             turns.iter().map(|report| report.turn).collect()
         };
         assert_eq!(seen(&recorder, 0), Vec::<u64>::new());
-        (1..=6).for_each(|number| recorder.record(&turn(number, 1)));
+        (1..=6).for_each(|number| record(&mut recorder, &turn(number, 1)));
         assert_eq!(seen(&recorder, 0), [3, 4, 5, 6]);
         assert_eq!(seen(&recorder, 5), [6]);
         assert_eq!(seen(&recorder, 6), Vec::<u64>::new());
@@ -313,10 +350,9 @@ mod tests {
     #[test]
     fn what_was_recorded_stays_when_it_is_switched_off() {
         let mut recorder = Recorder::default();
-        recorder.record(&turn(1, 1));
         assert!(recorder.is_empty() && recorder.histogram(Phase::Read).is_none());
         recorder.configure(true, 4);
-        recorder.record(&turn(2, 1));
+        record(&mut recorder, &turn(2, 1));
         recorder.configure(false, 4);
         assert_eq!((recorder.len(), recorder.is_on()), (1, false));
         recorder.reset();
@@ -339,7 +375,7 @@ mod tests {
                     }
                     None => {
                         number += 1;
-                        recorder.record(&turn(number, number));
+                        record(&mut recorder, &turn(number, number));
                         all.push(number);
                     }
                 }
@@ -349,6 +385,8 @@ mod tests {
                 let expected: Vec<u64> = all.iter().rev().copied().collect();
                 prop_assert_eq!(ring, expected);
             }
+            recorder.fold();
+            prop_assert_eq!(recorder.awake().map(Histogram::total), Some(number), "each turn is counted once");
         }
     }
 }

@@ -3,10 +3,11 @@
 
     recorder.py GYRE [ROUNDS [COMMANDS]]
 
-One server on core 0, redis-benchmark on core 1. Within each round every test runs with the recorder on and off, in
-turns and in changing order, so that a drift of the machine's speed hits both alike. Prints the median of the
-throughput and of the server's own CPU time per command, the ratios off/on of the CPU time (what is left of the
-throughput where the server is the slower side), and what the recorder says of its own cost.
+One server on core 0 with real-time priority (chrt needs the right to give it), redis-benchmark on core 1. In each round
+every test runs with the recorder on and off, one right after the other and in changing order, so that a drift of the
+machine's speed hits both alike. Prints medians of the throughput and of the server's own CPU time per command, the
+median of the rounds' ratios of both (above 1: better with the recorder on), with the quartiles of the latter, and what
+the recorder says of its own cost.
 """
 import shutil, statistics, subprocess, sys
 from common import Server
@@ -23,7 +24,7 @@ TESTS = [
     ("incr, pipeline 16", ["-c", "50", "-P", "16", "-t", "incr", "-r", "1000000"], 1),
     ("lrange_100, pipeline 16", ["-c", "50", "-P", "16", "-t", "lrange_100"], 3),
 ]
-server = Server(sys.argv[1])
+server = Server(sys.argv[1], realtime=True)
 
 
 def cpu_s():
@@ -50,9 +51,13 @@ try:
                 found.setdefault((label, mode), []).append(measure(args, commands // fewer))
     print("%-25s%12s%12s%8s%12s%12s%8s" % ("", "rps on", "rps off", "on/off", "µs CPU on", "µs CPU off", "off/on"))
     for label, _, _ in TESTS:
-        on, off = ([statistics.median(column) for column in zip(*found[label, mode])] for mode in ("yes", "no"))
-        print("%-25s%12.0f%12.0f%8.3f%12.3f%12.3f%8.3f" %
-              (label, on[0], off[0], on[0] / off[0], on[1], off[1], off[1] / on[1]), flush=True)
+        rows = {mode: found[label, mode] for mode in ("yes", "no")}
+        on, off = ([statistics.median(column) for column in zip(*rows[mode])] for mode in ("yes", "no"))
+        pairs = list(zip(rows["yes"], rows["no"]))
+        rps = statistics.median(yes[0] / no[0] for yes, no in pairs)
+        low, cpu, high = statistics.quantiles((no[1] / yes[1] for yes, no in pairs), n=4)
+        print("%-25s%12.0f%12.0f%8.3f%12.3f%12.3f%8.3f  (%.3f to %.3f)" %
+              (label, on[0], off[0], rps, on[1], off[1], cpu, low, high), flush=True)
     info = server.info()
     print("by its own reckoning: %.2f %% of the time awake" %
           (100 * float(info["loop_recorder_cost_usec"]) / float(info["loop_awake_recorded_usec"])))
