@@ -120,9 +120,17 @@ impl Recorder {
             self.capacity = capacity;
         }
         if is_on {
-            self.kept.get_or_insert_default();
+            self.take_memory();
         }
         self.is_on = is_on;
+    }
+
+    /// Takes all memory at once: what grew with the turns would look like data to whoever watches `maxmemory`.
+    fn take_memory(&mut self) {
+        self.kept.get_or_insert_default();
+        self.ring
+            .reserve_exact(self.capacity - self.ring.len().min(self.capacity));
+        self.slowest.reserve_exact(SLOWEST - self.slowest.len());
     }
 
     /// Whether the loop shall time the recording of this turn.
@@ -204,8 +212,11 @@ impl Recorder {
         self.ring = Vec::new();
         (self.next, self.unfolded, self.slow_ns) = (0, 0, 0);
         self.slowest = Vec::new();
-        self.kept = self.is_on.then(Box::default);
+        self.kept = None;
         self.cost = Cost::default();
+        if self.is_on {
+            self.take_memory();
+        }
     }
 
     /// The recorded turns, the newest first.
