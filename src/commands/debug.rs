@@ -340,6 +340,7 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
         .state
         .keyspace
         .flush(None, crate::keyspace::Free::Now);
+    super::functions::flush(context.state);
     if let Err(failure) = persistence::loading::load_aof_now(context.state, context.host) {
         log::warn!("Loading the append-only file failed: {failure}");
         return Err(CommandError::fixed(

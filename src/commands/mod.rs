@@ -16,6 +16,7 @@ pub mod docs;
 pub mod dump;
 mod errors;
 pub mod eviction;
+pub mod functions;
 pub mod geo;
 pub mod hashes;
 pub mod help;
@@ -76,6 +77,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     transactions::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,
+    functions::COMMANDS,
     info::COMMANDS,
     slowlog::COMMANDS,
     latency::COMMANDS,

@@ -40,6 +40,7 @@ struct Counts {
     keys: u64,
     expires: u64,
     expired: u64,
+    libraries: u64,
 }
 
 /// `redis-check-rdb FILE`.
@@ -96,7 +97,8 @@ fn check_rdb_bytes(
                         counts.expired += u64::from(at < now_ms);
                     }
                 }
-                Item::Resize(..) | Item::ModuleAux | Item::Function(_) => {}
+                Item::Function(_) => counts.libraries += 1,
+                Item::Resize(..) | Item::ModuleAux => {}
             }
         }
     });
@@ -124,6 +126,13 @@ fn check_rdb_bytes(
     say!(console, "[info] {} keys read", counts.keys);
     say!(console, "[info] {} expires", counts.expires);
     say!(console, "[info] {} already expired", counts.expired);
+    if counts.libraries > 0 {
+        say!(
+            console,
+            "[info] {} libraries of functions",
+            counts.libraries
+        );
+    }
     result
 }
 

@@ -31,6 +31,8 @@ pub enum LoadFailure {
     Duplicate(usize, Vec<u8>),
     /// It has more databases than are configured.
     Database(u64),
+    /// A library of functions in it cannot be loaded.
+    Library(String),
 }
 
 impl std::fmt::Display for LoadFailure {
@@ -44,6 +46,7 @@ impl std::fmt::Display for LoadFailure {
                 "RDB has duplicated key '{}' in DB {db}",
                 String::from_utf8_lossy(key)
             ),
+            LoadFailure::Library(text) => write!(f, "Failed creating function, {text}"),
             LoadFailure::Database(db) => write!(
                 f,
                 "Data file was created with a server configured to handle more than {db} databases"
@@ -59,6 +62,17 @@ pub enum OnDuplicate {
     Fail,
     /// The key in the file wins (DEBUG RELOAD MERGE).
     Replace,
+}
+
+/// What loading has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The end of the file.
+    Done,
+    /// The time of a slice is over.
+    Rest,
+    /// A library of functions: its code, which is to be loaded before the next step.
+    Library(Vec<u8>),
 }
 
 /// Keys that are read before the first of them is stored, so that the memory they go to is there in time.
@@ -114,11 +128,15 @@ impl Loading {
             used_memory: 0,
         }))
     }
+    /// Whether what is in the file takes the place of what is there.
+    pub fn replaces(&self) -> bool {
+        self.on_duplicate == OnDuplicate::Replace
+    }
     /// Bytes of the file, and how many of them are done.
     pub fn bytes(&self) -> (u64, u64) {
         (self.file.len() as u64, self.reader.offset() as u64)
     }
-    /// Loads on until `enough` says so (it is asked after each item); whether the file is done. Keys that have expired
+    /// Loads on until `enough` says so (it is asked after each item) or a library comes. Keys that have expired
     /// are left out, unless `now` keeps them: changes of the commands behind a base may still save them.
     pub fn step(
         &mut self,
@@ -126,7 +144,7 @@ impl Loading {
         settings: &Settings,
         now: Clock,
         enough: &mut dyn FnMut() -> bool,
-    ) -> Result<bool, LoadFailure> {
+    ) -> Result<Step, LoadFailure> {
         let loader = Loader {
             settings,
             seed: keyspace.hash_seed(),
@@ -142,7 +160,7 @@ impl Loading {
             match item {
                 Item::End => {
                     self.store(keyspace, &mut batch, settings, now)?;
-                    return Ok(true);
+                    return Ok(Step::Done);
                 }
                 Item::Select(db) => {
                     self.db = usize::try_from(db)
@@ -158,8 +176,9 @@ impl Loading {
                     note_aux(&name, &value, now);
                 }
                 Item::Resize(..) | Item::ModuleAux => {}
-                Item::Function(_) => {
-                    log::warn!("The file has a library of functions, which is left out.");
+                Item::Function(code) => {
+                    self.store(keyspace, &mut batch, settings, now)?;
+                    return Ok(Step::Library(code.into_owned()));
                 }
                 Item::Entry {
                     value: None, key, ..
@@ -198,7 +217,7 @@ impl Loading {
             }
             if enough() {
                 self.store(keyspace, &mut batch, settings, now)?;
-                return Ok(false);
+                return Ok(Step::Rest);
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::system::steady_file::SteadyFile;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How a snapshot is written.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct SnapshotOptions {
     pub steady: bool,
     /// It is the base of an append-only file.
     pub is_aof_base: bool,
+    /// The code of each library of functions.
+    pub libraries: Vec<Arc<[u8]>>,
 }
 
 /// What is written about the use of keys.
@@ -89,6 +92,9 @@ pub fn write_to(
     writer.aux("ctime", &now.unix_s().to_string());
     writer.aux("used-mem", &options.used_memory.to_string());
     writer.aux("aof-base", if options.is_aof_base { "1" } else { "0" });
+    for code in &options.libraries {
+        writer.library(code);
+    }
     let mut keys = 0;
     for index in 0..keyspace.count() {
         let (count, volatile, _) = keyspace.figures(index);

@@ -116,7 +116,8 @@ fn write_base(
         snapshot::write_to(&state.keyspace, state.now, &options, &mut sink, progress)?;
     } else {
         let timestamp = settings.aof_timestamp_enabled.then(|| state.now.unix_s());
-        rewrite::write_to(&state.keyspace, timestamp, &mut sink, progress)?;
+        let libraries = state.scripting.libraries.codes();
+        rewrite::write_to(&state.keyspace, &libraries, timestamp, &mut sink, progress)?;
     }
     file.sync_all()
 }

@@ -5,12 +5,12 @@
 //! Mirrors `loadDataFromDisk` of server.c and `loadAppendOnlyFiles` of aof.c.
 
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
-use crate::commands::{Host, State, dispatch};
+use crate::commands::{Host, State, dispatch, functions};
 use crate::config::Settings;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
-use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
+use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::status::{DataLoading, LoadSource};
 use crate::resp::{Args, Protocol, Reply, Span};
 use crate::system::process::os_error_text;
@@ -65,7 +65,10 @@ pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
             "Fatal error loading the DB: {}. Exiting.",
             os_error_text(error)
         ),
-        LoadFailure::Format(..) | LoadFailure::Duplicate(..) | LoadFailure::Database(_) => {
+        LoadFailure::Format(..)
+        | LoadFailure::Duplicate(..)
+        | LoadFailure::Database(_)
+        | LoadFailure::Library(_) => {
             log::error!("Internal error in RDB reading: {failure}");
             if let LoadFailure::Format(_, path) = failure {
                 let mut out = Vec::new();
@@ -130,10 +133,7 @@ pub fn step(
 ) -> Result<bool, LoadFailure> {
     let done = match &mut loading.source {
         LoadSource::Snapshot(snapshot) => {
-            let settings = state.config.settings();
-            let done = snapshot.step(&mut state.keyspace, settings, state.now, &mut || {
-                enough(host)
-            })?;
+            let done = step_snapshot(state, host, snapshot, enough)?;
             if done {
                 note_snapshot(state, snapshot);
             }
@@ -152,6 +152,27 @@ pub fn step(
         remove_client(state, loading);
     }
     Ok(done)
+}
+
+/// Loads a snapshot on, and the libraries of functions in it as they come.
+pub(super) fn step_snapshot(
+    state: &mut State,
+    host: &mut dyn Host,
+    loading: &mut Loading,
+    enough: &mut dyn FnMut(&mut dyn Host) -> bool,
+) -> Result<bool, LoadFailure> {
+    loop {
+        let settings = state.config.settings();
+        let step = loading.step(&mut state.keyspace, settings, state.now, &mut || enough(host))?;
+        match step {
+            Step::Done => return Ok(true),
+            Step::Rest => return Ok(false),
+            Step::Library(code) => {
+                let replace = loading.replaces();
+                functions::load(state, host, &code, replace, None).map_err(LoadFailure::Library)?;
+            }
+        }
+    }
 }
 
 fn note_snapshot(state: &mut State, loading: &Loading) {
@@ -211,10 +232,7 @@ fn step_aof(
                 }
             }
             Some(Stage::Snapshot(loading, ..)) => {
-                let settings = state.config.settings();
-                if !loading.step(&mut state.keyspace, settings, state.now, &mut || {
-                    enough(host)
-                })? {
+                if !step_snapshot(state, host, loading, enough)? {
                     return Ok(false);
                 }
                 note_snapshot(state, loading);

@@ -149,6 +149,7 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
         key_delay_us: settings.rdb_key_save_delay_us,
         steady: settings.rdb_save_incremental_fsync,
         is_aof_base: false,
+        libraries: state.scripting.libraries.codes(),
     }
 }
 
@@ -389,8 +390,9 @@ pub fn reload(
     }
     if flush {
         state.keyspace.flush(None, crate::keyspace::Free::Now);
+        super::functions::flush(state);
     }
-    if let Err(error) = load_now(state, on_duplicate) {
+    if let Err(error) = load_now(state, host, on_duplicate) {
         log::warn!("Loading the snapshot failed: {error}");
         return Err(CommandError::fixed("ERR Error trying to load the RDB dump"));
     }
@@ -399,14 +401,18 @@ pub fn reload(
 }
 
 /// Loads the snapshot whole; a missing file is an error.
-fn load_now(state: &mut State, on_duplicate: OnDuplicate) -> Result<(), LoadFailure> {
+fn load_now(
+    state: &mut State,
+    host: &mut dyn Host,
+    on_duplicate: OnDuplicate,
+) -> Result<(), LoadFailure> {
     let settings = state.config.settings();
     let path = settings.dir.join(&settings.dbfilename);
     let Some(mut loading) = Loading::open(&path, on_duplicate)? else {
         return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
     };
     let dirty = state.keyspace.dirty;
-    loading.step(&mut state.keyspace, settings, state.now, &mut || false)?;
+    loading::step_snapshot(state, host, &mut loading, &mut || false)?;
     state.keyspace.dirty = dirty;
     state.persistence.loaded_keys = loading.keys;
     state.persistence.expired_keys = loading.expired;

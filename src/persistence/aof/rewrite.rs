@@ -1,6 +1,6 @@
 //! A data set as the shortest commands that make it (`aof-use-rdb-preamble no`).
 //!
-//! In: the keyspace. Out: commands as RESP, several elements to each. Mirrors `rewriteAppendOnlyFileRio` of aof.c.
+//! In: the keyspace and the libraries of functions. Out: commands as RESP, several elements to each. Mirrors `rewriteAppendOnlyFileRio` of aof.c.
 
 use crate::journal::write_command;
 use crate::keyspace::{EntryRef, Keyspace, Stored};
@@ -8,15 +8,17 @@ use crate::structures::Collection;
 use crate::structures::listpack::Item;
 use crate::structures::stream::{Stream, StreamId};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// Elements that one command carries.
 const PER_COMMAND: usize = 64;
 /// Bytes that are gathered before they are written.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// Writes all databases. `progress` is told the number of keys written, now and then. O(N).
+/// Writes the libraries and all databases. `progress` is told the number of keys written, now and then. O(N).
 pub fn write_to(
     keyspace: &Keyspace,
+    libraries: &[Arc<[u8]>],
     timestamp_s: Option<i64>,
     sink: &mut dyn Write,
     progress: &mut dyn FnMut(u64),
@@ -25,6 +27,9 @@ pub fn write_to(
     let mut keys = 0;
     if let Some(seconds) = timestamp_s {
         out.extend_from_slice(format!("#TS:{seconds}\r\n").as_bytes());
+    }
+    for code in libraries {
+        write_command(&mut out, [b"FUNCTION", &b"LOAD"[..], code].into_iter());
     }
     for index in 0..keyspace.count() {
         if keyspace.figures(index).0 == 0 {

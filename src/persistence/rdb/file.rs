@@ -11,7 +11,7 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, Reason, kind, save};
+use super::{LoadError, Reason, kind, library, save};
 use crate::keyspace::{EntryRef, NewValue};
 use crate::system::crc64::crc64;
 use std::borrow::Cow;
@@ -27,19 +27,19 @@ const MAGIC_LEN: usize = 9;
 /// Bytes that are gathered before they are written.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-mod op {
-    pub(super) const SLOT_INFO: u8 = 244;
-    pub(super) const FUNCTION: u8 = 245;
-    pub(super) const FUNCTION_PRE_GA: u8 = 246;
-    pub(super) const MODULE_AUX: u8 = 247;
-    pub(super) const IDLE: u8 = 248;
-    pub(super) const FREQ: u8 = 249;
-    pub(super) const AUX: u8 = 250;
-    pub(super) const RESIZE_DB: u8 = 251;
-    pub(super) const EXPIRE_MS: u8 = 252;
-    pub(super) const EXPIRE_S: u8 = 253;
-    pub(super) const SELECT_DB: u8 = 254;
-    pub(super) const EOF: u8 = 255;
+pub(super) mod op {
+    pub const SLOT_INFO: u8 = 244;
+    pub const FUNCTION: u8 = 245;
+    pub const FUNCTION_PRE_GA: u8 = 246;
+    pub const MODULE_AUX: u8 = 247;
+    pub const IDLE: u8 = 248;
+    pub const FREQ: u8 = 249;
+    pub const AUX: u8 = 250;
+    pub const RESIZE_DB: u8 = 251;
+    pub const EXPIRE_MS: u8 = 252;
+    pub const EXPIRE_S: u8 = 253;
+    pub const SELECT_DB: u8 = 254;
+    pub const EOF: u8 = 255;
 }
 
 /// How recently or how often a key was used, where a policy of eviction wants to know.
@@ -83,6 +83,12 @@ impl<'a> FileWriter<'a> {
         writer.byte(op::AUX);
         writer.string(name.as_bytes());
         writer.string(value.as_bytes());
+    }
+    /// A library of functions.
+    pub fn library(&mut self, code: &[u8]) {
+        let mut writer = self.writer();
+        writer.byte(op::FUNCTION);
+        writer.string(code);
     }
     /// Begins a database with so many keys, of which so many expire.
     pub fn select(&mut self, index: usize, keys: usize, volatile: usize) {
@@ -266,12 +272,7 @@ impl FileReader {
                 }
                 op::AUX => return Ok(Item::Aux(reader.string()?, reader.string()?)),
                 op::FUNCTION => return Ok(Item::Function(reader.string()?)),
-                op::FUNCTION_PRE_GA => {
-                    return Err(invalid!(
-                        reader,
-                        "Pre-release function format not supported"
-                    ));
-                }
+                op::FUNCTION_PRE_GA => return library::pre_release(reader).map(Item::Function),
                 op::MODULE_AUX => {
                     skip_module(reader)?;
                     return Ok(Item::ModuleAux);

@@ -16,11 +16,13 @@
 //! | [`load`] | a value of any type from bytes, of Redis 2.6 to 8.0 |
 //! | [`save`] | a value to bytes, in the types of Redis 7.0 |
 //! | [`stream`] | streams with their groups, both ways |
+//! | [`library`] | libraries of functions, and the frame of FUNCTION DUMP |
 //! | [`payload`] | the frame of DUMP: a type, a value, the version and a checksum |
 //!
 //! Mirrors rdb.c, ziplist.c and zipmap.c of Redis.
 
 pub mod file;
+pub mod library;
 pub mod load;
 pub mod packed;
 pub mod payload;

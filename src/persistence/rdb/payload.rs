@@ -23,10 +23,15 @@ pub fn dump(value: Stored<'_>, compress: bool) -> Vec<u8> {
     } else {
         VERSION
     };
-    out.extend_from_slice(&version.to_le_bytes());
-    let checksum = crc64(0, &out);
-    out.extend_from_slice(&checksum.to_le_bytes());
+    close(&mut out, version);
     out
+}
+
+/// Puts the end of a frame behind what it holds.
+pub(super) fn close(out: &mut Vec<u8>, version: u16) {
+    out.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc64(0, out);
+    out.extend_from_slice(&checksum.to_le_bytes());
 }
 
 /// What is between the ends of a frame, if it is of a version that is known and its checksum is right (or not asked

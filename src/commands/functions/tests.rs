@@ -1,0 +1,1 @@
+//! Functions through a whole state.
