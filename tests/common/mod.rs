@@ -4,6 +4,8 @@
 //! crate. The server is killed and its directory removed on drop, however the test ends.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod redis_server;
+
 use gyre::resp::reader::{ReadError, Value, read_value};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -8,10 +8,12 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`metadata`] | the first line of a library, and the rule for names |
+//! | [`register`] | what `redis.register_function` is given |
 //!
 //! Mirrors functions.c of Redis.
 
 pub mod metadata;
+pub mod register;
 
 use super::flags::ScriptFlags;
 use std::collections::{BTreeMap, HashMap};
