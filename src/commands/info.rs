@@ -317,6 +317,7 @@ fn memory_section(page: &mut Page<'_>) {
     let figures = MemoryFigures::measure(
         page.used_memory,
         state.persistence.aof.buffered(),
+        super::functions::memory(state),
         &state.keyspace,
         &state.observe,
     );

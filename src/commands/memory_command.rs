@@ -125,7 +125,13 @@ fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
     let used = context.host.used_memory();
     let state = &context.state;
     let buffered = state.persistence.aof.buffered();
-    MemoryFigures::measure(used, buffered, &state.keyspace, &state.observe)
+    MemoryFigures::measure(
+        used,
+        buffered,
+        super::functions::memory(state),
+        &state.keyspace,
+        &state.observe,
+    )
 }
 
 fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {

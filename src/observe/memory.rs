@@ -30,6 +30,8 @@ pub struct MemoryFigures {
     pub clients: u64,
     /// What is to be written to the append-only file.
     pub aof_buffer: u64,
+    /// Libraries of functions, without the interpreter's part.
+    pub functions: u64,
     /// Databases that hold keys.
     pub databases: Vec<DatabaseMemory>,
     pub keys: u64,
@@ -38,10 +40,12 @@ pub struct MemoryFigures {
 }
 
 impl MemoryFigures {
-    /// Measures. `used` is what counts against `maxmemory`; `aof_buffer` waits to be written to the append-only file.
+    /// Measures. `used` is what counts against `maxmemory`; `aof_buffer` waits to be written to the append-only file,
+    /// `functions` is what libraries of functions take.
     pub fn measure(
         used: u64,
         aof_buffer: usize,
+        functions: usize,
         keyspace: &Keyspace,
         observe: &Observe,
     ) -> MemoryFigures {
@@ -53,6 +57,7 @@ impl MemoryFigures {
             allocator: memory::allocator_stats(),
             clients: observe.client_memory.total_bytes,
             aof_buffer: aof_buffer as u64,
+            functions: functions as u64,
             ..MemoryFigures::default()
         };
         for index in 0..keyspace.count() {
@@ -68,8 +73,11 @@ impl MemoryFigures {
                 expires: expires as u64,
             });
         }
-        figures.overhead =
-            figures.startup + figures.clients + figures.aof_buffer + figures.tables();
+        figures.overhead = figures.startup
+            + figures.clients
+            + figures.aof_buffer
+            + figures.functions
+            + figures.tables();
         figures.dataset = used.saturating_sub(figures.overhead);
         figures
     }
@@ -133,11 +141,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_for_the_append_only_file_is_overhead() {
+    fn what_waits_for_the_append_only_file_and_functions_are_overhead() {
         let (keyspace, observe) = (Keyspace::new(1, [1; 4]), Observe::default());
-        let figures = |buffered| MemoryFigures::measure(10_000, buffered, &keyspace, &observe);
+        let figures =
+            |buffered| MemoryFigures::measure(10_000, buffered, buffered / 7, &keyspace, &observe);
         assert_eq!(figures(700).aof_buffer, 700);
-        assert_eq!(figures(700).overhead - figures(0).overhead, 700);
+        assert_eq!(figures(700).overhead - figures(0).overhead, 800);
     }
 
     #[test]

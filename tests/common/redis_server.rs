@@ -1,6 +1,7 @@
 //! Debian's Redis as a peer of tests: data goes from one to the other.
 
 use super::Raw;
+use gyre::resp::reader::Value;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -46,13 +47,18 @@ impl Redis {
             .expect("redis-server starts");
         let mut redis = Redis { child, port };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while !redis.answers() {
             let ended = redis.child.try_wait().expect("a child");
             assert!(ended.is_none(), "redis-server cannot load what is there");
             assert!(Instant::now() < deadline, "redis-server does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
         redis
+    }
+    /// Whether it listens and has loaded its data.
+    fn answers(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port))
+            .is_ok_and(|stream| Raw::over(stream).line("PING") == Value::Simple("PONG".into()))
     }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {

@@ -107,6 +107,11 @@ pub fn flush(state: &mut State) {
     forget(state, all);
 }
 
+/// Bytes that libraries take, the interpreter's part not counted (`functions.caches`).
+pub fn memory(state: &State) -> usize {
+    state.scripting.libraries.memory()
+}
+
 /// How long a library of this client may load: as long as it likes, where it was loaded before.
 fn load_limit(context: &mut WideContext<'_>) -> Option<u64> {
     (context.session().kind != ClientKind::Internal).then_some(LOAD_LIMIT_MS)

@@ -3,23 +3,52 @@
 //! In: a function's name, keys and arguments. Out: its reply, through the same host as a script's. Mirrors
 //! `fcallCommandGeneric` and `functionStatsCommand` of Redis's functions.c.
 
-use crate::commands::{CommandError, Host, State, WideContext, key_flags};
+use crate::commands::scripting::run::{Program, busy_error, start};
+use crate::commands::{CommandError, Host, State, WideContext, key_flags, scripting};
 use crate::resp::Args;
+use crate::scripting::flags::ScriptFlags;
+use crate::scripting::functions::metadata::shown;
 use crate::scripting::functions::{ENGINE, Function};
+use crate::scripting::interpreter::{Ask, Tell};
 use crate::system::numbers;
 
-/// Runs the code of a library in the interpreter; what it registered.
+/// Runs the code of a library in the interpreter, for at most `limit_ms`; what it registered. The error is Redis's text.
 pub(super) fn load_code(
-    _state: &mut State,
-    _host: &mut dyn Host,
-    _program: &[u8],
-    _limit_ms: Option<u64>,
+    state: &mut State,
+    host: &mut dyn Host,
+    program: &[u8],
+    limit_ms: Option<u64>,
 ) -> Result<Vec<Function>, String> {
-    Err("no interpreter".into())
+    const FAILED: &str = "the interpreter of scripts has failed";
+    let began_ns = host.monotonic_ns();
+    let interpreter = scripting::interpreter(state).map_err(|error| error.text().into_owned())?;
+    let mut tell = Tell::LoadLibrary(program.to_vec());
+    loop {
+        match interpreter.resume(tell) {
+            Ask::Loaded(result) => return result.map_err(|error| shown(&error)),
+            Ask::Busy => {
+                let elapsed_ms = host.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
+                tell = match limit_ms {
+                    Some(limit_ms) if elapsed_ms > limit_ms => Tell::Kill,
+                    _ => Tell::GoOn,
+                };
+            }
+            other => {
+                log::error!("The interpreter answered the load of a library with {other:?}");
+                return Err(FAILED.into());
+            }
+        }
+    }
 }
 
-/// Has the interpreter forget functions.
-pub(super) fn drop_handles(_state: &mut State, _handles: Vec<u64>) {}
+/// Has the interpreter forget functions. It is there if there were any.
+pub(super) fn drop_handles(state: &mut State, handles: Vec<u64>) {
+    if let Some(interpreter) = &mut state.scripting.interpreter
+        && !handles.is_empty()
+    {
+        interpreter.resume(Tell::ForgetFunctions(handles));
+    }
+}
 
 /// The keys of a call of FCALL; none where their number does not fit.
 pub(super) fn call_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
@@ -65,40 +94,80 @@ pub(super) fn fcall_ro(context: &mut WideContext<'_>, args: Args<'_>) -> Result<
     run(context, args, true)
 }
 
-fn run(
-    context: &mut WideContext<'_>,
-    args: Args<'_>,
-    _read_only: bool,
-) -> Result<(), CommandError> {
+fn run(context: &mut WideContext<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
     let libraries = &context.state.scripting.libraries;
-    let _function = libraries
+    let function = libraries
         .function(args.at(1))
         .cloned()
         .ok_or(CommandError::fixed("ERR Function not found"))?;
-    let _keys = number_of_keys(args)?;
-    Ok(())
+    let keys = number_of_keys(args)?;
+    let mut request = std::mem::take(&mut context.state.scripting.spare);
+    request.clear();
+    args.skip(3).iter().for_each(|arg| request.push(arg));
+    let tell = Tell::RunFunction {
+        handle: function.handle,
+        keys,
+        args: request,
+    };
+    let program = Program {
+        name: &function.name,
+        is_function: true,
+        flags: Some(function.flags),
+        read_only,
+    };
+    start(context, args, &program, tell)
+}
+
+/// What the function that a command names says of itself, if there is one.
+pub fn flags_of(state: &State, args: Args<'_>) -> Option<ScriptFlags> {
+    let function = state.scripting.libraries.function(args.at(1))?;
+    Some(function.flags)
 }
 
 pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let libraries = &context.state.scripting.libraries;
-    let (count, functions) = (libraries.len(), libraries.functions_len());
-    let reply = context.reply();
+    let WideContext {
+        state,
+        host,
+        client,
+    } = context;
+    let Some(client) = state.clients.get_mut(*client) else {
+        return Ok(());
+    };
+    let reply = &mut client.reply;
+    let running = state.scripting.running.as_deref();
+    if running.is_some_and(|running| !running.is_function) {
+        return Err(busy_error(false));
+    }
     reply.map(2);
     reply.bulk(b"running_script");
-    reply.null();
+    match running {
+        None => reply.null(),
+        Some(running) => {
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(&running.name);
+            reply.bulk(b"command");
+            let request = running.command.as_ref().map(|called| called.request.args());
+            let words = request.iter().flat_map(|args| args.iter());
+            reply.array(request.map_or(0, |args| args.len()));
+            words.for_each(|word| reply.bulk(word));
+            reply.bulk(b"duration_ms");
+            let elapsed_ns = host.monotonic_ns().saturating_sub(running.now.mono_ns);
+            reply.integer((elapsed_ns / 1_000_000) as i64);
+        }
+    }
+    let libraries = &state.scripting.libraries;
     reply.bulk(b"engines");
     reply.map(1);
     reply.bulk(ENGINE.as_bytes());
     reply.map(2);
     reply.bulk(b"libraries_count");
-    reply.count(count);
+    reply.count(libraries.len());
     reply.bulk(b"functions_count");
-    reply.count(functions);
+    reply.count(libraries.functions_len());
     Ok(())
 }
 
-pub(super) fn kill(_context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::fixed(
-        "NOTBUSY No scripts in execution right now.",
-    ))
+pub(super) fn kill(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    scripting::run::kill(context, true)
 }

@@ -11,7 +11,11 @@ const ROW: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const CALL: u32 = flags::NOSCRIPT | flags::SKIP_MONITOR | flags::NO_MANDATORY_KEYS | flags::STALE;
+const CALL: u32 = flags::NOSCRIPT
+    | flags::SKIP_MONITOR
+    | flags::NO_MANDATORY_KEYS
+    | flags::STALE
+    | flags::RUNS_SCRIPT;
 
 const CALL_ARGUMENTS: &[Argument] = &[
     Argument::string("function"),

@@ -159,7 +159,7 @@ pub(super) fn step_snapshot(
     state: &mut State,
     host: &mut dyn Host,
     loading: &mut Loading,
-    enough: &mut dyn FnMut(&mut dyn Host) -> bool,
+    enough: Enough<'_>,
 ) -> Result<bool, LoadFailure> {
     loop {
         let settings = state.config.settings();

@@ -412,7 +412,7 @@ fn load_now(
         return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
     };
     let dirty = state.keyspace.dirty;
-    loading::step_snapshot(state, host, &mut loading, &mut || false)?;
+    loading::step_snapshot(state, host, &mut loading, &mut |_| false)?;
     state.keyspace.dirty = dirty;
     state.persistence.loaded_keys = loading.keys;
     state.persistence.expired_keys = loading.expired;
