@@ -12,6 +12,7 @@ use crate::system::numbers::write_general;
 use corosensei::Yielder;
 use mlua::{Error, Lua, MultiValue, Result, Scope, Table, Value};
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// An error with the text that a client reads.
 #[derive(Debug)]
@@ -37,6 +38,12 @@ impl std::fmt::Display for Killed {
 }
 impl std::error::Error for Raised {}
 impl std::error::Error for Killed {}
+
+/// Calls into Lua. The binding panics when it runs out of handles, and cleans up as it unwinds: that is an error of the
+/// program.
+pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(Error::runtime("too many values")))
+}
 
 /// An error of this text, with the generic code in front.
 pub(super) fn raise(text: &str) -> Error {

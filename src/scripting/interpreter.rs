@@ -15,12 +15,16 @@
 
 use super::api::{self, Host, Killed};
 use super::convert;
+use super::functions::{
+    self,
+    shelf::{Registrations, Shelf},
+};
 use crate::resp::{OwnedRequest, Reply};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
 /// (`gsub`) has a buffer of 8 KiB in its frame.
@@ -61,6 +65,19 @@ pub enum Tell {
         /// Keys, then arguments.
         args: OwnedRequest,
     },
+    /// Run the program of a library and keep the functions that it registers.
+    LoadLibrary(Vec<u8>),
+    /// Forget functions by their numbers.
+    ForgetFunctions(Vec<u64>),
+    /// Run a function.
+    RunFunction {
+        /// Its number.
+        handle: u64,
+        /// The first so many arguments are keys.
+        keys: usize,
+        /// Keys, then arguments.
+        args: OwnedRequest,
+    },
     /// What a command answered.
     Answer(Answer),
     /// Whether there is such a command.
@@ -85,6 +102,8 @@ pub enum Ask {
     Ready,
     /// The program was compiled, or is wrong.
     Compiled(Result<(), Vec<u8>>),
+    /// The library was loaded: its functions; or is wrong: Redis's text, without a code in front.
+    Loaded(Result<Vec<functions::Function>, Vec<u8>>),
     /// Run a command.
     Call(Call),
     /// Is there such a command?
@@ -188,6 +207,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
     let host = Host::new(&lua, yielder)?;
+    let registrations = Registrations::default();
     lua.scope(|scope| {
         let unpack: Value = lua.globals().raw_get("unpack")?;
         super::libraries::install_all(&lua, &lua.globals())?;
@@ -199,7 +219,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
         ] {
             redis.set(name, lua.create_function(move |_, ()| Ok(result))?)?;
         }
-        sandbox.set("redis", redis)?;
+        sandbox.set("redis", &redis)?;
         sandbox.set("unpack", unpack)?;
         sandbox.set("limit", MEMORY_LIMIT / 2)?;
         sandbox.set("deprecated", options.deprecated)?;
@@ -211,8 +231,11 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
             lua: &lua,
             host: &host,
             run,
-            _run_function: run_function,
-            _globals: globals,
+            run_function,
+            shelf: Shelf::new(&lua, scope, &registrations, &globals, &redis)?,
+            registrations: &registrations,
+            script_globals: lua.globals(),
+            sees_functions: Cell::new(false),
             programs: lua.create_table()?,
         };
         let busy = scope.create_function(|_, ()| {
@@ -238,8 +261,13 @@ struct Engine<'a> {
     host: &'a Host<'a>,
     /// Runs a script, with its keys and arguments as globals.
     run: Function,
-    _run_function: Function,
-    _globals: Function,
+    /// Runs a function of a library.
+    run_function: Function,
+    shelf: Shelf,
+    registrations: &'a Registrations,
+    script_globals: Table,
+    /// What is compiled while Lua runs (`loadstring`) sees the globals of functions, not those of scripts.
+    sees_functions: Cell<bool>,
     /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
     programs: Table,
 }
@@ -263,6 +291,21 @@ impl Engine<'_> {
                 }
                 Tell::Run { id, keys, args } => {
                     let result = self.run(id, keys, &args);
+                    self.end(result, args)
+                }
+                Tell::LoadLibrary(program) => Ask::Loaded(self.shelf.load(
+                    self.lua,
+                    self.host,
+                    self.registrations,
+                    &self.run_function,
+                    &program,
+                )),
+                Tell::ForgetFunctions(handles) => {
+                    self.shelf.forget(&handles);
+                    Ask::Ready
+                }
+                Tell::RunFunction { handle, keys, args } => {
+                    let result = self.call_function(handle, keys, &args);
                     self.end(result, args)
                 }
                 _ => Ask::Ready,
@@ -296,18 +339,44 @@ impl Engine<'_> {
         Ok(table)
     }
 
+    fn see(&self, globals: &Table, of_functions: bool) -> mlua::Result<()> {
+        if self.sees_functions.replace(of_functions) != of_functions {
+            self.lua.set_globals(globals.clone())?;
+        }
+        Ok(())
+    }
+
     /// Runs a script: whether it came to its end, and what it returned or failed with.
     fn run(&self, id: u32, keys: usize, args: &OwnedRequest) -> mlua::Result<(bool, Value)> {
         let program: Function = self.programs.raw_get(id)?;
         let args = args.args();
         let keys_table = self.array(args.take(keys).iter())?;
         let args_table = self.array(args.skip(keys).iter())?;
+        self.see(&self.script_globals, false)?;
         self.host.begin();
         let parts = (program, keys_table, args_table);
-        // The binding panics when it runs out of handles, and cleans up as it unwinds.
-        let result = catch_unwind(AssertUnwindSafe(|| self.run.call(parts)));
+        let result = api::guarded(|| self.run.call(parts));
         self.host.is_running.set(false);
-        result.unwrap_or_else(|_| Err(mlua::Error::runtime("too many values")))
+        result
+    }
+
+    /// The same for a function.
+    fn call_function(
+        &self,
+        handle: u64,
+        keys: usize,
+        args: &OwnedRequest,
+    ) -> mlua::Result<(bool, Value)> {
+        let function = self.shelf.get(handle)?;
+        let args = args.args();
+        let keys_table = self.array(args.take(keys).iter())?;
+        let args_table = self.array(args.skip(keys).iter())?;
+        self.see(self.shelf.globals(), true)?;
+        self.host.begin();
+        let parts = (function, keys_table, args_table);
+        let result = api::guarded(|| self.run_function.call(parts));
+        self.host.is_running.set(false);
+        result
     }
 
     /// Ends a script: the value waits for the reply that it is written to.

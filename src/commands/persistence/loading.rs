@@ -163,7 +163,9 @@ pub(super) fn step_snapshot(
 ) -> Result<bool, LoadFailure> {
     loop {
         let settings = state.config.settings();
-        let step = loading.step(&mut state.keyspace, settings, state.now, &mut || enough(host))?;
+        let step = loading.step(&mut state.keyspace, settings, state.now, &mut || {
+            enough(host)
+        })?;
         match step {
             Step::Done => return Ok(true),
             Step::Rest => return Ok(false),

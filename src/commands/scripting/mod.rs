@@ -30,7 +30,11 @@ use crate::scripting::interpreter::{Interpreter, Options};
 
 /// The flags of a command that runs a program, by what the program says of itself.
 pub(super) fn command_flags(state: &State, id: CommandId, args: Args<'_>, all: u32) -> u32 {
-    match eval::flags_of(state, id, args) {
+    let said = match state.table.get(id).spec.name {
+        "fcall" | "fcall_ro" => super::functions::run::flags_of(state, args),
+        _ => eval::flags_of(state, id, args),
+    };
+    match said {
         Some(said) => with_flags(all, said),
         None => all,
     }

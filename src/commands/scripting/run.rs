@@ -203,7 +203,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 answer(state, Some(reply), counted);
                 break true;
             }
-            Ask::Ready | Ask::Compiled(_) => {
+            Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
                 answer(state, None, false);
                 break true;
             }

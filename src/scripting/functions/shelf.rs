@@ -7,11 +7,10 @@
 
 use super::Function;
 use super::register::{self, Registration};
-use crate::scripting::api::{Host, raise};
+use crate::scripting::api::{self, Host, raise};
 use crate::scripting::convert;
 use mlua::{ChunkMode, Lua, MultiValue, Scope, Table, Value};
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 /// What a library that is being loaded has registered; none while nothing is loaded.
 #[derive(Debug, Default)]
@@ -39,7 +38,8 @@ impl Registrations {
 
 /// The functions of all libraries.
 pub(in crate::scripting) struct Shelf {
-    functions: HashMap<u64, mlua::Function>,
+    /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
+    functions: Table,
     next: u64,
     /// What programs see as their globals.
     globals: Table,
@@ -78,7 +78,7 @@ impl Shelf {
         let while_loading = lua.create_table()?;
         while_loading.raw_set("redis", aside.raw_get::<Value>("redis")?)?;
         Ok(Shelf {
-            functions: HashMap::new(),
+            functions: lua.create_table()?,
             next: 1,
             globals,
             real,
@@ -91,13 +91,14 @@ impl Shelf {
         &self.globals
     }
     /// The function of a number.
-    pub(in crate::scripting) fn get(&self, handle: u64) -> Option<&mlua::Function> {
-        self.functions.get(&handle)
+    pub(in crate::scripting) fn get(&self, handle: u64) -> mlua::Result<mlua::Function> {
+        self.functions.raw_get(handle)
     }
     /// Forgets functions.
     pub(in crate::scripting) fn forget(&mut self, handles: &[u64]) {
         for handle in handles {
-            self.functions.remove(handle);
+            let forgotten = self.functions.raw_set(*handle, Value::Nil);
+            debug_assert!(forgotten.is_ok(), "a field that is there can be cleared");
         }
     }
     /// Runs the program of a library, by `run` as the sandbox runs functions. The error is Redis's text, without a code in
@@ -126,15 +127,15 @@ impl Shelf {
         registrations.0.replace(Some(Vec::new()));
         let result = self
             .fill(&self.while_loading)
-            .and_then(|()| run.call::<(bool, Value)>(program));
+            .and_then(|()| api::guarded(|| run.call::<(bool, Value)>(program)));
         let registered = registrations.0.take().unwrap_or_default();
         let restored = self.fill(&self.while_running);
         let error = match result {
             Ok((true, _)) if restored.is_ok() => {
-                return Ok(registered
-                    .into_iter()
-                    .map(|function| self.keep(function))
-                    .collect());
+                let kept = registered.into_iter().map(|function| self.keep(function));
+                return kept
+                    .collect::<mlua::Result<_>>()
+                    .map_err(|error| format!("ERR {error}").into_bytes());
             }
             _ if host.is_killed.replace(false) => b"ERR FUNCTION LOAD timeout".to_vec(),
             Ok((_, Value::Table(error))) => error
@@ -147,16 +148,16 @@ impl Shelf {
         };
         Err([b"Error registering functions: ", &error[..]].concat())
     }
-    fn keep(&mut self, registration: Registration) -> Function {
+    fn keep(&mut self, registration: Registration) -> mlua::Result<Function> {
         let handle = self.next;
         self.next += 1;
-        self.functions.insert(handle, registration.callback);
-        Function {
+        self.functions.raw_set(handle, registration.callback)?;
+        Ok(Function {
             name: registration.name,
             description: registration.description,
             flags: registration.flags,
             handle,
-        }
+        })
     }
     /// Puts other names into the globals in the place of all that are there.
     fn fill(&self, names: &Table) -> mlua::Result<()> {
