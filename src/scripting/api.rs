@@ -6,7 +6,8 @@
 
 use super::cache::digest;
 use super::convert::{Names, error_table, from_reply, text};
-use super::interpreter::{Answer, Ask, Call, Tell};
+use super::interpreter::{Ask, Call, Tell};
+use super::raw::{self, Arg, Outcome};
 use crate::resp::OwnedRequest;
 use crate::system::numbers::write_general;
 use corosensei::Yielder;
@@ -68,6 +69,19 @@ pub(super) fn error_text(line: &[u8], has_code: bool) -> Vec<u8> {
     [code, b" ", &text[start..end]].concat()
 }
 
+/// What a call has left for [`Host::convert`].
+#[derive(Debug, Default)]
+enum Pending {
+    #[default]
+    Nothing,
+    /// A reply.
+    Reply(Vec<u8>),
+    /// An error of our own, which `redis.pcall` gives as a value.
+    Problem(&'static str),
+    /// The script was killed.
+    Killed,
+}
+
 /// What the functions share. Propagation of a script's effects: see [`REPL_ALL`].
 pub(super) struct Host<'y> {
     pub(super) yielder: &'y Yielder<Tell, Ask>,
@@ -77,8 +91,12 @@ pub(super) struct Host<'y> {
     pub(super) is_killed: Cell<bool>,
     pub(super) resp3: Cell<bool>,
     pub(super) propagation: Cell<u8>,
-    /// Buffers of the last call, used again.
-    spare: RefCell<(OwnedRequest, Vec<u8>)>,
+    /// The last call, whose buffers are used again.
+    spare: RefCell<Option<Box<Call>>>,
+    /// What the binding is to make a value of: a reply, or an error.
+    pending: RefCell<Pending>,
+    /// Keys and arguments of the program that runs, and how many of them are keys.
+    pub(super) arguments: RefCell<(Box<OwnedRequest>, usize)>,
     /// State of `math.random`: the 48 bits of drand48.
     random: Cell<u64>,
 }
@@ -103,6 +121,8 @@ impl<'y> Host<'y> {
             resp3: Cell::new(false),
             propagation: Cell::new(REPL_ALL),
             spare: RefCell::default(),
+            pending: RefCell::default(),
+            arguments: RefCell::default(),
             random: Cell::new(RANDOM_START),
         })
     }
@@ -127,50 +147,85 @@ impl<'y> Host<'y> {
         )))
     }
 
-    /// `redis.call` and `redis.pcall`.
-    fn call(&self, lua: &Lua, args: MultiValue, raises: bool) -> Result<Value> {
-        self.must_run("redis.call/pcall")?;
-        let (mut request, mut reply) = self.spare.take();
-        if let Err(problem) = pack(&args, &mut request) {
-            self.spare.replace((request, reply));
-            if raises {
-                return Err(raise(problem));
-            }
-            let text = format!("ERR {problem}");
-            return error_table(lua, &self.names, text.as_bytes(), false).map(Value::Table);
-        }
-        // The arguments stay alive on the stack of Lua; what is asked has its own bytes.
-        drop(args);
-        reply.clear();
-        let asked = Ask::Call(Call {
-            request,
-            reply,
-            resp3: self.resp3.get(),
-            propagation: self.propagation.get(),
-        });
-        let Tell::Answer(Answer { request, reply }) = self.yielder.suspend(asked) else {
-            return Err(raise("unexpected answer"));
+    /// `redis.call` and `redis.pcall`, the second of which raises nothing.
+    pub(super) fn call(&self, args: &raw::Args<'_>, out: &mut Vec<u8>, raises: bool) -> Outcome {
+        let leave = |pending: Pending| {
+            self.pending.replace(pending);
+            Outcome::Convert
         };
-        let value = if raises && reply.first() == Some(&b'-') {
-            let line = reply.strip_suffix(b"\r\n").unwrap_or(&reply);
-            Err(Error::external(Raised {
-                text: error_text(&line[1..], true),
-                counted: true,
-            }))
+        let refuse = |out: &mut Vec<u8>, problem: &str| {
+            out.extend_from_slice(b"ERR ");
+            out.extend_from_slice(problem.as_bytes());
+            Outcome::Raise { counted: false }
+        };
+        if self.is_killed.get() {
+            return leave(Pending::Killed);
+        }
+        if !self.is_running.get() {
+            return refuse(
+                out,
+                "redis.call/pcall can only be called inside a script invocation",
+            );
+        }
+        let mut call = self.spare.take().unwrap_or_default();
+        if let Err(problem) = pack(args.iter(), &mut call.request) {
+            self.spare.replace(Some(call));
+            return if raises {
+                refuse(out, problem)
+            } else {
+                leave(Pending::Problem(problem))
+            };
+        }
+        call.reply.clear();
+        call.resp3 = self.resp3.get();
+        call.propagation = self.propagation.get();
+        let Tell::Answer(mut call) = self.yielder.suspend(Ask::Call(call)) else {
+            return refuse(out, "unexpected answer");
+        };
+        let is_error = call.reply.first() == Some(&b'-');
+        let outcome = if is_error && raises {
+            let line = call.reply.strip_suffix(b"\r\n").unwrap_or(&call.reply);
+            out.extend_from_slice(&error_text(&line[1..], true));
+            Outcome::Raise { counted: true }
+        } else if is_error || call.resp3 {
+            leave(Pending::Reply(std::mem::take(&mut call.reply)))
         } else {
-            from_reply(lua, &self.names, &reply)
+            std::mem::swap(out, &mut call.reply);
+            Outcome::Reply
         };
         const KEPT: usize = 64 * 1024;
-        if reply.capacity() <= KEPT && request.memory_bytes() <= KEPT {
-            self.spare.replace((request, reply));
+        if call.reply.capacity() <= KEPT && call.request.memory_bytes() <= KEPT {
+            self.spare.replace(Some(call));
         }
-        value
+        outcome
+    }
+
+    /// Makes a value of what a call has left.
+    fn convert(&self, lua: &Lua) -> Result<Value> {
+        match self.pending.take() {
+            Pending::Nothing => Ok(Value::Nil),
+            Pending::Reply(reply) => from_reply(lua, &self.names, &reply),
+            Pending::Problem(problem) => {
+                let text = format!("ERR {problem}");
+                error_table(lua, &self.names, text.as_bytes(), false).map(Value::Table)
+            }
+            Pending::Killed => Err(Error::external(Killed)),
+        }
+    }
+
+    /// Keys and arguments of the program that runs.
+    pub(super) fn put_arguments(&self, out: &mut Vec<u8>) -> Outcome {
+        let arguments = self.arguments.borrow();
+        let (args, keys) = (arguments.0.args(), arguments.1);
+        raw::put_list(out, args.take(keys).iter());
+        raw::put_list(out, args.skip(keys).iter());
+        Outcome::Lists
     }
 
     fn acl_check_cmd(&self, args: &MultiValue) -> Result<bool> {
         self.must_run("redis.acl_check_cmd")?;
         let mut request = OwnedRequest::new();
-        pack(args, &mut request).map_err(raise)?;
+        pack_values(args, &mut request).map_err(raise)?;
         match self.yielder.suspend(Ask::Check(request)) {
             Tell::Known(true) => Ok(true),
             _ => Err(raise("Invalid command passed to redis.acl_check_cmd()")),
@@ -370,28 +425,55 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 /// Arguments of a command. Numbers are written so that nothing of them is lost.
-fn pack(args: &MultiValue, request: &mut OwnedRequest) -> std::result::Result<(), &'static str> {
+fn pack<'a>(
+    args: impl Iterator<Item = Arg<'a>>,
+    request: &mut OwnedRequest,
+) -> std::result::Result<(), &'static str> {
     request.clear();
-    if args.is_empty() {
-        return Err("Please specify at least one argument for this redis lib call");
-    }
     // Beyond it seventeen digits are not enough, and C writes an exponent.
-    const PLAIN: i64 = 100_000_000_000_000_000;
+    const PLAIN: f64 = 100_000_000_000_000_000.0;
     for arg in args {
         match arg {
-            Value::String(text) => request.push(&text.as_bytes()),
-            Value::Integer(number) if (-PLAIN + 1..PLAIN).contains(number) => {
-                request.push(itoa::Buffer::new().format(*number).as_bytes());
+            Arg::Text(text) => request.push(text),
+            Arg::Number(number) if number.trunc() == number && number.abs() < PLAIN => {
+                request.push(itoa::Buffer::new().format(number as i64).as_bytes());
             }
-            Value::Integer(_) | Value::Number(_) => {
+            Arg::Number(number) => {
                 let mut out = Vec::new();
-                write_general(&mut out, number(arg).unwrap_or_default(), 17);
+                write_general(&mut out, number, 17);
                 request.push(&out);
             }
-            _ => return Err("Lua redis lib command arguments must be strings or integers"),
+            Arg::Other => {
+                return Err("Lua redis lib command arguments must be strings or integers");
+            }
         }
     }
+    if request.args().is_empty() {
+        return Err("Please specify at least one argument for this redis lib call");
+    }
     Ok(())
+}
+
+/// The same for values that the binding holds.
+fn pack_values(
+    args: &MultiValue,
+    request: &mut OwnedRequest,
+) -> std::result::Result<(), &'static str> {
+    let texts: Vec<_> = args
+        .iter()
+        .map(|arg| match arg {
+            Value::String(text) => Some(text.as_bytes()),
+            _ => None,
+        })
+        .collect();
+    let args = args.iter().zip(&texts).map(|(arg, text)| match text {
+        Some(text) => Arg::Text(text),
+        None => match arg {
+            Value::Integer(_) | Value::Number(_) => Arg::Number(number(arg).unwrap_or_default()),
+            _ => Arg::Other,
+        },
+    });
+    pack(args, request)
 }
 
 fn log(args: &MultiValue) -> Result<()> {
@@ -424,21 +506,13 @@ fn only_string(args: &MultiValue) -> Option<Vec<u8>> {
     }
 }
 
-/// Makes the tables of functions: `redis` with all that programs of both kinds have, and the rest for the sandbox.
+/// Makes the tables of functions: `redis` with all that programs of both kinds have but the calls, and the rest for the sandbox.
 pub(super) fn install<'scope, 'env>(
     lua: &Lua,
     scope: &'scope Scope<'scope, 'env>,
     host: &'scope Host<'scope>,
 ) -> Result<(Table, Table)> {
     let redis = lua.create_table()?;
-    redis.set(
-        "call",
-        scope.create_function(|lua, args| host.call(lua, args, true))?,
-    )?;
-    redis.set(
-        "pcall",
-        scope.create_function(|lua, args| host.call(lua, args, false))?,
-    )?;
     redis.set(
         "acl_check_cmd",
         scope.create_function(|_, args| host.acl_check_cmd(&args))?,
@@ -510,6 +584,10 @@ pub(super) fn install<'scope, 'env>(
     sandbox.set(
         "handler",
         scope.create_function(|lua, error| host.handle(lua, error))?,
+    )?;
+    sandbox.set(
+        "convert",
+        scope.create_function(|lua, ()| host.convert(lua))?,
     )?;
     sandbox.set(
         "random",

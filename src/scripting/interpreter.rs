@@ -19,10 +19,13 @@ use super::functions::{
     self,
     shelf::{Registrations, Shelf},
 };
+use super::raw;
 use crate::resp::{OwnedRequest, Reply};
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{
+    ChunkMode, Function, HookTriggers, Lua, LuaOptions, Scope, StdLib, Table, Value, VmState,
+};
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 
@@ -63,7 +66,7 @@ pub enum Tell {
         /// The first so many arguments are keys.
         keys: usize,
         /// Keys, then arguments.
-        args: OwnedRequest,
+        args: Box<OwnedRequest>,
     },
     /// Run the program of a library and keep the functions that it registers.
     LoadLibrary(Vec<u8>),
@@ -76,10 +79,10 @@ pub enum Tell {
         /// The first so many arguments are keys.
         keys: usize,
         /// Keys, then arguments.
-        args: OwnedRequest,
+        args: Box<OwnedRequest>,
     },
-    /// What a command answered.
-    Answer(Answer),
+    /// What a command answered: the call comes back with its reply.
+    Answer(Box<Call>),
     /// Whether there is such a command.
     Known(bool),
     /// Go on after [`Ask::Busy`].
@@ -89,7 +92,7 @@ pub enum Tell {
     /// Write what the program returned.
     Write {
         /// Where to.
-        reply: Reply,
+        reply: Box<Reply>,
         /// What the program is called, if it failed.
         name: Option<Vec<u8>>,
     },
@@ -105,7 +108,7 @@ pub enum Ask {
     /// The library was loaded: its functions; or is wrong: Redis's text, without a code in front.
     Loaded(Result<Vec<functions::Function>, Vec<u8>>),
     /// Run a command.
-    Call(Call),
+    Call(Box<Call>),
     /// Is there such a command?
     Check(OwnedRequest),
     /// It has run for a while.
@@ -115,12 +118,12 @@ pub enum Ask {
         /// By an error.
         failed: bool,
         /// Its arguments, for their room.
-        args: OwnedRequest,
+        args: Box<OwnedRequest>,
     },
     /// The reply is written.
     Written {
         /// The reply.
-        reply: Reply,
+        reply: Box<Reply>,
         /// An error in it is known to the statistics already.
         counted: bool,
         /// Bytes that Lua holds.
@@ -128,26 +131,17 @@ pub enum Ask {
     },
 }
 
-/// A command to be run.
-#[derive(Debug)]
+/// A command to be run, and its reply. One is used again and again, and only its address moves.
+#[derive(Debug, Default)]
 pub struct Call {
     /// The command.
     pub request: OwnedRequest,
-    /// An empty buffer for the answer.
+    /// The reply as bytes; empty before.
     pub reply: Vec<u8>,
-    /// The dialect of the answer.
+    /// The dialect of the reply.
     pub resp3: bool,
     /// Where its effects go: `REPL_AOF` and `REPL_REPLICA`.
     pub propagation: u8,
-}
-
-/// What a command answered; the buffers of the [`Call`] come back.
-#[derive(Debug)]
-pub struct Answer {
-    /// The command.
-    pub request: OwnedRequest,
-    /// The reply as bytes.
-    pub reply: Vec<u8>,
 }
 
 /// What the interpreter is made with.
@@ -223,37 +217,59 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
         sandbox.set("unpack", unpack)?;
         sandbox.set("limit", MEMORY_LIMIT / 2)?;
         sandbox.set("deprecated", options.deprecated)?;
-        let (run, run_function, globals): (Function, Function, Function) = lua
-            .load(include_str!("prelude.lua"))
-            .set_name(PRELUDE_NAME)
-            .call(sandbox)?;
-        let engine = Engine {
-            lua: &lua,
-            host: &host,
-            run,
-            run_function,
-            shelf: Shelf::new(&lua, scope, &registrations, &globals, &redis)?,
-            registrations: &registrations,
-            script_globals: lua.globals(),
-            sees_functions: Cell::new(false),
-            programs: lua.create_table()?,
-        };
-        let busy = scope.create_function(|_, ()| {
-            if host.is_killed.get() || matches!(host.yielder.suspend(Ask::Busy), Tell::Kill) {
-                host.is_killed.set(true);
-                return Err(mlua::Error::external(Killed));
-            }
-            Ok(())
-        })?;
-        lua.set_named_registry_value(BUSY, busy)?;
-        let often = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
-        lua.set_global_hook(often, |lua, _| {
-            lua.named_registry_value::<Function>(BUSY)?.call::<()>(())?;
-            Ok(VmState::Continue)
-        })?;
-        lua.set_memory_limit(MEMORY_LIMIT)?;
-        engine.serve()
+        let convert: Function = sandbox.get("convert")?;
+        let call = |args: &raw::Args<'_>, out: &mut Vec<u8>| host.call(args, out, true);
+        let pcall = |args: &raw::Args<'_>, out: &mut Vec<u8>| host.call(args, out, false);
+        let arguments = |_: &raw::Args<'_>, out: &mut Vec<u8>| host.put_arguments(out);
+        let functions: [raw::Run<'_>; 3] = [&call, &pcall, &arguments];
+        raw::with_functions(&lua, functions, &convert, |[call, pcall, arguments]| {
+            redis.set("call", call)?;
+            redis.set("pcall", pcall)?;
+            sandbox.set("arguments", arguments)?;
+            serve(&lua, scope, &host, &registrations, &redis, sandbox)
+        })
     })
+}
+
+/// Makes the sandbox and serves in it for ever.
+fn serve<'scope, 'env>(
+    lua: &Lua,
+    scope: &'scope Scope<'scope, 'env>,
+    host: &'scope Host<'scope>,
+    registrations: &'scope Registrations,
+    redis: &Table,
+    sandbox: Table,
+) -> mlua::Result<()> {
+    let (run, run_function, globals): (Function, Function, Function) = lua
+        .load(include_str!("prelude.lua"))
+        .set_name(PRELUDE_NAME)
+        .call(sandbox)?;
+    let engine = Engine {
+        lua,
+        host,
+        run,
+        run_function,
+        shelf: Shelf::new(lua, scope, registrations, &globals, redis)?,
+        registrations,
+        script_globals: lua.globals(),
+        sees_functions: Cell::new(false),
+        programs: lua.create_table()?,
+    };
+    let busy = scope.create_function(|_, ()| {
+        if host.is_killed.get() || matches!(host.yielder.suspend(Ask::Busy), Tell::Kill) {
+            host.is_killed.set(true);
+            return Err(mlua::Error::external(Killed));
+        }
+        Ok(())
+    })?;
+    lua.set_named_registry_value(BUSY, busy)?;
+    let often = HookTriggers::new().every_nth_instruction(INSTRUCTIONS);
+    lua.set_global_hook(often, |lua, _| {
+        lua.named_registry_value::<Function>(BUSY)?.call::<()>(())?;
+        Ok(VmState::Continue)
+    })?;
+    lua.set_memory_limit(MEMORY_LIMIT)?;
+    engine.serve()
 }
 
 struct Engine<'a> {
@@ -290,8 +306,9 @@ impl Engine<'_> {
                     Ask::Ready
                 }
                 Tell::Run { id, keys, args } => {
-                    let result = self.run(id, keys, &args);
-                    self.end(result, args)
+                    self.begin(keys, args);
+                    let result = self.run(id);
+                    self.end(result)
                 }
                 Tell::LoadLibrary(program) => Ask::Loaded(self.shelf.load(
                     self.lua,
@@ -305,8 +322,9 @@ impl Engine<'_> {
                     Ask::Ready
                 }
                 Tell::RunFunction { handle, keys, args } => {
-                    let result = self.call_function(handle, keys, &args);
-                    self.end(result, args)
+                    self.begin(keys, args);
+                    let result = self.call_function(handle);
+                    self.end(result)
                 }
                 _ => Ask::Ready,
             };
@@ -331,14 +349,6 @@ impl Engine<'_> {
         }
     }
 
-    fn array<'b>(&self, args: impl Iterator<Item = &'b [u8]>) -> mlua::Result<Table> {
-        let table = self.lua.create_table()?;
-        for (index, arg) in args.enumerate() {
-            table.raw_set(index + 1, self.lua.create_string(arg)?)?;
-        }
-        Ok(table)
-    }
-
     fn see(&self, globals: &Table, of_functions: bool) -> mlua::Result<()> {
         if self.sees_functions.replace(of_functions) != of_functions {
             self.lua.set_globals(globals.clone())?;
@@ -346,41 +356,30 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// Runs a script: whether it came to its end, and what it returned or failed with.
-    fn run(&self, id: u32, keys: usize, args: &OwnedRequest) -> mlua::Result<(bool, Value)> {
-        let program: Function = self.programs.raw_get(id)?;
-        let args = args.args();
-        let keys_table = self.array(args.take(keys).iter())?;
-        let args_table = self.array(args.skip(keys).iter())?;
-        self.see(&self.script_globals, false)?;
+    /// Holds the arguments until the program takes them as tables.
+    fn begin(&self, keys: usize, args: Box<OwnedRequest>) {
+        self.host.arguments.replace((args, keys));
         self.host.begin();
-        let parts = (program, keys_table, args_table);
-        let result = api::guarded(|| self.run.call(parts));
-        self.host.is_running.set(false);
-        result
+    }
+
+    /// Runs a script: whether it came to its end, and what it returned or failed with.
+    fn run(&self, id: u32) -> mlua::Result<(bool, Value)> {
+        let program: Function = self.programs.raw_get(id)?;
+        self.see(&self.script_globals, false)?;
+        api::guarded(|| self.run.call(program))
     }
 
     /// The same for a function.
-    fn call_function(
-        &self,
-        handle: u64,
-        keys: usize,
-        args: &OwnedRequest,
-    ) -> mlua::Result<(bool, Value)> {
+    fn call_function(&self, handle: u64) -> mlua::Result<(bool, Value)> {
         let function = self.shelf.get(handle)?;
-        let args = args.args();
-        let keys_table = self.array(args.take(keys).iter())?;
-        let args_table = self.array(args.skip(keys).iter())?;
         self.see(self.shelf.globals(), true)?;
-        self.host.begin();
-        let parts = (function, keys_table, args_table);
-        let result = api::guarded(|| self.run_function.call(parts));
-        self.host.is_running.set(false);
-        result
+        api::guarded(|| self.run_function.call((function, true)))
     }
 
     /// Ends a script: the value waits for the reply that it is written to.
-    fn end(&self, result: mlua::Result<(bool, Value)>, args: OwnedRequest) -> Ask {
+    fn end(&self, result: mlua::Result<(bool, Value)>) -> Ask {
+        self.host.is_running.set(false);
+        let (args, _) = self.host.arguments.take();
         if self.lua.used_memory() > CROWDED {
             // Lua collects by how much was allocated, and knows no limit: what the next script needs must be there.
             // Collecting itself needs a little.

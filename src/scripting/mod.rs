@@ -24,6 +24,7 @@ pub mod flags;
 pub mod functions;
 pub mod interpreter;
 pub mod libraries;
+mod raw;
 
 use crate::clients::ClientKey;
 use crate::keyspace::Clock;
@@ -48,7 +49,7 @@ pub struct Scripting {
     /// Bytes of the interpreter when it last stood still.
     pub memory: usize,
     /// Arguments of the last script, used again.
-    pub spare: OwnedRequest,
+    pub spare: Box<OwnedRequest>,
 }
 
 impl Scripting {

@@ -255,13 +255,17 @@ local seen, own = globals(host.redis)
 -- Whatever is compiled from here on sees nothing else.
 host.set_globals(seen)
 
-local function run(f, keys, argv)
-  own.KEYS, own.ARGV = keys, argv
+local arguments = host.arguments
+
+local function run(f)
+  own.KEYS, own.ARGV = arguments()
   return xpcall(f, handler)
 end
 
-local function run_function(f, keys, argv)
-  return xpcall(function() return f(keys, argv) end, handler)
+-- The program of a library is run without arguments, one of its functions with them.
+local function run_function(f, has_arguments)
+  if not has_arguments then return xpcall(f, handler) end
+  return xpcall(function() return f(arguments()) end, handler)
 end
 
 return run, run_function, globals

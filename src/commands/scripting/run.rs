@@ -12,7 +12,7 @@ use crate::commands::{
 };
 use crate::resp::{Args, Protocol, Reply};
 use crate::scripting::flags::ScriptFlags;
-use crate::scripting::interpreter::{Answer, Ask, Call, Tell};
+use crate::scripting::interpreter::{Ask, Call, Tell};
 use crate::scripting::{Called, Running};
 
 /// Time of a busy program in one turn of the loop, ns.
@@ -170,7 +170,10 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
     let slice_end = host.monotonic_ns().saturating_add(SLICE_NS);
     let ended = loop {
         tell = match interpreter.resume(tell) {
-            Ask::Call(asked) => Tell::Answer(command(state, host, key, asked)),
+            Ask::Call(mut asked) => {
+                command(state, host, key, &mut asked);
+                Tell::Answer(asked)
+            }
             Ask::Check(request) => Tell::Known(find(state, request.args()).is_some()),
             Ask::Busy => match pause(state, host, slice_end) {
                 Some(tell) => tell,
@@ -190,7 +193,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                     .and_then(|caller| state.clients.get_mut(caller))
                     .map(|client| std::mem::take(&mut client.reply));
                 Tell::Write {
-                    reply: reply.unwrap_or_default(),
+                    reply: Box::new(reply.unwrap_or_default()),
                     name,
                 }
             }
@@ -200,7 +203,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 memory,
             } => {
                 state.scripting.memory = memory;
-                answer(state, Some(reply), counted);
+                answer(state, Some(*reply), counted);
                 break true;
             }
             Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
@@ -339,10 +342,10 @@ fn may_call(
 }
 
 /// Runs a command for the program.
-fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: Call) -> Answer {
+fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut Call) {
     let Call {
         request,
-        mut reply,
+        reply,
         resp3,
         propagation,
     } = asked;
@@ -358,28 +361,27 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: Call) 
             reply.push(b'-');
             reply.extend_from_slice(text.as_bytes());
             reply.extend_from_slice(b"\r\n");
-            return Answer { request, reply };
+            return;
         }
     };
     if let Some(client) = state.clients.get_mut(key) {
-        client.reply.set_protocol(if resp3 {
+        client.reply.set_protocol(if *resp3 {
             Protocol::Resp3
         } else {
             Protocol::Resp2
         });
-        client.session.resp3 = resp3;
+        client.session.resp3 = *resp3;
     }
     // Time stands still for the program, but not for the measure of its commands.
     if let Some(running) = &state.scripting.running {
         state.now.unix_us = running.now.unix_us;
         state.now.keeps_expired = running.now.keeps_expired;
     }
-    state.effects.do_not_propagate = propagation & crate::scripting::REPL_AOF == 0;
+    state.effects.do_not_propagate = *propagation & crate::scripting::REPL_AOF == 0;
     call(state, host, key, id, request.args());
     if let Some(client) = state.clients.get_mut(key) {
-        client.reply.output_mut().drain_into(&mut reply);
+        client.reply.output_mut().drain_into(reply);
     }
-    Answer { request, reply }
 }
 
 /// Whether a program stands still that wants its share of each turn.

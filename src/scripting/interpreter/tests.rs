@@ -13,17 +13,17 @@ fn a_script_stands_still_for_its_command() {
         let asked = lua.resume(Tell::Run {
             id: 3,
             keys: 1,
-            args,
+            args: Box::new(args),
         });
-        let Ask::Call(Call { request, .. }) = asked else {
+        let Ask::Call(mut call) = asked else {
             panic!("not {asked:?}")
         };
-        assert_eq!(request.args().at(1), b"key");
-        let reply = b"$5\r\nvalue\r\n".to_vec();
-        let told = lua.resume(Tell::Answer(Answer { request, reply }));
+        assert_eq!(call.request.args().at(1), b"key");
+        call.reply.extend_from_slice(b"$5\r\nvalue\r\n");
+        let told = lua.resume(Tell::Answer(call));
         assert!(matches!(told, Ask::Ended { failed: false, .. }));
         let written = lua.resume(Tell::Write {
-            reply: Reply::default(),
+            reply: Box::default(),
             name: None,
         });
         let Ask::Written { reply, .. } = written else {
