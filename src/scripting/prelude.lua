@@ -257,9 +257,17 @@ host.set_globals(seen)
 
 local arguments = host.arguments
 
+local api, program = own.redis, nil
+
+-- xpcall of Lua 5.1 passes nothing on.
+local function body()
+  return program(api, own.KEYS, own.ARGV)
+end
+
 local function run(f)
   own.KEYS, own.ARGV = arguments()
-  return xpcall(f, handler)
+  program = f
+  return xpcall(body, handler)
 end
 
 -- The program of a library is run without arguments, one of its functions with them.

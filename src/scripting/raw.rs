@@ -253,6 +253,13 @@ unsafe fn push_text(state: *mut lua_State, text: &[u8]) {
 /// # Safety
 /// As [`raise`].
 unsafe fn push_reply(state: *mut lua_State, bytes: &[u8], depth: u32) -> &[u8] {
+    if let [b':', digits @ ..] = bytes
+        && let Some((number, len)) = short_integer(digits)
+    {
+        // SAFETY: there is room for one more.
+        unsafe { ffi::lua_pushnumber(state, f64::from(number)) };
+        return digits.get(len + 2..).unwrap_or_default();
+    }
     let (line, rest) = split_line(bytes);
     let (kind, text) = line.split_first().unwrap_or((&b'_', &[]));
     // SAFETY: as the caller promises; each level takes two places, and asks for them.
@@ -291,6 +298,19 @@ unsafe fn push_reply(state: *mut lua_State, bytes: &[u8], depth: u32) -> &[u8] {
         }
     }
     rest
+}
+
+/// A number of up to nine digits before a line's end, and how many: what most integers are.
+fn short_integer(digits: &[u8]) -> Option<(u32, usize)> {
+    let mut number = 0;
+    for (index, byte) in digits.iter().take(10).enumerate() {
+        match byte {
+            b'0'..=b'9' if index < 9 => number = number * 10 + u32::from(byte - b'0'),
+            b'\r' if index > 0 => return Some((number, index)),
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// A line, and what is behind its end.

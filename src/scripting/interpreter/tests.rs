@@ -42,3 +42,21 @@ fn a_program_that_is_none_is_told_so() {
     };
     assert!(text.starts_with(b"user_script:1:"));
 }
+
+#[test]
+fn programs_that_assign_to_our_names_are_known() {
+    for (program, expected) in [
+        ("return redis.call('get', KEYS[1])", false),
+        ("if redis == nil then return KEYS end", false),
+        ("KEYS = {}", true),
+        ("redis\n= 1", true),
+        ("a, ARGV = 1, 2", true),
+        ("KEYS, a = 1, 2", true),
+        ("function redis() end", true),
+        ("redis --[[ x ]] = 1", true),
+        ("local KEYSTONE = 1 return MYKEYS", false),
+        ("return select('#', ...)", true),
+    ] {
+        assert_eq!(assigns(program.as_bytes()), expected, "{program}");
+    }
+}
