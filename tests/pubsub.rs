@@ -51,6 +51,53 @@ fn messages_reach_clients_of_either_protocol_in_order() {
     assert_eq!(read(&mut three, 1), [format!("> pmessage c* c {long}")]);
 }
 
+/// Two scripts of a transaction stand still while the loop turns: what its commands publish to their own client comes
+/// behind the whole answer.
+#[test]
+fn no_message_comes_in_the_middle_of_a_transaction_that_stands_still() {
+    let server = Server::with(&["--busy-reply-threshold", "20"]);
+    let (mut client, mut other) = (server.raw(), server.raw());
+    client.line("HELLO 3");
+    client.line("SUBSCRIBE c");
+    let forever = "redis.call('publish', 'c', KEYS[1]) while true do end";
+    for words in [
+        &["MULTI"][..],
+        &["ECHO", "first"],
+        &["EVAL", forever, "1", "in it"],
+        &["PUBLISH", "c", "after it"],
+        &["EVAL", forever, "1", "again"],
+        &["ECHO", "last"],
+    ] {
+        client.run(words);
+    }
+    client.command(&["EXEC"]);
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut killed = 0;
+    loop {
+        match spell(&other.line("SCRIPT KILL")).as_str() {
+            "OK" => killed += 1,
+            _ if killed > 0 => break,
+            _ => {}
+        }
+        assert!(Instant::now() < until, "killed {killed}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(killed >= 2, "both stood still");
+    let Value::Array(answers) = client.read() else {
+        panic!("EXEC is answered first");
+    };
+    let answers: Vec<String> = answers.iter().map(spell).collect();
+    assert_eq!(answers.len(), 5);
+    assert!(answers[1].contains("killed") && answers[3].contains("killed"));
+    assert_eq!(
+        [&answers[0], &answers[2], &answers[4]],
+        ["first", "1", "last"]
+    );
+    let messages = ["in it", "after it", "again"].map(|it| format!("> message c {it}"));
+    assert_eq!(read(&mut client, 3), messages);
+    assert_eq!(spell(&client.line("PING")), "PONG");
+}
+
 /// Everyone who goes is forgotten: channels have no listeners left, and a publish reaches nobody.
 #[test]
 fn listeners_that_go_are_forgotten() {

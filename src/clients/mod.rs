@@ -99,6 +99,10 @@ pub struct Clients {
     answering: Option<ClientKey>,
     /// What was pushed to it so far.
     deferred: Reply,
+    /// The client that has half an answer: a script of its transaction stands still. No message may stand in the middle.
+    halfway: Option<ClientKey>,
+    /// What was pushed to that one so far.
+    withheld: Reply,
 }
 
 impl Clients {
@@ -227,12 +231,18 @@ impl Clients {
             return;
         }
         let mut waiting = client.reply.output().len();
-        let reply = if self.answering == Some(key) {
-            waiting = waiting.saturating_add(self.deferred.output().len());
-            self.deferred.set_protocol(client.reply.protocol());
-            &mut self.deferred
-        } else {
-            &mut client.reply
+        let aside = match Some(key) {
+            key if self.halfway == key => Some(&mut self.withheld),
+            key if self.answering == key => Some(&mut self.deferred),
+            _ => None,
+        };
+        let reply = match aside {
+            Some(aside) => {
+                waiting = waiting.saturating_add(aside.output().len());
+                aside.set_protocol(client.reply.protocol());
+                aside
+            }
+            None => &mut client.reply,
         };
         if waiting > PUSH_CHECK {
             if !session.pushed {
@@ -271,18 +281,26 @@ impl Clients {
     pub fn answer(&mut self, next: Option<ClientKey>) -> Option<ClientKey> {
         let before = std::mem::replace(&mut self.answering, next);
         if !self.deferred.output().is_empty() {
-            self.settle_deferred(before);
+            let target = before.and_then(|key| self.slab.get_mut(key.0));
+            settle_aside(&mut self.deferred, target.map(|client| &mut client.reply));
         }
         before
     }
-    #[cold]
-    fn settle_deferred(&mut self, key: Option<ClientKey>) {
-        let client = key.and_then(|key| self.slab.get_mut(key.0));
-        if let Some(client) = client {
-            client.reply.output_mut().append(self.deferred.output_mut());
+    /// A client has half of its answer, and the loop turns before the other half comes: until [`Clients::answered`] what is
+    /// pushed to it is kept. There is one such client at most, because one script runs at most.
+    pub fn answered_half(&mut self, key: ClientKey) {
+        self.halfway = Some(key);
+        if self.answering == self.halfway {
+            settle_aside(&mut self.deferred, Some(&mut self.withheld));
         }
-        self.deferred.output_mut().clear();
-        self.deferred.set_protocol(Protocol::Resp2);
+    }
+    /// The other half has come: what was kept follows it.
+    pub fn answered(&mut self, key: ClientKey) {
+        if self.halfway == Some(key) {
+            self.halfway = None;
+            let target = self.slab.get_mut(key.0);
+            settle_aside(&mut self.withheld, target.map(|client| &mut client.reply));
+        }
     }
     /// Marks a client as having replies to write.
     #[inline]
@@ -294,4 +312,14 @@ impl Clients {
             self.pending_write.push(key);
         }
     }
+}
+
+/// Puts what was kept aside behind what its client has, if that is still there.
+#[cold]
+fn settle_aside(aside: &mut Reply, target: Option<&mut Reply>) {
+    if let Some(target) = target {
+        target.output_mut().append(aside.output_mut());
+    }
+    aside.output_mut().clear();
+    aside.set_protocol(Protocol::Resp2);
 }

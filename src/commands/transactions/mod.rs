@@ -265,11 +265,13 @@ fn run_queue(
                 transaction.queue = queue.collect();
                 transaction.stands_since_ns = Some(started_ns);
             }
+            state.clients.answered_half(client);
             return false;
         }
     }
     state.journal.end_unit();
     discard(state, client);
+    state.clients.answered(client);
     true
 }
 
