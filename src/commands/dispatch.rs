@@ -5,7 +5,7 @@
 //! primary's stream); statistics, slow log and propagation hang on it, once.
 
 use super::eviction::Room;
-use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
+use super::{Command, CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
 use crate::clients::{Blocked, ClientKey, ClientKind, ReplyMode};
 use crate::observe::{Executed, LatencyEvent};
 use crate::resp::{Args, OwnedRequest};
@@ -251,7 +251,7 @@ fn gates(
         // EXEC is what it runs.
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
-    } else if caller.session.in_multi && !ends_multi(state.table.get(id).spec.name) {
+    } else if caller.session.in_multi && !ends_multi(top_name(state.table.get(id))) {
         // What is queued takes memory, whatever it does later.
         all |= flags::DENYOOM;
     }
@@ -300,7 +300,7 @@ fn gates(
         .clients
         .get(client)
         .is_some_and(super::pubsub::is_restricted)
-        && !super::pubsub::is_allowed_while_restricted(state.table.get(id).spec.name)
+        && !super::pubsub::is_allowed_while_restricted(top_name(state.table.get(id)))
     {
         return refuse(CommandError::text_owned(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
@@ -350,6 +350,14 @@ fn tell_evicted(state: &mut State) {
     super::trail::drain(state);
     state.clients.answer(answering);
     state.caller = caller;
+}
+
+/// Name of a command, whatever it was renamed to; nothing for a subcommand: SLOWLOG RESET is not RESET.
+fn top_name(command: &Command) -> &'static str {
+    if command.parent.is_some() {
+        return "";
+    }
+    command.spec.name
 }
 
 /// Commands that a transaction without memory can be left by.

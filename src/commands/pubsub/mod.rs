@@ -89,7 +89,7 @@ pub(super) fn is_restricted(client: &Client) -> bool {
     client.session.kind == ClientKind::PubSub && !client.session.resp3
 }
 
-/// The commands that such a client may call.
+/// The commands that such a client may call; none of them is a subcommand.
 pub(super) fn is_allowed_while_restricted(name: &str) -> bool {
     const ALLOWED: [&str; 9] = [
         "ping",

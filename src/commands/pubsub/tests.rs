@@ -180,6 +180,8 @@ fn a_listener_of_resp2_may_do_little() {
         ("HELLO 3", "hello"),
         ("MULTI", "multi"),
         ("PUBLISH c x", "publish"),
+        ("SLOWLOG RESET", "slowlog|reset"),
+        ("LATENCY RESET", "latency|reset"),
     ] {
         let expected = format!(
             "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in \
