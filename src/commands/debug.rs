@@ -225,6 +225,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         set_active_expire,
     ),
     sub(
+        "set-disable-deny-scripts",
+        (3, 3),
+        "SET-DISABLE-DENY-SCRIPTS <0|1>",
+        "Whether scripts may call commands that are denied to them.",
+        set_disable_deny_scripts,
+    ),
+    sub(
         "set-skip-checksum-validation",
         (3, 3),
         "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
@@ -296,6 +303,15 @@ fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn set_disable_deny_scripts(
+    context: &mut WideContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    context.state.scripting.calls_denied = parse::integer(args.at(2))? != 0;
     context.reply().ok();
     Ok(())
 }
@@ -586,7 +602,11 @@ fn protocol(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
 
 fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now = context.now();
-    let mut db = context.db();
+    let index = context.session().db;
+    // A key whose time is over is shown as long as it is there.
+    let mut clock = now;
+    clock.keeps_expired = true;
+    let mut db = context.state.keyspace.db(index, clock, true);
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
     let line = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",

@@ -224,7 +224,7 @@ impl<'y> Host<'y> {
 
     fn acl_check_cmd(&self, args: &MultiValue) -> Result<bool> {
         self.must_run("redis.acl_check_cmd")?;
-        let mut request = OwnedRequest::new();
+        let mut request = Box::new(OwnedRequest::new());
         pack_values(args, &mut request).map_err(raise)?;
         match self.yielder.suspend(Ask::Check(request)) {
             Tell::Known(true) => Ok(true),

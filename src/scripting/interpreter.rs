@@ -27,6 +27,7 @@ use mlua::{
     ChunkMode, Function, HookTriggers, Lua, LuaOptions, Scope, StdLib, Table, Value, VmState,
 };
 use std::cell::Cell;
+use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 
 /// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
@@ -40,6 +41,11 @@ pub const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
 const CROWDED: usize = MEMORY_LIMIT / 4;
 /// What the sandbox is called in places of errors, where it does not appear.
 pub(super) const PRELUDE_NAME: &str = "@sandbox";
+
+/// After so many programs the collector is given a step of so many kilobytes, as in Redis, so that what small scripts
+/// leave does not add up to twice what lives.
+const COLLECT_EVERY: u32 = 50;
+const COLLECT_KBYTES: c_int = 50;
 
 const BUSY: &str = "gyre.busy";
 
@@ -110,7 +116,7 @@ pub enum Ask {
     /// Run a command.
     Call(Box<Call>),
     /// Is there such a command?
-    Check(OwnedRequest),
+    Check(Box<OwnedRequest>),
     /// It has run for a while.
     Busy,
     /// The program is at its end.
@@ -254,6 +260,7 @@ fn serve<'scope, 'env>(
         script_globals: lua.globals(),
         sees_functions: Cell::new(false),
         programs: lua.create_table()?,
+        ended: Cell::new(0),
     };
     let busy = scope.create_function(|_, ()| {
         if host.is_killed.get() || matches!(host.yielder.suspend(Ask::Busy), Tell::Kill) {
@@ -315,6 +322,8 @@ struct Engine<'a> {
     sees_functions: Cell<bool>,
     /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
     programs: Table,
+    /// Programs that have ended.
+    ended: Cell<u32>,
 }
 
 impl Engine<'_> {
@@ -420,6 +429,11 @@ impl Engine<'_> {
             let _ = self.lua.set_memory_limit(0);
             let _ = self.lua.gc_collect();
             let _ = self.lua.set_memory_limit(MEMORY_LIMIT);
+        }
+        let ended = self.ended.get().wrapping_add(1);
+        self.ended.set(ended);
+        if ended.is_multiple_of(COLLECT_EVERY) {
+            let _ = self.lua.gc_step_kbytes(COLLECT_KBYTES);
         }
         let (ok, value) = match result {
             Ok(result) => result,

@@ -46,6 +46,8 @@ pub struct Scripting {
     pub client: Option<ClientKey>,
     /// What runs, if anything does.
     pub running: Option<Box<Running>>,
+    /// Scripts may call commands that are denied to them (DEBUG SET-DISABLE-DENY-SCRIPTS).
+    pub calls_denied: bool,
     /// Bytes of the interpreter when it last stood still.
     pub memory: usize,
     /// Arguments of the last script, used again.

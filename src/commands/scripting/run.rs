@@ -59,6 +59,7 @@ pub(crate) fn start(
     if let Some(client) = state.clients.get_mut(key) {
         client.session.db = db;
         client.session.resp3 = false;
+        client.reply.set_protocol(Protocol::Resp2);
     }
     let owns_unit = !state.journal.is_in_unit();
     if owns_unit {
@@ -304,7 +305,7 @@ fn may_call(
         ));
     }
     let all = command.flags;
-    if all & flags::NOSCRIPT != 0 {
+    if all & flags::NOSCRIPT != 0 && !state.scripting.calls_denied {
         return refuse(CommandError::fixed(
             "ERR This Redis command is not allowed from script",
         ));
@@ -365,12 +366,14 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
         }
     };
     if let Some(client) = state.clients.get_mut(key) {
-        client.reply.set_protocol(if *resp3 {
-            Protocol::Resp3
-        } else {
-            Protocol::Resp2
-        });
-        client.session.resp3 = *resp3;
+        if client.session.resp3 != *resp3 {
+            client.reply.set_protocol(if *resp3 {
+                Protocol::Resp3
+            } else {
+                Protocol::Resp2
+            });
+            client.session.resp3 = *resp3;
+        }
     }
     // Time stands still for the program, but not for the measure of its commands.
     if let Some(running) = &state.scripting.running {
