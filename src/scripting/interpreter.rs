@@ -207,7 +207,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new())?;
     let host = Host::new(&lua, yielder)?;
-    let registrations = Registrations::default();
+    let registrations = Registrations::new(&lua)?;
     lua.scope(|scope| {
         let unpack: Value = lua.globals().raw_get("unpack")?;
         super::libraries::install_all(&lua, &lua.globals())?;

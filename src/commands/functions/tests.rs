@@ -46,6 +46,24 @@ fn functions_keep_their_state_and_get_keys_and_arguments() {
     assert_eq!(harness.line("FCALL put 0"), error("ERR Function not found"));
 }
 
+/// More than the binding has handles for: a library of that many once ended the server.
+#[test]
+fn a_library_has_as_many_functions_as_it_likes() {
+    let program = |count: u32, last: &str| {
+        format!(
+            "local f, i = function() return 1 end, 1
+            while i <= {count} do redis.register_function('f' .. i, f) i = i + 1 end {last}"
+        )
+    };
+    let mut harness = with(&program(9000, ""));
+    assert_eq!(harness.line("FCALL f9000 0"), int(1));
+    assert_eq!(harness.line("FUNCTION FLUSH"), ok());
+    let failed = load(&mut harness, "lib", &program(9000, "x = 1"));
+    assert!(text(&failed).contains("Attempt to modify a readonly table"));
+    assert_eq!(load(&mut harness, "lib", &program(9000, "")), bulk("lib"));
+    assert_eq!(harness.line("FCALL F1 0"), int(1));
+}
+
 #[test]
 fn calls_are_checked() {
     let mut harness = with("redis.register_function('f', function() return 1 end)");

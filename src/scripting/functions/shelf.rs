@@ -6,20 +6,42 @@
 //! state is in the variables that its functions close over. Mirrors function_lua.c of Redis.
 
 use super::Function;
-use super::register::{self, Registration};
+use super::register;
 use crate::scripting::api::{self, Host, raise};
 use crate::scripting::convert;
 use mlua::{ChunkMode, Lua, MultiValue, Scope, Table, Value};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
-/// What a library that is being loaded has registered; none while nothing is loaded.
+/// The functions that were registered, by number, and those of the library that is being loaded. What is called stays in
+/// a table of Lua's: a value that Rust holds takes one of some 8000 handles, and a library may register more.
+#[derive(Debug)]
+pub(in crate::scripting) struct Registrations {
+    functions: Table,
+    next: Cell<u64>,
+    /// None while nothing is loaded.
+    loading: RefCell<Option<Loading>>,
+}
+
 #[derive(Debug, Default)]
-pub(in crate::scripting) struct Registrations(RefCell<Option<Vec<Registration>>>);
+struct Loading {
+    functions: Vec<Function>,
+    /// Names in lower case.
+    names: HashSet<Vec<u8>>,
+}
 
 impl Registrations {
+    /// None yet.
+    pub(in crate::scripting) fn new(lua: &Lua) -> mlua::Result<Registrations> {
+        Ok(Registrations {
+            functions: lua.create_table()?,
+            next: Cell::new(1),
+            loading: RefCell::default(),
+        })
+    }
     fn register(&self, lua: &Lua, arguments: MultiValue) -> mlua::Result<()> {
-        let mut registered = self.0.borrow_mut();
-        let Some(registered) = registered.as_mut() else {
+        let mut loading = self.loading.borrow_mut();
+        let Some(loading) = loading.as_mut() else {
             return Err(raise(
                 "redis.register_function can only be called on FUNCTION LOAD command",
             ));
@@ -27,20 +49,26 @@ impl Registrations {
         let arguments: Vec<Value> = arguments.into_iter().collect();
         let new = register::read(lua, &arguments).map_err(raise)?;
         // In any case: of two that differ in nothing else only one could be called.
-        let is_same = |other: &Registration| other.name.eq_ignore_ascii_case(&new.name);
-        if registered.iter().any(is_same) {
+        if !loading.names.insert(new.name.to_ascii_lowercase()) {
             return Err(raise("Function already exists in the library"));
         }
-        registered.push(new);
+        let handle = self.next.get();
+        self.next.set(handle + 1);
+        self.functions.raw_set(handle, new.callback)?;
+        loading.functions.push(Function {
+            name: new.name,
+            description: new.description,
+            flags: new.flags,
+            handle,
+        });
         Ok(())
     }
 }
 
 /// The functions of all libraries.
 pub(in crate::scripting) struct Shelf {
-    /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
+    /// By number.
     functions: Table,
-    next: u64,
     /// What programs see as their globals.
     globals: Table,
     /// What is in it.
@@ -78,8 +106,7 @@ impl Shelf {
         let while_loading = lua.create_table()?;
         while_loading.raw_set("redis", aside.raw_get::<Value>("redis")?)?;
         Ok(Shelf {
-            functions: lua.create_table()?,
-            next: 1,
+            functions: registrations.functions.clone(),
             globals,
             real,
             while_running,
@@ -95,7 +122,7 @@ impl Shelf {
         self.functions.raw_get(handle)
     }
     /// Forgets functions.
-    pub(in crate::scripting) fn forget(&mut self, handles: &[u64]) {
+    pub(in crate::scripting) fn forget(&self, handles: &[u64]) {
         for handle in handles {
             let forgotten = self.functions.raw_set(*handle, Value::Nil);
             debug_assert!(forgotten.is_ok(), "a field that is there can be cleared");
@@ -104,7 +131,7 @@ impl Shelf {
     /// Runs the program of a library, by `run` as the sandbox runs functions. The error is Redis's text, without a code in
     /// front.
     pub(in crate::scripting) fn load(
-        &mut self,
+        &self,
         lua: &Lua,
         host: &Host<'_>,
         registrations: &Registrations,
@@ -124,19 +151,14 @@ impl Shelf {
             other => format!("Error compiling function: {other}").into_bytes(),
         })?;
         host.is_killed.set(false);
-        registrations.0.replace(Some(Vec::new()));
+        registrations.loading.replace(Some(Loading::default()));
         let result = self
             .fill(&self.while_loading)
             .and_then(|()| api::guarded(|| run.call::<(bool, Value)>(program)));
-        let registered = registrations.0.take().unwrap_or_default();
+        let registered = registrations.loading.take().unwrap_or_default().functions;
         let restored = self.fill(&self.while_running);
         let error = match result {
-            Ok((true, _)) if restored.is_ok() => {
-                let kept = registered.into_iter().map(|function| self.keep(function));
-                return kept
-                    .collect::<mlua::Result<_>>()
-                    .map_err(|error| format!("ERR {error}").into_bytes());
-            }
+            Ok((true, _)) if restored.is_ok() => return Ok(registered),
             _ if host.is_killed.replace(false) => b"ERR FUNCTION LOAD timeout".to_vec(),
             Ok((_, Value::Table(error))) => error
                 .raw_get(&host.names.err)
@@ -146,18 +168,9 @@ impl Shelf {
             Ok((_, other)) => convert::text(&other).unwrap_or_default(),
             Err(error) => format!("ERR {error}").into_bytes(),
         };
+        let handles: Vec<u64> = registered.iter().map(|function| function.handle).collect();
+        self.forget(&handles);
         Err([b"Error registering functions: ", &error[..]].concat())
-    }
-    fn keep(&mut self, registration: Registration) -> mlua::Result<Function> {
-        let handle = self.next;
-        self.next += 1;
-        self.functions.raw_set(handle, registration.callback)?;
-        Ok(Function {
-            name: registration.name,
-            description: registration.description,
-            flags: registration.flags,
-            handle,
-        })
     }
     /// Puts other names into the globals in the place of all that are there.
     fn fill(&self, names: &Table) -> mlua::Result<()> {
