@@ -365,15 +365,15 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
             return;
         }
     };
-    if let Some(client) = state.clients.get_mut(key) {
-        if client.session.resp3 != *resp3 {
-            client.reply.set_protocol(if *resp3 {
-                Protocol::Resp3
-            } else {
-                Protocol::Resp2
-            });
-            client.session.resp3 = *resp3;
-        }
+    if let Some(client) = state.clients.get_mut(key)
+        && client.session.resp3 != *resp3
+    {
+        client.reply.set_protocol(if *resp3 {
+            Protocol::Resp3
+        } else {
+            Protocol::Resp2
+        });
+        client.session.resp3 = *resp3;
     }
     // Time stands still for the program, but not for the measure of its commands.
     if let Some(running) = &state.scripting.running {
