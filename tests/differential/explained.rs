@@ -52,14 +52,6 @@ pub const EXPLAINED: &[Explained] = &[
         },
     },
     Explained {
-        reason: "a change of a consumer group is one of its stream, which fails a transaction that watches it",
-        is: |command, ours, theirs| {
-            is(command, "EXEC")
-                && matches!(ours, Value::Null | Value::NullArray)
-                && matches!(theirs, Value::Array(_))
-        },
-    },
-    Explained {
         reason: "small integers count as shared wherever they come from; those that COPY or RESTORE made do not in 7.0",
         is: |command, ours, theirs| {
             is(command, "OBJECT")
@@ -112,19 +104,6 @@ fn same_numbers(ours: &Value, theirs: &Value) -> bool {
 
 /// The reason for a difference, if it has one.
 pub fn reason(command: &Command, ours: &Value, theirs: &Value) -> Option<&'static str> {
-    if is(command, "EXEC")
-        && let (Some(ours), Some(theirs)) = (ours.items(), theirs.items())
-        && ours.len() == theirs.len()
-    {
-        let mut different = ours.iter().zip(theirs).filter(|(a, b)| a != b);
-        let first = different.next()?;
-        let first = direct_reason(command, first.0, first.1);
-        return first.filter(|_| different.all(|(a, b)| direct_reason(command, a, b).is_some()));
-    }
-    direct_reason(command, ours, theirs)
-}
-
-fn direct_reason(command: &Command, ours: &Value, theirs: &Value) -> Option<&'static str> {
     EXPLAINED
         .iter()
         .find(|known| (known.is)(command, ours, theirs))

@@ -511,8 +511,10 @@ pub struct Command {
     pub class: Class,
     /// It would block outside of a transaction.
     pub blocks: bool,
-    /// On the connection that speaks RESP3.
-    pub resp3: bool,
+    /// Over which connection: [`super::pair::RESP2`] or another.
+    pub on: usize,
+    /// How long to wait after its reply, ms.
+    pub pause_ms: u64,
     /// Commands to send before it and after it, whose replies do not matter.
     pub before: Vec<Vec<Vec<u8>>>,
     pub after: Vec<Vec<Vec<u8>>>,
@@ -550,7 +552,8 @@ impl Command {
             words,
             class,
             blocks: false,
-            resp3: false,
+            on: 0,
+            pause_ms: 0,
             before,
             after,
         }
@@ -715,7 +718,7 @@ fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
     }
 }
 
-fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
+pub fn pick<'a>(rng: &mut Rng, choices: &[&'a str]) -> &'a str {
     choices[rng.index(choices.len())]
 }
 

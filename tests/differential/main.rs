@@ -2,7 +2,7 @@
 //!
 //! Commands come in epochs, each with a seed of its own that begins with empty databases and directives that make
 //! values change their encodings early. They go pipelined to both servers, now on a connection that speaks RESP2, now
-//! on one that speaks RESP3; replies are compared as [`compare::Class`] says, and every few hundred commands all keys
+//! on one that speaks RESP3, among them transactions that a further connection interferes with; replies are compared as [`compare::Class`] says, and every few hundred commands all keys
 //! with their encodings, expiries and DEBUG DIGEST-VALUE, and each value by DUMP and RESTORE from one server to the
 //! other. What differs is cut down to the shortest list of commands that still differs, and printed.
 //!
@@ -20,13 +20,15 @@ mod compare;
 mod explained;
 mod grammar;
 mod pair;
+mod transactions;
 
 use compare::{Class, show};
 use grammar::{Command, DIRECTIVES, Grammar};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
-use pair::Pair;
+use pair::{Pair, RESP2, RESP3};
 use std::collections::BTreeMap;
+use transactions::Queues;
 
 const EPOCH: usize = 2000;
 /// Commands between two comparisons of all data.
@@ -72,16 +74,23 @@ fn generate(grammar: &Grammar, seed: u64) -> Vec<Command> {
     let threshold = ["0", "100b"][rng.index(2)];
     commands.push(fixed(&["DEBUG", "QUICKLIST-PACKED-THRESHOLD", threshold]));
     let mut queued = [false, false];
-    let mut resp3 = false;
+    let mut on = RESP2;
     while commands.len() < EPOCH {
         if rng.index(20) == 0 {
-            resp3 = !resp3;
+            on = RESP2 + RESP3 - on;
         }
-        let queued = &mut queued[usize::from(resp3)];
+        let queued = &mut queued[on];
+        if !*queued && rng.index(60) == 0 {
+            transactions::transaction(grammar, rng, on, &mut commands);
+            continue;
+        }
+        if !*queued && rng.index(80) == 0 {
+            transactions::expiring(grammar, rng, on, &mut commands);
+            continue;
+        }
         let mut command = grammar.command(rng, *queued);
-        command.resp3 = resp3;
-        // The reply of EXEC is compared as a whole.
-        if *queued && command.class != Class::Exact {
+        command.on = on;
+        if *queued && !transactions::may_be_queued(&command) {
             continue;
         }
         match command.words[0].to_ascii_uppercase().as_slice() {
@@ -107,10 +116,10 @@ enum Look {
 /// Plays commands from empty databases on; the first difference.
 fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference> {
     pair.reset();
-    let mut queued = [false, false];
+    let mut queued = [false; 4];
     let mut played = Vec::new();
     for (at, command) in commands.iter().enumerate() {
-        let queued = &mut queued[usize::from(command.resp3)];
+        let queued = &mut queued[command.on];
         match command.words[0].to_ascii_uppercase().as_slice() {
             b"MULTI" => *queued = true,
             b"EXEC" | b"DISCARD" => *queued = false,
@@ -119,6 +128,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
         }
         played.push(at);
     }
+    let mut queues = Queues::default();
     for step in played.chunks(STEP) {
         let is_last = step.last() == played.last();
         for (at, (ours, theirs)) in step
@@ -126,9 +136,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
             .zip(pair.run(step.iter().map(|at| &commands[*at])))
         {
             let command = &commands[*at];
-            if compare::same(command.class, &ours, &theirs)
-                || explained::reason(command, &ours, &theirs).is_some()
-            {
+            if queues.agree(command, &ours, &theirs) {
                 continue;
             }
             return Some(difference(*at, command, &ours, &theirs));
@@ -208,8 +216,16 @@ fn print(command: &Command) -> String {
             }
         })
         .collect();
-    let protocol = if command.resp3 { "3> " } else { "2> " };
-    format!("{protocol}{}", words.join(" "))
+    let connection = match command.on {
+        RESP2 => "2> ",
+        RESP3 => "3> ",
+        _ => "other> ",
+    };
+    let pause = match command.pause_ms {
+        0 => String::new(),
+        ms => format!("  (and {ms} ms pass)"),
+    };
+    format!("{connection}{}{pause}", words.join(" "))
 }
 
 #[test]

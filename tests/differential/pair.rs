@@ -72,8 +72,14 @@ impl Redis {
     }
 }
 
-/// RESP2, RESP3 and one for comparisons.
-type Connections = [Raw; 3];
+/// The connections: that which speaks RESP2, that which speaks RESP3, one for comparisons, and the one that interferes
+/// with what the first two do.
+pub const RESP2: usize = 0;
+pub const RESP3: usize = 1;
+const LOOK: usize = 2;
+pub const OTHER: usize = 3;
+
+type Connections = [Raw; 4];
 
 pub struct Pair {
     ours: Connections,
@@ -106,7 +112,7 @@ impl Pair {
 
     /// Whether gyre has a command.
     pub fn gyre_knows(&mut self, name: &str) -> bool {
-        let answer = self.ours[2].run(&["COMMAND", "INFO", name]);
+        let answer = self.ours[LOOK].run(&["COMMAND", "INFO", name]);
         !matches!(
             answer.items(),
             Some([Value::NullBulk | Value::NullArray | Value::Null])
@@ -119,11 +125,11 @@ impl Pair {
             for (at, connection) in connections.iter_mut().enumerate() {
                 connection.line("RESET");
                 connection.line("SELECT 0");
-                if at == 1 {
+                if at == RESP3 {
                     connection.line("HELLO 3");
                 }
             }
-            connections[2].line("FLUSHALL");
+            connections[LOOK].line("FLUSHALL");
         }
     }
 
@@ -131,8 +137,8 @@ impl Pair {
     pub fn run<'c>(&mut self, commands: impl Iterator<Item = &'c Command>) -> Vec<(Value, Value)> {
         let commands: Vec<&Command> = commands.collect();
         let mut replies = Vec::new();
-        for run in commands.chunk_by(|a, b| a.resp3 == b.resp3) {
-            let at = usize::from(run[0].resp3);
+        for run in commands.chunk_by(|a, b| a.on == b.on && a.pause_ms == 0) {
+            let at = run[0].on;
             let mut bytes = Vec::new();
             for command in run {
                 command
@@ -152,6 +158,9 @@ impl Pair {
                 command.before.iter().for_each(|_| drop(read()));
                 replies.push(read());
                 command.after.iter().for_each(|_| drop(read()));
+                if command.pause_ms > 0 {
+                    std::thread::sleep(Duration::from_millis(command.pause_ms));
+                }
             }
         }
         replies
@@ -161,9 +170,9 @@ impl Pair {
     fn both(&mut self, words: &[Vec<u8>]) -> (Value, Value) {
         let mut bytes = Vec::new();
         encode(words, &mut bytes);
-        self.ours[2].send(&bytes);
-        self.theirs[2].send(&bytes);
-        (self.ours[2].read(), self.theirs[2].read())
+        self.ours[LOOK].send(&bytes);
+        self.theirs[LOOK].send(&bytes);
+        (self.ours[LOOK].read(), self.theirs[LOOK].read())
     }
 
     /// Many of them, pipelined.
@@ -178,10 +187,10 @@ impl Pair {
             commands.iter().for_each(|words| encode(words, &mut bytes));
             bytes
         };
-        self.ours[2].send(&bytes(ours));
-        self.theirs[2].send(&bytes(theirs));
+        self.ours[LOOK].send(&bytes(ours));
+        self.theirs[LOOK].send(&bytes(theirs));
         ours.iter()
-            .map(|_| (self.ours[2].read(), self.theirs[2].read()))
+            .map(|_| (self.ours[LOOK].read(), self.theirs[LOOK].read()))
             .collect()
     }
 
