@@ -57,12 +57,18 @@ fn a_script_that_loops_for_ever_is_told_and_killed() {
 fn no_pcall_catches_the_end() {
     let server = start();
     let (mut caller, mut other) = (server.raw(), server.raw());
-    let loops = "local f = function() while true do redis.call('ping') end end";
+    let loops = "local f = function() while true do redis.call('ping') end end \
+                 local busy, print = function() while true do end end, function() end";
     for script in [
         "while true do pcall(f) end",
         "while true do xpcall(f, function() return 1 end) end",
         "while true do coroutine.resume(coroutine.create(f)) end",
         "while true do load(f) end",
+        // The time goes by in functions of the script, so that each look at the clock falls into them.
+        "while true do xpcall(busy, function() end) end",
+        "while true do xpcall(busy, error) end",
+        "while true do xpcall(error, busy) end",
+        "while true do coroutine.resume(coroutine.create(function() xpcall(busy, print) end)) end",
     ] {
         caller.command(&["EVAL", &format!("{loops} {script}"), "0"]);
         await_busy(&mut other);

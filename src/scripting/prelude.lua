@@ -105,12 +105,12 @@ function real.setmetatable(t, m)
 end
 
 -- Errors of functions of the host are values of their own (userdata), which no script ever holds: they become what
--- Redis makes of them, or, of a script that was killed, are raised again.
+-- Redis makes of them, or, of a script that was killed, are raised again. That is asked whatever the error is: a kill
+-- that met a handler of errors comes out of it as a string, `error in error handling`.
 
 local function settled(ok, ...)
   if ok then return true, ... end
-  local e = ...
-  if type(e) == 'userdata' then e = caught(e) end
+  local e = caught((...))
   if type(e) == 'table' then
     local text = rawget(shown[e] or e, 'err')
     if type(text) == 'string' then e = text end
@@ -124,15 +124,13 @@ end
 
 local function settled_as_is(ok, ...)
   if ok then return true, ... end
-  local e = ...
-  if type(e) == 'userdata' then e = caught(e) end
-  return false, e
+  return false, caught((...))
 end
 
 function real.xpcall(f, handle)
   return settled_as_is(xpcall(f, function(e)
-    if type(e) == 'userdata' then e = caught(e) end
-    return handle(e)
+    -- Once killed no handler is run: nothing can interrupt it, for it is run inside the hook that kills.
+    return handle(caught(e))
   end))
 end
 
