@@ -64,6 +64,23 @@ fn calls_with_very_many_values() {
 }
 
 #[test]
+fn many_results_of_protected_calls() {
+    let server = Server::start();
+    for script in [
+        "return unpack({}, 1, 100)",
+        "return pcall(unpack, {}, 1, 100)",
+        "return xpcall(function() return unpack({}, 1, 100) end, error)",
+        "local function f() return pcall(f) end return f()",
+        "local function f() return xpcall(f, error) end return f()",
+        "local function f() return coroutine.resume(coroutine.create(f)) end return f()",
+    ] {
+        let answer = survives(&server, script);
+        let wanted = [Value::NullBulk, Value::Integer(1)];
+        assert!(wanted.contains(&answer), "{script}: {answer:?}");
+    }
+}
+
+#[test]
 fn very_many_scripts() {
     let server = Server::start();
     let mut raw = server.raw();
@@ -98,6 +115,8 @@ fn memory_stack_and_patterns() {
         "local co = coroutine.wrap(function() error({}) end) co()",
         "error(setmetatable({}, {__tostring = function() error('x') end}))",
         "return table.concat({}, '', 1, 2147483647)",
+        "return table.insert({}, 2^31, 1)",
+        "return table.insert({}, -2^31, 1)",
         "local t = setmetatable({}, {__index = function(t, k) return t[k .. 'x'] end}) return t.a",
         "return coroutine.wrap(function() return coroutine.yield(redis.call('ping')) end)()()",
     ] {

@@ -15,6 +15,7 @@ local collect, _G, string, table, math, coroutine = collectgarbage, _G, string, 
 local getfenv, setfenv, newproxy, unpack = getfenv, setfenv, newproxy, host.unpack
 -- Patterns are matched by recursion of the C stack, a level for each item.
 local LONGEST_PATTERN = 8192
+local LOWEST_POSITION = -1e6
 
 local READONLY = 'Attempt to modify a readonly table'
 local shown = {}  -- view -> the table that it shows
@@ -213,6 +214,11 @@ for name, f in pairs(table) do tables[name] = f end
 
 function tables.insert(t, ...)
   if shown[t] then error(READONLY, 0) end
+  -- C moves what is between the end and the position, one by one, and nothing interrupts it.
+  local position = select('#', ...) > 1 and tonumber((...))
+  if position and not (position > LOWEST_POSITION and position < 2 ^ 31) then
+    error("bad argument #2 to 'insert' (position out of bounds)", 2)
+  end
   return insert(t, ...)
 end
 
