@@ -38,8 +38,8 @@ pub struct Tracking {
     prefixes: BTreeMap<Vec<u8>, Prefix>,
     /// How many prefixes there are of each length.
     lengths: BTreeMap<usize, usize>,
-    /// Keys that begin with a prefix have changed.
-    noted: bool,
+    /// Prefixes of keys that have changed.
+    noted: BTreeSet<Vec<u8>>,
     rounds_over: usize,
     /// The running script has read a key.
     pub script_reads: bool,
@@ -70,7 +70,7 @@ impl Default for Tracking {
             limits: HashLimits::none(HashSeed::default()),
             prefixes: BTreeMap::new(),
             lengths: BTreeMap::new(),
-            noted: false,
+            noted: BTreeSet::new(),
             rounds_over: 0,
             script_reads: false,
         }
@@ -209,26 +209,33 @@ impl Tracking {
             if let Some(prefix) = key.get(..len)
                 && let Some(held) = self.prefixes.get_mut(prefix)
             {
+                if held.changed.is_empty() {
+                    self.noted.insert(prefix.to_vec());
+                }
                 held.changed.insert(key.to_vec(), by);
-                self.noted = true;
             }
         }
     }
     /// Whether there is anything to broadcast.
     pub fn has_noted(&self) -> bool {
-        self.noted
+        !self.noted.is_empty()
     }
-    /// Gives away what was noted since the last time, prefix by prefix.
+    /// Gives away what was noted since the last time, prefix by prefix. O(prefixes of changed keys).
     pub fn take_noted(&mut self) -> Vec<Broadcast> {
-        self.noted = false;
-        self.prefixes
-            .values_mut()
-            .filter(|prefix| !prefix.changed.is_empty())
-            .map(|prefix| Broadcast {
-                keys: std::mem::take(&mut prefix.changed),
-                clients: prefix.clients.iter().copied().collect(),
-            })
-            .collect()
+        let mut broadcasts = Vec::new();
+        for prefix in std::mem::take(&mut self.noted) {
+            // One whose last client has gone is gone.
+            let Some(held) = self.prefixes.get_mut(&prefix) else {
+                continue;
+            };
+            if !held.changed.is_empty() {
+                broadcasts.push(Broadcast {
+                    keys: std::mem::take(&mut held.changed),
+                    clients: held.clients.iter().copied().collect(),
+                });
+            }
+        }
+        broadcasts
     }
 }
 

@@ -27,7 +27,7 @@ use crate::clients::{CachingMode, ClientKey, ClientKind, Remembered};
 use crate::keyspace::{EventClass, Touched, interest};
 use crate::resp::{Args, Reply};
 use crate::structures::dict::HashSeed;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// The channel on which RESP2 clients hear of invalid keys.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
@@ -112,6 +112,20 @@ impl<'a> Options<'a> {
 
     /// No key may have two of a client's prefixes.
     fn check_prefixes(&self, held: Option<&BTreeSet<Vec<u8>>>) -> Result<(), CommandError> {
+        // What begins with a prefix stands behind it in order, before anything else does: one pass finds all that overlap.
+        let mut all: Vec<&[u8]> = self.prefixes.to_vec();
+        all.extend(held.into_iter().flatten().map(Vec::as_slice));
+        all.sort_unstable();
+        let mut overlapping = HashSet::new();
+        let mut first: Option<&[u8]> = None;
+        for prefix in all {
+            match first {
+                Some(begin) if prefix.starts_with(begin) => {
+                    overlapping.extend([begin, prefix]);
+                }
+                _ => first = Some(prefix),
+            }
+        }
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let refuse = |prefix: &[u8], what: &str, other: &[u8]| {
             let (prefix, other) = (
@@ -124,6 +138,9 @@ impl<'a> Options<'a> {
             )))
         };
         for (at, prefix) in self.prefixes.iter().enumerate() {
+            if !overlapping.contains(prefix) {
+                continue;
+            }
             let mut held = held.into_iter().flatten();
             if let Some(other) = held.find(|other| overlap(prefix, other)) {
                 return refuse(prefix, "an existing", other);
