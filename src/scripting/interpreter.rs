@@ -402,6 +402,8 @@ impl Engine<'_> {
     /// Holds the arguments until the program takes them as tables.
     fn begin(&self, keys: usize, args: Box<OwnedRequest>) {
         self.host.arguments.replace((args, keys));
+        // A panic may have jumped over the end of what does without the limit.
+        let _ = self.lua.set_memory_limit(MEMORY_LIMIT);
         self.host.begin();
     }
 

@@ -274,10 +274,15 @@ local function run(f)
   return xpcall(body, handler)
 end
 
+local function body_with_arguments()
+  return program(arguments())
+end
+
 -- The program of a library is run without arguments, one of its functions with them.
 local function run_function(f, has_arguments)
   if not has_arguments then return xpcall(f, handler) end
-  return xpcall(function() return f(arguments()) end, handler)
+  program = f
+  return xpcall(body_with_arguments, handler)
 end
 
 return run, run_function, globals

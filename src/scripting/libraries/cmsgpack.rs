@@ -414,7 +414,7 @@ fn unpack(args: &Args<'_>, limit: i64, offset: i64) -> mlua::Result<Variadic<Val
         if results.len() >= MOST_RESULTS || held >= MOST_HANDLES {
             return Err(args.raise(TOO_MANY_RESULTS));
         }
-        let value = unpacker.value(held)?;
+        let value = super::make(args.lua, data.len(), || unpacker.value(held))?;
         held += usize::from(matches!(value, Piece::Bytes(_) | Piece::Table(_)));
         results.push(mlua::IntoLua::into_lua(value, args.lua)?);
     }

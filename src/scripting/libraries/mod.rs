@@ -40,6 +40,21 @@ fn check_room(made: usize, more: usize) -> mlua::Result<()> {
     Ok(())
 }
 
+/// Input up to which what is made of it is small, bytes: no more than some hundred bytes for each.
+const SMALL: usize = 64 * 1024;
+
+/// Makes values of an input. Where memory is limited the binding makes each in a protected call, which takes half of the
+/// time; a small input does without the limit, and what comes after it meets it again.
+fn make<T>(lua: &Lua, input: usize, make: impl FnOnce() -> mlua::Result<T>) -> mlua::Result<T> {
+    if input > SMALL {
+        return make();
+    }
+    let limit = lua.set_memory_limit(0)?;
+    let made = make();
+    lua.set_memory_limit(limit)?;
+    made
+}
+
 /// Sets the four libraries as globals.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ pub(super) fn decode(args: &Args<'_>, config: &Config) -> mlua::Result<Value> {
         begin: 0,
         unescaped: Vec::new(),
     };
-    let value = decoder.value()?;
+    let value = super::super::make(args.lua, text.len(), || decoder.value())?;
     let token = decoder.token();
     if !matches!(token, Token::End) {
         return Err(decoder.unexpected("the end", &token));
