@@ -1,4 +1,5 @@
-//! Hides secrets in what is recorded: passwords of AUTH, HELLO and MIGRATE, those that CONFIG SET and ACL SETUSER set.
+//! Hides secrets in what is recorded: passwords of AUTH, HELLO and MIGRATE, those that CONFIG SET and ACL SETUSER set,
+//! and the credentials of HTTP requests.
 //!
 //! In: the bytes of each connection as they were read, cut anywhere. Out: the same bytes with each letter of a secret
 //! replaced. What it is replaced by depends on the letters before it and a key that nobody keeps, so two secrets that
@@ -8,6 +9,8 @@
 use crate::config::Config;
 use crate::event_loop::Token;
 use crate::event_loop::recording::Mask;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 /// Bytes of an argument that decide what it is.
@@ -35,8 +38,10 @@ struct Stream {
     /// The beginning of the argument.
     word: Vec<u8>,
     command: Command,
-    /// The argument with this index is a secret.
-    secret_at: Option<usize>,
+    /// The arguments with these indexes are secrets.
+    secrets_at: Vec<usize>,
+    /// A minus came before the number.
+    is_negative: bool,
     /// What of the secret was seen.
     hash: Option<Sha256>,
 }
@@ -50,6 +55,8 @@ enum Phase {
     Count,
     /// Before or after `$`.
     Length,
+    /// The byte after a number's carriage return, whatever it is; the number was a count if `true`.
+    NumberEnd(bool),
     /// In an argument.
     Argument,
     /// The line's end after an argument.
@@ -94,6 +101,15 @@ impl Secrets {
 
     /// A command that is one line: as far as it is here it can be looked at whole.
     fn hide_line(&self, line: &mut [u8]) {
+        if is_authorization(line) {
+            self.hide_authorization(line);
+            return;
+        }
+        if is_oddly_quoted(line) && may_carry_secrets(line) {
+            // Where its words end is for the parser to know; all of them go.
+            blot(line);
+            return;
+        }
         let mut words = Vec::new();
         let mut at = 0;
         while at < line.len() {
@@ -116,7 +132,8 @@ impl Secrets {
         };
         for range in words {
             let word = &mut line[range];
-            stream.word = word[..word.len().min(WORD)].to_vec();
+            let bare = &word[quoted(word)];
+            stream.word = bare[..bare.len().min(WORD)].to_vec();
             if stream.is_secret() {
                 let bare = quoted(word);
                 let masked = self.hidden(&word[bare.clone()]);
@@ -127,15 +144,77 @@ impl Secrets {
     }
 }
 
+impl Secrets {
+    /// A header field of an HTTP request: what of it is a password is hidden like any other, so that the replay lets
+    /// in whom the server let in.
+    fn hide_authorization(&self, line: &mut [u8]) {
+        let colon = line.iter().position(|byte| *byte == b':');
+        let value = &mut line[colon.map_or(0, |colon| colon + 1)..];
+        let begin = value.len() - value.trim_ascii_start().len();
+        let end = value.trim_ascii_end().len();
+        if !value.ends_with(b"\n") || begin >= end {
+            blot(value);
+            return;
+        }
+        let field = &mut value[begin..end];
+        let scheme = field.iter().position(|byte| *byte == b' ').unwrap_or(0);
+        let blanks = field[scheme..].iter().take_while(|byte| **byte == b' ');
+        let at = scheme + blanks.count();
+        let hidden = match field[..scheme].to_ascii_lowercase().as_slice() {
+            b"bearer" => Some(self.hidden(&field[at..])),
+            b"basic" => STANDARD.decode(&field[at..]).ok().and_then(|mut pair| {
+                let colon = pair.iter().position(|byte| *byte == b':')?;
+                let password = self.hidden(&pair[colon + 1..]);
+                pair[colon + 1..].copy_from_slice(&password);
+                Some(STANDARD.encode(pair).into_bytes())
+            }),
+            _ => None,
+        };
+        match hidden {
+            Some(hidden) if hidden.len() == field.len() - at => {
+                field[at..].copy_from_slice(&hidden);
+            }
+            _ => blot(field),
+        }
+    }
+}
+
+/// Hides all of it for good.
+fn blot(line: &mut [u8]) {
+    for byte in line.iter_mut().filter(|byte| !byte.is_ascii_whitespace()) {
+        *byte = b'*';
+    }
+}
+
+/// Whether a line is the header field of HTTP that has a credential.
+fn is_authorization(line: &[u8]) -> bool {
+    const NAMES: [&[u8]; 2] = [b"authorization", b"proxy-authorization"];
+    let colon = line.iter().position(|byte| *byte == b':');
+    let name = line[..colon.unwrap_or(0)].trim_ascii();
+    NAMES.iter().any(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// Whether it has quotes or escapes elsewhere than around a whole word without any.
+fn is_oddly_quoted(line: &[u8]) -> bool {
+    let mut words = line.split(u8::is_ascii_whitespace);
+    words.any(|word| {
+        let bare = &word[quoted(word)];
+        bare.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'\\'))
+    })
+}
+
 /// Whether a line begins with a command that may carry secrets.
 fn may_carry_secrets(line: &[u8]) -> bool {
     let line = line.trim_ascii_start();
     let end = line.iter().position(u8::is_ascii_whitespace);
     let name = line[..end.unwrap_or(line.len())].to_ascii_lowercase();
+    // A name may be written in quotes, with escapes.
+    let is_plain = !name.iter().any(|byte| matches!(byte, b'"' | b'\'' | b'\\'));
     matches!(
         name.as_slice(),
         b"auth" | b"hello" | b"migrate" | b"config" | b"acl"
-    )
+    ) || !is_plain
+        || is_authorization(line)
 }
 
 /// Where a word's letters are without the quotes around it.
@@ -157,10 +236,11 @@ impl Stream {
     /// Whether the argument that comes is a secret, as far as those before it tell.
     fn is_secret(&self) -> bool {
         match self.command {
-            Command::Auth => self.index > 0 && self.index + 1 == self.count,
+            // Of two words the first is a name.
+            Command::Auth => self.index > 1 || (self.index == 1 && self.count != 3),
             // A rule that sets a password begins with `>`; all rules are hidden, for a rule is cut anywhere.
             Command::AclSetUser => self.index > 2,
-            _ => self.secret_at == Some(self.index),
+            _ => self.secrets_at.contains(&self.index),
         }
     }
 
@@ -178,15 +258,17 @@ impl Stream {
             (Command::Config | Command::Acl, 1, _) => Command::Other,
             (command, ..) => command,
         };
+        // A name may be spelled as an option is: then more is hidden than need be.
+        self.secrets_at.retain(|at| *at > self.index);
         match (self.command, word.as_slice()) {
             (Command::Hello, b"auth") | (Command::Migrate, b"auth2") => {
-                self.secret_at = Some(self.index + 2);
+                self.secrets_at.push(self.index + 2);
             }
-            (Command::Migrate, b"auth") => self.secret_at = Some(self.index + 1),
+            (Command::Migrate, b"auth") => self.secrets_at.push(self.index + 1),
             (Command::ConfigSet, name)
                 if self.index.is_multiple_of(2) && Config::is_sensitive(name) =>
             {
-                self.secret_at = Some(self.index + 1);
+                self.secrets_at.push(self.index + 1);
             }
             _ => {}
         }
@@ -238,15 +320,19 @@ impl Secrets {
                 let len = end.map_or(bytes.len(), |end| end + 1);
                 let line = &mut bytes[..len];
                 let is_rest = !stream.word.is_empty();
-                let room = WORD.saturating_sub(stream.word.len()).min(len);
-                stream.word.extend_from_slice(&line[..room]);
+                // Blanks in front of a line are as good as none.
+                let text = if is_rest {
+                    &*line
+                } else {
+                    line.trim_ascii_start()
+                };
+                let room = WORD.saturating_sub(stream.word.len()).min(text.len());
+                stream.word.extend_from_slice(&text[..room]);
                 if !is_rest {
                     self.hide_line(line);
                 } else if may_carry_secrets(&stream.word) {
                     // What the rest of a cut line means is not worth finding out: all of it goes.
-                    for byte in line.iter_mut().filter(|byte| !byte.is_ascii_whitespace()) {
-                        *byte = b'*';
-                    }
+                    blot(line);
                 }
                 if end.is_some() {
                     stream.phase = Phase::Start;
@@ -259,9 +345,14 @@ impl Secrets {
                         let digit = usize::from(digit - b'0');
                         stream.number = stream.number.saturating_mul(10).saturating_add(digit);
                     }
-                    b'\n' => self.end_number(stream),
+                    b'-' => stream.is_negative = true,
+                    b'\r' => stream.phase = Phase::NumberEnd(stream.phase == Phase::Count),
                     _ => {}
                 }
+                1
+            }
+            Phase::NumberEnd(is_count) => {
+                self.end_number(stream, is_count);
                 1
             }
             Phase::Argument => {
@@ -283,21 +374,28 @@ impl Secrets {
                 here
             }
             Phase::LineEnd => {
-                if bytes[0] == b'\n' {
-                    stream.phase = if stream.index >= stream.count {
-                        Phase::Start
-                    } else {
-                        Phase::Length
-                    };
+                // Two bytes, whatever they are: the parser does not look at them.
+                if stream.left == 0 {
+                    stream.left = 1;
+                    return 1;
                 }
+                stream.left = 0;
+                stream.phase = if stream.index >= stream.count {
+                    Phase::Start
+                } else {
+                    Phase::Length
+                };
                 1
             }
         }
     }
 
-    fn end_number(&self, stream: &mut Stream) {
-        let number = std::mem::take(&mut stream.number);
-        if stream.phase == Phase::Count {
+    fn end_number(&self, stream: &mut Stream, is_count: bool) {
+        let mut number = std::mem::take(&mut stream.number);
+        if std::mem::take(&mut stream.is_negative) {
+            number = 0;
+        }
+        if is_count {
             stream.count = number;
             stream.phase = if number == 0 {
                 Phase::Start
@@ -408,6 +506,53 @@ mod tests {
         assert_eq!(hide(b"ECHO hunter2\r\n", &[7]), "ECHO hunter2\r\n");
         assert_ne!(secrets.hidden(b"hunter3"), masked.as_bytes());
         assert_ne!(Secrets::new([8; 32]).hidden(b"hunter2"), masked.as_bytes());
+    }
+
+    #[test]
+    fn credentials_of_http_go_and_stay_equal() {
+        let secrets = Secrets::new([7; 32]);
+        let masked = String::from_utf8(secrets.hidden(b"hunter2")).expect("letters");
+        let head = |field: &str| format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
+        let hidden = hide(head("Authorization: Bearer hunter2").as_bytes(), &[]);
+        assert_eq!(hidden, head(&format!("Authorization: Bearer {masked}")));
+        let basic = |password: &str| STANDARD.encode(format!("me:{password}"));
+        let hidden = hide(
+            head(&format!("authorization:  basic {}", basic("hunter2"))).as_bytes(),
+            &[],
+        );
+        assert_eq!(
+            hidden,
+            head(&format!("authorization:  basic {}", basic(&masked)))
+        );
+        for cut in 0..60 {
+            let hidden = hide(head("Authorization: Bearer hunter2").as_bytes(), &[cut]);
+            for part in ["hunter2", "hunter", "unter2", "hunt", "nter2"] {
+                assert!(!hidden.contains(part), "{cut}: {hidden}");
+            }
+        }
+        assert!(!hide(head("Authorization: Token hunter2").as_bytes(), &[]).contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_spelled_oddly_is_hidden_too() {
+        for line in [
+            "\"AUTH\" hunter2\r\n",
+            "AUTH \"hunter2 x\"\r\n",
+            "AUTH \"x hunter2\"\r\n",
+            "CONFIG SET requirepass \"x hunter2\"\r\n",
+            "CONFIG SET \"requirepass\" hunter2\r\n",
+            "\"\\x41UTH\" hunter2\r\n",
+            "A\"UTH\" hunter2\r\n",
+            "*-1\r\n*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\n",
+            "*2\r.$4\r.AUTH..$7\r.hunter2..",
+            "*5\r\n$5\r\nHELLO\r\n$1\r\n3\r\n$4\r\nAUTH\r\n$4\r\nauth\r\n$7\r\nhunter2\r\n",
+        ] {
+            let hidden = hide(line.as_bytes(), &[]);
+            assert!(!hidden.contains("hunter2"), "{line}: {hidden}");
+        }
+        let line = format!("{}AUTH hunter2\r\n", " ".repeat(40));
+        assert!(!hide(line.as_bytes(), &[40]).contains("hunter2"));
+        assert!(!hide(line.as_bytes(), &[42]).contains("hunter2"));
     }
 
     proptest! {
