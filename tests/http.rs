@@ -43,7 +43,8 @@ fn exchange(port: u16, request: &[u8]) -> String {
 }
 
 fn get(port: u16, path: &str, fields: &str) -> (u16, String) {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n");
     let answer = exchange(port, request.as_bytes());
     let status = answer.get(9..12).and_then(|text| text.parse().ok());
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
@@ -146,7 +147,7 @@ fn events_come_while_the_loop_turns() {
     let (server, port) = start(&[]);
     let mut viewer = connect(port);
     viewer
-        .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("it takes them");
     let mut raw = server.raw();
     let mut seen = String::new();
@@ -192,7 +193,7 @@ fn a_viewer_that_does_not_read_is_dropped_and_nobody_waits_for_it() {
         raw.line(&format!("CLIENT SETNAME {name}"));
     }
     viewer
-        .write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .expect("it takes them");
     let until = Instant::now() + Duration::from_secs(30);
     loop {
@@ -237,34 +238,38 @@ fn bad_requests_are_refused_and_nothing_is_run() {
     assert_eq!(status(b"SET a b\r\n"), "400");
     assert_eq!(status(b"GET / HTTP/1.1\r\n\r\n"), "400");
     assert_eq!(
-        status(b"GET /none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+        status(b"GET /none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
         "404"
     );
     assert_eq!(
-        status(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"),
+        status(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"),
         "405"
     );
     assert_eq!(
-        status(b"DELETE /metrics HTTP/1.1\r\nHost: x\r\n\r\n"),
+        status(b"DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         "405"
     );
     assert_eq!(
-        status(b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"),
+        status(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc"),
         "400"
     );
     let long = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(9000));
     assert_eq!(status(long.as_bytes()), "431");
     let many = format!(
-        "GET / HTTP/1.1\r\nHost: x\r\n{}\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n{}\r\n",
         "A: b\r\n".repeat(100)
     );
     assert_eq!(status(many.as_bytes()), "431");
+    assert_eq!(
+        status(b"GET /metrics HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"),
+        "421"
+    );
     // Three requests at once on one connection, cut anywhere.
     let mut stream = connect(port);
     for part in [
         "GET /healthz HTTP/1.1\r\nHo",
-        "st: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-        "HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "st: x\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ] {
         stream.write_all(part.as_bytes()).expect("it takes them");
     }
@@ -274,13 +279,39 @@ fn bad_requests_are_refused_and_nothing_is_run() {
     assert_eq!(answer.matches("\r\n\r\nok\n").count(), 2, "{answer}");
     // A browser's request to the port of the clients is no command.
     let mut raw = server.raw();
-    raw.send(b"POST / HTTP/1.1\r\nHost: x\r\n\r\nFLUSHALL\r\n");
+    raw.send(b"POST / HTTP/1.1\r\nHost: localhost\r\n\r\nFLUSHALL\r\n");
     assert_eq!(raw.try_read(), None);
     assert!(
         server.log().contains("Possible SECURITY ATTACK"),
         "{}",
         server.log()
     );
+}
+
+/// The next request comes while a long answer is on its way and nobody reads; the client has nothing more to say.
+#[test]
+fn requests_that_come_during_a_long_answer_are_answered() {
+    let (server, port) = start(&[]);
+    let mut raw = server.raw();
+    for n in 0..1000 {
+        raw.line(&format!("SET k{n} {n}"));
+    }
+    let mut stream = connect(port);
+    let trace = b"GET /trace HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for _ in 0..30 {
+        stream.write_all(trace).expect("it takes them");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("it takes them");
+    stream
+        .shutdown(std::net::Shutdown::Write)
+        .expect("half closed");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answers");
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 31);
+    assert!(answer.ends_with("\r\n\r\nok\n"));
 }
 
 #[test]

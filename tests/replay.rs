@@ -212,3 +212,62 @@ fn a_run_of_redis_benchmark_is_replayed() {
     assert!(output.status.success(), "{shown} {}", text(&output.stderr));
     assert!(shown.contains(&format!("digest: {digest}")), "{shown}");
 }
+
+/// What is recorded names another folder; the replay saves in its own. Figures of the process differ and disturb
+/// nothing, and the credential of an HTTP request is not in the file.
+#[test]
+fn a_replay_touches_nothing_else_and_keeps_step() {
+    use std::io::Read;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .and_then(|probe| probe.local_addr())
+        .expect("a free port")
+        .port();
+    let mut server = Server::with(&[
+        "--requirepass",
+        "hunter2",
+        "--http-port",
+        &port.to_string(),
+        "--enable-protected-configs",
+        "yes",
+        "--record",
+        "recording",
+    ]);
+    let recording = server.dir.path().join("recording");
+    let mut raw = server.raw();
+    raw.line("AUTH hunter2");
+    raw.line("SET k v");
+    let folder = elsewhere.path().to_str().expect("a path").to_owned();
+    assert_eq!(
+        raw.run(&["CONFIG", "SET", "dir", &folder]),
+        Value::Simple("OK".into())
+    );
+    let nowhere = raw.run(&["CONFIG", "SET", "dir", "/no/such/folder"]);
+    assert!(matches!(nowhere, Value::Error(_)), "{nowhere:?}");
+    for line in ["INFO everything", "SAVE", "INFO everything", "PING"] {
+        raw.line(line);
+    }
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream
+        .write_all(
+            b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+              Authorization: Bearer hunter2\r\n\r\n",
+        )
+        .expect("it takes them");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let digest = digest(&server);
+    raw.send(b"SHUTDOWN NOSAVE\r\n");
+    assert_eq!(server.wait(), Some(0));
+    let bytes = std::fs::read(&recording).expect("a recording");
+    assert!(!bytes.windows(7).any(|it| it == b"hunter2"));
+
+    let saved = elsewhere.path().join("dump.rdb");
+    std::fs::write(&saved, "untouched").expect("a file");
+    let output = replay(&recording, &[], "");
+    let shown = text(&output.stdout);
+    assert!(!shown.contains("It went another way"), "{shown}");
+    assert!(shown.contains(&format!("digest: {digest}")), "{shown}");
+    assert_eq!(std::fs::read(&saved).expect("a file"), b"untouched");
+}

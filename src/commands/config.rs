@@ -258,8 +258,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::WorkingDirectory => {
-            std::env::set_current_dir(&settings.dir)
-                .map_err(|error| process::os_error_text(&error))?;
+            context.host.change_directory(&settings.dir)?;
         }
         Listener::Log => server_log::set_level(settings.loglevel),
         Listener::Title => context.state.set_process_title(),

@@ -22,6 +22,10 @@ pub struct NullHost {
 }
 
 impl Host for NullHost {
+    fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String> {
+        std::env::set_current_dir(path)
+            .map_err(|error| crate::system::process::os_error_text(&error))
+    }
     fn rebind(&mut self, _settings: &Settings) -> Result<(), String> {
         Ok(())
     }

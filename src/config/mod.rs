@@ -53,6 +53,8 @@ pub struct Config {
     /// One for each row of the table, in its order.
     values: Vec<Value>,
     settings: Settings,
+    /// The directory that stands for whatever `dir` says.
+    home: Option<PathBuf>,
     file: Option<PathBuf>,
     statements: Vec<Statement>,
     /// How the program was called, for the process title.
@@ -145,6 +147,7 @@ impl Config {
         Config {
             values,
             settings,
+            home: None,
             file: None,
             statements: Vec::new(),
             program: b"gyre".to_vec(),
@@ -205,6 +208,13 @@ impl Config {
         });
         // The template was checked when it was set.
         title.unwrap_or_default()
+    }
+
+    /// From now on `settings().dir` is this directory, whatever CONFIG SET makes of `dir`: a replay never leaves its
+    /// folder. CONFIG GET still tells what was set.
+    pub fn confine(&mut self, home: &Path) {
+        self.home = Some(home.to_path_buf());
+        self.settings.dir = home.to_path_buf();
     }
 
     /// Whether the value of this directive must be kept out of the slow log and of MONITOR.
@@ -383,6 +393,9 @@ impl Config {
             *hz = (*hz).clamp(*HZ.start(), *HZ.end());
         }
         self.settings = Settings::derive(&self.values);
+        if let Some(home) = &self.home {
+            self.settings.dir.clone_from(home);
+        }
     }
 
     /// The one warning at start-up: which directives were set to something that has no effect yet.

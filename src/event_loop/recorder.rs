@@ -109,7 +109,7 @@ impl Recorder {
 
     /// Switches recording on or off and sets how many turns the ring holds; a smaller ring keeps the newest. What was
     /// recorded stays until [`Recorder::reset`]. O(turns kept) when the size changes.
-    pub(super) fn configure(&mut self, is_on: bool, capacity: usize) {
+    pub(crate) fn configure(&mut self, is_on: bool, capacity: usize) {
         let capacity = capacity.max(1);
         self.fold();
         if capacity != self.capacity {
@@ -150,7 +150,7 @@ impl Recorder {
     }
 
     /// Records a turn that was awake for so long. O(1); now and then O(turns folded at once).
-    pub(super) fn record(&mut self, report: &TurnReport, awake_ns: u64) {
+    pub(crate) fn record(&mut self, report: &TurnReport, awake_ns: u64) {
         if self.ring.len() < self.capacity {
             self.ring.push(*report);
         } else if let Some(oldest) = self.ring.get_mut(self.next) {

@@ -131,4 +131,8 @@ pub trait Seam {
     fn signalled(&mut self, signal: Option<u8>) -> Option<u8> {
         signal
     }
+    /// Whether what is above the seam is a replay: then it touches nothing outside of its folder.
+    fn is_replay(&self) -> bool {
+        false
+    }
 }

@@ -5,6 +5,7 @@ use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Recorder, Token};
 use crate::system::{memory, process};
+use std::path::Path;
 use std::time::Duration;
 
 /// Used memory at the price of a few loads: the allocator's own sum is dear, so it is taken now and then, and what
@@ -63,6 +64,26 @@ impl Host for LoopHost<'_> {
             self.gauge.refresh(now_ns);
         }
         self.events.seam().observed(self.gauge.used())
+    }
+    fn change_directory(&mut self, path: &Path) -> Result<(), String> {
+        // Whether it could be is recorded: a replay answers the same, and goes nowhere.
+        let seam = self.events.seam();
+        let failed = match seam.is_replay() {
+            true => None,
+            false => std::env::set_current_dir(path).err(),
+        };
+        let code = failed.map_or(0, |error| error.raw_os_error().unwrap_or(libc::EIO));
+        match seam.observed(u64::from(code.unsigned_abs())) {
+            0 => Ok(()),
+            code => {
+                let code = i32::try_from(code).unwrap_or(libc::EIO);
+                let error = std::io::Error::from_raw_os_error(code);
+                Err(process::os_error_text(&error))
+            }
+        }
+    }
+    fn observed(&mut self, figure: u64) -> u64 {
+        self.events.seam().observed(figure)
     }
     fn sleep(&mut self, duration: Duration) {
         self.events.seam().sleep(duration);

@@ -10,7 +10,7 @@ use crate::event_loop::recording::{Header, RecordedFile, RecordingSeam};
 use crate::system::process;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Directives of a recorded configuration that a replay sets otherwise, or that mean nothing to it.
@@ -47,6 +47,10 @@ fn begin(config: &Config, live: Box<dyn Seam>, path: &Path) -> io::Result<Box<dy
         .truncate(true)
         .mode(0o600)
         .open(path)?;
+    // Nor may one that was there before be open to others.
+    if file.metadata()?.is_file() {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
     log::warn!("Recording all that enters the server to {}", path.display());
     let limit = config.settings().record_max_size;
     let recording = RecordingSeam::begin(live, Box::new(secrets), file, &header, limit)?;
@@ -108,12 +112,26 @@ fn config_value(line: &[u8]) -> &[u8] {
     }
 }
 
+/// All of a regular file, if it is one, as long as it is within the bound, which it is taken from.
+fn read_within(path: &Path, left: &mut u64) -> io::Result<Option<Vec<u8>>> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        return Ok(None);
+    }
+    *left = left.checked_sub(about.len()).ok_or_else(|| {
+        io::Error::other("what the server begins with is larger than record-max-size")
+    })?;
+    std::fs::read(path).map(Some)
+}
+
 /// The files that loading will read.
 fn files(config: &Config) -> io::Result<Vec<RecordedFile>> {
     let settings = config.settings();
     let mut files = Vec::new();
-    let mut add = |path: &Path| match std::fs::read(path) {
-        Ok(bytes) => {
+    let mut left = settings.record_max_size;
+    let mut add = |path: &Path| match read_within(path, &mut left) {
+        Ok(None) => Ok(()),
+        Ok(Some(bytes)) => {
             files.push(RecordedFile {
                 path: path.to_path_buf(),
                 bytes,

@@ -14,6 +14,7 @@ use crate::system::log::{LogLevel, LogOptions};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of traffic that a step shows of one read or write.
@@ -149,7 +150,8 @@ pub fn replay(options: &Options, console: &mut Console<'_>) -> Result<Report, St
     let file = File::open(&options.file).map_err(cannot)?;
     let (header, seam) = PlayingSeam::open(file).map_err(cannot)?;
     let folder = Folder::unpack(&header).map_err(cannot)?;
-    let config = config(&header, &folder.path)?;
+    let mut config = config(&header, &folder.path)?;
+    config.confine(&folder.path);
     std::env::set_current_dir(&folder.path).map_err(cannot)?;
     let playback = seam.playback();
     let mut server = Server::new(config, Box::new(seam)).map_err(|error| error.to_string())?;
@@ -163,7 +165,13 @@ pub fn replay(options: &Options, console: &mut Console<'_>) -> Result<Report, St
 
 /// The configuration that was recorded, at home in `dir`.
 fn config(header: &Header, dir: &Path) -> Result<Config, String> {
-    let mut text = header.config.clone();
+    let mut text = Vec::new();
+    for line in header.config.split(|byte| *byte == b'\n') {
+        if is_harmless(line) {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+    }
     text.extend_from_slice(b"daemonize no\nsupervised no\nset-proc-title no\n");
     let from = if header.has_config_file {
         let path = dir.join("gyre.conf");
@@ -174,6 +182,30 @@ fn config(header: &Header, dir: &Path) -> Result<Config, String> {
     };
     let mut stdin = || Ok(text.clone());
     Config::load_in(dir, &[from], &mut stdin).map_err(|error| error.to_string())
+}
+
+/// Whether a recorded line of the configuration touches no file outside of the replay's folder. A recorder writes none
+/// that does, and no name in quotes, but the file may come from elsewhere.
+fn is_harmless(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    let end = line.iter().position(u8::is_ascii_whitespace);
+    let name = &line[..end.unwrap_or(line.len())];
+    let is_plain = name
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let reaches_out = [
+        "include",
+        "loadmodule",
+        "dir",
+        "pidfile",
+        "logfile",
+        "record",
+        "aclfile",
+    ];
+    is_plain
+        && !reaches_out
+            .iter()
+            .any(|other| name.eq_ignore_ascii_case(other.as_bytes()))
 }
 
 fn turns(server: &mut Server, playback: &Playback, options: &Options, console: &mut Console<'_>) {
@@ -257,11 +289,12 @@ struct Folder {
 impl Folder {
     /// Makes one, with the files that the server began with.
     fn unpack(header: &Header) -> io::Result<Folder> {
-        let name = format!("gyre-replay-{}", crate::system::process::pid());
-        let folder = Folder {
-            path: std::env::temp_dir().join(name),
-        };
-        std::fs::create_dir(&folder.path)?;
+        // A name that nobody could have taken before; where it is taken nevertheless it is not ours to remove.
+        let word = u64::from_le_bytes(crate::system::process::random_bytes()?);
+        let path = std::env::temp_dir().join(format!("gyre-replay-{word:016x}"));
+        // The data are for the same eyes as the recording.
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let folder = Folder { path };
         for file in &header.files {
             if file.path.is_absolute() || file.path.components().any(|it| it.as_os_str() == "..") {
                 let text = format!("{} is not within the folder", file.path.display());

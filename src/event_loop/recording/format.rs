@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// The first bytes of every recording; the digit is the version of the format.
-pub(super) const MAGIC: &[u8; 8] = b"GYREREC1";
+pub(super) const MAGIC: &[u8; 8] = b"GYREREC2";
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 

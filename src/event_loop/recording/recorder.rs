@@ -217,9 +217,11 @@ impl Seam for RecordingSeam {
         match &result {
             Ok(n) if self.file.is_some() => {
                 let sum = checksum(slices, *n);
+                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+                let taken = (*n as u64) << 1 | u64::from(*n == offered);
                 self.note(tag::WRITTEN, |out| {
                     put_token(out, token);
-                    put_number(out, *n as u64);
+                    put_number(out, taken);
                     out.extend_from_slice(&sum.to_le_bytes());
                 });
             }

@@ -29,6 +29,8 @@ pub(super) struct Request {
     pub keep_alive: bool,
     /// HTTP/1.1, which knows chunks.
     pub is_1_1: bool,
+    /// Whom it takes us for, perhaps with a port.
+    pub host: Option<Vec<u8>>,
     pub authorization: Option<Vec<u8>>,
 }
 
@@ -70,19 +72,23 @@ pub(super) struct Connection {
     /// Bytes of `output` that are written.
     written: usize,
     stream: Stream,
+    /// It came to a loopback address.
+    pub is_local: bool,
     /// It is closed when all is written.
     pub closes: bool,
-    /// When it last sent or took something, monotonic ns.
+    /// When it came, or last took something that was written, monotonic ns. Bytes that it sends do not count: a head
+    /// that comes a byte at a time has as long as one that does not come.
     pub last_ns: u64,
 }
 
 impl Connection {
-    pub fn new(now_ns: u64) -> Connection {
+    pub fn new(now_ns: u64, is_local: bool) -> Connection {
         Connection {
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
             stream: Stream::None,
+            is_local,
             closes: false,
             last_ns: now_ns,
         }
@@ -107,7 +113,6 @@ impl Connection {
         let mut buffer = [0; READ];
         let n = events.read(token, &mut buffer)?;
         self.input.extend_from_slice(&buffer[..n]);
-        self.last_ns = events.turn_ns();
         Ok(n)
     }
 
@@ -238,6 +243,14 @@ impl Connection {
 fn request(head: &httparse::Request<'_, '_>) -> Taken {
     let method = head.method.unwrap_or_default();
     let target = head.path.unwrap_or_default();
+    // A target may name its host, as for a proxy; that name counts then.
+    let (named, target) = match target.strip_prefix("http://") {
+        Some(rest) => {
+            let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(host), if path.is_empty() { "/" } else { path })
+        }
+        None => (None, target),
+    };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let is_1_1 = head.version == Some(1);
     let mut request = Request {
@@ -247,13 +260,17 @@ fn request(head: &httparse::Request<'_, '_>) -> Taken {
         query: query.to_owned(),
         keep_alive: is_1_1,
         is_1_1,
+        host: None,
         authorization: None,
     };
-    let mut has_host = false;
     for field in head.headers.iter() {
         let value = field.value.trim_ascii();
         match field.name.to_ascii_lowercase().as_str() {
-            "host" => has_host = true,
+            // Two could be read as either.
+            "host" if request.host.is_some() => {
+                return Taken::Wrong(400, "one Host field was expected\n");
+            }
+            "host" => request.host = Some(value.to_vec()),
             "connection" => {
                 let value = value.to_ascii_lowercase();
                 let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -274,8 +291,11 @@ fn request(head: &httparse::Request<'_, '_>) -> Taken {
             _ => {}
         }
     }
-    if is_1_1 && !has_host {
+    if is_1_1 && request.host.is_none() {
         return Taken::Wrong(400, "a Host field was expected\n");
+    }
+    if let Some(named) = named {
+        request.host = Some(named.as_bytes().to_vec());
     }
     if !request.is_read {
         return Taken::Wrong(405, "only GET and HEAD are answered\n");
@@ -289,7 +309,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn take(text: &str) -> Taken {
-        let mut connection = Connection::new(0);
+        let mut connection = Connection::new(0, true);
         connection.input.extend_from_slice(text.as_bytes());
         connection.take_request()
     }
@@ -312,6 +332,12 @@ mod tests {
         };
         assert!(request.is_head && !request.keep_alive);
         assert_eq!(take("GET / HTTP/1.1\r\nHost:"), Taken::Incomplete);
+        let Taken::Request(request) = take("GET http://b:1/metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        else {
+            panic!("a request")
+        };
+        assert_eq!(request.path, "/metrics");
+        assert_eq!(request.host.as_deref(), Some(&b"b:1"[..]));
     }
 
     #[test]
@@ -322,6 +348,7 @@ mod tests {
         };
         assert_eq!(status("*1\r\n$4\r\nPING\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
         assert_eq!(
             status("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"),
             405
@@ -340,7 +367,7 @@ mod tests {
 
     #[test]
     fn a_viewer_that_does_not_read_is_too_far_behind() {
-        let mut connection = Connection::new(0);
+        let mut connection = Connection::new(0, true);
         connection.begin_events();
         let event = vec![b'x'; 100 * 1024];
         let pushed = (0..20)
@@ -352,7 +379,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_request_or_wrong_or_not_all(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut connection = Connection::new(0);
+            let mut connection = Connection::new(0, true);
             connection.input = bytes;
             let _ = connection.take_request();
         }

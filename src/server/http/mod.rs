@@ -28,7 +28,7 @@ mod trace;
 
 use super::host::LoopHost;
 use super::service::Core;
-use crate::event_loop::{Accepted, EventLoop, Progress, TimerId, Token};
+use crate::event_loop::{Accepted, EventLoop, Peer, Progress, TimerId, Token};
 use connection::{Connection, Taken};
 use std::io;
 
@@ -90,7 +90,11 @@ impl Core {
         if self.http.connections.len() <= token.0 {
             self.http.connections.resize_with(token.0 + 1, || None);
         }
-        let connection = Connection::new(events.turn_ns());
+        let is_local = match &accepted.peer {
+            Peer::Inet { local, .. } => local.ip().to_canonical().is_loopback(),
+            Peer::Unix(_) => true,
+        };
+        let connection = Connection::new(events.turn_ns(), is_local);
         self.http.connections[token.0] = Some(Box::new(connection));
         self.http.open += 1;
     }
@@ -144,11 +148,13 @@ impl Core {
 
     /// The socket takes bytes again.
     pub(super) fn http_writable(&mut self, events: &mut EventLoop, token: Token) {
+        let was_busy = self.http.get(token).is_some_and(|it| it.is_busy());
+        // What came while the answer was on its way was not read, though its edge was told: it is looked for now.
         if self.http_write(events, token)
             && self
                 .http
                 .get(token)
-                .is_some_and(|it| !it.is_busy() && it.has_input())
+                .is_some_and(|it| !it.is_busy() && (was_busy || it.has_input()))
         {
             events.carry(token);
         }
@@ -156,7 +162,8 @@ impl Core {
 
     fn http_answer(&mut self, events: &mut EventLoop, token: Token, request: &connection::Request) {
         let password = self.state.config.settings().requirepass.clone();
-        let response = match routes::admit(request, password.as_deref()) {
+        let is_local = self.http.get(token).is_some_and(|it| it.is_local);
+        let response = match routes::admit(request, password.as_deref(), is_local) {
             Ok(route) => self.http_route(events, token, route, request),
             Err(refusal) => Some(refusal),
         };

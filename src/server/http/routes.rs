@@ -63,6 +63,7 @@ fn reason(status: u16) -> &'static str {
         401 => "Unauthorized",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
         _ => "Error",
@@ -104,8 +105,14 @@ pub(super) fn page() -> Response {
 }
 
 /// Where a request goes, if it may: those that only ask whether the server lives need no credential, but a wrong one
-/// is refused everywhere.
-pub(super) fn admit(request: &Request, password: Option<&[u8]>) -> Result<Route, Response> {
+/// is refused everywhere. Without a password whoever reaches a loopback address may ask, but a page from elsewhere must
+/// not have its visitor's browser do it: such a page can give its own name our address (DNS rebinding), and is then
+/// known by that name.
+pub(super) fn admit(
+    request: &Request,
+    password: Option<&[u8]>,
+    is_local: bool,
+) -> Result<Route, Response> {
     let route = match request.path.as_str() {
         "/" | "/index.html" => Route::Page,
         "/healthz" => Route::Health,
@@ -115,12 +122,36 @@ pub(super) fn admit(request: &Request, password: Option<&[u8]>) -> Result<Route,
         "/events" => Route::Events,
         _ => return Err(plain(404, "there is nothing here\n")),
     };
+    let is_probe = matches!(route, Route::Health | Route::Ready);
+    let host = request.host.as_deref();
+    if is_local && password.is_none() && !is_probe && host.is_some_and(|it| !is_own_name(it)) {
+        return Err(plain(
+            421,
+            "ask by an address or as localhost, or set a password (requirepass)\n",
+        ));
+    }
     match credentials::look(request.authorization.as_deref(), password) {
         Credential::Right => Ok(route),
-        Credential::Missing if matches!(route, Route::Health | Route::Ready) => Ok(route),
+        Credential::Missing if is_probe => Ok(route),
         Credential::Missing => Err(plain(401, "a password is needed\n")),
         Credential::Wrong => Err(plain(401, "the password is wrong\n")),
     }
+}
+
+/// Whether a Host field names this machine in a way that no name server can: an address, or localhost.
+fn is_own_name(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else {
+        return false;
+    };
+    if let Some(rest) = host.strip_prefix('[') {
+        let inner = rest.split(']').next().unwrap_or_default();
+        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let name = host.split(':').next().unwrap_or_default();
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    name.parse::<std::net::Ipv4Addr>().is_ok()
+        || name == "localhost"
+        || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -133,7 +164,7 @@ mod tests {
             authorization: authorization.map(|field| field.as_bytes().to_vec()),
             ..Request::default()
         };
-        admit(&request, Some(b"pw")).map_err(|response| response.status)
+        admit(&request, Some(b"pw"), true).map_err(|response| response.status)
     }
 
     #[test]
@@ -144,6 +175,37 @@ mod tests {
         assert_eq!(ask("/healthz", Some("Bearer no")), Err(401));
         assert_eq!(ask("/nothing", Some("Bearer pw")), Err(404));
         assert_eq!(ask("/../etc/passwd", None), Err(404));
+    }
+
+    #[test]
+    fn a_name_that_is_not_ours_is_refused_where_no_password_protects() {
+        let ask = |host: &str, password: Option<&[u8]>, is_local, path: &str| {
+            let request = Request {
+                path: path.to_owned(),
+                host: Some(host.as_bytes().to_vec()),
+                ..Request::default()
+            };
+            admit(&request, password, is_local).map_err(|response| response.status)
+        };
+        for host in [
+            "localhost",
+            "LOCALHOST.:8379",
+            "page.localhost:1",
+            "127.0.0.1:8379",
+            "[::1]:8379",
+        ] {
+            assert_eq!(
+                ask(host, None, true, "/events"),
+                Ok(Route::Events),
+                "{host}"
+            );
+        }
+        for host in ["evil.example:8379", "127.0.0.1.evil.example", "[evil]", ""] {
+            assert_eq!(ask(host, None, true, "/events"), Err(421), "{host}");
+        }
+        assert_eq!(ask("x", None, false, "/metrics"), Ok(Route::Metrics));
+        assert_eq!(ask("x", None, true, "/healthz"), Ok(Route::Health));
+        assert_eq!(ask("x", Some(b"pw"), true, "/metrics"), Err(401));
     }
 
     #[test]
