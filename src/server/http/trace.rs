@@ -131,14 +131,14 @@ mod tests {
     #[test]
     fn a_trace_whose_turns_are_lost_is_json_nevertheless() {
         let mut recorder = Recorder::default();
-        recorder.configure(true, 200, 0);
+        recorder.configure(true, 200);
         let turns = |recorder: &mut Recorder, numbers: std::ops::RangeInclusive<u64>| {
             for turn in numbers {
                 let report = TurnReport {
                     turn,
                     ..TurnReport::default()
                 };
-                recorder.record(&report);
+                recorder.record(&report, report.awake_ns());
             }
         };
         turns(&mut recorder, 1..=200);
