@@ -203,7 +203,11 @@ impl Writer<'_> {
     }
     fn table(&mut self, table: &Table, depth: usize) -> Result<()> {
         let names = self.names;
-        if let Some(text) = text(&table.raw_get(&names.err)?) {
+        let error: Value = table.raw_get(&names.err)?;
+        // A number is none, here.
+        if matches!(error, Value::String(_))
+            && let Some(text) = text(&error)
+        {
             self.counted |= matches!(table.raw_get(&names.ignore)?, Value::Boolean(true));
             self.reply.error(text);
             return Ok(());

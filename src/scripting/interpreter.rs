@@ -371,6 +371,9 @@ impl Engine<'_> {
     }
 
     fn compile(&mut self, id: u32, program: &[u8]) -> Result<(), Vec<u8>> {
+        // A program keeps the globals that it was compiled with; a function may have run before.
+        self.see(&self.script_globals, false)
+            .map_err(|error| error.to_string().into_bytes())?;
         let compile = |text: &[u8]| {
             self.lua
                 .load(text)

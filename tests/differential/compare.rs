@@ -13,6 +13,8 @@ pub enum Class {
     Pairs,
     /// A cursor, and elements in any order that belong together so many at a time.
     ScanOf(usize),
+    /// The same at every depth.
+    AnyOrder,
     /// Chosen at random: the same number and types of elements.
     Random,
     /// The same, and the command has changed something; whatever it changed is deleted after it.
@@ -41,6 +43,7 @@ pub fn same(class: Class, ours: &Value, theirs: &Value) -> bool {
         Class::Exact | Class::Any => false,
         Class::Unordered => sorted(ours, 1) == sorted(theirs, 1),
         Class::Pairs => sorted(ours, 2) == sorted(theirs, 2),
+        Class::AnyOrder => any_order(ours) == any_order(theirs),
         Class::ScanOf(width) => match (ours.items(), theirs.items()) {
             (Some([a, ours]), Some([b, theirs])) => {
                 a == b && sorted(ours, width) == sorted(theirs, width)
@@ -71,6 +74,24 @@ fn plain(value: &Value) -> String {
         },
         other => format!("{other:?}"),
     }
+}
+
+/// A value as text, its elements in order.
+fn any_order(value: &Value) -> String {
+    let mut parts: Vec<String> = match value {
+        Value::Map(pairs) => (pairs.iter())
+            .map(|(name, value)| format!("{}: {}", any_order(name), any_order(value)))
+            .collect(),
+        Value::Set(items) | Value::Array(items) => items.iter().map(any_order).collect(),
+        other => return plain(other),
+    };
+    parts.sort_unstable();
+    let kind = match value {
+        Value::Map(_) => "map",
+        Value::Set(_) => "set",
+        _ => "array",
+    };
+    format!("{kind}{parts:?}")
 }
 
 /// The elements as text, in order, `width` of them together.

@@ -30,7 +30,7 @@ pub const EXPLAINED: &[Explained] = &[
         is: |command, ours, theirs| {
             (is(command, "ZRANK") || is(command, "ZREVRANK"))
                 && command.words.len() == 4
-                && ours.as_bytes() == Some(b"ERR syntax error")
+                && is_error(ours, "ERR syntax error")
                 && is_error(theirs, "ERR wrong number of arguments")
         },
     },

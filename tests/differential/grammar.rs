@@ -504,6 +504,16 @@ pub struct Grammar {
     total: u32,
 }
 
+/// What a script calls, whose replies are compared as those of the commands are.
+#[derive(Clone, Debug)]
+pub enum Inner {
+    Nothing,
+    /// The reply is that of this command.
+    Itself(Box<Command>),
+    /// The reply lists those of these commands.
+    Listed(Vec<Command>),
+}
+
 /// One command to send.
 #[derive(Clone, Debug)]
 pub struct Command {
@@ -515,6 +525,8 @@ pub struct Command {
     pub on: usize,
     /// How long to wait after its reply, ms.
     pub pause_ms: u64,
+    /// Those that it runs.
+    pub inner: Inner,
     /// Commands to send before it and after it, whose replies do not matter.
     pub before: Vec<Vec<Vec<u8>>>,
     pub after: Vec<Vec<Vec<u8>>>,
@@ -554,6 +566,7 @@ impl Command {
             blocks: false,
             on: 0,
             pause_ms: 0,
+            inner: Inner::Nothing,
             before,
             after,
         }

@@ -2,7 +2,7 @@
 //!
 //! Commands come in epochs, each with a seed of its own that begins with empty databases and directives that make
 //! values change their encodings early. They go pipelined to both servers, now on a connection that speaks RESP2, now
-//! on one that speaks RESP3, among them transactions that a further connection interferes with; replies are compared as [`compare::Class`] says, and every few hundred commands all keys
+//! on one that speaks RESP3, among them transactions that a further connection interferes with, and scripts; replies are compared as [`compare::Class`] says, and every few hundred commands all keys
 //! with their encodings, expiries and DEBUG DIGEST-VALUE, and each value by DUMP and RESTORE from one server to the
 //! other. What differs is cut down to the shortest list of commands that still differs, and printed.
 //!
@@ -20,6 +20,7 @@ mod compare;
 mod explained;
 mod grammar;
 mod pair;
+mod scripts;
 mod transactions;
 
 use compare::{Class, show};
@@ -86,6 +87,10 @@ fn generate(grammar: &Grammar, seed: u64) -> Vec<Command> {
         }
         if !*queued && rng.index(80) == 0 {
             transactions::expiring(grammar, rng, on, &mut commands);
+            continue;
+        }
+        if rng.index(15) == 0 {
+            scripts::script(grammar, rng, on, &mut commands);
             continue;
         }
         let mut command = grammar.command(rng, *queued);

@@ -3,6 +3,7 @@
 use super::common::{Raw, Server};
 use super::compare::{Class, show};
 use super::grammar::Command;
+use super::scripts::LIBRARY;
 use gyre::resp::reader::Value;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
@@ -84,7 +85,7 @@ type Connections = [Raw; 4];
 pub struct Pair {
     ours: Connections,
     theirs: Connections,
-    _gyre: Server,
+    gyre: Server,
     _redis: Redis,
 }
 
@@ -105,7 +106,7 @@ impl Pair {
         Some(Pair {
             ours: std::array::from_fn(|_| gyre.raw()),
             theirs: std::array::from_fn(|_| redis.connect()),
-            _gyre: gyre,
+            gyre: gyre,
             _redis: redis,
         })
     }
@@ -130,6 +131,8 @@ impl Pair {
                 }
             }
             connections[LOOK].line("FLUSHALL");
+            connections[LOOK].line("SCRIPT FLUSH");
+            connections[LOOK].run(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
         }
     }
 
@@ -154,7 +157,21 @@ impl Pair {
             self.ours[at].send(&bytes);
             self.theirs[at].send(&bytes);
             for command in run {
-                let mut read = || (self.ours[at].read(), self.theirs[at].read());
+                let closed = |who: &str| -> Value {
+                    let log = self.gyre.log();
+                    panic!(
+                        "{who} closes the connection at {}\n{log}",
+                        super::print(command)
+                    )
+                };
+                let mut read = || {
+                    let ours = self.ours[at].try_read();
+                    let theirs = self.theirs[at].try_read();
+                    (
+                        ours.unwrap_or_else(|| closed("gyre")),
+                        theirs.unwrap_or_else(|| closed("redis")),
+                    )
+                };
                 command.before.iter().for_each(|_| drop(read()));
                 replies.push(read());
                 command.after.iter().for_each(|_| drop(read()));
@@ -253,10 +270,10 @@ impl Pair {
         const COPY: &[u8] = b"differential:copy";
         let (mut to_ours, mut to_theirs) = (Vec::new(), Vec::new());
         for answers in answers.chunks(4) {
-            let (Value::Bulk(of_gyre), Value::Bulk(of_redis)) = &answers[3] else {
+            let (Value::Bulk(ofgyre), Value::Bulk(of_redis)) = &answers[3] else {
                 return Some(("DUMP".into(), format!("no payloads: {:?}", answers[3])));
             };
-            for (payload, to) in [(of_redis, &mut to_ours), (of_gyre, &mut to_theirs)] {
+            for (payload, to) in [(of_redis, &mut to_ours), (ofgyre, &mut to_theirs)] {
                 to.push(command(&[b"RESTORE", COPY, b"0", payload, b"REPLACE"]));
                 to.push(command(&[b"DEBUG", b"DIGEST-VALUE", COPY]));
                 to.push(command(&[b"OBJECT", b"ENCODING", COPY]));

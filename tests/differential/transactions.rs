@@ -2,7 +2,7 @@
 
 use super::compare::{self, Class};
 use super::explained;
-use super::grammar::{Command, Grammar, pick};
+use super::grammar::{Command, Grammar, Inner, pick};
 use super::pair::OTHER;
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
@@ -239,5 +239,26 @@ impl Queues {
 }
 
 fn same(command: &Command, ours: &Value, theirs: &Value) -> bool {
-    compare::same(command.class, ours, theirs) || explained::reason(command, ours, theirs).is_some()
+    if compare::same(command.class, ours, theirs)
+        || explained::reason(command, ours, theirs).is_some()
+    {
+        return true;
+    }
+    match &command.inner {
+        Inner::Nothing => false,
+        Inner::Itself(inner) => same(inner, ours, theirs),
+        Inner::Listed(inner) => match (ours, theirs) {
+            (Value::Array(ours), Value::Array(theirs)) => {
+                ours.len() == theirs.len()
+                    && ours.len() == inner.len()
+                    && (ours.iter().zip(theirs).zip(inner))
+                        .all(|((ours, theirs), inner)| same(inner, ours, theirs))
+            }
+            // The first that failed ended the script.
+            (Value::Error(_), Value::Error(_)) => {
+                (inner.iter()).any(|inner| explained::reason(inner, ours, theirs).is_some())
+            }
+            _ => false,
+        },
+    }
 }

@@ -56,7 +56,8 @@ impl<'a> Reading<'a> {
                 at += 1;
                 reading.block = Some(parse::timeout_ms(args.at(at), context.now)?);
                 if context.session.kind == crate::clients::ClientKind::Script {
-                    let name = if is_group { "xreadgroup" } else { "xread" };
+                    // As the script has spelled it.
+                    let name = String::from_utf8_lossy(args.at(0));
                     return Err(CommandError::text_owned(format!(
                         "ERR {name} command is not allowed with BLOCK option from scripts"
                     )));
