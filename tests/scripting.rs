@@ -207,3 +207,24 @@ fn the_sandbox_holds() {
         Value::bulk("none")
     );
 }
+
+/// Each was a difference from Redis once.
+#[test]
+fn what_a_program_sees_and_returns() {
+    let server = start();
+    let mut raw = server.raw();
+    let library = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+    raw.run(&["FUNCTION", "LOAD", library]);
+    assert_eq!(raw.line("FCALL f 0"), Value::Integer(1));
+    // Compiled after a function ran, it has the globals of scripts; the comma keeps them from being variables.
+    let program = "return {unpack(ARGV, 1)}";
+    let answer = raw.run(&["EVAL", program, "0", "given"]);
+    assert_eq!(answer, Value::Array(vec![Value::bulk("given")]));
+    let answer = raw.run(&["EVAL", "return {err = 5}", "0"]);
+    assert_eq!(answer, Value::Array(Vec::new()));
+    let program = "return redis.pcall('xRead', 'BLOCK', '0', 'STREAMS', 's', '$')";
+    assert_eq!(
+        raw.run(&["EVAL", program, "0"]),
+        error("ERR xRead command is not allowed with BLOCK option from scripts")
+    );
+}
