@@ -106,7 +106,7 @@ impl Pair {
         Some(Pair {
             ours: std::array::from_fn(|_| gyre.raw()),
             theirs: std::array::from_fn(|_| redis.connect()),
-            gyre: gyre,
+            gyre,
             _redis: redis,
         })
     }

@@ -34,8 +34,9 @@ fn plain(on: usize, words: &[&[u8]]) -> Command {
 }
 
 fn some_key(rng: &mut Rng) -> Vec<u8> {
-    // Not streams, for there a change of a consumer group counts as one in gyre.
-    let kind = pick(rng, &["str", "list", "set", "zset", "hash", "lex", "hll"]);
+    // Not streams, for there a change of a consumer group counts as one in gyre; nor those that are ordered by name, for
+    // another may get their names.
+    let kind = pick(rng, &["str", "list", "set", "zset", "hash", "hll"]);
     format!("{kind}{}", rng.index(4)).into_bytes()
 }
 
