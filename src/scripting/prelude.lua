@@ -100,7 +100,7 @@ end
 
 function real.setmetatable(t, m)
   if type(t) ~= 'table' then bad(1, 'setmetatable', 'table', t) end
-  if m ~= nil and type(m) ~= 'table' then bad(2, 'setmetatable', 'nil or table', m) end
+  if m ~= nil and type(m) ~= 'table' then error("bad argument #2 to 'setmetatable' (nil or table expected)", 2) end
   if shown[t] then error(READONLY, 0) end
   return setmetatable(t, m)
 end
