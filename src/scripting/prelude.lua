@@ -213,9 +213,13 @@ local tables = {}
 for name, f in pairs(table) do tables[name] = f end
 
 function tables.insert(t, ...)
+  if type(t) ~= 'table' then bad(1, 'insert', 'table', t) end
   if shown[t] then error(READONLY, 0) end
+  local count = select('#', ...)
+  if count ~= 1 and count ~= 2 then error("wrong number of arguments to 'insert'", 2) end
   -- C moves what is between the end and the position, one by one, and nothing interrupts it.
-  local position = select('#', ...) > 1 and tonumber((...))
+  local position = count > 1 and tonumber((...))
+  if position == nil then bad(2, 'insert', 'number', (...)) end
   if position and not (position > LOWEST_POSITION and position < 2 ^ 31) then
     error("bad argument #2 to 'insert' (position out of bounds)", 2)
   end
