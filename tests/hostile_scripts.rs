@@ -126,3 +126,18 @@ fn memory_stack_and_patterns() {
         }
     }
 }
+
+/// Functions of the sandbox stand in for Lua's; what they say does not tell of it.
+#[test]
+fn errors_do_not_tell_of_the_sandbox() {
+    let server = Server::start();
+    for script in [
+        "return ('abc'):find('[')",
+        "local ok, e = pcall(string.gsub, 'abc', '[', '') error(e, 0)",
+        "local ok, e = pcall(function() return ('abc'):find('[') end) return redis.error_reply(e)",
+    ] {
+        let text = error(survives(&server, script), script);
+        assert!(text.contains("malformed pattern"), "{script}: {text}");
+        assert!(!text.contains("sandbox"), "{script}: {text}");
+    }
+}

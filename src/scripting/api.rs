@@ -333,8 +333,15 @@ impl<'y> Host<'y> {
     }
 
     fn shown(&self, lua: &Lua, error: Value) -> Result<Value> {
-        let Value::Error(error) = error else {
-            return Ok(error);
+        let error = match error {
+            Value::Error(error) => error,
+            // The place is that of the sandbox, which nobody knows.
+            Value::String(text) if without_sandbox(&text.as_bytes()).is_some() => {
+                let bytes = text.as_bytes();
+                let rest = without_sandbox(&bytes).unwrap_or_default();
+                return lua.create_string(rest).map(Value::String);
+            }
+            other => return Ok(other),
         };
         let mut error: &Error = &error;
         let mut place = "";
@@ -401,6 +408,13 @@ impl<'y> Host<'y> {
         }
         Ok(table)
     }
+}
+
+/// The text of an error behind the place in the sandbox where it was raised, if that is where.
+fn without_sandbox(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.strip_prefix(b"sandbox:")?;
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    rest.get(digits..)?.strip_prefix(b": ")
 }
 
 /// Where the function of the host was called, as C puts it in front of a message: `user_script:1: `.
