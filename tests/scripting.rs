@@ -228,3 +228,22 @@ fn what_a_program_sees_and_returns() {
         error("ERR xRead command is not allowed with BLOCK option from scripts")
     );
 }
+
+/// A signal to shut down waits for the script: all of its effects are saved, or none.
+#[test]
+fn a_signal_waits_for_a_busy_script() {
+    let mut server = Server::with(&["--save", "3600 1", "--busy-reply-threshold", "1"]);
+    let mut raw = server.raw();
+    let script = "redis.call('set', 'first', 1) local n = 0 for i = 1, 3e7 do n = n + i end \
+                  return redis.call('set', 'second', 1)";
+    raw.command(&["EVAL", script, "0"]);
+    let mut other = server.raw();
+    while !matches!(other.line("PING"), Value::Error(text) if text.starts_with(b"BUSY")) {}
+    let killed = std::process::Command::new("kill")
+        .args(["-TERM", &server.pid().to_string()])
+        .status();
+    assert!(killed.is_ok_and(|status| status.success()));
+    assert_eq!(server.wait(), Some(0));
+    server.start_again();
+    assert_eq!(server.raw().line("EXISTS first second"), Value::Integer(2));
+}

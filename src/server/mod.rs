@@ -186,7 +186,8 @@ impl Server {
 
     fn look_for_signals(&mut self) {
         // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
-        if self.core.state.cron_paused {
+        // A script that stands still is waited for: half of its effects must not be saved. (SHUTDOWN NOSAVE does not.)
+        if self.core.state.cron_paused || self.core.state.scripting.is_busy() {
             return;
         }
         let signal = signals::shutdown_requested().map(|signal| signal as u8);
