@@ -318,6 +318,10 @@ fn requests_that_come_during_a_long_answer_are_answered() {
 fn the_port_can_be_opened_and_closed_while_the_server_runs() {
     let (server, port) = start(&[]);
     let mut raw = server.raw();
+    let mut viewer = connect(port);
+    viewer
+        .write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .expect("it takes them");
     assert_eq!(
         raw.line("CONFIG SET http-port 0"),
         Value::Simple("OK".into())
@@ -325,6 +329,10 @@ fn the_port_can_be_opened_and_closed_while_the_server_runs() {
     // Closed at the end of the turn that answered.
     raw.line("PING");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+    // Whoever watches is sent away.
+    let mut events = Vec::new();
+    let _ = viewer.read_to_end(&mut events);
+    drop(viewer);
     assert_eq!(
         raw.line(&format!("CONFIG SET http-port {port}")),
         Value::Simple("OK".into())

@@ -39,6 +39,11 @@ impl Listeners {
         self.reopen_http(events, settings)
     }
 
+    /// Whether the HTTP pages are listened for.
+    pub fn has_http(&self) -> bool {
+        !self.http.is_empty()
+    }
+
     /// Whether a listener is one of the HTTP pages.
     pub fn is_http(&self, listener: Token) -> bool {
         self.http.iter().any(|(_, token)| *token == listener)

@@ -282,6 +282,11 @@ impl Core {
 
     /// Closes connections that have said nothing for long, or do not take what they asked for; once a second.
     pub(super) fn http_sweep(&mut self, events: &mut EventLoop) {
+        if !self.listeners.has_http() {
+            // The pages were switched off: whoever watches them goes too.
+            self.http_close_all(events);
+            return;
+        }
         let now = events.turn_ns();
         for token in self.http.tokens() {
             if let Some(connection) = self.http.get(token)
