@@ -71,7 +71,7 @@ simulate: setup
 ## leak checker (the tests count their own drops), so it is off.
 asan: setup
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
-		$(CARGO) test --target $(HOST_TARGET) --lib --tests
+		$(CARGO) test --target $(HOST_TARGET) --features sanitizer --lib --tests
 
 ## Kill servers -9 in the middle of their work, CRASHES times in all, and look at what they kept.
 crash: setup
