@@ -180,10 +180,6 @@ pub trait Host {
     fn fresh_used_memory(&mut self) -> u64;
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;
-    /// Passes a figure of the process through that a reply shows, so that a replay shows the same.
-    fn observed(&mut self, figure: u64) -> u64 {
-        figure
-    }
     /// Blocks the whole server (DEBUG SLEEP).
     fn sleep(&mut self, duration: std::time::Duration);
     /// Reads the monotonic clock again (for commands that measure themselves).

@@ -82,9 +82,6 @@ impl Host for LoopHost<'_> {
             }
         }
     }
-    fn observed(&mut self, figure: u64) -> u64 {
-        self.events.seam().observed(figure)
-    }
     fn sleep(&mut self, duration: Duration) {
         self.events.seam().sleep(duration);
     }
