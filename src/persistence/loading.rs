@@ -8,9 +8,9 @@ use super::rdb::file::{FileReader, Item, Usage};
 use super::rdb::load::Loader;
 use crate::config::Settings;
 use crate::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot};
+use crate::system::disk::{Disk, Mode};
 use crate::system::mapped_file::MappedFile;
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ const EMPTY_KEYS_LOGGED: u64 = 10;
 pub enum LoadFailure {
     /// The system's reason.
     Io(io::Error),
+    /// The file that the system does not give, and its reason.
+    File(PathBuf, io::Error),
     /// What is wrong in a snapshot, where, and in which file.
     Format(LoadError, PathBuf),
     /// What is wrong with the append-only file.
@@ -39,6 +41,7 @@ impl std::fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             LoadFailure::Io(error) => write!(f, "{error}"),
+            LoadFailure::File(path, error) => write!(f, "{}: {error}", path.display()),
             LoadFailure::Format(error, _) => write!(f, "{error}"),
             LoadFailure::Aof(text) => f.write_str(text),
             LoadFailure::Duplicate(db, key) => write!(
@@ -107,13 +110,18 @@ pub struct Loading {
 
 impl Loading {
     /// Opens a file; `None` if there is none.
-    pub fn open(path: &Path, on_duplicate: OnDuplicate) -> Result<Option<Loading>, LoadFailure> {
-        let file = match File::open(path) {
+    pub fn open(
+        disk: &Disk,
+        path: &Path,
+        on_duplicate: OnDuplicate,
+    ) -> Result<Option<Loading>, LoadFailure> {
+        let file = match disk.open(path, Mode::Read) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(LoadFailure::Io(error)),
+            Err(error) => return Err(LoadFailure::File(path.to_owned(), error)),
         };
-        let file = MappedFile::open(&file).map_err(LoadFailure::Io)?;
+        let file = MappedFile::open(file.file())
+            .map_err(|error| LoadFailure::File(path.to_owned(), error))?;
         let reader =
             FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;
         Ok(Some(Loading {

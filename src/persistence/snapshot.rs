@@ -6,8 +6,8 @@
 use super::rdb::file::{FileWriter, Usage};
 use super::rdb::{VERSION, VERSION_LATEST};
 use crate::keyspace::{Clock, Keyspace};
+use crate::system::disk::{Disk, Mode};
 use crate::system::steady_file::SteadyFile;
-use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// How a snapshot is written.
 #[derive(Clone, Debug)]
 pub struct SnapshotOptions {
+    /// Where the file is written.
+    pub disk: Disk,
     /// The file.
     pub path: PathBuf,
     /// `rdbcompression`.
@@ -53,18 +55,19 @@ pub fn write(
 ) -> io::Result<()> {
     let directory = options.path.parent().unwrap_or(Path::new("."));
     let temporary = directory.join(format!("temp-{}.rdb", std::process::id()));
-    let written = File::create(&temporary).and_then(|file| {
+    let disk = &options.disk;
+    let written = disk.open(&temporary, Mode::Create).and_then(|file| {
         let mut sink = SteadyFile::new(&file, options.steady);
         write_to(keyspace, now, options, &mut sink, progress)?;
         file.sync_all()
     });
-    let renamed = written.and_then(|()| fs::rename(&temporary, &options.path));
+    let renamed = written.and_then(|()| disk.rename(&temporary, &options.path));
     if renamed.is_err() {
-        let _ = fs::remove_file(&temporary);
+        let _ = disk.remove(&temporary);
         return renamed;
     }
     // The new name is on the disk only once its directory is.
-    File::open(directory)?.sync_all()
+    disk.open_folder(directory)?.sync()
 }
 
 /// Rests, for tests that want a save or a load to take its time.

@@ -9,6 +9,7 @@ use super::loading::Loading;
 use crate::clients::ClientKey;
 use crate::event_loop::Token;
 use crate::system::child::Child;
+use crate::system::disk::Disk;
 
 /// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
 pub const REPORT_LEN: usize = 16;
@@ -151,6 +152,8 @@ pub fn report(keys_done: u64, copied_bytes: u64) -> [u8; REPORT_LEN] {
 /// What is known of saving and loading.
 #[derive(Debug)]
 pub struct Persistence {
+    /// Where files are read and written.
+    pub disk: Disk,
     /// Unix time of the last snapshot, s; at first of the start.
     pub last_save_unix_s: i64,
     /// Unix time of the last attempt by a save point, s.
@@ -188,6 +191,7 @@ pub struct Persistence {
 impl Default for Persistence {
     fn default() -> Persistence {
         Persistence {
+            disk: Disk::default(),
             last_save_unix_s: 0,
             last_try_unix_s: 0,
             last_status_ok: true,

@@ -20,6 +20,7 @@
 //! | [`memory`] | the allocator's figures | zmalloc.c |
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
 //! | [`child`] | a forked child and its pipe | childinfo.c |
+//! | [`disk`] | the file calls of persistence, and their faults in tests | |
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod crash;
 
 pub mod crc64;
+pub mod disk;
 pub mod glob;
 pub mod histogram;
 pub mod log;

@@ -6,7 +6,7 @@
 //! `rioSetAutoSync` of rio.c.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use super::disk::DiskFile;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
@@ -16,14 +16,14 @@ pub const PART: u64 = 4 * 1024 * 1024;
 /// A file that is written from its beginning.
 #[derive(Debug)]
 pub struct SteadyFile<'a> {
-    file: &'a File,
+    file: &'a DiskFile,
     written: u64,
     steady: bool,
 }
 
 impl<'a> SteadyFile<'a> {
     /// Writes an empty file. `steady`: as said above; else as any file.
-    pub fn new(file: &'a File, steady: bool) -> SteadyFile<'a> {
+    pub fn new(file: &'a DiskFile, steady: bool) -> SteadyFile<'a> {
         SteadyFile {
             file,
             written: 0,
@@ -34,7 +34,12 @@ impl<'a> SteadyFile<'a> {
         let range = |from: u64, flags| {
             // SAFETY: a plain system call on an open descriptor; it touches no memory of ours.
             let result = unsafe {
-                libc::sync_file_range(self.file.as_raw_fd(), from as i64, PART as i64, flags)
+                libc::sync_file_range(
+                    self.file.file().as_raw_fd(),
+                    from as i64,
+                    PART as i64,
+                    flags,
+                )
             };
             match result {
                 0 => Ok(()),
@@ -57,11 +62,11 @@ impl<'a> SteadyFile<'a> {
 impl Write for SteadyFile<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.steady {
-            return self.file.write(bytes);
+            return self.file.write_some(bytes);
         }
         let room = PART - self.written % PART;
         let most = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let written = self.file.write(&bytes[..most])?;
+        let written = self.file.write_some(&bytes[..most])?;
         self.written += written as u64;
         if written > 0 && self.written.is_multiple_of(PART) {
             match self.part_is_whole() {
@@ -73,13 +78,14 @@ impl Write for SteadyFile<'_> {
         Ok(written)
     }
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::disk::{Disk, Mode};
 
     #[test]
     fn all_bytes_arrive_whatever_the_parts() {
@@ -89,7 +95,7 @@ mod tests {
             .map(|index| (index % 251) as u8)
             .collect();
         for steady in [true, false] {
-            let file = File::create(&path).expect("a file");
+            let file = Disk::default().open(&path, Mode::Create).expect("a file");
             let mut writer = SteadyFile::new(&file, steady);
             for piece in bytes.chunks(1_000_003) {
                 writer.write_all(piece).expect("written");

@@ -12,8 +12,8 @@ use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
 use crate::persistence::snapshot;
 use crate::resp::Args;
 use crate::system::child::Exit;
+use crate::system::disk::Mode;
 use crate::system::steady_file::SteadyFile;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -108,7 +108,7 @@ fn write_base(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     let settings = state.config.settings();
-    let file = File::create(path)?;
+    let file = state.persistence.disk.open(path, Mode::Create)?;
     let mut sink = SteadyFile::new(&file, settings.aof_rewrite_incremental_fsync);
     if settings.aof_use_rdb_preamble {
         let mut options = options(state, host);

@@ -13,8 +13,8 @@ use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::status::{DataLoading, LoadSource};
 use crate::resp::{Args, Protocol, Reply, Span};
+use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
-use std::fs::OpenOptions;
 use std::io;
 
 /// Begins to load what there is: the append-only file when it is on, else the snapshot.
@@ -23,6 +23,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
     let now = state.now;
     let aof = &mut state.persistence.aof;
     aof.place(
+        state.persistence.disk.clone(),
         settings.dir.join(&settings.appenddirname),
         &settings.appendfilename,
     );
@@ -38,11 +39,11 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             .files()
             .map(|file| (file.name.clone(), aof.path(&file.name)))
             .collect();
-        let loading = AofLoading::new(files)?;
+        let loading = AofLoading::new(&state.persistence.disk, files)?;
         (loading.total_bytes > 0).then_some(LoadSource::Aof(loading))
     } else {
         let path = settings.dir.join(&settings.dbfilename);
-        Loading::open(&path, OnDuplicate::Fail)?.map(LoadSource::Snapshot)
+        Loading::open(&state.persistence.disk, &path, OnDuplicate::Fail)?.map(LoadSource::Snapshot)
     };
     state.persistence.loading = source.map(|source| {
         Box::new(DataLoading {
@@ -65,6 +66,11 @@ pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
             "Fatal error loading the DB: {}. Exiting.",
             os_error_text(error)
         ),
+        LoadFailure::File(path, error) => {
+            let (path, reason) = (path.display(), os_error_text(error));
+            log::error!("Fatal error: can't open the file {path} for reading: {reason}");
+            log::error!("Fatal error loading the DB: {reason}. Exiting.");
+        }
         LoadFailure::Format(..)
         | LoadFailure::Duplicate(..)
         | LoadFailure::Database(_)
@@ -111,7 +117,7 @@ fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
         .map(|file| (file.name.clone(), aof.path(&file.name)))
         .collect();
     let mut loading = DataLoading {
-        source: LoadSource::Aof(AofLoading::new(files)?),
+        source: LoadSource::Aof(AofLoading::new(&state.persistence.disk, files)?),
         client: None,
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
@@ -224,10 +230,14 @@ fn step_aof(
         match &mut aof.stage {
             None => {
                 aof.file_started_ns = host.monotonic_ns();
-                let opened = aof.open_next(|path| {
+                let disk = &state.persistence.disk;
+                let opened = aof.open_next(disk, |path| {
                     log::info!("Reading RDB base file on AOF loading...");
-                    let missing = || LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound));
-                    Loading::open(path, OnDuplicate::Fail)?.ok_or_else(missing)
+                    let missing = || {
+                        let error = io::Error::from_raw_os_error(libc::ENOENT);
+                        LoadFailure::File(path.to_owned(), error)
+                    };
+                    Loading::open(disk, path, OnDuplicate::Fail)?.ok_or_else(missing)
                 })?;
                 if !opened {
                     return Ok(true);
@@ -238,7 +248,7 @@ fn step_aof(
                     return Ok(false);
                 }
                 note_snapshot(state, loading);
-                aof.after_snapshot()?;
+                aof.after_snapshot(&state.persistence.disk)?;
             }
             Some(Stage::Commands(_)) => {
                 if !run_commands(state, host, client, aof, enough)? {
@@ -312,9 +322,9 @@ fn run_commands(
                 let valid = file.valid as u64;
                 log::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
                 log::warn!("!!! Truncating the AOF {name} at offset {valid} !!!");
-                let cut = OpenOptions::new()
-                    .write(true)
-                    .open(&file.path)
+                let disk = &state.persistence.disk;
+                let cut = disk
+                    .open(&file.path, Mode::Change)
                     .and_then(|file| file.set_len(valid));
                 if let Err(error) = cut {
                     return wrong(format!("Error truncating the AOF file {name}: {error}"));

@@ -137,6 +137,7 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
     let settings = state.config.settings();
     let policy = settings.maxmemory_policy;
     SnapshotOptions {
+        disk: state.persistence.disk.clone(),
         path: settings.dir.join(&settings.dbfilename),
         compress: settings.rdb_compression,
         checksum: settings.rdb_checksum,
@@ -306,7 +307,8 @@ pub fn child_ended(state: &mut State, exit: Exit) {
             persistence.last_status_ok &= child.killed;
             let directory = &state.config.settings().dir;
             let begin_ns = crate::system::clock::monotonic_ns();
-            let _ = std::fs::remove_file(directory.join(format!("temp-{}.rdb", child.child.pid())));
+            let temporary = directory.join(format!("temp-{}.rdb", child.child.pid()));
+            let _ = state.persistence.disk.remove(&temporary);
             let ns = crate::system::clock::monotonic_ns().saturating_sub(begin_ns);
             let (event, unix_s) = (LatencyEvent::RdbUnlinkTempFile, state.now.unix_s());
             state.observe.latency.took(event, ns, unix_s);
@@ -408,7 +410,7 @@ fn load_now(
 ) -> Result<(), LoadFailure> {
     let settings = state.config.settings();
     let path = settings.dir.join(&settings.dbfilename);
-    let Some(mut loading) = Loading::open(&path, on_duplicate)? else {
+    let Some(mut loading) = Loading::open(&state.persistence.disk, &path, on_duplicate)? else {
         return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
     };
     let dirty = state.keyspace.dirty;

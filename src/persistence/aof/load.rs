@@ -8,10 +8,11 @@
 use crate::persistence::loading::{LoadFailure, Loading};
 use crate::persistence::rdb::file::is_snapshot;
 use crate::resp::Span;
+use crate::system::disk::{Disk, Mode};
 use crate::system::mapped_file::MappedFile;
 use crate::system::process::os_error_text;
 use std::collections::VecDeque;
-use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Longest line that gives a number.
@@ -107,6 +108,13 @@ fn number(bytes: &[u8], at: &mut usize, mark: u8) -> Result<usize, Next> {
     }
 }
 
+/// The bytes of a file; one that cannot be had is named.
+fn map(disk: &Disk, path: &Path) -> Result<MappedFile, LoadFailure> {
+    disk.open(path, Mode::Read)
+        .and_then(|file| MappedFile::open(file.file()))
+        .map_err(|error| LoadFailure::File(path.to_owned(), error))
+}
+
 /// Commands of one file, being run.
 #[derive(Debug)]
 pub struct CommandFile {
@@ -149,16 +157,18 @@ pub struct AofLoading {
 
 impl AofLoading {
     /// To load these files.
-    pub fn new(files: VecDeque<(String, PathBuf)>) -> Result<AofLoading, LoadFailure> {
+    pub fn new(disk: &Disk, files: VecDeque<(String, PathBuf)>) -> Result<AofLoading, LoadFailure> {
         let mut total_bytes = 0_u64;
         for (name, path) in &files {
-            let data = std::fs::metadata(path).map_err(|error| {
+            let missing = || io::Error::from_raw_os_error(libc::ENOENT);
+            let size = disk.size(path).and_then(|size| size.ok_or_else(missing));
+            let size = size.map_err(|error| {
                 LoadFailure::Aof(format!(
                     "Unable to obtain the AOF file {name} length. stat: {}",
                     os_error_text(&error)
                 ))
             })?;
-            total_bytes = total_bytes.saturating_add(data.len());
+            total_bytes = total_bytes.saturating_add(size);
         }
         Ok(AofLoading {
             files,
@@ -175,13 +185,13 @@ impl AofLoading {
     /// Opens the next file; whether there was one.
     pub fn open_next(
         &mut self,
+        disk: &Disk,
         open_snapshot: impl FnOnce(&Path) -> Result<Loading, LoadFailure>,
     ) -> Result<bool, LoadFailure> {
         let Some((name, path)) = self.files.pop_front() else {
             return Ok(false);
         };
-        let file = File::open(&path).map_err(LoadFailure::Io)?;
-        let bytes = MappedFile::open(&file).map_err(LoadFailure::Io)?;
+        let bytes = map(disk, &path)?;
         self.stage = Some(if is_snapshot(&bytes) {
             Stage::Snapshot(Box::new(open_snapshot(&path)?), path, name)
         } else {
@@ -197,13 +207,12 @@ impl AofLoading {
         Ok(true)
     }
     /// Goes on with the commands behind a snapshot that has been loaded.
-    pub fn after_snapshot(&mut self) -> Result<(), LoadFailure> {
+    pub fn after_snapshot(&mut self, disk: &Disk) -> Result<(), LoadFailure> {
         let Some(Stage::Snapshot(loading, path, name)) = self.stage.take() else {
             return Ok(());
         };
         let at = usize::try_from(loading.bytes().1).unwrap_or(usize::MAX);
-        let file = File::open(&path).map_err(LoadFailure::Io)?;
-        let bytes = MappedFile::open(&file).map_err(LoadFailure::Io)?;
+        let bytes = map(disk, &path)?;
         self.stage = Some(Stage::Commands(CommandFile {
             name,
             path,

@@ -20,6 +20,7 @@ mod syncer;
 
 pub use crate::config::Fsync;
 use crate::journal::Journal;
+use crate::system::disk::Disk;
 use manifest::{Manifest, ManifestError};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -92,6 +93,7 @@ pub struct AppendOnly {
     pub delayed_syncs: u64,
     /// Of the last flush.
     pub times: FlushTimes,
+    disk: Disk,
     directory: PathBuf,
     stem: String,
     file: Option<Arc<File>>,
@@ -110,7 +112,8 @@ pub struct AppendOnly {
 
 impl AppendOnly {
     /// Sets where its files are: a directory and the beginning of their names.
-    pub fn place(&mut self, directory: PathBuf, stem: &str) {
+    pub fn place(&mut self, disk: Disk, directory: PathBuf, stem: &str) {
+        self.disk = disk;
         self.directory = directory;
         self.stem = stem.to_owned();
     }

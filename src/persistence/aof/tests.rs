@@ -22,7 +22,11 @@ struct Bench {
 fn bench() -> Bench {
     let directory = tempfile::tempdir().expect("a directory");
     let mut aof = AppendOnly::default();
-    aof.place(directory.path().join("appendonlydir"), "a.aof");
+    aof.place(
+        Disk::default(),
+        directory.path().join("appendonlydir"),
+        "a.aof",
+    );
     aof.read_manifest().expect("none");
     aof.open(true, |path| fs::write(path, b"base"))
         .expect("opened");
@@ -111,7 +115,7 @@ fn the_file_of_an_old_server_becomes_the_base() {
     let old = directory.path().join("a.aof");
     fs::write(&old, b"old").expect("written");
     let mut aof = AppendOnly::default();
-    aof.place(directory.path().join("dir"), "a.aof");
+    aof.place(Disk::default(), directory.path().join("dir"), "a.aof");
     aof.read_manifest().expect("none");
     assert!(aof.wants_upgrade(&old));
     aof.upgrade(&old).expect("moved");

@@ -1,0 +1,386 @@
+//! The disk: the file calls on which persistence stands, in one place.
+//!
+//! In: paths and bytes. Out: what the system answers; or, where a test has handed in a [`FaultPlan`], what the plan says
+//! for this call: an error, half a write, or a disk that does nothing any more, as at the moment at which a process is
+//! killed. Without a plan a call costs one look at an empty option. Whoever keeps data takes a [`Disk`] and asks the
+//! system for files only through it, so that each step of a protocol of writes, syncs and renames can be made to fail.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A kind of file call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Opening a file, or making one.
+    Open,
+    /// Opening a folder, to sync it.
+    OpenFolder,
+    /// Making a folder.
+    CreateFolder,
+    /// Listing a folder.
+    List,
+    /// Reading a whole file.
+    Read,
+    /// Asking how long a file is, or whether there is one.
+    Size,
+    /// Writing.
+    Write,
+    /// Bringing a file to the disk.
+    Sync,
+    /// Bringing a folder, with the names in it, to the disk.
+    SyncFolder,
+    /// Cutting a file short.
+    SetLen,
+    /// Renaming; both paths are looked at.
+    Rename,
+    /// Removing a name.
+    Remove,
+}
+
+/// What a plan makes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with this number of the system.
+    Error(i32),
+    /// A write takes only so many bytes.
+    Short(usize),
+    /// Neither this call nor any after it does anything: the process has been killed before it.
+    Stop,
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// To be read.
+    Read,
+    /// To be written from the beginning; what is in it goes.
+    Create,
+    /// Writes go to its end; it is made where it is missing.
+    Append,
+    /// Writes go to its end; there must be none yet.
+    AppendNew,
+    /// Writes go to its end; what is in it goes.
+    AppendEmpty,
+    /// To be cut short; it must be there.
+    Change,
+}
+
+#[derive(Debug)]
+struct Rule {
+    call: Call,
+    part: String,
+    fault: Fault,
+    skip: usize,
+    times: usize,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    rules: Vec<Rule>,
+    stopped: bool,
+    calls: Vec<(Call, String)>,
+}
+
+/// Which calls fail, for tests; clones are one plan.
+#[derive(Clone, Debug, Default)]
+pub struct FaultPlan(Arc<Mutex<Plan>>);
+
+impl FaultPlan {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// From now on each such call on a path with `part` in it fails like this.
+    pub fn fail(&self, call: Call, part: &str, fault: Fault) {
+        self.fail_some(call, part, fault, 0, usize::MAX);
+    }
+    /// `skip` such calls pass, then `times` fail like this.
+    pub fn fail_some(&self, call: Call, part: &str, fault: Fault, skip: usize, times: usize) {
+        self.plan().rules.push(Rule {
+            call,
+            part: part.to_owned(),
+            fault,
+            skip,
+            times,
+        });
+    }
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        let mut plan = self.plan();
+        plan.rules.clear();
+        plan.stopped = false;
+    }
+    /// The calls so far, each with the name of its file, in order; they are forgotten.
+    pub fn take_calls(&self) -> Vec<(Call, String)> {
+        std::mem::take(&mut self.plan().calls)
+    }
+    /// What becomes of a call: how many bytes it may write.
+    fn look(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
+        let mut plan = self.plan();
+        let name = |path: &&Path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let names: Vec<String> = paths.iter().filter_map(name).collect();
+        plan.calls.push((call, names.join(" -> ")));
+        let stopped = || io::Error::from_raw_os_error(libc::EIO);
+        if plan.stopped {
+            return Err(stopped());
+        }
+        for rule in &mut plan.rules {
+            let matches = |path: &&Path| path.to_string_lossy().contains(&rule.part);
+            if rule.call != call || rule.times == 0 || !paths.iter().any(matches) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            rule.times = rule.times.saturating_sub(1);
+            return match rule.fault {
+                Fault::Error(number) => Err(io::Error::from_raw_os_error(number)),
+                Fault::Short(bytes) => Ok(bytes),
+                Fault::Stop => {
+                    plan.stopped = true;
+                    Err(stopped())
+                }
+            };
+        }
+        Ok(usize::MAX)
+    }
+}
+
+/// The way to the disk. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    faults: Option<FaultPlan>,
+}
+
+impl Disk {
+    /// The system's disk, whose calls fail as the plan says.
+    pub fn with_faults(plan: &FaultPlan) -> Disk {
+        Disk {
+            faults: Some(plan.clone()),
+        }
+    }
+    fn look(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
+        match &self.faults {
+            None => Ok(usize::MAX),
+            Some(plan) => plan.look(call, paths),
+        }
+    }
+    /// Opens a file.
+    pub fn open(&self, path: &Path, mode: Mode) -> io::Result<DiskFile> {
+        self.look(Call::Open, &[path])?;
+        let mut options = OpenOptions::new();
+        match mode {
+            Mode::Read => options.read(true),
+            Mode::Create => options.write(true).create(true).truncate(true),
+            Mode::Append => options.append(true).create(true),
+            Mode::AppendNew => options.append(true).create_new(true),
+            Mode::AppendEmpty => options.append(true).create(true),
+            Mode::Change => options.write(true),
+        };
+        let file = options.open(path)?;
+        if mode == Mode::AppendEmpty {
+            // The standard library opens no file for appending and cuts it in one.
+            file.set_len(0)?;
+        }
+        Ok(DiskFile {
+            file,
+            path: path.to_owned(),
+            disk: self.clone(),
+        })
+    }
+    /// Opens a folder, to bring the names in it to the disk.
+    pub fn open_folder(&self, path: &Path) -> io::Result<DiskFolder> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        self.look(Call::OpenFolder, &[path])?;
+        Ok(DiskFolder {
+            file: File::open(path)?,
+            path: path.to_owned(),
+            disk: self.clone(),
+        })
+    }
+    /// Makes a folder where it is missing.
+    pub fn create_folder(&self, path: &Path) -> io::Result<()> {
+        self.look(Call::CreateFolder, &[path])?;
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+    /// The names in a folder.
+    pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        self.look(Call::List, &[path])?;
+        fs::read_dir(path)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect()
+    }
+    /// The whole of a file; `None` only where there is none.
+    pub fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        unless_missing(self.look(Call::Read, &[path]).and_then(|_| fs::read(path)))
+    }
+    /// The length of a file; `None` only where there is none.
+    pub fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        let found = self
+            .look(Call::Size, &[path])
+            .and_then(|_| fs::metadata(path));
+        Ok(unless_missing(found)?.map(|data| data.len()))
+    }
+    /// Renames.
+    pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.look(Call::Rename, &[from, to])?;
+        fs::rename(from, to)
+    }
+    /// Removes a name.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        self.look(Call::Remove, &[path])?;
+        fs::remove_file(path)
+    }
+}
+
+/// Tells a missing file from one that cannot be had: only the first may be taken for an empty one.
+fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    path: PathBuf,
+    disk: Disk,
+}
+
+impl DiskFile {
+    /// The system's file, for calls that this layer does not have (mapping it).
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+    /// Writes some of the bytes; how many.
+    pub fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
+        let most = self.disk.look(Call::Write, &[&self.path])?;
+        (&self.file).write(bytes.get(..most).unwrap_or(bytes))
+    }
+    /// Writes all the bytes.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self;
+        Write::write_all(&mut file, bytes)
+    }
+    /// Brings its bytes to the disk, and of what is known about it only what is needed to read them.
+    pub fn sync_data(&self) -> io::Result<()> {
+        self.disk.look(Call::Sync, &[&self.path])?;
+        self.file.sync_data()
+    }
+    /// Brings its bytes and all that is known about it to the disk.
+    pub fn sync_all(&self) -> io::Result<()> {
+        self.disk.look(Call::Sync, &[&self.path])?;
+        self.file.sync_all()
+    }
+    /// Cuts it short.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.look(Call::SetLen, &[&self.path])?;
+        self.file.set_len(len)
+    }
+    /// How long it is.
+    pub fn size(&self) -> io::Result<u64> {
+        self.disk.look(Call::Size, &[&self.path])?;
+        Ok(self.file.metadata()?.len())
+    }
+}
+
+impl Write for &DiskFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_some(bytes)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct DiskFolder {
+    file: File,
+    path: PathBuf,
+    disk: Disk,
+}
+
+impl DiskFolder {
+    /// Brings the names in it to the disk.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.look(Call::SyncFolder, &[&self.path])?;
+        self.file.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_plan_it_is_the_system() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (disk, folder) = (Disk::default(), directory.path().join("folder"));
+        disk.create_folder(&folder).expect("made");
+        disk.create_folder(&folder).expect("there already");
+        let path = folder.join("a");
+        assert_eq!(disk.read(&path).expect("no error"), None);
+        assert_eq!(disk.size(&path).expect("no error"), None);
+        let file = disk.open(&path, Mode::AppendNew).expect("made");
+        file.write_all(b"one two").expect("written");
+        file.sync_data().expect("synced");
+        assert!(disk.open(&path, Mode::AppendNew).is_err());
+        let other = disk.open(&path, Mode::Append).expect("opened");
+        // Both write to the end, wherever the other has put it.
+        other.set_len(3).expect("cut");
+        file.write_all(b" 2").expect("written");
+        assert_eq!(disk.read(&path).expect("read"), Some(b"one 2".to_vec()));
+        assert_eq!(file.size().expect("known"), 5);
+        disk.rename(&path, &folder.join("b")).expect("renamed");
+        disk.open_folder(&folder)
+            .and_then(|it| it.sync())
+            .expect("synced");
+        assert_eq!(disk.list(&folder).expect("listed"), ["b"]);
+        let empty = disk.open(&folder.join("b"), Mode::AppendEmpty);
+        assert_eq!(empty.and_then(|file| file.size()).expect("known"), 0);
+        disk.remove(&folder.join("b")).expect("removed");
+        assert!(disk.list(&folder).expect("listed").is_empty());
+    }
+
+    #[test]
+    fn a_plan_fails_calls_shortens_writes_and_stops() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let disk = Disk::with_faults(&plan);
+        let path = directory.path().join("a");
+        let file = disk.open(&path, Mode::Append).expect("made");
+        plan.fail_some(Call::Write, "a", Fault::Short(2), 1, 1);
+        plan.fail_some(Call::Sync, "a", Fault::Error(libc::ENOSPC), 0, 1);
+        assert_eq!(file.write_some(b"123").expect("written"), 3);
+        assert_eq!(file.write_some(b"456").expect("written"), 2);
+        assert_eq!(file.write_some(b"6").expect("written"), 1);
+        let error = file.sync_all().expect_err("no room");
+        assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
+        file.sync_all().expect("once only");
+        plan.fail(Call::Rename, "a", Fault::Stop);
+        assert!(disk.rename(&path, &directory.path().join("b")).is_err());
+        assert!(file.write_some(b"7").is_err() && disk.read(&path).is_err());
+        plan.heal();
+        assert_eq!(disk.read(&path).expect("read"), Some(b"123456".to_vec()));
+        let calls = plan.take_calls();
+        assert_eq!(calls[0], (Call::Open, "a".to_owned()));
+        assert!(calls.contains(&(Call::Rename, "a -> b".to_owned())));
+    }
+}
