@@ -1,8 +1,8 @@
-//! The server's log: lines as Redis writes them, through the `log` facade and `env_logger`.
+//! The server's log: lines as Redis writes them, behind the `log` facade.
 //!
 //! In: `log::info!` and its like, anywhere in this crate. Out: `1234:M 24 Nov 2026 15:00:58.123 * message`, appended
 //! to a file that is opened anew for each line (so that it may be rotated by renaming), or written to the standard
-//! output. Lines of other crates and the environment (`RUST_LOG`) are not heeded. Mirrors `serverLog` in server.c.
+//! output. Lines of other crates are not heeded. Mirrors `serverLog` in server.c.
 //!
 //! | `loglevel` | facade | mark |
 //! | --- | --- | --- |
@@ -11,13 +11,14 @@
 //! | notice | info | `*` |
 //! | warning | warn, error | `#` |
 //!
-//! The settings are atomics, so that a signal handler can log too ([`write_from_handler`]). Only the loop's thread
-//! should log: a lock is held while a line is written, and a child forked in that moment would inherit it locked.
+//! The settings are atomics, so that a signal handler can log too ([`write_from_handler`]). No lock is taken: a line is
+//! one write to the descriptor. Any thread may log, and so may a child that was forked while another thread did; a lock
+//! that was held then (that of the standard output, say) would never be free again in the child. For the same reason
+//! only the server's first thread asks the C library for the local time's offset; others take its last answer.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -86,31 +87,8 @@ static MAIN_PID: AtomicU32 = AtomicU32::new(0);
 pub fn init(options: LogOptions) {
     set_file(options.file.as_deref());
     set_main_process();
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        let mut builder = env_logger::Builder::new();
-        builder
-            .filter_level(log::LevelFilter::Off)
-            .filter_module("gyre", log::LevelFilter::Trace)
-            .target(env_logger::Target::Pipe(Box::new(Sink)))
-            .format(|out, record| {
-                if record.target() == RAW_TARGET {
-                    return write!(out, "{}", record.args());
-                }
-                let now = clock::unix_us();
-                let mut line = String::new();
-                // Writing to a String cannot fail.
-                let _ = prefix(
-                    &mut line,
-                    now,
-                    clock::utc_offset_s((now / 1_000_000) as i64),
-                    mark(record.level()),
-                );
-                writeln!(out, "{line}{}", record.args())
-            });
-        // Fails only if another logger was there first, and then ours has no say.
-        let _ = builder.try_init();
-    });
+    // Fails only if another logger was there first: our own, or one that leaves us no say.
+    let _ = log::set_logger(&Logger);
     set_level(options.level);
 }
 
@@ -144,10 +122,55 @@ pub fn set_main_process() {
     MAIN_PID.store(std::process::id(), Ordering::Relaxed);
 }
 
-/// Writes bytes to the log as they stand, whatever the level.
+/// Whether this process is the server itself and not a child of it. Async-signal-safe.
+pub(super) fn is_main_process() -> bool {
+    let main = MAIN_PID.load(Ordering::Relaxed);
+    main == 0 || main == std::process::id()
+}
+
+/// Whether the calling thread is the first of the server's: no other thread, and none of a child.
+fn is_first_thread() -> bool {
+    // SAFETY: gettid has no conditions.
+    let thread = unsafe { libc::gettid() };
+    MAIN_PID.load(Ordering::Relaxed) == thread.unsigned_abs()
+}
+
+/// Writes bytes to the log as they stand, whatever the level. As in Redis, a log that cannot be written stops nothing.
 pub fn write_raw(bytes: &[u8]) {
-    // As in Redis, a log that cannot be written stops nothing.
-    let _ = Sink.write_all(bytes);
+    HandlerLog::open().write(bytes);
+}
+
+/// What the facade hands its records to.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        let target = metadata.target();
+        target == "gyre" || target.starts_with("gyre::")
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        if record.target() == RAW_TARGET {
+            let _ = write!(line, "{}", record.args());
+        } else {
+            let now = clock::unix_us();
+            let offset_s = if is_first_thread() {
+                clock::utc_offset_s((now / 1_000_000) as i64)
+            } else {
+                clock::last_utc_offset_s()
+            };
+            let _ = prefix(&mut line, now, offset_s, mark(record.level()));
+            let _ = writeln!(line, "{}", record.args());
+        }
+        write_raw(line.as_bytes());
+    }
+
+    fn flush(&self) {}
 }
 
 /// Logs from a signal handler that the process survives: `1234:signal-handler (1795532458) message`. Async-signal-safe.
@@ -180,11 +203,9 @@ pub(super) fn prefix(
     mark: char,
 ) -> std::fmt::Result {
     let pid = std::process::id();
-    let main = MAIN_PID.load(Ordering::Relaxed);
-    let role = if main != 0 && pid != main {
-        b'C'
-    } else {
-        ROLE.load(Ordering::Relaxed)
+    let role = match is_main_process() {
+        true => ROLE.load(Ordering::Relaxed),
+        false => b'C',
     };
     write!(out, "{pid}:{} ", role as char)?;
     clock::log_time(out, unix_us, offset_s)?;
@@ -195,34 +216,6 @@ fn path() -> Option<&'static CStr> {
     let pointer = PATH.load(Ordering::Acquire);
     // SAFETY: a pointer stored there came from CString::into_raw and is never freed.
     (!pointer.is_null()).then(|| unsafe { CStr::from_ptr(pointer) })
-}
-
-/// Appends each write to the file of the moment.
-struct Sink;
-
-impl io::Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match path() {
-            None => io::stdout().lock().write_all(bytes)?,
-            Some(path) => {
-                let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-                let mut file = std::fs::OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .open(path)?;
-                file.write_all(bytes)?;
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        if path().is_none() {
-            io::stdout().flush()
-        } else {
-            Ok(())
-        }
-    }
 }
 
 /// Text on the stack, for handlers; what does not fit is cut off.
@@ -253,9 +246,11 @@ impl std::fmt::Write for StackText {
     }
 }
 
-/// The log as a bare descriptor, opened by a handler with system calls alone.
+/// The log as a bare descriptor, opened with system calls alone.
 pub(super) struct HandlerLog {
     descriptor: i32,
+    /// It was opened here and is closed with this.
+    is_ours: bool,
 }
 
 impl HandlerLog {
@@ -268,7 +263,10 @@ impl HandlerLog {
                 unsafe { libc::open(path.as_ptr(), flags, 0o644) }
             }
         };
-        HandlerLog { descriptor }
+        HandlerLog {
+            descriptor,
+            is_ours: path().is_some() && descriptor >= 0,
+        }
     }
 
     pub(super) fn descriptor(&self) -> i32 {
@@ -283,6 +281,7 @@ impl HandlerLog {
                 unsafe { libc::write(self.descriptor, bytes.as_ptr().cast(), bytes.len()) };
             match usize::try_from(written) {
                 Ok(written) if written > 0 => bytes = &bytes[written..],
+                _ if was_interrupted() => {}
                 _ => return,
             }
         }
@@ -297,9 +296,14 @@ impl HandlerLog {
     }
 }
 
+fn was_interrupted() -> bool {
+    // SAFETY: the address of this thread's errno is always valid.
+    unsafe { *libc::__errno_location() == libc::EINTR }
+}
+
 impl Drop for HandlerLog {
     fn drop(&mut self) {
-        if self.descriptor > libc::STDERR_FILENO {
+        if self.is_ours {
             // SAFETY: `open` opened it and nobody else has it.
             unsafe { libc::close(self.descriptor) };
         }
@@ -374,5 +378,60 @@ mod tests {
             "{text}"
         );
         set_file(None);
+    }
+
+    /// A thread of ours held the lock of the standard output when the child was forked, and the child logs. It once
+    /// waited for that lock for ever, and with it every later snapshot.
+    #[test]
+    fn a_child_logs_whatever_was_locked_at_its_birth() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "system::log::tests::log_child", "--nocapture"])
+            .env("GYRE_LOG_CHILD", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert!(
+            text.contains(":C ") && text.contains(" * from the child\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn log_child() {
+        use crate::system::child::{Exit, Forked, fork};
+        if std::env::var_os("GYRE_LOG_CHILD").is_none() {
+            return;
+        }
+        init(LogOptions {
+            file: None,
+            level: LogLevel::Notice,
+        });
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _held = std::io::stdout().lock();
+            locked.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        is_locked.recv().unwrap();
+        let child = match fork().unwrap() {
+            Forked::Child(end) => {
+                log::info!("from the child");
+                end.exit(3)
+            }
+            Forked::Parent(child, _pipe) => child,
+        };
+        for _ in 0..1000 {
+            match child.try_wait() {
+                Some(exit) => {
+                    crate::system::process::exit_now(i32::from(exit != Exit::Status(3)));
+                }
+                None => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
+        child.kill();
+        crate::system::process::exit_now(2);
     }
 }
