@@ -188,8 +188,6 @@ pub trait Host {
     fn loop_figures(&self) -> LoopFigures;
     /// Makes a child's pipe a source of the loop.
     fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token>;
-    /// Descriptors of the listeners, which a child closes.
-    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd>;
     /// Closes a source of the loop.
     fn close_source(&mut self, token: Token);
     /// Sets every loop statistic to zero (CONFIG RESETSTAT).

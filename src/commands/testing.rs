@@ -49,9 +49,6 @@ impl Host for NullHost {
         Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
     }
     fn close_source(&mut self, _token: Token) {}
-    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd> {
-        Vec::new()
-    }
     fn reset_loop_figures(&mut self) {}
     fn record_loop(&mut self, _is_on: bool, _turns: usize) {}
     fn recorder(&mut self) -> &mut Recorder {

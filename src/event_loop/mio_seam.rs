@@ -9,7 +9,8 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,19 +175,6 @@ impl Seam for MioSeam {
         Ok(())
     }
 
-    fn listener_descriptors(&self) -> Vec<RawFd> {
-        let listening = self
-            .sockets
-            .iter()
-            .flatten()
-            .filter_map(|socket| match socket {
-                Socket::TcpListener(listener, _) => Some(listener.as_raw_fd()),
-                Socket::UnixListener(listener, _) => Some(listener.as_raw_fd()),
-                _ => None,
-            });
-        listening.collect()
-    }
-
     #[inline]
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
@@ -232,8 +220,16 @@ impl Seam for MioSeam {
                 drop(registry.deregister(&mut listener));
                 let _ = std::fs::remove_file(path);
             }
-            Some(Socket::Tcp(mut stream)) => drop(registry.deregister(&mut stream)),
-            Some(Socket::Unix(mut stream)) => drop(registry.deregister(&mut stream)),
+            // Shut down before they are closed: a child that was forked just now may still hold a copy, and the peer is to
+            // see the end at once. One that has ended already is no matter.
+            Some(Socket::Tcp(mut stream)) => {
+                drop(registry.deregister(&mut stream));
+                drop(stream.shutdown(Shutdown::Both));
+            }
+            Some(Socket::Unix(mut stream)) => {
+                drop(registry.deregister(&mut stream));
+                drop(stream.shutdown(Shutdown::Both));
+            }
             Some(Socket::Pipe(mut pipe)) => drop(registry.deregister(&mut pipe)),
             None => {}
         }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,8 +110,6 @@ pub trait Seam {
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
     /// Takes the reading end of a child's pipe over, to live under `token`.
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()>;
-    /// Descriptors of all listeners: a forked child closes them, so that they end with their server.
-    fn listener_descriptors(&self) -> Vec<RawFd>;
     /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes what the socket takes.

@@ -569,10 +569,6 @@ impl Seam for Simulator {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
-    fn listener_descriptors(&self) -> Vec<std::os::fd::RawFd> {
-        Vec::new()
-    }
-
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;

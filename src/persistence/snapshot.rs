@@ -6,6 +6,7 @@
 use super::rdb::file::{FileWriter, Usage};
 use super::rdb::{VERSION, VERSION_LATEST};
 use crate::keyspace::{Clock, Keyspace};
+use crate::system::child;
 use crate::system::disk::{Disk, Mode};
 use crate::system::steady_file::SteadyFile;
 use std::io;
@@ -61,7 +62,11 @@ pub fn write(
         write_to(keyspace, now, options, &mut sink, progress)?;
         file.sync_all()
     });
-    let renamed = written.and_then(|()| disk.rename(&temporary, &options.path));
+    // The server of a child that was killed may have a successor, with a newer snapshot under the name.
+    let renamed = written.and_then(|()| match child::parent_is_gone() {
+        true => Err(io::Error::other("the server that wanted it is gone")),
+        false => disk.rename(&temporary, &options.path),
+    });
     if renamed.is_err() {
         let _ = disk.remove(&temporary);
         return renamed;

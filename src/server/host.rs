@@ -105,9 +105,6 @@ impl Host for LoopHost<'_> {
     fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
         self.events.adopt_pipe(pipe)
     }
-    fn listener_descriptors(&mut self) -> Vec<std::os::fd::RawFd> {
-        self.events.seam().listener_descriptors()
-    }
     fn close_source(&mut self, token: Token) {
         self.events.close(token);
     }

@@ -3,11 +3,22 @@
 //! In: nothing. Out: in the parent a [`Child`] with the reading end of the pipe, in the child a [`ChildEnd`]. The child
 //! does its work in the thread that forked (no other exists there), reports, and ends without running anything that
 //! belongs to the parent. Mirrors `redisFork` and childinfo.c of Redis.
+//!
+//! - The child holds no descriptor of the parent's but the standard streams: a connection that the parent closes, or
+//!   loses by its death, ends for its peer too, however long the child works. (Redis closes its listeners only.)
+//! - It ends with its parent, and leaves nothing behind: the kernel tells it by a signal, and [`parent_is_gone`] says so
+//!   to whoever is about to put a file in the place of another.
 #![allow(unsafe_code)]
 
+use super::log::write_from_handler;
+use super::signals::remove_temporary_files;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// In a child the process that forked it; 0 in the server itself.
+static PARENT: AtomicI32 = AtomicI32::new(0);
 
 /// A running child, seen from its parent.
 #[derive(Debug)]
@@ -51,22 +62,92 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Forks.
 pub fn fork() -> io::Result<Forked> {
     let (read, write) = pipe()?;
+    // SAFETY: getpid has no conditions.
+    let parent = unsafe { libc::getpid() };
     // SAFETY: the child goes on in this thread alone. It uses the allocator (jemalloc's fork handlers leave it
     // usable), its memory, files and the pipe, takes no lock that another thread may have held, and ends by `_exit`.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             drop(read);
-            // SAFETY: signal dispositions of the child only: it dies by them as a plain program does.
-            unsafe {
-                for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGUSR1] {
-                    libc::signal(signal, libc::SIG_DFL);
-                }
-                libc::signal(libc::SIGINT, libc::SIG_IGN);
+            PARENT.store(parent, Ordering::Relaxed);
+            end_by_signals();
+            // Before the look at the parent: a death in between is told by the one or the other.
+            // SAFETY: plain system calls that touch no memory.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1) };
+            let end = ChildEnd { pipe: write.into() };
+            if parent_is_gone() {
+                end.exit(1);
             }
-            Ok(Forked::Child(ChildEnd { pipe: write.into() }))
+            close_all_but(end.pipe.as_raw_fd());
+            Ok(Forked::Child(end))
         }
         pid => Ok(Forked::Parent(Child { pid }, read)),
+    }
+}
+
+/// Whether this process is a child and its parent has ended: then it must not touch what a new server may have by now.
+pub fn parent_is_gone() -> bool {
+    let parent = PARENT.load(Ordering::Relaxed);
+    // SAFETY: getppid has no conditions.
+    parent != 0 && parent != unsafe { libc::getppid() }
+}
+
+/// The signals by which a child ends, having removed the file that it was writing.
+fn end_by_signals() {
+    for signal in [libc::SIGUSR1, libc::SIGTERM] {
+        // SAFETY: the handler does only what is async-signal-safe, and has the signature that `signal` wants.
+        unsafe { libc::signal(signal, on_end as *const () as libc::sighandler_t) };
+    }
+    // Ctrl-C in a terminal goes to the child too; the parent decides what becomes of it.
+    // SAFETY: ignoring a signal runs no code of ours.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
+extern "C" fn on_end(signal: i32) {
+    if signal == libc::SIGUSR1 {
+        write_from_handler("Received SIGUSR1 in child, exiting now.");
+    }
+    remove_temporary_files();
+    // SAFETY: the signal is blocked while its handler runs, so that it ends the process when this returns.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        libc::raise(signal);
+    }
+}
+
+/// Closes every descriptor but the standard streams and this one. Whoever owns them in the parent must not be used, nor
+/// dropped, in this process.
+fn close_all_but(kept: RawFd) {
+    let last = RawFd::MAX.unsigned_abs();
+    let kept = kept.unsigned_abs();
+    let parts = [(3, kept.saturating_sub(1)), (kept.max(2) + 1, last)];
+    for (first, last) in parts {
+        if first <= last && !close_range(first, last) {
+            return close_listed(kept);
+        }
+    }
+}
+
+/// Whether the kernel knows the call (since 5.9).
+fn close_range(first: u32, last: u32) -> bool {
+    // SAFETY: a plain system call; in this process nobody uses these descriptors any more.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
+}
+
+/// The same by the list of what is open.
+fn close_listed(kept: u32) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    // Gathered first, because the list itself is read by one of them, which is closed by then.
+    let open: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for descriptor in open.into_iter().filter(|open| *open > 2 && *open != kept) {
+        // SAFETY: as above; closing one that is closed already is an error without effect.
+        unsafe { libc::close(descriptor as RawFd) };
     }
 }
 
@@ -111,14 +192,6 @@ impl ChildEnd {
     pub fn report(&mut self, bytes: &[u8]) {
         let _ = self.pipe.write_all(bytes);
     }
-    /// Closes descriptors that the child has inherited and does not use. Whoever owns them in the parent must not be
-    /// used, nor dropped, in the child.
-    pub fn close_descriptors(&self, descriptors: &[RawFd]) {
-        for descriptor in descriptors {
-            // SAFETY: a plain system call; in this process nobody uses these descriptors any more.
-            unsafe { libc::close(*descriptor) };
-        }
-    }
     /// Ends the child without running the parent's exit handlers and destructors.
     pub fn exit(self, status: i32) -> ! {
         drop(self.pipe);
@@ -156,6 +229,71 @@ mod tests {
                     .expect("its words");
                 assert_eq!(text, "hello");
                 assert_eq!(child.wait(), Some(Exit::Status(7)));
+            }
+        }
+    }
+
+    /// Descriptors above the standard streams that are open here and lead to pipes or sockets.
+    fn streams() -> usize {
+        let entries = std::fs::read_dir("/proc/self/fd").expect("the list");
+        let names = entries.flatten().filter_map(|entry| {
+            let number: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let leads = std::fs::read_link(entry.path()).ok()?;
+            let leads = leads.to_string_lossy().into_owned();
+            let is_stream = leads.starts_with("socket:") || leads.starts_with("pipe:");
+            (number > 2 && is_stream).then_some(leads)
+        });
+        names.count()
+    }
+
+    #[test]
+    fn a_child_holds_no_descriptor_but_its_own() {
+        let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        match fork().expect("a child") {
+            Forked::Child(mut end) => {
+                let by_range = streams();
+                // Again, by the list: something must be there to be closed.
+                // SAFETY: a plain system call.
+                let copy = unsafe { libc::dup(1) };
+                close_listed(end.pipe.as_raw_fd().unsigned_abs());
+                // SAFETY: a plain system call.
+                let is_open = unsafe { libc::fcntl(copy, libc::F_GETFD) } != -1;
+                end.report(&[by_range as u8, u8::from(is_open)]);
+                // Holds on, to show that the parent's peer does not wait for it.
+                std::thread::sleep(std::time::Duration::from_secs(60));
+                end.exit(0)
+            }
+            Forked::Parent(child, pipe) => {
+                let mut told = [9; 2];
+                File::from(pipe).read_exact(&mut told).expect("its words");
+                assert_eq!(told, [1, 0], "its own pipe only");
+                drop((theirs, listener));
+                ours.set_read_timeout(Some(std::time::Duration::from_secs(10)))
+                    .expect("a timeout");
+                assert_eq!(ours.read(&mut [0; 1]).expect("the end"), 0);
+                child.kill();
+                assert_eq!(child.wait(), Some(Exit::Signal(libc::SIGUSR1)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_sees_that_its_parent_is_gone() {
+        assert!(!parent_is_gone());
+        match fork().expect("a child") {
+            Forked::Child(mut end) => {
+                let before = parent_is_gone();
+                // As after the parent's death: somebody else has taken the child in.
+                PARENT.store(-2, Ordering::Relaxed);
+                end.report(&[u8::from(before), u8::from(parent_is_gone())]);
+                end.exit(0)
+            }
+            Forked::Parent(child, pipe) => {
+                let mut told = [9; 2];
+                File::from(pipe).read_exact(&mut told).expect("its words");
+                assert_eq!(told, [0, 1]);
+                child.wait();
             }
         }
     }

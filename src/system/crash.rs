@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use super::log::{HandlerLog, StackText, write_from_handler};
+use super::log::{HandlerLog, StackText, is_main_process, write_from_handler};
 use std::fmt::Write as _;
 
 const START: &[u8] = b"\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n";
@@ -365,7 +365,8 @@ fn end_report(log: &HandlerLog, signal: c_int) -> ! {
     // does not end the process.
     // SAFETY: the path is a C string that is never freed, the mask is a live one; the rest involves no memory.
     unsafe {
-        if !pid_file.is_null() {
+        // That of a child is its parent's, who lives.
+        if !pid_file.is_null() && is_main_process() {
             libc::unlink(pid_file);
         }
         libc::signal(signal, libc::SIG_DFL);

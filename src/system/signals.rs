@@ -99,11 +99,17 @@ pub fn set_loading(loading: bool) {
     LOADING.store(loading, Ordering::Relaxed);
 }
 
-/// Removes the snapshot that this process is writing in its working directory, if there is one. Async-signal-safe.
-fn remove_temporary_snapshot() {
-    const LEN: usize = 32;
+/// Removes the file that this process is writing in its working directory, if there is one: a snapshot, or the base of an
+/// append-only file. Async-signal-safe.
+pub(super) fn remove_temporary_files() {
+    remove_temporary(b"temp-", b".rdb");
+    remove_temporary(b"temp-rewriteaof-bg-", b".aof");
+}
+
+/// Removes the file with this process's number between `before` and `after`, which are short.
+fn remove_temporary(before: &[u8], after: &[u8]) {
+    const LEN: usize = 64;
     let mut name = [0_u8; LEN];
-    name[..5].copy_from_slice(b"temp-");
     // SAFETY: getpid has no conditions.
     let mut rest = unsafe { libc::getpid() }.unsigned_abs();
     let mut digits = [0_u8; 10];
@@ -113,9 +119,15 @@ fn remove_temporary_snapshot() {
         digits[first] = b'0' + (rest % 10) as u8;
         rest /= 10;
     }
-    let end = 5 + digits.len() - first;
-    name[5..end].copy_from_slice(&digits[first..]);
-    name[end..end + 4].copy_from_slice(b".rdb");
+    let parts = [before, &digits[first..], after];
+    let mut len = 0;
+    for part in parts {
+        let Some(place) = name[..LEN - 1].get_mut(len..len + part.len()) else {
+            return;
+        };
+        place.copy_from_slice(part);
+        len += part.len();
+    }
     // SAFETY: the name ends with the zeroes behind it; unlink is async-signal-safe.
     unsafe { libc::unlink(name.as_ptr().cast()) };
 }
@@ -124,7 +136,7 @@ fn on_shutdown_signal(signal: i32, writer: &OwnedFd) {
     let wanted = SHUTDOWN.load(Ordering::Acquire) != 0;
     if wanted && signal == libc::SIGINT {
         write_from_handler("You insist... exiting now.");
-        remove_temporary_snapshot();
+        remove_temporary_files();
         // SAFETY: ends the process; no destructors, which is why it is safe here.
         unsafe { libc::_exit(1) };
     }

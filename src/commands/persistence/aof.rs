@@ -9,7 +9,7 @@ use crate::commands::{CommandError, Host, State, WideContext};
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
 use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
-use crate::persistence::snapshot;
+use crate::persistence::snapshot::{self, SnapshotOptions};
 use crate::resp::Args;
 use crate::system::child::Exit;
 use crate::system::disk::Mode;
@@ -103,7 +103,7 @@ fn note_times(state: &mut State) {
 /// Writes a base: a snapshot, or commands.
 fn write_base(
     state: &State,
-    host: &mut dyn Host,
+    mut options: SnapshotOptions,
     path: &Path,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
@@ -111,7 +111,6 @@ fn write_base(
     let file = state.persistence.disk.open(path, Mode::Create)?;
     let mut sink = SteadyFile::new(&file, settings.aof_rewrite_incremental_fsync);
     if settings.aof_use_rdb_preamble {
-        let mut options = options(state, host);
         options.is_aof_base = true;
         snapshot::write_to(&state.keyspace, state.now, &options, &mut sink, progress)?;
     } else {
@@ -143,9 +142,10 @@ pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
     }
     // Gathered until the new file was there: that was of the old one.
     state.persistence.rewrite.rewrites += 1;
-    let started = fork_child(state, host, ChildKind::Rewrite, |state, host, progress| {
+    let options = options(state, host);
+    let started = fork_child(state, host, ChildKind::Rewrite, |state, progress| {
         let path = temporary(state, std::process::id() as i32);
-        let written = write_base(state, host, &path, progress);
+        let written = write_base(state, options, &path, progress);
         if written.is_ok() {
             let path = path.display();
             log::info!("Successfully created the temporary AOF base file {path}");
@@ -341,9 +341,10 @@ fn is_limited(state: &mut State) -> bool {
 /// Begins to append at the start of the server, after loading.
 pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
     let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
+    let options = options(state, host);
     let mut aof = std::mem::take(&mut state.persistence.aof);
     let opened = aof.open(base_is_rdb, |path| {
-        write_base(state, host, path, &mut |_| {})
+        write_base(state, options, path, &mut |_| {})
     });
     state.persistence.aof = aof;
     opened?;

@@ -174,8 +174,8 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
 pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     state.persistence.scheduled = false;
     state.persistence.last_try_unix_s = state.now.unix_s();
-    let started = fork_child(state, host, ChildKind::Snapshot, |state, host, progress| {
-        let options = options(state, host);
+    let options = options(state, host);
+    let started = fork_child(state, host, ChildKind::Snapshot, |state, progress| {
         snapshot::write(&state.keyspace, state.now, &options, progress)?;
         log::info!("DB saved on disk");
         Ok(())
@@ -193,19 +193,20 @@ pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     }
 }
 
-/// Forks a child that does `work`, whose argument is told the number of keys written; its process number.
+/// Forks a child that does `work`, whose argument is told the number of keys written; its process number. The host stays
+/// with the parent: the child has none of its descriptors.
 fn fork_child(
     state: &mut State,
     host: &mut dyn Host,
     kind: ChildKind,
-    work: impl FnOnce(&State, &mut dyn Host, &mut dyn FnMut(u64)) -> io::Result<()>,
+    work: impl FnOnce(&State, &mut dyn FnMut(u64)) -> io::Result<()>,
 ) -> io::Result<i32> {
     let keys_total = (0..state.keyspace.count())
         .map(|index| state.keyspace.figures(index).0 as u64)
         .sum();
     let begin_ns = host.monotonic_ns();
     let (child, pipe) = match child::fork()? {
-        Forked::Child(end) => work_and_exit(state, host, kind, end, work),
+        Forked::Child(end) => work_and_exit(state, kind, end, work),
         Forked::Parent(child, pipe) => (child, pipe),
     };
     let token = match host.adopt_pipe(pipe) {
@@ -244,21 +245,18 @@ fn fork_child(
 /// What the child does.
 fn work_and_exit(
     state: &State,
-    host: &mut dyn Host,
     kind: ChildKind,
     mut end: ChildEnd,
-    work: impl FnOnce(&State, &mut dyn Host, &mut dyn FnMut(u64)) -> io::Result<()>,
+    work: impl FnOnce(&State, &mut dyn FnMut(u64)) -> io::Result<()>,
 ) -> ! {
     let (title, name) = match kind {
         ChildKind::Snapshot => ("redis-rdb-bgsave", "RDB"),
         ChildKind::Rewrite => ("redis-aof-rewrite", "AOF rewrite"),
     };
     crate::system::process::set_title(title.as_bytes());
-    // Were they open here too, clients could go on connecting to a server that is no more.
-    end.close_descriptors(&host.listener_descriptors());
     let mut reported = std::time::Instant::now();
     let mut done = 0;
-    let written = work(state, host, &mut |keys| {
+    let written = work(state, &mut |keys| {
         done = keys;
         if reported.elapsed().as_nanos() >= REPORT_NS {
             reported = std::time::Instant::now();

@@ -6,7 +6,7 @@ use super::recorder::checksum;
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, BufReader, IoSlice, Read};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -245,10 +245,6 @@ impl<R: Read> Seam for PlayingSeam<R> {
             return Err(self.failure());
         }
         self.expect_token(token, "a pipe")
-    }
-
-    fn listener_descriptors(&self) -> Vec<RawFd> {
-        Vec::new()
     }
 
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {

@@ -5,7 +5,7 @@ use super::format::*;
 use crate::system::crc64::crc64;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Entries are written to the file once they are so many bytes, or when the loop is about to sleep.
@@ -189,10 +189,6 @@ impl Seam for RecordingSeam {
             Err(error) => self.note_error(tag::ADOPT_FAILED, error),
         }
         result
-    }
-
-    fn listener_descriptors(&self) -> Vec<RawFd> {
-        self.live.listener_descriptors()
     }
 
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {

@@ -1,0 +1,196 @@
+//! Children that save: what they hold of their server, and what becomes of them when it goes.
+
+mod common;
+
+use common::{Raw, Server};
+use gyre::resp::reader::Value;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Less than a child of these tests takes for its work.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.expect("kill").success());
+}
+
+/// Numbers of the children of a process.
+fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace()
+        .map(|number| number.parse().expect("a number"))
+        .collect()
+}
+
+/// Whether there is such a process, and it has not ended.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// Has a child write a snapshot that takes an hour; its process number.
+fn slow_save(server: &Server, raw: &mut Raw) -> u32 {
+    for line in [
+        "SET a 1",
+        "CONFIG SET rdb-key-save-delay 1000000000",
+        "BGSAVE",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    let mut child = 0;
+    wait_for("the child", || {
+        child = children(server.pid()).first().copied().unwrap_or(0);
+        server.dir.path().join(format!("temp-{child}.rdb")).exists()
+    });
+    child
+}
+
+/// The child of a killed server went on, and renamed what it had begun long ago over the snapshot of the next server.
+#[test]
+fn the_child_of_a_killed_server_ends_and_leaves_the_snapshot_alone() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    let child = slow_save(&server, &mut raw);
+    let temporary = server.dir.path().join(format!("temp-{child}.rdb"));
+    server.kill();
+    wait_for("the end of the child", || !lives(child));
+    assert!(!temporary.exists());
+    assert!(!server.dir.path().join("dump.rdb").exists());
+}
+
+/// Nor may one whose death signal never came put its file in place.
+#[test]
+fn a_child_that_was_stopped_while_its_server_died_leaves_the_newer_snapshot_alone() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    let child = slow_save(&server, &mut raw);
+    signal(child, "-STOP");
+    server.kill();
+    server.start_again();
+    let mut raw = server.raw();
+    raw.line("SET newer 1");
+    assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
+    let path = server.dir.path().join("dump.rdb");
+    let newer = fs::read(&path).expect("a snapshot");
+    signal(child, "-CONT");
+    wait_for("the end of the child", || !lives(child));
+    assert_eq!(fs::read(&path).expect("a snapshot"), newer);
+    assert!(!server.dir.path().join(format!("temp-{child}.rdb")).exists());
+}
+
+#[test]
+fn a_rewriting_child_removes_what_it_was_writing_when_its_server_goes() {
+    let mut server = Server::with(&["--appendonly", "yes"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("CONFIG SET rdb-key-save-delay 1000000000");
+    raw.line("BGREWRITEAOF");
+    let mut child = 0;
+    let path = |child| {
+        server
+            .dir
+            .path()
+            .join(format!("temp-rewriteaof-bg-{child}.aof"))
+    };
+    wait_for("the child", || {
+        child = children(server.pid()).first().copied().unwrap_or(0);
+        path(child).exists()
+    });
+    let temporary = path(child);
+    server.kill();
+    wait_for("the end of the child", || !lives(child));
+    assert!(!temporary.exists());
+}
+
+/// Reads until the end, which must come soon.
+fn ends(mut stream: impl Read) {
+    let begun = Instant::now();
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("no end after {:?}: {error}", begun.elapsed()),
+    }
+}
+
+fn connect(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream
+}
+
+/// While a child held copies of all sockets, nothing that the server closed was closed for its peer.
+#[test]
+fn connections_end_though_a_child_is_at_work() {
+    let socket = tempfile::tempdir().expect("a directory");
+    let socket = socket.path().join("socket");
+    let mut server = Server::with(&["--unixsocket", socket.to_str().expect("a plain path")]);
+    let mut raw = server.raw();
+    let mut by_unix = UnixStream::connect(&socket).expect("a connection");
+    by_unix.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    by_unix.write_all(b"PING\r\n").expect("it is read");
+    by_unix.read_exact(&mut [0; 7]).expect("an answer");
+    let mut streams: Vec<TcpStream> = (0..4).map(|_| connect(server.port)).collect();
+    for stream in &mut streams {
+        stream.write_all(b"PING\r\n").expect("it is read");
+        stream.read_exact(&mut [0; 7]).expect("an answer");
+    }
+    let child = slow_save(&server, &mut raw);
+
+    let mut next = || streams.pop().expect("one more");
+    // QUIT, and by a Unix socket.
+    let mut stream = next();
+    stream.write_all(b"QUIT\r\n").expect("it is read");
+    ends(stream);
+    by_unix.write_all(b"QUIT\r\n").expect("it is read");
+    ends(by_unix);
+    // CLIENT KILL.
+    let stream = next();
+    let address = stream.local_addr().expect("an address");
+    raw.line(&format!("CLIENT KILL {address}"));
+    ends(stream);
+    // A broken protocol.
+    let mut stream = next();
+    stream.write_all(b"*1\r\n+x\r\n").expect("it is read");
+    ends(stream);
+    // The server's death.
+    let last = next();
+    server.kill();
+    ends(last);
+    wait_for("the end of the child", || !lives(child));
+}
+
+/// A child that crashes tells of it in the log, as a child; what belongs to its parent stays.
+#[test]
+fn the_crash_of_a_child_leaves_the_pid_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("pid");
+    let server = Server::with(&["--pidfile", file.to_str().expect("a plain path")]);
+    let mut raw = server.raw();
+    let child = slow_save(&server, &mut raw);
+    signal(child, "-ABRT");
+    wait_for("the end of the child", || {
+        server.log().contains("terminated by signal 6")
+    });
+    let log = server.log();
+    assert!(log.contains("REDIS BUG REPORT END"), "{log}");
+    let line = format!("{child}:C ");
+    assert!(log.contains(&line), "{log}");
+    assert!(file.exists(), "{log}");
+    assert_eq!(raw.line("PING"), Value::Simple("PONG".into()));
+}
