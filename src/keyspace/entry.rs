@@ -143,7 +143,7 @@ unsafe fn key_at<'a>(raw: NonNull<u8>) -> &'a [u8] {
 impl Drop for Entry {
     fn drop(&mut self) {
         let capacity = self.capacity();
-        if self.head().encoding() == OBJECT && !self.head().has(MOVED) {
+        if self.head().holds_object() {
             // SAFETY: the object is there and is not used again.
             drop(unsafe { self.read_object() });
         }
@@ -303,7 +303,10 @@ impl Entry {
     /// # Safety
     /// The encoding is OBJECT and the object is not taken twice.
     unsafe fn read_object(&self) -> Object {
-        debug_assert!(self.head().encoding() == OBJECT && !self.head().has(MOVED));
+        assert!(
+            self.head().holds_object(),
+            "no object, or one that has moved"
+        );
         // SAFETY: the caller's; the type in the header says what is there.
         unsafe {
             let place = self.0.add(self.shape().value_at);
@@ -325,14 +328,14 @@ impl Entry {
         self.set_head(self.head().with_flags(self.head().flags() | MOVED));
         object
     }
-    /// The object, if there is one of this type.
+    /// The object, if there is one of this type that has not moved into another entry, whose owner may free it.
     ///
     /// # Safety
     /// `T` is the type that [`Entry::write_part`] writes for `kind`.
     #[inline]
     unsafe fn object<T>(&self, kind: Type) -> Option<&T> {
         let head = self.head();
-        if head.encoding() != OBJECT || head.kind() != kind {
+        if !head.holds_object() || head.kind() != kind {
             return None;
         }
         // SAFETY: the caller's: such an object stands in an aligned place; borrowed no longer than the entry.
@@ -345,7 +348,7 @@ impl Entry {
     #[inline]
     unsafe fn object_mut<T>(&mut self, kind: Type) -> Option<&mut T> {
         let head = self.head();
-        if head.encoding() != OBJECT || head.kind() != kind {
+        if !head.holds_object() || head.kind() != kind {
             return None;
         }
         // SAFETY: as above, exclusively.
@@ -439,7 +442,7 @@ impl Entry {
             .map(|it| &mut **it)
             .ok_or(WrongType)
     }
-    /// The value, whatever its type.
+    /// The value, whatever its type; not to be asked for once it has moved.
     pub fn stored(&self) -> Stored<'_> {
         let known = match self.kind() {
             Type::String => self.string().map(Stored::String),
@@ -546,8 +549,8 @@ impl Entry {
     /// Number of steps that freeing takes, in elements of a collection (Redis's `lazyfreeGetFreeEffort`).
     #[inline]
     pub fn free_effort(&self) -> usize {
-        let head = self.head();
-        if head.encoding() != OBJECT {
+        // Also where the value has moved into another entry: only the key is left here.
+        if !self.head().holds_object() {
             return 1;
         }
         match self.blob() {
@@ -1012,8 +1015,7 @@ impl Table {
         self.field_expiry.enter(&mut entry);
         if entry.expire_at().is_some() {
             // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
-            self.volatile
-                .insert_new_hashed(hash, Alias(unsafe { entry.alias() }));
+            self.index(hash, Alias(unsafe { entry.alias() }));
         }
         self.entries.insert_new_hashed(hash, entry);
     }
@@ -1130,7 +1132,8 @@ impl<'a> Held<'a> {
     }
     /// Puts another entry of the same key in this one's place, which is returned.
     pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
-        debug_assert_eq!(self.entry.key(), new.key());
+        // Under another key the index of keys with an expiry would keep the address of an entry that is freed.
+        assert_eq!(self.entry.key(), new.key());
         let had = self.entry.expire_at().is_some();
         self.table.field_expiry.leave(&mut self.entry);
         let old = self.settle(had, Some(new));
@@ -1180,7 +1183,7 @@ impl<'a> Held<'a> {
                     .expect("a key with an expiry is in the index")
                     .replace(alias);
             } else {
-                self.table.volatile.insert_new_hashed(self.hash, alias);
+                self.table.index(self.hash, alias);
             }
         } else if had {
             self.table.unindex(self.hash, self.entry.key());
@@ -1214,6 +1217,14 @@ impl Table {
             entry: name,
             hash,
         }
+    }
+    /// Adds an entry to those with an expiry.
+    fn index(&mut self, hash: u64, alias: Alias) {
+        // Of two of one key the wrong one could be taken out, and the other would outlive its entry.
+        let present = self.volatile.find_hashed(hash, alias.0.key());
+        assert!(present.is_none(), "a key is in the index once");
+        drop(present);
+        self.volatile.insert_new_hashed(hash, alias);
     }
     fn unindex(&mut self, hash: u64, key: &[u8]) {
         let place = self.volatile.find_mut_hashed(hash, key);

@@ -373,9 +373,8 @@ impl Keyspace {
             return Err(TransferError::NoSuchKey);
         };
         let (entry, _) = held.remove();
-        self.databases[to].table.insert(hash, entry);
-        let trail = &mut self.shared.trail;
-        trail.event(to, EventClass::New, "new", key);
+        // It may replace a key that has expired: while nothing is removed, such a key is not seen but still there.
+        self.shared.put(to, &mut self.databases[to].table, entry);
         Ok(())
     }
     /// FLUSHDB (one) or FLUSHALL (`None`): number of keys removed, which is also added to `dirty`. With `Free::Now` it

@@ -46,6 +46,11 @@ impl Head {
     pub(super) fn encoding(self) -> u8 {
         (self.0 & 15) as u8
     }
+    /// Whether the value is an object that has not moved into another entry.
+    #[inline]
+    pub(super) fn holds_object(self) -> bool {
+        self.0 & (15 | u64::from(MOVED) << 8) == u64::from(OBJECT)
+    }
     pub(super) fn kind(self) -> Type {
         Type::from_bits((self.0 >> 4 & 15) as u8)
     }

@@ -473,6 +473,7 @@ impl<E: Element> Dict<E> {
         if self.directory.len() > self.mask {
             self.mask = self.mask << 1 | 1;
         }
+        self.check_mask();
         if self.directory.len() >= PREFETCH_FROM_BUCKETS {
             self.directory.bucket(self.next_to_split()).prefetch();
         }
@@ -502,6 +503,13 @@ impl<E: Element> Dict<E> {
         if self.directory.len() <= self.mask >> 1 && self.mask > 1 {
             self.mask >>= 1;
         }
+        self.check_mask();
+    }
+
+    /// Asserts that every number which [`Dict::bucket_of`] and [`Dict::scan`] make of the mask is that of a bucket.
+    fn check_mask(&self) {
+        let buckets = self.directory.len();
+        assert!(self.mask >> 1 < buckets.max(1) && buckets <= self.mask + 1);
     }
 
     /// Emits the elements of one bucket and returns the cursor of the next call. 0 begins a scan

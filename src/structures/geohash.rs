@@ -83,7 +83,8 @@ impl Point {
         }
         let u = half(self.latitude, other.latitude);
         let a = u * u + radians(self.latitude).cos() * radians(other.latitude).cos() * v * v;
-        2.0 * EARTH_RADIUS_M * a.sqrt().asin()
+        // On the other side of the globe rounding may make this a little more than 1, which has no arc sine.
+        2.0 * EARTH_RADIUS_M * a.min(1.0).sqrt().asin()
     }
 }
 
@@ -234,7 +235,6 @@ impl Search {
                     return None;
                 }
                 let distance = self.center.distance_m(point);
-                // Not the other way around: what is no number is near enough, as in Redis.
                 if distance > radius_m {
                     return None;
                 }
@@ -396,6 +396,20 @@ mod tests {
         assert_eq!(palermo.distance_m(palermo), 0.0);
     }
 
+    /// Rounding makes the square of the half chord of these more than 1.
+    #[test]
+    fn the_other_side_of_the_globe_has_a_distance() {
+        let there = Point::decode(point(90.00662237405777, 57.399844246526158).encode() as f64);
+        let half_around_m = PI * EARTH_RADIUS_M;
+        for here in [
+            point(-89.99337762594223, -57.399844246526399),
+            point(there.longitude - 180.0, -there.latitude),
+        ] {
+            let distance_m = here.distance_m(there);
+            assert!((half_around_m - distance_m).abs() < 1.0, "{distance_m}");
+        }
+    }
+
     #[test]
     fn scores_that_are_no_places_do_no_harm() {
         for score in [
@@ -422,6 +436,21 @@ mod tests {
             let back = Point::decode(there.encode() as f64);
             prop_assert!((back.longitude - longitude).abs() < 1e-5);
             prop_assert!((back.latitude - latitude).abs() < 1e-5);
+        }
+
+        #[test]
+        fn every_distance_is_a_number(
+            longitude in -180.0..=180.0f64,
+            latitude in -85.05..=85.05f64,
+            off in 0..64u64,
+        ) {
+            let place = Point::decode(point(longitude, latitude).encode() as f64);
+            let east = if place.longitude < 0.0 { 180.0 } else { -180.0 };
+            // The antipodes, a few of the smallest steps of a double away.
+            let south = f64::from_bits((-place.latitude).to_bits() ^ off);
+            let antipodes = Point { longitude: place.longitude + east, latitude: south };
+            prop_assert!(!place.distance_m(antipodes).is_nan());
+            prop_assert!(!antipodes.distance_m(place).is_nan());
         }
 
         #[test]

@@ -211,3 +211,23 @@ fn faults_are_told_as_redis_tells_them() {
         list(&["s", "a", "b"])
     );
 }
+
+/// The distance of these two was no number, was stored as a score, and the set freed a member that it still had.
+#[test]
+fn a_distance_to_the_other_side_of_the_globe_is_stored() {
+    let mut harness = Harness::new();
+    for member in ["M".to_owned(), "M".repeat(200)] {
+        harness.line(&format!(
+            "geoadd src 90.00662237405777 57.399844246526158 {member} 1 1 near"
+        ));
+        let line = "geosearchstore dst src fromlonlat -89.99337762594223 -57.399844246526399 byradius 25000 km storedist";
+        assert_eq!(harness.line(line), int(2));
+        assert_eq!(
+            harness.line(&format!("zscore dst {member}")),
+            bulk("2.002073400000016e+4")
+        );
+        harness.line(&format!("zrem dst {member}"));
+        assert_eq!(harness.line("zrange dst 0 -1"), list(&["near"]));
+        harness.line("del src dst");
+    }
+}

@@ -446,3 +446,20 @@ fn a_random_key_is_found_although_nothing_may_be_removed() {
     keyspace.freeze(false);
     assert_eq!(keyspace.db(0, at(100), false).random_key(), None);
 }
+
+/// Two entries of one key were in the table then, and freeing the one left the other's value in use.
+#[test]
+fn a_key_is_moved_over_one_that_has_expired_but_may_not_be_removed() {
+    let mut keyspace = keyspace();
+    for (db, value, expiry) in [(0, b"new", Expiry::At(1000)), (1, b"old", Expiry::At(10))] {
+        set(&mut keyspace.db(db, at(0), false), b"key", value, expiry);
+    }
+    keyspace.freeze(true);
+    assert!(keyspace.move_key(0, 1, b"key", at(100)).is_ok());
+    keyspace.freeze(false);
+    let mut db = keyspace.db(1, at(100), false);
+    assert_eq!(db.len(), 1);
+    assert_eq!(db.peek(b"key").unwrap().expire_at(), Some(1000));
+    assert!(db.remove(b"key", Free::Now));
+    assert!(db.peek(b"key").is_none());
+}

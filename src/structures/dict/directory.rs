@@ -69,7 +69,8 @@ impl Directory {
         unsafe { base.add((index & (SEGMENT_BUCKETS - 1)) * LINE_BYTES) }
     }
 
-    /// Bucket `index`, which must be below `len`.
+    /// Bucket `index`, which must be below `len`. Each look-up comes by here, and a check costs it a fifth of its time, so
+    /// what makes the numbers is checked instead where it changes ([`super::Dict::check_mask`]).
     #[inline]
     pub(super) fn bucket(&self, index: usize) -> Node {
         debug_assert!(index < self.len);
@@ -101,7 +102,7 @@ impl Directory {
     /// Takes the last bucket away, which must be empty. Memory is given back with some slack, so
     /// that a dict that breathes around a border does not allocate at each breath.
     pub(super) fn pop(&mut self) {
-        debug_assert_eq!(self.bucket(self.len - 1).count(), 0);
+        assert_eq!(self.bucket(self.len - 1).count(), 0);
         self.len -= 1;
         if let Some(&last) = self.rest.last() {
             if self.len + SEGMENT_BUCKETS / 4 <= self.rest.len() * SEGMENT_BUCKETS {
@@ -115,7 +116,7 @@ impl Directory {
     }
 
     fn resize_first(&mut self, capacity: usize) {
-        debug_assert!(capacity >= self.len && capacity > 0 && capacity <= SEGMENT_BUCKETS);
+        assert!(capacity >= self.len && capacity > 0 && capacity <= SEGMENT_BUCKETS);
         let memory = if self.first_capacity == 0 {
             // SAFETY: `capacity` is not zero.
             unsafe { alloc(layout(capacity)) }

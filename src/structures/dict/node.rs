@@ -180,7 +180,8 @@ impl Node {
 
     #[inline]
     fn set_count(self, count: usize) {
-        debug_assert!(count <= self.class().slots());
+        // Whatever reads or writes a slot stays below the count or just behind it, so that this check is enough.
+        assert!(count <= self.class().slots());
         self.set_meta(self.meta() & !COUNT_MASK | count as u8);
     }
 
@@ -271,8 +272,10 @@ impl Node {
     }
 
     fn set_next(self, next: Node) {
+        let address = next.0.as_ptr().expose_provenance();
+        assert!(Packed::fits(address), "a dict holds pointers of 48 bits");
         self.set_meta(CHAINED | CHAINED_SLOTS as u8);
-        self.set_address(CHAINED_SLOTS, next.0.as_ptr().expose_provenance());
+        self.set_address(CHAINED_SLOTS, address);
     }
 
     /// One bit for each slot whose tag is `tag`.
@@ -348,7 +351,7 @@ impl Node {
 
     /// Takes the element out of `slot` of `node`, a node of this bucket; the bucket's last element fills the gap.
     pub(super) fn remove(self, node: Node, slot: usize, chains: &mut ChainUse) {
-        debug_assert!(slot < node.count());
+        assert!(slot < node.count());
         let mut parent = None;
         let mut tail = self;
         while let Some(next) = tail.next() {

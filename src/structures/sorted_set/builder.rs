@@ -31,19 +31,22 @@ impl Builder {
         self.len() == 0
     }
 
-    /// Gives a member the score that `decide` makes of the one that it has (none: it is not there yet); not NaN.
+    /// Gives a member the score that `decide` makes of the one that it has (none: it is not there yet). NaN is refused:
+    /// nothing changes.
     pub fn put(&mut self, member: &[u8], decide: impl FnOnce(Option<f64>) -> f64) {
         let dict = &mut self.large.dict;
         let hash = dict.hash(member);
         if let Some(mut found) = dict.find_mut_hashed(hash, member) {
             let score = decide(Some(found.score()));
-            debug_assert!(!score.is_nan());
-            found.set_score(score);
+            if !score.is_nan() {
+                found.set_score(score);
+            }
             return;
         }
         let score = decide(None);
-        debug_assert!(!score.is_nan());
-        dict.insert_new_hashed(hash, Member::new(score, member));
+        if !score.is_nan() {
+            dict.insert_new_hashed(hash, Member::new(score, member));
+        }
     }
 
     /// Takes a member out again.

@@ -6,7 +6,8 @@
 //! reported by this name.
 //!
 //! The order is score, then the bytes of the member, the shorter first. Ranks count from 0 at the lowest. Scores are
-//! never NaN: who would store one has to refuse before. `-0` and `0` are the same score.
+//! never NaN, for which there is no place in an order: a change that would store one is refused. `-0` and `0` are the
+//! same score.
 //!
 //! # Invariants
 //!
@@ -57,7 +58,7 @@ pub enum Change {
     Updated(f64),
     /// It had this score already.
     Same(f64),
-    /// It was not wanted: nothing changed.
+    /// It was not wanted, or the score is NaN: nothing changed.
     Refused,
 }
 
@@ -104,6 +105,10 @@ impl Large {
 
 impl Drop for Large {
     fn drop(&mut self) {
+        // Not whole (a builder that did not finish, a panic in the middle of a change): the dict frees what it owns.
+        if self.tree.len() != self.dict.len() {
+            return;
+        }
         // Members lie all over the memory. In the tree's order they can be asked for ahead, which the dict could not.
         let all = self.tree.iter(0, usize::MAX, false);
         self.dict.forget_all();
@@ -226,19 +231,21 @@ impl SortedSet {
         }
     }
 
-    /// Adds a member or changes its score; `score` is not NaN.
+    /// Adds a member or changes its score; NaN is refused.
     pub fn insert(&mut self, member: &[u8], score: f64, limits: Limits) -> Change {
         self.update(member, limits, |_| Some(score))
     }
 
     /// Adds a member or changes its score to what `decide` makes of the present score (none: it is not there). When
-    /// that is nothing, nothing is changed. It must not be NaN. One look-up, and O(log n) where the score changes.
+    /// that is nothing, or NaN, nothing is changed. One look-up, and O(log n) where the score changes.
     pub fn update(
         &mut self,
         member: &[u8],
         limits: Limits,
         decide: impl FnOnce(Option<f64>) -> Option<f64>,
     ) -> Change {
+        // NaN compares with nothing: in a tree it would never be found again.
+        let decide = |present| decide(present).filter(|score| !score.is_nan());
         match &mut self.shape {
             Shape::Large(large) => update_large(large, member, decide),
             Shape::Small { pack, .. } => {
@@ -246,7 +253,6 @@ impl SortedSet {
                 let Some(score) = decide(found.map(|(_, score)| score)) else {
                     return Change::Refused;
                 };
-                debug_assert!(!score.is_nan());
                 match found {
                     Some((_, old)) if old == score => return Change::Same(score),
                     Some((at, _)) => {
@@ -280,8 +286,9 @@ impl SortedSet {
             Shape::Large(large) => {
                 let found = large.dict.find_mut(member)?;
                 let score = found.score();
+                // What the tree still had would be read after the member is freed.
                 let removed = large.tree.remove(score, found.bytes());
-                debug_assert!(removed);
+                assert!(removed, "a member of the dict is in the tree");
                 found.remove();
                 Some(score)
             }
@@ -639,7 +646,6 @@ fn update_large(
         let Some(score) = decide(Some(old)) else {
             return Change::Refused;
         };
-        debug_assert!(!score.is_nan());
         if score == old {
             return Change::Same(score);
         }
@@ -653,7 +659,6 @@ fn update_large(
     let Some(score) = decide(None) else {
         return Change::Refused;
     };
-    debug_assert!(!score.is_nan());
     large.insert_new(hash, member, score);
     Change::Added(score)
 }

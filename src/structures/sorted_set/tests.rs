@@ -416,3 +416,36 @@ fn random_members_are_fair_and_scans_are_whole() {
             .is_none()
     );
 }
+
+/// A score that is NaN was once stored: the tree never found it again, so ZREM freed the member in the dict, and the
+/// tree kept its address.
+#[test]
+fn nan_is_refused_in_every_way_in() {
+    for limits in [SMALL, NEVER_SMALL] {
+        let mut set = SortedSet::for_first(SEED, b"m", limits);
+        assert_eq!(set.insert(b"m", f64::NAN, limits), Change::Refused);
+        assert_eq!(set.len(), 0);
+        assert_eq!(set.insert(b"m", 1.0, limits), Change::Added(1.0));
+        assert_eq!(set.insert(b"m", -f64::NAN, limits), Change::Refused);
+        let sum = set.update(b"m", limits, |old| old.map(|old| old + f64::NAN));
+        assert_eq!(sum, Change::Refused);
+        set.check_invariants();
+        assert_eq!(set.remove(b"m"), Some(1.0));
+        assert_eq!(set.len(), 0);
+    }
+    let mut builder = Builder::new(SEED);
+    builder.put(b"a", |_| f64::NAN);
+    builder.put(b"b", |_| 2.0);
+    builder.put(b"b", |_| f64::NAN);
+    let set = builder.finish();
+    set.check_invariants();
+    assert_eq!(contents(&set, 0, 9, false), [(2.0, b"b".to_vec())]);
+}
+
+#[test]
+fn a_builder_that_does_not_finish_frees_its_members() {
+    // What it would leak, AddressSanitizer reports.
+    let mut builder = Builder::new(SEED);
+    builder.put(b"member", |_| 1.0);
+    drop(builder);
+}

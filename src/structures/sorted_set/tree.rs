@@ -534,6 +534,8 @@ impl Tree {
     /// # Safety
     /// The member lives, and its bytes stay, until it is removed from the tree or the tree is dropped.
     pub(super) unsafe fn insert(&mut self, score: f64, member: Handle) {
+        // Whoever frees a member removes it from the tree first, and this would not be found.
+        assert!(!score.is_nan(), "NaN has no place in the order");
         let mut path = Path::new();
         let edge = Edge::Key {
             score,
@@ -763,15 +765,17 @@ impl Tree {
     ///
     /// # Safety
     /// As for [`Tree::insert`]; the element is in the tree.
+    #[allow(clippy::expect_used)]
     pub(super) unsafe fn change_score(&mut self, old: f64, new: f64, member: Handle) {
         // SAFETY: alive, as the caller vouches.
         let bytes = unsafe { member.bytes() };
         let mut path = Path::new();
-        let Some((mut leaf, at)) = self.descend_to_key(old, bytes, &mut path) else {
-            debug_assert!(false, "the element is in the tree");
-            return;
-        };
-        debug_assert!(leaf.members[at] == member);
+        assert!(!new.is_nan(), "NaN has no place in the order");
+        let found = self.descend_to_key(old, bytes, &mut path);
+        // Anything else would leave an address in the tree that nobody keeps alive.
+        let (mut leaf, at) = found
+            .filter(|(leaf, at)| leaf.members[*at] == member)
+            .expect("the element is in the tree");
         let inside = at > 0 || leaf.previous.is_none();
         let after = at == 0 || leaf.scores[at - 1] < new;
         let before = if at + 1 < leaf.len {
