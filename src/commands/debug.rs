@@ -441,6 +441,7 @@ fn list_packs(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comma
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
     let listpack = match entry.stored() {
         Stored::Hash(hash) => hash.listpack().map(|(listpack, _)| listpack),
+        Stored::List(list) => list.as_listpack(),
         Stored::Set(set) => set.as_listpack(),
         Stored::SortedSet(set) => set.as_listpack(),
         _ => None,
@@ -459,9 +460,11 @@ fn list_nodes(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comma
     let full = args.len() == 4 && parse::integer(args.at(3))? != 0;
     let mut db = context.db();
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
-    let Stored::List(list) = entry.stored() else {
-        return Err(CommandError::fixed("ERR Not a quicklist encoded object."));
+    let list = match entry.stored() {
+        Stored::List(list) => list.as_quicklist(),
+        _ => None,
     };
+    let list = list.ok_or(CommandError::fixed("ERR Not a quicklist encoded object."))?;
     let mut lines = format!("{} elements, {} nodes\n", list.len(), list.node_count());
     for (index, node) in list.nodes().enumerate() {
         let line = match node {
@@ -616,8 +619,12 @@ fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
         entry.lru_bits(),
         entry.idle_ms(now) / 1000
     );
-    let nodes = match entry.stored() {
-        Stored::List(list) => format!(
+    let quicklist = match entry.stored() {
+        Stored::List(list) => list.as_quicklist(),
+        _ => None,
+    };
+    let nodes = match quicklist {
+        Some(list) => format!(
             " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
             list.node_count(),
             list.len() as f64 / list.node_count() as f64,

@@ -531,7 +531,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("list-compress-depth", 0, INT_MAX, 0),
     int("set-max-intset-entries", 0, LONG_MAX, 512),
     // Redis 7.2 begins with 128; 0 keeps the encodings that a redis.conf of 7.0 knows (docs/compatibility.md).
-    int("set-max-listpack-entries", 0, LONG_MAX, 0),
+    int("set-max-listpack-entries", 0, LONG_MAX, 128),
     int("set-max-listpack-value", 0, LONG_MAX, 64),
     int("zset-max-listpack-entries", 0, LONG_MAX, 128).alias("zset-max-ziplist-entries"),
     bytes("zset-max-listpack-value", 0, LONG_MAX, 64).alias("zset-max-ziplist-value"),

@@ -26,7 +26,7 @@ use crate::resp::Blob;
 use crate::structures::Collection;
 use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
 use crate::structures::hash::Hash;
-use crate::structures::quicklist::Quicklist;
+use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
@@ -53,7 +53,7 @@ const FREE_UNIT: usize = 64 * 1024;
 pub(super) enum Object {
     /// A long string.
     Blob(Blob),
-    List(Box<Quicklist>),
+    List(Box<List>),
     Set(Box<Set>),
     SortedSet(Box<SortedSet>),
     Hash(Box<Hash>),
@@ -240,7 +240,7 @@ impl Entry {
                     kind = object.kind();
                     match object {
                         Object::Blob(blob) => place.cast::<Blob>().write(blob),
-                        Object::List(list) => place.cast::<Box<Quicklist>>().write(list),
+                        Object::List(list) => place.cast::<Box<List>>().write(list),
                         Object::Set(set) => place.cast::<Box<Set>>().write(set),
                         Object::SortedSet(set) => place.cast::<Box<SortedSet>>().write(set),
                         Object::Hash(hash) => place.cast::<Box<Hash>>().write(hash),
@@ -312,7 +312,7 @@ impl Entry {
             let place = self.0.add(self.shape().value_at);
             match self.head().kind() {
                 Type::String => Object::Blob(place.cast::<Blob>().read()),
-                Type::List => Object::List(place.cast::<Box<Quicklist>>().read()),
+                Type::List => Object::List(place.cast::<Box<List>>().read()),
                 Type::Set => Object::Set(place.cast::<Box<Set>>().read()),
                 Type::SortedSet => Object::SortedSet(place.cast::<Box<SortedSet>>().read()),
                 Type::Hash => Object::Hash(place.cast::<Box<Hash>>().read()),
@@ -364,9 +364,9 @@ impl Entry {
     }
     /// The list; else WRONGTYPE.
     #[inline]
-    pub fn list(&self) -> Result<&Quicklist, WrongType> {
-        // SAFETY: a list's object is a boxed `Quicklist`.
-        unsafe { self.object::<Box<Quicklist>>(Type::List) }
+    pub fn list(&self) -> Result<&List, WrongType> {
+        // SAFETY: a list's object is a boxed `List`.
+        unsafe { self.object::<Box<List>>(Type::List) }
             .map(|it| &**it)
             .ok_or(WrongType)
     }
@@ -404,9 +404,9 @@ impl Entry {
     }
     /// The list, to change; else WRONGTYPE.
     #[inline]
-    pub fn list_mut(&mut self) -> Result<&mut Quicklist, WrongType> {
-        // SAFETY: a list's object is a boxed `Quicklist`.
-        unsafe { self.object_mut::<Box<Quicklist>>(Type::List) }
+    pub fn list_mut(&mut self) -> Result<&mut List, WrongType> {
+        // SAFETY: a list's object is a boxed `List`.
+        unsafe { self.object_mut::<Box<List>>(Type::List) }
             .map(|it| &mut **it)
             .ok_or(WrongType)
     }

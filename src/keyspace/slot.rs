@@ -5,7 +5,7 @@ use super::keyspace::{Free, Shared};
 use super::{AccessPolicy, Clock, EventClass, Expiry, NewValue, Stored, Type, Value, WrongType};
 use crate::structures::dict::HashSeed;
 use crate::structures::hash::Hash;
-use crate::structures::quicklist::Quicklist;
+use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
@@ -64,7 +64,7 @@ impl<'a> EntryRef<'a> {
     }
     /// The list; else WRONGTYPE.
     #[inline]
-    pub fn list(&self) -> Result<&Quicklist, WrongType> {
+    pub fn list(&self) -> Result<&List, WrongType> {
         self.entry.list()
     }
     /// The set; else WRONGTYPE.
@@ -151,7 +151,7 @@ impl Occupied<'_> {
     }
     /// The list, to change; else WRONGTYPE. One that becomes empty must be removed before the command ends.
     #[inline]
-    pub fn list_mut(&mut self) -> Result<&mut Quicklist, WrongType> {
+    pub fn list_mut(&mut self) -> Result<&mut List, WrongType> {
         self.held.entry_mut().list_mut()
     }
     /// The set, likewise.

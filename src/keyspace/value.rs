@@ -2,7 +2,7 @@
 
 use crate::resp::Blob;
 use crate::structures::hash::Hash;
-use crate::structures::quicklist::Quicklist;
+use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
@@ -92,7 +92,7 @@ impl Value<'_> {
 #[allow(missing_docs)]
 pub enum Stored<'a> {
     String(Value<'a>),
-    List(&'a Quicklist),
+    List(&'a List),
     Set(&'a Set),
     SortedSet(&'a SortedSet),
     Hash(&'a Hash),
@@ -113,7 +113,7 @@ pub enum NewValue<'a> {
     /// An integer.
     Int(i64),
     /// A list.
-    List(Box<Quicklist>),
+    List(Box<List>),
     /// A set.
     Set(Box<Set>),
     /// A sorted set.

@@ -3,8 +3,8 @@
 //! In: the keyspace. Out: a file under its name, or an error and the old file as it was. A temporary file is written,
 //! brought to the disk, renamed, and the directory brought to the disk too. Mirrors `rdbSave` of rdb.c.
 
+use super::rdb::VERSION;
 use super::rdb::file::{FileWriter, Usage};
-use super::rdb::{VERSION, VERSION_LATEST};
 use crate::keyspace::{Clock, Keyspace};
 use crate::system::child;
 use crate::system::disk::{Disk, Mode};
@@ -91,10 +91,7 @@ pub fn write_to(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     const PROGRESS_KEYS: u64 = 1024;
-    // Fields that expire are the one thing that Redis 7.0 cannot load.
-    let newer = (0..keyspace.count()).any(|index| keyspace.hashes_with_expiring_fields(index) > 0);
-    let version = if newer { VERSION_LATEST } else { VERSION };
-    let mut writer = FileWriter::new(sink, version, options.compress, options.checksum);
+    let mut writer = FileWriter::new(sink, VERSION, options.compress, options.checksum);
     writer.aux("redis-ver", crate::REDIS_VERSION);
     writer.aux("redis-bits", "64");
     writer.aux("ctime", &now.unix_s().to_string());

@@ -702,6 +702,30 @@ impl Listpack {
         self.shrink();
     }
 
+    /// Where elements are the needle: the first `limit` of them or, in reverse, the last; in rising order. O(bytes).
+    pub fn matches(&self, needle: Needle<'_>, limit: usize, reverse: bool) -> Vec<Position> {
+        let mut positions = Vec::new();
+        let mut next = self.first();
+        while let Some(from) = next
+            && let Some(position) = self.find_needle(from, needle, 0)
+        {
+            positions.push(position);
+            if positions.len() == limit && !reverse {
+                break;
+            }
+            next = self.next(position);
+        }
+        positions.drain(..positions.len().saturating_sub(limit));
+        positions
+    }
+
+    /// Removes the elements that [`Listpack::matches`] finds; how many there were. O(bytes).
+    pub fn remove_matches(&mut self, needle: Needle<'_>, limit: usize, reverse: bool) -> usize {
+        let positions = self.matches(needle, limit, reverse);
+        self.remove_positions(&positions);
+        positions.len()
+    }
+
     /// Takes the first element off, after showing it. O(1), for nothing is moved and no room given back
     /// ([`Listpack::give_back`] does that).
     #[inline]

@@ -9,6 +9,7 @@ pub mod geohash;
 pub mod hash;
 pub mod hyperloglog;
 pub mod intset;
+pub mod list;
 pub mod listpack;
 pub mod member;
 pub mod quicklist;

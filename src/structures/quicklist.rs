@@ -1,4 +1,4 @@
-//! The value of a list: a deque of listpacks (quicklist.c).
+//! A list that is too large for one listpack: a deque of listpacks (quicklist.c).
 //!
 //! ```text
 //! [listpack] [compressed] [compressed] [plain: one large element] [compressed] [listpack]
@@ -7,7 +7,7 @@
 //!
 //! A node is a listpack of many elements, or a *plain* node of one element that is too large for one. How much goes
 //! into a listpack is the *fill* (`list-max-listpack-size`): a positive one counts elements and is bounded by 8 KiB
-//! besides; -1 to -5 stand for 4 to 64 KiB. With a *depth* above zero (`list-compress-depth`) that many nodes at each
+//! besides; -1 to -5 stand for 4 to 64 KiB. An element above these bytes is a large one. With a *depth* above zero (`list-compress-depth`) that many nodes at each
 //! end stay as they are and those between are compressed with LZF, where it gains something.
 //!
 //! Invariants: no node is empty; `len` is the sum of the nodes' counts; no node within the depth is compressed.
@@ -16,7 +16,6 @@
 //! their room at that end, so pushing and popping moves no other element.
 
 use super::Collection;
-use super::dict::HashSeed;
 use super::listpack::{Corrupt, Item, Listpack, Needle};
 use crate::system::lzf;
 use crate::system::size_class::size_class;
@@ -24,24 +23,52 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-/// Elements from this size on get a node of their own, unless DEBUG QUICKLIST-PACKED-THRESHOLD says otherwise.
-pub const PACKED_THRESHOLD: usize = 1 << 30;
 /// Bound of a node that is filled by count.
 const SAFE_BYTES: usize = 8192;
 /// What an element is reckoned to take beyond its own bytes.
 const ELEMENT_OVERHEAD: usize = 8;
 /// What two listpacks are reckoned to save when they become one.
-const MERGE_SAVES: usize = 11;
+const MERGE_SAVES: usize = 7;
 /// Smaller nodes are not worth compressing.
 const COMPRESS_MIN: usize = 48;
 /// What compression has to save.
 const COMPRESS_GAIN: usize = 8;
 
-/// The value of a list: a deque of listpacks.
+/// How many bytes and elements a fill allows in one listpack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Allowed {
+    pub(super) bytes: usize,
+    pub(super) count: usize,
+}
+
+impl Allowed {
+    #[inline]
+    pub(super) fn by(fill: i32) -> Allowed {
+        if fill < 0 {
+            Allowed {
+                bytes: 2048 << fill.unsigned_abs().min(5),
+                count: usize::MAX,
+            }
+        } else {
+            Allowed {
+                bytes: SAFE_BYTES,
+                count: fill.max(1).unsigned_abs() as usize,
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn fits(self, bytes: usize, count: usize) -> bool {
+        bytes <= self.bytes && count <= self.count
+    }
+}
+
+/// A list that is too large for one listpack: a deque of them.
 #[derive(Clone, Debug)]
 pub struct Quicklist {
     nodes: VecDeque<Node>,
     len: usize,
+    /// Elements of so many bytes are large, whatever the fill says; 0: the fill decides.
     packed_threshold: u32,
     fill: i16,
     depth: u16,
@@ -191,34 +218,22 @@ fn listpack_of(bytes: Vec<u8>) -> Listpack {
     Listpack::from_bytes(bytes, false).unwrap_or_default()
 }
 
-impl Default for Quicklist {
-    fn default() -> Quicklist {
-        Quicklist::with_options(-2, 0)
-    }
-}
-
 impl Quicklist {
-    /// An empty one with the default fill and depth. There is nothing to seed.
-    pub fn new(_seed: HashSeed) -> Quicklist {
-        Quicklist::default()
-    }
-
     /// An empty one that is filled by `list-max-listpack-size` and compressed by `list-compress-depth` as they stand
     /// now; a list keeps them as long as it lives.
     pub fn with_options(fill: i32, depth: usize) -> Quicklist {
         Quicklist {
             nodes: VecDeque::new(),
             len: 0,
-            packed_threshold: PACKED_THRESHOLD as u32,
+            packed_threshold: 0,
             fill: fill.clamp(-5, i32::from(i16::MAX)) as i16,
             depth: u16::try_from(depth).unwrap_or(u16::MAX),
         }
     }
 
-    /// Elements of so many bytes get nodes of their own from now on; 0: the default.
+    /// Elements of so many bytes get nodes of their own from now on; 0: those that are too large for the fill.
     #[inline]
     pub fn set_packed_threshold(&mut self, bytes: usize) {
-        let bytes = if bytes == 0 { PACKED_THRESHOLD } else { bytes };
         self.packed_threshold = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
@@ -255,6 +270,23 @@ impl Quicklist {
         })
     }
 
+    /// The one listpack that holds all, if it is so.
+    pub(super) fn only_listpack(&self) -> Option<&Listpack> {
+        match &self.nodes.front()?.body {
+            Body::Packed(listpack) if self.nodes.len() == 1 => Some(listpack),
+            _ => None,
+        }
+    }
+
+    /// Takes the front node's listpack; of a list that has only that.
+    pub(super) fn take_listpack(&mut self) -> Listpack {
+        self.len = 0;
+        match self.nodes.pop_front().map(|node| node.body) {
+            Some(Body::Packed(listpack)) => listpack,
+            _ => Listpack::new(),
+        }
+    }
+
     /// Adds a whole listpack at the back, as RESTORE and RDB read it; it has been checked deeply. An empty one adds
     /// nothing.
     pub fn push_listpack(&mut self, listpack: Listpack) -> Result<(), Corrupt> {
@@ -262,11 +294,16 @@ impl Quicklist {
         if count != listpack.len() {
             return Err(Corrupt);
         }
+        self.adopt(listpack, count);
+        Ok(())
+    }
+
+    /// Adds a listpack of `count` elements at the back; an empty one adds nothing.
+    pub(super) fn adopt(&mut self, listpack: Listpack, count: usize) {
         if count > 0 {
             self.len += count;
             self.put_node(self.nodes.len(), Node::packed(listpack, count));
         }
-        Ok(())
     }
 
     /// Adds one element at the back in a node of its own, as RESTORE and RDB read it.
@@ -401,9 +438,10 @@ impl Quicklist {
         let node = &mut self.nodes[at];
         node.decompress();
         match &mut node.body {
-            Body::Packed(listpack)
-                if !large && (node.count == 1 || listpack.has_room(element.len())) =>
-            {
+            Body::Packed(listpack) if large || !listpack.has_room(element.len()) => {
+                self.replace_by_node(at, offset, element);
+            }
+            Body::Packed(listpack) => {
                 if let Some(position) = listpack.seek(offset as i64) {
                     listpack.replace(position, element);
                 }
@@ -413,7 +451,7 @@ impl Quicklist {
                 *bytes = element.to_vec();
                 self.settle(Some(at));
             }
-            _ => {
+            Body::Plain(_) | Body::Compressed { .. } => {
                 let Some(index) = self.absolute(index) else {
                     return false;
                 };
@@ -507,25 +545,20 @@ impl Quicklist {
     /// Whether an element of `len` bytes gets a node of its own.
     #[inline]
     fn is_large(&self, len: usize) -> bool {
-        len >= self.packed_threshold as usize
+        match self.packed_threshold {
+            0 => len > self.allowed().bytes,
+            threshold => len >= threshold as usize,
+        }
     }
 
-    /// Bytes that the fill allows a node; none if it is filled by count.
     #[inline]
-    fn fill_bytes(&self) -> Option<usize> {
-        if self.fill < 0 {
-            Some(2048usize << (-i32::from(self.fill)))
-        } else {
-            None
-        }
+    fn allowed(&self) -> Allowed {
+        Allowed::by(self.fill())
     }
 
     #[inline]
     fn fits(&self, size: usize, count: usize) -> bool {
-        match self.fill_bytes() {
-            Some(limit) => size <= limit,
-            None => size <= SAFE_BYTES && count <= self.fill as usize,
-        }
+        self.allowed().fits(size, count)
     }
 
     /// Whether an element of `len` bytes may be added to a node.
@@ -593,9 +626,8 @@ impl Quicklist {
     fn push_node(&mut self, element: &[u8], front: bool) {
         let at = if front { 0 } else { self.nodes.len() };
         let mut node = self.node_of(element);
-        if let (Body::Packed(listpack), Some(limit), 2..) =
-            (&mut node.body, self.fill_bytes(), self.nodes.len())
-        {
+        let limit = self.allowed().bytes;
+        if let (Body::Packed(listpack), ..0, 2..) = (&mut node.body, self.fill, self.nodes.len()) {
             // A list that has filled nodes will most likely fill this one too: have all room at once, at the right end.
             // The neighbour keeps what it has got and gives back the rest.
             let more = limit.saturating_sub(listpack.byte_len());
@@ -713,18 +745,7 @@ impl Quicklist {
         let removed = match node.contents() {
             Contents::Plain(bytes) => usize::from(*bytes == *needle.bytes()),
             Contents::Packed(listpack) => {
-                let mut positions = Vec::new();
-                let mut next = listpack.first();
-                while let Some(from) = next
-                    && let Some(position) = listpack.find_needle(from, needle, 0)
-                {
-                    positions.push(position);
-                    if positions.len() == limit && !reverse {
-                        break;
-                    }
-                    next = listpack.next(position);
-                }
-                positions.drain(..positions.len().saturating_sub(limit));
+                let positions = listpack.matches(needle, limit, reverse);
                 if !positions.is_empty() {
                     drop(listpack);
                     node.decompress();
@@ -823,6 +844,34 @@ impl Quicklist {
         let right = Node::packed(right, right_count + added_right);
         self.nodes.insert(at + 1, right);
         self.merge_around(if after { at } else { at + 1 });
+    }
+
+    /// Puts an element in the place of another one of a listpack that cannot take it: it gets a node of its own between
+    /// what stands before and behind it.
+    fn replace_by_node(&mut self, at: usize, offset: usize, element: &[u8]) {
+        let new = self.node_of(element);
+        let node = &mut self.nodes[at];
+        let Body::Packed(left) = &mut node.body else {
+            return;
+        };
+        let right_count = node.count as usize - offset - 1;
+        let right = left
+            .seek(offset as i64 + 1)
+            .map(|position| left.split_off(position));
+        left.pop_back(|_| ());
+        left.give_back();
+        node.count = offset as u32;
+        let emptied = node.count == 0;
+        if let Some(right) = right {
+            self.nodes.insert(at + 1, Node::packed(right, right_count));
+        }
+        if emptied {
+            self.nodes[at] = new;
+            self.compress_inner(at + 1);
+            return self.settle(Some(at));
+        }
+        self.nodes.insert(at + 1, new);
+        self.merge_around(at + 1);
     }
 
     /// After a split: merges the two nodes before the centre, the two behind it, and the centre with either, where the

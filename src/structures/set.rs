@@ -8,8 +8,8 @@
 //! | `listpack` | at most `set-max-listpack-entries` members of at most `set-max-listpack-value` bytes | O(n) |
 //! | `hashtable` | otherwise | O(1) |
 //!
-//! The listpack is Redis 7.2's. With `set-max-listpack-entries` 0 there is none, and everything is as in 7.0. A set
-//! goes from one encoding to the next only downwards in this table, and never back.
+//! A set goes from one encoding to the next only downwards in this table, and never back, save where a command makes a
+//! new set of what is left (SPOP) or found (SINTERSTORE). How it decides is Redis's, and part of what clients see.
 
 use super::Collection;
 use super::dict::{Dict, HashSeed};
@@ -82,6 +82,20 @@ impl Set {
         Set {
             seed,
             members: Members::Intset(Intset::new()),
+        }
+    }
+    /// An empty one that begins as a listpack.
+    pub fn packed(seed: HashSeed) -> Set {
+        Set {
+            seed,
+            members: Members::Listpack(Listpack::new()),
+        }
+    }
+    /// An empty one that is a hash table: to gather members of which many may come twice.
+    pub fn table(seed: HashSeed) -> Set {
+        Set {
+            seed,
+            members: Members::Table(Box::new(Dict::new(seed))),
         }
     }
     /// A set that is an intset from outside.
@@ -222,16 +236,20 @@ impl Set {
         }
         true
     }
-    /// Tells that about `count` members come, the first being `first`: with listpacks, as Redis 7.2 does, what would
-    /// become too large for its encoding becomes a hash table beforehand. Without them nothing happens, as in 7.0.
+    /// Tells that about `count` members come, the first being `first`: what would become too large for its encoding
+    /// becomes a hash table beforehand, and an empty set takes the encoding that may do for all of them.
+    #[inline]
     pub fn expect(&mut self, first: &[u8], count: usize, limits: &SetLimits) {
-        if limits.listpack_entries == 0 {
-            return;
-        }
         let too_many = match &self.members {
             Members::Intset(intset) if intset.is_empty() => {
-                let ints = count <= limits.intset_entries && parse_i64(first).is_some();
-                !ints && count > limits.listpack_entries
+                if count <= limits.intset_entries && parse_i64(first).is_some() {
+                    return;
+                }
+                if count <= limits.listpack_entries {
+                    self.members = Members::Listpack(Listpack::new());
+                    return;
+                }
+                true
             }
             Members::Intset(_) => count > limits.intset_entries,
             Members::Listpack(_) => count > limits.listpack_entries,
@@ -239,6 +257,31 @@ impl Set {
         };
         if too_many {
             self.become_table();
+        }
+    }
+
+    /// Becomes an intset if all members are integers, and not too many of them. Whatever it was filled as, its room is
+    /// that of its members afterwards.
+    pub fn tighten(&mut self, limits: &SetLimits) {
+        if self.len() <= limits.intset_entries.min(INTSET_MOST) {
+            let integer = |item: Item<'_>| match item {
+                Item::Int(value) => Some(value),
+                Item::Bytes(bytes) => parse_i64(bytes),
+            };
+            let integers: Option<Vec<i64>> = self.iter().map(integer).collect();
+            if let Some(mut integers) = integers {
+                // In rising order each is added at the end.
+                integers.sort_unstable();
+                let mut intset = Intset::new();
+                integers.into_iter().for_each(|value| {
+                    intset.add(value);
+                });
+                self.members = Members::Intset(intset);
+                return;
+            }
+        }
+        if let Members::Listpack(listpack) = &mut self.members {
+            listpack.shrink_to_fit();
         }
     }
 

@@ -39,10 +39,10 @@ fn strings_as_redis_dumps_them() {
     harness.line("SET s hello");
     harness.line("SET n -300");
     let dumped = payload(harness.line("DUMP s"));
-    assert_eq!(dumped, framed(b"\x00\x05hello", 10));
+    assert_eq!(dumped, framed(b"\x00\x05hello", 12));
     assert_eq!(
         payload(harness.line("DUMP n")),
-        framed(b"\x00\xc1\xd4\xfe", 10)
+        framed(b"\x00\xc1\xd4\xfe", 12)
     );
     assert_eq!(harness.line("DUMP none"), Value::NullBulk);
     assert_eq!(restore(&mut harness, &dumped, &[]), ok());

@@ -1,6 +1,6 @@
 //! Changes in the middle of a list, and looking for its elements.
 
-use super::clamp_range;
+use super::{clamp_range, limits};
 use crate::commands::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
@@ -10,16 +10,18 @@ use std::ops::ControlFlow;
 
 pub(super) fn lset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let threshold = context.db.list_packed_threshold();
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         return Err(CommandError::NoSuchKey);
     };
     let list = held.list_mut()?;
     let index = parse::integer(args.at(2))?;
-    list.set_packed_threshold(threshold);
-    if !list.set(index, args.at(3)) {
+    let element = args.at(3);
+    list.grow(element.len(), 1, &limits);
+    if !list.set(index, element) {
         return Err(CommandError::OutOfRange);
     }
+    list.shrunk(&limits);
     context.db.touch(EventClass::List, "lset", key);
     context.reply.ok();
     Ok(())
@@ -34,13 +36,14 @@ pub(super) fn linsert(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
     } else {
         return Err(CommandError::Syntax);
     };
-    let threshold = context.db.list_packed_threshold();
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         context.reply.integer(0);
         return Ok(());
     };
     let list = held.list_mut()?;
-    list.set_packed_threshold(threshold);
+    // Before the pivot is looked for, as in Redis: even where it is missing the encoding may change.
+    list.grow(args.at(4).len(), 1, &limits);
     if !list.insert(args.at(3), args.at(4), after) {
         context.reply.integer(-1);
         return Ok(());
@@ -53,7 +56,8 @@ pub(super) fn linsert(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
 
 pub(super) fn lrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let count = parse::integer(args.at(2))?;
+    let count = parse::integer_within(args.at(2), -i64::MAX, i64::MAX)?;
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         context.reply.integer(0);
         return Ok(());
@@ -63,6 +67,7 @@ pub(super) fn lrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     let removed = list.remove(args.at(3), limit, count < 0);
     let emptied = list.is_empty();
     if removed > 0 {
+        list.shrunk(&limits);
         context.db.touch(EventClass::List, "lrem", key);
     }
     if emptied {
@@ -76,6 +81,7 @@ pub(super) fn ltrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let key = args.at(1);
     let start = parse::integer(args.at(2))?;
     let stop = parse::integer(args.at(3))?;
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         context.reply.ok();
         return Ok(());
@@ -85,6 +91,7 @@ pub(super) fn ltrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let (from, count) = clamp_range(start, stop, len).unwrap_or((len, 0));
     list.remove_range(from + count, len - from - count);
     list.remove_range(0, from);
+    list.shrunk(&limits);
     if count == len {
         // Nothing was trimmed, so there is nothing to propagate; but it is told all the same, as Redis does.
         context.db.touch_also(EventClass::List, "ltrim", key);

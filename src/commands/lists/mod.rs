@@ -26,8 +26,8 @@ use crate::config::Settings;
 use crate::keyspace::{Db, EventClass, NewValue, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
+use crate::structures::list::{List, ListLimits};
 use crate::structures::listpack::Item;
-use crate::structures::quicklist::Quicklist;
 
 /// One of the two ends of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ fn write_item(reply: &mut Reply, item: Item<'_>) {
 }
 
 #[inline]
-fn push_at(list: &mut Quicklist, end: End, element: &[u8]) {
+fn push_at(list: &mut List, end: End, element: &[u8]) {
     match end {
         End::Left => list.push_front(element),
         End::Right => list.push_back(element),
@@ -89,32 +89,38 @@ fn push_at(list: &mut Quicklist, end: End, element: &[u8]) {
 }
 
 #[inline]
-fn pop_at<R>(list: &mut Quicklist, end: End, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
+fn pop_at<R>(list: &mut List, end: End, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
     match end {
         End::Left => list.pop_front(take),
         End::Right => list.pop_back(take),
     }
 }
 
-/// Pushes elements in order, onto a new list if there is none; the new length.
+/// The directives that decide the encoding of lists.
+#[inline]
+pub fn limits(settings: &Settings, db: &Db<'_>) -> ListLimits {
+    ListLimits {
+        fill: settings.list_max_listpack_size,
+        depth: settings.list_compress_depth,
+        packed_threshold: db.list_packed_threshold(),
+    }
+}
+
+/// Pushes elements of `bytes` in all in order, onto a new list if there is none; the new length.
 #[inline]
 fn push_all<'e>(
     db: &mut Db<'_>,
     settings: &Settings,
     key: &[u8],
     end: End,
-    elements: impl Iterator<Item = &'e [u8]>,
+    bytes: usize,
+    elements: impl ExactSizeIterator<Item = &'e [u8]>,
 ) -> Result<usize, CommandError> {
-    let threshold = db.list_packed_threshold();
-    let (mut held, _) = db.slot(key).or_insert(|_| {
-        let (fill, depth) = (
-            settings.list_max_listpack_size,
-            settings.list_compress_depth,
-        );
-        NewValue::List(Box::new(Quicklist::with_options(fill, depth)))
-    });
+    let limits = limits(settings, db);
+    let slot = db.slot(key);
+    let (mut held, _) = slot.or_insert(|seed| NewValue::List(Box::new(List::new(seed))));
     let list = held.list_mut()?;
-    list.set_packed_threshold(threshold);
+    list.grow(bytes, elements.len(), &limits);
     for element in elements {
         push_at(list, end, element);
     }
@@ -124,7 +130,8 @@ fn push_all<'e>(
 fn push(context: &mut Context<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     let key = args.at(1);
     let elements = args.skip(2).iter();
-    let len = push_all(&mut context.db, context.settings, key, end, elements)?;
+    let bytes = elements.clone().map(<[u8]>::len).sum();
+    let len = push_all(&mut context.db, context.settings, key, end, bytes, elements)?;
     context.db.touch(EventClass::List, end.push_event(), key);
     context.reply.count(len);
     Ok(())
@@ -167,11 +174,13 @@ fn popped(db: &mut Db<'_>, key: &[u8], end: End, emptied: bool) {
 /// Pops one element and answers it; whether there was a list.
 #[inline]
 fn pop_one(context: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, CommandError> {
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         return Ok(false);
     };
     let list = held.list_mut()?;
     pop_at(list, end, |item| write_item(context.reply, item));
+    list.shrunk(&limits);
     let emptied = list.is_empty();
     popped(&mut context.db, key, end, emptied);
     Ok(true)
@@ -185,6 +194,7 @@ fn pop_many(
     end: End,
     count: usize,
 ) -> Result<(), CommandError> {
+    let limits = limits(context.settings, &context.db);
     let Slot::Occupied(mut held) = context.db.slot(key) else {
         return Ok(());
     };
@@ -203,6 +213,7 @@ fn pop_many(
             list.remove_range(len - count, count);
         }
     }
+    list.shrunk(&limits);
     let emptied = list.is_empty();
     popped(&mut context.db, key, end, emptied);
     Ok(())

@@ -1,6 +1,6 @@
 //! Elements that go from one list to another, pops from the first of several lists, and the commands that wait for one.
 
-use super::{End, pop_at, pop_many, pop_one, push_all};
+use super::{End, limits, pop_at, pop_many, pop_one, push_all};
 use crate::commands::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::Args;
@@ -23,14 +23,30 @@ fn move_one(
         return Ok(false);
     };
     let list = held.list_mut()?;
-    let Some(element) = pop_at(list, from, |item| item.to_vec()) else {
+    // Redis counts the bytes of what it holds as a string, which an integer from a quicklist is not.
+    let nodes = list.as_quicklist().is_some();
+    let popped = pop_at(list, from, |item| {
+        let counted = if nodes && item.as_int().is_some() {
+            0
+        } else {
+            item.len()
+        };
+        (item.to_vec(), counted)
+    });
+    let Some((element, bytes)) = popped else {
         return Ok(false);
     };
     // Of a list that is moved onto itself there may be nothing left just now; then it is not to be removed.
     let emptied = list.is_empty() && source != destination;
     let elements = std::iter::once(&element[..]);
-    push_all(&mut context.db, context.settings, destination, to, elements)?;
-    let db = &mut context.db;
+    let (db, settings) = (&mut context.db, context.settings);
+    push_all(db, settings, destination, to, bytes, elements)?;
+    if !emptied {
+        let limits = limits(settings, db);
+        if let Slot::Occupied(mut held) = db.slot(source) {
+            held.list_mut()?.shrunk(&limits);
+        }
+    }
     db.touch(EventClass::List, to.push_event(), destination);
     db.touch_also(EventClass::List, from.pop_event(), source);
     if emptied {

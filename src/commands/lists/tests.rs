@@ -42,7 +42,7 @@ fn pushes_and_pops() {
         ("LPOP l 1", Value::NullArray),
         ("OBJECT ENCODING none", Value::NullBulk),
         ("RPUSH l x", int(1)),
-        ("OBJECT ENCODING l", bulk("quicklist")),
+        ("OBJECT ENCODING l", bulk("listpack")),
         ("TYPE l", Value::Simple("list".into())),
     ]);
 }
@@ -270,7 +270,6 @@ fn nodes_follow_the_directives() {
         "{object}"
     );
     assert_eq!(harness.line("DEBUG QUICKLIST-PACKED-THRESHOLD 4b"), ok());
-    harness.config("list-max-listpack-size", "-2");
     harness.line("RPUSH large 1 12345 2");
     let object = crate::commands::testing::text(&harness.line("DEBUG OBJECT large"));
     assert!(object.contains("ql_nodes:3 "), "{object}");
@@ -288,8 +287,62 @@ fn nodes_follow_the_directives() {
         harness.line("DEBUG LISTPACK l"),
         error("ERR Not a listpack encoded object.")
     );
+    harness.line("RPUSH small a b");
+    assert_eq!(
+        harness.line("DEBUG QUICKLIST small"),
+        error("ERR Not a quicklist encoded object.")
+    );
+    assert_eq!(
+        harness.line("DEBUG LISTPACK small"),
+        Value::Simple("Listpack structure printed on stdout".into())
+    );
+    let object = crate::commands::testing::text(&harness.line("DEBUG OBJECT small"));
+    assert!(!object.contains("ql_nodes"), "{object}");
     assert_eq!(
         harness.line("DEBUG QUICKLIST l 1"),
         Value::Simple("Quicklist structure printed on stdout".into())
     );
+}
+
+#[test]
+fn encodings_grow_and_shrink_as_in_redis() {
+    let mut harness = Harness::new();
+    harness.config("list-max-listpack-size", "4");
+    for (line, encoding) in [
+        ("RPUSH l a b c d", "listpack"),
+        // Even an insertion that finds no pivot looks first whether there would be room.
+        ("LINSERT l before none x", "quicklist"),
+        ("LREM l 1 a", "quicklist"),
+        ("LREM l 1 none", "quicklist"),
+        // Half of what is allowed.
+        ("LPOP l", "listpack"),
+        ("RPUSH l c d e", "quicklist"),
+        ("LTRIM l 0 2", "quicklist"),
+        ("LTRIM l 0 1", "listpack"),
+        ("RPUSH l x y z", "quicklist"),
+        ("RPOP l 2", "quicklist"),
+        ("RPOP l 1", "listpack"),
+        ("LMOVE l l left right", "listpack"),
+        ("LSET l 0 y", "listpack"),
+        ("RPUSH l x y z", "quicklist"),
+        // One element in each of two nodes.
+        ("LMPOP 1 l left COUNT 3", "quicklist"),
+        ("SORT l ALPHA STORE l", "listpack"),
+        ("RPUSH l 1 2 3 4", "quicklist"),
+        ("LTRIM l 2 -1", "quicklist"),
+        ("SORT l ALPHA STORE l", "listpack"),
+    ] {
+        harness.line(line);
+        let encoded = harness.line("OBJECT ENCODING l");
+        assert_eq!(encoded, bulk(encoding), "{line}");
+    }
+    harness.config("list-max-listpack-size", "-1");
+    let element = "x".repeat(2000);
+    harness.line(&format!("RPUSH large {element} {element}"));
+    assert_eq!(harness.line("OBJECT ENCODING large"), bulk("listpack"));
+    harness.line("RPOPLPUSH large other");
+    harness.line(&format!("LSET large 0 {element}{element}{element}"));
+    assert_eq!(harness.line("OBJECT ENCODING large"), bulk("quicklist"));
+    harness.line("LSET large 0 x");
+    assert_eq!(harness.line("OBJECT ENCODING large"), bulk("listpack"));
 }

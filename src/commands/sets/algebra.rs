@@ -67,9 +67,19 @@ fn intersect(sets: &[Option<&Set>], mut each: impl FnMut(Item<'_>) -> bool) {
     }
 }
 
-/// A set of the members that any of the sets has. O(members).
-fn unite(sets: &[Option<&Set>], seed: HashSeed, limits: &SetLimits) -> Set {
-    let mut union = Set::new(seed);
+/// What the result is gathered in. One that is stored begins as an intset and becomes what its members ask for; one that
+/// is answered is a hash table from the start, unless there are only integers: members are looked up at each addition.
+fn gathering(sets: &[Option<&Set>], seed: HashSeed, stored: bool) -> Set {
+    let integers = |set: &&Set| set.as_intset().is_some();
+    if stored || sets.iter().flatten().all(integers) {
+        Set::new(seed)
+    } else {
+        Set::table(seed)
+    }
+}
+
+/// The members that any of the sets has, in `union`, which is empty. O(members).
+fn unite(sets: &[Option<&Set>], mut union: Set, limits: &SetLimits) -> Set {
     for set in sets.iter().flatten() {
         set.for_each(|item| {
             union.add_item(item, limits);
@@ -78,12 +88,11 @@ fn unite(sets: &[Option<&Set>], seed: HashSeed, limits: &SetLimits) -> Set {
     union
 }
 
-/// The members of the first set that no other has.
+/// The members of the first set that no other has, in `rest`, which is empty.
 ///
 /// There are two ways: to look each member of the first up in the others, or to take the members of the others out of
 /// a copy of the first. As in Redis the one with less work is taken; the first gets a start, for it often ends early.
-fn subtract(sets: &[Option<&Set>], seed: HashSeed, limits: &SetLimits) -> Set {
-    let mut rest = Set::new(seed);
+fn subtract(sets: &[Option<&Set>], mut rest: Set, limits: &SetLimits) -> Set {
     let Some((Some(first), others)) = sets.split_first() else {
         return rest;
     };
@@ -187,49 +196,63 @@ pub(super) fn sintercard(context: &mut Context<'_>, args: Args<'_>) -> Result<()
 
 pub(super) fn sinterstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let limits = limits(context.settings);
-    let mut result = Set::new(context.db.hash_seed());
+    let seed = context.db.hash_seed();
     let entries = entries(&mut context.db, args.skip(2))?;
-    intersect(&sets_of(&entries), |item| {
+    let sets = sets_of(&entries);
+    // An intset if the smallest set is one; what becomes of a listpack is decided when all is there.
+    let smallest = sets.iter().flatten().min_by_key(|set| set.len());
+    let mut result = match smallest {
+        Some(set) if set.as_intset().is_some() => Set::new(seed),
+        _ => Set::packed(seed),
+    };
+    intersect(&sets, |item| {
         result.add_item(item, &limits);
         true
     });
     drop(entries);
+    result.tighten(&limits);
     store(context, args.at(1), result, "sinterstore");
     Ok(())
 }
 
 pub(super) fn sunion(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let union = union_of(context, args.skip(1))?;
+    let union = union_of(context, args.skip(1), false)?;
     reply_set(context, &union);
     Ok(())
 }
 
 pub(super) fn sunionstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let union = union_of(context, args.skip(2))?;
+    let union = union_of(context, args.skip(2), true)?;
     store(context, args.at(1), union, "sunionstore");
     Ok(())
 }
 
-fn union_of(context: &mut Context<'_>, keys: Args<'_>) -> Result<Set, CommandError> {
+fn union_of(context: &mut Context<'_>, keys: Args<'_>, stored: bool) -> Result<Set, CommandError> {
     let (seed, limits) = (context.db.hash_seed(), limits(context.settings));
     let entries = entries(&mut context.db, keys)?;
-    Ok(unite(&sets_of(&entries), seed, &limits))
+    let sets = sets_of(&entries);
+    Ok(unite(&sets, gathering(&sets, seed, stored), &limits))
 }
 
 pub(super) fn sdiff(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let rest = difference_of(context, args.skip(1))?;
+    let rest = difference_of(context, args.skip(1), false)?;
     reply_set(context, &rest);
     Ok(())
 }
 
 pub(super) fn sdiffstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let rest = difference_of(context, args.skip(2))?;
+    let rest = difference_of(context, args.skip(2), true)?;
     store(context, args.at(1), rest, "sdiffstore");
     Ok(())
 }
 
-fn difference_of(context: &mut Context<'_>, keys: Args<'_>) -> Result<Set, CommandError> {
+fn difference_of(
+    context: &mut Context<'_>,
+    keys: Args<'_>,
+    stored: bool,
+) -> Result<Set, CommandError> {
     let (seed, limits) = (context.db.hash_seed(), limits(context.settings));
     let entries = entries(&mut context.db, keys)?;
-    Ok(subtract(&sets_of(&entries), seed, &limits))
+    let sets = sets_of(&entries);
+    Ok(subtract(&sets, gathering(&sets, seed, stored), &limits))
 }

@@ -134,7 +134,11 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     }
     let slot = context.db.slot(to);
     let (mut held, _) = slot.or_insert(|seed| NewValue::Set(Box::new(Set::new(seed))));
-    if held.set_mut()?.add(member, &limits) {
+    let target = held.set_mut()?;
+    if target.is_empty() {
+        target.expect(member, 1, &limits);
+    }
+    if target.add(member, &limits) {
         context.db.touch_also(EventClass::Set, "sadd", to);
     }
     Ok(())

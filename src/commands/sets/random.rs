@@ -93,7 +93,11 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
         return Ok(());
     }
     // Nearly all of them: those that stay are drawn, and make up a new set.
-    let mut kept = Set::new(seed);
+    let mut kept = if set.as_intset().is_some() {
+        Set::new(seed)
+    } else {
+        Set::packed(seed)
+    };
     for _ in 0..left {
         if let Some(popped) = set.pop(random) {
             kept.add_item(popped.item(), &limits);

@@ -74,6 +74,7 @@ fn members_come_and_go() {
 fn encodings_follow_the_directives() {
     let mut harness = Harness::new();
     harness.config("set-max-intset-entries", "3");
+    harness.config("set-max-listpack-entries", "0");
     harness.line("sadd s 1 2 3");
     assert_eq!(harness.line("object encoding s"), bulk("intset"));
     harness.line("sadd s 4");
@@ -89,12 +90,50 @@ fn encodings_follow_the_directives() {
     harness.line("sadd u y");
     assert_eq!(harness.line("object encoding u"), bulk("hashtable"));
     assert_eq!(members(harness.line("smembers u")), ["1", "2", "x", "y"]);
-    // As in Redis 7.2, a command with many members decides by their number.
+    // A command with many members decides by their number.
     harness.line("sadd v a a a a");
     assert_eq!(harness.line("object encoding v"), bulk("hashtable"));
     harness.line("copy v w");
     assert_eq!(harness.line("object encoding w"), bulk("hashtable"));
     assert_eq!(members(harness.line("smembers w")), ["a"]);
+    // Integers too many for an intset, but not for a listpack.
+    harness.config("set-max-intset-entries", "2");
+    harness.line("sadd x 1 2 1");
+    assert_eq!(harness.line("object encoding x"), bulk("listpack"));
+    harness.line("sadd y 1 2");
+    harness.line("sadd y 3");
+    assert_eq!(harness.line("object encoding y"), bulk("hashtable"));
+}
+
+#[test]
+fn results_have_the_encoding_of_their_members() {
+    let mut harness = Harness::new();
+    let words: Vec<String> = (0..200).map(|n| format!("m{n}")).collect();
+    harness.line(&format!("sadd large 1 2 3 {}", words.join(" ")));
+    harness.line("sadd ints 1 2 7");
+    harness.line("sadd mixed 1 2 m1");
+    for (line, key, encoding) in [
+        ("sunionstore d ints mixed", "d", "listpack"),
+        ("sunionstore d ints ints", "d", "intset"),
+        ("sunionstore d ints large", "d", "hashtable"),
+        ("sinterstore d ints large", "d", "intset"),
+        ("sinterstore d mixed large", "d", "listpack"),
+        // All that is left are integers, though no set is an intset.
+        ("sdiffstore e mixed ints", "e", "listpack"),
+        ("sdiffstore e mixed e", "e", "intset"),
+        ("sinterstore d large mixed ints", "d", "intset"),
+        ("smove large new m9", "new", "listpack"),
+        ("smove large newint 3", "newint", "intset"),
+        // Drawing nearly all makes a new set of the rest.
+        ("spop large 190", "large", "listpack"),
+    ] {
+        harness.line(line);
+        let encoded = harness.line(&format!("object encoding {key}"));
+        assert_eq!(encoded, bulk(encoding), "{line}");
+    }
+    let long = "x".repeat(65);
+    harness.line(&format!("sadd long {long}"));
+    assert_eq!(harness.line("object encoding long"), bulk("hashtable"));
 }
 
 #[test]

@@ -21,8 +21,8 @@ use super::{CommandError, Context, parse};
 use crate::keyspace::{Db, EventClass, Expiry, Free, NewValue, Slot, Stored};
 use crate::resp::Args;
 use crate::structures::Collection;
+use crate::structures::list::List;
 use crate::structures::listpack::Item;
-use crate::structures::quicklist::Quicklist;
 use crate::system::numbers;
 use pattern::Pattern;
 use std::cmp::Ordering;
@@ -361,11 +361,8 @@ fn store(
 ) {
     let settings = context.settings;
     let db = &mut context.db;
-    let mut list = Quicklist::with_options(
-        settings.list_max_listpack_size,
-        settings.list_compress_depth,
-    );
-    list.set_packed_threshold(db.list_packed_threshold());
+    let limits = super::lists::limits(settings, db);
+    let mut list = List::quicklist(&limits);
     for text in elements.texts(range) {
         if get.is_empty() {
             list.push_back(text);
@@ -392,6 +389,7 @@ fn store(
         }
         return;
     }
+    list.built(&limits);
     let value = NewValue::List(Box::new(list));
     match db.slot(key) {
         Slot::Occupied(mut held) => held.set(value, Expiry::Clear),

@@ -59,8 +59,8 @@ mod tests {
     use crate::structures::dict::HashSeed;
     use proptest::prelude::*;
 
-    /// What Redis 7.0.15 answers to FUNCTION DUMP.
-    const DUMPED: &[u8] = b"\xf58#!lua name=a\nredis.register_function('f',function() end)\n\x00\x90\x9d\x110\xbb\xe1?o";
+    /// What Redis 8.0.6 answers to FUNCTION DUMP.
+    const DUMPED: &[u8] = b"\xf58#!lua name=a\nredis.register_function('f',function() end)\x0c\x00[\xeb%\xf0A\xcb\xa1&";
     const CODE: &[u8] = b"#!lua name=a\nredis.register_function('f',function() end)";
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(dump([CODE].into_iter(), true), DUMPED);
         let body = payload::verify(DUMPED, true).expect("a frame");
         assert_eq!(restore(body), Ok(vec![Cow::Borrowed(CODE)]));
-        let none = b"\n\x00]\x9b\\@\x0f\x7f\xa2\xda";
+        let none = b"\x0c\x00\x96\xedh\x80\xf5U<\x93";
         assert_eq!(dump([].into_iter(), true), none);
         assert_eq!(restore(b""), Ok(vec![]));
     }

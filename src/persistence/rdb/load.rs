@@ -14,8 +14,8 @@ use crate::structures::Collection;
 use crate::structures::dict::HashSeed;
 use crate::structures::hash::{Hash, HashLimits};
 use crate::structures::intset::Intset;
+use crate::structures::list::{List, ListLimits};
 use crate::structures::listpack::{Item, Listpack};
-use crate::structures::quicklist::Quicklist;
 use crate::structures::set::{Set, SetLimits};
 use crate::structures::sorted_set::{Change, Limits, SortedSet};
 use crate::system::numbers;
@@ -132,10 +132,12 @@ fn list(
     loader: &Loader<'_>,
 ) -> Result<NewValue<'static>, LoadError> {
     let settings = loader.settings;
-    let mut list = Quicklist::with_options(
-        settings.list_max_listpack_size,
-        settings.list_compress_depth,
-    );
+    let limits = ListLimits {
+        fill: settings.list_max_listpack_size,
+        depth: settings.list_compress_depth,
+        packed_threshold: 0,
+    };
+    let mut list = List::quicklist(&limits);
     match kind {
         kind::LIST_ZIPLIST => {
             let pack = ziplist(reader, "List ziplist integrity check failed.")?;
@@ -157,11 +159,12 @@ fn list(
     if list.is_empty() {
         return Err(reader.error(Reason::EmptyKey));
     }
+    list.built(&limits);
     Ok(NewValue::List(Box::new(list)))
 }
 
 /// A node of a quicklist. An empty one is passed over, as in Redis: old versions may have written one.
-fn node(kind: u8, reader: &mut Reader<'_>, list: &mut Quicklist) -> Result<(), LoadError> {
+fn node(kind: u8, reader: &mut Reader<'_>, list: &mut List) -> Result<(), LoadError> {
     const WRONG: &str = "Quicklist integrity check failed.";
     let pack = if kind == kind::QUICKLIST_ZIPLISTS {
         ziplist(reader, "Ziplist integrity check failed.")?
@@ -172,8 +175,9 @@ fn node(kind: u8, reader: &mut Reader<'_>, list: &mut Quicklist) -> Result<(), L
                 if element.is_empty() {
                     return Err(invalid!(reader, WRONG));
                 }
-                list.push_plain(element.into_owned());
-                return Ok(());
+                return list
+                    .push_plain(element.into_owned())
+                    .map_err(|_| invalid!(reader, WRONG));
             }
             PACKED => listpack(reader, "Listpack integrity check failed.")?,
             _ => return Err(invalid!(reader, WRONG)),
@@ -292,7 +296,16 @@ fn few_members(members: &[Cow<'_, [u8]>], seed: HashSeed, limits: SetLimits) -> 
     let longest = members.iter().map(|member| member.len()).max().unwrap_or(0);
     if members.len() <= limits.listpack_entries && longest <= limits.listpack_value {
         let mut pack = Listpack::new();
-        for member in members {
+        // Redis has the integers that come first in an intset by then.
+        let mut integers: Vec<i64> = members
+            .iter()
+            .map_while(|member| numbers::parse_i64(member))
+            .collect();
+        integers.sort_unstable();
+        integers
+            .iter()
+            .for_each(|number| pack.push_back_int(*number));
+        for member in members.iter().skip(integers.len()) {
             if !pack.has_room(member.len()) {
                 return None;
             }

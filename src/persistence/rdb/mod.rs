@@ -35,10 +35,8 @@ pub mod write;
 
 use std::fmt;
 
-/// Version that is written: that of Redis 7.0.
-pub const VERSION: u16 = 10;
-/// Version of a value that Redis 7.0 has no type for: that of Redis 7.4 and 8.0. Also the latest that is read.
-pub const VERSION_LATEST: u16 = 12;
+/// Version that is written, that of Redis 7.4 and 8.0; also the latest that is read.
+pub const VERSION: u16 = 12;
 
 /// Types of a value in an RDB file; only those are written whose names say nothing of another version.
 #[allow(missing_docs)]

@@ -5,7 +5,7 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, Reason, VERSION, VERSION_LATEST, kind, save};
+use super::{LoadError, Reason, VERSION, kind, save};
 use crate::keyspace::{NewValue, Stored};
 use crate::system::crc64::crc64;
 
@@ -15,15 +15,9 @@ const CHECKSUM: usize = 8;
 /// A value as DUMP answers it.
 pub fn dump(value: Stored<'_>, compress: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    let kind = save::kind_of(value);
-    out.push(kind);
+    out.push(save::kind_of(value));
     save::save(value, &mut Writer::new(&mut out, compress));
-    let version = if kind > kind::STREAM {
-        VERSION_LATEST
-    } else {
-        VERSION
-    };
-    close(&mut out, version);
+    close(&mut out, VERSION);
     out
 }
 
@@ -39,7 +33,7 @@ pub(super) fn close(out: &mut Vec<u8>, version: u16) {
 pub fn verify(payload: &[u8], check_sum: bool) -> Option<&[u8]> {
     let (body, footer) = payload.split_at_checked(payload.len().checked_sub(FOOTER)?)?;
     let (version, checksum) = footer.split_first_chunk::<2>()?;
-    if u16::from_le_bytes(*version) > VERSION_LATEST {
+    if u16::from_le_bytes(*version) > VERSION {
         return None;
     }
     let summed = payload.get(..payload.len().checked_sub(CHECKSUM)?)?;

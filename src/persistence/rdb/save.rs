@@ -1,6 +1,5 @@
-//! A value to bytes, in the types of Redis 7.0 wherever they can hold it.
+//! A value to bytes, in the types of Redis 8.0.
 //!
-//! Only a hash with fields that expire needs a type of 7.4; a set that is a listpack is written member by member.
 //! Mirrors `rdbSaveObjectType` and `rdbSaveObject` of rdb.c.
 
 use super::load::{PACKED, PLAIN};
@@ -9,8 +8,9 @@ use super::{kind, stream};
 use crate::keyspace::{Stored, Value};
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
+use crate::structures::list::List;
 use crate::structures::listpack::Item;
-use crate::structures::quicklist::{NodeView, Quicklist};
+use crate::structures::quicklist::NodeView;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 
@@ -20,6 +20,7 @@ pub fn kind_of(value: Stored<'_>) -> u8 {
         Stored::String(_) => kind::STRING,
         Stored::List(_) => kind::QUICKLIST,
         Stored::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
+        Stored::Set(set) if set.as_listpack().is_some() => kind::SET_LISTPACK,
         Stored::Set(_) => kind::SET,
         Stored::SortedSet(set) if set.as_listpack().is_some() => kind::ZSET_LISTPACK,
         Stored::SortedSet(_) => kind::ZSET,
@@ -58,10 +59,9 @@ fn save_item(item: Item<'_>, writer: &mut Writer<'_>) {
     }
 }
 
-fn save_list(list: &Quicklist, writer: &mut Writer<'_>) {
-    let nodes = list.nodes();
-    writer.len(nodes.len());
-    for node in nodes {
+fn save_list(list: &List, writer: &mut Writer<'_>) {
+    writer.len(list.node_count());
+    for node in list.nodes() {
         let plain = match node {
             NodeView::Packed(_) => false,
             NodeView::Plain(_) => true,
@@ -79,6 +79,9 @@ fn save_list(list: &Quicklist, writer: &mut Writer<'_>) {
 fn save_set(set: &Set, writer: &mut Writer<'_>) {
     if let Some(intset) = set.as_intset() {
         return writer.string(intset.as_bytes());
+    }
+    if let Some(pack) = set.as_listpack() {
+        return writer.string(pack.as_bytes());
     }
     writer.len(set.len());
     set.for_each(|item| save_item(item, writer));

@@ -199,7 +199,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (any::<usize>(), element(), any::<bool>()).prop_map(|(at, e, after)| Step::Insert(at, e, after)),
         1 => (any::<usize>(), 0usize..4, any::<bool>()).prop_map(|(at, n, r)| Step::Remove(at, n, r)),
         1 => (0usize..40, 0usize..12).prop_map(|(at, n)| Step::RemoveRange(at, n)),
-        1 => prop_oneof![Just(50usize), Just(1200), Just(PACKED_THRESHOLD)].prop_map(Step::Threshold),
+        1 => prop_oneof![Just(50usize), Just(1200), Just(0)].prop_map(Step::Threshold),
     ]
 }
 
