@@ -12,6 +12,7 @@ use super::{
 use crate::clients::Listening;
 use crate::config::Supervised;
 use crate::event_loop::{Phase, Recorder};
+use crate::keyspace::Type;
 use crate::observe::{Histogram, MemoryFigures, WaitPart};
 use crate::persistence::aof::AofState;
 use crate::persistence::status::ChildKind;
@@ -87,6 +88,7 @@ const SECTIONS: &[Section] = &[
         page.field("cluster_enabled", 0)
     }),
     section("keyspace", "Keyspace", Shown::Default, keyspace),
+    section("keysizes", "Keysizes", Shown::Default, key_sizes),
     section("gyre", "Gyre", Shown::All, gyre),
     section("loop", "Loop", Shown::All, loop_section),
     section("debug", "Debug", Shown::Named, debug),
@@ -689,6 +691,38 @@ fn keyspace(page: &mut Page<'_>) {
     }
 }
 
+/// How many keys of each type have what size, by powers of two.
+fn key_sizes(page: &mut Page<'_>) {
+    const KINDS: [(Type, &str); 5] = [
+        (Type::String, "strings_sizes"),
+        (Type::List, "lists_items"),
+        (Type::Set, "sets_items"),
+        (Type::SortedSet, "zsets_items"),
+        (Type::Hash, "hashes_items"),
+    ];
+    let keyspace = &page.state.keyspace;
+    for index in (0..keyspace.count()).filter(|index| keyspace.figures(*index).0 > 0) {
+        let sizes = keyspace.sizes(index);
+        for (kind, name) in KINDS {
+            let bins: Vec<String> = sizes
+                .of(kind)
+                .map(|(least, keys)| format!("{}={keys}", power_of_two(least)))
+                .collect();
+            if !bins.is_empty() {
+                page.field(&format!("db{index}_distrib_{name}"), bins.join(","));
+            }
+        }
+    }
+}
+
+/// A power of two as `512`, `1K`, `2M`.
+fn power_of_two(number: u64) -> String {
+    const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
+    let step = number.checked_ilog2().unwrap_or(0) / 10;
+    let unit = UNITS.get(step as usize).unwrap_or(&"");
+    format!("{}{unit}", number >> (10 * step))
+}
+
 /// Our own: the loop that everything runs in.
 fn gyre(page: &mut Page<'_>) {
     let figures = page.figures;
@@ -792,6 +826,7 @@ mod tests {
             "Errorstats",
             "Cluster",
             "Keyspace",
+            "Keysizes",
         ];
         assert_eq!(titles(&text(&mut harness, "INFO")), default);
         assert_eq!(titles(&text(&mut harness, "INFO default nothing")), default);
@@ -828,6 +863,70 @@ mod tests {
         ));
         assert!(all.contains("latency_percentiles_usec_set:p50="), "{all}");
         assert!(all.contains("keyspace_hits:1\r\n"));
+    }
+
+    #[test]
+    fn sizes_of_keys_follow_every_change() {
+        let mut harness = Harness::new();
+        let long = "x".repeat(5000);
+        let long = format!("SET l {long}");
+        for (line, expected) in [
+            ("SET s x", "db0_distrib_strings_sizes:1=1"),
+            ("SET s 12345", "db0_distrib_strings_sizes:4=1"),
+            ("APPEND s 678", "db0_distrib_strings_sizes:8=1"),
+            ("APPEND e ", "db0_distrib_strings_sizes:0=1,8=1"),
+            ("DEL e", "db0_distrib_strings_sizes:8=1"),
+            ("SETRANGE s 70 x", "db0_distrib_strings_sizes:64=1"),
+            ("EXPIRE s 100", "db0_distrib_strings_sizes:64=1"),
+            (&long, "db0_distrib_strings_sizes:64=1,4K=1"),
+            ("EXPIRE l 100", "db0_distrib_strings_sizes:64=1,4K=1"),
+            ("SETRANGE l 9000 x", "db0_distrib_strings_sizes:64=1,8K=1"),
+            ("DEL s", "db0_distrib_strings_sizes:8K=1"),
+            ("RPUSH l x", "db0_distrib_strings_sizes:8K=1"),
+            ("COPY l m", "db0_distrib_strings_sizes:8K=2"),
+            ("FLUSHALL", ""),
+            ("RPUSH l 1 2 3", "db0_distrib_lists_items:2=1"),
+            ("RPUSH m 1", "db0_distrib_lists_items:1=1,2=1"),
+            ("RPUSH l 4", "db0_distrib_lists_items:1=1,4=1"),
+            ("EXPIRE l 100", "db0_distrib_lists_items:1=1,4=1"),
+            ("LPOP l", "db0_distrib_lists_items:1=1,2=1"),
+            ("PERSIST l", "db0_distrib_lists_items:1=1,2=1"),
+            ("RENAME l k", "db0_distrib_lists_items:1=1,2=1"),
+            ("LPOP k 3", "db0_distrib_lists_items:1=1"),
+            ("SET m x", "db0_distrib_strings_sizes:1=1"),
+            ("DEL m", ""),
+            ("SADD s a b", "db0_distrib_sets_items:2=1"),
+            (
+                "ZADD z 1 a",
+                "db0_distrib_sets_items:2=1 db0_distrib_zsets_items:1=1",
+            ),
+            (
+                "SMOVE s t a",
+                "db0_distrib_sets_items:1=2 db0_distrib_zsets_items:1=1",
+            ),
+            (
+                "ZUNIONSTORE s 2 t z",
+                "db0_distrib_sets_items:1=1 db0_distrib_zsets_items:1=2",
+            ),
+            (
+                "MOVE t 1",
+                "db0_distrib_zsets_items:1=2 db1_distrib_sets_items:1=1",
+            ),
+            (
+                "SWAPDB 0 1",
+                "db0_distrib_sets_items:1=1 db1_distrib_zsets_items:1=2",
+            ),
+            ("FLUSHALL", ""),
+            ("HSET h a 1 b 2", "db0_distrib_hashes_items:2=1"),
+            ("HDEL h a", "db0_distrib_hashes_items:1=1"),
+            ("XADD x 1-1 a b", "db0_distrib_hashes_items:1=1"),
+            ("HDEL h b", ""),
+        ] {
+            harness.line(line);
+            let page = text(&mut harness, "INFO keysizes");
+            let lines: Vec<&str> = page.split("\r\n").skip(1).collect();
+            assert_eq!(lines.join(" ").trim(), expected, "{line}");
+        }
     }
 
     #[test]

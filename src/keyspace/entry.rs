@@ -10,7 +10,7 @@
 //!
 //! The expiry is there when [`EXPIRY`] is set, the long key length when [`LONG_KEY`] is (keys over 255 bytes). The
 //! value is one of: 8 bytes of an integer; a string of at most [`EMBED_MAX`] bytes; an [`Object`], which is a pointer
-//! in an aligned place. Allocations have exactly the allocator's class sizes, so that the room for growth in place is
+//! in an aligned place; where there is an object, the value length says as what size the table has counted it. Allocations have exactly the allocator's class sizes, so that the room for growth in place is
 //! known: the class of the size in use, raised by the two [`SLACK_SHIFT`] bits.
 //!
 //! An operation that finds no room returns a new entry that has to take this one's place: the owner
@@ -21,6 +21,7 @@
 use super::Stored;
 use super::field_expiry::FieldIndex;
 use super::layout::*;
+use super::sizes::{Bin, Counted, Sizes};
 use super::{NewValue, Type, Value, WrongType};
 use crate::resp::Blob;
 use crate::structures::Collection;
@@ -560,6 +561,36 @@ impl Entry {
         }
     }
 
+    /// Where its size is to be counted; a stream's is not.
+    fn size(&self) -> Counted {
+        let head = self.head();
+        let len = match (head.kind(), head.encoding()) {
+            (Type::Stream | Type::Module, _) => return None,
+            (_, EMBEDDED) => head.value_len(),
+            (Type::String, _) => self.string().map_or(0, |value| value.len()),
+            _ => self.collection().map_or(0, Collection::len),
+        };
+        Some((head.kind(), Bin::of(len)))
+    }
+    /// Where its size has been counted. What is behind a pointer may have changed since.
+    #[inline]
+    fn counted(&self) -> Counted {
+        let head = self.head();
+        if head.encoding() != OBJECT {
+            return self.size();
+        }
+        Bin::from_bits(head.value_len() as u16).map(|bin| (head.kind(), bin))
+    }
+    /// Remembers where the size of what is behind a pointer has been counted.
+    #[inline]
+    fn set_counted(&mut self, at: Counted) {
+        let head = self.head();
+        if head.encoding() == OBJECT {
+            let bits = at.map_or(0, |(_, bin)| bin.to_bits());
+            self.set_head(head.with_value_len(bits));
+        }
+    }
+
     /// Replaces value and expiry, in place where it fits; otherwise the new entry is returned.
     #[must_use = "a returned entry takes the place of this one"]
     pub fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
@@ -629,7 +660,11 @@ impl Entry {
                     OBJECT => Part::Object(self.move_object()),
                     _ => self.part(),
                 };
-                return Some(Entry::build(self.key(), head.access(), at, part));
+                let new = Entry::build(self.key(), head.access(), at, part);
+                if head.encoding() == OBJECT {
+                    new.set_head(new.head().with_value_len(head.value_len() as u16));
+                }
+                return Some(new);
             };
             // SAFETY: everything behind the expiry moves by eight bytes, which keeps an object aligned; `fit` says
             // that there is room.
@@ -927,12 +962,19 @@ unsafe impl Element for Alias {
 /// Invariant: the index holds an alias of exactly those entries that have an expiry, and each alias points to the
 /// entry's present allocation. Every change of an entry goes through [`Held`], which keeps it so; the old allocation
 /// is given out (to be freed) only after the alias has been turned to the new one.
+///
+/// Sizes are counted as entries come, go and change. A collection is changed through a reference that the table does
+/// not see the end of; so the last one that was given out is remembered, and counted when the next is, when it is
+/// replaced or removed, or when somebody asks.
 pub(super) struct Table {
     // Dropped before the entries that it points to.
     volatile: Dict<Alias>,
     entries: Dict<Entry>,
     /// Hashes with expiring fields; entries are told to it as they come and go.
     pub(super) field_expiry: FieldIndex,
+    sizes: Sizes,
+    /// Another name of an entry of this table whose size may not be what was counted.
+    unsettled: Option<ManuallyDrop<Entry>>,
 }
 
 /// Where a key is, or would be.
@@ -954,7 +996,44 @@ impl Table {
             volatile: Dict::new(seed),
             entries: Dict::new(seed),
             field_expiry: FieldIndex::default(),
+            sizes: Sizes::default(),
+            unsettled: None,
         }
+    }
+    /// How many entries have what size.
+    pub(super) fn sizes(&self) -> Sizes {
+        let mut sizes = self.sizes.clone();
+        if let Some(entry) = &self.unsettled {
+            sizes.moved(entry.counted(), entry.size());
+        }
+        sizes
+    }
+    /// Counts an entry that was counted as `from`.
+    #[inline]
+    fn count(&mut self, from: Counted, entry: &mut Entry) {
+        let to = entry.size();
+        entry.set_counted(to);
+        self.sizes.moved(from, to);
+    }
+    /// A reference to change the collection of an entry in place is about to be given out.
+    #[inline]
+    fn unsettle(&mut self, entry: &Entry) {
+        if self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0) {
+            return;
+        }
+        // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
+        let name = unsafe { entry.alias() };
+        if let Some(mut before) = self.unsettled.replace(name) {
+            self.count(before.counted(), &mut before);
+        }
+    }
+    /// An entry is about to be replaced, freed or counted: where it is counted now.
+    #[inline]
+    fn forget(&mut self, entry: &Entry) -> Counted {
+        if self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0) {
+            self.unsettled = None;
+        }
+        entry.counted()
     }
     pub(super) fn len(&self) -> usize {
         self.entries.len()
@@ -1013,6 +1092,7 @@ impl Table {
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
         self.field_expiry.enter(&mut entry);
+        self.count(None, &mut entry);
         if entry.expire_at().is_some() {
             // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
             self.index(hash, Alias(unsafe { entry.alias() }));
@@ -1078,17 +1158,22 @@ impl<'a> Held<'a> {
     #[inline]
     pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
+        let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
         let new = self.entry.assign(value, at);
         let old = self.settle(had, new);
         self.table.field_expiry.enter(&mut self.entry);
+        self.table.count(counted, &mut self.entry);
         old
     }
     /// Appends to a string. Returns the new length and what is to be freed.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
         let had = self.entry.expire_at().is_some();
+        let counted = self.entry.counted();
         let (len, new) = self.entry.append(bytes)?;
-        Ok((len, self.settle(had, new)))
+        let old = self.settle(had, new);
+        self.table.count(counted, &mut self.entry);
+        Ok((len, old))
     }
     /// Overwrites part of a string. Returns the new length and what is to be freed.
     pub(super) fn set_range(
@@ -1097,18 +1182,25 @@ impl<'a> Held<'a> {
         bytes: &[u8],
     ) -> Result<(usize, Option<Entry>), WrongType> {
         let had = self.entry.expire_at().is_some();
+        let counted = self.entry.counted();
         let (len, new) = self.entry.set_range(offset, bytes)?;
-        Ok((len, self.settle(had, new)))
+        let old = self.settle(had, new);
+        self.table.count(counted, &mut self.entry);
+        Ok((len, old))
     }
     /// Shortens a string. Returns what is to be freed.
     pub(super) fn truncate(&mut self, len: usize) -> Result<Option<Entry>, WrongType> {
         let had = self.entry.expire_at().is_some();
+        let counted = self.entry.counted();
         let new = self.entry.truncate(len)?;
-        Ok(self.settle(had, new))
+        let old = self.settle(had, new);
+        self.table.count(counted, &mut self.entry);
+        Ok(old)
     }
     /// To change a collection, which never moves the entry.
     #[inline]
     pub(super) fn entry_mut(&mut self) -> &mut Entry {
+        self.table.unsettle(&self.entry);
         &mut self.entry
     }
     /// The bytes of a string, to be changed in place, and what is to be freed.
@@ -1127,17 +1219,27 @@ impl<'a> Held<'a> {
     /// Sets or removes the expiry. Returns what is to be freed.
     pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
+        let before = self.entry.0;
         let new = self.entry.set_expiry(at);
-        self.settle(had, new)
+        let old = self.settle(had, new);
+        // What is counted has moved along with the value.
+        let unsettled = &mut self.table.unsettled;
+        if old.is_some() && unsettled.as_ref().is_some_and(|it| it.0 == before) {
+            // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
+            *unsettled = Some(unsafe { self.entry.alias() });
+        }
+        old
     }
     /// Puts another entry of the same key in this one's place, which is returned.
     pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
         // Under another key the index of keys with an expiry would keep the address of an entry that is freed.
         assert_eq!(self.entry.key(), new.key());
         let had = self.entry.expire_at().is_some();
+        let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
         let old = self.settle(had, Some(new));
         self.table.field_expiry.enter(&mut self.entry);
+        self.table.count(counted, &mut self.entry);
         old
     }
     /// Brings the index of hashes with expiring fields in step after this one was changed.
@@ -1147,6 +1249,8 @@ impl<'a> Held<'a> {
     }
     /// Removes the entry.
     pub(super) fn remove(mut self) -> (Entry, &'a mut Table) {
+        let counted = self.table.forget(&self.entry);
+        self.table.sizes.moved(counted, None);
         self.table.field_expiry.leave(&mut self.entry);
         if self.entry.expire_at().is_some() {
             self.table.unindex(self.hash, self.entry.key());

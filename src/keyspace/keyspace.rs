@@ -248,6 +248,10 @@ impl Keyspace {
             database.average_ttl_ms,
         )
     }
+    /// How many keys of a database have what size.
+    pub fn sizes(&self, index: usize) -> super::Sizes {
+        self.databases[index].table.sizes()
+    }
     /// Bytes of a database's hash tables without its entries: (main, expires), as MEMORY STATS tells them.
     pub fn overhead_bytes(&self, index: usize) -> (usize, usize) {
         self.databases[index].table.memory_bytes()

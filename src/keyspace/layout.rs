@@ -72,6 +72,9 @@ impl Head {
     pub(super) fn with_flags(self, flags: u8) -> Head {
         Head(self.0 & !0xff00 | u64::from(flags) << 8)
     }
+    pub(super) fn with_value_len(self, value_len: u16) -> Head {
+        Head(self.0 & !(0xffff << 48) | u64::from(value_len) << 48)
+    }
     pub(super) fn with_access(self, access: u32) -> Head {
         Head(self.0 & !(0xff_ffff << 16) | u64::from(access & 0xff_ffff) << 16)
     }

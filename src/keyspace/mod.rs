@@ -11,6 +11,7 @@
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
+//! | `sizes.rs` | how many keys have what size | db.c |
 //! | `touched.rs` | the trail of changes | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
@@ -31,6 +32,7 @@ mod field_expiry;
 mod keyspace;
 mod layout;
 mod lazyfree;
+mod sizes;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -46,6 +48,7 @@ pub use entry::{EMBED_MAX, Entry};
 pub use expire::{ExpireCycle, slow_expire_budget_ns};
 pub use field_expiry::FieldsExpired;
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
+pub use sizes::Sizes;
 pub use slot::{EntryRef, Occupied, Slot, Vacant};
 pub use touched::{EventClass, Touched, interest};
 pub use value::{Expiry, NewValue, Stored, Type, Value};
