@@ -16,8 +16,9 @@ CONFORMANCE ?= unit/type unit/quit unit/auth unit/protocol unit/limits unit/quer
 	integration/convert-ziplist-zset-on-load integration/convert-zipmap-hash-on-load integration/dismiss-mem
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
+PEER = target/peer/redis-server
 
-.PHONY: run build test bench lint conformance install docs fuzz differential simulate crash asan valgrind setup setup-tools clean
+.PHONY: run build test bench lint conformance install docs fuzz differential peer simulate crash asan valgrind setup setup-tools clean
 
 ## Build and start the server on PORT.
 run: build
@@ -58,10 +59,19 @@ fuzz: setup
 	GYRE_FUZZ_INPUTS=$(FUZZ_INPUTS) $(CARGO) test --release --test fuzz -- --nocapture
 	PROPTEST_CASES=$$(($(FUZZ_INPUTS) / 10)) $(CARGO) test --release --lib payloads
 
-## Random commands of every type to gyre and to redis-server 7.0, side by side: DIFF_COMMANDS of them.
-differential: setup
-	@command -v redis-server >/dev/null || { echo "differential: redis-server is not installed (apt-get install redis-server)"; exit 1; }
-	GYRE_DIFF_COMMANDS=$(DIFF_COMMANDS) GYRE_DIFF_FAILURES=20 $(CARGO) test --release --test differential -- --nocapture
+## Random commands of every type to gyre and to Redis 8.0, side by side: DIFF_COMMANDS of them. GYRE_PEER names another
+## redis-server 8.0 than that of `make peer`.
+differential: setup $(if $(GYRE_PEER),,peer)
+	GYRE_PEER=$(or $(GYRE_PEER),$(CURDIR)/$(PEER)) GYRE_DIFF_COMMANDS=$(DIFF_COMMANDS) GYRE_DIFF_FAILURES=20 \
+		$(CARGO) test --release --test differential -- --nocapture
+
+## Redis 8.0 from Debian's source package, for comparisons.
+peer: $(PEER)
+
+$(PEER):
+	@command -v dpkg-source >/dev/null && command -v c++ >/dev/null || \
+		$(MAKE) --no-print-directory apt PACKAGES="dpkg-dev build-essential"
+	tests/differential/build_peer.sh $(@D)
 
 ## Whole servers on simulated sockets and clocks: SEEDS of them.
 simulate: setup

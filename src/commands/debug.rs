@@ -291,11 +291,9 @@ fn unknown(args: Args<'_>) -> CommandError {
 // ---- the server ----------------------------------------------------------------------------------
 
 fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let seconds = numbers::parse_f64(args.at(2)).ok_or(CommandError::NotFloat)?;
-    if seconds > 0.0 {
-        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| CommandError::NotFloat)?;
-        context.host.sleep(duration);
-    }
+    // Whatever is no length of time is none.
+    let duration = Duration::try_from_secs_f64(numbers::decimal_prefix(args.at(2)));
+    context.host.sleep(duration.unwrap_or_default());
     context.reply().ok();
     Ok(())
 }
@@ -826,14 +824,20 @@ mod tests {
             help.items().map(<[Answer]>::len),
             Some(SUBCOMMANDS.len() * 2 + 3)
         );
-        for bad in [
-            "DEBUG SLEEP x",
-            "DEBUG SLEEP 1e300",
-            "DEBUG SLEEP nan",
-            "DEBUG PAUSE-CRON x",
-            "DEBUG HTSTATS 99",
-        ] {
+        for bad in ["DEBUG PAUSE-CRON x", "DEBUG HTSTATS 99"] {
             assert!(matches!(harness.line(bad), Answer::Error(_)), "{bad}");
+        }
+    }
+
+    /// Redis reads the number that the text begins with; what is no time to sleep is none.
+    #[test]
+    fn sleeps_as_long_as_the_text_begins_with() {
+        let mut harness = harness();
+        for text in [
+            "0\r\n", " 5", "x", "", "0x10", "-1", "1e300", "nan", "inf", "-",
+        ] {
+            let answer = harness.run(&["DEBUG", "SLEEP", text]);
+            assert_eq!(answer, Answer::Simple("OK".into()), "{text:?}");
         }
     }
 
@@ -934,7 +938,7 @@ mod tests {
         assert_eq!(place(&mut harness), before);
     }
 
-    /// The sums are those of Redis 7.0.15 for the same data.
+    /// The sums are those of Redis 8.0.6 for the same data.
     #[test]
     fn fingerprints_are_those_of_redis() {
         let mut harness = harness();
@@ -960,7 +964,11 @@ mod tests {
             ("SADD s a 12 b", "a6cb320b073705356139f26fb4e18858a07e0492"),
             (
                 "ZADD z 1.5 a 0.1 b",
-                "09248147a8d667e310816b5412a4796dae07d20c",
+                "eb5face2f168441f137058348c953f6ce5913dcc",
+            ),
+            (
+                "ZADD y 1e15 a -0 b 1e300 c inf d",
+                "e2527f63be6e2fd8b68ecac271c0623d912f7e12",
             ),
             ("XADD x 1-1 f v", "2ed9a7a81688084b1f7eae33456ef7727d357031"),
         ] {
@@ -972,6 +980,12 @@ mod tests {
                 "{line}"
             );
         }
+        harness.line("HPEXPIRE h 1000000 FIELDS 1 f");
+        let of_h = "bc07f7825e8036195d0d70801f21baaf92ab6426".to_owned();
+        assert_eq!(
+            harness.line("DEBUG DIGEST-VALUE h"),
+            Answer::Array(vec![Answer::Simple(of_h)])
+        );
     }
 
     #[test]

@@ -47,10 +47,13 @@ pub fn int_or(arg: &[u8], otherwise: &'static str) -> Result<i32, CommandError> 
 
 /// Timeout of a blocking command, in seconds with a fraction: Unix ms at which it gives up; 0: never.
 pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
-    let seconds = numbers::parse_f64(arg).ok_or(CommandError::fixed(
+    let seconds = numbers::LongDouble::parse(arg).ok_or(CommandError::fixed(
         "ERR timeout is not a float or out of range",
     ))?;
-    timeout_at((seconds * 1000.0).ceil(), now)
+    match seconds.thousandfold_ceiling() {
+        Some(ms) => timeout_at(ms, now),
+        None => Err(CommandError::fixed("ERR timeout is out of range")),
+    }
 }
 
 /// The same for a timeout that is given in whole milliseconds (XREAD's BLOCK).
@@ -58,24 +61,17 @@ pub fn timeout_ms(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
     let ms = numbers::parse_i64(arg).ok_or(CommandError::fixed(
         "ERR timeout is not an integer or out of range",
     ))?;
-    if ms >= 0 && now.unix_ms().checked_add(ms).is_none() {
-        return Err(CommandError::fixed("ERR timeout is out of range"));
-    }
-    timeout_at(ms as f64, now)
+    timeout_at(ms, now)
 }
 
-fn timeout_at(ms: f64, now: Clock) -> Result<Option<i64>, CommandError> {
-    if ms < 0.0 {
+fn timeout_at(ms: i64, now: Clock) -> Result<Option<i64>, CommandError> {
+    if ms < 0 {
         return Err(CommandError::fixed("ERR timeout is negative"));
     }
-    if ms == 0.0 {
+    if ms == 0 {
         return Ok(None);
     }
-    // 2^63 as a double; what is below it fits.
-    if ms.is_nan() || ms >= 9_223_372_036_854_775_808.0 {
-        return Err(CommandError::fixed("ERR timeout is out of range"));
-    }
-    let at = now.unix_ms().checked_add(ms as i64);
+    let at = now.unix_ms().checked_add(ms);
     at.map(Some)
         .ok_or(CommandError::fixed("ERR timeout is out of range"))
 }

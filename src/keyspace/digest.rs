@@ -60,14 +60,17 @@ impl Digest {
                 let mut text = Vec::new();
                 for (member, score) in set.iter() {
                     text.clear();
-                    // As C's `%.17g` spells it.
-                    numbers::write_general(&mut text, score, 17);
-                    self.xor_pair(member, Item::Bytes(&text));
+                    numbers::write_scientific(&mut text, score);
+                    self.xor(&Digest::of_pair(member, Item::Bytes(&text)).0);
                 }
             }
             Stored::Hash(hash) => {
                 for pair in hash.iter() {
-                    self.xor_pair(pair.field, pair.value);
+                    let mut one = Digest::of_pair(pair.field, pair.value);
+                    if pair.expiry.is_some() {
+                        one.xor(b"!!hexpire!!");
+                    }
+                    self.xor(&one.0);
                 }
             }
             Stored::Stream(stream) => {
@@ -85,12 +88,12 @@ impl Digest {
             self.xor(b"!!expire!!");
         }
     }
-    /// Adds a field with its value, or a member with its score, whatever its place.
-    fn xor_pair(&mut self, one: Item<'_>, other: Item<'_>) {
+    /// Of a field with its value, or a member with its score.
+    fn of_pair(one: Item<'_>, other: Item<'_>) -> Digest {
         let mut pair = Digest::default();
         one.with_bytes(|bytes| pair.mix(bytes));
         other.with_bytes(|bytes| pair.mix(bytes));
-        self.xor(&pair.0);
+        pair
     }
 }
 

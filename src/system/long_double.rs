@@ -122,6 +122,31 @@ impl LongDouble {
         ))
     }
 
+    /// A thousand times the value, rounded up to an integer; the least one for what lies below all, none for what lies
+    /// above all. Redis makes milliseconds of a timeout so.
+    pub fn thousandfold_ceiling(self) -> Option<i64> {
+        let value = if self.infinite {
+            self
+        } else {
+            Self::rounded(
+                self.negative,
+                u128::from(self.mantissa) * 1000,
+                false,
+                self.exponent,
+            )
+        };
+        let below = value.exponent.min(0).unsigned_abs();
+        let whole = value.mantissa.checked_shr(below).unwrap_or(0);
+        let is_whole = below == 0 || whole.checked_shl(below) == Some(value.mantissa);
+        let is_beyond = value.infinite || value.exponent > 0 && value.mantissa != 0;
+        if value.negative {
+            let whole = i64::try_from(whole).ok().filter(|_| !is_beyond);
+            return Some(whole.map_or(i64::MIN, |whole| -whole));
+        }
+        let whole = whole.checked_add(u64::from(!is_whole || is_beyond))?;
+        i64::try_from(whole).ok().filter(|_| !is_beyond)
+    }
+
     /// Whether it is one of the two infinities.
     pub fn is_infinite(self) -> bool {
         self.infinite
@@ -737,6 +762,31 @@ mod tests {
     fn an_embedded_nul_ends_no_number() {
         assert_eq!(LongDouble::parse(b"1\0"), None);
         assert_eq!(LongDouble::parse(b"1.0\x00abc"), None);
+    }
+
+    #[test]
+    fn milliseconds_of_a_timeout() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("-0", Some(0)),
+            ("1", Some(1000)),
+            ("0.0001", Some(1)),
+            ("1e-400", Some(1)),
+            ("-0.0009", Some(0)),
+            ("-0.0011", Some(-1)),
+            ("-inf", Some(i64::MIN)),
+            ("-1e4000", Some(i64::MIN)),
+            ("inf", None),
+            ("1e4000", None),
+            ("9223372036854775", Some(9_223_372_036_854_775_000)),
+            ("9223372036854775.807", Some(i64::MAX)),
+            ("9223372036854775.808", None),
+            ("-9223372036854776", Some(i64::MIN)),
+            ("0x1p-10", Some(1)),
+        ] {
+            let value = LongDouble::parse(text.as_bytes()).expect(text);
+            assert_eq!(value.thousandfold_ceiling(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -105,6 +105,42 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     Some(if literal.negative { -value } else { value })
 }
 
+/// Reads a double as Redis does where it calls its reader of decimal numbers alone (bounds of scores, SORT): what
+/// follows a zero byte is not seen, nothing is 0, too large is infinite, too small is 0. Not read are hexadecimal
+/// numbers, spaces and `nan`.
+pub fn parse_decimal(text: &[u8]) -> Option<f64> {
+    let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let value = std::str::from_utf8(text).ok()?.parse::<f64>().ok()?;
+    (!value.is_nan()).then_some(value)
+}
+
+/// The decimal number that a text begins with, 0 if there is none; of DEBUG SLEEP.
+pub fn decimal_prefix(text: &[u8]) -> f64 {
+    let digits = |from: usize| {
+        let rest = text.get(from..).unwrap_or_default();
+        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let at = |at: usize| text.get(at).copied().unwrap_or(0);
+    let start = usize::from(at(0) == b'-');
+    let mut end = start + digits(start);
+    if at(end) == b'.' {
+        end += 1 + digits(end + 1);
+    }
+    if matches!(at(end), b'e' | b'E') {
+        let exponent = end + 1 + usize::from(matches!(at(end + 1), b'-' | b'+'));
+        if digits(exponent) > 0 {
+            end = exponent + digits(exponent);
+        }
+    }
+    let prefix = text.get(..end).map(std::str::from_utf8);
+    prefix
+        .and_then(|text| text.ok()?.parse().ok())
+        .unwrap_or(0.0)
+}
+
 /// `mantissa × 2^exponent` as a double; none if it overflows, or vanishes though it is not zero.
 fn compose_f64(mantissa: u128, sticky: bool, exponent: i32) -> Option<f64> {
     if mantissa == 0 {
@@ -147,6 +183,14 @@ pub fn write_u64(out: &mut Vec<u8>, value: u64) {
 ///
 /// Redis's printer (Grisu2) misses the shortest digits for about three doubles in a thousand; we never do.
 pub fn write_double(out: &mut Vec<u8>, value: f64) {
+    match f64_as_i64(value).filter(|_| value != 0.0) {
+        Some(integer) => write_i64(out, integer),
+        None => write_scientific(out, value),
+    }
+}
+
+/// Appends a double as [`write_double`] does, but large integers in the form with an exponent too (`fpconv_dtoa`).
+pub fn write_scientific(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {
         out.extend_from_slice(b"nan");
     } else if value.is_infinite() {
@@ -157,8 +201,6 @@ pub fn write_double(out: &mut Vec<u8>, value: f64) {
         } else {
             b"0"
         });
-    } else if let Some(integer) = f64_as_i64(value) {
-        write_i64(out, integer);
     } else {
         write_shortest(out, value);
     }
@@ -366,6 +408,26 @@ mod tests {
         assert_eq!(parse_u64(b""), None);
         assert_eq!(parse_u64(b" "), None);
         assert_eq!(parse_u64(b"-"), None);
+    }
+
+    #[test]
+    fn decimal_prefixes() {
+        for (text, expected) in [
+            ("0.5", 0.5),
+            ("1.5e1x", 15.0),
+            ("2e", 2.0),
+            ("3e+ ", 3.0),
+            ("-7\r\n", -7.0),
+            (".5.5", 0.5),
+            ("0x10", 0.0),
+            (" 1", 0.0),
+            ("", 0.0),
+            ("-", 0.0),
+            (".", 0.0),
+            ("1e999", f64::INFINITY),
+        ] {
+            assert_eq!(decimal_prefix(text.as_bytes()), expected, "{text:?}");
+        }
     }
 
     #[test]

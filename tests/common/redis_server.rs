@@ -1,9 +1,11 @@
-//! Debian's Redis as a peer of tests: data goes from one to the other.
+//! A Redis server as a peer of tests: data goes from one to the other, and answers are compared.
+//!
+//! It is the program that `GYRE_PEER` names, else the one that `make peer` built, else the redis-server on the PATH.
 
 use super::Raw;
 use gyre::resp::reader::Value;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,26 +16,27 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Whether there is one on the PATH; says so if not.
+    /// Whether there is one, of whichever version; says so if not.
     pub fn is_installed() -> bool {
-        let found = Command::new("redis-server")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
+        let found = program("").is_some();
         if !found {
-            eprintln!("skipped: redis-server is not installed");
+            eprintln!("skipped: there is no redis-server on the PATH, nor one of `make peer`");
         }
         found
     }
-    /// Starts it on a free port; it loads what is in the directory.
+    /// Starts one of whichever version as [`Redis::start_of`] does.
     pub fn start(dir: &Path, directives: &[&str]) -> Redis {
+        Redis::start_of(&program("").expect("a redis-server"), dir, directives)
+    }
+    /// Starts a program on a free port; it loads what is in the directory.
+    pub fn start_of(program: &Path, dir: &Path, directives: &[&str]) -> Redis {
         let port = TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
             .port();
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", "", "--dir"])
+        let child = Command::new(program)
+            .args(["--port", &port.to_string(), "--save", ""])
+            .args(["--bind", "127.0.0.1", "--dir"])
             .arg(dir)
             .args([
                 "--enable-debug-command",
@@ -71,4 +74,25 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first of the programs whose version begins so. One that is named must be of that version.
+pub fn program(version: &str) -> Option<PathBuf> {
+    let is_right = |program: &PathBuf| {
+        let text = Command::new(program).arg("--version").output();
+        text.is_ok_and(|text| {
+            String::from_utf8_lossy(&text.stdout).contains(&format!(" v={version}"))
+        })
+    };
+    if let Some(named) = std::env::var_os("GYRE_PEER").filter(|named| !named.is_empty()) {
+        let named = PathBuf::from(named);
+        assert!(
+            is_right(&named),
+            "GYRE_PEER is {}, which is no redis-server {version}",
+            named.display()
+        );
+        return Some(named);
+    }
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peer/redis-server");
+    [built, "redis-server".into()].into_iter().find(is_right)
 }

@@ -2,6 +2,7 @@
 
 use super::grammar::Command;
 use gyre::resp::reader::Value;
+use std::sync::OnceLock;
 
 /// One of them.
 pub struct Explained {
@@ -82,7 +83,7 @@ fn is_error(value: &Value, start: &str) -> bool {
 }
 
 /// Whether two replies differ in the spelling of doubles alone.
-fn same_numbers(ours: &Value, theirs: &Value) -> bool {
+pub fn same_numbers(ours: &Value, theirs: &Value) -> bool {
     let equal = |a: &[u8], b: &[u8]| {
         let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
         a == b || number(a).is_some_and(|a| Some(a) == number(b))
@@ -100,6 +101,22 @@ fn same_numbers(ours: &Value, theirs: &Value) -> bool {
         }
         (a, b) => a == b,
     }
+}
+
+/// Whether a command or a difference is to be passed over for now: its text has one of the words of
+/// `GYRE_DIFF_WITHOUT`, in any case; they are separated by `|`.
+pub fn is_passed_over(text: &str) -> bool {
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    let words = WORDS.get_or_init(|| {
+        let words = std::env::var("GYRE_DIFF_WITHOUT").unwrap_or_default();
+        let words = words.split('|').filter(|word| !word.is_empty());
+        words.map(str::to_uppercase).collect()
+    });
+    if words.is_empty() {
+        return false;
+    }
+    let text = text.to_uppercase();
+    words.iter().any(|word| text.contains(word.as_str()))
 }
 
 /// The reason for a difference, if it has one.

@@ -38,8 +38,8 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "DECRBY <str> <int>"),
     (2, Exact, "INCRBYFLOAT <str> <float>"),
     (1, Exact, "SETRANGE <str> <offset> <value>"),
-    (1, Exact, "GETRANGE <str> <idx> <end>"),
-    (1, Exact, "SUBSTR <str> <idx> <end>"),
+    (1, Exact, "GETRANGE <str> <idx> <idx>"),
+    (1, Exact, "SUBSTR <str> <idx> <idx>"),
     (
         1,
         Exact,
@@ -51,7 +51,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "BITCOUNT <str> [ <idx> <idx> [ ( BYTE | BIT ) ] ]",
+        "BITCOUNT <str> [ <idx> [ <idx> [ ( BYTE | BIT ) ] ] ]",
     ),
     (
         1,
@@ -90,6 +90,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     ),
     (2, Exact, "LREM <list> <idx> <value>"),
     (1, Exact, "LTRIM <list> <idx> <idx>"),
+    (1, Exact, "SINTERCARD <numkeys-set> LIMIT <count>"),
     (
         2,
         Exact,
@@ -127,6 +128,29 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
         ScanOf(2),
         "HSCAN <hash> <cursor> COUNT 10000 [ MATCH <pattern> ]",
     ),
+    (
+        4,
+        Exact,
+        "( HEXPIRE <hash> <ttl> | HPEXPIRE <hash> <pttl> | HEXPIREAT <hash> <at> | HPEXPIREAT <hash> <atms> ) [ ( NX | XX | GT | LT ) ] FIELDS <numfields>",
+    ),
+    (
+        1,
+        Times,
+        "( HTTL | HPTTL | HEXPIRETIME | HPEXPIRETIME ) <hash> FIELDS <numfields>",
+    ),
+    (1, Exact, "HPERSIST <hash> FIELDS <numfields>"),
+    (
+        2,
+        Exact,
+        "HGETEX <hash> [ ( EX <ttl> | PX <pttl> | EXAT <at> | PXAT <atms> | PERSIST ) ] FIELDS <numfields>",
+    ),
+    (
+        2,
+        Exact,
+        "HSETEX <hash> [ ( FNX | FXX ) ] [ ( EX <ttl> | PX <pttl> | EXAT <at> | PXAT <atms> | KEEPTTL ) ] FIELDS <numpairs>",
+    ),
+    (1, Exact, "HGETDEL <hash> FIELDS <numfields>"),
+    (1, ScanOf(1), "HSCAN <hash> 0 COUNT 10000 NOVALUES"),
     // sets
     (5, Exact, "SADD <set> { <member> }"),
     (3, Exact, "SREM <set> { <member> }"),
@@ -166,8 +190,8 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "ZCARD <zset>"),
     (1, Exact, "ZSCORE <zset> <member>"),
     (1, Exact, "ZMSCORE <zset> { <member> }"),
-    (1, Exact, "ZRANK <zset> <member>"),
-    (1, Exact, "ZREVRANK <zset> <member>"),
+    (1, Exact, "ZRANK <zset> <member> [ WITHSCORE ]"),
+    (1, Exact, "ZREVRANK <zset> <member> [ WITHSCORE ]"),
     (1, Exact, "ZCOUNT <zset> <bound> <bound>"),
     (1, Exact, "SET nolex a"),
     (2, Exact, "ZADD <lexset> 0 <member> 0 <member>"),
@@ -270,6 +294,17 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
         Exact,
         "GEOADD <geo> [ ( NX | XX ) ] [ CH ] { <lon> <lat> <member> }",
     ),
+    (1, Exact, "GEOADD <geo> <far> ( m | n ) <far> <member>"),
+    (
+        1,
+        Exact,
+        "GEOSEARCH <geo> FROMLONLAT <far> ( BYRADIUS <dist> <unit> | BYBOX <dist> <dist> <unit> ) ( ASC | DESC ) [ COUNT <count> [ ANY ] ] [ WITHDIST ] [ WITHHASH ] [ WITHCOORD ]",
+    ),
+    (
+        1,
+        Exact,
+        "GEOSEARCHSTORE <zset> <geo> FROMLONLAT <far> BYRADIUS 25000 km STOREDIST",
+    ),
     (1, Exact, "GEOPOS <geo> { <member> }"),
     (1, Exact, "GEODIST <geo> <member> <member> [ <unit> ]"),
     (1, Exact, "GEOHASH <geo> { <member> }"),
@@ -328,18 +363,19 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "XREAD [ COUNT <count> ] STREAMS <stream> ( <id> | $ )",
+        "XREAD [ COUNT <count> ] STREAMS <stream> ( <id> | $ | + )",
     ),
     (2, Exact, "XDEL <stream> { <id> }"),
     (
         1,
         Exact,
-        "XTRIM <stream> ( MAXLEN | MINID ) [ ( = | ~ ) ] <count>",
+        "XTRIM <stream> ( MAXLEN | MINID ) [ ( = | ~ ) ] <count> [ LIMIT <count> ]",
     ),
+    (1, Exact, "XTRIM <stream> MINID <id>"),
     (
         1,
         Exact,
-        "XSETID <stream> <lateid> [ ENTRIESADDED <count> MAXDELETEDID <id> ]",
+        "XSETID <stream> <id> [ ENTRIESADDED <count> MAXDELETEDID <id> ]",
     ),
     (
         3,
@@ -400,7 +436,8 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
         Exact,
         "( EXPIRE <any> <ttl> | PEXPIRE <any> <pttl> | EXPIREAT <any> <at> | PEXPIREAT <any> <atms> ) [ ( NX | XX | GT | LT ) ]",
     ),
-    (1, Times, "( TTL | PTTL | EXPIRETIME | PEXPIRETIME ) <any>"),
+    (1, Exact, "( EXPIREAT <any> <at> | PEXPIREAT <any> <atms> )"),
+    (2, Times, "( TTL | PTTL | EXPIRETIME | PEXPIRETIME ) <any>"),
     (1, Exact, "PERSIST <any>"),
     (1, Exact, "RENAME <any> <any>"),
     (1, Exact, "RENAMENX <any> <any>"),
@@ -408,7 +445,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "MOVE <any> <db>"),
     (1, Exact, "OBJECT ENCODING <any>"),
     (1, Times, "OBJECT IDLETIME <any>"),
-    (1, Exact, "OBJECT FREQ <any>"),
+    (1, Shape, "OBJECT FREQ <any>"),
     (1, Shape, "MEMORY USAGE <any> [ SAMPLES <count> ]"),
     // Not in a transaction: there the queued arguments of a MSET still refer to the value.
     (1, Loose, "OBJECT REFCOUNT <any>"),
@@ -455,6 +492,9 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "DISCARD"),
     (1, Exact, "WATCH { <watched> }"),
     (1, Exact, "UNWATCH"),
+    (1, Exact, "DEBUG SLEEP <zero>"),
+    (1, Exact, "COMMAND ( GETKEYS | GETKEYSANDFLAGS ) <getkeys>"),
+    (1, Exact, "OBJECT ( NOSUCH | ENCODING ) [ <any> ]"),
     (1, Exact, "ECHO <value>"),
     (1, Exact, "PING [ <value> ]"),
 ];
@@ -479,6 +519,8 @@ pub const DIRECTIVES: &[(&str, &[&str])] = &[
     ("hash-max-listpack-value", &["64", "8", "0"]),
     ("list-max-listpack-size", &["-2", "3", "1", "-1", "-5", "0"]),
     ("list-compress-depth", &["0", "1", "2"]),
+    ("set-max-listpack-entries", &["128", "4", "0", "1"]),
+    ("set-max-listpack-value", &["64", "8", "0"]),
     ("set-max-intset-entries", &["512", "3", "0"]),
     ("zset-max-listpack-entries", &["128", "4", "0", "1"]),
     ("zset-max-listpack-value", &["64", "8", "0"]),
@@ -486,6 +528,12 @@ pub const DIRECTIVES: &[(&str, &[&str])] = &[
     ("stream-node-max-entries", &["100", "3", "1", "0"]),
     ("stream-node-max-bytes", &["4096", "60", "0"]),
     ("rdbcompression", &["yes", "no"]),
+    (
+        "maxmemory-policy",
+        &["noeviction", "allkeys-lfu", "volatile-lru"],
+    ),
+    // What is told of keys: see `events.rs`.
+    ("notify-keyspace-events", &["KEA", "KEAmn", "Eg", ""]),
 ];
 
 #[derive(Debug)]
@@ -527,36 +575,14 @@ pub struct Command {
     pub pause_ms: u64,
     /// Those that it runs.
     pub inner: Inner,
-    /// Commands to send before it and after it, whose replies do not matter.
-    pub before: Vec<Vec<Vec<u8>>>,
+    /// Commands to send after it, whose replies do not matter.
     pub after: Vec<Vec<Vec<u8>>>,
 }
 
 impl Command {
     pub fn new(words: Vec<Vec<u8>>, class: Class) -> Command {
-        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut after = Vec::new();
         let own = |words: &[&[u8]]| words.iter().map(|word| word.to_vec()).collect();
-        // Redis 7.2 creates the consumer however the command ends, 7.0 only if it gets something.
-        let consumer = match words
-            .iter()
-            .map(Vec::as_slice)
-            .collect::<Vec<_>>()
-            .as_slice()
-        {
-            [name, key, group, consumer, ..]
-                if name.eq_ignore_ascii_case(b"XCLAIM")
-                    || name.eq_ignore_ascii_case(b"XAUTOCLAIM") =>
-            {
-                Some((*key, *group, *consumer))
-            }
-            [name, _, group, consumer, .., key, _] if name.eq_ignore_ascii_case(b"XREADGROUP") => {
-                Some((*key, *group, *consumer))
-            }
-            _ => None,
-        };
-        if let Some((key, group, consumer)) = consumer {
-            before.push(own(&[b"XGROUP", b"CREATECONSUMER", key, group, consumer]));
-        }
         if let (Class::RandomChange, Some(key)) = (class, words.get(1)) {
             after.push(own(&[b"DEL", key]));
         }
@@ -567,7 +593,6 @@ impl Command {
             on: 0,
             pause_ms: 0,
             inner: Inner::Nothing,
-            before,
             after,
         }
     }
@@ -654,8 +679,13 @@ impl Grammar {
                     words.splice(0..0, [b"COMMAND".to_vec(), name.into()]);
                     return Command::new(words, Class::Exact);
                 }
-                if plain && rng.index(40) == 0 {
-                    spoil(&mut words, rng);
+                if may_be_spoiled(&words) {
+                    if rng.index(20) == 0 {
+                        make_odd(&mut words, rng);
+                    }
+                    if rng.index(40) == 0 {
+                        spoil(&mut words, rng);
+                    }
                 }
                 return Command::new(words, *class);
             }
@@ -692,6 +722,79 @@ fn write(parts: &[Part], rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
     }
 }
 
+/// Whether words may be spoiled without becoming undefined or random: SPOP with another count is random, members with
+/// other scores have no order by name, nor have those of a set that is sorted by a constant.
+fn may_be_spoiled(words: &[Vec<u8>]) -> bool {
+    let name = words[0].to_ascii_uppercase();
+    let by = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"BY");
+    words.len() > 1
+        && name != b"SPOP"
+        && name != b"DEBUG"
+        && !words[1].starts_with(b"lex")
+        && !(name.starts_with(b"SORT") && words.iter().any(by))
+}
+
+/// Puts a number as few would write it in the place of one.
+fn make_odd(words: &mut [Vec<u8>], rng: &mut Rng) {
+    // None that asks for a string of hundreds of megabytes.
+    const ODD: &[&str] = &[
+        "1e-400",
+        "0x10",
+        "+5",
+        "-0",
+        " 5",
+        "5 ",
+        "0\r\n",
+        "5\0",
+        "inf",
+        "-inf",
+        "+Infinity",
+        "nan",
+        "-nan",
+        "nan(1)",
+        "1e17",
+        "1e400",
+        "-1e400",
+        "1e5000",
+        "9223372036854775806",
+        "9223372036854775807",
+        "9223372036854775808",
+        "-9223372036854775807",
+        "-9223372036854775808",
+        "-9223372036854775809",
+        "18446744073709551615",
+        "18446744073709551616",
+        "9223372036854775",
+        "4294967296",
+        "007",
+        "00",
+        "-00",
+        "",
+        "1.0",
+        "1e3",
+        ".5",
+        "5.",
+        "0x",
+        "0x1p3",
+        "1_0",
+        "--1",
+        "0.1e",
+        "184467440737095516150000000000000000000000000000000000000000000000000000000",
+        "0.000000000000000000000000000000000000000000000000000000000000000000000000000000001",
+    ];
+    let is_number =
+        |word: &Vec<u8>| std::str::from_utf8(word).is_ok_and(|text| text.parse::<f64>().is_ok());
+    let at: Vec<usize> = (1..words.len())
+        .filter(|at| is_number(&words[*at]))
+        .collect();
+    // Redis would choose members for years.
+    let random = words[0].to_ascii_uppercase();
+    if at.is_empty() || random.windows(4).any(|part| part == b"RAND") {
+        return;
+    }
+    words[at[rng.index(at.len())]] = pick(rng, ODD).into();
+}
+
 /// Takes a word away, adds one or puts another in its place; never the command's name.
 fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
     // A count that is spoiled must not become a request for gigabytes.
@@ -707,19 +810,6 @@ fn spoil(words: &mut Vec<Vec<u8>>, rng: &mut Rng) {
         "nan",
         "k",
     ];
-    // Some cannot be spoiled without becoming undefined or another command than in Redis 7.0: ZRANK takes one word
-    // more, SPOP with another count is random, members with other scores have no order by name, nor have those of a
-    // set that is sorted by a constant.
-    let name = words[0].to_ascii_uppercase();
-    let by = |word: &Vec<u8>| word.eq_ignore_ascii_case(b"BY");
-    if words.len() < 2
-        || name.ends_with(b"RANK")
-        || name == b"SPOP"
-        || words[1].starts_with(b"lex")
-        || name.starts_with(b"SORT") && words.iter().any(by)
-    {
-        return;
-    }
     let at = 1 + rng.index(words.len() - 1);
     let junk = JUNK[rng.index(JUNK.len())].as_bytes().to_vec();
     match rng.index(3) {
@@ -877,6 +967,99 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
             }
             return;
         }
+        "numfields" | "numpairs" => {
+            let count = 1 + rng.index(3);
+            let said = if rng.index(20) == 0 {
+                rng.index(5)
+            } else {
+                count
+            };
+            out.push(said.to_string().into_bytes());
+            for _ in 0..count {
+                fill("field", rng, out);
+                if name == "numpairs" {
+                    fill("value", rng, out);
+                }
+            }
+            return;
+        }
+        // Points, and those on the other side of the earth, as far as rounding goes.
+        "far" => {
+            const FAR: &[[&str; 2]] = &[
+                ["90.00662237405777", "57.399844246526158"],
+                ["-89.99337762594223", "-57.399844246526399"],
+                ["0", "0"],
+                ["180", "0"],
+                ["-180", "0"],
+                ["0", "85.05112878"],
+                ["180", "-85.05112878"],
+                ["45", "-30"],
+                ["-135", "30"],
+                ["-135.0000000001", "30.0000000001"],
+                ["13.361389", "38.115556"],
+                ["-166.638611", "-38.115556"],
+            ];
+            out.extend(FAR[rng.index(FAR.len())].map(|word| word.as_bytes().to_vec()));
+            return;
+        }
+        "getkeys" => {
+            const LINES: &[&str] = &[
+                "PING",
+                "GET",
+                "GET a",
+                "GET a b",
+                "NOSUCH a",
+                "SET a",
+                "SET a b GET",
+                "MSET a b c d",
+                "MSET a b c",
+                "OBJECT ENCODING a",
+                "OBJECT",
+                "OBJECT NOSUCH a",
+                "XGROUP CREATE a b $",
+                "EVAL return 2 a b c",
+                "EVAL return 5 a",
+                "EVAL return x a",
+                "EVAL return -1 a",
+                "FCALL f 1 a b",
+                "SORT a BY b* GET c* STORE d",
+                "SORT a STORE d STORE e",
+                "ZUNIONSTORE a 2 b c",
+                "ZUNIONSTORE a 0 b",
+                "ZUNIONSTORE a 99999999999999999999 b",
+                "ZUNION 2147483648 a",
+                "XREAD COUNT 1 STREAMS a b 0 0",
+                "XREAD STREAMS a",
+                "XREADGROUP GROUP g c STREAMS a >",
+                "GEORADIUS a 1 2 3 m STORE b STOREDIST c",
+                "LMPOP 2 a b LEFT",
+                "BLMPOP 0 1 a LEFT",
+                "LMPOP 1",
+                "BITOP AND a b c",
+                "RENAME a b",
+                "LCS a b",
+                "MULTI",
+                "COMMAND GETKEYS GET a",
+                "CONFIG GET a",
+                "SCRIPT LOAD a",
+                "PUBLISH a b",
+                "SSUBSCRIBE a b",
+                "MEMORY USAGE a",
+                "HEXPIRE a 1 FIELDS 1 b",
+                "PFCOUNT a b",
+                "WATCH a b",
+            ];
+            let line = pick(rng, LINES).split(' ');
+            out.extend(line.map(|word| word.as_bytes().to_vec()));
+            return;
+        }
+        "zero" => pick(
+            rng,
+            &[
+                "0", "0\r\n", " 0", "0.0", "1e-400", "0x0", "-0", "0 ", "", "x",
+            ],
+        )
+        .into(),
         "value" => match rng.index(30) {
             0 => vec![b'v'; 100 + rng.index(100)],
             1 => vec![b'w', 0, 255, 13, 10],
@@ -915,7 +1098,6 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         )
         .into(),
         "bfoffset" => pick(rng, &["0", "1", "#1", "#2", "7", "100", "-1", "#-1"]).into(),
-        // Redis 7.0 takes the wrong end for a number that underflows a field by more than its own range.
         "bfint" => pick(
             rng,
             &[
@@ -931,10 +1113,6 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
             ],
         )
         .into(),
-        // Redis 7.0 answers a byte where the end is before the beginning, 8.0 none.
-        "end" => pick(rng, &["0", "1", "3", "100", "-1"]).into(),
-        // Redis 7.2 refuses one before an entry that was deleted.
-        "lateid" => pick(rng, &["70-1", "90-0", "x", "100"]).into(),
         "ttl" => pick(rng, TTLS).into(),
         "pttl" => pick(
             rng,

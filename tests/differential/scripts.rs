@@ -320,7 +320,6 @@ fn list_of_calls(grammar: &Grammar, rng: &mut Rng) -> (Vec<Vec<u8>>, Vec<Command
     };
     for _ in 0..1 + rng.index(5) {
         let command = inner(grammar, rng);
-        command.before.iter().for_each(|words| add(b"drop", words));
         add(b"keep", &command.words);
         command.after.iter().for_each(|words| add(b"drop", words));
         kept.push(command);
@@ -375,7 +374,6 @@ fn one(grammar: &Grammar, rng: &mut Rng, out: &mut Vec<Command>, on: usize) -> C
         }
     };
     Command {
-        before: called.before.clone(),
         after: called.after.clone(),
         inner: Inner::Itself(Box::new(called)),
         ..Command::new(words, Class::Exact)
@@ -399,7 +397,6 @@ fn three(grammar: &Grammar, rng: &mut Rng, out: &mut Vec<Command>, on: usize) ->
         words
     };
     Command {
-        before: called.before.clone(),
         inner: Inner::Itself(Box::new(Command {
             class: Class::AnyOrder,
             ..called

@@ -3,7 +3,7 @@
 use super::compare::{self, Class};
 use super::explained;
 use super::grammar::{Command, Grammar, Inner, pick};
-use super::pair::OTHER;
+use super::pair::{CONNECTIONS, OTHER};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
 
@@ -180,15 +180,17 @@ fn watch(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Command>) {
     }
 }
 
-/// A key that has expired and the commands that meet it.
-pub fn expiring(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Command>) {
+/// A key that has expired and the commands that meet it, or fields that have.
+pub fn expiring(grammar: &Grammar, rng: &mut Rng, on: usize, fields: bool, out: &mut Vec<Command>) {
     let key = if rng.index(8) == 0 {
         format!("stream{}", rng.index(4)).into_bytes()
     } else {
         some_key(rng)
     };
     let ttl = pick(rng, &["1", "2", "3"]).as_bytes();
-    let mut expire = if key.starts_with(b"str") && !key.starts_with(b"stream") {
+    let mut expire = if fields && key.starts_with(b"hash") {
+        expiring_fields(rng, on, &key, ttl)
+    } else if key.starts_with(b"str") && !key.starts_with(b"stream") {
         plain(on, &[b"SET", &key, b"v", b"PX", ttl])
     } else {
         plain(on, &[b"PEXPIRE", &key, ttl])
@@ -201,11 +203,32 @@ pub fn expiring(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Comma
     }
 }
 
+/// Gives fields a time to live, or is the first to meet some that have it.
+fn expiring_fields(rng: &mut Rng, on: usize, key: &[u8], ttl: &[u8]) -> Command {
+    let names: Vec<&[u8]> = (0..1 + rng.index(3))
+        .map(|_| pick(rng, &["a", "b", "c", "d", "1", "2"]).as_bytes())
+        .collect();
+    let count = names.len().to_string();
+    let given = rng.index(2) == 0;
+    let mut words: Vec<&[u8]> = if given {
+        vec![b"HSETEX", key, b"PX", ttl, b"FIELDS", count.as_bytes()]
+    } else {
+        vec![b"HPEXPIRE", key, ttl, b"FIELDS", count.as_bytes()]
+    };
+    for name in names {
+        words.push(name);
+        if given {
+            words.push(b"5");
+        }
+    }
+    plain(on, &words)
+}
+
 /// What is queued on each connection, for EXEC's reply is compared as the replies of the commands are.
 #[derive(Default)]
 pub struct Queues {
     /// None: no transaction; in one, those whose replies matter.
-    queues: [Option<Vec<Option<Command>>>; 4],
+    queues: [Option<Vec<Option<Command>>>; CONNECTIONS],
 }
 
 impl Queues {
@@ -227,7 +250,6 @@ impl Queues {
                     });
             }
         } else if let Some(queue) = queue {
-            queue.extend(command.before.iter().map(|_| None));
             if *ours == Value::Simple("QUEUED".into()) {
                 queue.push(Some(command.clone()));
                 queue.extend(command.after.iter().map(|_| None));

@@ -70,7 +70,8 @@ pub(super) fn pexpireat(context: &mut Context<'_>, args: Args<'_>) -> Result<(),
 
 /// Milliseconds as seconds, rounded to the nearest.
 fn seconds(ms: i64) -> i64 {
-    ms.saturating_add(500) / 1000
+    // Of the greatest time too; the quotient always fits.
+    i64::try_from(ms.max(0).unsigned_abs().saturating_add(500) / 1000).unwrap_or(i64::MAX)
 }
 
 /// Answers what `of` makes of a key's expiry: -2 for a missing key, -1 for one without.

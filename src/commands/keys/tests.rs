@@ -108,6 +108,10 @@ fn expiry() {
         ("pttl k", int(10_000)),
         ("pexpiretime k", int(1_700_000_010_000)),
         ("expiretime k", int(1_700_000_010)),
+        // The greatest time is rounded up to a second as every other.
+        ("set late v pxat 9223372036854775807", ok()),
+        ("expiretime late", int(9_223_372_036_854_776)),
+        ("pexpiretime late", int(i64::MAX)),
         ("expire k 20 nx", int(0)),
         ("expire k 5 gt", int(0)),
         ("expire k 20 xx gt", int(1)),

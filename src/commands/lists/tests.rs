@@ -92,6 +92,20 @@ fn errors_come_in_redis_order() {
             error("ERR timeout is not a float or out of range"),
         ),
         ("BLPOP s -1", error("ERR timeout is negative")),
+        // As Redis reads them: with the range of a long double.
+        ("BLPOP l 1e-400", array(&["l", "a"])),
+        ("BLPOP none s -0.0009", error(WRONG_TYPE)),
+        ("BLPOP s -inf", error("ERR timeout is negative")),
+        ("BLPOP s inf", error("ERR timeout is out of range")),
+        (
+            "BLPOP s 9223372036854775",
+            error("ERR timeout is out of range"),
+        ),
+        (
+            "BLPOP s nan",
+            error("ERR timeout is not a float or out of range"),
+        ),
+        ("RPUSH l a", int(1)),
         ("BLPOP none s 0", error(WRONG_TYPE)),
         ("BRPOP s 0", error(WRONG_TYPE)),
         ("BLMOVE s t left x 0", error("ERR syntax error")),

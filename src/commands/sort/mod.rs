@@ -191,7 +191,7 @@ impl Elements {
             let weight = match (by, alpha) {
                 (None, true) => Weight::Text(Some(text)),
                 (None, false) => {
-                    let score = score(&self.bytes[text]);
+                    let score = numbers::parse_decimal(&self.bytes[text]);
                     all_numbers &= score.is_some();
                     Weight::Score(score.unwrap_or(0.0))
                 }
@@ -200,7 +200,7 @@ impl Elements {
                     Weight::Text(found.map(|found| self.keep(&found)))
                 }
                 (Some(by), false) => {
-                    let found = by.look_up(db, &self.bytes[text], score);
+                    let found = by.look_up(db, &self.bytes[text], numbers::parse_decimal);
                     all_numbers &= found != Some(None);
                     Weight::Score(found.flatten().unwrap_or(0.0))
                 }
@@ -254,17 +254,6 @@ impl Elements {
 /// A text as C's functions see it, up to the first zero byte.
 fn c_string(bytes: &[u8]) -> &[u8] {
     &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
-}
-
-/// A text as C's `strtod` reads it: spaces in front are skipped, and nothing at all is 0.
-fn score(text: &[u8]) -> Option<f64> {
-    let text = c_string(text);
-    if text.is_empty() {
-        return Some(0.0);
-    }
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let spaces = text.iter().take_while(|byte| is_space(byte)).count();
-    numbers::parse_f64(&text[spaces..])
 }
 
 fn sort(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {

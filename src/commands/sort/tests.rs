@@ -152,10 +152,13 @@ fn texts_end_at_a_zero_byte_unless_they_are_stored() {
     assert_eq!(words(harness.line("sort l alpha")), "1 a\0b a\0a");
     harness.line("sort l alpha store d");
     assert_eq!(words(harness.line("lrange d 0 -1")), "1 a\0a a\0b");
-    harness.run(&[b"rpush".as_slice(), b"n", b" 2", b"1\0x", b""]);
-    assert_eq!(words(harness.line("sort n")), " 1\0x  2");
-    harness.line("rpush n 1e400");
-    assert_eq!(harness.line("sort n"), error(NOT_DOUBLE));
+    harness.run(&[b"rpush".as_slice(), b"n", b"1e400", b"1\0x", b""]);
+    assert_eq!(words(harness.line("sort n")), " 1\0x 1e400");
+    for bad in ["0x10", " 2", "nan"] {
+        harness.run(&["rpush", "n", bad]);
+        assert_eq!(harness.line("sort n"), error(NOT_DOUBLE), "{bad:?}");
+        harness.line("rpop n");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use crate::commands::{CommandError, parse};
 use crate::structures::sorted_set::{LexBound, LexRange, ScoreRange};
-use crate::system::numbers::parse_f64;
+use crate::system::numbers::parse_decimal;
 use std::ops::Range;
 
 /// A range of scores: a number, or `(` and a number that is itself not meant.
@@ -24,26 +24,9 @@ pub(super) fn scores(min: &[u8], max: &[u8]) -> Result<ScoreRange, CommandError>
 
 fn score(text: &[u8]) -> Option<(f64, bool)> {
     match text.strip_prefix(b"(") {
-        Some(text) => Some((number(text)?, true)),
-        None => Some((number(text)?, false)),
+        Some(text) => Some((parse_decimal(text)?, true)),
+        None => Some((parse_decimal(text)?, false)),
     }
-}
-
-/// As C's `strtod` reads a number here, laxer than elsewhere: what follows a zero byte is not seen, nothing is 0,
-/// blanks may stand in front, and too large is infinite.
-fn number(text: &[u8]) -> Option<f64> {
-    if let Some(value) = parse_f64(text) {
-        return Some(value);
-    }
-    let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
-    if text.is_empty() {
-        return Some(0.0);
-    }
-    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 0x0b;
-    let start = text.iter().position(|byte| !is_blank(byte))?;
-    let text = text.get(start..)?;
-    let lax = || std::str::from_utf8(text).ok()?.parse::<f64>().ok();
-    parse_f64(text).or_else(lax).filter(|value| !value.is_nan())
 }
 
 /// A range of members: `-`, `+`, or `[` or `(` and a member.
@@ -114,10 +97,12 @@ mod tests {
             ("-inf", Some((f64::NEG_INFINITY, false))),
             ("(+inf", Some((f64::INFINITY, true))),
             ("1e999", Some((f64::INFINITY, false))),
-            ("0x10", Some((16.0, false))),
+            ("1e-999", Some((0.0, false))),
+            ("+.5", Some((0.5, false))),
+            ("0x10", None),
             ("", Some((0.0, false))),
             ("(", Some((0.0, true))),
-            (" 3", Some((3.0, false))),
+            (" 3", None),
             ("3\0x", Some((3.0, false))),
             ("nan", None),
             ("3 ", None),
