@@ -222,11 +222,8 @@ fn what_a_program_sees_and_returns() {
     assert_eq!(answer, Value::Array(vec![Value::bulk("given")]));
     let answer = raw.run(&["EVAL", "return {err = 5}", "0"]);
     assert_eq!(answer, Value::Array(Vec::new()));
-    let program = "return redis.pcall('xRead', 'BLOCK', '0', 'STREAMS', 's', '$')";
-    assert_eq!(
-        raw.run(&["EVAL", program, "0"]),
-        error("ERR xRead command is not allowed with BLOCK option from scripts")
-    );
+    let answer = raw.run(&["EVAL", "redis.log(5, 'x')", "0"]);
+    assert!(text(&answer).starts_with("ERR Invalid log level. script: "));
 }
 
 /// A signal to shut down waits for the script: all of its effects are saved, or none.
@@ -246,4 +243,241 @@ fn a_signal_waits_for_a_busy_script() {
     assert_eq!(server.wait(), Some(0));
     server.start_again();
     assert_eq!(server.raw().line("EXISTS first second"), Value::Integer(2));
+}
+
+/// Since Redis 8.0 commands that wait run in scripts, and answer at once that there is nothing.
+#[test]
+fn commands_that_wait_do_not_wait_in_scripts() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.line("XGROUP CREATE s g $ MKSTREAM");
+    for call in [
+        "'blpop', 'k', 0",
+        "'brpop', 'k', 0",
+        "'brpoplpush', 'k', 'k2', 0",
+        "'blmove', 'k', 'k2', 'left', 'left', 0",
+        "'blmpop', 0, 1, 'k', 'left'",
+        "'bzpopmin', 'k', 0",
+        "'bzpopmax', 'k', 0",
+        "'bzmpop', 0, 1, 'k', 'min'",
+        "'xread', 'BLOCK', 0, 'STREAMS', 's', '$'",
+        "'xreadgroup', 'GROUP', 'g', 'c', 'BLOCK', 0, 'STREAMS', 's', '>'",
+    ] {
+        let script = format!("return redis.call({call}) == false");
+        let answer = raw.run(&["EVAL", &script, "0"]);
+        assert_eq!(answer, Value::Integer(1), "{call}");
+    }
+    let script = "redis.call('rpush', 'k', 'a', 'b') return redis.call('blpop', 'k', 0)";
+    assert_eq!(
+        raw.run(&["EVAL", script, "0"]),
+        Value::Array(vec![Value::bulk("k"), Value::bulk("a")])
+    );
+    let script = "redis.call('xadd', 's', '1-0', 'f', 'v') return #redis.call('xreadgroup', 'GROUP', 'g', 'c', \
+                  'BLOCK', 0, 'STREAMS', 's', '>')[1][2]";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(1));
+}
+
+/// Seventeen digits were sent, and an exponent for integers that need none.
+#[test]
+fn numbers_go_to_commands_as_integers_or_as_shortest_doubles() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    for (number, expected) in [
+        ("1e17", "100000000000000000"),
+        ("-1e17", "-100000000000000000"),
+        ("2^62", "4611686018427387904"),
+        ("2^63", "9223372036854776000"),
+        ("1e19", "1e+19"),
+        ("0.1", "0.1"),
+        ("4.35", "4.35"),
+        ("1/3", "0.3333333333333333"),
+        ("1e-5", "0.00001"),
+        ("-0.0", "0"),
+        ("-1/0", "-inf"),
+        ("5e-324", "5e-324"),
+    ] {
+        let script = format!("return redis.call('ECHO', {number})");
+        let answer = raw.run(&["EVAL", &script, "0"]);
+        assert_eq!(answer, Value::bulk(expected), "{number}");
+    }
+    let script = "return redis.call('HINCRBY', 'h', 'f', 1e17) == 1e17";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(1));
+}
+
+#[test]
+fn os_has_a_clock_and_nothing_else() {
+    let server = start();
+    let mut raw = server.raw();
+    let script =
+        "local t = os.clock() while os.clock() - t < 0.2 do end return {double = os.clock() - t}";
+    let elapsed: f64 = text(&raw.run(&["EVAL", script, "0"]))
+        .parse()
+        .expect("seconds");
+    assert!((0.2..60.0).contains(&elapsed), "{elapsed}");
+    let script =
+        "local names = {} for name in pairs(os) do names[#names + 1] = name end return names";
+    assert_eq!(
+        raw.run(&["EVAL", script, "0"]),
+        Value::Array(vec![Value::bulk("clock")])
+    );
+    for name in [
+        "execute",
+        "exit",
+        "getenv",
+        "remove",
+        "rename",
+        "setlocale",
+        "tmpname",
+    ] {
+        let answer = text(&raw.run(&["EVAL", &format!("os.{name}()"), "0"]));
+        assert!(
+            answer.contains(&format!("attempt to call field '{name}'")),
+            "{answer}"
+        );
+    }
+    let answer = text(&raw.run(&["EVAL", "os.clock = nil", "0"]));
+    assert!(
+        answer.contains("Attempt to modify a readonly table"),
+        "{answer}"
+    );
+}
+
+/// The time of its beginning is what a script sees, so one that waits for a time never ended.
+#[test]
+fn a_script_that_waits_for_a_time_ends() {
+    let server = start();
+    let mut raw = server.raw();
+    let script = "local function now() local t = redis.call('TIME') return t[1] * 1e6 + t[2] end \
+                  local t = now() local steps = 0 while now() < t + 200000 do steps = steps + 1 end return steps > 0";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(1));
+    // Before it has run for too long it stands still.
+    let script = "local t = redis.call('TIME') for i = 1, 100 do local now = redis.call('TIME') \
+                  if now[1] ~= t[1] or now[2] ~= t[2] then return i end end return 0";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(0));
+}
+
+/// What a client with NO-TOUCH reads by a script or a function keeps its idle time, as what it reads itself.
+#[test]
+fn scripts_of_a_client_with_no_touch_do_not_touch() {
+    let server = Server::start();
+    let (mut raw, mut other) = (server.raw(), server.raw());
+    let library = "#!lua name=lib\nredis.register_function('f', function(k) return redis.call('get', k[1]) end)";
+    raw.run(&["FUNCTION", "LOAD", library]);
+    raw.line("SET plain v");
+    let Value::Bulk(payload) = raw.line("DUMP plain") else {
+        panic!("no payload")
+    };
+    let words: [&[u8]; 7] = [
+        b"RESTORE",
+        b"k",
+        b"0",
+        &payload,
+        b"REPLACE",
+        b"IDLETIME",
+        b"1000",
+    ];
+    assert_eq!(raw.run(&words), Value::Simple("OK".into()));
+    raw.line("CLIENT NO-TOUCH on");
+    let read = "return redis.call('get', KEYS[1])";
+    for words in [
+        ["EVAL", read, "1", "k"],
+        ["EVAL_RO", read, "1", "k"],
+        ["FCALL", "f", "1", "k"],
+    ] {
+        assert_eq!(raw.run(&words), Value::bulk("v"));
+        let idle = other.line("OBJECT IDLETIME k");
+        assert!(
+            matches!(idle, Value::Integer(1000..)),
+            "{words:?}: {idle:?}"
+        );
+    }
+    assert_eq!(other.run(&["EVAL", read, "1", "k"]), Value::bulk("v"));
+    assert!(matches!(
+        other.line("OBJECT IDLETIME k"),
+        Value::Integer(0..60)
+    ));
+}
+
+/// A second interpreter was made for it, and scripts that were known had been compiled in neither.
+#[test]
+fn a_script_cannot_run_another() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.line("DEBUG SET-DISABLE-DENY-SCRIPTS 1");
+    let script = "return redis.pcall('eval', 'return 1', 0)";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), error("ERR a script runs"));
+    assert_eq!(raw.run(&["EVAL", "return 1", "0"]), Value::Integer(1));
+}
+
+/// The error is the command's in the statistics, but both have failed.
+#[test]
+fn a_script_fails_with_its_command() {
+    let server = start();
+    let mut raw = server.raw();
+    raw.line("SET s text");
+    let failed = "return redis.call('incr', 's')";
+    for words in [
+        ["EVAL", failed, "0"],
+        ["EVAL", "return redis.pcall('incr', 's')", "0"],
+        ["EVAL", "redis.pcall('incr', 's') return 1", "0"],
+    ] {
+        raw.run(&words);
+    }
+    let stats = |raw: &mut Raw, section: &str| text(&raw.run(&["INFO", section]));
+    let failed_calls = |stats: &str, name: &str| {
+        let line = stats
+            .lines()
+            .find(|line| line.starts_with(&format!("cmdstat_{name}:")))
+            .unwrap_or_default();
+        let (_, count) = line.rsplit_once("failed_calls=").unwrap_or_default();
+        count.trim().to_owned()
+    };
+    let commands = stats(&mut raw, "commandstats");
+    assert_eq!(failed_calls(&commands, "eval"), "2", "{commands}");
+    assert_eq!(failed_calls(&commands, "incr"), "3", "{commands}");
+    assert!(stats(&mut raw, "errorstats").contains("errorstat_ERR:count=3"));
+    assert!(stats(&mut raw, "stats").contains("total_error_replies:3"));
+    // One that ends late, when it has been busy.
+    let mut other = server.raw();
+    raw.command(&[
+        "EVAL",
+        "while redis.call('exists', 'end') == 0 do end return redis.call('incr', 's')",
+        "0",
+    ]);
+    await_busy(&mut other);
+    assert_eq!(other.run(&["SCRIPT", "KILL"]), Value::Simple("OK".into()));
+    assert!(matches!(raw.read(), Value::Error(_)));
+    assert_eq!(failed_calls(&stats(&mut raw, "commandstats"), "eval"), "3");
+}
+
+/// A finalizer ran while the elements of another reply were pushed, and read into the same buffer: elements of the one
+/// came back as bytes of the other. None is ever set now.
+#[test]
+fn proxies_have_no_finalizers() {
+    let server = Server::with(&["--lua-enable-deprecated-api", "yes"]);
+    let mut raw = server.raw();
+    let script = "for i = 1, 20000 do redis.call('rpush', 'long', 'element' .. i) redis.call('rpush', 'other', 'xxxxxxxxxxxxxxxx') end";
+    raw.run(&["EVAL", script, "0"]);
+    let script = "
+        local called = 0
+        local function call() called = called + 1 redis.call('lrange', 'other', 0, -1) end
+        for i = 1, 20 do
+            local proxy = newproxy(true)
+            getmetatable(proxy).__gc = call
+            rawset(getmetatable(proxy), '__gc', call)
+            local copy = newproxy(proxy)
+            getmetatable(copy).__gc = call
+            assert(not pcall(setmetatable, getmetatable(proxy), nil) and getmetatable(getmetatable(proxy)) == false)
+            getmetatable(proxy).__len = function() return 7 end
+            assert(#proxy == 7 and getmetatable(proxy).__gc == nil)
+            proxy, copy = nil, nil
+            for i, element in ipairs(redis.call('lrange', 'long', 0, -1)) do
+                if element ~= 'element' .. i then return element end
+            end
+        end
+        collectgarbage() collectgarbage()
+        return called";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(0));
+    assert_eq!(raw.line("SCRIPT FLUSH"), Value::Simple("OK".into()));
+    assert_eq!(raw.run(&["EVAL", "return 5", "0"]), Value::Integer(5));
 }

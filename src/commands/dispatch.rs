@@ -512,6 +512,7 @@ pub fn call(
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }
+        failed |= std::mem::take(&mut state.effects.failed);
     }
     let end_ns = host.monotonic_ns();
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);

@@ -24,7 +24,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.6.0",
         flags: STATUS,
         tips: &["nondeterministic_output"],
-        handler: Handler::Plain(time),
+        handler: Handler::Wide(time),
         ..ROW
     },
     CommandSpec {
@@ -78,12 +78,19 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
 ];
 
-fn time(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.reply.array(2);
-    context.reply.bulk_i64(context.now.unix_s());
-    context
-        .reply
-        .bulk_i64(context.now.unix_us.rem_euclid(1_000_000));
+/// The time stands still for a script, and goes on here once that has run for too long: it may be waiting for it.
+fn time(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let mut unix_us = context.state.now.unix_us;
+    if context.state.scripting.is_busy()
+        && let Some(running) = &context.state.scripting.running
+    {
+        let elapsed_ns = (context.host.monotonic_ns()).saturating_sub(running.now.mono_ns);
+        unix_us = (running.now.unix_us).saturating_add((elapsed_ns / 1000) as i64);
+    }
+    let reply = context.reply();
+    reply.array(2);
+    reply.bulk_i64(unix_us.div_euclid(1_000_000));
+    reply.bulk_i64(unix_us.rem_euclid(1_000_000));
     Ok(())
 }
 

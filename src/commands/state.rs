@@ -134,6 +134,8 @@ pub struct Effects {
     pub block: Option<Wait>,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
+    /// This call has failed, by an error that has been counted already (that of a command which its script called).
+    pub failed: bool,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
 }

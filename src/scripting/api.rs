@@ -9,7 +9,7 @@ use super::convert::{Names, error_table, from_reply, text};
 use super::interpreter::{Ask, Call, Tell};
 use super::raw::{self, Arg, Outcome};
 use crate::resp::OwnedRequest;
-use crate::system::numbers::write_general;
+use crate::system::numbers::{f64_as_i64, write_double};
 use corosensei::Yielder;
 use mlua::{Error, Lua, MultiValue, Result, Scope, Table, Value};
 use std::cell::{Cell, RefCell};
@@ -89,6 +89,8 @@ pub(super) struct Host<'y> {
     /// A script runs, so commands may be called.
     pub(super) is_running: Cell<bool>,
     pub(super) is_killed: Cell<bool>,
+    /// See [`raw::with_functions`].
+    pub(super) in_call: Cell<bool>,
     pub(super) resp3: Cell<bool>,
     pub(super) propagation: Cell<u8>,
     /// The last call, whose buffers are used again.
@@ -118,6 +120,7 @@ impl<'y> Host<'y> {
             names: Names::new(lua)?,
             is_running: Cell::new(false),
             is_killed: Cell::new(false),
+            in_call: Cell::new(false),
             resp3: Cell::new(false),
             propagation: Cell::new(REPL_ALL),
             spare: RefCell::default(),
@@ -131,6 +134,7 @@ impl<'y> Host<'y> {
     pub(super) fn begin(&self) {
         self.is_running.set(true);
         self.is_killed.set(false);
+        self.in_call.set(false);
         self.resp3.set(false);
         self.propagation.set(REPL_ALL);
     }
@@ -260,6 +264,15 @@ impl<'y> Host<'y> {
             _ => return Err(raise("RESP version must be 2 or 3.")),
         }
         Ok(())
+    }
+
+    /// `os.clock`: seconds of the clock that recordings know, which goes on while the time that commands see stands
+    /// still. While a script runs nothing else does, so it is its processor time as well.
+    fn clock(&self) -> f64 {
+        match self.yielder.suspend(Ask::Clock) {
+            Tell::Clock(ns) => ns as f64 / 1_000_000_000.0,
+            _ => 0.0,
+        }
     }
 
     fn next_random(&self) -> u64 {
@@ -438,25 +451,26 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// Arguments of a command. Numbers are written so that nothing of them is lost.
+/// Arguments of a command. A number is written as an integer if it is one, so that commands that want one take it, and
+/// else with the fewest digits that read back as the same double.
 fn pack<'a>(
     args: impl Iterator<Item = Arg<'a>>,
     request: &mut OwnedRequest,
 ) -> std::result::Result<(), &'static str> {
     request.clear();
-    // Beyond it seventeen digits are not enough, and C writes an exponent.
-    const PLAIN: f64 = 100_000_000_000_000_000.0;
     for arg in args {
         match arg {
             Arg::Text(text) => request.push(text),
-            Arg::Number(number) if number.trunc() == number && number.abs() < PLAIN => {
-                request.push(itoa::Buffer::new().format(number as i64).as_bytes());
-            }
-            Arg::Number(number) => {
-                let mut out = Vec::new();
-                write_general(&mut out, number, 17);
-                request.push(&out);
-            }
+            Arg::Number(number) => match f64_as_i64(number) {
+                Some(integer) => request.push(itoa::Buffer::new().format(integer).as_bytes()),
+                // 0/0 has its sign bit set, and Redis shows it.
+                None if number.is_nan() && number.is_sign_negative() => request.push(b"-nan"),
+                None => {
+                    let mut out = Vec::new();
+                    write_double(&mut out, number);
+                    request.push(&out);
+                }
+            },
             Arg::Other => {
                 return Err("Lua redis lib command arguments must be strings or integers");
             }
@@ -502,7 +516,7 @@ fn log(args: &MultiValue) -> Result<()> {
         1 => log::Level::Debug,
         2 => log::Level::Info,
         3 => log::Level::Warn,
-        _ => return Err(raise("Invalid debug level.")),
+        _ => return Err(raise("Invalid log level.")),
     };
     if level > log::max_level() {
         return Ok(());
@@ -603,6 +617,7 @@ pub(super) fn install<'scope, 'env>(
         "convert",
         scope.create_function(|lua, ()| host.convert(lua))?,
     )?;
+    sandbox.set("clock", scope.create_function(|_, ()| Ok(host.clock()))?)?;
     sandbox.set(
         "random",
         scope.create_function(|_, args| host.random(&args))?,

@@ -91,6 +91,8 @@ pub enum Tell {
     Answer(Box<Call>),
     /// Whether there is such a command.
     Known(bool),
+    /// The monotonic time, ns.
+    Clock(u64),
     /// Go on after [`Ask::Busy`].
     GoOn,
     /// End as soon as possible.
@@ -117,6 +119,8 @@ pub enum Ask {
     Call(Box<Call>),
     /// Is there such a command?
     Check(Box<OwnedRequest>),
+    /// What time is it?
+    Clock,
     /// It has run for a while.
     Busy,
     /// The program is at its end.
@@ -228,12 +232,19 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
         let pcall = |args: &raw::Args<'_>, out: &mut Vec<u8>| host.call(args, out, false);
         let arguments = |_: &raw::Args<'_>, out: &mut Vec<u8>| host.put_arguments(out);
         let functions: [raw::Run<'_>; 3] = [&call, &pcall, &arguments];
-        raw::with_functions(&lua, functions, &convert, |[call, pcall, arguments]| {
-            redis.set("call", call)?;
-            redis.set("pcall", pcall)?;
-            sandbox.set("arguments", arguments)?;
-            serve(&lua, scope, &host, &registrations, &redis, sandbox)
-        })
+        let in_call = &host.in_call;
+        raw::with_functions(
+            &lua,
+            functions,
+            in_call,
+            &convert,
+            |[call, pcall, arguments]| {
+                redis.set("call", call)?;
+                redis.set("pcall", pcall)?;
+                sandbox.set("arguments", arguments)?;
+                serve(&lua, scope, &host, &registrations, &redis, sandbox)
+            },
+        )
     })
 }
 
@@ -308,6 +319,13 @@ fn assigns(program: &[u8]) -> bool {
     })
 }
 
+/// Logs a failure outside of a program, which must not end the interpreter.
+fn noted(result: mlua::Result<()>) {
+    if let Err(error) = result {
+        log::warn!("The interpreter of scripts: {error}");
+    }
+}
+
 struct Engine<'a> {
     lua: &'a Lua,
     host: &'a Host<'a>,
@@ -327,20 +345,20 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    fn serve(mut self) -> mlua::Result<()> {
+    fn serve(mut self) -> ! {
         let mut tell = self.host.yielder.suspend(Ask::Ready);
         loop {
             let ask = match tell {
                 Tell::Compile { id, program } => Ask::Compiled(self.compile(id, &program)),
                 Tell::Forget(id) => {
-                    self.programs.raw_set(id, Value::Nil)?;
+                    noted(self.programs.raw_set(id, Value::Nil));
                     Ask::Ready
                 }
                 Tell::ForgetAll => {
-                    self.programs.clear()?;
+                    noted(self.programs.clear());
                     // Twice: the first frees what has a finalizer only to be called.
-                    self.lua.gc_collect()?;
-                    self.lua.gc_collect()?;
+                    noted(self.lua.gc_collect());
+                    noted(self.lua.gc_collect());
                     Ask::Ready
                 }
                 Tell::Run { id, keys, args } => {

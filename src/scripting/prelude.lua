@@ -17,6 +17,9 @@ local getfenv, setfenv, newproxy, unpack = getfenv, setfenv, newproxy, host.unpa
 local LONGEST_PATTERN = 8192
 local LOWEST_POSITION = -1e6
 
+-- The metatables of proxies.
+local of_proxies = setmetatable({}, { __mode = 'k' })
+
 local READONLY = 'Attempt to modify a readonly table'
 local shown = {}  -- view -> the table that it shows
 local meta = {}   -- view -> what getmetatable says of it
@@ -89,6 +92,7 @@ end
 function real.rawset(t, k, v)
   if type(t) ~= 'table' then bad(1, 'rawset', 'table', t) end
   if shown[t] then error(READONLY, 0) end
+  if k == '__gc' and of_proxies[t] then return t end
   return rawset(t, k, v)
 end
 
@@ -176,7 +180,22 @@ function real.collectgarbage(what, ...)
 end
 
 if host.deprecated then
-  real.getfenv, real.newproxy = getfenv, newproxy
+  real.getfenv = getfenv
+  -- A finalizer would run in the middle of whatever allocates, and with the hook off that ends a program. So none is ever
+  -- set: what is assigned to `__gc` of a proxy's metatable is dropped.
+  local barred = {
+    __newindex = function(t, k, v) if k ~= '__gc' then rawset(t, k, v) end end,
+    __metatable = false,
+  }
+  function real.newproxy(like)
+    local proxy = newproxy(like)
+    local m = getmetatable(proxy)
+    if type(m) == 'table' and not of_proxies[m] then
+      of_proxies[m] = true
+      setmetatable(m, barred)
+    end
+    return proxy
+  end
   function real.setfenv(f, env)
     if tonumber(f) == 0 then error("'setfenv' cannot change environment of given object", 2) end
     return setfenv(f, env)
@@ -231,6 +250,7 @@ for name, f in pairs(math) do numbers[name] = f end
 numbers.random, numbers.randomseed = host.random, host.randomseed
 
 real.string, real.table, real.math, real.coroutine = view(strings), view(tables), view(numbers), view(coroutines)
+real.os = view({ clock = host.clock })
 for _, name in pairs({ 'cjson', 'cmsgpack', 'struct', 'bit' }) do
   local library = rawget(_G, name)
   if type(library) == 'table' then real[name] = view(library) end

@@ -7,7 +7,10 @@
 //!
 //! In: a closure that gets the arguments and a buffer, and says what the buffer holds. Out: a function for scripts.
 //! What always holds: while something is pushed, which may raise an error and so jump out of the function, no frame of
-//! Rust below has anything to drop. The closure runs before, and is done.
+//! Rust below has anything to drop. The closure runs before, and is done. Whatever allocates in Lua may collect, and a
+//! collection may run a finalizer, which is a program: from before the closure begins until the last value is pushed
+//! one flag for all functions is set, and who calls one of them meanwhile gets an error. So nobody writes to a buffer
+//! that is being read. An error that jumps out leaves the flag set; the next program starts with it clear.
 #![allow(unsafe_code)]
 
 use mlua::ffi;
@@ -47,8 +50,9 @@ impl<'a> Args<'a> {
     }
     fn get(&self, index: usize) -> Arg<'a> {
         let index = index as c_int;
-        // SAFETY: the index is one of the arguments, which stay on the stack while the closure runs. A string is not
-        // moved and, being on the stack, not collected. `lua_tolstring` of a string allocates nothing.
+        // SAFETY: the index is one of the arguments, which stay on the stack while the closure runs, for no Lua runs
+        // meanwhile. A string is not moved and, being on the stack, not collected. `lua_tolstring` of a string
+        // allocates nothing and so raises nothing; neither do the others.
         unsafe {
             match ffi::lua_type(self.state, index) {
                 ffi::LUA_TSTRING => {
@@ -86,7 +90,8 @@ pub(super) type Run<'f> = &'f dyn Fn(&Args<'_>, &mut Vec<u8>) -> Outcome;
 struct Held<'f> {
     run: Run<'f>,
     buffer: UnsafeCell<Vec<u8>>,
-    is_running: Cell<bool>,
+    /// One of the functions that share it runs, or its result is being pushed.
+    in_call: &'f Cell<bool>,
 }
 
 /// Forgets the closure when its time is over: whoever still has the function gets an error.
@@ -100,17 +105,19 @@ impl Drop for Release {
 }
 
 /// Makes functions of Lua that do what is in `runs`, and passes them to `body`; when that returns they are dead.
-/// `convert` is called for [`Outcome::Convert`].
+/// `convert` is called for [`Outcome::Convert`]. `in_call` is true while one of the functions runs, and stays so where an
+/// error has ended it; it may be cleared where no program runs, and nowhere else.
 pub(super) fn with_functions<R, const N: usize>(
     lua: &Lua,
     runs: [Run<'_>; N],
+    in_call: &Cell<bool>,
     convert: &Function,
     body: impl FnOnce([&Function; N]) -> mlua::Result<R>,
 ) -> mlua::Result<R> {
     let held = runs.map(|run| Held {
         run,
         buffer: UnsafeCell::default(),
-        is_running: Cell::new(false),
+        in_call,
     });
     let made: mlua::Result<Vec<Release>> = held
         .iter()
@@ -148,15 +155,15 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
         // SAFETY: raises; nothing is to be dropped.
         return unsafe { raise(state, b"ERR the host has gone", false) };
     };
-    if held.is_running.get() {
-        // SAFETY: as above.
+    if held.in_call.replace(true) {
+        // SAFETY: as above. The flag stays set: it belongs to the call that is under way.
         return unsafe { raise(state, b"ERR a call within a call", false) };
     }
-    held.is_running.set(true);
     let outcome = run(state, held);
-    held.is_running.set(false);
-    // SAFETY: the closure is done, so nobody writes to the buffer until the next call; what is pushed is copied.
-    unsafe {
+    // SAFETY: the closure is done, and while the flag is set no other runs, also not from a finalizer that what is
+    // pushed here sets off: nobody writes to the buffer, or drops it. What is pushed is copied. An error that jumps out of
+    // here leaves nothing to drop.
+    let pushed = unsafe {
         let bytes: *const Vec<u8> = held.buffer.get();
         let (start, len) = ((*bytes).as_ptr(), (*bytes).len());
         let bytes = std::slice::from_raw_parts(start, len);
@@ -170,14 +177,25 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
                 push_list(state, rest);
                 2
             }
-            Outcome::Raise { counted } => raise(state, bytes, counted),
+            Outcome::Raise { counted } => {
+                push_error(state, bytes, counted);
+                0
+            }
             Outcome::Convert => {
+                // The buffer is not read, and what the other function raises leaves no flag behind.
+                held.in_call.set(false);
                 ffi::lua_pushvalue(state, ffi::lua_upvalueindex(2));
                 ffi::lua_call(state, 0, 1);
                 1
             }
         }
+    };
+    held.in_call.set(false);
+    if let Outcome::Raise { .. } = outcome {
+        // SAFETY: the error is on top; nothing is to be dropped.
+        unsafe { ffi::lua_error(state) };
     }
+    pushed
 }
 
 /// Runs the closure. Everything that it makes is dropped when it returns.
@@ -189,7 +207,7 @@ fn run(state: *mut lua_State, held: &Held<'_>) -> Outcome {
         len: usize::try_from(len).unwrap_or(0),
         stack: PhantomData,
     };
-    // SAFETY: `is_running` lets nobody else in, and nobody reads it between two calls.
+    // SAFETY: `in_call` lets nobody else in, and what reads the buffer does so before it is cleared.
     let buffer = unsafe { &mut *held.buffer.get() };
     if buffer.capacity() > KEPT {
         *buffer = Vec::new();
@@ -289,6 +307,10 @@ unsafe fn push_reply(state: *mut lua_State, bytes: &[u8], depth: u32) -> &[u8] {
                 let room = len.min(rest.len() / 3);
                 ffi::lua_createtable(state, c_int::try_from(room).unwrap_or(0), 0);
                 for index in 1..=len {
+                    // A length that promises more than there is would keep us here for ever.
+                    if rest.is_empty() {
+                        break;
+                    }
                     rest = push_reply(state, rest, depth + 1);
                     ffi::lua_rawseti_(state, -2, index as c_int);
                 }
@@ -371,7 +393,8 @@ mod tests {
     ) -> mlua::Result<T> {
         let lua = Lua::new();
         let convert = lua.create_function(|_, ()| Ok("converted"))?;
-        with_functions(&lua, [run], &convert, |[function]| {
+        let in_call = Cell::new(false);
+        with_functions(&lua, [run], &in_call, &convert, |[function]| {
             lua.globals().set("f", function)?;
             lua.load(script).eval()
         })
@@ -449,12 +472,63 @@ mod tests {
         assert!(eval::<bool>(script, &run).expect("it runs"));
     }
 
+    /// A finalizer ran while a reply was pushed and made another call, which used the buffer again.
+    #[test]
+    fn a_finalizer_cannot_call_while_a_reply_is_pushed() {
+        let long = |args: &Args<'_>, buffer: &mut Vec<u8>| {
+            let (len, text) = match args.get(1) {
+                Arg::Number(_) => (20_000, "$4\r\nlong\r\n"),
+                _ => (20_000, "$4\r\ngone\r\n"),
+            };
+            buffer.extend_from_slice(format!("*{len}\r\n").as_bytes());
+            buffer.extend_from_slice(text.repeat(len).as_bytes());
+            Outcome::Reply
+        };
+        let script = "refused, wrong = 0, 0
+            for i = 1, 20 do
+                local p = newproxy(true)
+                getmetatable(p).__gc = function()
+                    local ok, e = pcall(f)
+                    if not ok and e.err == 'ERR a call within a call' then refused = refused + 1 end
+                end
+                p = nil
+                for _, text in ipairs(f(1)) do if text ~= 'long' then wrong = wrong + 1 end end
+            end
+            return wrong == 0 and refused > 0";
+        assert!(eval::<bool>(script, &long).expect("it runs"));
+    }
+
+    /// Where an error ends a push the flag stays, until a program begins.
+    #[test]
+    fn an_error_while_a_reply_is_pushed_ends_calls_until_the_next_program() {
+        let lua = Lua::new();
+        let convert = lua.create_function(|_, ()| Ok(())).expect("a function");
+        let in_call = Cell::new(false);
+        let run = |_: &Args<'_>, buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(b"$100000\r\n");
+            buffer.resize(buffer.len() + 100_000, b'x');
+            buffer.extend_from_slice(b"\r\n");
+            Outcome::Reply
+        };
+        with_functions(&lua, [&run], &in_call, &convert, |[function]| {
+            lua.set_memory_limit(lua.used_memory() + 50_000)?;
+            assert!(function.call::<()>(()).is_err() && in_call.get());
+            lua.set_memory_limit(0)?;
+            let refused = function.call::<()>(()).is_err();
+            in_call.set(false);
+            assert!(refused && function.call::<()>(()).is_ok() && !in_call.get());
+            Ok(())
+        })
+        .expect("it is made");
+    }
+
     #[test]
     fn a_function_that_outlives_its_closure_is_dead() {
         let lua = Lua::new();
         let convert = lua.create_function(|_, ()| Ok(())).expect("a function");
         let run = reply(b":1\r\n");
-        with_functions(&lua, [&run], &convert, |[function]| {
+        let in_call = Cell::new(false);
+        with_functions(&lua, [&run], &in_call, &convert, |[function]| {
             lua.globals().set("f", function)
         })
         .expect("it is made");

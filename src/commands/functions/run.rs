@@ -26,6 +26,7 @@ pub(super) fn load_code(
     loop {
         match interpreter.resume(tell) {
             Ask::Loaded(result) => return result.map_err(|error| shown(&error)),
+            Ask::Clock => tell = Tell::Clock(host.monotonic_ns()),
             Ask::Busy => {
                 let elapsed_ms = host.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
                 tell = match limit_ms {

@@ -55,8 +55,12 @@ pub(super) fn with_flags(all: u32, said: ScriptFlags) -> u32 {
     all
 }
 
-/// The interpreter, made when it is first needed.
+/// The interpreter, made when it is first needed. None while a program runs in it: it is not here then, or stands in the
+/// middle of that program and would take what it is told for an answer.
 pub(super) fn interpreter(state: &mut State) -> Result<&mut Interpreter, CommandError> {
+    if state.scripting.running.is_some() {
+        return Err(CommandError::fixed("ERR a script runs"));
+    }
     if state.scripting.interpreter.is_none() {
         let options = Options {
             deprecated: state.config.settings().lua_enable_deprecated_api,

@@ -43,8 +43,8 @@ pub(crate) fn start(
         return Err(CommandError::fixed("ERR a script runs"));
     }
     super::interpreter(state)?;
-    let (kind, db) = match state.clients.get(caller) {
-        Some(client) => (client.session.kind, client.session.db),
+    let (kind, db, no_touch) = match state.clients.get(caller).map(|client| &client.session) {
+        Some(session) => (session.kind, session.db, session.no_touch),
         None => return Ok(()),
     };
     let is_trusted = kind == ClientKind::Internal;
@@ -58,6 +58,7 @@ pub(crate) fn start(
     let key = client(state);
     if let Some(client) = state.clients.get_mut(key) {
         client.session.db = db;
+        client.session.no_touch = no_touch;
         client.session.resp3 = false;
         client.reply.set_protocol(Protocol::Resp2);
     }
@@ -176,6 +177,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 Tell::Answer(asked)
             }
             Ask::Check(request) => Tell::Known(find(state, request.args()).is_some()),
+            Ask::Clock => Tell::Clock(host.monotonic_ns()),
             Ask::Busy => match pause(state, host, slice_end) {
                 Some(tell) => tell,
                 None => break false,
@@ -231,6 +233,7 @@ fn answer(state: &mut State, reply: Option<Reply>, counted: bool) {
         }
     }
     state.effects.errors_counted = counted;
+    state.effects.failed = counted;
     if running.owns_unit {
         state.journal.end_unit();
     }
@@ -451,6 +454,7 @@ fn end(
         }
         client.session.blocked = None;
     }
+    failed |= std::mem::take(&mut state.effects.failed);
     let id = CommandId(called.command);
     state.observe.command_run(id.0, elapsed_ns, failed);
     dispatch::log_if_slow(state, caller, id, called.request.args(), elapsed_ns);

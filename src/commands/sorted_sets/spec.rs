@@ -13,7 +13,7 @@ const WRITE_FAST: u32 = flags::WRITE | flags::FAST;
 const GROW: u32 = flags::WRITE | flags::DENYOOM;
 const GROW_FAST: u32 = flags::WRITE | flags::DENYOOM | flags::FAST;
 const BLOCK: u32 = flags::WRITE | flags::BLOCKING;
-const BLOCK_FAST: u32 = flags::WRITE | flags::NOSCRIPT | flags::FAST | flags::BLOCKING;
+const BLOCK_FAST: u32 = flags::WRITE | flags::FAST | flags::BLOCKING;
 
 const NONDETERMINISTIC: &[&str] = &["nondeterministic_output"];
 

@@ -55,13 +55,6 @@ impl<'a> Reading<'a> {
             if more > 0 && parse::is_word(option, "BLOCK") {
                 at += 1;
                 reading.block = Some(parse::timeout_ms(args.at(at), context.now)?);
-                if context.session.kind == crate::clients::ClientKind::Script {
-                    // As the script has spelled it.
-                    let name = String::from_utf8_lossy(args.at(0));
-                    return Err(CommandError::text_owned(format!(
-                        "ERR {name} command is not allowed with BLOCK option from scripts"
-                    )));
-                }
             } else if more > 0 && parse::is_word(option, "COUNT") {
                 at += 1;
                 reading.count = count(args.at(at))?;
