@@ -198,3 +198,52 @@ fn memory_and_small_commands_answer() {
     assert!(matches!(ask(&mut raw, "TIME"), Value::Array(parts) if parts.len() == 2));
     assert!(matches!(ask(&mut raw, "ROLE"), Value::Array(parts) if parts.len() == 3));
 }
+
+/// FLUSHALL and FLUSHDB have the client wait for the thread that frees; nobody else does.
+#[test]
+fn a_flush_has_only_its_own_client_wait() {
+    const KEYS: u32 = 200_000;
+    let server = Server::with(&["--enable-debug-command", "yes"]);
+    let (mut flusher, mut other) = (server.raw(), server.raw());
+    let freed = |raw: &mut Raw| field(&info(raw, "memory"), "lazyfreed_objects");
+    for flush in ["FLUSHALL", "FLUSHDB SYNC"] {
+        ask(&mut other, "CONFIG RESETSTAT");
+        ask(&mut other, &format!("DEBUG POPULATE {KEYS}"));
+        flusher.send(format!("{flush}\r\nPING\r\n").as_bytes());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while ask(&mut other, "DBSIZE") != Value::Integer(0) {
+            assert!(Instant::now() < deadline, "{flush} does not begin");
+        }
+        assert_eq!(flusher.read(), Value::Simple("OK".into()), "{flush}");
+        assert_eq!(flusher.read(), Value::Simple("PONG".into()), "{flush}");
+        assert_eq!(freed(&mut other), KEYS.to_string(), "{flush}");
+        assert_eq!(
+            field(&info(&mut other, "memory"), "lazyfree_pending_objects"),
+            "0"
+        );
+        let calls = info(&mut other, "commandstats");
+        assert!(calls.contains("calls=1,"), "{calls}");
+    }
+    assert_eq!(field(&info(&mut other, "clients"), "blocked_clients"), "0");
+    // Where nobody can wait, and where nothing is there.
+    ask(&mut other, "CONFIG RESETSTAT");
+    for line in ["SET a 1", "MULTI", "FLUSHALL", "EXEC", "FLUSHALL"] {
+        ask(&mut flusher, line);
+    }
+    ask(&mut flusher, "SET a 1");
+    let script = ["EVAL", "return redis.call('FLUSHALL')", "0"];
+    flusher.command(&script);
+    assert_eq!(flusher.read(), Value::Simple("OK".into()));
+    assert_eq!(freed(&mut other), "0");
+    // A client that goes meanwhile leaves nothing behind.
+    ask(&mut other, &format!("DEBUG POPULATE {KEYS}"));
+    flusher.send(b"FLUSHALL\r\n");
+    drop(flusher);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while freed(&mut other) != KEYS.to_string()
+        || field(&info(&mut other, "clients"), "blocked_clients") != "0"
+    {
+        assert!(Instant::now() < deadline, "it is not freed");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

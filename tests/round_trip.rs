@@ -81,6 +81,23 @@ fn digest(raw: &mut Raw) -> String {
     }
 }
 
+/// Whether a Redis is of 7.4 or newer, which reads snapshots of version 12; says so if not.
+fn reads_snapshots_of_gyre(raw: &mut Raw) -> bool {
+    let Value::Bulk(page) = raw.line("INFO server") else {
+        panic!("INFO answers a bulk")
+    };
+    let page = String::from_utf8_lossy(&page).into_owned();
+    let version = page.split("redis_version:").nth(1).unwrap_or_default();
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0u32));
+    let is_new = (numbers.next(), numbers.next()) >= (Some(7), Some(4));
+    if !is_new {
+        eprintln!(
+            "skipped: the way back to a Redis before 7.4, which does not read snapshots of version 12"
+        );
+    }
+    is_new
+}
+
 #[test]
 fn snapshots_go_both_ways() {
     if !Redis::is_installed() {
@@ -88,12 +105,12 @@ fn snapshots_go_both_ways() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("dump.rdb");
-    let before = {
+    let (before, is_new) = {
         let redis = Redis::start(directory.path(), &[]);
         let mut raw = redis.raw();
         fill(&mut raw);
         assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
-        digest(&mut raw)
+        (digest(&mut raw), reads_snapshots_of_gyre(&mut raw))
     };
     let dir = directory.path().to_str().expect("a plain path");
     {
@@ -102,6 +119,9 @@ fn snapshots_go_both_ways() {
         assert_eq!(digest(&mut raw), before, "loaded by gyre");
         fs::remove_file(&path).expect("the snapshot");
         assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
+    }
+    if !is_new {
+        return;
     }
     let redis = Redis::start(directory.path(), &[]);
     assert_eq!(digest(&mut redis.raw()), before, "loaded by Redis again");
@@ -115,11 +135,11 @@ fn append_only_files_go_both_ways() {
     for preamble in ["yes", "no"] {
         let directory = tempfile::tempdir().expect("a directory");
         let on: &[&str] = &["--appendonly", "yes", "--appendfsync", "always"];
-        let before = {
+        let (before, is_new) = {
             let redis = Redis::start(directory.path(), on);
             let mut raw = redis.raw();
             fill(&mut raw);
-            digest(&mut raw)
+            (digest(&mut raw), reads_snapshots_of_gyre(&mut raw))
         };
         let dir = directory.path().to_str().expect("a plain path");
         {
@@ -144,6 +164,9 @@ fn append_only_files_go_both_ways() {
             }
             raw.line("SET after rewrite");
             raw.line("DEL after");
+        }
+        if preamble == "yes" && !is_new {
+            continue;
         }
         let redis = Redis::start(directory.path(), on);
         assert_eq!(

@@ -21,7 +21,7 @@ pub use waits::*;
 use crate::net::QueryBuffer;
 use crate::resp::{Protocol, PushFrame, Reply};
 use slab::Slab;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Bytes of waiting output from which a push has the client's limits looked at.
 const PUSH_CHECK: usize = 16 * 1024;
@@ -85,6 +85,8 @@ pub struct Clients {
     pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
+    /// Those of them that wait for their databases to be freed (FLUSHALL), in the order of their bells.
+    pub freeing: VecDeque<Freeing>,
     /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
     pub keep_buffers: bool,
     /// Somebody wants to know what clients hold (`maxmemory-clients`).

@@ -53,3 +53,14 @@ pub struct Transaction {
     /// of the queue is to be run then.
     pub stands_since_ns: Option<u64>,
 }
+
+/// A client that waits until its databases are freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Freeing {
+    /// Id of the client.
+    pub client: u64,
+    /// The bell that it waits for.
+    pub bell: u64,
+    /// Since when, monotonic ns.
+    pub since_ns: u64,
+}

@@ -1,11 +1,13 @@
-//! Commands that wait for a key: how they begin to, are run again, give up.
+//! Commands that wait for a key: how they begin to, are run again, give up. FLUSHALL and FLUSHDB wait here too, for no key,
+//! until the free thread is done with what was there.
 //!
 //! In: the [`Wait`](super::Wait) of a handler that had nothing to answer with, keys that became ready at the door of
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
 use super::{CommandError, CommandId, Host, State, Wait, call};
-use crate::clients::{BlockedCommand, ClientKey};
+use crate::clients::{BlockedCommand, ClientKey, Freeing};
+use crate::keyspace::Type;
 use crate::resp::{Args, OwnedRequest};
 
 /// Has a client wait; called once its handler has asked for it.
@@ -44,13 +46,58 @@ pub(super) fn begin(
     state.clients.begin_wait(key, blocked);
 }
 
+/// Has a client whose databases are being freed wait for the bell.
+pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) {
+    let Some(client) = state.clients.get(key) else {
+        return;
+    };
+    let freeing = Freeing {
+        client: client.session.id,
+        bell,
+        since_ns: state.now.mono_ns,
+    };
+    state.clients.freeing.push_back(freeing);
+    state.effects.block = Some(Wait {
+        keys: Vec::new(),
+        kind: Type::String,
+        until_ms: None,
+        on_removal: false,
+        again_as: Some(Vec::new()),
+    });
+}
+
+/// Answers the clients whose databases are free by now.
+pub fn end_freeing(state: &mut State, now_ns: u64) {
+    let rung = state.keyspace.rung();
+    let freeing = &mut state.clients.freeing;
+    let free = freeing.partition_point(|freeing| freeing.bell <= rung);
+    let free: Vec<Freeing> = freeing.drain(..free).collect();
+    for freeing in free {
+        let took_ns = now_ns.saturating_sub(freeing.since_ns);
+        if let Some(key) = state.clients.by_id(freeing.client) {
+            give_up(state, key, took_ns, None);
+        }
+    }
+}
+
 /// Ends a client's waiting without an answer; also for one that is about to be closed.
 pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     let blocked = state.clients.end_wait(key)?;
+    if waits_for_freeing(&blocked)
+        && let Some(client) = state.clients.get(key)
+    {
+        let id = client.session.id;
+        state.clients.freeing.retain(|freeing| freeing.client != id);
+    }
     state
         .keyspace
         .end_wait(blocked.db, &blocked.keys, blocked.ticket);
     Some(blocked)
+}
+
+/// No other command waits for no key.
+fn waits_for_freeing(blocked: &BlockedCommand) -> bool {
+    blocked.keys.is_empty()
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
@@ -131,7 +178,7 @@ pub fn expire(state: &mut State, now_ns: u64) {
         let Some(key) = state.clients.by_id(id) else {
             return;
         };
-        give_up(state, key, None);
+        give_up(state, key, 0, None);
     }
 }
 
@@ -142,12 +189,12 @@ pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) 
         .get(key)
         .is_some_and(|client| client.waits.is_some());
     if waits {
-        give_up(state, key, error);
+        give_up(state, key, 0, error);
     }
     waits
 }
 
-fn give_up(state: &mut State, key: ClientKey, error: Option<&CommandError>) {
+fn give_up(state: &mut State, key: ClientKey, took_ns: u64, error: Option<&CommandError>) {
     let Some(blocked) = end(state, key) else {
         return;
     };
@@ -159,11 +206,12 @@ fn give_up(state: &mut State, key: ClientKey, error: Option<&CommandError>) {
             client.reply.error(error.text().as_bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
+        None if waits_for_freeing(&blocked) => client.reply.ok(),
         None => client.reply.null_array(),
     }
     state
         .observe
-        .command_run(blocked.command, 0, error.is_some());
+        .command_run(blocked.command, took_ns, error.is_some());
     super::dispatch::settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

@@ -408,6 +408,23 @@ impl Keyspace {
         self.shared.trail.whole(Touched::Flushed { db });
         removed
     }
+    /// The free thread may wake the loop from now on, so that a command can wait for what it has to free.
+    pub fn wake_with(&mut self, waker: crate::event_loop::Waker) {
+        self.shared.free.wake_with(waker);
+    }
+    /// Whether a command can wait for the free thread.
+    pub fn rings_when_freed(&self) -> bool {
+        self.shared.free.can_ring()
+    }
+    /// Wakes the loop when all that the free thread has got until now is free; the number that [`Keyspace::rung`] has
+    /// reached then. None where nothing is left to be freed.
+    pub fn ring_when_freed(&mut self) -> Option<u64> {
+        self.shared.free.ring_after()
+    }
+    /// See [`Keyspace::ring_when_freed`].
+    pub fn rung(&self) -> u64 {
+        self.shared.free.rung()
+    }
     /// Frees a hash that is of no database (the table of client-side caching) in the free thread, if it is large.
     pub fn free_hash(&mut self, hash: Hash) {
         self.shared.lazyfreed += self.shared.free.hash(hash);

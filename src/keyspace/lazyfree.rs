@@ -2,9 +2,11 @@
 //!
 //! In: entries and whole tables, owned. Out: a count of what is still to be freed. It never sees the keyspace. The
 //! thread starts with the first load and ends with its owner. Simulations do without it ([`FreeThread::inline`]).
+//! Who wants to know when all is free that was given so far asks for a bell ([`FreeThread::ring_after`]): it wakes the loop.
 //! Mirrors `lazyfree.c` of Redis.
 
 use super::entry::{Entry, Table};
+use crate::event_loop::Waker;
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ pub(super) enum Load {
     Entry(Entry),
     Table(Box<Table>),
     Hash(Box<Hash>),
+    /// Nothing, but the loop is told when it is the turn of it.
+    Bell(Waker),
 }
 
 impl Load {
@@ -28,6 +32,7 @@ impl Load {
             Load::Entry(_) => 1,
             Load::Table(table) => table.len() as u64,
             Load::Hash(hash) => hash.len() as u64,
+            Load::Bell(_) => 0,
         }
     }
 }
@@ -38,12 +43,35 @@ pub(super) struct FreeThread {
     thread: Option<(Sender<Load>, JoinHandle<()>)>,
     pending: Arc<AtomicU64>,
     inline: bool,
+    waker: Option<Waker>,
+    /// Bells sent, and how many of them have rung.
+    bells: u64,
+    rung: Arc<AtomicU64>,
 }
 
 impl FreeThread {
     /// From now on everything is freed before the call returns.
     pub(super) fn inline(&mut self) {
         self.inline = true;
+    }
+    /// The loop can be woken by this from now on.
+    pub(super) fn wake_with(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+    /// Whether [`FreeThread::ring_after`] can ring.
+    pub(super) fn can_ring(&self) -> bool {
+        self.waker.is_some() && !self.inline
+    }
+    /// Wakes the loop when all that was given until now is free; the number of the bell. None where it is free already.
+    pub(super) fn ring_after(&mut self) -> Option<u64> {
+        let (sender, _) = self.thread.as_ref()?;
+        sender.send(Load::Bell(self.waker.clone()?)).ok()?;
+        self.bells += 1;
+        Some(self.bells)
+    }
+    /// Bells that have rung.
+    pub(super) fn rung(&self) -> u64 {
+        self.rung.load(Ordering::Acquire)
     }
     /// Objects not yet freed.
     pub(super) fn pending(&self) -> u64 {
@@ -74,7 +102,7 @@ impl FreeThread {
             return objects;
         }
         if self.thread.is_none() {
-            self.thread = start(Arc::clone(&self.pending));
+            self.thread = start(Arc::clone(&self.pending), Arc::clone(&self.rung));
         }
         // Without a thread (the system gives us none) the load is freed here, on return.
         if let Some((sender, _)) = &self.thread {
@@ -87,7 +115,7 @@ impl FreeThread {
     }
 }
 
-fn start(pending: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
+fn start(pending: Arc<AtomicU64>, rung: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
     let (sender, receiver) = channel::<Load>();
     let work = move || {
         crate::system::process::yield_to_others();
@@ -95,8 +123,16 @@ fn start(pending: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
             let objects = load.objects();
             match load {
                 Load::Entry(entry) => drop(entry),
-                Load::Table(table) => drop(table),
+                Load::Table(table) => {
+                    drop(table);
+                    // The allocator gives memory back as it is used; after a whole table there may be no use for long.
+                    crate::system::memory::purge();
+                }
                 Load::Hash(hash) => drop(hash),
+                Load::Bell(waker) => {
+                    rung.fetch_add(1, Ordering::Release);
+                    waker.wake();
+                }
             }
             pending.fetch_sub(objects, Ordering::Relaxed);
         }

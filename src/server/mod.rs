@@ -262,6 +262,10 @@ pub fn serve(config: Config) -> i32 {
             return 1;
         }
     };
+    if settings.record.is_none() {
+        // How fast the free thread is does not enter through the seam: a recorded server waits for it.
+        server.core.state.keyspace.wake_with(server.events.waker());
+    }
     if let Err(text) = server.core.limit_clients().and_then(|()| server.start()) {
         log::error!("{text}");
         return 1;

@@ -648,6 +648,9 @@ impl Core {
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.
     fn end_waits(&mut self, events: &mut EventLoop) {
+        if !self.state.clients.freeing.is_empty() && !self.state.scripting.is_busy() {
+            commands::blocking::end_freeing(&mut self.state, events.turn_ns());
+        }
         let may_end = self.state.clients.deadlines() > 0 && !self.state.scripting.is_busy();
         if may_end {
             commands::blocking::expire(&mut self.state, events.turn_ns());

@@ -1,6 +1,7 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::commands::{CommandError, Context, WideContext, parse, persistence};
+use crate::clients::ClientKind;
+use crate::commands::{CommandError, Context, WideContext, blocking, parse, persistence};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};
@@ -43,6 +44,13 @@ fn flush(
         2 if parse::is_word(args.at(1), "ASYNC") => Free::Lazily,
         _ => return Err(CommandError::Syntax),
     };
+    // A client that can wait does so while the free thread works, and the others go on.
+    let session = context.session();
+    let can_wait = !session.in_multi
+        && !session.repeats
+        && matches!(session.kind, ClientKind::Normal | ClientKind::PubSub);
+    let waits = free == Free::Now && can_wait && context.state.keyspace.rings_when_freed();
+    let free = if waits { Free::Lazily } else { free };
     let removed = context.state.keyspace.flush(db, free);
     // Replicas and files shall be empty too, whatever they held.
     context.state.effects.propagate = true;
@@ -54,6 +62,13 @@ fn flush(
     if free == Free::Now && removed > 0 {
         // The allocator gives memory back as time goes by and as it is used; after this there may be no use for long.
         crate::system::memory::purge();
+    }
+    if waits
+        && removed > 0
+        && let Some(bell) = context.state.keyspace.ring_when_freed()
+    {
+        blocking::wait_for_freeing(context.state, context.client, bell);
+        return Ok(());
     }
     context.reply().ok();
     Ok(())
