@@ -22,6 +22,7 @@ fn the_compatibility_document_says_what_the_server_does() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
     let text = std::fs::read_to_string(path).expect("docs/compatibility.md");
     let wanted = replaced(&text, "commands", &docs::compatibility_table());
+    let wanted = replaced(&wanted, "refused", &docs::directives_refused());
     let wanted = replaced(&wanted, "directives", &docs::directives_without_effect());
     if std::env::var_os("GYRE_WRITE_DOCS").is_some() {
         std::fs::write(path, wanted).expect("a writable file");

@@ -181,6 +181,7 @@ enum Listener {
     Log,
     Title,
     CrashHandlers,
+    CrashOptions,
     AllocatorThread,
     Watchdog,
     Memory,
@@ -189,6 +190,7 @@ enum Listener {
     Recorder,
     Sessions,
     AppendOnly,
+    OomScore,
 }
 
 fn listener(name: &str) -> Option<Listener> {
@@ -200,6 +202,7 @@ fn listener(name: &str) -> Option<Listener> {
         "loglevel" => Listener::Log,
         "proc-title-template" => Listener::Title,
         "crash-log-enabled" => Listener::CrashHandlers,
+        "hide-user-data-from-log" | "use-exit-on-panic" => Listener::CrashOptions,
         "jemalloc-bg-thread" => Listener::AllocatorThread,
         "watchdog-period" => Listener::Watchdog,
         "maxmemory" => Listener::Memory,
@@ -214,6 +217,7 @@ fn listener(name: &str) -> Option<Listener> {
         | "notify-keyspace-events"
         | "client-output-buffer-limit" => Listener::Observations,
         "requirepass" => Listener::Sessions,
+        "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
         _ => return None,
     })
@@ -264,6 +268,9 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         Listener::Title => context.state.set_process_title(),
         Listener::CrashHandlers if settings.crash_log_enabled => crash::install(true),
         Listener::CrashHandlers => crash::remove_handlers(),
+        Listener::CrashOptions => {
+            crash::set_options(settings.hide_user_data_from_log, settings.use_exit_on_panic)
+        }
         // At once, and not at the next cron: the command after this one may be what it shall watch.
         Listener::Watchdog => crash::set_watchdog(context.state.watchdog_ms()),
         Listener::AllocatorThread => {
@@ -295,6 +302,15 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::Sessions => {}
+        Listener::OomScore => {
+            let [primary, ..] = settings.oom_score_adj_values;
+            if !context
+                .host
+                .adjust_oom_score(settings.oom_score_adj, primary)
+            {
+                return Err("Failed to set current oom_score_adj. Check server logs.".to_owned());
+            }
+        }
         Listener::AppendOnly => {
             context
                 .state

@@ -9,6 +9,7 @@ use super::{Command, CommandError, CommandId, Context, Handler, Host, State, Wid
 use crate::clients::{Blocked, ClientKey, ClientKind, ReplyMode};
 use crate::observe::{Executed, LatencyEvent};
 use crate::resp::{Args, OwnedRequest};
+use crate::system::crash;
 
 /// What became of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,16 @@ pub fn process_found(
     }
     state.caller = Some(client);
     state.clients.answer(Some(client));
-    let outcome = process_checked(state, host, client, found, args);
+    let names = found.map_or(1, |id| {
+        1 + usize::from(!state.table.get(id).subcommands.is_empty())
+    });
+    let words = crash::ArgumentList {
+        len: args.len(),
+        names,
+        word: &|index| args.at(index),
+    };
+    let outcome =
+        crash::with_arguments(&words, || process_checked(state, host, client, found, args));
     state.clients.answer(None);
     state.caller = None;
     if state.messaging.hears_commands && outcome == Outcome::Done {
@@ -72,7 +82,7 @@ fn process_checked(
     match checked {
         Ok((_, Gate::Postpone)) => return Outcome::Postponed,
         Ok((id, Gate::Pass)) => {
-            crate::system::crash::set_command(state.table.get(id).spec.name);
+            crash::set_command(state.table.get(id).spec.name);
             let own = call_flags(state, id, args);
             if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
                 super::transactions::queue(state, client, id, own, args);

@@ -165,10 +165,16 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 /// The directives that are read, checked and reported back, and do nothing yet.
 pub fn directives_without_effect() -> String {
-    let names: Vec<String> = config::not_yet_directives()
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect();
+    named(&config::not_yet_directives())
+}
+
+/// The directives that end the start, because what they ask for is missing.
+pub fn directives_refused() -> String {
+    named(&config::refused_directives())
+}
+
+fn named(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!("{}.\n", names.join(", "))
 }
 

@@ -10,6 +10,7 @@ use crate::keyspace::{
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
 use crate::resp::{Protocol, Reply};
+use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 
 /// All that commands work on: every room but the loop and its sockets. `Server` owns one.
@@ -182,6 +183,8 @@ pub trait Host {
     fn fresh_used_memory(&mut self) -> u64;
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;
+    /// Sets how readily the kernel ends the process; whether it could be (else the log says why). A replay changes nothing.
+    fn adjust_oom_score(&mut self, how: OomScore, wish: i32) -> bool;
     /// Blocks the whole server (DEBUG SLEEP).
     fn sleep(&mut self, duration: std::time::Duration);
     /// Reads the monotonic clock again (for commands that measure themselves).

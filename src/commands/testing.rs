@@ -9,6 +9,7 @@ use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
 use crate::resp::reader::{Value, read_all};
 use crate::resp::{OwnedRequest, Protocol, Reply};
+use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 use std::time::Duration;
 
@@ -37,6 +38,9 @@ impl Host for NullHost {
     }
     fn fresh_used_memory(&mut self) -> u64 {
         self.used_memory
+    }
+    fn adjust_oom_score(&mut self, _how: OomScore, _wish: i32) -> bool {
+        true
     }
     fn sleep(&mut self, _duration: Duration) {}
     fn monotonic_ns(&mut self) -> u64 {

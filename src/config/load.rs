@@ -9,6 +9,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -17,12 +18,15 @@ use std::path::{Component, Path, PathBuf};
 
 use super::Config;
 use super::quoting;
-use super::table::{self, Kind};
+use super::table::{self, DIRECTIVES, Effect, Kind, Missing};
 use super::value::{self, Value};
 use crate::system::{glob, process};
 
 /// How deep files may include each other. Redis has no bound and dies of a file that includes itself.
 const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// The option that lets a server start without what its configuration asks for in vain.
+const IGNORE_UNSUPPORTED: &[u8] = b"--ignore-unsupported";
 
 /// Where a line stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +174,15 @@ impl StatementKind {
         }
     }
 
+    /// What it asks for that does not exist yet, where the server must not start without it.
+    pub(super) fn missing(&self) -> Option<Missing> {
+        match self {
+            StatementKind::User(_) => Some(Missing::Acl),
+            StatementKind::LoadModule(_) => Some(Missing::Modules),
+            StatementKind::RenameCommand { .. } | StatementKind::ModuleOption { .. } => None,
+        }
+    }
+
     pub(super) fn is_acted(&self) -> bool {
         matches!(self, StatementKind::RenameCommand { .. })
     }
@@ -180,6 +193,8 @@ impl StatementKind {
 struct CommandLine {
     file: Option<PathBuf>,
     stdin: bool,
+    /// What is not supported is no reason not to start.
+    ignore_unsupported: bool,
     /// Options as lines of a configuration file.
     options: Vec<u8>,
 }
@@ -203,6 +218,8 @@ fn parse_command_line(args: &[OsString]) -> CommandLine {
         let is_first = index == 0 && line.file.is_none();
         if arg == b"-" && (is_first || next.is_none()) {
             line.stdin = true;
+        } else if name_has_value && arg == IGNORE_UNSUPPORTED {
+            line.ignore_unsupported = true;
         } else if let (true, Some(option)) = (name_has_value, arg.strip_prefix(b"--")) {
             if !options.is_empty() {
                 options.push(b'\n');
@@ -258,7 +275,9 @@ impl Config {
         let mut loader = Loader {
             config: Config::with_dir(dir),
             save_seen: false,
+            asked: HashMap::new(),
         };
+        loader.config.ignore_unsupported = line.ignore_unsupported;
         if let Some(file) = &line.file {
             loader.config.file = Some(absolute(dir, file));
             loader.read_path(file, 0)?;
@@ -294,6 +313,8 @@ struct Loader {
     config: Config,
     /// The first `save` of all replaces the default, those after it add to it.
     save_seen: bool,
+    /// Where a directive was set last that may ask for what is missing, by its row.
+    asked: HashMap<usize, Place>,
 }
 
 impl Loader {
@@ -349,6 +370,9 @@ impl Loader {
         };
         let name = name.to_ascii_lowercase();
         if let Some(found) = table::find(&name) {
+            if matches!(found.directive.effect, Effect::Refused(_)) {
+                self.asked.insert(found.index, place.clone());
+            }
             return self
                 .set(&found, values)
                 .map_err(|reason| ConfigError::at(place, reason));
@@ -425,7 +449,37 @@ impl Loader {
                 "replicaof directive not allowed in cluster mode",
             ));
         }
+        if !self.config.ignore_unsupported {
+            self.refuse_missing()?;
+        }
         Ok(self.config)
+    }
+
+    /// Ends the start if what is asked for in the end, whatever stood in earlier lines, does not exist.
+    fn refuse_missing(&self) -> Result<(), ConfigError> {
+        let by_value = DIRECTIVES
+            .iter()
+            .zip(&self.config.values)
+            .enumerate()
+            .filter_map(|(index, (directive, value))| {
+                let missing = super::missing(directive, value)?;
+                Some((self.asked.get(&index)?, missing))
+            });
+        let by_statement = self
+            .config
+            .statements
+            .iter()
+            .filter_map(|statement| Some((&statement.place, statement.kind.missing()?)));
+        match by_value.chain(by_statement).next() {
+            Some((place, missing)) => Err(ConfigError::at(
+                place,
+                format!(
+                    "{}, or start with --ignore-unsupported to do without.",
+                    missing.advice()
+                ),
+            )),
+            None => Ok(()),
+        }
     }
 }
 

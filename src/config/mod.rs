@@ -57,6 +57,8 @@ pub struct Config {
     home: Option<PathBuf>,
     file: Option<PathBuf>,
     statements: Vec<Statement>,
+    /// The server was told to go on without what its configuration asks for in vain.
+    ignore_unsupported: bool,
     /// How the program was called, for the process title.
     program: Vec<u8>,
 }
@@ -150,6 +152,7 @@ impl Config {
             home: None,
             file: None,
             statements: Vec::new(),
+            ignore_unsupported: false,
             program: b"gyre".to_vec(),
         }
     }
@@ -365,8 +368,16 @@ impl Config {
                         modified Jemalloc like the one shipped by default with the Redis source distribution"
                 .into());
         }
+        let ignore_unsupported = self.ignore_unsupported;
         let slot = self.slot(found);
-        *slot = value::parse(found.directive, &words, slot)?;
+        let new = value::parse(found.directive, &words, slot)?;
+        if let Some(missing) = missing(found.directive, &new)
+            && *slot != new
+            && !ignore_unsupported
+        {
+            return Err(missing.advice().into());
+        }
+        *slot = new;
         Ok(())
     }
 
@@ -431,12 +442,28 @@ fn has_effect(directive: &Directive, value: &Value) -> bool {
     directive.effect == Effect::Acted || *value == value::default(directive, Path::new("/"))
 }
 
+/// What this value asks for that does not exist yet, where the server must not go on without it.
+fn missing(directive: &Directive, value: &Value) -> Option<table::Missing> {
+    match directive.effect {
+        Effect::Refused(missing) if !has_effect(directive, value) => Some(missing),
+        _ => None,
+    }
+}
+
 /// Names of the directives that are accepted and reported back without an effect yet.
 pub fn not_yet_directives() -> Vec<&'static str> {
     let later = DIRECTIVES
         .iter()
         .filter(|directive| directive.effect == Effect::NotYet);
-    later
+    later.map(|directive| directive.name).collect()
+}
+
+/// Names of the directives that end the start, unless they have their default.
+pub fn refused_directives() -> Vec<&'static str> {
+    let refused = DIRECTIVES
+        .iter()
+        .filter(|directive| matches!(directive.effect, Effect::Refused(_)));
+    refused
         .map(|directive| directive.name)
         .chain(["user", "loadmodule"])
         .collect()

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use super::table;
 use super::value::{OutputLimit, Value};
 pub use crate::system::log::LogLevel;
+use crate::system::oom_score::OomScore;
 
 /// When the append-only file is brought to the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +228,14 @@ pub struct Settings {
     pub crash_memcheck_enabled: bool,
     /// Keep keys and values out of the log and of crash reports.
     pub hide_user_data_from_log: bool,
+    /// A failed assertion ends the process without a signal.
+    pub use_exit_on_panic: bool,
+    /// `oom-score-adj`.
+    pub oom_score_adj: OomScore,
+    /// `oom-score-adj-values`: for a primary, a replica, a child.
+    pub oom_score_adj_values: [i32; 3],
+    /// Transparent huge pages are kept away from the process.
+    pub disable_thp: bool,
     /// How long a shutdown waits for replicas.
     pub shutdown_timeout_s: u64,
     /// How to shut down on SIGINT.
@@ -522,6 +531,16 @@ impl Settings {
             crash_log_enabled: read.yes("crash-log-enabled"),
             crash_memcheck_enabled: read.yes("crash-memcheck-enabled"),
             hide_user_data_from_log: read.yes("hide-user-data-from-log"),
+            use_exit_on_panic: read.yes("use-exit-on-panic"),
+            oom_score_adj: read.choice(
+                "oom-score-adj",
+                &[OomScore::No, OomScore::Relative, OomScore::Absolute],
+            ),
+            oom_score_adj_values: match read.value("oom-score-adj-values") {
+                Value::OomValues(values) => *values,
+                _ => super::value::OOM_VALUES,
+            },
+            disable_thp: read.yes("disable-thp"),
             shutdown_timeout_s: read.number("shutdown-timeout"),
             shutdown_on_sigint: read.shutdown("shutdown-on-sigint"),
             shutdown_on_sigterm: read.shutdown("shutdown-on-sigterm"),

@@ -98,6 +98,49 @@ pub enum Effect {
     Acted,
     /// Accepted and reported back; what it configures does not exist yet.
     NotYet,
+    /// What it asks for does not exist yet, and a server without it would be another one than was asked for: open to
+    /// everybody, or with data of its own. Any value but the default ends the start, and CONFIG SET refuses it.
+    Refused(Missing),
+}
+
+/// What a refused directive asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Users beside the default one.
+    Acl,
+    /// Encryption.
+    Tls,
+    /// Modules.
+    Modules,
+    /// Being a node of a cluster.
+    Cluster,
+    /// Being the replica of another server.
+    Replication,
+}
+
+impl Missing {
+    /// What is missing, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Missing::Acl => {
+                "gyre has no ACL users yet, and without them everybody would be let in. Take the directive out and protect \
+                 the server with requirepass"
+            }
+            Missing::Tls => {
+                "gyre does not speak TLS yet, and without it connections would be open to read. Take the directive out and \
+                 put a proxy that speaks TLS before the server"
+            }
+            Missing::Modules => {
+                "gyre loads no modules yet, and clients would miss their commands. Take the directive out"
+            }
+            Missing::Cluster => {
+                "gyre is no cluster node yet, and would serve all slots by itself. Take the directive out"
+            }
+            Missing::Replication => {
+                "gyre is no replica yet, and would serve data of its own. Take the directive out"
+            }
+        }
+    }
 }
 
 /// One directive.
@@ -185,6 +228,10 @@ impl Directive {
     }
     const fn later(mut self) -> Directive {
         self.effect = Effect::NotYet;
+        self
+    }
+    const fn needs(mut self, missing: Missing) -> Directive {
+        self.effect = Effect::Refused(missing);
         self
     }
 }
@@ -328,26 +375,26 @@ pub static DIRECTIVES: &[Directive] = &[
     int("max-new-tls-connections-per-cycle", 1, 1000, 1).later(),
 
     // TLS
-    int("tls-port", 0, 65535, 0).later(),
-    optional("tls-cert-file").volatile().later(),
-    optional("tls-key-file").volatile().later(),
-    optional("tls-key-file-pass").secret().later(),
-    optional("tls-client-cert-file").volatile().later(),
-    optional("tls-client-key-file").volatile().later(),
-    optional("tls-client-key-file-pass").secret().later(),
-    optional("tls-dh-params-file").volatile().later(),
-    optional("tls-ca-cert-file").volatile().later(),
-    optional("tls-ca-cert-dir").volatile().later(),
-    choice("tls-auth-clients", TLS_CLIENTS, 1).later(),
-    yes_no("tls-replication", false).later(),
-    yes_no("tls-cluster", false).later(),
-    optional("tls-protocols").later(),
-    optional("tls-ciphers").later(),
-    optional("tls-ciphersuites").later(),
-    yes_no("tls-prefer-server-ciphers", false).later(),
-    yes_no("tls-session-caching", true).later(),
-    int("tls-session-cache-size", 0, INT_MAX, 20 * 1024).later(),
-    int("tls-session-cache-timeout", 0, INT_MAX, 300).later(),
+    int("tls-port", 0, 65535, 0).needs(Missing::Tls),
+    optional("tls-cert-file").volatile().needs(Missing::Tls),
+    optional("tls-key-file").volatile().needs(Missing::Tls),
+    optional("tls-key-file-pass").secret().needs(Missing::Tls),
+    optional("tls-client-cert-file").volatile().needs(Missing::Tls),
+    optional("tls-client-key-file").volatile().needs(Missing::Tls),
+    optional("tls-client-key-file-pass").secret().needs(Missing::Tls),
+    optional("tls-dh-params-file").volatile().needs(Missing::Tls),
+    optional("tls-ca-cert-file").volatile().needs(Missing::Tls),
+    optional("tls-ca-cert-dir").volatile().needs(Missing::Tls),
+    choice("tls-auth-clients", TLS_CLIENTS, 1).needs(Missing::Tls),
+    yes_no("tls-replication", false).needs(Missing::Tls),
+    yes_no("tls-cluster", false).needs(Missing::Tls),
+    optional("tls-protocols").needs(Missing::Tls),
+    optional("tls-ciphers").needs(Missing::Tls),
+    optional("tls-ciphersuites").needs(Missing::Tls),
+    yes_no("tls-prefer-server-ciphers", false).needs(Missing::Tls),
+    yes_no("tls-session-caching", true).needs(Missing::Tls),
+    int("tls-session-cache-size", 0, INT_MAX, 20 * 1024).needs(Missing::Tls),
+    int("tls-session-cache-timeout", 0, INT_MAX, 300).needs(Missing::Tls),
 
     // General
     yes_no("daemonize", false).fixed(),
@@ -379,7 +426,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("hz", 0, INT_MAX, 10),
     yes_no("dynamic-hz", true),
     int("watchdog-period", 0, INT_MAX, 0).hidden(),
-    yes_no("use-exit-on-panic", false).hidden().later(),
+    yes_no("use-exit-on-panic", false).hidden(),
 
     // Snapshots
     Directive::new("save", Kind::Save).multi(),
@@ -395,9 +442,9 @@ pub static DIRECTIVES: &[Directive] = &[
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MB).hidden().later(),
 
     // Replication
-    Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi().later(),
-    optional("masterauth").secret().later(),
-    optional("masteruser").secret().later(),
+    Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi().needs(Missing::Replication),
+    optional("masterauth").secret().needs(Missing::Replication),
+    optional("masteruser").secret().needs(Missing::Replication),
     yes_no("replica-serve-stale-data", true).alias("slave-serve-stale-data").later(),
     yes_no("replica-read-only", true).alias("slave-read-only").later(),
     yes_no("replica-lazy-flush", false).alias("slave-lazy-flush").later(),
@@ -424,7 +471,7 @@ pub static DIRECTIVES: &[Directive] = &[
 
     // Security
     optional("requirepass").secret(),
-    text("aclfile", "").fixed().later(),
+    text("aclfile", "").fixed().needs(Missing::Acl),
     int("acllog-max-len", 0, LONG_MAX, 128).later(),
     choice("acl-pubsub-default", PUBSUB_DEFAULT, 0).later(),
     int("tracking-table-max-keys", 0, LONG_MAX, 1_000_000),
@@ -456,9 +503,9 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("lazyfree-lazy-user-flush", false),
     yes_no("activerehashing", true),
     yes_no("jemalloc-bg-thread", true),
-    yes_no("disable-thp", true).fixed().later(),
-    choice("oom-score-adj", OOM_ADJ, 0).later(),
-    Directive::new("oom-score-adj-values", Kind::OomValues).multi().later(),
+    yes_no("disable-thp", true).fixed(),
+    choice("oom-score-adj", OOM_ADJ, 0),
+    Directive::new("oom-score-adj-values", Kind::OomValues).multi(),
 
     // Threads and processors
     int("io-threads", 1, 128, 1).fixed().later(),
@@ -489,7 +536,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("lua-enable-deprecated-api", false).fixed().hidden(),
 
     // Cluster
-    yes_no("cluster-enabled", false).fixed().later(),
+    yes_no("cluster-enabled", false).fixed().needs(Missing::Cluster),
     text("cluster-config-file", "nodes.conf").fixed().later(),
     int("cluster-node-timeout", 0, LONG_MAX, 15_000).later(),
     int("cluster-ping-interval", 0, LONG_MAX, 0).hidden().later(),

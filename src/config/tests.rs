@@ -34,9 +34,14 @@ fn error(args: &[&str]) -> String {
 
 /// Loads a file with this text.
 fn file(text: &str) -> Result<Config, ConfigError> {
+    file_with(text, &[])
+}
+
+/// The same, with options behind it.
+fn file_with(text: &str, options: &[&str]) -> Result<Config, ConfigError> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("redis.conf"), text).unwrap();
-    load_in(dir.path(), &["redis.conf"])
+    load_in(dir.path(), &[&["redis.conf"], options].concat())
 }
 
 fn get(config: &Config, name: &str) -> String {
@@ -481,7 +486,8 @@ fn lines_that_add_up_and_lines_that_replace() {
         "normal 1 1 1 slave 268435456 67108864 60 pubsub 2 2 2"
     );
 
-    let config = file("rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2").unwrap();
+    let text = "rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2";
+    let config = file_with(text, &["--ignore-unsupported"]).unwrap();
     let kinds: Vec<_> = config
         .statements()
         .iter()
@@ -571,6 +577,7 @@ fn rewriting_keeps_comments_and_order() {
         "77",
         "--masterauth",
         "a \"b\n",
+        "--ignore-unsupported",
     ]);
     set(
         &mut config,
@@ -616,7 +623,7 @@ fn a_rewritten_file_gives_the_same_values() {
             "client-output-buffer-limit",
             "normal 1 2 3 replica 4kb 5mb 6",
         ),
-        ("masterauth", "\u{fc}\t"),
+        ("locale-collate", "\u{fc}\t"),
     ];
     set(&mut config, &changes).unwrap();
     let before = config.get(&[b"*"]);
@@ -687,8 +694,79 @@ fn warns_of_what_has_no_effect_yet() {
     );
     assert_eq!(effect(&[("repl-backlog-ttl", "3600")]), [true]);
     let later = not_yet_directives();
-    assert!(later.contains(&"activedefrag") && later.contains(&"user") && !later.contains(&"port"));
+    assert!(later.contains(&"activedefrag") && !later.contains(&"port"));
+    assert!(!later.contains(&"aclfile") && refused_directives().contains(&"aclfile"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
+}
+
+/// A server that was asked for users, encryption, modules, a cluster or a primary once started without them, open to all.
+#[test]
+fn what_is_asked_for_and_missing_ends_the_start() {
+    for line in [
+        "user default on nopass ~* +@all",
+        "aclfile /etc/users.acl",
+        "tls-port 6380",
+        "tls-cert-file /etc/a.crt",
+        "tls-replication yes",
+        "tls-auth-clients optional",
+        "loadmodule /usr/lib/a.so",
+        "cluster-enabled yes",
+        "replicaof 127.0.0.1 6380",
+        "slaveof 127.0.0.1 6380",
+        "masterauth secret",
+        "masteruser somebody",
+    ] {
+        let text = format!("# first\nport 7\n{line}\n");
+        let error = file(&text).unwrap_err().to_string();
+        let place = format!("at line 3 of redis.conf\n>>> '{line}'\ngyre ");
+        assert!(error.contains(&place), "{error}");
+        assert!(
+            error.ends_with(
+                "Take the directive out, or start with --ignore-unsupported to do without."
+            ) || error.contains("Take the directive out and "),
+            "{error}"
+        );
+        let config = file_with(&text, &["--ignore-unsupported"]).unwrap();
+        assert_eq!(get(&config, "port"), "7");
+        let name = config.warnings().unwrap();
+        let (first, _) = line.split_once(' ').unwrap();
+        assert!(name.contains(first) || first == "slaveof", "{name}");
+    }
+    let by_option = error(&["--tls-port", "6380"]);
+    assert!(
+        by_option.contains("at line 1 of the command line"),
+        "{by_option}"
+    );
+}
+
+/// What a stock file says of them is what they are anyway; and what counts is the last line.
+#[test]
+fn defaults_of_what_is_missing_are_no_wish_for_it() {
+    let config = file(
+        "tls-port 0\ncluster-enabled no\nmasterauth \"\"\nmasteruser \"\"\naclfile \"\"\nreplicaof no one\n\
+         tls-auth-clients yes\ntls-session-caching yes\n",
+    );
+    assert_eq!(config.unwrap().warnings(), None);
+    assert!(file("tls-port 6380\ntls-port 0").is_ok());
+    assert!(file_with("tls-port 6380", &["--tls-port", "0"]).is_ok());
+}
+
+#[test]
+fn what_is_missing_cannot_be_set_either() {
+    let mut config = load(&[]);
+    for (name, value) in [
+        ("masterauth", "x"),
+        ("tls-port", "1"),
+        ("tls-cluster", "yes"),
+    ] {
+        let reason = set(&mut config, &[(name, value)]).unwrap_err();
+        let start = format!("CONFIG SET failed (possibly related to argument '{name}') - gyre ");
+        assert!(reason.starts_with(&start), "{reason}");
+    }
+    set(&mut config, &[("masterauth", ""), ("tls-port", "0")]).unwrap();
+    let mut config = load(&["--ignore-unsupported"]);
+    let changes = set(&mut config, &[("masterauth", "x")]).unwrap();
+    assert!(!changes[0].has_effect);
 }
 
 /// A file in the manner of the stock redis.conf.

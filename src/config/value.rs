@@ -51,7 +51,7 @@ pub const OUTPUT_LIMITS: [OutputLimit; 3] = [
     },
 ];
 
-const OOM_VALUES: [i32; 3] = [0, 200, 800];
+pub(super) const OOM_VALUES: [i32; 3] = [0, 200, 800];
 const PERCENTILES: [f64; 3] = [50.0, 99.0, 99.9];
 const SAVE_POINTS: [(u64, u32); 3] = [(3600, 1), (300, 100), (60, 10_000)];
 const BIND: [&str; 2] = ["*", "-::*"];

@@ -58,7 +58,12 @@ pub fn check_rdb(
         }
     };
     let name = path.display().to_string();
-    check_rdb_bytes(console, settings, &name, &bytes).map(|_| ())
+    let checked = check_rdb_bytes(console, settings, &name, &bytes);
+    if let Err(error) = bytes.check() {
+        say!(console, "Cannot read file {name}: {error}");
+        return Err(Unwell);
+    }
+    checked.map(|_| ())
 }
 
 /// Checks a snapshot, which may have commands behind it; the offset at which it ends.

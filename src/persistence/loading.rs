@@ -161,10 +161,11 @@ impl Loading {
         let file = Arc::clone(&self.file);
         let mut batch: Vec<Loaded<'_>> = Vec::with_capacity(BATCH);
         loop {
-            let item = self
-                .reader
-                .next(&file, &loader, settings.rdb_checksum)
-                .map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
+            let item = self.reader.next(&file, &loader, settings.rdb_checksum);
+            // First whether it could be read at all.
+            file.check()
+                .map_err(|error| LoadFailure::File(self.path.clone(), error))?;
+            let item = item.map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
             match item {
                 Item::End => {
                     self.store(keyspace, &mut batch, settings, now)?;

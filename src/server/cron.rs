@@ -3,11 +3,12 @@
 use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::ClientKind;
+use crate::commands::Host;
 use crate::commands::eviction::{Room, make_room};
 use crate::config::SetContext;
 use crate::event_loop::{EventLoop, Phase, TimerId};
 use crate::observe::LatencyEvent;
-use crate::system::{crash, process};
+use crate::system::{crash, process, supervisor};
 
 /// Share of a cron interval that active expiry may take, percent (Redis's default effort).
 const EXPIRE_SHARE_PERCENT: u64 = 25;
@@ -17,6 +18,9 @@ const FAST_EXPIRE_NS: u64 = 1_000_000;
 const EVICT_NS: u64 = 1_000_000;
 /// Samples of rates and memory are taken this often, ns.
 const SAMPLE_NS: u64 = 100_000_000;
+/// What a report of a crash shows is renewed this often, ns, and it shows so many clients at most.
+const NOTE_NS: u64 = 1_000_000_000;
+const CLIENTS_NOTED: usize = 100;
 /// At least so many clients are looked at in each cron.
 const CLIENTS_PER_CRON: usize = 5;
 
@@ -28,6 +32,8 @@ pub(super) struct Cron {
     expiry_is_behind: bool,
     last_fast_ns: u64,
     last_sample_ns: u64,
+    /// When notes for a crash were left last; none: no report would be about this server.
+    last_note_ns: Option<u64>,
     /// The last client that was looked at, by id.
     last_client: u64,
 }
@@ -225,6 +231,44 @@ impl Core {
         stats
             .turn_us
             .sample_per(totals.turns, totals.awake_ns / 1000);
+        self.note_for_crash(events);
+    }
+
+    /// From now on a report of a crash is about this server.
+    pub(super) fn leave_notes(&mut self) {
+        self.cron.last_note_ns = Some(0);
+    }
+
+    /// Leaves INFO and CLIENT LIST for the report of a crash: made while all is well, because in the handler of a signal
+    /// nothing may be allocated and nothing of the data is to be trusted.
+    fn note_for_crash(&mut self, events: &mut EventLoop) {
+        let now = events.turn_ns();
+        let settings = self.state.config.settings();
+        if !settings.crash_log_enabled
+            || self
+                .cron
+                .last_note_ns
+                .is_none_or(|last| now.saturating_sub(last) < NOTE_NS)
+        {
+            return;
+        }
+        self.cron.last_note_ns = Some(now);
+        let used = self.gauge.used();
+        let host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let figures = host.loop_figures();
+        let recorder = host.events.recorder();
+        let sections: [&[u8]; 2] = [b"default", b"commandstats"];
+        let mut text =
+            crate::commands::info::build(&self.state, figures, recorder, used, &sections)
+                .into_bytes();
+        text.extend_from_slice(b"\n------ CLIENT LIST OUTPUT ------\n");
+        crate::commands::client::write_lines(&mut text, &self.state, CLIENTS_NOTED);
+        crash::set_snapshot(text);
     }
 
     /// Hands changed directives to the rooms that keep their own copy.
@@ -280,7 +324,6 @@ impl Core {
     /// Says that connections are welcome: to the log, and to systemd when it supervises.
     pub(super) fn ready(&self, _events: &EventLoop) {
         use crate::event_loop::ListenAddress;
-        let settings = self.state.config.settings();
         if self
             .listeners
             .addresses()
@@ -297,11 +340,6 @@ impl Core {
                 log::info!("Ready to accept connections unix");
             }
         }
-        if settings.supervised != crate::config::Supervised::No
-            && let Err(error) =
-                process::notify_systemd("STATUS=Ready to accept connections\nREADY=1\n")
-        {
-            log::warn!("systemd supervision error: {error}");
-        }
+        supervisor::tell("STATUS=Ready to accept connections\nREADY=1\n");
     }
 }

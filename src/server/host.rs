@@ -4,6 +4,7 @@ use super::listeners::Listeners;
 use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, Recorder, Token};
+use crate::system::oom_score::{self, OomScore};
 use crate::system::{memory, process};
 use std::path::Path;
 use std::time::Duration;
@@ -81,6 +82,12 @@ impl Host for LoopHost<'_> {
                 Err(process::os_error_text(&error))
             }
         }
+    }
+    fn adjust_oom_score(&mut self, how: OomScore, wish: i32) -> bool {
+        // What came of it is recorded.
+        let seam = self.events.seam();
+        let done = seam.is_replay() || oom_score::adjust(how, wish).is_ok();
+        seam.observed(u64::from(done)) != 0
     }
     fn sleep(&mut self, duration: Duration) {
         self.events.seam().sleep(duration);

@@ -28,14 +28,15 @@ pub use listeners::Listeners;
 pub use service::Core;
 
 use crate::commands::{self, CommandTable, State};
-use crate::config::{Config, ConfigError, StatementKind};
+use crate::config::{Config, ConfigError, StatementKind, Supervised};
 use crate::event_loop::{EventLoop, Seam, TurnReport};
 use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
 use crate::system::log::LogOptions;
 use crate::system::rng::Rng;
 use crate::system::signals::ShutdownSignal;
-use crate::system::{crash, memory, process, signals};
+use crate::system::supervisor::{self, Supervisor};
+use crate::system::{crash, memory, oom_score, process, signals};
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -49,7 +50,8 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre [/path/to/redis.conf] [options] --record FILE (write all that enters the server to FILE)
        gyre --replay FILE [--until TURN] [--step] (run the same turns again, without sockets)
 
-Options are the directives of redis.conf after two dashes, and override the file.
+Options are the directives of redis.conf after two dashes, and override the file. A configuration that asks for what gyre
+does not have (users, TLS, modules, cluster, replication) ends the start; --ignore-unsupported starts without it.
 
 Examples:
        gyre (run the server with default conf)
@@ -216,12 +218,6 @@ impl Server {
 /// Starts the process with this configuration and serves until it is told to stop; the exit status.
 pub fn serve(config: Config) -> i32 {
     let settings = config.settings().clone();
-    if settings.daemonize
-        && let Err(error) = process::daemonize()
-    {
-        log::error!("Can't daemonize: {error}");
-        return 1;
-    }
     if let Err(error) = std::env::set_current_dir(&settings.dir) {
         eprintln!(
             "Can't chdir to '{}': {}",
@@ -234,12 +230,27 @@ pub fn serve(config: Config) -> i32 {
         file: settings.logfile.clone(),
         level: settings.loglevel,
     });
+    supervisor::look_at_memory(settings.disable_thp);
+    let supervised = supervisor::begin(match settings.supervised {
+        Supervised::No => Supervisor::Nobody,
+        Supervised::Auto => Supervisor::Any,
+        Supervised::Systemd => Supervisor::Systemd,
+        Supervised::Upstart => Supervisor::Upstart,
+    });
+    if settings.daemonize && !supervised {
+        if let Err(error) = process::daemonize() {
+            log::error!("Can't daemonize: {error}");
+            return 1;
+        }
+        crate::system::log::set_main_process();
+    }
     announce(&config);
     if let Err(error) = signals::ShutdownSignals::install() {
         log::error!("Can't install signal handlers: {error}");
         return 1;
     }
     crash::install(settings.crash_log_enabled);
+    crash::set_options(settings.hide_user_data_from_log, settings.use_exit_on_panic);
     memory::set_background_thread(settings.jemalloc_bg_thread);
     let seam = match crate::event_loop::MioSeam::new() {
         Ok(seam) => seam,
@@ -271,7 +282,12 @@ pub fn serve(config: Config) -> i32 {
         return 1;
     }
     server.core.write_pid_file();
+    server.core.leave_notes();
     server.core.set_title();
+    supervisor::look_at_backlog(settings.tcp_backlog);
+    let [primary, ..] = settings.oom_score_adj_values;
+    // Why it could not be set was logged, and is no reason not to serve.
+    let _ = oom_score::adjust(settings.oom_score_adj, primary);
     // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
     log::info!(
         "Running mode=standalone, port={}. PID: {}",

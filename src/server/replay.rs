@@ -181,7 +181,9 @@ fn config(header: &Header, dir: &Path) -> Result<Config, String> {
         OsString::from("-")
     };
     let mut stdin = || Ok(text.clone());
-    Config::load_in(dir, &[from], &mut stdin).map_err(|error| error.to_string())
+    // The server that was recorded went on too.
+    let args = [from, OsString::from("--ignore-unsupported")];
+    Config::load_in(dir, &args, &mut stdin).map_err(|error| error.to_string())
 }
 
 /// Whether a recorded line of the configuration touches no file outside of the replay's folder. A recorder writes none

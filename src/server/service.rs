@@ -18,7 +18,7 @@ use crate::persistence::aof::AofState;
 use crate::persistence::loading::LoadFailure;
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
 use crate::system::signals::{self, ShutdownSignal};
-use crate::system::{crash, process};
+use crate::system::{crash, process, supervisor};
 use std::io::{self, IoSlice};
 
 /// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
@@ -949,6 +949,7 @@ impl Core {
         let is_whole = state.persistence.loading.is_none();
         if state.persistence.aof.state == AofState::WaitRewrite && !how.force {
             log::warn!("Writing initial AOF, can't exit.");
+            supervisor::tell("STATUS=Writing initial AOF, can't exit.\n");
             return false;
         }
         if let Err(fatal) = commands::persistence::aof::flush(state, true) {
@@ -962,6 +963,7 @@ impl Core {
             return true;
         }
         log::info!("Saving the final RDB snapshot before exiting.");
+        supervisor::tell("STATUS=Saving the final RDB snapshot\n");
         if commands::persistence::save_now(state, &mut host) {
             return true;
         }
@@ -969,6 +971,7 @@ impl Core {
             log::warn!("Error trying to save the DB. Exit anyway.");
         } else {
             log::warn!("Error trying to save the DB, can't exit.");
+            supervisor::tell("STATUS=Error trying to save the DB, can't exit.\n");
         }
         how.force
     }
@@ -1071,8 +1074,12 @@ impl Core {
 
     /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
     fn shut_down(&mut self, events: &mut EventLoop, how: Shutdown, by: Option<ClientKey>) {
-        log::warn!("User requested shutdown...");
+        log::info!("User requested shutdown...");
+        supervisor::tell("STOPPING=1\n");
         if !self.save_before_exit(events, how) {
+            log::warn!(
+                "Errors trying to shut down the server. Check the logs for more information."
+            );
             crate::system::signals::call_off_shutdown();
             if let Some(client) = by.and_then(|key| self.state.clients.get_mut(key)) {
                 client

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::log::{HandlerLog, StackText, is_main_process, write_from_handler};
+use super::mapped_file;
 use std::fmt::Write as _;
 
 const START: &[u8] = b"\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n";
@@ -30,9 +31,22 @@ const FATAL: [c_int; 5] = [
     libc::SIGILL,
     libc::SIGABRT,
 ];
-/// How long finding the names of a stack may take.
-const NAMES_TIMEOUT_S: u32 = 5;
+/// How long a report may take; finding the names of a stack can hang.
+const REPORT_TIMEOUT_S: u32 = 5;
 const FRAMES_MAX: usize = 100;
+const STACK_DONE: &[u8] = b"\n------ STACK TRACE DONE ------\n";
+/// Words of a command that a report shows, and bytes of each.
+const ARGUMENTS_MAX: usize = 32;
+const WORD_MAX: usize = 200;
+/// Words behind which a command has a secret.
+const BEFORE_SECRETS: [&[u8]; 6] = [
+    b"auth",
+    b"auth2",
+    b"requirepass",
+    b"masterauth",
+    b"tls-key-file-pass",
+    b"tls-client-key-file-pass",
+];
 /// The handler's own stack: enough for finding names, and there when the usual one has overflowed.
 const HANDLER_STACK_LEN: usize = 512 * 1024;
 
@@ -42,6 +56,12 @@ static COMMAND_LEN: AtomicUsize = AtomicUsize::new(0);
 static SNAPSHOT: AtomicPtr<Vec<u8>> = AtomicPtr::new(std::ptr::null_mut());
 static SNAPSHOT_BEFORE: AtomicPtr<Vec<u8>> = AtomicPtr::new(std::ptr::null_mut());
 static PID_FILE: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// An [`ArgumentList`] that lives as long as it stands here; null between commands.
+static ARGUMENTS: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+/// `hide-user-data-from-log`.
+static HIDE_USER_DATA: AtomicBool = AtomicBool::new(false);
+/// `use-exit-on-panic`.
+static EXIT_ON_PANIC: AtomicBool = AtomicBool::new(false);
 static STARTED: AtomicBool = AtomicBool::new(false);
 /// The signal that is being reported, 0 for none: for what cuts a report short.
 static REPORTED: AtomicUsize = AtomicUsize::new(0);
@@ -75,6 +95,39 @@ pub fn turn_context() -> (u64, &'static str) {
         unsafe { std::str::from_utf8_unchecked(std::slice::from_raw_parts(start, len)) }
     };
     (TURN.load(Ordering::Relaxed), command)
+}
+
+/// The words of a command, for a report.
+pub struct ArgumentList<'a> {
+    /// How many there are.
+    pub len: usize,
+    /// How many of the first are names of commands, and no data of a user.
+    pub names: usize,
+    /// The word with an index.
+    pub word: &'a dyn Fn(usize) -> &'a [u8],
+}
+
+/// Runs something; a report that is written meanwhile shows these words.
+#[inline]
+pub fn with_arguments<R>(list: &ArgumentList<'_>, run: impl FnOnce() -> R) -> R {
+    /// Puts back what stood there, also when `run` panics.
+    struct Back(*mut c_void);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            ARGUMENTS.store(self.0, Ordering::Release);
+        }
+    }
+    // Two plain moves and no exchange: only the loop's thread runs commands.
+    let _back = Back(ARGUMENTS.load(Ordering::Relaxed));
+    let list = std::ptr::from_ref(list).cast_mut().cast::<c_void>();
+    ARGUMENTS.store(list, Ordering::Release);
+    run()
+}
+
+/// Follows the directives `hide-user-data-from-log` and `use-exit-on-panic`.
+pub fn set_options(hide_user_data: bool, exit_on_panic: bool) {
+    HIDE_USER_DATA.store(hide_user_data, Ordering::Relaxed);
+    EXIT_ON_PANIC.store(exit_on_panic, Ordering::Relaxed);
 }
 
 /// Leaves a text (INFO and CLIENT LIST, say) that a later report will show. From the loop's thread, now and then.
@@ -113,6 +166,8 @@ pub fn install(crash_log_enabled: bool) {
     for signal in FATAL {
         set_handler(signal, on_fatal_signal, libc::SA_NODEFER | libc::SA_ONSTACK);
     }
+    mapped_file::handled_by_report(true);
+    set_handler(libc::SIGALRM, on_alarm, libc::SA_RESTART);
 }
 
 /// Lets fatal signals act as the system does by default again (children that want no report, and before `abort`).
@@ -121,20 +176,15 @@ pub fn remove_handlers() {
         // SAFETY: the default action runs no code of ours.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+    mapped_file::handled_by_report(false);
 }
 
 /// Arms the software watchdog: if [`feed_watchdog`] is not called for `period_ms`, a stack is logged. 0 turns it off.
 ///
 /// The caller raises the period to twice the timer's, as Redis does. SIGALRM interrupts a poll that sleeps.
 pub fn set_watchdog(period_ms: u64) {
-    if period_ms == 0 {
-        feed_watchdog(0);
-        // SAFETY: ignoring a signal runs no code of ours.
-        unsafe { libc::signal(libc::SIGALRM, libc::SIG_IGN) };
-    } else {
-        set_handler(libc::SIGALRM, on_watchdog, libc::SA_RESTART);
-        feed_watchdog(period_ms);
-    }
+    set_handler(libc::SIGALRM, on_alarm, libc::SA_RESTART);
+    feed_watchdog(period_ms);
 }
 
 /// The loop is well: the watchdog's time starts anew.
@@ -199,6 +249,11 @@ fn install_handler_stack() {
 }
 
 extern "C" fn on_fatal_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel hands a valid siginfo to a handler installed with SA_SIGINFO.
+    if signal == libc::SIGBUS && unsafe { mapped_file::mend(&*info) } {
+        return;
+    }
+    limit_report();
     let log = HandlerLog::open();
     let first = REPORTED.swap(signal as usize, Ordering::AcqRel);
     if first != 0 {
@@ -236,15 +291,23 @@ extern "C" fn on_fatal_signal(signal: c_int, info: *mut libc::siginfo_t, context
     }
     write_stack(&log, instruction);
     write_context(&log);
+    write_arguments(&log, "CURRENT", false);
 
     // From here on it may hang (see the head of the file).
     if has_room_for_names() {
-        set_handler(libc::SIGALRM, on_report_timeout, 0);
-        // SAFETY: no memory is involved.
-        unsafe { libc::alarm(NAMES_TIMEOUT_S) };
         write_names(&log);
     }
     end_report(&log, signal)
+}
+
+/// From now on the report has some seconds.
+fn limit_report() {
+    set_handler(libc::SIGALRM, on_report_timeout, libc::SA_NODEFER);
+    // SAFETY: no memory is involved. A watchdog would bark into the report.
+    unsafe {
+        libc::setitimer(libc::ITIMER_REAL, &std::mem::zeroed(), std::ptr::null_mut());
+        libc::alarm(REPORT_TIMEOUT_S);
+    }
 }
 
 /// Whether the stack that a handler runs on is large enough: the usual one, or ours. Threads that did not call
@@ -259,17 +322,23 @@ fn has_room_for_names() -> bool {
     stack.ss_flags & libc::SS_ONSTACK == 0 || stack.ss_size >= HANDLER_STACK_LEN
 }
 
-/// The names took too long: the report ends without them.
+/// The report took too long: it ends as it is.
 extern "C" fn on_report_timeout(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
     let log = HandlerLog::open();
     log.write(b"(cut short)\n");
     end_report(&log, REPORTED.load(Ordering::Acquire) as c_int)
 }
 
-extern "C" fn on_watchdog(_: c_int, _: *mut libc::siginfo_t, context: *mut c_void) {
+/// The watchdog's time is over, or somebody wants to know what the server does: both get a stack, and life goes on.
+extern "C" fn on_alarm(_: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the interrupted code may look at errno afterwards, so it is put back at the end.
     let errno = unsafe { *libc::__errno_location() };
-    write_from_handler("\n--- WATCHDOG TIMER EXPIRED ---");
+    // SAFETY: the kernel hands a valid siginfo to a handler installed with SA_SIGINFO.
+    let sent = unsafe { (*info).si_code } <= 0;
+    write_from_handler(match sent {
+        true => "\nReceived SIGALRM",
+        false => "\n--- WATCHDOG TIMER EXPIRED ---",
+    });
     let log = HandlerLog::open();
     // SAFETY: the kernel hands a valid ucontext to a handler installed with SA_SIGINFO.
     write_stack(&log, unsafe { instruction_pointer(context) });
@@ -281,6 +350,7 @@ extern "C" fn on_watchdog(_: c_int, _: *mut libc::siginfo_t, context: *mut c_voi
         _ => writeln!(text, "\nIn turn {turn}, in {command}Command"),
     };
     log.write(text.as_bytes());
+    log.write(STACK_DONE);
     drop(log);
     write_from_handler("--------\n");
     // SAFETY: as above.
@@ -335,16 +405,91 @@ fn write_stack(log: &HandlerLog, instruction: *mut c_void) {
 fn write_context(log: &HandlerLog) {
     let (turn, command) = turn_context();
     let mut text = StackText::new();
+    // Named as Redis names the functions of commands, which is what one searches a stack for.
+    let _ = match command {
+        "" => writeln!(text, "\nIn turn {turn}, between commands"),
+        _ => writeln!(text, "\nIn turn {turn}, in {command}Command"),
+    };
+    log.write(text.as_bytes());
+    log.write(STACK_DONE);
+    text.clear();
     let _ = write!(
         text,
         "\n------ CURRENT TURN ------\nturn: {turn}\ncommand: {command}\n"
     );
     log.write(text.as_bytes());
+    if HIDE_USER_DATA.load(Ordering::Relaxed) {
+        log.line(format_args!(
+            "hide-user-data-from-log is on, skip logging stack content to avoid spilling PII"
+        ));
+    }
     let snapshot = SNAPSHOT.load(Ordering::Acquire);
     if !snapshot.is_null() {
         log.write(b"\n------ INFO OUTPUT ------\n");
         // SAFETY: it came from Box::into_raw, and `set_snapshot` keeps the last two alive.
         log.write(unsafe { &*snapshot });
+    }
+}
+
+/// Writes the words of the command that runs. `as_assertion`: in the form of a failed assertion of Redis.
+fn write_arguments(log: &HandlerLog, title: &str, as_assertion: bool) {
+    let list = ARGUMENTS.load(Ordering::Acquire);
+    if list.is_null() {
+        return;
+    }
+    // SAFETY: a list that is stored there lives on the stack of [`with_arguments`], which takes it away before it returns.
+    // What it borrows is borrowed shared, so reading it beside the code that was interrupted is no conflict. (Another
+    // thread that crashes reads what the loop's thread may be giving back; the process dies anyway, and the report of a
+    // crash within the report is bounded.)
+    let list = unsafe { &*list.cast::<ArgumentList<'_>>() };
+    let mut text = StackText::new();
+    let _ = match as_assertion {
+        true => write!(
+            text,
+            "=== ASSERTION FAILED CLIENT CONTEXT ===\nclient->argc = {}\n",
+            list.len
+        ),
+        false => write!(
+            text,
+            "\n------ {title} CLIENT INFO ------\nargc: '{}'\n",
+            list.len
+        ),
+    };
+    log.write(text.as_bytes());
+    let hide = HIDE_USER_DATA.load(Ordering::Relaxed);
+    for index in 0..list.len.min(ARGUMENTS_MAX) {
+        let word = (list.word)(index);
+        text.clear();
+        let _ = match (as_assertion, hide && index >= list.names) {
+            (true, true) => writeln!(text, "client->argv[{index}] = *redacted*"),
+            (true, false) => writeln!(text, "client->argv[{index}] = \"{}\"", Escaped(word)),
+            (false, true) => writeln!(text, "argv[{index}]: '*redacted*'"),
+            (false, false) => writeln!(text, "argv[{index}]: '\"{}\"'", Escaped(word)),
+        };
+        log.write(text.as_bytes());
+        // What follows is a secret, or may be.
+        if BEFORE_SECRETS
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(word))
+        {
+            break;
+        }
+    }
+}
+
+/// The beginning of bytes, printable.
+struct Escaped<'a>(&'a [u8]);
+
+impl std::fmt::Display for Escaped<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for byte in self.0.iter().take(WORD_MAX) {
+            match byte {
+                b'"' | b'\\' => write!(out, "\\{}", *byte as char)?,
+                b' '..=b'~' => out.write_char(*byte as char)?,
+                _ => write!(out, "\\x{byte:02x}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -400,6 +545,8 @@ fn report_panic(info: &std::panic::PanicHookInfo<'_>, crash_log_enabled: bool) {
         return;
     }
     remove_handlers();
+    REPORTED.store(libc::SIGABRT as usize, Ordering::Release);
+    limit_report();
     let log = HandlerLog::open();
     start_report(&log);
     log.line(format_args!(
@@ -416,10 +563,16 @@ fn report_panic(info: &std::panic::PanicHookInfo<'_>, crash_log_enabled: bool) {
         )),
         None => log.line(format_args!("Guru Meditation: {message}")),
     }
+    write_arguments(&log, "", true);
     if crash_log_enabled {
         write_stack(&log, std::ptr::null_mut());
         write_context(&log);
+        write_arguments(&log, "CURRENT", false);
         write_names(&log);
+    }
+    if EXIT_ON_PANIC.load(Ordering::Relaxed) {
+        log.write(END);
+        super::process::exit_now(1);
     }
     end_report(&log, libc::SIGABRT)
 }

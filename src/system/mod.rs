@@ -16,6 +16,8 @@
 //! | [`clock`] | the time, and its spelling in log lines | monotonic.c, localtime.c |
 //! | [`log`] | the server's log | `serverLog` |
 //! | [`process`] | limits, title, daemon, children, what the system knows of us | server.c, setproctitle.c |
+//! | [`supervisor`] | systemd and its like; advice for the machine | `redisIsSupervised`, syscheck.c |
+//! | [`oom_score`] | whom the kernel ends when memory runs out | `setOOMScoreAdj` |
 //! | [`size_class`] | sizes as the allocator rounds them | |
 //! | [`memory`] | the allocator's figures | zmalloc.c |
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
@@ -28,7 +30,6 @@
 pub mod child;
 pub mod clock;
 pub mod crash;
-
 pub mod crc64;
 pub mod disk;
 pub mod glob;
@@ -39,10 +40,12 @@ pub mod lzf;
 pub mod mapped_file;
 pub mod memory;
 pub mod numbers;
+pub mod oom_score;
 pub mod process;
 pub mod rng;
 pub mod signals;
 pub mod size_class;
 pub mod steady_file;
+pub mod supervisor;
 pub mod ticks;
 pub mod xxh3;

@@ -21,7 +21,7 @@ mod tests;
 pub use line::write_line;
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, Pause, WideContext, blocking, help, parse};
+use super::{CommandError, Context, Pause, State, WideContext, blocking, help, parse};
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::resp::Args;
 use crate::system::numbers;
@@ -136,6 +136,18 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     line_of(context, key, args, &mut text);
     context.reply().verbatim("txt", &text);
     Ok(())
+}
+
+/// Appends the lines of so many clients at most.
+pub fn write_lines(text: &mut Vec<u8>, state: &State, most: usize) {
+    let seen = state
+        .clients
+        .iter()
+        .filter(|(_, client)| client.session.kind != ClientKind::Internal);
+    for (_, client) in seen.take(most) {
+        write_line(text, client, &state.table, state.now, None);
+        text.push(b'\n');
+    }
 }
 
 /// Appends one client's line; `args` are those of the caller, which stand for its input.

@@ -278,7 +278,12 @@ fn run_commands(
     };
     let wrong = |text: String| Err(LoadFailure::Aof(text));
     loop {
-        match next(&file.bytes, file.at, &mut spans) {
+        let found = next(&file.bytes, file.at, &mut spans);
+        // What could not be read is not what the file ends with: it must not be cut off.
+        file.bytes
+            .check()
+            .map_err(|error| LoadFailure::File(file.path.clone(), error))?;
+        match found {
             Next::Command { start, end } => {
                 let bytes = file.bytes.get(start..end).unwrap_or_default();
                 let args = Args::new(bytes, &spans, &[]);

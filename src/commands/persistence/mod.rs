@@ -254,6 +254,10 @@ fn work_and_exit(
         ChildKind::Rewrite => ("redis-aof-rewrite", "AOF rewrite"),
     };
     crate::system::process::set_title(title.as_bytes());
+    let settings = state.config.settings();
+    let [.., for_child] = settings.oom_score_adj_values;
+    // Why it could not be set was logged, and is no reason not to save.
+    let _ = crate::system::oom_score::adjust(settings.oom_score_adj, for_child);
     let mut reported = std::time::Instant::now();
     let mut done = 0;
     let written = work(state, &mut |keys| {
