@@ -228,7 +228,20 @@ fn streams_wake_their_readers_and_tell_groups_that_go() {
     let Value::Error(error) = waiting[0].read() else {
         panic!("the key is gone");
     };
-    assert!(error.starts_with(b"UNBLOCKED"));
+    assert!(error.starts_with(b"NOGROUP No such key 's' or consumer group 'h'"));
+    // Another type in its place is told as that.
+    control.line("XADD s * f v");
+    control.line("XGROUP CREATE s h $");
+    let mut waiting = waiters(
+        &server,
+        &mut control,
+        &["XREADGROUP GROUP h c BLOCK 0 STREAMS s >"],
+    );
+    control.line("SET s string");
+    let Value::Error(error) = waiting[0].read() else {
+        panic!("the key is a string");
+    };
+    assert!(error.starts_with(b"WRONGTYPE"));
 }
 
 /// SKIP was used up when the command began to wait, and its answer came all the same.

@@ -82,18 +82,32 @@ pub enum FieldsExpired {
     None,
     /// Some fields are gone.
     Some,
-    /// All were gone, and with them the key.
+    /// All are gone, and with them the key, unless it was to be kept.
     All,
 }
 
-/// Removes expired fields of the hash at `place`, at most `max` or the one that `only` names, and tells the trail.
+/// Which fields are removed if their time is over.
+enum Which<'i, 'f> {
+    /// So many, the earliest first.
+    Most(usize),
+    Named(&'i mut (dyn Iterator<Item = &'f [u8]> + 'i)),
+}
+
+/// What becomes of a hash that has no field left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Emptied {
+    Remove,
+    Keep,
+}
+
+/// Removes expired fields of the hash at `place` and tells the trail, with one event however many they are.
 fn expire_at_place(
     place: Place<'_>,
     shared: &mut Shared,
     stats: &mut KeyspaceStats,
     db: usize,
     now_ms: i64,
-    (max, only): (usize, Option<&[u8]>),
+    (which, then): (Which<'_, '_>, Emptied),
 ) -> FieldsExpired {
     let Place::Held(mut held) = place else {
         return FieldsExpired::None;
@@ -103,15 +117,20 @@ fn expire_at_place(
         return FieldsExpired::None;
     };
     let trail = &mut shared.trail;
-    let removed = match only {
-        None => hash.remove_expired(now_ms, max, |field| trail.field_expired(db, &key, field)),
-        Some(field) => {
-            let expired = hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
-            if expired {
-                hash.remove(field);
-                trail.field_expired(db, &key, field);
+    let removed = match which {
+        Which::Most(max) => {
+            hash.remove_expired(now_ms, max, |field| trail.field_expired(db, &key, field))
+        }
+        Which::Named(fields) => {
+            let mut removed = 0;
+            for field in fields {
+                if hash.get(field).is_some_and(|pair| pair.is_expired(now_ms)) {
+                    hash.remove(field);
+                    trail.field_expired(db, &key, field);
+                    removed += 1;
+                }
             }
-            usize::from(expired)
+            removed
         }
     };
     let emptied = hash.is_empty();
@@ -119,13 +138,13 @@ fn expire_at_place(
     if removed > 0 {
         trail.modified(db, EventClass::Hash, "hexpired", &key);
     }
-    if !emptied {
+    if !emptied || then == Emptied::Keep {
         // Even when nothing has expired: so an index that is off comes in step.
         held.settle_fields();
-        return if removed > 0 {
-            FieldsExpired::Some
-        } else {
-            FieldsExpired::None
+        return match (removed, emptied) {
+            (0, _) => FieldsExpired::None,
+            (_, false) => FieldsExpired::Some,
+            (_, true) => FieldsExpired::All,
         };
     }
     let (entry, _) = held.remove();
@@ -138,17 +157,37 @@ impl Db<'_> {
     /// Removes one field of a hash if its time is over, as a command does that came across it.
     #[cold]
     pub fn expire_field(&mut self, key: &[u8], field: &[u8]) -> FieldsExpired {
-        self.expire_now(key, (1, Some(field)))
+        let mut fields = std::iter::once(field);
+        self.expire_now(key, (Which::Named(&mut fields), Emptied::Remove))
+    }
+    /// Removes those of the named fields whose time is over. The key goes with the last field of all.
+    #[cold]
+    pub fn expire_named<'f>(
+        &mut self,
+        key: &[u8],
+        mut fields: impl Iterator<Item = &'f [u8]>,
+    ) -> FieldsExpired {
+        self.expire_now(key, (Which::Named(&mut fields), Emptied::Remove))
+    }
+    /// The same for a command that goes on with the hash: the key stays, with its expiry, though no field be left. The
+    /// command sets one, or removes the key ([`Db::remove_emptied`]).
+    #[cold]
+    pub fn expire_before_change<'f>(
+        &mut self,
+        key: &[u8],
+        mut fields: impl Iterator<Item = &'f [u8]>,
+    ) -> FieldsExpired {
+        self.expire_now(key, (Which::Named(&mut fields), Emptied::Keep))
     }
     /// Removes all fields of a hash whose time is over. O(their number).
     pub fn expire_fields(&mut self, key: &[u8]) -> FieldsExpired {
-        self.expire_now(key, (usize::MAX, None))
+        self.expire_now(key, (Which::Most(usize::MAX), Emptied::Remove))
     }
     /// Counts fields that a command has removed because their new expiry is in the past.
     pub fn count_expired_fields(&mut self, fields: usize) {
         self.stats.expired_subkeys += fields as u64;
     }
-    fn expire_now(&mut self, key: &[u8], which: (usize, Option<&[u8]>)) -> FieldsExpired {
+    fn expire_now(&mut self, key: &[u8], which: (Which<'_, '_>, Emptied)) -> FieldsExpired {
         if self.shared.frozen {
             return FieldsExpired::None;
         }
@@ -216,7 +255,7 @@ impl Keyspace {
                 &mut self.stats,
                 index,
                 now_ms,
-                (FIELDS_PER_STEP, None),
+                (Which::Most(FIELDS_PER_STEP), Emptied::Remove),
             );
         }
         false

@@ -24,6 +24,8 @@ use super::listpack::{Item, Listpack, Position};
 use crate::system::size_class::size_class;
 use table::Table;
 
+/// Latest expiry that a field can have, Unix ms: Redis keeps them in 48 bits.
+pub const EXPIRY_MAX: i64 = (1 << 48) - 1;
 /// What stands in a `listpackex` for "no expiry".
 const NO_EXPIRY: i64 = 0;
 
@@ -238,7 +240,7 @@ impl Hash {
                 return None;
             }
             if index % width == 2 {
-                let expiry = item.as_int().filter(|at| *at >= 0)?;
+                let expiry = item.as_int().filter(|at| (0..=EXPIRY_MAX).contains(at))?;
                 let expiry = (expiry != NO_EXPIRY).then_some(expiry);
                 // Sorted, and none behind those that have none.
                 match (before, expiry) {

@@ -481,7 +481,10 @@ fn below(len: usize, random: &mut dyn FnMut() -> u64) -> usize {
 fn fits_listpack(intset: &Intset, member: &[u8], limits: &SetLimits) -> bool {
     let digits =
         |value: Option<i64>| value.map_or(0, |value| itoa::Buffer::new().format(value).len());
+    // An integer takes ten bytes at most.
+    let room = intset.len().saturating_mul(10).saturating_add(member.len());
     intset.len() < limits.listpack_entries
+        && Listpack::new().has_room(room)
         && member.len() <= limits.listpack_value
         && digits(intset.min()).max(digits(intset.max())) <= limits.listpack_value
 }
@@ -784,5 +787,20 @@ mod tests {
         assert_eq!(Set::from_listpack(listpack.clone(), SEED).unwrap().len(), 2);
         listpack.push_back(b"a");
         assert!(Set::from_listpack(listpack, SEED).is_none());
+    }
+
+    /// The lengths in a listpack end at 4 GiB, and Redis fills none beyond 1 GiB.
+    #[test]
+    fn a_member_without_room_in_a_listpack_makes_a_table() {
+        let limits = SetLimits {
+            intset_entries: 8,
+            listpack_entries: 8,
+            listpack_value: usize::MAX,
+        };
+        let intset = Intset::new();
+        // Zeros that nobody reads take no memory.
+        let member = vec![0; (1 << 30) + 1];
+        assert!(fits_listpack(&intset, &member[..1 << 20], &limits));
+        assert!(!fits_listpack(&intset, &member, &limits));
     }
 }

@@ -184,32 +184,24 @@ impl Range {
 }
 
 fn bitcount(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    // As in Redis 7.0 the key is looked at first: a missing one is answered before the range is.
+    let range = match args.len() {
+        2 => None,
+        4 | 5 => Some(Range {
+            start: parse::integer(args.at(2))?,
+            end: parse::integer(args.at(3))?,
+            of_bits: args.get(4).map_or(Ok(false), counts_bits)?,
+        }),
+        _ => return Err(CommandError::Syntax),
+    };
     let Some(entry) = context.db.read(args.at(1)) else {
         context.reply.integer(0);
         return Ok(());
     };
     let value = entry.string()?;
-    let range = match args.len() {
-        2 => None,
-        4 | 5 => {
-            let (start, end) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
-            if start < 0 && end < 0 && start > end {
-                // Empty whatever the length and the unit, which is not even looked at.
-                context.reply.integer(0);
-                return Ok(());
-            }
-            let of_bits = args.get(4).map_or(Ok(false), counts_bits)?;
-            Some(Range {
-                start,
-                end,
-                of_bits,
-            })
-        }
-        _ => return Err(CommandError::Syntax),
-    };
     let count = value.with_bytes(|bytes| match range {
         None => bits::count_ones(bytes),
+        // Empty whatever the length: both ends are moved to the beginning where the string is too short for them.
+        Some(Range { start, end, .. }) if start < 0 && end < 0 && start > end => 0,
         Some(range) => match range.bits(bytes.len()) {
             Some((first, last)) => bits::count_ones_between(bytes, first, last),
             None => 0,
@@ -229,18 +221,18 @@ fn bitpos(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
             return Err(CommandError::fixed("ERR The bit argument must be 1 or 0."));
         }
     };
-    let Some(entry) = context.db.read(args.at(1)) else {
-        // Zeros without end: the first of them, or no one.
-        context.reply.integer(if wanted { -1 } else { 0 });
-        return Ok(());
-    };
-    let value = entry.string()?;
     if args.len() > 6 {
         return Err(CommandError::Syntax);
     }
     let start = args.get(3).map_or(Ok(0), parse::integer)?;
     let of_bits = args.get(5).map_or(Ok(false), counts_bits)?;
     let end = args.get(4).map(parse::integer).transpose()?;
+    let Some(entry) = context.db.read(args.at(1)) else {
+        // Zeros without end: the first of them, or no one.
+        context.reply.integer(if wanted { -1 } else { 0 });
+        return Ok(());
+    };
+    let value = entry.string()?;
     let range = Range {
         start,
         end: end.unwrap_or(-1),

@@ -78,7 +78,7 @@ fn a_change_is_told_where_there_is_one() {
 fn counting() {
     check(&[
         ("bitcount none", int(0)),
-        ("bitcount none a b c d", int(0)),
+        ("bitcount none a b c d", error(SYNTAX)),
         ("set s foobar", ok()),
         ("bitcount s", int(26)),
         ("bitcount s 0 0", int(4)),
@@ -87,7 +87,7 @@ fn counting() {
         ("bitcount s 0 1000", int(26)),
         ("bitcount s 5 30 BIT", int(17)),
         ("bitcount s 5 5 bit", int(1)),
-        ("bitcount s -1 -3 nonsense", int(0)),
+        ("bitcount s -1 -3 nonsense", error(SYNTAX)),
         ("bitcount s -3 -1 nonsense", error(SYNTAX)),
         ("bitcount s 0", error(SYNTAX)),
         ("bitcount s 0 1 bit bit", error(SYNTAX)),
@@ -106,7 +106,7 @@ fn counting() {
 fn searching() {
     let mut harness = check(&[
         ("bitpos none 1", int(-1)),
-        ("bitpos none 0 5 6 nonsense", int(0)),
+        ("bitpos none 0 5 6 nonsense", error(SYNTAX)),
         (
             "bitpos none 2",
             error("ERR The bit argument must be 1 or 0."),
@@ -277,4 +277,28 @@ fn keys_of_bitfield_depend_on_its_operations() {
         let pair = Value::Array(vec![bulk("k"), simple(expected)]);
         assert_eq!(answer, Value::Array(vec![pair]), "{rest}");
     }
+}
+
+/// Since 8.0 arguments are read before the key is.
+#[test]
+fn arguments_are_judged_although_the_key_is_missing() {
+    let not_integer = error("ERR value is not an integer or out of range");
+    check(&[
+        ("BITCOUNT none a b", not_integer.clone()),
+        ("BITCOUNT none 0 b", not_integer.clone()),
+        ("BITCOUNT none 0 1 word", error("ERR syntax error")),
+        ("BITCOUNT none -1 -2 word", error("ERR syntax error")),
+        ("BITCOUNT none 0", error("ERR syntax error")),
+        ("BITCOUNT none -1 -2", int(0)),
+        ("BITPOS none 1 a", not_integer.clone()),
+        ("BITPOS none 0 a", not_integer.clone()),
+        ("BITPOS none 1 0 a", not_integer.clone()),
+        ("BITPOS none 1 0 1 word", error("ERR syntax error")),
+        ("BITPOS none 1 0 1 bit more", error("ERR syntax error")),
+        ("BITPOS none 0 5 9 bit", int(0)),
+        ("BITPOS none 1 5 9", int(-1)),
+        ("LPUSH list a", int(1)),
+        ("BITPOS list 1 a", not_integer.clone()),
+        ("BITCOUNT list a b", not_integer),
+    ]);
 }

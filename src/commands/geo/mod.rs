@@ -64,25 +64,11 @@ fn reply_distance(reply: &mut Reply, distance: f64) {
     reply.bulk(&text);
 }
 
-/// Answers a coordinate: a double in RESP3 too, but with all the digits.
-fn reply_coordinate(reply: &mut Reply, degrees: f64) {
-    let mut text = Vec::with_capacity(32);
-    if reply.resp3() {
-        text.push(b',');
-        numbers::write_human(&mut text, degrees);
-        text.extend_from_slice(b"\r\n");
-        reply.raw(&text);
-    } else {
-        numbers::write_human(&mut text, degrees);
-        reply.bulk(&text);
-    }
-}
-
 /// Answers a place as a pair.
 fn reply_point(reply: &mut Reply, point: Point) {
     reply.array(2);
-    reply_coordinate(reply, point.longitude);
-    reply_coordinate(reply, point.latitude);
+    reply.double(point.longitude);
+    reply.double(point.latitude);
 }
 
 fn geoadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -9,20 +9,10 @@ use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
 
-/// Answers the values of fields of a hash that may be missing; whether there was one whose time is over.
-fn answer_values(reply: &mut Reply, hash: Option<&Hash>, fields: Args<'_>, now_ms: i64) -> bool {
+/// Answers fields of a hash that is not there.
+fn answer_none(reply: &mut Reply, fields: Args<'_>) {
     reply.array(fields.len());
-    let mut expired = false;
-    for field in fields.iter() {
-        match hash.and_then(|hash| hash.get(field)) {
-            Some(pair) if !pair.is_expired(now_ms) => write_item(reply, pair.value),
-            found => {
-                expired |= found.is_some();
-                reply.null();
-            }
-        }
-    }
-    expired
+    fields.iter().for_each(|_| reply.null());
 }
 
 /// The type is judged before the arguments, as in Redis.
@@ -37,13 +27,13 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     check_type(context, key)?;
     let fields = fields(args, 2, NOT_POSITIVE)?;
+    super::expire_before_change(context, key, fields.iter())?;
     let Slot::Occupied(mut held) = context.db.slot(key) else {
-        answer_values(context.reply, None, fields, now_ms);
+        answer_none(context.reply, fields);
         return Ok(());
     };
     let hash = held.hash_mut()?;
     let mut removed: Vec<&[u8]> = Vec::new();
-    let mut expired = false;
     context.reply.array(fields.len());
     // One by one, for a field that is named twice is there only once.
     for field in fields.iter() {
@@ -53,10 +43,7 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
                 hash.remove(field);
                 removed.push(field);
             }
-            found => {
-                expired |= found.is_some();
-                context.reply.null();
-            }
+            _ => context.reply.null(),
         }
     }
     let emptied = hash.is_empty();
@@ -66,9 +53,8 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         words.extend(&removed);
         context.rewrite(&words);
         tell_removed(context, key, emptied);
-    }
-    if expired {
-        super::expire_named(context, key, fields);
+    } else if emptied {
+        context.db.remove_emptied(key);
     }
     Ok(())
 }
@@ -92,24 +78,34 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     } else {
         (Then::Nothing, 2)
     };
+    if fields_at + 1 >= args.len() {
+        return Err(CommandError::WrongArity("hgetex".into()));
+    }
     let fields = fields(args, fields_at, NOT_POSITIVE)?;
+    super::expire_before_change(context, key, fields.iter())?;
     let Slot::Occupied(mut held) = context.db.slot(key) else {
-        answer_values(context.reply, None, fields, now_ms);
+        answer_none(context.reply, fields);
         return Ok(());
     };
     let hash = held.hash_mut()?;
-    let expired = answer_values(context.reply, Some(hash), fields, now_ms);
     let mut changes = Changes::default();
     let mut persisted: Vec<&[u8]> = Vec::new();
+    context.reply.array(fields.len());
+    // One by one, for a field that is named twice may be gone the second time.
     for field in fields.iter() {
         let live = hash.get(field).filter(|pair| !pair.is_expired(now_ms));
-        match (then, live.map(|pair| pair.expiry)) {
-            (Then::Nothing, _) | (_, None) | (Then::Persist, Some(None)) => {}
-            (Then::Persist, Some(Some(_))) => {
+        let Some(pair) = live else {
+            context.reply.null();
+            continue;
+        };
+        write_item(context.reply, pair.value);
+        match then {
+            Then::Persist if pair.expiry.is_some() => {
                 hash.set_expiry(field, None);
                 persisted.push(field);
             }
-            (Then::ExpireAt(at_ms), Some(_)) => {
+            Then::Nothing | Then::Persist => {}
+            Then::ExpireAt(at_ms) => {
                 changes.expire(hash, field, at_ms, now_ms);
             }
         }
@@ -125,9 +121,6 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         changes.rewrite_expiring(context, key, at_ms, None);
     }
     changes.tell(context, key, emptied, false);
-    if expired && !emptied {
-        super::expire_named(context, key, fields);
-    }
     Ok(())
 }
 
@@ -163,36 +156,32 @@ struct SetEx<'a> {
     lifetime: Lifetime,
     /// Fields and values in turn.
     pairs: Args<'a>,
-    /// How many of each; there may be options behind them.
-    count: usize,
 }
 
 impl<'a> SetEx<'a> {
-    /// Reads from argument 2 on; options may stand before and behind the fields.
+    /// Reads from argument 2 on; the fields stand last.
     fn parse(args: Args<'a>, now_ms: i64) -> Result<SetEx<'a>, CommandError> {
         let wrong_arity = || CommandError::WrongArity("hsetex".into());
         let mut parsed = SetEx {
             condition: Condition::Always,
             lifetime: Lifetime::Clear,
             pairs: args.skip(args.len()),
-            count: 0,
         };
         let mut at = 2;
         while at < args.len() {
             let word = args.at(at);
             if parse::is_word(word, "FIELDS") {
-                if parsed.count > 0 || args.len() - at < 4 {
+                if args.len() - at < 4 {
                     return Err(wrong_arity());
                 }
                 let count = parse::integer_within(args.at(at + 1), 1, i64::from(i32::MAX))
                     .map_err(|_| CommandError::fixed("ERR invalid number of fields"))?;
-                parsed.count = usize::try_from(count).unwrap_or(usize::MAX);
                 parsed.pairs = args.skip(at + 2);
-                if parsed.pairs.len() / 2 < parsed.count {
+                let pairs = parsed.pairs.len();
+                if !pairs.is_multiple_of(2) || usize::try_from(count) != Ok(pairs / 2) {
                     return Err(wrong_arity());
                 }
-                at += 2 + 2 * parsed.count;
-                continue;
+                return Ok(parsed);
             }
             if let Some(unit) = ExpireUnit::of_word(word) {
                 parsed.check_lifetime()?;
@@ -219,10 +208,11 @@ impl<'a> SetEx<'a> {
             }
             at += 1;
         }
-        if parsed.count == 0 {
-            return Err(wrong_arity());
-        }
-        Ok(parsed)
+        Err(wrong_arity())
+    }
+    /// How many fields are set.
+    fn count(&self) -> usize {
+        self.pairs.len() / 2
     }
     fn check_lifetime(&self) -> Result<(), CommandError> {
         if self.lifetime == Lifetime::Clear {
@@ -240,9 +230,9 @@ impl<'a> SetEx<'a> {
             "ERR Only one of FXX or FNX arguments can be specified",
         ))
     }
-    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let pairs = self.pairs;
-        (0..self.count).map(move |index| (pairs.at(2 * index), pairs.at(2 * index + 1)))
+        (0..self.count()).map(move |index| (pairs.at(2 * index), pairs.at(2 * index + 1)))
     }
     /// Whether the condition holds for what is there.
     fn holds(&self, hash: Option<&Hash>, now_ms: i64) -> bool {
@@ -262,22 +252,20 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     let wanted = SetEx::parse(args, context.now.unix_ms())?;
     let limits = limits(context);
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
-        let hash = held.hash_mut()?;
-        let expired = |field: &[u8]| hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
-        if hash.indexed_at().is_some() && wanted.fields().any(|(field, _)| expired(field)) {
-            // Removed and told, not just taken for missing: where the command is run again they may not have expired.
-            for (field, _) in wanted.fields() {
-                context.db.expire_field(key, field);
-            }
-        }
-    }
+    super::expire_before_change(context, key, wanted.fields().map(|(field, _)| field))?;
     let mut slot = context.db.slot(key);
     let holds = match &mut slot {
         Slot::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
         Slot::Vacant(_) => wanted.holds(None, now_ms),
     };
     if !holds {
+        let emptied = match slot {
+            Slot::Occupied(mut held) => held.hash_mut()?.is_empty(),
+            Slot::Vacant(_) => false,
+        };
+        if emptied {
+            context.db.remove_emptied(key);
+        }
         context.reply.integer(0);
         return Ok(());
     }
@@ -325,7 +313,7 @@ fn rewrite_set(context: &mut Context<'_>, key: &[u8], wanted: &SetEx<'_>, change
         }
     }
     words.push(b"FIELDS");
-    words.push(count.format(wanted.count).as_bytes());
+    words.push(count.format(wanted.count()).as_bytes());
     for (field, value) in wanted.fields() {
         words.push(field);
         words.push(value);

@@ -126,14 +126,16 @@ impl<'a> Changes<'a> {
     pub(super) fn tell(&self, context: &mut Context<'_>, key: &[u8], emptied: bool, touched: bool) {
         context.db.count_expired_fields(self.deleted.len());
         let event = match (self.deleted.is_empty(), self.expiring.is_empty()) {
-            (true, true) => return,
-            (false, _) => "hdel",
-            (true, false) => "hexpire",
+            (true, true) => None,
+            (false, _) => Some("hdel"),
+            (true, false) => Some("hexpire"),
         };
-        if touched {
-            context.db.event(EventClass::Hash, event, key);
-        } else {
-            context.db.touch(EventClass::Hash, event, key);
+        if let Some(event) = event {
+            if touched {
+                context.db.event(EventClass::Hash, event, key);
+            } else {
+                context.db.touch(EventClass::Hash, event, key);
+            }
         }
         if emptied {
             context.db.remove_emptied(key);
@@ -164,8 +166,7 @@ fn set_expiry(
 ) -> Result<(), CommandError> {
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     // The type is judged before the arguments, as in Redis.
-    let mut slot = context.db.slot(key);
-    if let Slot::Occupied(held) = &mut slot {
+    if let Slot::Occupied(mut held) = context.db.slot(key) {
         held.hash_mut()?;
     }
     let at_ms = unix_ms(args.at(2), unit, context.now.unix_ms(), command)?;
@@ -176,21 +177,18 @@ fn set_expiry(
         "ERR Parameter `numFields` should be greater than 0",
     )?;
     context.reply.array(fields.len());
-    let Slot::Occupied(mut held) = slot else {
+    super::expire_before_change(context, key, fields.iter())?;
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
         fields.iter().for_each(|_| context.reply.integer(NO_FIELD));
         return Ok(());
     };
     let hash = held.hash_mut()?;
     hash.make_expiring();
     let mut changes = Changes::default();
-    let mut passed = false;
     for field in fields.iter() {
         let answer = match hash.get(field) {
             None => NO_FIELD,
-            Some(pair) if pair.is_expired(now_ms) => {
-                passed = true;
-                NO_FIELD
-            }
+            Some(pair) if pair.is_expired(now_ms) => NO_FIELD,
             Some(pair) if !condition.holds(pair.expiry, at_ms) => CONDITION_NOT_MET,
             Some(_) => changes.expire(hash, field, at_ms, now_ms),
         };
@@ -201,9 +199,6 @@ fn set_expiry(
     changes.rewrite_deleted(context, key);
     changes.rewrite_expiring(context, key, at_ms, word);
     changes.tell(context, key, emptied, false);
-    if passed && !emptied {
-        super::expire_named(context, key, fields);
-    }
     Ok(())
 }
 
@@ -275,25 +270,23 @@ pub(super) fn hpexpiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<
 
 pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
-    let mut slot = context.db.slot(key);
-    if let Slot::Occupied(held) = &mut slot {
+    if let Slot::Occupied(mut held) = context.db.slot(key) {
         held.hash_mut()?;
     }
     let fields = fields(args, 2, NOT_POSITIVE)?;
     context.reply.array(fields.len());
-    let Slot::Occupied(mut held) = slot else {
+    super::expire_before_change(context, key, fields.iter())?;
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
         fields.iter().for_each(|_| context.reply.integer(NO_FIELD));
         return Ok(());
     };
     let hash = held.hash_mut()?;
-    let (mut changed, mut passed) = (false, false);
+    let emptied = hash.is_empty();
+    let mut changed = false;
     for field in fields.iter() {
         let answer = match hash.get(field) {
             None => NO_FIELD,
-            Some(pair) if pair.is_expired(now_ms) => {
-                passed = true;
-                NO_FIELD
-            }
+            Some(pair) if pair.is_expired(now_ms) => NO_FIELD,
             Some(Pair { expiry: None, .. }) => NO_EXPIRY,
             Some(_) => {
                 hash.set_expiry(field, None);
@@ -307,9 +300,8 @@ pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
         held.settle_fields();
         context.db.touch(EventClass::Hash, "hpersist", key);
     }
-    if passed && changed {
-        // Else they would be persisted where the command is run again before they have expired.
-        super::expire_named(context, key, fields);
+    if emptied {
+        context.db.remove_emptied(key);
     }
     Ok(())
 }

@@ -116,17 +116,29 @@ fn hmget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         }
     }
     if expired {
-        expire_named(context, key, fields);
+        context.db.expire_named(key, fields.iter());
     }
     Ok(())
 }
 
-/// Removes those of the fields whose time is over.
-#[cold]
-fn expire_named(context: &mut Context<'_>, key: &[u8], fields: Args<'_>) {
-    for field in fields.iter() {
-        context.db.expire_field(key, field);
+/// Removes those of the fields whose time is over before a command changes the hash, with one event. The key stays,
+/// though no field be left: the command sets one, or removes the key. Where the command is run again they may not have
+/// expired, so it does not just take them for missing.
+fn expire_before_change<'f>(
+    context: &mut Context<'_>,
+    key: &[u8],
+    fields: impl Iterator<Item = &'f [u8]> + Clone,
+) -> Result<(), CommandError> {
+    let now_ms = context.now.expiry_ms();
+    let Slot::Occupied(mut held) = context.db.slot(key) else {
+        return Ok(());
+    };
+    let hash = held.hash_mut()?;
+    let expired = |field: &[u8]| hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
+    if hash.indexed_at().is_some() && fields.clone().any(expired) {
+        context.db.expire_before_change(key, fields);
     }
+    Ok(())
 }
 
 fn hlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -225,7 +237,8 @@ fn hmset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// The value of a field that a write command builds on, by `read`; removes it if its time is over.
+/// The value of a field that a write command builds on, by `read`. If its time is over it is removed; the key stays for
+/// the value that comes.
 fn live_value<T>(
     context: &mut Context<'_>,
     key: &[u8],
@@ -240,7 +253,8 @@ fn live_value<T>(
         None => Ok(None),
         Some(pair) if !pair.is_expired(now_ms) => Ok(Some(read(pair.value))),
         Some(_) => {
-            context.db.expire_field(key, field);
+            let fields = std::iter::once(field);
+            context.db.expire_before_change(key, fields);
             Ok(None)
         }
     }

@@ -488,8 +488,20 @@ fn arguments_of_field_expiry_are_checked() {
             "hsetex h FNX FXX FIELDS 1 a b",
             error("ERR Only one of FXX or FNX arguments can be specified"),
         ),
-        ("hsetex h FIELDS 1 a b EX", error("ERR missing expire time")),
-        ("hsetex h FIELDS 1 a b c", error("ERR unknown argument: c")),
+        ("hsetex h FIELDS 1 a b EX", wrong_arity("hsetex")),
+        ("hsetex h FIELDS 1 a b EX 10", wrong_arity("hsetex")),
+        ("hsetex h FIELDS 1 a b c", wrong_arity("hsetex")),
+        (
+            "hsetex h FNX FNX EX 10",
+            error("ERR Only one of FXX or FNX arguments can be specified"),
+        ),
+        ("hsetex h FNX FIELDS 1 EX", wrong_arity("hsetex")),
+        (
+            "hsetex h FNX FXX 1 a b EX",
+            error("ERR Only one of FXX or FNX arguments can be specified"),
+        ),
+        ("hgetex h EX 10 FIELDS", wrong_arity("hgetex")),
+        ("hgetex h EX 10 1", wrong_arity("hgetex")),
         (
             "hsetex h FIELDS 0 a b",
             error("ERR invalid number of fields"),
@@ -533,8 +545,6 @@ fn expired_fields_are_missing_and_go_when_they_are_met() {
         let scanned = harness.line("hscan h 0 count 100 novalues");
         assert_eq!(sorted(&scanned.items().unwrap()[1]), ["e", "f"]);
         assert_eq!(harness.line("httl h FIELDS 2 a e"), ints(&[-2, -1]));
-        assert_eq!(harness.line("hpersist h FIELDS 1 a"), ints(&[-2]));
-        assert_eq!(harness.line("hlen h"), int(6));
         assert_eq!(harness.line("hget h a"), Value::NullBulk);
         assert_eq!(harness.line("hlen h"), int(5));
         assert_eq!(harness.line("hexists h b"), int(0));
@@ -592,7 +602,7 @@ fn combined_commands() {
             ("httl h FIELDS 1 a", ints(&[100])),
             ("hsetex h FIELDS 1 a 6", int(1)),
             ("httl h FIELDS 1 a", ints(&[-1])),
-            ("hsetex h FIELDS 1 a 7 PXAT 1700000000500", int(1)),
+            ("hsetex h PXAT 1700000000500 FIELDS 1 a 7", int(1)),
             ("hpttl h FIELDS 1 a", ints(&[500])),
             ("hgetex h FIELDS 2 a x", bulks(&["7", "-"])),
             ("hpttl h FIELDS 1 a", ints(&[500])),
@@ -977,4 +987,102 @@ fn no_expired_field_is_drawn_while_writes_are_paused() {
     }
     assert_eq!(harness.line("HRANDFIELD all"), Value::NullBulk);
     assert_eq!(harness.line("HLEN h"), int(4));
+}
+
+fn wrong_arity(name: &str) -> Value {
+    error(&format!(
+        "ERR wrong number of arguments for '{name}' command"
+    ))
+}
+
+/// The last field went by itself, the key with it, and a command that sets a field anew made another key.
+#[test]
+fn a_key_whose_last_field_expires_under_a_command_that_sets_one_stays() {
+    for mut harness in encodings() {
+        for (line, events_of) in [
+            (
+                "hsetex h EX 100 FIELDS 1 f w",
+                &["h f", "*Hash hexpired", "*Hash hset", "Hash hexpire"][..],
+            ),
+            (
+                "hsetex h FNX FIELDS 1 f w",
+                &["h f", "*Hash hexpired", "*Hash hset"],
+            ),
+            ("hsetnx h f w", &["h f", "*Hash hexpired", "*Hash hset"]),
+            ("hincrby h f 1", &["h f", "*Hash hexpired", "*Hash hincrby"]),
+            (
+                "hincrbyfloat h f 1",
+                &["h f", "*Hash hexpired", "*Hash hincrbyfloat"],
+            ),
+        ] {
+            harness.line("hsetex h PX 2 FIELDS 1 f 5");
+            harness.line("expire h 1000");
+            harness.advance_ms(3);
+            assert_eq!(events(&mut harness, line), events_of, "{line}");
+            assert_eq!(harness.line("ttl h"), int(1000), "{line}");
+            assert_eq!(harness.line("hlen h"), int(1), "{line}");
+            harness.state.keyspace.check_field_index(0);
+            harness.line("del h");
+        }
+        // Nothing is set, so the key goes.
+        harness.line("hsetex h PX 2 FIELDS 1 f 5");
+        harness.advance_ms(3);
+        assert_eq!(
+            events(&mut harness, "hsetex h FXX FIELDS 1 f w"),
+            ["h f", "*Hash hexpired", "Generic del"]
+        );
+        assert_eq!(harness.line("exists h"), int(0));
+    }
+}
+
+#[test]
+fn fields_that_expire_under_one_command_are_one_event_before_its_own() {
+    for mut harness in encodings() {
+        let expired = ["h a", "h b", "*Hash hexpired"];
+        for (line, then) in [
+            ("hmget h a b c", &[][..]),
+            ("hgetdel h FIELDS 3 a b c", &["*Hash hdel"]),
+            ("hgetdel h FIELDS 2 a b", &[]),
+            ("hgetex h EX 100 FIELDS 3 a b c", &["*Hash hexpire"]),
+            ("hgetex h PERSIST FIELDS 3 a b t", &["*Hash hpersist"]),
+            ("hgetex h FIELDS 3 a b c", &[]),
+            ("hexpire h 100 FIELDS 3 a b c", &["*Hash hexpire"]),
+            ("hpersist h FIELDS 3 a b t", &["*Hash hpersist"]),
+            ("hsetex h FIELDS 2 a 1 b 2", &["*Hash hset"]),
+        ] {
+            harness.line("hset h c 3 d 4");
+            harness.line("hsetex h PX 2 FIELDS 2 a 1 b 2");
+            harness.line("hsetex h EX 2000 FIELDS 1 t 1");
+            harness.advance_ms(3);
+            let expected = [&expired[..], then].concat();
+            assert_eq!(events(&mut harness, line), expected, "{line}");
+            harness.state.keyspace.check_field_index(0);
+            harness.line("del h");
+        }
+        for line in [
+            "hmget h a b",
+            "hgetdel h FIELDS 2 a b",
+            "hgetex h FIELDS 2 a b",
+            "hexpire h 9 FIELDS 2 a b",
+            "hpersist h FIELDS 2 a b",
+        ] {
+            harness.line("hsetex h PX 2 FIELDS 2 a 1 b 2");
+            harness.advance_ms(3);
+            let expected = [&expired[..], &["Generic del"]].concat();
+            assert_eq!(events(&mut harness, line), expected, "{line}");
+            assert_eq!(harness.line("exists h"), int(0), "{line}");
+        }
+    }
+}
+
+#[test]
+fn hgetex_answers_a_field_that_it_removes_once() {
+    for mut harness in encodings() {
+        harness.line("hset h a 1 b 2");
+        assert_eq!(
+            harness.line("hgetex h EX 0 FIELDS 2 a a"),
+            Value::Array(vec![bulk("1"), Value::NullBulk])
+        );
+        assert_eq!(harness.line("hexists h a"), int(0));
+    }
 }

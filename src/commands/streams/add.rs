@@ -333,9 +333,13 @@ pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let stream = held.stream_mut()?;
     let trimmed = stream.trim(trim);
     let removed = trimmed.removed;
-    if removed > 0 {
+    if removed > 0 || trimmed.forgotten > 0 {
         let left = trim.approximate.then(|| exactly(stream, &trim, trimmed));
-        context.db.touch(EventClass::Stream, "xtrim", key);
+        if removed > 0 {
+            context.db.touch(EventClass::Stream, "xtrim", key);
+        } else {
+            context.db.touch_quietly();
+        }
         rewrite(context, args, &options, left, None);
     }
     context

@@ -153,13 +153,12 @@ fn meaningless(id: char) -> CommandError {
 fn resolve(arg: &[u8], stream: Option<&Stream>) -> Result<StreamId, CommandError> {
     match arg {
         b"$" => Ok(stream.map_or(StreamId::MIN, |stream| stream.last_id())),
-        b"+" => match stream {
-            None => Ok(StreamId::MIN),
-            Some(stream) => stream
-                .last_id()
-                .previous()
-                .ok_or(CommandError::fixed("ERR the stream last element ID is 0-0")),
-        },
+        // What stands before the last entry that is left; where there is none, the last that there was.
+        b"+" => Ok(stream.map_or(StreamId::MIN, |stream| {
+            let last = stream.last_entry_id();
+            last.and_then(StreamId::previous)
+                .unwrap_or(stream.last_id())
+        })),
         b">" => Err(CommandError::fixed(
             "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
         )),
@@ -251,30 +250,17 @@ fn has_behind(stream: &Stream, id: StreamId) -> Option<StreamId> {
 
 // ---- with a group ----------------------------------------------------------------------------------
 
-/// What a consumer wants of one stream; all errors that the arguments can have.
+/// What a consumer wants of one stream; all errors that the arguments can have. A command that waited and is run again
+/// has them too: its key went, became something else, or lost the group.
 fn resolve_for_group(
     context: &mut Context<'_>,
     key: &[u8],
     group: &[u8],
     arg: &[u8],
 ) -> Result<From, CommandError> {
-    let again = context.runs_again;
     let entry = context.db.read(key);
-    let stream = match entry.as_ref().map(|entry| entry.stream()).transpose() {
-        // While it waited the key went, or became something else.
-        Err(_) | Ok(None) if again => {
-            return Err(CommandError::fixed(
-                "UNBLOCKED the stream key no longer exists",
-            ));
-        }
-        stream => stream?,
-    };
+    let stream = entry.as_ref().map(|entry| entry.stream()).transpose()?;
     if stream.and_then(|stream| stream.group(group)).is_none() {
-        if again {
-            return Err(CommandError::fixed(
-                "NOGROUP the consumer group this client was blocked on no longer exists",
-            ));
-        }
         return Err(no_group(key, group, " in XREADGROUP with GROUP option"));
     }
     match arg {

@@ -538,3 +538,94 @@ fn counters_stay_where_commands_can_set_them() {
     let info = text(&harness.line("XINFO STREAM t"));
     assert!(info.contains("9223372036854775807"), "{info}");
 }
+
+/// Trimming takes entries away that the group has not read: its count cannot go on from where it stood.
+#[test]
+fn what_was_trimmed_away_counts_as_read() {
+    for trim in [
+        "XTRIM x MAXLEN 1",
+        "XTRIM x MINID 5",
+        "XADD x MAXLEN 1 6-0 f v",
+    ] {
+        let mut harness = Harness::new();
+        for id in 1..=5 {
+            harness.line(&format!("XADD x {id}-0 f v"));
+        }
+        harness.line("XGROUP CREATE x g 0");
+        harness.line("XREADGROUP GROUP g c COUNT 1 STREAMS x >");
+        harness.line(trim);
+        harness.line("XREADGROUP GROUP g c STREAMS x >");
+        let added = if trim.starts_with("XADD") { 6 } else { 5 };
+        let groups = text(&harness.line("XINFO GROUPS x"));
+        let expected = format!("entries-read {added} lag 0");
+        assert!(groups.contains(&expected), "{trim}: {groups}");
+    }
+}
+
+#[test]
+fn the_last_entry_that_is_left_is_read() {
+    script(&[
+        ("XADD x 1-0 f 1", "1-0"),
+        ("XADD x 2-0 f 2", "2-0"),
+        ("XDEL x 2-0", "1"),
+        ("XREAD STREAMS x +", "x 1-0 f 1"),
+        ("XREAD STREAMS none x + +", "x 1-0 f 1"),
+        ("XDEL x 1-0", "1"),
+        ("XREAD STREAMS x +", "NullArray"),
+        ("XGROUP CREATE new g $ MKSTREAM", "OK"),
+        ("XREAD STREAMS new +", "NullArray"),
+        ("XREAD STREAMS new x + +", "NullArray"),
+    ]);
+}
+
+/// XDEL leaves the reference, and trimming with DELREF passes no entry of this id any more.
+#[test]
+fn trimming_removes_references_that_lead_nowhere() {
+    for trim in [
+        "XTRIM x MAXLEN 1 DELREF",
+        "XTRIM x MINID 4 DELREF",
+        "XADD x MAXLEN 1 DELREF 9-0 f v",
+    ] {
+        let mut harness = Harness::new();
+        for id in 1..=4 {
+            harness.line(&format!("XADD x {id}-0 f v"));
+        }
+        harness.line("XGROUP CREATE x g 0");
+        harness.line("XREADGROUP GROUP g c STREAMS x >");
+        harness.line("XDEL x 1-0 3-0");
+        harness.line(trim);
+        let left = if trim.starts_with("XADD") {
+            "0 NullBulk NullBulk NullArray"
+        } else {
+            "1 4-0 4-0 c 1"
+        };
+        assert_eq!(text(&harness.line("XPENDING x g")), left, "{trim}");
+    }
+    // Nothing is left to trim, but the reference.
+    script(&[
+        ("XADD x 1-0 f v", "1-0"),
+        ("XGROUP CREATE x g 0", "OK"),
+        ("XREADGROUP GROUP g c STREAMS x >", "x 1-0 f v"),
+        ("XDEL x 1-0", "1"),
+        ("XTRIM x MAXLEN 0 KEEPREF", "0"),
+        ("XPENDING x g", "1 1-0 1-0 c 1"),
+        ("XTRIM x MAXLEN 0 DELREF", "0"),
+        ("XPENDING x g", "0 NullBulk NullBulk NullArray"),
+    ]);
+}
+
+#[test]
+fn the_time_of_a_consumers_last_success_is_dumped() {
+    let mut harness = Harness::new();
+    harness.line("XGROUP CREATE x g $ MKSTREAM");
+    harness.line("XGROUP CREATECONSUMER x g c");
+    let Value::Bulk(payload) = harness.line("DUMP x") else {
+        panic!("no payload");
+    };
+    harness.run(&[&b"RESTORE"[..], b"y", b"0", &payload]);
+    harness.advance_ms(50);
+    for key in ["x", "y"] {
+        let consumers = text(&harness.line(&format!("XINFO CONSUMERS {key} g")));
+        assert_eq!(consumers, "name c pending 0 idle 50 inactive -1", "{key}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::config::Settings;
 use crate::keyspace::NewValue;
 use crate::structures::Collection;
 use crate::structures::dict::HashSeed;
-use crate::structures::hash::{Hash, HashLimits};
+use crate::structures::hash::{EXPIRY_MAX, Hash, HashLimits};
 use crate::structures::intset::Intset;
 use crate::structures::list::{List, ListLimits};
 use crate::structures::listpack::{Item, Listpack};
@@ -483,10 +483,9 @@ fn packed_hash(
 
 /// An expiry as 7.4 keeps it: 48 bits, 0 for none.
 fn expiry(at: u64, reader: &Reader<'_>) -> Result<Option<i64>, LoadError> {
-    const MAX: u64 = (1 << 48) - 2;
     match i64::try_from(at) {
         Ok(0) => Ok(None),
-        Ok(time) if at <= MAX => Ok(Some(time)),
+        Ok(time) if time <= EXPIRY_MAX => Ok(Some(time)),
         _ => Err(invalid!(reader, "Hash field with an invalid expiry")),
     }
 }

@@ -25,14 +25,14 @@ pub fn kind_of(value: Stored<'_>) -> u8 {
         Stored::SortedSet(set) if set.as_listpack().is_some() => kind::ZSET_LISTPACK,
         Stored::SortedSet(_) => kind::ZSET,
         Stored::Hash(hash) => kind_of_hash(hash),
-        Stored::Stream(_) => kind::STREAM,
+        Stored::Stream(_) => kind::STREAM_ACTIVE_TIME,
     }
 }
 
 fn kind_of_hash(hash: &Hash) -> u8 {
     match (hash.listpack(), hash.earliest_expiry()) {
         (Some((_, false)), _) => kind::HASH_LISTPACK,
-        (Some((_, true)), Some(_)) => kind::HASH_LISTPACK_TTL,
+        (Some((_, true)), _) => kind::HASH_LISTPACK_TTL,
         (None, Some(_)) => kind::HASH_TTL,
         (_, None) => kind::HASH,
     }
@@ -104,8 +104,8 @@ fn save_hash(hash: &Hash, writer: &mut Writer<'_>) {
     let earliest = hash.earliest_expiry();
     match (hash.listpack(), earliest) {
         (Some((pack, false)), _) => return writer.string(pack.as_bytes()),
-        (Some((pack, true)), Some(earliest)) => {
-            writer.time_ms(earliest);
+        (Some((pack, true)), earliest) => {
+            writer.time_ms(earliest.unwrap_or(0));
             return writer.string(pack.as_bytes());
         }
         _ => {}

@@ -22,7 +22,7 @@ const ID_BYTES: usize = 16;
 /// How many entries a group has read, where that is not known.
 const UNKNOWN: i64 = -1;
 
-/// Writes a stream as Redis 7.0 does.
+/// Writes a stream as Redis does since 7.2.
 pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
     writer.len(stream.nodes_len());
     for (key, node) in stream.nodes() {
@@ -61,6 +61,7 @@ fn save_group(group: &Group, writer: &mut Writer<'_>) {
     for consumer in group.consumers() {
         writer.string(consumer.name());
         writer.time_ms(consumer.seen_ms);
+        writer.time_ms(consumer.active_ms);
         writer.len(consumer.pending_len());
         for id in consumer.pending() {
             writer.raw(&id.to_bytes());

@@ -351,9 +351,16 @@ fn hashes_with_expiring_fields() {
         };
         assert_eq!((payload[0], payload[payload.len() - 10]), (expected, 12));
         assert_eq!(contents(stored(&again)), contents(Stored::Hash(&hash)));
+        // Without an expiry left the encoding stays, and is kept by the type.
         assert!(hash.set_expiry(b"a", None));
         let payload = payload::dump(Stored::Hash(&hash), true);
-        assert_eq!(payload[0], kind::HASH);
+        let expected = match entries {
+            0 => kind::HASH,
+            _ => kind::HASH_LISTPACK_TTL,
+        };
+        assert_eq!(payload[0], expected);
+        let again = round_trip(Stored::Hash(&hash), true, &settings);
+        assert_eq!(contents(stored(&again)), contents(Stored::Hash(&hash)));
     }
     // As the release candidates wrote it: expiries as they are.
     let old = body(
@@ -619,4 +626,30 @@ fn files_of_valkey_with_its_own_hash() {
         )
         .is_err()
     );
+}
+
+/// Redis keeps expiries of fields in 48 bits; what does not fit would be another time in a hash table.
+#[test]
+fn an_expiry_of_a_field_beyond_48_bits_is_refused_in_every_form() {
+    let settings = settings();
+    for (at, fits) in [
+        ((1i64 << 48) - 1, true),
+        (1 << 48, false),
+        (i64::MAX, false),
+    ] {
+        let mut pack = Listpack::new();
+        for part in [b"f", b"v"] {
+            pack.push_back(part);
+        }
+        pack.push_back_int(at);
+        let bytes = string(pack.as_bytes());
+        let least = at.to_le_bytes();
+        let packed = body(kind::HASH_LISTPACK_TTL, &[&least, &bytes]);
+        assert_eq!(restored(&packed, &settings).is_ok(), fits, "{at}");
+        let early = body(kind::HASH_LISTPACK_TTL_PRE_GA, &[&bytes]);
+        assert_eq!(restored(&early, &settings).is_ok(), fits, "{at}");
+        // The least expiry, and how far behind it each field's is, plus one.
+        let table = body(kind::HASH_TTL, &[&least, b"\x01\x01\x01f\x01v"]);
+        assert_eq!(restored(&table, &settings).is_ok(), fits, "{at}");
+    }
 }

@@ -8,14 +8,12 @@
 #![allow(unsafe_code)]
 
 use super::field::{Field, expiry_at, name_at, value_at};
-use super::{Item, Pair};
+use super::{EXPIRY_MAX, Item, Pair};
 use crate::structures::dict::{Dict, Distribution, ElementRef, HashSeed};
 use crate::system::size_class::size_class;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
 
-/// Latest expiry that the queue tells from later ones; Redis allows none beyond.
-const EXPIRY_MAX: i64 = (1 << 48) - 1;
 const ADDRESS_BITS: u32 = 48;
 /// Bytes of the queue for each expiry, about: nodes of 11 numbers, two thirds full.
 const QUEUE_BYTES: usize = 25;
@@ -30,7 +28,7 @@ impl Due {
         let address = address.as_ptr().expose_provenance() as u128;
         Due(Due::least_at(expiry).0 | u128::from(hash as u32) << ADDRESS_BITS | address)
     }
-    /// Not after any field that expires then.
+    /// Not after any field that expires then; later ones than the greatest would be taken for it.
     fn least_at(expiry: i64) -> Due {
         let expiry = expiry.clamp(0, EXPIRY_MAX) as u128;
         Due(expiry << (ADDRESS_BITS + 32))

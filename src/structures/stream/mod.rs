@@ -101,6 +101,8 @@ pub struct Trim {
 pub struct Trimmed {
     /// Entries that are gone.
     pub removed: u64,
+    /// References that led nowhere and are gone, with [`References::Delete`].
+    pub forgotten: usize,
     /// After approximate trimming: exact trimming from this id on comes to the same, wherever nodes begin and end.
     pub end: StreamId,
 }
@@ -392,7 +394,11 @@ impl Entries {
     }
     /// Tells where a group's count stands after it has been delivered the entry `id`, the next it had not got.
     pub fn entries_read_after(&self, group: &Group, id: StreamId) -> i64 {
-        if group.entries_read != -1 && !self.has_deleted_since(group.last_id) {
+        // Nothing may be gone between where it stood and the entry: neither deleted, nor trimmed from the beginning.
+        if group.entries_read != -1
+            && group.last_id >= self.first_id
+            && !self.has_deleted_since(group.last_id)
+        {
             group.entries_read.saturating_add(1)
         } else if self.entries_added > 0 {
             self.position(id).unwrap_or(-1)
@@ -472,7 +478,34 @@ impl Stream {
         if removed > 0 {
             self.entries.find_first();
         }
-        Trimmed { removed, end }
+        let forgotten = match how.references {
+            References::Delete => self.forget_before_first(),
+            _ => 0,
+        };
+        Trimmed {
+            removed,
+            end,
+            forgotten,
+        }
+    }
+    /// Removes references to entries before the first that is left, which XDEL has left behind or trimming that keeps
+    /// references; how many there were.
+    fn forget_before_first(&mut self) -> usize {
+        let last = match self.entries.length {
+            0 => Some(StreamId::MAX),
+            _ => self.entries.first_id.previous(),
+        };
+        let Some(last) = last else { return 0 };
+        let mut forgotten = 0;
+        for group in self.groups.values_mut() {
+            let gone = group.pending_between(StreamId::MIN, last, None);
+            let gone: Vec<StreamId> = gone.map(|(id, _)| id).collect();
+            forgotten += gone.len();
+            for id in gone {
+                group.acknowledge(id);
+            }
+        }
+        forgotten
     }
     /// Trimming that has to look at every entry's references. Answers the key of the first node that was left alone,
     /// which is where approximate trimming came to an end.

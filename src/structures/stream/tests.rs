@@ -458,7 +458,7 @@ proptest! {
                     let expected = model_trim(&model, exact, &|id| group.needs(id));
                     let before = model.len();
                     let mut again = stream.clone();
-                    let Trimmed { removed, end } = stream.trim(how);
+                    let Trimmed { removed, end, .. } = stream.trim(how);
                     if how.approximate {
                         let exact = Trim { keep: Keep::From(end), ..exact };
                         prop_assert_eq!(again.trim(exact).removed, removed);
