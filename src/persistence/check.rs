@@ -15,8 +15,13 @@ use crate::structures::dict::HashSeed;
 use crate::system::clock;
 use crate::system::mapped_file::MappedFile;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
+
+/// Bytes of a comment that are read at once.
+const COMMENT_PART: u64 = 1024;
+/// Bytes of the longest manifest: far more than any server writes.
+const MANIFEST_MAX: u64 = 16 * 1024 * 1024;
 
 /// Where the tools print, and where they read the operator's answer.
 pub struct Console<'a> {
@@ -168,16 +173,17 @@ pub fn check_aof(
     path: &Path,
     repair: Repair,
 ) -> Result<(), Unwell> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let opened = File::open(path).and_then(|file| {
+        let is_manifest = begins_as_manifest(&mut io::BufReader::new(&file))?;
+        Ok((file, is_manifest))
+    });
+    let (file, is_manifest) = match opened {
+        Ok(opened) => opened,
         Err(error) => {
             say!(console, "Cannot open file {}: {error}", path.display());
             return Err(Unwell);
         }
     };
-    let is_manifest = text
-        .split(|byte| *byte == b'\n')
-        .any(|line| line.starts_with(b"file"));
     let mut checker = Checker {
         console,
         settings,
@@ -192,7 +198,7 @@ pub fn check_aof(
         return Ok(());
     }
     say!(checker.console, "Start checking Multi Part AOF");
-    let manifest = match Manifest::parse(&text) {
+    let manifest = match read_manifest(file) {
         Ok(manifest) => manifest,
         Err(error) => {
             say!(checker.console, "{error}");
@@ -219,6 +225,40 @@ pub fn check_aof(
     }
     say!(checker.console, "All AOF files and manifest are valid");
     Ok(())
+}
+
+/// Whether a file is a manifest: its first line that is no comment says `file`. Anything may stand further down in the
+/// data of an append-only file, of which no more than that line is read.
+fn begins_as_manifest(file: &mut dyn BufRead) -> io::Result<bool> {
+    const WORD: &[u8] = b"file";
+    let mut begins = Vec::new();
+    loop {
+        begins.clear();
+        Read::take(&mut *file, WORD.len() as u64).read_until(b'\n', &mut begins)?;
+        if begins.first() != Some(&b'#') {
+            return Ok(begins == WORD);
+        }
+        // The rest of a comment, however long.
+        while !begins.ends_with(b"\n") {
+            begins.clear();
+            Read::take(&mut *file, COMMENT_PART).read_until(b'\n', &mut begins)?;
+            if begins.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// Reads a manifest from the beginning of its file.
+fn read_manifest(mut file: File) -> Result<Manifest, String> {
+    let mut text = Vec::new();
+    io::Seek::rewind(&mut file)
+        .and_then(|()| Read::take(&file, MANIFEST_MAX + 1).read_to_end(&mut text))
+        .map_err(|error| format!("Cannot read the manifest: {error}"))?;
+    if text.len() as u64 > MANIFEST_MAX {
+        return Err("The manifest is too long".to_owned());
+    }
+    Manifest::parse(&text).map_err(|error| error.to_string())
 }
 
 fn is_rdb(path: &Path) -> bool {
@@ -504,6 +544,32 @@ mod tests {
         assert!(said.contains("is valid"), "{said}");
         assert_eq!(left, GOOD);
         assert!(run("", Repair::None, "").1.contains("is empty"));
+    }
+
+    /// A value with a line that begins like one of a manifest made one of any file.
+    #[test]
+    fn only_the_first_line_makes_a_manifest() {
+        let value = "file a.aof.1.base.rdb seq 1 type b";
+        let text = format!("*2\r\n$4\r\nECHO\r\n$34\r\n{value}\r\n");
+        let (result, said, _) = run(&text, Repair::None, "");
+        assert_eq!(result, Ok(()), "{said}");
+        assert!(
+            said.contains("Old-Style") && said.contains("is valid"),
+            "{said}"
+        );
+        let long = "x".repeat(3000);
+        for (text, is_manifest) in [
+            (format!("{value}\n"), true),
+            (format!("# a comment\n#{long}\n#\n{value}\n"), true),
+            (format!("#{long}"), false),
+            (format!("#{long}\n{GOOD}{value}\n"), false),
+            (format!("\n{value}\n"), false),
+            ("fil".to_owned(), false),
+            (String::new(), false),
+        ] {
+            let is = begins_as_manifest(&mut text.as_bytes()).expect("read");
+            assert_eq!(is, is_manifest, "{text}");
+        }
     }
 
     #[test]
