@@ -136,6 +136,223 @@ fn a_transaction_may_switch_the_file_on() {
     assert_eq!(all, Value::Array(expected.to_vec()));
 }
 
+/// Where a child saved, all that was written until the rewrite could begin was kept, and applied twice after a restart.
+#[test]
+fn what_is_written_before_the_first_rewrite_begins_is_applied_once() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    for line in ["SET a 1", "CONFIG SET rdb-key-save-delay 1500000", "BGSAVE"] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    assert_eq!(info(&mut raw, "rdb_bgsave_in_progress"), "1");
+    for _ in 0..5 {
+        raw.line("INCR counter");
+    }
+    assert_eq!(info(&mut raw, "aof_buffer_length"), "0");
+    wait_for("the first file", || {
+        info(&mut raw, "aof_rewrites") == "1" && info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    raw.line("INCR counter");
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(raw.line("GET counter"), Value::bulk("6"));
+}
+
+/// A manifest that could not be opened was taken for a missing one: the server began empty, and overwrote it.
+#[test]
+fn a_manifest_that_cannot_be_read_ends_the_start() {
+    let mut server = Server::with(&["--appendonly", "yes"]);
+    server.raw().line("SET a 1");
+    server.kill();
+    let directory = server.dir.path().join("appendonlydir");
+    let manifest = directory.join("appendonly.aof.manifest");
+    let aside = server.dir.path().join("aside");
+    for everything in [false, true] {
+        let path = if everything { &directory } else { &manifest };
+        fs::rename(path, &aside).expect("moved");
+        if everything {
+            fs::write(path, b"no directory").expect("written");
+        } else {
+            fs::create_dir(path).expect("made");
+        }
+        server.spawn_again();
+        assert_eq!(server.wait(), Some(1), "{}", server.log());
+        let log = server.log();
+        let last = log.lines().last().expect("a line");
+        assert!(last.contains("appendonly.aof.manifest"), "{last}");
+        if everything {
+            fs::remove_file(path).expect("still there");
+        } else {
+            fs::remove_dir(path).expect("still there");
+        }
+        fs::rename(&aside, path).expect("moved back");
+    }
+    server.start_again();
+    assert_eq!(server.raw().line("GET a"), Value::bulk("1"));
+}
+
+/// The directory changed, the file stayed, and a server that began in the new place found nothing.
+#[test]
+fn the_directory_does_not_change_under_the_append_only_file() {
+    let server = Server::with(&["--appendonly", "yes", "--enable-protected-configs", "yes"]);
+    let other = tempfile::tempdir().expect("a directory");
+    let set = format!("CONFIG SET dir {}", other.path().display());
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    assert!(matches!(raw.line(&set), Value::Error(_)));
+    let here = server.dir.path().display().to_string();
+    let named = Value::Array(["dir", &here].map(Value::bulk).to_vec());
+    assert_eq!(raw.line("CONFIG GET dir"), named);
+    raw.line("CONFIG SET appendonly no");
+    assert_eq!(text(raw.line(&set)), "OK");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    wait_for("the first base", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    raw.line("SET b 2");
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(raw.line("EXISTS a b"), Value::Integer(2));
+    let manifest = other.path().join("appendonlydir/appendonly.aof.manifest");
+    let manifest = fs::read_to_string(manifest).expect("a manifest");
+    assert!(
+        manifest.starts_with("file appendonly.aof.1.base.rdb seq 1 type b"),
+        "{manifest}"
+    );
+}
+
+/// While a script was busy, answers went out for what the file did not have.
+#[test]
+fn what_came_before_a_busy_script_is_in_the_file_before_it_is_answered() {
+    for end in ["kill", "SHUTDOWN NOSAVE"] {
+        let mut server = Server::with(&[
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--busy-reply-threshold",
+            "1",
+        ]);
+        let mut raw = server.raw();
+        raw.send(b"SET foo 1\r\nEVAL \"redis.call('set','bar',1) while true do end\" 0\r\n");
+        assert_eq!(raw.read(), Value::Simple("OK".into()));
+        if end == "kill" {
+            server.kill();
+        } else {
+            let mut other = server.raw();
+            wait_for("the script", || {
+                matches!(other.line("PING"), Value::Error(_))
+            });
+            other.send(b"SHUTDOWN NOSAVE\r\n");
+            assert_eq!(server.wait(), Some(0), "{}", server.log());
+        }
+        server.start_again();
+        let mut raw = server.raw();
+        assert_eq!(raw.line("GET foo"), Value::bulk("1"), "{end}");
+        // Half of a script is nothing.
+        assert_eq!(raw.line("EXISTS bar"), Value::Integer(0), "{end}");
+    }
+}
+
+/// A supervisor that asked each second for the end never got its first append-only file done: asking ended the child.
+#[test]
+fn a_shutdown_that_is_refused_leaves_the_child_at_work() {
+    let mut server = Server::start();
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("CONFIG SET rdb-key-save-delay 100000000");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    assert!(matches!(raw.line("SHUTDOWN"), Value::Error(_)));
+    signal(&server, "-TERM");
+    wait_for("the second refusal", || {
+        server
+            .log()
+            .matches("Writing initial AOF, can't exit")
+            .count()
+            == 2
+    });
+    assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "1");
+    assert_eq!(info(&mut raw, "aof_rewrites"), "1");
+    raw.line("CONFIG SET appendonly no");
+    // A last snapshot that cannot be written is as little a reason.
+    assert!(matches!(raw.line("BGSAVE"), Value::Simple(_)));
+    let in_the_way = server.dir.path().join(format!("temp-{}.rdb", server.pid()));
+    fs::create_dir(&in_the_way).expect("made");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    assert!(matches!(raw.line("SHUTDOWN SAVE"), Value::Error(_)));
+    assert_eq!(info(&mut raw, "rdb_bgsave_in_progress"), "1");
+    fs::remove_dir(&in_the_way).expect("removed");
+    raw.send(b"SHUTDOWN SAVE\r\n");
+    assert_eq!(server.wait(), Some(0), "{}", server.log());
+    server.start_again();
+    assert_eq!(server.raw().line("EXISTS a"), Value::Integer(1));
+}
+
+/// What a crash has left is no use to anyone, and was there for ever.
+#[test]
+fn files_that_no_manifest_lists_are_removed_at_the_start() {
+    let mut server = Server::with(&["--appendonly", "yes"]);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("BGREWRITEAOF");
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    server.kill();
+    let directory = server.dir.path().join("appendonlydir");
+    let left = [
+        "appendonly.aof.1.base.rdb",
+        "appendonly.aof.1.incr.aof",
+        "temp-appendonly.aof.incr",
+    ];
+    for name in left {
+        fs::write(directory.join(name), b"x").expect("written");
+    }
+    fs::write(directory.join("mine.txt"), b"x").expect("written");
+    server.start_again();
+    assert_eq!(server.raw().line("EXISTS a"), Value::Integer(1));
+    assert!(left.iter().all(|name| !directory.join(name).exists()));
+    assert!(directory.join("mine.txt").exists());
+}
+
+/// Switched on while a snapshot is loaded, the file begins with what was loaded; it is not one of old that goes on.
+#[test]
+fn the_append_only_file_may_be_switched_while_data_is_loaded() {
+    let mut server = Server::with(&["--appendonly", "yes", "--dbfilename", "d.rdb"]);
+    let mut raw = server.raw();
+    raw.line("SET old 1");
+    raw.line("CONFIG SET appendonly no");
+    raw.line("DEL old");
+    raw.line("DEBUG POPULATE 3000");
+    raw.line("SAVE");
+    server.kill();
+    let off = ["--dbfilename", "d.rdb", "--key-load-delay", "500"];
+    let mut other = Server::with(&off);
+    other.kill();
+    for name in ["d.rdb", "appendonlydir"] {
+        fs::rename(server.dir.path().join(name), other.dir.path().join(name)).expect("moved");
+    }
+    other.spawn_again();
+    let mut raw = loop {
+        if let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", other.port)) {
+            break Raw::over(stream);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(info(&mut raw, "loading"), "1");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    assert_eq!(text(raw.line("CONFIG SET key-load-delay 0")), "OK");
+    wait_for("the first base", || {
+        info(&mut raw, "loading") == "0"
+            && info(&mut raw, "aof_rewrite_in_progress") == "0"
+            && info(&mut raw, "aof_rewrites") == "1"
+    });
+    raw.line("SET new 1");
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(raw.line("EXISTS new key:2999 old"), Value::Integer(2));
+}
+
 fn digest(raw: &mut Raw) -> String {
     text(raw.line("DEBUG DIGEST"))
 }

@@ -262,6 +262,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::WorkingDirectory => {
+            super::persistence::aof::may_change_directory(context.state, &settings.dir)?;
             context.host.change_directory(&settings.dir)?;
         }
         Listener::Log => server_log::set_level(settings.loglevel),

@@ -347,8 +347,11 @@ fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
 }
 
 fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if let Err(fatal) = persistence::aof::flush(context.state, true) {
-        log::warn!("{}", fatal.0);
+    persistence::aof::flush(context.state, true);
+    if context.state.persistence.aof.buffered() > 0 {
+        return Err(CommandError::fixed(
+            "ERR The append-only file cannot be written now, check server logs.",
+        ));
     }
     context
         .state

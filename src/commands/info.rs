@@ -591,7 +591,7 @@ fn replication(page: &mut Page<'_>) {
     page.field("master_failover_state", "no-failover");
     page.field("master_replid", if id.is_empty() { &zeros } else { id });
     page.field("master_replid2", &zeros);
-    page.field("master_repl_offset", 0);
+    page.field("master_repl_offset", page.state.journal.offset());
     page.field("second_repl_offset", -1);
     page.field("repl_backlog_active", 0);
     page.field("repl_backlog_size", backlog);

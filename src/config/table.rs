@@ -518,7 +518,7 @@ pub static DIRECTIVES: &[Directive] = &[
     optional("bgsave_cpulist").quiet("bgsave-cpulist").fixed().later(),
 
     // The append-only file
-    yes_no("appendonly", false).not_loading(),
+    yes_no("appendonly", false),
     checked("appendfilename", "appendonly.aof", TextCheck::AofFilename).fixed(),
     checked("appenddirname", "appendonlydir", TextCheck::AofDirname).fixed(),
     choice("appendfsync", FSYNC, 2),

@@ -262,7 +262,7 @@ fn set_is_all_or_nothing() {
         is_loading: true,
     };
     assert_eq!(
-        config.set_many(&[(b"appendonly", b"yes")], loading),
+        config.set_many(&[(b"repl-diskless-load", b"disabled")], loading),
         Err(ConfigSetError::Loading)
     );
 }

@@ -16,6 +16,7 @@ const NONE: usize = usize::MAX;
 pub struct Journal {
     consumers: usize,
     effects: u64,
+    offset: i64,
     bytes: Vec<u8>,
     selected: usize,
     /// What is appended belongs together.
@@ -35,6 +36,7 @@ impl Default for Journal {
         Journal {
             consumers: 0,
             effects: 0,
+            offset: 0,
             bytes: Vec::new(),
             selected: NONE,
             in_unit: false,
@@ -79,16 +81,8 @@ impl Journal {
         self.in_unit = false;
         self.unit_begun = false;
         if std::mem::take(&mut self.unit_wrapped) {
+            self.offset += 1;
             write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
-        }
-    }
-    /// Ends what belongs together, and forgets all of it that nobody has taken yet.
-    pub fn drop_unit(&mut self) {
-        self.in_unit = false;
-        self.unit_wrapped = false;
-        if std::mem::take(&mut self.unit_begun) {
-            self.bytes.truncate(self.unit_start);
-            self.selected = NONE;
         }
     }
     /// Whether a unit is open.
@@ -110,6 +104,7 @@ impl Journal {
             return;
         }
         self.effects += 1;
+        self.offset += 1;
         if self.timestamps && unix_s > self.last_timestamp {
             self.last_timestamp = unix_s;
             let _ = write!(self.bytes, "#TS:{unix_s}\r\n");
@@ -125,10 +120,10 @@ impl Journal {
         self.select(db);
         write_command(&mut self.bytes, words);
     }
-    /// Puts MULTI before the first effect of the unit: there is a second one, or there may be one after the bytes are
-    /// given away.
+    /// Puts MULTI before the first effect of the unit: there is a second one.
     fn wrap_unit(&mut self) {
         if !std::mem::replace(&mut self.unit_wrapped, true) {
+            self.offset += 1;
             let mut multi = Vec::new();
             write_command(&mut multi, [&b"MULTI"[..]].into_iter());
             let start = self.unit_start;
@@ -148,17 +143,25 @@ impl Journal {
     pub fn pending(&self) -> usize {
         self.bytes.len()
     }
-    /// Moves all bytes behind those of `into`.
+    /// Moves bytes behind those of `into`: all that stand before the unit that is open. A unit is given away as a whole
+    /// when it has ended: half of one is nothing that a reader could use.
     pub fn take(&mut self, into: &mut Vec<u8>) {
         if self.unit_begun {
-            self.wrap_unit();
-        }
-        self.unit_start = 0;
-        if into.is_empty() {
+            into.extend(self.bytes.drain(..self.unit_start));
+            self.unit_start = 0;
+        } else if into.is_empty() {
             std::mem::swap(into, &mut self.bytes);
         } else {
             into.append(&mut self.bytes);
         }
+    }
+    /// Position in the stream, counted as Redis counts it while nobody replicates: a step for each command.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+    /// Goes on from a position that a file tells.
+    pub fn set_offset(&mut self, offset: i64) {
+        self.offset = offset;
     }
     /// Effects so far.
     pub fn effects(&self) -> u64 {
@@ -255,18 +258,6 @@ mod tests {
         journal.end_unit();
         append(&mut journal, 2, "SETb");
         assert_eq!(taken(&mut journal), "SELECT2|SETa|SETb");
-        // One that is written out before its end may get more.
-        journal.begin_unit();
-        append(&mut journal, 2, "SETc");
-        assert_eq!(taken(&mut journal), "MULTI|SETc");
-        append(&mut journal, 2, "SETd");
-        journal.end_unit();
-        assert_eq!(taken(&mut journal), "SETd|EXEC");
-        journal.begin_unit();
-        append(&mut journal, 3, "SETe");
-        journal.drop_unit();
-        append(&mut journal, 2, "SETf");
-        assert_eq!(taken(&mut journal), "SELECT3|SELECT2|SETf");
         // The last reader goes in the middle of one, and comes back.
         append(&mut journal, 2, "SETg");
         journal.begin_unit();
@@ -278,6 +269,32 @@ mod tests {
         append(&mut journal, 2, "SETj");
         journal.end_unit();
         assert_eq!(taken(&mut journal), "SELECT2|MULTI|SETi|SETj|EXEC");
+    }
+
+    /// While a script was busy, nothing was given away of what others had done in its turn: they read OK for what no file
+    /// had.
+    #[test]
+    fn what_stands_before_an_open_unit_is_given_away() {
+        let mut journal = Journal::default();
+        journal.set_consumers(1);
+        append(&mut journal, 0, "SETa");
+        journal.begin_unit();
+        assert_eq!(taken(&mut journal), "SELECT0|SETa");
+        append(&mut journal, 0, "SETb");
+        assert_eq!(taken(&mut journal), "");
+        append(&mut journal, 1, "SETc");
+        assert_eq!(taken(&mut journal), "");
+        journal.end_unit();
+        append(&mut journal, 1, "SETd");
+        let unit = "MULTI|SETb|SELECT1|SETc|EXEC|SETd";
+        assert_eq!(taken(&mut journal), unit);
+        append(&mut journal, 1, "SETe");
+        journal.begin_unit();
+        append(&mut journal, 2, "SETf");
+        assert_eq!(taken(&mut journal), "SETe|SELECT2");
+        journal.end_unit();
+        assert_eq!(taken(&mut journal), "SETf");
+        assert_eq!(journal.offset(), 8, "MULTI and EXEC count");
     }
 
     #[test]

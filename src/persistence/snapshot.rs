@@ -54,25 +54,55 @@ pub fn write(
     options: &SnapshotOptions,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
-    let directory = options.path.parent().unwrap_or(Path::new("."));
-    let temporary = directory.join(format!("temp-{}.rdb", std::process::id()));
-    let disk = &options.disk;
+    write_temporary(keyspace, now, options, progress)?;
+    install(options)
+}
+
+fn temporary(options: &SnapshotOptions) -> PathBuf {
+    let name = format!("temp-{}.rdb", std::process::id());
+    options.path.with_file_name(name)
+}
+
+/// The first half of [`write`]: a whole snapshot under another name.
+pub fn write_temporary(
+    keyspace: &Keyspace,
+    now: Clock,
+    options: &SnapshotOptions,
+    progress: &mut dyn FnMut(u64),
+) -> io::Result<()> {
+    let (disk, temporary) = (&options.disk, temporary(options));
     let written = disk.open(&temporary, Mode::Create).and_then(|file| {
         let mut sink = SteadyFile::new(&file, options.steady);
         write_to(keyspace, now, options, &mut sink, progress)?;
         file.sync_all()
     });
-    // The server of a child that was killed may have a successor, with a newer snapshot under the name.
-    let renamed = written.and_then(|()| match child::parent_is_gone() {
-        true => Err(io::Error::other("the server that wanted it is gone")),
-        false => disk.rename(&temporary, &options.path),
-    });
-    if renamed.is_err() {
+    if written.is_err() {
         let _ = disk.remove(&temporary);
-        return renamed;
     }
-    // The new name is on the disk only once its directory is.
-    disk.open_folder(directory)?.sync()
+    written
+}
+
+/// The second half of [`write`]: the snapshot gets its name.
+pub fn install(options: &SnapshotOptions) -> io::Result<()> {
+    let (disk, temporary) = (&options.disk, temporary(options));
+    let directory = options.path.parent().unwrap_or(Path::new("."));
+    // All that may fail is asked for before the rename.
+    let installed = disk.open_folder(directory).and_then(|folder| {
+        // The server of a child that was killed may have a successor, with a newer snapshot under the name.
+        if child::parent_is_gone() {
+            return Err(io::Error::other("the server that wanted it is gone"));
+        }
+        disk.rename(&temporary, &options.path)?;
+        Ok(folder)
+    });
+    match installed {
+        // The new name is on the disk only once its directory is.
+        Ok(folder) => folder.sync(),
+        Err(error) => {
+            let _ = disk.remove(&temporary);
+            Err(error)
+        }
+    }
 }
 
 /// Rests, for tests that want a save or a load to take its time.

@@ -633,16 +633,11 @@ impl Core {
         }
     }
 
-    /// Brings the effects of this turn to the append-only file, before anyone is answered.
+    /// Brings the effects of this turn to the append-only file, before anyone is answered. What a busy script has done so
+    /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
     fn flush_append_only(&mut self, force: bool) {
-        if self.state.persistence.aof.state == AofState::Off || self.state.scripting.is_busy() {
-            // Half of what a script does is not written: whoever reads an answer meanwhile has changed nothing.
-            return;
-        }
-        if let Err(fatal) = commands::persistence::aof::flush(&mut self.state, force) {
-            log::error!("{}", fatal.0);
-            // Nobody must read an answer to what is not on the disk.
-            std::process::exit(1);
+        if self.state.persistence.aof.state != AofState::Off {
+            commands::persistence::aof::flush(&mut self.state, force);
         }
     }
 
@@ -939,41 +934,33 @@ impl Core {
             command_ns: self.state.observe.stats.command_ns,
         };
         let state = &mut self.state;
-        if state.scripting.is_busy() {
-            // What a script leaves half done is lost with it.
-            state.journal.drop_unit();
-        }
-        commands::persistence::kill_child(state, &mut host);
         let has_save_points = !state.config.settings().save.is_empty();
         // Half a data set must not replace the file that it comes from.
         let is_whole = state.persistence.loading.is_none();
+        let saves = is_whole && (how.save || (has_save_points && !how.nosave));
         if state.persistence.aof.state == AofState::WaitRewrite && !how.force {
             log::warn!("Writing initial AOF, can't exit.");
             supervisor::tell("STATUS=Writing initial AOF, can't exit.\n");
             return false;
         }
-        if let Err(fatal) = commands::persistence::aof::flush(state, true) {
-            log::warn!("{}", fatal.0);
+        // What a script leaves half done is lost with it: only what is whole is written.
+        commands::persistence::aof::flush_at_end(state);
+        if saves {
+            log::info!("Saving the final RDB snapshot before exiting.");
+            supervisor::tell("STATUS=Saving the final RDB snapshot\n");
+            // The child that saves is ended only when the server surely does: where this is refused it goes on.
+            if !commands::persistence::save_at_end(state, &mut host) {
+                if !how.force {
+                    log::warn!("Error trying to save the DB, can't exit.");
+                    supervisor::tell("STATUS=Error trying to save the DB, can't exit.\n");
+                    return false;
+                }
+                log::warn!("Error trying to save the DB. Exit anyway.");
+            }
         }
-        if state.persistence.aof.state != AofState::Off {
-            log::info!("Calling fsync() on the AOF file.");
-            state.persistence.aof.sync_now();
-        }
-        if !is_whole || !(how.save || (has_save_points && !how.nosave)) {
-            return true;
-        }
-        log::info!("Saving the final RDB snapshot before exiting.");
-        supervisor::tell("STATUS=Saving the final RDB snapshot\n");
-        if commands::persistence::save_now(state, &mut host) {
-            return true;
-        }
-        if how.force {
-            log::warn!("Error trying to save the DB. Exit anyway.");
-        } else {
-            log::warn!("Error trying to save the DB, can't exit.");
-            supervisor::tell("STATUS=Error trying to save the DB, can't exit.\n");
-        }
-        how.force
+        commands::persistence::kill_child(state, &mut host);
+        commands::persistence::aof::note_end(state);
+        true
     }
 
     /// Reads what the child that saves has to say; at the end of its pipe it is done.
@@ -1004,15 +991,12 @@ impl Core {
         commands::persistence::loading::begin(&mut self.state)?;
         match self.state.persistence.loading {
             Some(_) => signals::set_loading(true),
-            None => self.open_append_only(events).map_err(LoadFailure::Io)?,
+            None => self.open_append_only(events)?,
         }
         Ok(())
     }
 
-    fn open_append_only(&mut self, events: &mut EventLoop) -> io::Result<()> {
-        if !self.state.config.settings().appendonly {
-            return Ok(());
-        }
+    fn open_append_only(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
         let mut host = LoopHost {
             events,
             listeners: &mut self.listeners,
@@ -1062,7 +1046,7 @@ impl Core {
                         self.ready(events);
                         return;
                     }
-                    Err(error) => LoadFailure::Io(error),
+                    Err(failure) => failure,
                 }
             }
             Err(failure) => failure,

@@ -449,6 +449,17 @@ pub fn pid() -> u32 {
     std::process::id()
 }
 
+/// Whether there is a process with this number; `true` also where that cannot be known.
+pub fn is_running(pid: i32) -> bool {
+    // What is not above zero would ask for whole groups of processes.
+    if pid <= 0 {
+        return true;
+    }
+    // SAFETY: a plain system call; signal 0 is not sent, only asked for.
+    let asked = unsafe { libc::kill(pid, 0) };
+    asked == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
 /// Where the running program lies; empty if unknown.
 pub fn executable_path() -> PathBuf {
     std::env::current_exe().unwrap_or_default()

@@ -8,14 +8,16 @@ use super::{ChildKind, fork_child, options};
 use crate::commands::{CommandError, Host, State, WideContext};
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
-use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
+use crate::persistence::aof::{AofState, AppendOnly, Fatal, FlushOptions, rewrite};
+use crate::persistence::loading::LoadFailure;
 use crate::persistence::snapshot::{self, SnapshotOptions};
 use crate::resp::Args;
 use crate::system::child::Exit;
 use crate::system::disk::Mode;
+use crate::system::process::os_error_text;
 use crate::system::steady_file::SteadyFile;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// After so many failed rewrites in a row the next ones wait.
 const FAILURES_MAX: u64 = 3;
@@ -31,7 +33,8 @@ pub(super) fn command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<
                 "ERR Background append only file rewriting already in progress",
             ));
         }
-        child if child.is_some() || in_multi => {
+        // In the middle of what belongs together the child's copy would have half of it.
+        child if child.is_some() || in_multi || state.journal.is_in_unit() => {
             state.persistence.rewrite.scheduled = true;
             state.persistence.rewrite.failures = 0;
             context
@@ -73,14 +76,46 @@ pub fn flush_options(state: &State, force: bool) -> FlushOptions {
     }
 }
 
-/// Brings the journal to the file.
-pub fn flush(state: &mut State, force: bool) -> Result<(), Fatal> {
+/// Brings the journal to the file by the policy. Where a promise of `always` cannot be kept this does not return: the
+/// process ends before anyone is answered, whoever has asked for the flush.
+pub fn flush(state: &mut State, force: bool) {
     let options = flush_options(state, force);
     let flushed = state.persistence.aof.flush(&mut state.journal, options);
+    keep_or_end(state, flushed);
     if options.timed {
         note_times(state);
     }
-    flushed
+}
+
+/// Brings the journal to the file and all of the file to the disk. Returns as [`flush`] does.
+fn flush_and_sync(state: &mut State) {
+    flush(state, true);
+    let synced = state
+        .persistence
+        .aof
+        .sync_now(state.config.settings().appendfsync);
+    keep_or_end(state, synced);
+}
+
+fn keep_or_end(state: &State, done: Result<(), Fatal>) {
+    if let Err(fatal) = done {
+        log::error!("{}", fatal.0);
+        (state.persistence.end_unanswered)();
+    }
+}
+
+/// The last that is written, at the end of the server.
+pub fn flush_at_end(state: &mut State) {
+    if state.persistence.aof.state != AofState::Off {
+        log::info!("Calling fsync() on the AOF file.");
+        flush_and_sync(state);
+    }
+}
+
+/// The server ends in order: the manifest is told where the file ends.
+pub fn note_end(state: &mut State) {
+    let (offset, now_s) = (state.journal.offset(), state.now.unix_s());
+    state.persistence.aof.note_end(offset, now_s);
 }
 
 /// Tells the latency monitor how long the flush took.
@@ -121,30 +156,48 @@ fn write_base(
     file.sync_all()
 }
 
-fn temporary(state: &State, pid: i32) -> PathBuf {
-    let directory = &state.config.settings().dir;
-    directory.join(format!("temp-rewriteaof-bg-{pid}.aof"))
-}
-
-/// Forks a child that writes a new base; whether it could be started (else the log says why).
+/// Forks a child that writes a new base; whether it could be started (else the log says why). A failure counts like one
+/// of the child: those that are asked for by growth then rest.
 pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
     if state.persistence.child.is_some() {
         return false;
     }
-    state.journal.restart();
-    let begun = flush(state, true)
-        .map_err(|fatal| io::Error::other(fatal.0))
-        .and_then(|()| state.persistence.aof.begin_rewrite());
-    if let Err(error) = begun {
-        log::warn!("Can't open the append-only file: {error}");
-        state.persistence.rewrite.last_ok = false;
-        return false;
+    match try_start_rewrite(state, host) {
+        Ok(pid) => {
+            log::info!("Background append only file rewriting started by pid {pid}");
+            state.persistence.rewrite.scheduled = false;
+            true
+        }
+        Err(reason) => {
+            log::warn!("{reason}");
+            let rewrite = &mut state.persistence.rewrite;
+            rewrite.last_ok = false;
+            rewrite.failures = rewrite.failures.saturating_add(1);
+            false
+        }
     }
-    // Gathered until the new file was there: that was of the old one.
-    state.persistence.rewrite.rewrites += 1;
+}
+
+fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
+    flush(state, true);
+    let aof = &state.persistence.aof;
+    if aof.buffered() > 0 {
+        // It belongs before the fork. In the new file it would be applied twice: the new base will have it too.
+        let reason = aof.error().unwrap_or_default();
+        return Err(format!(
+            "Can't rewrite append only file in background while it cannot be written: {reason}"
+        ));
+    }
+    if let Err(error) = aof.create_directory() {
+        let (path, reason) = (aof.directory().display(), os_error_text(&error));
+        return Err(format!(
+            "Can't open or create append-only dir {path}: {reason}"
+        ));
+    }
     let options = options(state, host);
-    let started = fork_child(state, host, ChildKind::Rewrite, |state, progress| {
-        let path = temporary(state, std::process::id() as i32);
+    let forked = fork_child(state, host, ChildKind::Rewrite, |state, progress| {
+        let aof = &state.persistence.aof;
+        let path = aof.temporary_base(std::process::id() as i32);
         let written = write_base(state, options, &path, progress);
         if written.is_ok() {
             let path = path.display();
@@ -152,31 +205,36 @@ pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
         }
         written
     });
-    match started {
-        Ok(pid) => {
-            log::info!("Background append only file rewriting started by pid {pid}");
-            let rewrite = &mut state.persistence.rewrite;
-            rewrite.scheduled = false;
-            true
-        }
-        Err(error) => {
-            log::warn!("Can't rewrite append only file in background: fork: {error}");
-            state.persistence.rewrite.last_ok = false;
-            false
-        }
+    let pid = forked
+        .map_err(|error| format!("Can't rewrite append only file in background: fork: {error}"))?;
+    // After the fork, so that one that fails leaves no file behind. Nothing has run in between: what the child does not
+    // have is what follows from here.
+    state.journal.restart();
+    let (offset, now_s) = (state.journal.offset(), state.now.unix_s());
+    if let Err(error) = state.persistence.aof.begin_rewrite(offset, now_s) {
+        super::kill_child(state, host);
+        let reason = os_error_text(&error);
+        return Err(format!("Can't open the append-only file: {reason}"));
     }
+    state.persistence.rewrite.rewrites += 1;
+    if state.persistence.aof.state == AofState::WaitRewrite {
+        set_journal(state, true);
+    }
+    Ok(pid)
 }
 
 /// What follows from the end of the child that wrote a base.
 pub(super) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: bool) {
-    let path = temporary(state, pid);
+    let path = state.persistence.aof.temporary_base(pid);
+    let now_s = state.now.unix_s();
     let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
     let result = match exit {
         Exit::Status(0) => {
             log::info!("Background AOF rewrite terminated with success");
-            let ended = state.persistence.aof.end_rewrite(&path, base_is_rdb);
+            let ended = state.persistence.aof.end_rewrite(&path, base_is_rdb, now_s);
             if let Err(error) = &ended {
-                log::warn!("Error trying to install the new AOF base file: {error}");
+                let reason = os_error_text(error);
+                log::warn!("Error trying to install the new AOF base file: {reason}");
             }
             ended.is_ok()
         }
@@ -193,7 +251,7 @@ pub(super) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
     let rewrite = &mut state.persistence.rewrite;
     if result {
         if !state.config.settings().aof_disable_auto_gc {
-            aof.remove_history();
+            aof.remove_history(now_s);
         }
         rewrite.last_ok = true;
         rewrite.failures = 0;
@@ -203,19 +261,26 @@ pub(super) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
             rewrite.last_ok = false;
             rewrite.failures += 1;
         }
-        aof.remove_file(path);
-        // What was gathered for the new file belongs to none; the next attempt begins anew.
-        aof.forget_waiting();
-    }
-    if aof.state == AofState::WaitRewrite {
-        rewrite.scheduled = true;
+        aof.remove(&path);
+        if aof.state == AofState::WaitRewrite {
+            // What was gathered for the new file belongs to none; the next attempt begins anew, and until then nothing
+            // is gathered.
+            aof.forget_waiting();
+            rewrite.scheduled = true;
+            set_journal(state, false);
+        }
     }
 }
 
 /// Follows `appendonly` and `aof-disable-auto-gc` after CONFIG SET.
 pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
+    if state.persistence.loading.is_some() {
+        // Afterwards.
+        return Ok(());
+    }
     if !state.config.settings().aof_disable_auto_gc {
-        state.persistence.aof.remove_history();
+        let now_s = state.now.unix_s();
+        state.persistence.aof.remove_history(now_s);
     }
     let wanted = state.config.settings().appendonly;
     let is_on = state.persistence.aof.state != AofState::Off;
@@ -231,9 +296,10 @@ pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), Stri
 }
 
 fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
-    let now_s = state.now.unix_s();
-    state.persistence.aof.wait_for_rewrite(now_s);
-    set_journal(state, true);
+    prepare_switch_on(state).map_err(|reason| {
+        log::warn!("{reason}");
+        "Unable to turn on AOF. Check server logs.".to_owned()
+    })?;
     if let Some(child) = &state.persistence.child {
         if child.kind == ChildKind::Snapshot {
             state.persistence.rewrite.scheduled = true;
@@ -258,6 +324,7 @@ fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
     }
     if !start_rewrite(state, host) {
         state.persistence.aof.close();
+        state.persistence.rewrite.scheduled = false;
         set_journal(state, false);
         let reason = "Redis needs to enable the AOF but can't trigger a background AOF rewrite operation. Check the above \
                       logs for more info about the error.";
@@ -267,10 +334,40 @@ fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
     Ok(())
 }
 
-fn switch_off(state: &mut State, host: &mut dyn Host) {
-    if let Err(fatal) = flush(state, true) {
-        log::warn!("{}", fatal.0);
+/// Makes ready to wait for the first rewrite, in the directory of today: `dir` may have changed while the file was off.
+fn prepare_switch_on(state: &mut State) -> Result<(), String> {
+    let settings = state.config.settings();
+    let directory = settings.dir.join(&settings.appenddirname);
+    let now_s = state.now.unix_s();
+    let aof = &mut state.persistence.aof;
+    if aof.is_elsewhere(&directory) {
+        let mut there = AppendOnly::default();
+        let disk = state.persistence.disk.clone();
+        there.place(disk, directory, &settings.appendfilename);
+        there.read_manifest()?;
+        there.flush_sleep_us = aof.flush_sleep_us;
+        *aof = there;
     }
+    aof.wait_for_rewrite(now_s)
+        .map_err(|error| format!("Writing the AOF manifest failed: {}", os_error_text(&error)))
+}
+
+/// Whether `dir` may become this directory: not while the append-only file is on, which would stay behind, and a server
+/// that starts in the new place would not find it.
+pub fn may_change_directory(state: &State, directory: &Path) -> Result<(), String> {
+    let settings = state.config.settings();
+    let files = directory.join(&settings.appenddirname);
+    if state.persistence.aof.state != AofState::Off && state.persistence.aof.is_elsewhere(&files) {
+        return Err(
+            "can't change the directory while the append-only file is on: set appendonly to no before, and to yes after"
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn switch_off(state: &mut State, host: &mut dyn Host) {
+    flush_and_sync(state);
     // Before the state changes: the end of the child removes the file that gathered for it.
     if state
         .persistence
@@ -280,6 +377,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
     {
         super::kill_child(state, host);
     }
+    note_end(state);
     state.persistence.aof.close();
     state.persistence.rewrite.scheduled = false;
     set_journal(state, false);
@@ -299,7 +397,9 @@ pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
     let settings = state.config.settings();
     let aof = &state.persistence.aof;
     let percentage = settings.auto_aof_rewrite_percentage;
+    // While it cannot be written, what waits for it could be in no new file.
     if aof.state != AofState::On
+        || aof.error().is_some()
         || percentage == 0
         || aof.current_bytes <= settings.auto_aof_rewrite_min_size
     {
@@ -338,16 +438,219 @@ fn is_limited(state: &mut State) -> bool {
     true
 }
 
-/// Begins to append at the start of the server, after loading.
-pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
-    let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
-    let options = options(state, host);
-    let mut aof = std::mem::take(&mut state.persistence.aof);
-    let opened = aof.open(base_is_rdb, |path| {
-        write_base(state, options, path, &mut |_| {})
-    });
-    state.persistence.aof = aof;
-    opened?;
-    set_journal(state, true);
-    Ok(())
+/// Begins to append at the start of the server, after loading, where the file is to be on; and removes what a crash has
+/// left.
+pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
+    let settings = state.config.settings();
+    let keeps_history = settings.aof_disable_auto_gc;
+    let is_on = state.persistence.aof.opens_at_start && settings.appendonly;
+    let now_s = state.now.unix_s();
+    if is_on {
+        let base_is_rdb = settings.aof_use_rdb_preamble;
+        let options = options(state, host);
+        let mut aof = std::mem::take(&mut state.persistence.aof);
+        if let Some(offset) = aof.end_offset() {
+            state.journal.set_offset(offset);
+        }
+        let offset = state.journal.offset();
+        let opened = aof.open(base_is_rdb, offset, now_s, |path| {
+            write_base(state, options, path, &mut |_| {})
+        });
+        state.persistence.aof = aof;
+        opened.map_err(|error| {
+            let (path, reason) = (state.persistence.aof.directory(), os_error_text(&error));
+            LoadFailure::Aof(format!(
+                "Can't open the append-only file in {}: {reason}",
+                path.display()
+            ))
+        })?;
+        set_journal(state, true);
+    }
+    // Not before all was loaded: whoever cannot load may want to look at them.
+    let aof = &mut state.persistence.aof;
+    if !keeps_history {
+        aof.remove_history(now_s);
+        if is_on {
+            aof.remove_left_over();
+        }
+    }
+    // It was switched on while a snapshot was loaded, which it does not have: it begins with a rewrite.
+    follow_setting(state, host).map_err(LoadFailure::Aof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::{Harness, text};
+    use crate::config::Config;
+    use crate::system::disk::{Call, Disk, Fault, FaultPlan};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    struct Bench {
+        directory: tempfile::TempDir,
+        plan: FaultPlan,
+        harness: Harness,
+    }
+
+    /// A state with the append-only file on, in a directory of its own. Its host takes no pipe: each fork fails.
+    fn bench(fsync: &str) -> Bench {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let mut harness = Harness::new();
+        configure(&mut harness, directory.path(), fsync);
+        let state = &mut harness.state;
+        state.persistence.disk = Disk::with_faults(&plan);
+        state.persistence.end_unanswered = || panic!("the process ends");
+        crate::commands::persistence::loading::begin(state).expect("nothing to load");
+        open_at_start(state, &mut harness.host).expect("opened");
+        Bench {
+            directory,
+            plan,
+            harness,
+        }
+    }
+
+    fn configure(harness: &mut Harness, directory: &Path, fsync: &str) {
+        harness.state.config = Config::with_dir(directory);
+        for (name, value) in [
+            ("save", ""),
+            ("appendonly", "yes"),
+            ("appendfsync", fsync),
+            ("auto-aof-rewrite-min-size", "0"),
+        ] {
+            harness.config(name, value);
+        }
+    }
+
+    impl Bench {
+        fn names(&self) -> Vec<String> {
+            let path = self.directory.path().join("appendonlydir");
+            let names = Disk::default().list(&path).expect("a directory");
+            let mut names: Vec<String> = names
+                .iter()
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect();
+            names.sort();
+            names
+        }
+        fn written(&self) -> String {
+            let path = self.directory.path();
+            let path = path.join("appendonlydir/appendonly.aof.1.incr.aof");
+            let bytes = Disk::default().read(&path).expect("read").expect("there");
+            String::from_utf8_lossy(&bytes).into_owned()
+        }
+        /// Whether a command ends the process.
+        fn ends(&mut self, line: &str) -> bool {
+            catch_unwind(AssertUnwindSafe(|| self.harness.line(line))).is_err()
+        }
+    }
+
+    /// While growth asked for a rewrite and there was no child to be had, each cron made a file and two syncs.
+    #[test]
+    fn a_fork_that_fails_leaves_no_file_and_counts_as_a_failure() {
+        let mut bench = bench("everysec");
+        bench.harness.line(&format!("SET a {}", "x".repeat(1000)));
+        flush(&mut bench.harness.state, false);
+        let before = bench.names();
+        bench.plan.take_calls();
+        for _ in 0..100 {
+            look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        }
+        assert_eq!(bench.names(), before);
+        assert_eq!(bench.harness.state.persistence.rewrite.failures, 3);
+        assert!(!bench.harness.state.persistence.rewrite.last_ok);
+        let calls = bench.plan.take_calls();
+        assert!(
+            calls.iter().all(|(call, _)| *call == Call::CreateFolder),
+            "{calls:?}"
+        );
+        // Asked for by a command it is tried all the same.
+        let refused = text(&bench.harness.line("BGREWRITEAOF"));
+        assert!(refused.starts_with("ERR Can't execute"), "{refused}");
+        assert_eq!(bench.names(), before);
+    }
+
+    /// What could not be written went to the new file as well, and was in the new base: applied twice.
+    #[test]
+    fn no_rewrite_begins_while_writes_fail() {
+        let mut bench = bench("everysec");
+        bench.harness.line("INCR a");
+        bench
+            .plan
+            .fail(Call::Write, "incr", Fault::Error(libc::ENOSPC));
+        flush(&mut bench.harness.state, false);
+        let before = bench.names();
+        let refused = text(&bench.harness.line("BGREWRITEAOF"));
+        assert!(refused.starts_with("ERR Can't execute"), "{refused}");
+        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        assert_eq!(bench.names(), before);
+        assert_eq!(bench.harness.state.persistence.rewrite.failures, 1);
+        bench.plan.heal();
+        flush(&mut bench.harness.state, false);
+        assert_eq!(bench.written().matches("INCR").count(), 1);
+        assert_eq!(bench.harness.state.persistence.aof.buffered(), 0);
+    }
+
+    /// The error was logged and swallowed where a command asked for the flush: another client of the turn read OK.
+    #[test]
+    fn under_always_nobody_goes_on_after_a_failed_write_or_sync() {
+        for (call, number) in [(Call::Write, libc::ENOSPC), (Call::Sync, libc::EIO)] {
+            for line in ["CONFIG SET appendonly no", "BGREWRITEAOF", ""] {
+                let mut bench = bench("always");
+                bench.harness.line("SET a 1");
+                // Once only: a second sync would say that all is well.
+                bench
+                    .plan
+                    .fail_some(call, "incr", Fault::Error(number), 0, 1);
+                let ends = match line {
+                    "" => {
+                        let state = &mut bench.harness.state;
+                        catch_unwind(AssertUnwindSafe(|| flush_at_end(state))).is_err()
+                    }
+                    line => bench.ends(line),
+                };
+                assert!(ends, "{line:?} after a failed {call:?}");
+            }
+        }
+    }
+
+    /// The file stayed where it was, and a server that began in the new directory found none.
+    #[test]
+    fn the_directory_changes_only_while_the_file_is_off() {
+        let mut bench = bench("everysec");
+        let other = tempfile::tempdir().expect("a directory");
+        let state = &mut bench.harness.state;
+        let here = bench.directory.path();
+        assert_eq!(may_change_directory(state, here), Ok(()));
+        assert!(may_change_directory(state, other.path()).is_err());
+        switch_off(state, &mut bench.harness.host);
+        assert_eq!(may_change_directory(state, other.path()), Ok(()));
+        configure(&mut bench.harness, other.path(), "everysec");
+        let state = &mut bench.harness.state;
+        prepare_switch_on(state).expect("ready");
+        assert_eq!(
+            state.persistence.aof.directory(),
+            other.path().join("appendonlydir")
+        );
+        assert!(state.persistence.aof.manifest.is_empty());
+    }
+
+    /// Until a child was there, all effects were kept, and were then applied twice.
+    #[test]
+    fn nothing_is_gathered_while_a_rewrite_is_waited_for() {
+        let mut bench = bench("everysec");
+        let state = &mut bench.harness.state;
+        switch_off(state, &mut bench.harness.host);
+        prepare_switch_on(state).expect("ready");
+        for _ in 0..100 {
+            bench.harness.line("INCR a");
+            flush(&mut bench.harness.state, false);
+        }
+        let state = &bench.harness.state;
+        assert_eq!(state.persistence.aof.state, AofState::WaitRewrite);
+        assert_eq!(
+            (state.persistence.aof.buffered(), state.journal.pending()),
+            (0, 0)
+        );
+    }
 }

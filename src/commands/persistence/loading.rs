@@ -29,10 +29,12 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
     );
     aof.read_manifest()
         .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
+    aof.opens_at_start = settings.appendonly;
     let source = if settings.appendonly {
         let old = settings.dir.join(&settings.appendfilename);
-        if aof.wants_upgrade(&old) {
-            aof.upgrade(&old).map_err(LoadFailure::Io)?;
+        let file = |error| LoadFailure::File(old.clone(), error);
+        if aof.wants_upgrade(&old).map_err(file)? {
+            aof.upgrade(&old, now.unix_s()).map_err(file)?;
         }
         let files = aof
             .manifest
@@ -109,7 +111,7 @@ fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
     aof.read_manifest()
         .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
     if !keeps_history {
-        aof.remove_history();
+        aof.remove_history(state.now.unix_s());
     }
     let files = aof
         .manifest

@@ -157,7 +157,24 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
 /// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
 pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host);
-    if let Err(error) = snapshot::write(&state.keyspace, state.now, &options, &mut |_| {}) {
+    let written = snapshot::write(&state.keyspace, state.now, &options, &mut |_| {});
+    saved(state, &options, written)
+}
+
+/// The same at the end of the server. A child that saves is ended only when the snapshot is whole, and before it gets
+/// its name: the child's is older.
+pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
+    let options = options(state, host);
+    let written = snapshot::write_temporary(&state.keyspace, state.now, &options, &mut |_| {});
+    if written.is_ok() {
+        kill_child(state, host);
+    }
+    let written = written.and_then(|()| snapshot::install(&options));
+    saved(state, &options, written)
+}
+
+fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) -> bool {
+    if let Err(error) = written {
         log::warn!(
             "Error saving the snapshot to {}: {error}",
             options.path.display()
@@ -214,6 +231,7 @@ fn fork_child(
         Err(error) => {
             child.kill();
             child.wait();
+            remove_temporary(state, kind, child.pid());
             return Err(error);
         }
     };
@@ -277,6 +295,18 @@ fn work_and_exit(
     end.exit(0)
 }
 
+/// Removes the file that a child was writing when it was ended.
+fn remove_temporary(state: &mut State, kind: ChildKind, pid: i32) {
+    let path = match kind {
+        ChildKind::Snapshot => {
+            let directory = &state.config.settings().dir;
+            directory.join(format!("temp-{pid}.rdb"))
+        }
+        ChildKind::Rewrite => state.persistence.aof.temporary_base(pid),
+    };
+    state.persistence.aof.remove(&path);
+}
+
 /// Takes the end of the child at work.
 pub fn child_ended(state: &mut State, exit: Exit) {
     let Some(child) = state.persistence.child.take() else {
@@ -307,10 +337,8 @@ pub fn child_ended(state: &mut State, exit: Exit) {
             log::warn!("Background saving terminated by signal {signal}");
             // One that we ended ourselves is no failure.
             persistence.last_status_ok &= child.killed;
-            let directory = &state.config.settings().dir;
             let begin_ns = crate::system::clock::monotonic_ns();
-            let temporary = directory.join(format!("temp-{}.rdb", child.child.pid()));
-            let _ = state.persistence.disk.remove(&temporary);
+            remove_temporary(state, child.kind, child.child.pid());
             let ns = crate::system::clock::monotonic_ns().saturating_sub(begin_ns);
             let (event, unix_s) = (LatencyEvent::RdbUnlinkTempFile, state.now.unix_s());
             state.observe.latency.took(event, ns, unix_s);

@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! file appendonly.aof.1.base.rdb seq 1 type b
-//! file appendonly.aof.1.incr.aof seq 1 type i
+//! file appendonly.aof.1.incr.aof seq 1 type i startoffset 0
 //! ```
 //!
 //! In: the text of a manifest. Out: its files, and names for new ones. Types are `b` (base), `h` (history: no longer
-//! needed) and `i` (incremental). Mirrors `aofLoadManifestFromFile` and its kin of aof.c.
+//! needed) and `i` (incremental). A number that a file has had is never given to another: whoever removes a file, or
+//! finds one that was left behind, must not mean a newer one. Mirrors `aofLoadManifestFromFile` and its kin of aof.c.
 
 use crate::config::quoting;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::system::disk::{Disk, Mode};
+use std::io;
 use std::path::Path;
 
 /// Longest line.
@@ -23,6 +24,31 @@ pub struct AofFile {
     pub name: String,
     /// Its number among those of its type.
     pub sequence: u64,
+    /// Replication offset at its beginning, where that is known.
+    pub start_offset: Option<i64>,
+    /// Replication offset at its end, where the server has closed it in order.
+    pub end_offset: Option<i64>,
+}
+
+impl AofFile {
+    fn new(name: String, sequence: u64) -> AofFile {
+        AofFile {
+            name,
+            sequence,
+            start_offset: None,
+            end_offset: None,
+        }
+    }
+}
+
+/// What has become of a manifest that was to be written.
+#[derive(Debug)]
+pub enum Persisted {
+    /// It has taken the place of the old one, for good.
+    Durable,
+    /// It has taken the place of the old one, but after a crash of the machine the old one may be back: its files must
+    /// stay.
+    Renamed(io::Error),
 }
 
 /// The files of an append-only file.
@@ -96,6 +122,7 @@ impl Manifest {
             return Err(FORMAT);
         }
         let (mut name, mut sequence, mut kind) = (None, 0, 0);
+        let (mut start_offset, mut end_offset) = (None, None);
         for pair in words.chunks_exact(2) {
             let [key, value] = pair else { continue };
             if key.eq_ignore_ascii_case(b"file") {
@@ -109,10 +136,19 @@ impl Manifest {
                 sequence = text.parse::<u64>().unwrap_or(0);
             } else if key.eq_ignore_ascii_case(b"type") {
                 kind = value.first().copied().unwrap_or(0);
+            } else if key.eq_ignore_ascii_case(b"startoffset") {
+                start_offset = offset(value);
+            } else if key.eq_ignore_ascii_case(b"endoffset") {
+                end_offset = offset(value);
             }
         }
         let name = name.filter(|_| sequence > 0 && kind != 0).ok_or(FORMAT)?;
-        let file = AofFile { name, sequence };
+        let file = AofFile {
+            name,
+            sequence,
+            start_offset,
+            end_offset,
+        };
         match kind {
             b'b' if self.base.is_some() => return Err("Found duplicate base file information"),
             b'b' => {
@@ -150,19 +186,78 @@ impl Manifest {
         for (kind, files) in kinds {
             for file in files {
                 let name = quoted(&file.name);
-                out.push_str(&format!("file {name} seq {} type {kind}\n", file.sequence));
+                out.push_str(&format!("file {name} seq {} type {kind}", file.sequence));
+                if let Some(start) = file.start_offset {
+                    out.push_str(&format!(" startoffset {start}"));
+                    if let Some(end) = file.end_offset {
+                        out.push_str(&format!(" endoffset {end}"));
+                    }
+                }
+                out.push('\n');
             }
         }
         out
     }
-    /// Writes it to `directory`/`name`, whole or not at all.
-    pub fn persist(&self, directory: &Path, name: &str) -> io::Result<()> {
+    /// Writes it to `directory`/`name`, whole or not at all: on error the old one stands.
+    pub fn persist(&self, disk: &Disk, directory: &Path, name: &str) -> io::Result<Persisted> {
         let temporary = directory.join(format!("temp-{name}"));
-        let mut file = File::create(&temporary)?;
-        file.write_all(self.to_text().as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, directory.join(name))?;
-        File::open(directory)?.sync_all()
+        let path = directory.join(name);
+        let text = self.to_text();
+        // All that may fail is asked for before the rename, after which there is no way back; and the names of the files
+        // in it are on the disk before they are relied on.
+        let folder = disk.open_folder(directory)?;
+        let written = disk.open(&temporary, Mode::Create).and_then(|file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            folder.sync()
+        });
+        let renamed = written.and_then(|()| disk.rename(&temporary, &path));
+        match renamed {
+            Ok(()) => Ok(folder
+                .sync()
+                .map_or_else(Persisted::Renamed, |()| Persisted::Durable)),
+            // A rename may have failed after it was done.
+            Err(error) if matches!(disk.read(&path), Ok(Some(now)) if now == text.as_bytes()) => {
+                Ok(Persisted::Renamed(error))
+            }
+            Err(error) => {
+                let _ = disk.remove(&temporary);
+                Err(error)
+            }
+        }
+    }
+    /// Takes over the numbers that `other` has given away, so that they are not given again.
+    pub fn skip_sequences_of(&mut self, other: &Manifest) {
+        self.base_sequence = self.base_sequence.max(other.base_sequence);
+        self.incremental_sequence = self.incremental_sequence.max(other.incremental_sequence);
+    }
+    /// Whether `name` is that of a base or incremental file of `stem` that was there before those of the manifest, and
+    /// is not one of them.
+    pub fn is_left_over(&self, stem: &str, name: &str) -> bool {
+        let all = self.files().chain(&self.history);
+        if all.into_iter().any(|file| file.name == name) {
+            return false;
+        }
+        let sequence = |rest: &str| {
+            let number: u64 = rest.parse().ok().filter(|number| *number > 0)?;
+            (number.to_string() == rest).then_some(number)
+        };
+        let Some(rest) = name
+            .strip_prefix(stem)
+            .and_then(|rest| rest.strip_prefix('.'))
+        else {
+            return false;
+        };
+        let base = rest
+            .strip_suffix(".base.rdb")
+            .or_else(|| rest.strip_suffix(".base.aof"));
+        let (newest, number) = match (base, rest.strip_suffix(".incr.aof")) {
+            (Some(number), _) => (self.base.as_ref(), number),
+            (None, Some(number)) => (self.incremental.last(), number),
+            (None, None) => return false,
+        };
+        let newest = newest.map_or(0, |file| file.sequence);
+        sequence(number).is_some_and(|number| number < newest)
     }
     /// Names a new base; the old one becomes history.
     pub fn new_base(&mut self, stem: &str, is_rdb: bool) -> String {
@@ -173,30 +268,34 @@ impl Manifest {
         let sequence = self.base_sequence;
         let suffix = if is_rdb { "rdb" } else { "aof" };
         let name = format!("{stem}.{sequence}.base.{suffix}");
-        self.base = Some(AofFile {
-            name: name.clone(),
-            sequence,
-        });
+        self.base = Some(AofFile::new(name.clone(), sequence));
         name
+    }
+    /// Takes the new base's next number instead, where a file with its name is there already.
+    pub fn next_base(&mut self, stem: &str, is_rdb: bool) -> String {
+        self.base = None;
+        self.new_base(stem, is_rdb)
     }
     /// Takes a file of an old server, which is base and increments in one, as the base.
     pub fn adopt_base(&mut self, name: &str) {
         self.base_sequence = 1;
-        self.base = Some(AofFile {
-            name: name.to_owned(),
-            sequence: 1,
-        });
+        self.base = Some(AofFile::new(name.to_owned(), 1));
     }
-    /// Names a new incremental file.
-    pub fn new_incremental(&mut self, stem: &str) -> String {
+    /// Names a new incremental file, which begins at a replication offset.
+    pub fn new_incremental(&mut self, stem: &str, start_offset: i64) -> String {
         self.incremental_sequence += 1;
         let sequence = self.incremental_sequence;
         let name = format!("{stem}.{sequence}.incr.aof");
         self.incremental.push(AofFile {
-            name: name.clone(),
-            sequence,
+            start_offset: Some(start_offset),
+            ..AofFile::new(name.clone(), sequence)
         });
         name
+    }
+    /// Takes the new incremental file's next number instead, where a file with its name is there already.
+    pub fn next_incremental(&mut self, stem: &str, start_offset: i64) -> String {
+        self.incremental.pop();
+        self.new_incremental(stem, start_offset)
     }
     /// Makes all incremental files but the last `kept` history.
     pub fn retire_incremental(&mut self, kept: usize) {
@@ -205,6 +304,12 @@ impl Manifest {
             self.history.insert(0, file);
         }
     }
+}
+
+/// A replication offset; what is none is as if it were not there.
+fn offset(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse().ok().filter(|offset| *offset >= 0)
 }
 
 /// A name as a manifest spells it: in quotes where it has blanks or worse.
@@ -219,6 +324,7 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::disk::{Call, Fault, FaultPlan};
 
     const TEXT: &str = "file appendonly.aof.2.base.rdb seq 2 type b\n\
                         file appendonly.aof.1.base.rdb seq 1 type h\n\
@@ -243,7 +349,7 @@ mod tests {
     #[test]
     fn a_rewrite_makes_history() {
         let mut manifest = Manifest::parse(TEXT.as_bytes()).expect("a manifest");
-        assert_eq!(manifest.new_incremental("a"), "a.5.incr.aof");
+        assert_eq!(manifest.new_incremental("a", 7), "a.5.incr.aof");
         assert_eq!(manifest.new_base("a", false), "a.3.base.aof");
         manifest.retire_incremental(1);
         assert_eq!(manifest.incremental.len(), 1);
@@ -253,9 +359,95 @@ mod tests {
     }
 
     #[test]
+    fn offsets_are_kept_where_they_are_known() {
+        let text = "file a.1.incr.aof seq 1 type i startoffset 5 endoffset 9\n\
+                    file a.2.incr.aof seq 2 type i\n";
+        let mut manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        assert_eq!(manifest.incremental[0].start_offset, Some(5));
+        assert_eq!(manifest.to_text(), text);
+        // Where the beginning is not known an end would mislead.
+        manifest.incremental[1].end_offset = Some(3);
+        assert_eq!(manifest.to_text(), text);
+        manifest.new_incremental("a", 12);
+        assert!(
+            manifest
+                .to_text()
+                .ends_with("seq 3 type i startoffset 12\n")
+        );
+        let odd = b"file a.1.incr.aof seq 1 type i startoffset x endoffset -1\n";
+        let odd = Manifest::parse(odd).expect("a manifest");
+        assert_eq!(odd.incremental[0].start_offset, None);
+    }
+
+    #[test]
+    fn only_older_files_of_ours_are_left_over() {
+        let manifest = Manifest::parse(TEXT.as_bytes()).expect("a manifest");
+        let stem = "appendonly.aof";
+        for name in ["1.base.aof", "1.incr.aof", "2.incr.aof"] {
+            let name = format!("{stem}.{name}");
+            assert!(manifest.is_left_over(stem, &name), "{name}");
+        }
+        for name in [
+            "appendonly.aof.1.base.rdb",
+            "appendonly.aof.2.base.rdb",
+            "appendonly.aof.3.base.rdb",
+            "appendonly.aof.2.base.aof",
+            "appendonly.aof.3.incr.aof",
+            "appendonly.aof.5.incr.aof",
+            "appendonly.aof.01.incr.aof",
+            "appendonly.aof.0.incr.aof",
+            "appendonly.aof.-1.incr.aof",
+            "appendonly.aof.1.incr.aof.bak",
+            "appendonly.aof.manifest",
+            "appendonly.aof",
+            "other.aof.1.incr.aof",
+            "notes.txt",
+        ] {
+            assert!(!manifest.is_left_over(stem, name), "{name}");
+        }
+        assert!(!Manifest::default().is_left_over("a", "a.1.incr.aof"));
+    }
+
+    #[test]
+    fn a_manifest_is_replaced_whole_or_not_at_all() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let disk = Disk::with_faults(&plan);
+        let path = directory.path().join("m");
+        let (mut manifest, old) = (Manifest::default(), b"the old one".to_vec());
+        manifest.new_incremental("a", 0);
+        for (call, skip, is_new) in [
+            (Call::OpenFolder, 0, false),
+            (Call::Open, 0, false),
+            (Call::Write, 0, false),
+            (Call::Sync, 0, false),
+            (Call::SyncFolder, 0, false),
+            (Call::Rename, 0, false),
+            (Call::SyncFolder, 1, true),
+        ] {
+            std::fs::write(&path, &old).expect("written");
+            plan.heal();
+            plan.fail_some(call, "", Fault::Error(libc::EIO), skip, 1);
+            let persisted = manifest.persist(&disk, directory.path(), "m");
+            let text = std::fs::read(&path).expect("there");
+            if is_new {
+                assert!(matches!(persisted, Ok(Persisted::Renamed(_))), "{call:?}");
+                assert_eq!(text, manifest.to_text().into_bytes());
+            } else {
+                assert!(persisted.is_err(), "{call:?}");
+                assert_eq!(text, old);
+            }
+            assert!(!directory.path().join("temp-m").exists(), "{call:?}");
+        }
+        plan.heal();
+        let persisted = manifest.persist(&disk, directory.path(), "m");
+        assert!(matches!(persisted, Ok(Persisted::Durable)));
+    }
+
+    #[test]
     fn strange_names_survive() {
         let mut manifest = Manifest::default();
-        manifest.new_incremental("a \"b'c\u{1}");
+        manifest.new_incremental("a \"b'c\u{1}", 0);
         let again = Manifest::parse(manifest.to_text().as_bytes()).expect("a manifest");
         assert_eq!(again.incremental, manifest.incremental);
     }

@@ -4,6 +4,10 @@
 //! [`manifest`] lists. Between them stands the policy: `always` syncs before anyone is answered, once for all clients of
 //! a turn; `everysec` writes at once and syncs on a thread of its own; `no` leaves it to the system.
 //!
+//! What always holds: the manifest on the disk names only files that are there, whatever call fails and whenever the
+//! process ends. So a file is made before it is named, and removed after it is no longer loaded; a manifest that may be
+//! undone by a crash ([`Persisted::Renamed`]) removes nothing. A file that cannot be had is never taken for a missing one.
+//!
 //! | file | what it is for |
 //! | --- | --- |
 //! | `mod.rs` | writing, syncing, opening, errors |
@@ -20,10 +24,9 @@ mod syncer;
 
 pub use crate::config::Fsync;
 use crate::journal::Journal;
-use crate::system::disk::Disk;
-use manifest::{Manifest, ManifestError};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use crate::system::disk::{Disk, DiskFile, Mode};
+use manifest::{Manifest, Persisted};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +36,10 @@ use syncer::Syncer;
 const POSTPONE_S: i64 = 2;
 /// Errors are logged at most once in so many seconds.
 const ERROR_LOG_S: i64 = 30;
+/// So many numbers are passed over where files with the next names are there already.
+const TAKEN_MAX: usize = 1000;
+/// Beginning of the name of a base that a child writes; its process number follows.
+const TEMPORARY_BASE: &str = "temp-rewriteaof-bg-";
 /// Room that the buffer may keep from one turn to the next.
 const KEPT_BYTES: usize = 64 * 1024;
 
@@ -44,7 +51,8 @@ pub enum AofState {
     Off,
     /// They are.
     On,
-    /// Switched on while running: a child writes the base, effects go to a temporary file.
+    /// Switched on while running: a child writes the base, effects go to a temporary file. Until that child is there,
+    /// nothing is gathered: its copy of the data will have it.
     WaitRewrite,
 }
 
@@ -74,9 +82,20 @@ pub struct FlushTimes {
     pub sync_ns: u64,
 }
 
-/// An error under `always`: what was promised cannot be kept, and the server must end.
+/// An error under `always`: what was promised cannot be kept, and the server must end without another answer. The call
+/// that failed is not to be repeated: a second sync says of bytes that the first has lost that all is well.
 #[derive(Debug)]
+#[must_use]
 pub struct Fatal(pub String);
+
+impl Fatal {
+    fn sync(error: &io::Error) -> Fatal {
+        Fatal(format!(
+            "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
+            text_of(error)
+        ))
+    }
+}
 
 /// The append-only file.
 #[derive(Debug, Default)]
@@ -91,12 +110,14 @@ pub struct AppendOnly {
     pub base_bytes: u64,
     /// Syncs that took so long that a write did not wait for them.
     pub delayed_syncs: u64,
+    /// The data at the start came from it, so that it goes on where it ended. The directive may have changed since.
+    pub opens_at_start: bool,
     /// Of the last flush.
     pub times: FlushTimes,
     disk: Disk,
     directory: PathBuf,
     stem: String,
-    file: Option<Arc<File>>,
+    file: Option<Arc<DiskFile>>,
     buffer: Vec<u8>,
     /// Bytes of the open file, and how many of them are synced or being synced.
     written: u64,
@@ -107,6 +128,12 @@ pub struct AppendOnly {
     pub flush_sleep_us: u64,
     write_error: Option<io::Error>,
     error_logged_s: i64,
+    /// Why the manifest may be undone by a crash, and when it was last written, Unix s.
+    manifest_behind: Option<(io::Error, i64)>,
+    /// Background syncs that had failed when the last rewrite began.
+    failed_syncs: u32,
+    /// Replication offset at the beginning of the temporary file.
+    temporary_offset: i64,
     syncer: Syncer,
 }
 
@@ -140,49 +167,74 @@ impl AppendOnly {
     pub fn pending_syncs(&self) -> u32 {
         self.syncer.pending()
     }
-    /// Why nothing can be written: the error of the last write or background sync.
+    /// Why nothing can be written: the error of the last write, background sync or manifest.
     pub fn error(&self) -> Option<String> {
         if self.state == AofState::Off {
             return None;
         }
-        match &self.write_error {
-            Some(error) => Some(text_of(error)),
-            None => self.syncer.error().map(|error| text_of(&error)),
+        match (&self.write_error, &self.manifest_behind) {
+            (Some(error), _) | (None, Some((error, _))) => Some(text_of(error)),
+            (None, None) => self.syncer.error().map(|error| text_of(&error)),
         }
     }
     /// Whether the last write went well (INFO).
     pub fn last_write_ok(&self) -> bool {
-        self.write_error.is_none() && self.syncer.error().is_none()
+        self.write_error.is_none()
+            && self.manifest_behind.is_none()
+            && self.syncer.error().is_none()
     }
 
     // ---- opening ------------------------------------------------------------------------------------------------
 
-    /// Reads the manifest from the disk; a missing one is an empty one.
-    pub fn read_manifest(&mut self) -> Result<(), ManifestError> {
-        self.manifest = match fs::read(self.path(&self.manifest_name())) {
-            Ok(text) => Manifest::parse(&text)?,
-            Err(_) => Manifest::default(),
+    /// Reads the manifest from the disk; a missing one is an empty one, any other that cannot be had is an error: the
+    /// text says which file, and why.
+    pub fn read_manifest(&mut self) -> Result<(), String> {
+        let path = self.path(&self.manifest_name());
+        self.manifest = match self.disk.read(&path) {
+            Ok(Some(text)) => Manifest::parse(&text).map_err(|error| error.to_string())?,
+            Ok(None) => Manifest::default(),
+            Err(error) => {
+                return Err(format!(
+                    "Fatal error: can't open the AOF manifest file {} for reading: {}",
+                    path.display(),
+                    text_of(&error)
+                ));
+            }
         };
         Ok(())
     }
-    fn persist(&self, manifest: &Manifest) -> io::Result<()> {
-        manifest.persist(&self.directory, &self.manifest_name())
+    /// Makes `manifest` the one that counts. On error the old one does, only that no number is given twice.
+    fn replace_manifest(&mut self, manifest: Manifest, now_s: i64) -> io::Result<()> {
+        match manifest.persist(&self.disk, &self.directory, &self.manifest_name()) {
+            Ok(Persisted::Durable) => self.manifest_behind = None,
+            Ok(Persisted::Renamed(error)) => {
+                log::warn!("Fail to fsync AOF directory: {}", text_of(&error));
+                self.manifest_behind = Some((error, now_s));
+            }
+            Err(error) => {
+                self.manifest.skip_sequences_of(&manifest);
+                return Err(error);
+            }
+        }
+        self.manifest = manifest;
+        Ok(())
     }
     /// Makes the directory where it is missing.
     pub fn create_directory(&self) -> io::Result<()> {
-        match fs::create_dir(&self.directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
-        }
+        self.disk.create_folder(&self.directory)
+    }
+    /// Whether the files are in another directory than this.
+    pub fn is_elsewhere(&self, directory: &Path) -> bool {
+        self.directory != directory
     }
     /// Moves the one file of a server before 7.0 into the directory, as the base.
-    pub fn upgrade(&mut self, old: &Path) -> io::Result<()> {
+    pub fn upgrade(&mut self, old: &Path, now_s: i64) -> io::Result<()> {
         self.create_directory()?;
         let mut manifest = Manifest::default();
         manifest.adopt_base(&self.stem);
-        self.persist(&manifest)?;
-        fs::rename(old, self.path(&self.stem))?;
-        self.manifest = manifest;
+        self.replace_manifest(manifest, now_s)?;
+        self.disk.rename(old, &self.path(&self.stem))?;
+        self.disk.open_folder(&self.directory)?.sync()?;
         log::info!(
             "Successfully migrated an old-style AOF file ({}) into the AOF directory ({}).",
             self.stem,
@@ -191,161 +243,324 @@ impl AppendOnly {
         Ok(())
     }
     /// Whether the single file of an old server at `old` is to be taken over.
-    pub fn wants_upgrade(&self, old: &Path) -> bool {
-        if !old.exists() {
-            return false;
+    pub fn wants_upgrade(&self, old: &Path) -> io::Result<bool> {
+        if self.disk.size(old)?.is_none() {
+            return Ok(false);
         }
-        let half_done = self.manifest.incremental.is_empty()
-            && self
-                .manifest
-                .base
-                .as_ref()
-                .is_some_and(|base| base.name == self.stem && !self.path(&base.name).exists());
-        !self.directory.exists() || self.manifest.is_empty() || half_done
+        if self.manifest.is_empty() || self.disk.size(&self.directory)?.is_none() {
+            return Ok(true);
+        }
+        // It stopped between the manifest and the move.
+        Ok(match &self.manifest.base {
+            Some(base) if base.name == self.stem && self.manifest.incremental.is_empty() => {
+                self.disk.size(&self.path(&base.name))?.is_none()
+            }
+            _ => false,
+        })
     }
     /// Begins to append, at the start of the server, after all was loaded: to the last incremental file, or to a new
-    /// one. `write_base` writes the base of an empty file.
+    /// one, which begins at `offset`. `write_base` writes the base of an empty file.
     pub fn open(
         &mut self,
         base_is_rdb: bool,
+        offset: i64,
+        now_s: i64,
         write_base: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
         self.create_directory()?;
-        if self.manifest.is_empty() {
-            let name = self.manifest.new_base(&self.stem, base_is_rdb);
+        let mut manifest = self.manifest.clone();
+        if manifest.is_empty() {
+            let name = manifest.new_base(&self.stem, base_is_rdb);
             write_base(&self.path(&name))?;
             log::info!("Creating AOF base file {name} on server start");
         }
-        let (name, action) = match self.manifest.incremental.last() {
-            Some(file) => (file.name.clone(), "Opening"),
-            None => (self.manifest.new_incremental(&self.stem), "Creating"),
+        let (name, action) = match manifest.incremental.last_mut() {
+            Some(file) => {
+                // From here on it goes beyond where it was closed.
+                file.end_offset = None;
+                (file.name.clone(), "Opening")
+            }
+            None => (manifest.new_incremental(&self.stem, offset), "Creating"),
         };
-        let path = self.path(&name);
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
-        self.written = file.metadata()?.len();
+        let file = self.disk.open(&self.path(&name), Mode::Append)?;
+        self.written = file.size()?;
         self.synced = self.written;
+        self.replace_manifest(manifest, now_s)?;
+        if let Some((error, _)) = self.manifest_behind.take() {
+            return Err(error);
+        }
         self.file = Some(Arc::new(file));
-        self.persist(&self.manifest)?;
         self.current_bytes = self.bytes_on_disk();
         // What the last rewrite left is not on record; its base is, which makes the next one a little early.
         let base = self.manifest.base.as_ref();
-        self.base_bytes = base
-            .and_then(|base| fs::metadata(self.path(&base.name)).ok())
-            .map_or(0, |data| data.len());
+        self.base_bytes = base.map_or(0, |base| self.size_of(&base.name));
         self.state = AofState::On;
         log::info!("{action} AOF incr file {name} on server start");
         Ok(())
     }
     /// Bytes of the files of the manifest.
     pub fn bytes_on_disk(&self) -> u64 {
-        let sizes = self
-            .manifest
-            .files()
-            .map(|file| fs::metadata(self.path(&file.name)).map_or(0, |data| data.len()));
-        sizes.sum()
+        let files = self.manifest.files();
+        files.map(|file| self.size_of(&file.name)).sum()
     }
-    /// Opens the incremental file for what happens from a fork on; on error all is as before.
-    pub fn begin_rewrite(&mut self) -> io::Result<()> {
-        self.create_directory()?;
-        let mut manifest = self.manifest.clone();
-        let name = match self.state {
+    /// Length of a file, for figures: one that cannot be had is told and counts as empty.
+    fn size_of(&self, name: &str) -> u64 {
+        let missing = || io::Error::from_raw_os_error(libc::ENOENT);
+        let size = self.disk.size(&self.path(name));
+        size.and_then(|size| size.ok_or_else(missing))
+            .unwrap_or_else(|error| {
+                let reason = text_of(&error);
+                log::warn!("Unable to obtain the AOF file {name} length. stat: {reason}");
+                0
+            })
+    }
+    /// Opens the incremental file for what happens from a fork on, at this replication offset; on error all is as
+    /// before. Nothing may wait to be written to the old one.
+    pub fn begin_rewrite(&mut self, offset: i64, now_s: i64) -> io::Result<()> {
+        debug_assert!(self.buffer.is_empty());
+        let (name, file) = match self.state {
             AofState::Off => return Ok(()),
-            AofState::WaitRewrite => self.temporary_incremental(),
-            AofState::On => manifest.new_incremental(&self.stem),
+            AofState::WaitRewrite => {
+                let name = self.temporary_incremental();
+                let file = self.disk.open(&self.path(&name), Mode::AppendEmpty)?;
+                self.temporary_offset = offset;
+                (name, file)
+            }
+            AofState::On => self.next_incremental(offset, now_s)?,
         };
-        let file = File::create(self.path(&name))?;
-        if self.state == AofState::On {
-            self.persist(&manifest)?;
-            self.manifest = manifest;
-        }
         log::info!("Creating AOF incr file {name} on background rewrite");
         if let Some(old) = self.file.replace(Arc::new(file)) {
-            self.syncer.sync(old);
+            self.syncer.sync_and_close(old);
+            self.last_sync_s = now_s;
         }
+        self.failed_syncs = self.syncer.failures();
         (self.written, self.synced) = (0, 0);
         Ok(())
     }
+    /// A new incremental file, in the manifest.
+    fn next_incremental(&mut self, offset: i64, now_s: i64) -> io::Result<(String, DiskFile)> {
+        let mut manifest = self.manifest.clone();
+        let mut name = manifest.new_incremental(&self.stem, offset);
+        let mut tries = 0;
+        let file = loop {
+            match self.disk.open(&self.path(&name), Mode::AppendNew) {
+                // As in `free_name`.
+                Err(error) if is_taken(&error) && tries < TAKEN_MAX => {
+                    tries += 1;
+                    name = manifest.next_incremental(&self.stem, offset);
+                }
+                other => break other?,
+            }
+        };
+        if let Err(error) = self.replace_manifest(manifest, now_s) {
+            self.remove_now(&name);
+            return Err(error);
+        }
+        Ok((name, file))
+    }
+    /// The first of these names under which there is no file. One that was left by a crash, or put there by someone, is
+    /// not ours to replace.
+    fn free_name(&self, first: String, mut next: impl FnMut() -> String) -> io::Result<String> {
+        let mut name = first;
+        for _ in 0..TAKEN_MAX {
+            if self.disk.size(&self.path(&name))?.is_none() {
+                return Ok(name);
+            }
+            name = next();
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
     /// A child has written a base to `temporary`: makes it the base, and what it holds history.
-    pub fn end_rewrite(&mut self, temporary: &Path, base_is_rdb: bool) -> io::Result<()> {
+    pub fn end_rewrite(
+        &mut self,
+        temporary: &Path,
+        base_is_rdb: bool,
+        now_s: i64,
+    ) -> io::Result<()> {
         let mut manifest = self.manifest.clone();
         let base = manifest.new_base(&self.stem, base_is_rdb);
-        fs::rename(temporary, self.path(&base))?;
+        let base = self.free_name(base, || manifest.next_base(&self.stem, base_is_rdb))?;
+        self.manifest.skip_sequences_of(&manifest);
+        self.disk.rename(temporary, &self.path(&base))?;
         log::info!(
             "Successfully renamed the temporary AOF base file {} into {base}",
             temporary.display()
         );
-        let mut renamed = Ok(());
+        let mut made = vec![base];
+        let mut done = Ok(());
         if self.state == AofState::WaitRewrite {
             let temporary = self.temporary_incremental();
-            let name = manifest.new_incremental(&self.stem);
-            renamed = fs::rename(self.path(&temporary), self.path(&name));
-            if renamed.is_ok() {
+            let offset = self.temporary_offset;
+            let name = manifest.new_incremental(&self.stem, offset);
+            let named = self.free_name(name, || manifest.next_incremental(&self.stem, offset));
+            self.manifest.skip_sequences_of(&manifest);
+            done = named.and_then(|name| {
+                self.disk
+                    .rename(&self.path(&temporary), &self.path(&name))?;
                 log::info!(
                     "Successfully renamed the temporary AOF incr file {temporary} into {name}"
                 );
-            }
+                made.push(name);
+                Ok(())
+            });
         }
         // Without the file being on, nothing has happened after the fork that the base does not hold.
         manifest.retire_incremental(usize::from(self.state != AofState::Off));
-        if let Err(error) = renamed.and_then(|()| self.persist(&manifest)) {
-            self.syncer.remove(self.path(&base));
+        done = done.and_then(|()| self.replace_manifest(manifest, now_s));
+        if let Err(error) = done {
+            // No manifest names them.
+            made.iter().for_each(|name| self.remove_now(name));
             return Err(error);
         }
-        self.manifest = manifest;
         if self.state != AofState::Off {
             self.state = AofState::On;
+            if self.failed_syncs == self.syncer.failures() {
+                // The sync that failed was of a file that is history now.
+                self.syncer.forget_error();
+            }
             self.current_bytes = self.bytes_on_disk();
             self.base_bytes = self.current_bytes;
         }
         Ok(())
     }
-    /// Removes what a rewrite has made superfluous, in the background.
-    pub fn remove_history(&mut self) {
-        if self.manifest.history.is_empty() {
+    /// Removes what a rewrite has made superfluous. Only then it leaves the manifest: were it the other way round, a
+    /// crash between the two would leave files that nobody knows of.
+    pub fn remove_history(&mut self, now_s: i64) {
+        if self.manifest.history.is_empty() || self.manifest_behind.is_some() {
             return;
         }
-        for file in std::mem::take(&mut self.manifest.history) {
+        let mut manifest = self.manifest.clone();
+        manifest.history.retain(|file| {
             log::info!("Removing the history file {} in the background", file.name);
-            self.syncer.remove(self.path(&file.name));
-        }
-        if let Err(error) = self.persist(&self.manifest) {
-            log::warn!("Writing the AOF manifest failed: {error}");
+            !self.remove(&self.path(&file.name))
+        });
+        if manifest.history.len() < self.manifest.history.len()
+            && let Err(error) = self.replace_manifest(manifest, now_s)
+        {
+            log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
         }
     }
-    /// Removes a file in the background.
-    pub fn remove_file(&mut self, path: PathBuf) {
-        self.syncer.remove(path);
+    /// Removes files that a crash has left: older ones than those of the manifest, which does not name them, and
+    /// temporary ones. What does not bear one of our own names stays.
+    pub fn remove_left_over(&mut self) {
+        let names = match self.disk.list(&self.directory) {
+            Ok(names) => names,
+            Err(error) => {
+                log::warn!("Can't list the append-only dir: {}", text_of(&error));
+                return;
+            }
+        };
+        for name in names.iter().filter_map(|name| name.to_str()) {
+            let is_temporary = name == self.temporary_incremental()
+                || name == format!("temp-{}", self.manifest_name())
+                || is_of_a_dead_child(name);
+            if is_temporary || self.manifest.is_left_over(&self.stem, name) {
+                log::info!("Removing the file {name}, which no AOF manifest lists");
+                self.remove_now(name);
+            }
+        }
+    }
+    /// Where the child with this process number writes a base: beside the others, so that it can be renamed to one.
+    pub fn temporary_base(&self, pid: i32) -> PathBuf {
+        self.path(&format!("{TEMPORARY_BASE}{pid}.aof"))
+    }
+    /// Removes a file, whose space is freed in the background; whether it is gone.
+    pub fn remove(&mut self, path: &Path) -> bool {
+        // While it is open here, removing its name frees nothing, which is what may take long.
+        let open = self.disk.open(path, Mode::Read);
+        let removed = self.disk.remove(path);
+        if let Ok(file) = open {
+            self.syncer.close(file);
+        }
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let reason = text_of(&error);
+                log::warn!("Can't remove {}: {reason}", path.display());
+                false
+            }
+            _ => true,
+        }
+    }
+    fn remove_now(&mut self, name: &str) {
+        self.remove(&self.path(name));
     }
     /// A rewrite that was to switch the file on has failed: forgets what was gathered for it.
     pub fn forget_waiting(&mut self) {
         if self.state == AofState::WaitRewrite {
             self.buffer = Vec::new();
+            self.file = None;
+            (self.written, self.synced) = (0, 0);
             let name = self.temporary_incremental();
             log::info!("Removing the temp incr aof file {name} in the background");
-            self.syncer.remove(self.path(&name));
+            self.remove_now(&name);
         }
     }
-    /// Begins to gather effects for a file that a rewrite will begin.
-    pub fn wait_for_rewrite(&mut self, now_s: i64) {
+    /// It is to be switched on: waits for a rewrite, which will begin its file.
+    pub fn wait_for_rewrite(&mut self, now_s: i64) -> io::Result<()> {
+        if self.manifest_behind.is_some() {
+            self.replace_manifest(self.manifest.clone(), now_s)?;
+        }
+        if let Some((error, _)) = &self.manifest_behind {
+            return Err(io::Error::from(error.kind()));
+        }
         self.state = AofState::WaitRewrite;
         self.last_sync_s = now_s;
         self.write_error = None;
         self.syncer.forget_error();
+        Ok(())
     }
-    /// Brings what was written to the disk before it returns.
-    pub fn sync_now(&mut self) {
-        if let Some(Err(error)) = self.file.as_ref().map(|file| file.sync_data()) {
-            log::warn!("Fail to fsync the AOF file: {error}");
+    /// Brings all that was written to the disk before it returns; the caller has flushed.
+    pub fn sync_now(&mut self, fsync: Fsync) -> Result<(), Fatal> {
+        let Some(file) = self.file.as_ref() else {
+            return Ok(());
+        };
+        // What a thread is syncing, or could not sync, is not yet on the disk.
+        if self.synced == self.written && !self.syncer.is_syncing() && self.syncer.error().is_none()
+        {
+            return Ok(());
+        }
+        match file.sync_data() {
+            Ok(()) => self.synced = self.written,
+            Err(error) if fsync == Fsync::Always => return Err(Fatal::sync(&error)),
+            Err(error) => log::warn!("Fail to fsync the AOF file: {}", text_of(&error)),
+        }
+        Ok(())
+    }
+    /// Notes in the manifest where the open file ends. It is not vital: without it the end is estimated.
+    pub fn note_end(&mut self, offset: i64, now_s: i64) {
+        let mut manifest = self.manifest.clone();
+        let last = manifest.incremental.last_mut();
+        let Some(last) = last.filter(|file| file.start_offset.is_some()) else {
+            return;
+        };
+        if self.state != AofState::On {
+            return;
+        }
+        last.end_offset = Some(offset);
+        if let Err(error) = self.replace_manifest(manifest, now_s) {
+            log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
         }
     }
-    /// Ends the appending; the caller has flushed.
+    /// Replication offset at the end of the files that have been loaded: as it was noted, or an estimate.
+    pub fn end_offset(&self) -> Option<i64> {
+        let last = self.manifest.incremental.last()?;
+        last.end_offset.or_else(|| {
+            let bytes = i64::try_from(self.size_of(&last.name)).unwrap_or(i64::MAX);
+            Some(last.start_offset.unwrap_or(0).saturating_add(bytes))
+        })
+    }
+    /// Ends the appending; the caller has flushed and synced.
     pub fn close(&mut self) {
-        self.sync_now();
         self.file = None;
         self.state = AofState::Off;
+        if !self.buffer.is_empty() {
+            let bytes = self.buffer.len();
+            log::warn!("{bytes} bytes could not be written to the AOF file, and are lost for it");
+        }
         self.buffer = Vec::new();
         (self.written, self.synced) = (0, 0);
         self.postponed_since_s = None;
+        self.write_error = None;
     }
 
     // ---- writing ------------------------------------------------------------------------------------------------
@@ -353,14 +568,19 @@ impl AppendOnly {
     /// Takes what the journal has, writes it and syncs by the policy. Call it before replies are written.
     pub fn flush(&mut self, journal: &mut Journal, options: FlushOptions) -> Result<(), Fatal> {
         self.times = FlushTimes::default();
-        journal.take(&mut self.buffer);
         let Some(file) = self.file.clone() else {
             return Ok(());
         };
+        journal.take(&mut self.buffer);
+        self.repeat_manifest(options)?;
         if self.buffer.is_empty() {
             let behind = self.synced != self.written;
             return match options.fsync {
-                Fsync::Always if behind => self.sync(&file, options),
+                Fsync::Always if self.synced != self.written => self.sync(&file, options),
+                Fsync::EverySecond | Fsync::No if self.syncer.error().is_some() => {
+                    self.sync_again(&file, options);
+                    Ok(())
+                }
                 Fsync::EverySecond if behind && options.now_s > self.last_sync_s => {
                     self.sync(&file, options)
                 }
@@ -390,12 +610,32 @@ impl AppendOnly {
         }
         self.sync(&file, options)
     }
-    fn write(&mut self, mut file: &File, options: FlushOptions) -> Result<(), Fatal> {
+    /// Writes a manifest again that a crash might undo: what is written to a file that only it names might be lost.
+    fn repeat_manifest(&mut self, options: FlushOptions) -> Result<(), Fatal> {
+        let Some((error, tried_s)) = &self.manifest_behind else {
+            return Ok(());
+        };
+        if options.fsync == Fsync::Always {
+            return Err(Fatal(format!(
+                "Can't persist the AOF manifest when the AOF fsync policy is 'always': {}. Exiting...",
+                text_of(error)
+            )));
+        }
+        if options.now_s > *tried_s {
+            let again = self.replace_manifest(self.manifest.clone(), options.now_s);
+            if let (Err(error), Some((_, tried_s))) = (again, &mut self.manifest_behind) {
+                log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
+                *tried_s = options.now_s;
+            }
+        }
+        Ok(())
+    }
+    fn write(&mut self, file: &DiskFile, options: FlushOptions) -> Result<(), Fatal> {
         let mut done = 0;
         let error = loop {
             match self.buffer.get(done..) {
                 None | Some([]) => break None,
-                Some(rest) => match file.write(rest) {
+                Some(rest) => match file.write_some(rest) {
                     Ok(0) => break Some(io::Error::from(io::ErrorKind::WriteZero)),
                     Ok(n) => done += n,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -443,19 +683,14 @@ impl AppendOnly {
         self.written += bytes as u64;
         self.current_bytes += bytes as u64;
     }
-    fn sync(&mut self, file: &Arc<File>, options: FlushOptions) -> Result<(), Fatal> {
+    fn sync(&mut self, file: &Arc<DiskFile>, options: FlushOptions) -> Result<(), Fatal> {
         if options.no_sync {
             return Ok(());
         }
         match options.fsync {
             Fsync::Always => {
                 let begin = options.timed.then(Instant::now);
-                file.sync_data().map_err(|error| {
-                    Fatal(format!(
-                        "Can't persist AOF for fsync error when the AOF fsync policy is 'always': {}. Exiting...",
-                        text_of(&error)
-                    ))
-                })?;
+                file.sync_data().map_err(|error| Fatal::sync(&error))?;
                 self.times.sync_ns = begin.map_or(0, elapsed_ns);
                 self.synced = self.written;
                 self.last_sync_s = options.now_s;
@@ -471,15 +706,31 @@ impl AppendOnly {
         }
         Ok(())
     }
-    /// Whether a flush has something to do later although nothing new comes: a write that was put off or failed, or
-    /// bytes that are not synced.
-    pub fn is_behind(&self) -> bool {
-        !self.buffer.is_empty() || self.synced != self.written
+    /// After a background sync that failed writes are refused until one goes well; so it is tried again without one.
+    fn sync_again(&mut self, file: &Arc<DiskFile>, options: FlushOptions) {
+        if options.now_s > self.last_sync_s && !self.syncer.is_syncing() {
+            self.syncer.sync(Arc::clone(file));
+            self.synced = self.written;
+            self.last_sync_s = options.now_s;
+        }
     }
 }
 
 fn elapsed_ns(begin: Instant) -> u64 {
     u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AlreadyExists
+}
+
+/// Whether this is a base that a child was writing which is no more.
+fn is_of_a_dead_child(name: &str) -> bool {
+    let pid = name
+        .strip_prefix(TEMPORARY_BASE)
+        .and_then(|rest| rest.strip_suffix(".aof"))
+        .and_then(|pid| pid.parse().ok());
+    pid.is_some_and(|pid| !crate::system::process::is_running(pid))
 }
 
 /// The system's words for an error, as Redis shows them.

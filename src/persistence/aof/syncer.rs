@@ -1,19 +1,23 @@
-//! The thread that brings the append-only file to the disk, and removes files that are no longer needed.
+//! The thread that brings the append-only file to the disk, and closes files that have been removed.
 //!
-//! In: files, shared with the loop which goes on appending to them. Out: how many are still to be synced, and the last
-//! error. It does what may take long; the loop never waits for it. Mirrors the BIO_AOF_FSYNC and BIO_CLOSE_FILE jobs of
+//! In: open files, some shared with the loop which goes on appending to them. Out: how many are still to be synced, and
+//! the last error. It does what may take long; the loop never waits for it. It gets files and never paths: by the time
+//! it comes to one, another file may have the path. Mirrors the BIO_AOF_FSYNC and BIO_CLOSE_FILE jobs of
 //! Redis's bio.c.
 
-use std::fs::File;
-use std::path::PathBuf;
+use crate::system::disk::DiskFile;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 enum Job {
-    Sync(Arc<File>),
-    Remove(PathBuf),
+    /// The file that is appended to is synced.
+    Sync(Arc<DiskFile>),
+    /// One that was appended to is synced and closed: writes to its successor need not wait for it.
+    SyncAndClose(Arc<DiskFile>),
+    /// One without a name is closed, and the system frees what it holds.
+    Close(DiskFile),
 }
 
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ struct Shared {
     syncing: AtomicU32,
     /// The system's number of the last error; 0: the last sync went well.
     error: AtomicI32,
+    /// Syncs that failed.
+    failures: AtomicU32,
 }
 
 /// The thread and the way to it.
@@ -32,16 +38,21 @@ pub(super) struct Syncer {
 
 impl Syncer {
     /// Syncs a file in the background.
-    pub(super) fn sync(&mut self, file: Arc<File>) {
+    pub(super) fn sync(&mut self, file: Arc<DiskFile>) {
         self.shared.syncing.fetch_add(1, Ordering::Relaxed);
-        if let Err(job) = self.give(Job::Sync(file)) {
-            // No thread is to be had: then here.
-            run(job, &self.shared);
-        }
+        self.do_soon(Job::Sync(file));
     }
-    /// Removes a file in the background.
-    pub(super) fn remove(&mut self, path: PathBuf) {
-        if let Err(job) = self.give(Job::Remove(path)) {
+    /// Syncs and closes a file in the background.
+    pub(super) fn sync_and_close(&mut self, file: Arc<DiskFile>) {
+        self.do_soon(Job::SyncAndClose(file));
+    }
+    /// Closes a file that has been removed, in the background.
+    pub(super) fn close(&mut self, file: DiskFile) {
+        self.do_soon(Job::Close(file));
+    }
+    fn do_soon(&mut self, job: Job) {
+        if let Err(job) = self.give(job) {
+            // No thread is to be had: then here.
             run(job, &self.shared);
         }
     }
@@ -69,6 +80,10 @@ impl Syncer {
             number => Some(std::io::Error::from_raw_os_error(number)),
         }
     }
+    /// How many syncs have failed.
+    pub(super) fn failures(&self) -> u32 {
+        self.shared.failures.load(Ordering::Relaxed)
+    }
     /// Forgets the last error.
     pub(super) fn forget_error(&self) {
         self.shared.error.store(0, Ordering::Relaxed);
@@ -92,25 +107,31 @@ fn start(shared: Arc<Shared>) -> Option<(Sender<Job>, JoinHandle<()>)> {
 fn run(job: Job, shared: &Shared) {
     match job {
         Job::Sync(file) => {
-            let error = match file.sync_data() {
-                Ok(()) => 0,
-                // What cannot be synced by its nature (a pipe, a terminal) needs no sync.
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EBADF | libc::EINVAL) => 0,
-                    number => number.unwrap_or(libc::EIO),
-                },
-            };
-            if error != 0 && shared.error.swap(error, Ordering::Relaxed) == 0 {
-                let error = std::io::Error::from_raw_os_error(error);
-                log::warn!("Fail to fsync the AOF file: {error}");
-            } else if error == 0 {
-                shared.error.store(0, Ordering::Relaxed);
-            }
+            sync(&file, shared);
             shared.syncing.fetch_sub(1, Ordering::Relaxed);
         }
-        Job::Remove(path) => {
-            let _ = std::fs::remove_file(path);
-        }
+        Job::SyncAndClose(file) => sync(&file, shared),
+        Job::Close(file) => drop(file),
+    }
+}
+
+fn sync(file: &DiskFile, shared: &Shared) {
+    let error = match file.sync_data() {
+        Ok(()) => 0,
+        // What cannot be synced by its nature (a pipe, a terminal) needs no sync.
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EBADF | libc::EINVAL) => 0,
+            number => number.unwrap_or(libc::EIO),
+        },
+    };
+    if error != 0 {
+        shared.failures.fetch_add(1, Ordering::Relaxed);
+    }
+    if error != 0 && shared.error.swap(error, Ordering::Relaxed) == 0 {
+        let error = std::io::Error::from_raw_os_error(error);
+        log::warn!("Fail to fsync the AOF file: {error}");
+    } else if error == 0 {
+        shared.error.store(0, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::resp::OwnedRequest;
+use crate::system::disk::{Call, Fault, FaultPlan};
+use std::fs;
 
 fn options(fsync: Fsync, now_s: i64) -> FlushOptions {
     FlushOptions {
@@ -15,25 +17,25 @@ fn options(fsync: Fsync, now_s: i64) -> FlushOptions {
 
 struct Bench {
     _directory: tempfile::TempDir,
+    plan: FaultPlan,
     aof: AppendOnly,
     journal: Journal,
 }
 
 fn bench() -> Bench {
     let directory = tempfile::tempdir().expect("a directory");
+    let plan = FaultPlan::default();
     let mut aof = AppendOnly::default();
-    aof.place(
-        Disk::default(),
-        directory.path().join("appendonlydir"),
-        "a.aof",
-    );
+    let place = directory.path().join("appendonlydir");
+    aof.place(Disk::with_faults(&plan), place, "a.aof");
     aof.read_manifest().expect("none");
-    aof.open(true, |path| fs::write(path, b"base"))
+    aof.open(true, 0, 1, |path| fs::write(path, b"base"))
         .expect("opened");
     let mut journal = Journal::default();
     journal.set_consumers(1);
     Bench {
         _directory: directory,
+        plan,
         aof,
         journal,
     }
@@ -47,6 +49,44 @@ impl Bench {
     }
     fn text(&self, name: &str) -> String {
         fs::read_to_string(self.aof.path(name)).expect("a file")
+    }
+    fn flush(&mut self, fsync: Fsync, now_s: i64) -> Result<(), Fatal> {
+        let options = FlushOptions {
+            force: true,
+            ..options(fsync, now_s)
+        };
+        self.aof.flush(&mut self.journal, options)
+    }
+    fn begin(&mut self) -> io::Result<()> {
+        self.journal.restart();
+        self.aof.begin_rewrite(0, 1)
+    }
+    /// A child has written a base.
+    fn end(&mut self, base: &str) -> io::Result<()> {
+        let temporary = self.aof.temporary_base(1);
+        fs::write(&temporary, base).expect("written");
+        let ended = self.aof.end_rewrite(&temporary, true, 1);
+        if ended.is_ok() {
+            self.aof.remove_history(1);
+        } else {
+            self.aof.remove(&temporary);
+        }
+        ended
+    }
+    /// What the next server would load: the text of all files of the manifest on the disk, which must be there.
+    fn loaded(&self) -> String {
+        let manifest = self.text("a.aof.manifest");
+        let manifest = Manifest::parse(manifest.as_bytes()).expect("a manifest");
+        let files = manifest.files();
+        files.map(|file| self.text(&file.name)).collect()
+    }
+    /// Files in the directory, sorted.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.aof.directory()).expect("a directory");
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> = entries.flatten().map(name).collect();
+        names.sort();
+        names
     }
 }
 
@@ -67,7 +107,7 @@ fn effects_are_in_the_file_after_a_flush() {
         assert_eq!(bench.text("a.aof.1.base.rdb"), "base");
         assert_eq!(
             bench.text("a.aof.manifest"),
-            "file a.aof.1.base.rdb seq 1 type b\nfile a.aof.1.incr.aof seq 1 type i\n"
+            "file a.aof.1.base.rdb seq 1 type b\nfile a.aof.1.incr.aof seq 1 type i startoffset 0\n"
         );
         let synced = bench.aof.synced == bench.aof.written;
         assert_eq!(synced, fsync != Fsync::No);
@@ -83,7 +123,7 @@ fn a_rewrite_keeps_what_happened_meanwhile_and_forgets_the_rest() {
         .flush(&mut bench.journal, options(Fsync::No, 1))
         .expect("written");
     bench.journal.restart();
-    bench.aof.begin_rewrite().expect("a new file");
+    bench.aof.begin_rewrite(1, 1).expect("a new file");
     bench.append("SET b 2");
     bench
         .aof
@@ -93,12 +133,12 @@ fn a_rewrite_keeps_what_happened_meanwhile_and_forgets_the_rest() {
     fs::write(&temporary, b"new base").expect("written");
     bench
         .aof
-        .end_rewrite(&temporary, false)
+        .end_rewrite(&temporary, false, 1)
         .expect("a new base");
-    bench.aof.remove_history();
+    bench.aof.remove_history(1);
     assert_eq!(
         bench.text("a.aof.manifest"),
-        "file a.aof.2.base.aof seq 2 type b\nfile a.aof.2.incr.aof seq 2 type i\n"
+        "file a.aof.2.base.aof seq 2 type b\nfile a.aof.2.incr.aof seq 2 type i startoffset 1\n"
     );
     assert_eq!(bench.text("a.aof.2.base.aof"), "new base");
     assert!(
@@ -117,12 +157,357 @@ fn the_file_of_an_old_server_becomes_the_base() {
     let mut aof = AppendOnly::default();
     aof.place(Disk::default(), directory.path().join("dir"), "a.aof");
     aof.read_manifest().expect("none");
-    assert!(aof.wants_upgrade(&old));
-    aof.upgrade(&old).expect("moved");
-    assert!(!aof.wants_upgrade(&old));
+    assert!(aof.wants_upgrade(&old).expect("known"));
+    aof.upgrade(&old, 1).expect("moved");
+    assert!(!aof.wants_upgrade(&old).expect("known"));
     assert_eq!(fs::read(aof.path("a.aof")).expect("moved"), b"old");
     assert_eq!(
         fs::read_to_string(aof.path("a.aof.manifest")).expect("a manifest"),
         "file a.aof seq 1 type b\n"
     );
+}
+
+/// Half of a command was written, the file could not be cut, and what was written next went to where the position was: a
+/// hole of zeros before it, at which loading ended.
+#[test]
+fn a_short_write_that_cannot_be_undone_leaves_a_file_that_loads() {
+    for cut_fails in [false, true] {
+        let mut bench = bench();
+        bench.begin().expect("a new file");
+        bench.append("SET a 1");
+        bench.flush(Fsync::EverySecond, 1).expect("written");
+        let plan = bench.plan.clone();
+        plan.fail_some(Call::Write, "incr", Fault::Short(30), 0, 1);
+        plan.fail(Call::Write, "incr", Fault::Error(libc::ENOSPC));
+        if cut_fails {
+            plan.fail(Call::SetLen, "incr", Fault::Error(libc::EIO));
+        }
+        bench.append("SET b 2");
+        bench.append("SET c 3");
+        bench
+            .flush(Fsync::EverySecond, 1)
+            .expect("it may be tried again");
+        assert_eq!(
+            bench.aof.error().expect("refuses").as_str(),
+            "No space left on device"
+        );
+        plan.heal();
+        bench.flush(Fsync::EverySecond, 1).expect("written");
+        assert_eq!(bench.aof.error(), None);
+        bench.append("SET d 4");
+        bench.flush(Fsync::EverySecond, 1).expect("written");
+        let text = bench.text("a.aof.2.incr.aof");
+        assert_eq!(bench.aof.written, text.len() as u64);
+        assert_eq!(words_of(&text), "SELECT 0|SET a 1|SET b 2|SET c 3|SET d 4");
+    }
+}
+
+/// Commands of a file, which must be whole.
+fn words_of(text: &str) -> String {
+    let (mut at, mut spans, mut all) = (0, Vec::new(), Vec::new());
+    loop {
+        match load::next(text.as_bytes(), at, &mut spans) {
+            load::Next::Command { start, end } => {
+                let word = |span: &crate::resp::Span| {
+                    let args = &text[start..end];
+                    let span = std::slice::from_ref(span);
+                    let args = crate::resp::Args::new(args.as_bytes(), span, &[]);
+                    String::from_utf8_lossy(args.at(0)).into_owned()
+                };
+                all.push(spans.iter().map(word).collect::<Vec<_>>().join(" "));
+                at = end;
+            }
+            load::Next::End => return all.join("|"),
+            other => panic!("{other:?} at {at} of {text:?}"),
+        }
+    }
+}
+
+/// A sync of the folder that failed after the manifest had been renamed was taken for a failed rewrite, and the base that
+/// the manifest names was removed. Here each call of a rewrite fails once, or the process ends before it.
+#[test]
+fn whatever_fails_in_a_rewrite_the_manifest_names_files_that_are_there() {
+    let calls = {
+        let mut bench = bench();
+        bench.plan.take_calls();
+        bench
+            .begin()
+            .and_then(|()| bench.end("new "))
+            .expect("ended");
+        bench.plan.take_calls()
+    };
+    assert!(calls.len() > 15, "{calls:?}");
+    for fault in [Fault::Error(libc::EIO), Fault::Stop] {
+        for failing in 0..calls.len() {
+            let mut bench = bench();
+            bench.append("SET a 1");
+            bench.flush(Fsync::EverySecond, 1).expect("written");
+            let before = bench.loaded();
+            let (call, name) = &calls[failing];
+            let skip = calls[..failing]
+                .iter()
+                .filter(|other| other.0 == *call)
+                .count();
+            bench.plan.fail_some(*call, "", fault, skip, 1);
+            let tale = format!("{fault:?} at {call:?} of {name}");
+            let begun = bench.begin();
+            bench.append("SET b 2");
+            let _ = bench.flush(Fsync::EverySecond, 1);
+            let ended = begun.and_then(|()| bench.end("new "));
+            let loaded = bench.loaded();
+            if fault == Fault::Stop {
+                bench.plan.heal();
+                let from_base = loaded.starts_with("new ");
+                assert!(from_base || loaded.starts_with(&before), "{tale}: {loaded}");
+                continue;
+            }
+            bench.plan.heal();
+            bench.flush(Fsync::EverySecond, 3).expect("written");
+            let loaded = bench.loaded();
+            assert!(
+                loaded.ends_with("SET\r\n$1\r\nb\r\n$1\r\n2\r\n"),
+                "{tale}: {loaded}"
+            );
+            assert_eq!(
+                loaded.starts_with("new "),
+                ended.is_ok(),
+                "{tale}: {loaded}"
+            );
+            // And the next one ends well, whatever is left of this.
+            bench.begin().expect("a new file");
+            bench.append("SET c 3");
+            bench.flush(Fsync::EverySecond, 3).expect("written");
+            bench.end("newer ").expect("a new base");
+            let loaded = bench.loaded();
+            let (base, rest) = loaded.split_once('*').expect("commands");
+            assert_eq!(base, "newer ", "{tale}");
+            assert!(rest.ends_with("c\r\n$1\r\n3\r\n"), "{tale}");
+            bench.aof.remove_left_over();
+            assert_eq!(bench.names().len(), 3, "{tale}: {:?}", bench.names());
+        }
+    }
+}
+
+/// A thread removed files by their paths, later: by then they were those of the next rewrite. And a manifest without
+/// them was written before they were gone.
+#[test]
+fn files_are_removed_at_once_and_leave_the_manifest_afterwards() {
+    let mut bench = bench();
+    bench.plan.fail_some(
+        Call::Open,
+        "temp-a.aof.manifest",
+        Fault::Error(libc::EMFILE),
+        1,
+        1,
+    );
+    bench.begin().expect("a new file");
+    bench.end("lost ").expect_err("no manifest");
+    assert_eq!(
+        bench.names(),
+        [
+            "a.aof.1.base.rdb",
+            "a.aof.1.incr.aof",
+            "a.aof.2.incr.aof",
+            "a.aof.manifest"
+        ]
+    );
+    bench.begin().expect("a new file");
+    bench.plan.take_calls();
+    bench.end("new ").expect("ended");
+    // The number that was given away is not given again.
+    assert_eq!(
+        bench.names(),
+        ["a.aof.3.base.rdb", "a.aof.3.incr.aof", "a.aof.manifest"]
+    );
+    let calls = bench.plan.take_calls();
+    let last_removed = calls.iter().rposition(|(call, _)| *call == Call::Remove);
+    let renames =
+        |(call, name): &(Call, String)| *call == Call::Rename && name.contains("manifest");
+    let last_renamed = calls.iter().rposition(renames);
+    assert!(
+        last_removed.is_some() && last_removed < last_renamed,
+        "{calls:?}"
+    );
+    assert!(!bench.text("a.aof.manifest").contains("type h"));
+    // What cannot be removed stays on record.
+    bench
+        .plan
+        .fail(Call::Remove, "a.aof.3.base", Fault::Error(libc::EACCES));
+    bench
+        .begin()
+        .and_then(|()| bench.end("newer "))
+        .expect("ended");
+    assert!(
+        bench
+            .text("a.aof.manifest")
+            .contains("a.aof.3.base.rdb seq 3 type h")
+    );
+}
+
+#[test]
+fn files_that_a_crash_has_left_are_removed_and_no_others() {
+    let mut bench = bench();
+    bench
+        .begin()
+        .and_then(|()| bench.end("new "))
+        .expect("ended");
+    let kept = [
+        "a.aof.7.incr.aof",
+        "a.aof.9.base.rdb",
+        "a.aof.1.incr.aof.bak",
+        "b.aof.1.incr.aof",
+        "notes",
+        "temp-rewriteaof-bg-1.aof",
+    ];
+    let left = [
+        "a.aof.1.incr.aof",
+        "a.aof.1.base.rdb",
+        "a.aof.1.base.aof",
+        "temp-a.aof.incr",
+        "temp-a.aof.manifest",
+        "temp-rewriteaof-bg-2147483646.aof",
+    ];
+    for name in kept.iter().chain(&left) {
+        fs::write(bench.aof.path(name), b"x").expect("written");
+    }
+    bench.aof.remove_left_over();
+    let names = bench.names();
+    assert!(
+        kept.iter()
+            .all(|name| names.iter().any(|there| there == name)),
+        "{names:?}"
+    );
+    assert!(
+        !left
+            .iter()
+            .any(|name| names.iter().any(|there| there == name)),
+        "{names:?}"
+    );
+    // A file with the next number is not emptied, and not replaced.
+    fs::write(bench.aof.path("a.aof.3.incr.aof"), b"x").expect("written");
+    fs::write(bench.aof.path("a.aof.3.base.rdb"), b"x").expect("written");
+    bench
+        .begin()
+        .and_then(|()| bench.end("newer "))
+        .expect("ended");
+    assert_eq!(bench.text("a.aof.3.incr.aof"), "x");
+    assert_eq!(bench.text("a.aof.3.base.rdb"), "x");
+    assert!(bench.loaded().starts_with("newer "));
+}
+
+/// A manifest that could not be opened was taken for a missing one, and overwritten.
+#[test]
+fn only_a_missing_manifest_is_an_empty_one() {
+    for number in [libc::EACCES, libc::EIO, libc::EMFILE, libc::ENOTDIR] {
+        let bench = bench();
+        let plan = FaultPlan::default();
+        plan.fail(Call::Read, "manifest", Fault::Error(number));
+        let mut aof = AppendOnly::default();
+        aof.place(
+            Disk::with_faults(&plan),
+            bench.aof.directory().to_owned(),
+            "a.aof",
+        );
+        let text = aof.read_manifest().expect_err("refused");
+        assert!(text.contains("a.aof.manifest"), "{text}");
+        let reason = text_of(&io::Error::from_raw_os_error(number));
+        assert!(text.ends_with(&reason), "{text}");
+        plan.heal();
+        plan.fail(Call::Size, "", Fault::Error(number));
+        assert!(aof.wants_upgrade(Path::new("/old")).is_err());
+    }
+}
+
+#[test]
+fn under_always_what_cannot_be_written_or_synced_is_fatal() {
+    for (call, fault) in [
+        (Call::Write, Fault::Error(libc::ENOSPC)),
+        (Call::Sync, Fault::Error(libc::EIO)),
+    ] {
+        let mut bench = bench();
+        bench.append("SET a 1");
+        bench.plan.fail_some(call, "incr", fault, 0, 1);
+        let fatal = bench.flush(Fsync::Always, 1).expect_err("fatal");
+        assert!(fatal.0.contains("'always'"), "{}", fatal.0);
+    }
+    // A manifest that a crash may undo is no place for promises.
+    let mut bench = bench();
+    bench
+        .plan
+        .fail_some(Call::SyncFolder, "", Fault::Error(libc::EIO), 1, 1);
+    bench.begin().expect("a new file");
+    bench.append("SET a 1");
+    let fatal = bench.flush(Fsync::Always, 1).expect_err("fatal");
+    assert!(fatal.0.contains("manifest"), "{}", fatal.0);
+}
+
+/// After a background sync that failed writes were refused, so none came to bring about another sync: for ever.
+#[test]
+fn a_background_sync_that_failed_is_tried_again_without_a_write() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench
+        .plan
+        .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+    bench.flush(Fsync::EverySecond, 1).expect("written");
+    let mut now_s = 1;
+    let mut wait_until = |bench: &mut Bench, failed: bool| {
+        while bench.aof.error().is_some() != failed || bench.aof.pending_syncs() > 0 {
+            now_s += 1;
+            bench
+                .flush(Fsync::EverySecond, now_s)
+                .expect("it may be tried again");
+            std::thread::yield_now();
+        }
+    };
+    // The first is done without the clock going on.
+    while bench.aof.pending_syncs() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(
+        bench.aof.error().expect("refuses").as_str(),
+        "Input/output error"
+    );
+    assert!(!bench.aof.last_write_ok());
+    wait_until(&mut bench, false);
+}
+
+/// A manifest that a crash may undo names a file that effects go to: writes are refused until it is for good.
+#[test]
+fn a_manifest_that_may_be_undone_refuses_writes_until_it_is_written_again() {
+    let mut bench = bench();
+    bench
+        .plan
+        .fail_some(Call::SyncFolder, "", Fault::Error(libc::EIO), 1, 2);
+    bench.begin().expect("a new file");
+    assert_eq!(
+        bench.aof.error().expect("refuses").as_str(),
+        "Input/output error"
+    );
+    bench.flush(Fsync::EverySecond, 1).expect("later");
+    bench.flush(Fsync::EverySecond, 2).expect("in vain");
+    assert!(bench.aof.error().is_some());
+    bench.flush(Fsync::EverySecond, 3).expect("written");
+    assert_eq!(bench.aof.error(), None);
+}
+
+#[test]
+fn the_end_is_noted_and_found_again() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench.flush(Fsync::No, 1).expect("written");
+    bench.aof.note_end(17, 1);
+    assert!(
+        bench
+            .text("a.aof.manifest")
+            .ends_with("startoffset 0 endoffset 17\n")
+    );
+    let mut aof = AppendOnly::default();
+    aof.place(Disk::default(), bench.aof.directory().to_owned(), "a.aof");
+    aof.read_manifest().expect("read");
+    assert_eq!(aof.end_offset(), Some(17));
+    aof.open(true, 17, 1, |_| Ok(())).expect("opened");
+    assert!(!bench.text("a.aof.manifest").contains("endoffset"));
+    let bytes = bench.text("a.aof.1.incr.aof").len();
+    assert_eq!(aof.end_offset(), i64::try_from(bytes).ok());
 }
