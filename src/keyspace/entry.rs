@@ -1325,9 +1325,8 @@ impl Table {
     /// Adds an entry to those with an expiry.
     fn index(&mut self, hash: u64, alias: Alias) {
         // Of two of one key the wrong one could be taken out, and the other would outlive its entry.
-        let present = self.volatile.find_hashed(hash, alias.0.key());
-        assert!(present.is_none(), "a key is in the index once");
-        drop(present);
+        let present = self.volatile.find_hashed(hash, alias.0.key()).is_some();
+        assert!(!present, "a key is in the index once");
         self.volatile.insert_new_hashed(hash, alias);
     }
     fn unindex(&mut self, hash: u64, key: &[u8]) {

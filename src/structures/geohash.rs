@@ -399,10 +399,10 @@ mod tests {
     /// Rounding makes the square of the half chord of these more than 1.
     #[test]
     fn the_other_side_of_the_globe_has_a_distance() {
-        let there = Point::decode(point(90.00662237405777, 57.399844246526158).encode() as f64);
+        let there = Point::decode(point(90.00662237405777, 57.399_844_246_526_16).encode() as f64);
         let half_around_m = PI * EARTH_RADIUS_M;
         for here in [
-            point(-89.99337762594223, -57.399844246526399),
+            point(-89.99337762594223, -57.399_844_246_526_4),
             point(there.longitude - 180.0, -there.latitude),
         ] {
             let distance_m = here.distance_m(there);
