@@ -268,7 +268,7 @@ impl Context<'_> {
             } else {
                 Free::Now
             };
-            if self.db.remove(key, free) {
+            if self.db.remove_expired_or_not(key, free) {
                 self.db.touch(EventClass::Generic, "del", key);
             }
             return;

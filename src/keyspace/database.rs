@@ -99,7 +99,14 @@ impl Db<'_> {
             },
         )
     }
-    /// Looks a key up without counting or refreshing (OBJECT, DEBUG).
+    /// The same without the miss event (OBJECT).
+    pub fn read_quietly(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let found = self.peek(key).is_some();
+        self.stats.hits += u64::from(found);
+        self.stats.misses += u64::from(!found);
+        self.peek(key)
+    }
+    /// Looks a key up without counting or refreshing (DEBUG).
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.look(
             key,
@@ -204,6 +211,18 @@ impl Db<'_> {
     pub fn remove(&mut self, key: &[u8], free: Free) -> bool {
         let hash = self.database.table.hash(key);
         match live!(self, hash, key) {
+            Place::Held(held) => {
+                let (entry, _) = held.remove();
+                self.shared.free_entry(entry, free == Free::Lazily);
+                true
+            }
+            Place::Free(_) => false,
+        }
+    }
+    /// [`Db::remove`], of an expired key too: where Redis deletes without a look at the expiry, and tells it as `del`.
+    pub fn remove_expired_or_not(&mut self, key: &[u8], free: Free) -> bool {
+        let hash = self.database.table.hash(key);
+        match self.database.table.place(hash, key) {
             Place::Held(held) => {
                 let (entry, _) = held.remove();
                 self.shared.free_entry(entry, free == Free::Lazily);

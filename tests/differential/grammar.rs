@@ -303,7 +303,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "GEOSEARCHSTORE <zset> <geo> FROMLONLAT <far> BYRADIUS 25000 km STOREDIST",
+        "GEOSEARCHSTORE <zset> <geo> FROMLONLAT <far> BYRADIUS <dist> ( km | m ) STOREDIST",
     ),
     (1, Exact, "GEOPOS <geo> { <member> }"),
     (1, Exact, "GEODIST <geo> <member> <member> [ <unit> ]"),
@@ -316,7 +316,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "GEOSEARCHSTORE <zset> <geo> ( FROMMEMBER <member> | FROMLONLAT <lon> <lat> ) ( BYRADIUS <dist> <unit> | BYBOX <dist> <dist> <unit> ) [ ( ASC | DESC ) ] [ STOREDIST ]",
+        "GEOSEARCHSTORE <zset> <geo> ( FROMMEMBER <member> | FROMLONLAT <lon> <lat> ) ( BYRADIUS <dist> <nearunit> | BYBOX <dist> <dist> <nearunit> ) [ ( ASC | DESC ) ] [ STOREDIST ]",
     ),
     (
         1,
@@ -326,7 +326,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "GEORADIUS <geo> <lon> <lat> <dist> <unit> ( ASC | DESC ) ( STORE | STOREDIST ) <zset>",
+        "GEORADIUS <geo> <lon> <lat> <dist> <nearunit> ( ASC | DESC ) ( STORE | STOREDIST ) <zset>",
     ),
     (
         1,
@@ -787,9 +787,13 @@ fn make_odd(words: &mut [Vec<u8>], rng: &mut Rng) {
     let at: Vec<usize> = (1..words.len())
         .filter(|at| is_number(&words[*at]))
         .collect();
-    // Redis would choose members for years.
-    let random = words[0].to_ascii_uppercase();
-    if at.is_empty() || random.windows(4).any(|part| part == b"RAND") {
+    let name = words[0].to_ascii_uppercase();
+    let random = name.windows(4).any(|part| part == b"RAND");
+    let stores = words
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(b"STOREDIST"));
+    // Redis would choose members for years, or end: see `nearunit`.
+    if at.is_empty() || random || stores {
         return;
     }
     words[at[rng.index(at.len())]] = pick(rng, ODD).into();
@@ -1202,6 +1206,8 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         .into(),
         "dist" => pick(rng, &["0", "1", "100", "200", "1000", "20000", "-1", "5.5"]).into(),
         "unit" => pick(rng, &["m", "km", "mi", "ft", "km", "km", "x"]).into(),
+        // Redis ends where the distance to the other side of the earth is not a number and is to be stored.
+        "nearunit" => pick(rng, &["m", "km", "ft", "km", "km", "x"]).into(),
         "db" => pick(rng, &["0", "0", "1", "1", "2", "99"]).into(),
         "sortby" => pick(rng, &["str*", "hash*->a", "*"]).into(),
         "sortget" => pick(rng, &["str*", "hash*->1", "#", "hash0->a"]).into(),

@@ -195,18 +195,38 @@ pub fn expiring(grammar: &Grammar, rng: &mut Rng, on: usize, fields: bool, out: 
     } else {
         plain(on, &[b"PEXPIRE", &key, ttl])
     };
+    if fields && key.starts_with(b"hash") {
+        // The hash stays: HMGET and its like take away the last field of one without telling in Redis.
+        out.push(plain(on, &[b"HSET", &key, b"stays", b"v"]));
+    }
     expire.pause_ms = OVER_MS;
     out.push(expire);
     for _ in 0..1 + rng.index(3) {
         let next = about(grammar, rng, &key);
-        out.push(Command { on, ..next });
+        // Redis gives a field a new life as long as nobody has removed it: see docs/compatibility.md.
+        let is_given = |name: &str| next.words[0].to_ascii_uppercase() == name.as_bytes();
+        if !["HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT"]
+            .into_iter()
+            .any(is_given)
+        {
+            out.push(Command { on, ..next });
+        }
+    }
+    if fields && key.starts_with(b"hash") {
+        // Whoever reads it removes it.
+        let mut words: Vec<&[u8]> = vec![b"HMGET", &key];
+        words.extend(EXPIRING.iter().map(|name| name.as_bytes()));
+        out.push(plain(on, &words));
     }
 }
+
+/// The fields that do.
+const EXPIRING: &[&str] = &["a", "b", "c", "d", "1", "2"];
 
 /// Gives fields a time to live, or is the first to meet some that have it.
 fn expiring_fields(rng: &mut Rng, on: usize, key: &[u8], ttl: &[u8]) -> Command {
     let names: Vec<&[u8]> = (0..1 + rng.index(3))
-        .map(|_| pick(rng, &["a", "b", "c", "d", "1", "2"]).as_bytes())
+        .map(|_| pick(rng, EXPIRING).as_bytes())
         .collect();
     let count = names.len().to_string();
     let given = rng.index(2) == 0;

@@ -106,6 +106,7 @@ fn geoadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
         }
     };
     let set = held.sorted_set_mut()?;
+    set.expect(scores.len(), limits);
     let (mut added, mut updated) = (0, 0);
     for (at, score) in scores.iter().enumerate() {
         let member = places.at(3 * at + 2);

@@ -173,13 +173,13 @@ fn copy(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
-/// Answers something about a key without counting as an access; null for a missing key.
+/// Answers something about a key without refreshing its access clock; null for a missing key.
 fn object(
     context: &mut Context<'_>,
     key: &[u8],
     answer: impl FnOnce(&EntryRef<'_>, &mut crate::resp::Reply) -> Result<(), CommandError>,
 ) -> Result<(), CommandError> {
-    match context.db.peek(key) {
+    match context.db.read_quietly(key) {
         Some(entry) => answer(&entry, context.reply),
         None => {
             context.reply.null();

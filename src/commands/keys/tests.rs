@@ -227,6 +227,9 @@ fn objects() {
             error("ERR wrong number of arguments for 'object|encoding' command"),
         ),
     ]);
+    // They count as look-ups: two of k and two of n, and one of x.
+    let stats = &harness.state.keyspace.stats;
+    assert_eq!((stats.hits, stats.misses), (4, 1));
     harness.advance_ms(7000);
     assert_eq!(harness.line("object idletime k"), int(7));
     harness.line("touch k");

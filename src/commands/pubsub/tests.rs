@@ -285,7 +285,13 @@ fn notifications_tell_what_happens_to_keys() {
         ]
     );
     pair.me("CONFIG SET notify-keyspace-events Exmn");
-    for line in ["SET k 1 PX 10", "GET absent", "SET new 1"] {
+    for line in [
+        "SET k 1 PX 10",
+        "GET absent",
+        "OBJECT ENCODING absent",
+        "XCLAIM stream g c 0 1-1",
+        "SET new 1",
+    ] {
         pair.me(line);
     }
     pair.harness.advance_ms(11);
@@ -294,6 +300,7 @@ fn notifications_tell_what_happens_to_keys() {
         pair.heard(),
         [
             "pmessage __key* __keyevent@0__:keymiss absent",
+            "pmessage __key* __keyevent@0__:keymiss stream",
             "pmessage __key* __keyevent@0__:new new",
             "pmessage __key* __keyevent@0__:expired k",
             "pmessage __key* __keyevent@0__:keymiss k",

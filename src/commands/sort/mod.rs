@@ -373,7 +373,7 @@ fn store(
         } else {
             Free::Now
         };
-        if db.remove(key, free) {
+        if db.remove_expired_or_not(key, free) {
             db.touch(EventClass::Generic, "del", key);
         }
         return;

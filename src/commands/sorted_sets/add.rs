@@ -142,6 +142,7 @@ fn add(
         }
     };
     let set = held.sorted_set_mut()?;
+    set.expect(pairs.len() / 2, limits);
     let (mut added, mut updated) = (0, 0);
     let mut result = None;
     let scores = std::iter::once(first_score).chain(more);

@@ -402,6 +402,17 @@ fn random_members() {
 #[test]
 fn zeros() {
     let mut harness = check(&[("ZADD k -0.0 a", int(1)), ("ZSCORE k a", bulk("0"))]);
+    // Redis counts the pairs that are given, not the members that are new.
+    harness.line("CONFIG SET zset-max-listpack-entries 1");
+    harness.line("ZADD twice 1 a 1 a");
+    assert_eq!(harness.line("OBJECT ENCODING twice"), bulk("skiplist"));
+    harness.line("GEOADD places 1 1 a 1 1 a");
+    assert_eq!(harness.line("OBJECT ENCODING places"), bulk("skiplist"));
+    harness.line("ZADD once 1 a");
+    assert_eq!(harness.line("OBJECT ENCODING once"), bulk("listpack"));
+    harness.line("ZADD once NX 1 a 1 a");
+    assert_eq!(harness.line("OBJECT ENCODING once"), bulk("skiplist"));
+    harness.line("CONFIG SET zset-max-listpack-entries 128");
     harness.config("zset-max-listpack-entries", "0");
     assert_eq!(harness.line("ZADD l -0.0 a"), int(1));
     assert_eq!(harness.line("ZSCORE l a"), bulk("-0"));

@@ -280,6 +280,8 @@ impl ClaimOptions {
 
 pub(super) fn xclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, name) = (args.at(1), args.at(2));
+    // Redis looks it up as a reader does: hits and misses count, and a miss is told.
+    context.db.read(key);
     let now_ms = context.now.unix_ms();
     let mut slot = context.db.slot(key);
     let stream = match &mut slot {
@@ -369,6 +371,8 @@ fn auto_options(args: Args<'_>) -> Result<(usize, bool), CommandError> {
 
 pub(super) fn xautoclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, name) = (args.at(1), args.at(2));
+    // Redis looks it up as a reader does: hits and misses count, and a miss is told.
+    context.db.read(key);
     let now_ms = context.now.unix_ms();
     let min_idle_ms = integer_or(
         args.at(4),

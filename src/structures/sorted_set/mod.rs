@@ -208,6 +208,14 @@ impl SortedSet {
         }
     }
 
+    /// Makes a small set large before a command adds so many members, some of which it may have already: Redis does not
+    /// look at them either.
+    pub fn expect(&mut self, count: usize, limits: Limits) {
+        if count > limits.max_entries {
+            self.make_large();
+        }
+    }
+
     /// Takes a listpack from outside (RESTORE). The caller has checked that it has pairs, each member once.
     pub fn from_listpack(pack: Listpack, seed: HashSeed) -> SortedSet {
         SortedSet {
