@@ -362,7 +362,7 @@ const PROPAGATION: &[(&str, u32)] = &[("ignore", 0), ("panic", 1), ("panic-on-re
 pub static DIRECTIVES: &[Directive] = &[
     // Network
     Directive::new("bind", Kind::Bind).multi(),
-    optional("bind-source-addr"),
+    optional("bind-source-addr").later(),
     yes_no("protected-mode", true),
     int("port", 0, 65535, 6379),
     int("tcp-backlog", 0, INT_MAX, 511).fixed(),

@@ -16,6 +16,7 @@ use crate::event_loop::{Accepted, EventLoop, Peer, Phase, Progress, Service, Tim
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
 use crate::persistence::aof::AofState;
 use crate::persistence::loading::LoadFailure;
+use crate::persistence::status::ChildKind;
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
 use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{crash, process, supervisor};
@@ -943,6 +944,9 @@ impl Core {
             supervisor::tell("STATUS=Writing initial AOF, can't exit.\n");
             return false;
         }
+        if state.persistence.aof.state == AofState::WaitRewrite {
+            log::warn!("Writing initial AOF. Exit anyway.");
+        }
         // What a script leaves half done is lost with it: only what is whole is written.
         commands::persistence::aof::flush_at_end(state);
         if saves {
@@ -957,6 +961,10 @@ impl Core {
                 }
                 log::warn!("Error trying to save the DB. Exit anyway.");
             }
+        }
+        let child = state.persistence.child.as_ref().map(|child| child.kind);
+        if child == Some(ChildKind::Rewrite) {
+            log::warn!("There is a child rewriting the AOF. Killing it!");
         }
         commands::persistence::kill_child(state, &mut host);
         commands::persistence::aof::note_end(state);
