@@ -42,6 +42,6 @@ pub mod structures;
 pub mod system;
 
 /// The version that `INFO` and `HELLO` report as Redis's, because clients switch features on by it.
-pub const REDIS_VERSION: &str = "7.4.0";
+pub const REDIS_VERSION: &str = "8.0.6";
 /// gyre's own version.
 pub const GYRE_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -855,7 +855,7 @@ mod tests {
             assert!(line.starts_with("# ") || line.contains(':'), "{line}");
         }
         assert!(all.contains("\r\n\r\n# Clients\r\n"));
-        assert!(all.contains("redis_version:7.4.0\r\n"));
+        assert!(all.contains("redis_version:8.0.6\r\n"));
         assert!(all.contains("errorstat_ERR:count=1\r\n"));
         assert!(all.contains("db0:keys=1,expires=0,avg_ttl=0,subexpiry=0\r\n"));
         assert!(all.contains(

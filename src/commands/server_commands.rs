@@ -105,7 +105,7 @@ fn role(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
 fn lolwut(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let version = match args.get(2) {
         Some(text) if parse::is_word(args.at(1), "VERSION") => parse::integer(text)?,
-        _ => 7,
+        _ => 8,
     };
     let text = format!("{}\nRedis ver. {}\n", ring(version), crate::REDIS_VERSION);
     context.reply.verbatim("txt", text.as_bytes());
@@ -244,7 +244,7 @@ mod tests {
         assert!(
             six.as_bytes()
                 .expect("a text")
-                .ends_with(b"\nRedis ver. 7.4.0\n")
+                .ends_with(b"\nRedis ver. 8.0.6\n")
         );
         assert!(matches!(harness.line("LOLWUT VERSION x"), Value::Error(_)));
         assert!(matches!(harness.line("LOLWUT anything"), Value::Bulk(_)));

@@ -421,7 +421,7 @@ fn errors_name_version_line_file_and_reason() {
     let text = file("# first\n\nPORT x\n").unwrap_err().to_string();
     assert_eq!(
         text,
-        "\n*** FATAL CONFIG FILE ERROR (Redis 7.4.0) ***\n\
+        "\n*** FATAL CONFIG FILE ERROR (Redis 8.0.6) ***\n\
          Reading the configuration file, at line 3 of redis.conf\n\
          >>> 'PORT x'\n\
          argument couldn't be parsed into an integer"
@@ -456,7 +456,7 @@ fn errors_name_version_line_file_and_reason() {
         file("cluster-enabled yes\nreplicaof a 1")
             .unwrap_err()
             .to_string(),
-        "\n*** FATAL CONFIG FILE ERROR (Redis 7.4.0) ***\nreplicaof directive not allowed in cluster mode"
+        "\n*** FATAL CONFIG FILE ERROR (Redis 8.0.6) ***\nreplicaof directive not allowed in cluster mode"
     );
 }
 

@@ -610,7 +610,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.contains(" # Redis 7.4.0 crashed by signal: 11, si_code: 2\n"),
+            text.contains(" # Redis 8.0.6 crashed by signal: 11, si_code: 2\n"),
             "{text}"
         );
         assert!(text.contains("Accessing address: 0x"), "{text}");
