@@ -247,3 +247,140 @@ fn a_flush_has_only_its_own_client_wait() {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// A client of WAIT or WAITAOF waits, is answered in its time, and can be let go.
+#[test]
+fn waiting_for_replicas_ends_in_its_time() {
+    let server = Server::start();
+    let (mut raw, mut other) = (server.raw(), server.raw());
+    let none = || Value::Array(vec![Value::Integer(0), Value::Integer(0)]);
+    let begin = Instant::now();
+    assert_eq!(ask(&mut raw, "WAIT 1 60"), Value::Integer(0));
+    assert_eq!(ask(&mut raw, "WAITAOF 0 1 60"), none());
+    assert!(begin.elapsed() >= Duration::from_millis(120));
+    let id = ask(&mut raw, "CLIENT ID");
+    let Value::Integer(id) = id else {
+        panic!("an id")
+    };
+    for (line, mode, answer) in [
+        ("WAIT 1 0", "TIMEOUT", Value::Integer(0)),
+        ("WAITAOF 0 1 0", "TIMEOUT", none()),
+        (
+            "WAITAOF 0 1 0",
+            "ERROR",
+            Value::Error(b"UNBLOCKED client unblocked via CLIENT UNBLOCK".to_vec()),
+        ),
+    ] {
+        raw.command(&line.split(' ').collect::<Vec<_>>());
+        let unblock = format!("CLIENT UNBLOCK {id} {mode}");
+        while ask(&mut other, &unblock) == Value::Integer(0) {}
+        assert_eq!(raw.read(), answer, "{line} {mode}");
+    }
+    // In scripts and transactions nobody waits.
+    assert_eq!(
+        raw.run(&["EVAL", "return redis.call('WAIT', 1, 0)", "0"]),
+        Value::Integer(0)
+    );
+}
+
+/// WAITAOF answers when what the client wrote is on the disk, whatever the policy, and when the file goes away.
+#[test]
+fn waiting_for_the_disk_ends_when_it_is_there() {
+    let server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    let local = Value::Array(vec![Value::Integer(1), Value::Integer(0)]);
+    assert_eq!(ask(&mut raw, "WAITAOF 1 0 0"), local, "nothing written yet");
+    ask(&mut raw, "SET k 1");
+    assert_eq!(ask(&mut raw, "WAITAOF 1 0 0"), local);
+    ask(&mut raw, "CONFIG SET appendfsync everysec");
+    ask(&mut raw, "SET k 2");
+    assert_eq!(ask(&mut raw, "WAITAOF 1 0 0"), local, "at the next sync");
+    ask(&mut raw, "CONFIG SET appendfsync no");
+    ask(&mut raw, "SET k 3");
+    let none = Value::Array(vec![Value::Integer(0), Value::Integer(0)]);
+    assert_eq!(ask(&mut raw, "WAITAOF 1 0 20"), none);
+    raw.command(&["WAITAOF", "1", "0", "0"]);
+    let mut other = server.raw();
+    while field(&info(&mut other, "clients"), "blocked_clients") != "1" {}
+    ask(&mut other, "CONFIG SET appendonly no");
+    assert_eq!(
+        raw.read(),
+        Value::Error(
+            b"ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.".to_vec()
+        )
+    );
+    // A file that is being made anew holds what was written before and during its making.
+    ask(&mut raw, "SET k 4");
+    ask(&mut other, "CONFIG SET appendfsync everysec");
+    ask(&mut other, "CONFIG SET appendonly yes");
+    ask(&mut raw, "SET k 5");
+    assert_eq!(ask(&mut raw, "WAITAOF 1 0 0"), local);
+}
+
+#[test]
+fn modules_are_refused_even_where_loading_is_allowed() {
+    let server = Server::with(&["--enable-module-command", "yes"]);
+    let mut raw = server.raw();
+    let error = |text: &str| Value::Error(text.as_bytes().to_vec());
+    let failed = error("ERR Error loading the extension. Please check the server logs.");
+    assert_eq!(ask(&mut raw, "MODULE LOAD x"), failed);
+    assert_eq!(ask(&mut raw, "MODULE LOADEX x"), failed);
+    assert_eq!(
+        ask(&mut raw, "MODULE UNLOAD x"),
+        error("ERR Error unloading module: no such module with that name")
+    );
+    assert_eq!(ask(&mut raw, "MODULE LIST"), Value::Array(Vec::new()));
+}
+
+/// The allocator's caches grow while keys go: counted as used, every key would go and then all writes be refused.
+#[test]
+fn little_room_is_kept_to_and_not_emptied() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    let used = |raw: &mut Raw| -> u64 {
+        let memory = info(raw, "memory");
+        field(&memory, "used_memory").parse().expect("a number")
+    };
+    for n in 0..5000 {
+        raw.run(&["SET", &format!("before:{n}"), &"x".repeat(n % 400)]);
+    }
+    ask(&mut raw, "FLUSHALL");
+    let limit = used(&mut raw) + 100 * 1024;
+    ask(&mut raw, "CONFIG SET maxmemory-policy allkeys-lru");
+    ask(&mut raw, &format!("CONFIG SET maxmemory {limit}"));
+    for n in 0..20_000 {
+        let answer = raw.run(&["SET", &format!("key:{n}"), &"x".repeat(n % 400)]);
+        assert_eq!(answer, Value::Simple("OK".into()), "write {n}");
+    }
+    let Value::Integer(left) = ask(&mut raw, "DBSIZE") else {
+        panic!("a number")
+    };
+    assert!(left > 50, "{left} keys are left");
+    assert!(used(&mut raw) <= limit + 4096);
+}
+
+#[test]
+fn figures_of_8_0_are_told() {
+    let server = Server::with(&["--requirepass", "secret"]);
+    let mut raw = server.raw();
+    raw.run(&["AUTH", "wrong"]);
+    raw.run(&["AUTH", "secret"]);
+    raw.run(&["PING"]);
+    let stats = info(&mut raw, "stats");
+    assert_eq!(field(&stats, "acl_access_denied_auth"), "1");
+    assert_eq!(field(&stats, "acl_access_denied_cmd"), "0");
+    let threads = info(&mut raw, "threads");
+    assert!(field(&threads, "io_thread_0").starts_with("clients=1,reads="));
+    // The periodic work of some turn has taken a microsecond.
+    let debug = loop {
+        let debug = info(&mut raw, "debug");
+        if field(&debug, "eventloop_duration_cron_sum") != "0" {
+            break debug;
+        }
+    };
+    assert_ne!(field(&debug, "eventloop_cmd_per_cycle_max"), "0");
+    let line = ask(&mut raw, "CLIENT LIST");
+    let line = String::from_utf8_lossy(line.as_bytes().expect("a text")).into_owned();
+    assert!(line.contains(" multi=-1 watch=0 qbuf="), "{line}");
+    assert!(line.contains(" lib-ver= io-thread=0 tot-net-in="), "{line}");
+}

@@ -83,6 +83,8 @@ pub struct Session {
     pub lib_ver: Vec<u8>,
     /// Has given the password, or none is asked for.
     pub authenticated: bool,
+    /// Offset of the journal behind this client's last write.
+    pub write_offset: u64,
     /// User name (until ACL: always `default`).
     pub user: Vec<u8>,
     /// Normal, pubsub, ...

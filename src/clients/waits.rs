@@ -17,6 +17,19 @@ pub struct BlockedCommand {
     pub ticket: u64,
     /// Monotonic time at which it gives up and answers the null array, ns.
     pub deadline_ns: Option<u64>,
+    /// It waits for acknowledgements and not for keys (WAIT, and with something in it WAITAOF).
+    pub acks: Option<Option<AckWait>>,
+}
+
+/// What a client of WAITAOF waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckWait {
+    /// Offset of the journal behind its last write.
+    pub offset: u64,
+    /// Whether the server's own file must be on the disk up to there.
+    pub local: bool,
+    /// Number of replicas whose file must be.
+    pub replicas: i64,
 }
 
 /// A key that a client watches.

@@ -7,7 +7,7 @@
 
 use super::{CommandError, CommandId, Host, State, Wait, call};
 use crate::clients::{BlockedCommand, ClientKey, Freeing};
-use crate::keyspace::Type;
+use crate::keyspace::{Clock, Type};
 use crate::resp::{Args, OwnedRequest};
 
 /// Has a client wait; called once its handler has asked for it.
@@ -22,12 +22,9 @@ pub(super) fn begin(
         return;
     };
     let (id, db) = (client.session.id, client.session.db);
-    let now = state.now;
-    let deadline_ns = wait.until_ms.map(|until_ms| {
-        let left_ms = u64::try_from(until_ms.saturating_sub(now.unix_ms())).unwrap_or(0);
-        now.mono_ns
-            .saturating_add(left_ms.saturating_mul(1_000_000))
-    });
+    let deadline_ns = wait
+        .until_ms
+        .map(|until_ms| deadline_ns(state.now, until_ms));
     let ticket = state
         .keyspace
         .wait(db, &wait.keys, id, wait.kind, wait.on_removal);
@@ -42,6 +39,7 @@ pub(super) fn begin(
         keys: wait.keys,
         ticket,
         deadline_ns,
+        acks: None,
     };
     state.clients.begin_wait(key, blocked);
 }
@@ -80,6 +78,13 @@ pub fn end_freeing(state: &mut State, now_ns: u64) {
     }
 }
 
+/// The monotonic time of a moment of the Unix clock, ns.
+pub(super) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
+    let left_ms = u64::try_from(until_ms.saturating_sub(now.unix_ms())).unwrap_or(0);
+    now.mono_ns
+        .saturating_add(left_ms.saturating_mul(1_000_000))
+}
+
 /// Ends a client's waiting without an answer; also for one that is about to be closed.
 pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     let blocked = state.clients.end_wait(key)?;
@@ -97,7 +102,7 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
 
 /// No other command waits for no key.
 fn waits_for_freeing(blocked: &BlockedCommand) -> bool {
-    blocked.keys.is_empty()
+    blocked.keys.is_empty() && blocked.acks.is_none()
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
@@ -206,8 +211,11 @@ fn give_up(state: &mut State, key: ClientKey, took_ns: u64, error: Option<&Comma
             client.reply.error(error.text().as_bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
-        None if waits_for_freeing(&blocked) => client.reply.ok(),
-        None => client.reply.null_array(),
+        None => match blocked.acks {
+            Some(wait) => super::acks::give_up(state, key, wait),
+            None if waits_for_freeing(&blocked) => client.reply.ok(),
+            None => client.reply.null_array(),
+        },
     }
     state
         .observe

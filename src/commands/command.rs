@@ -22,6 +22,11 @@ const ROW: CommandSpec = CommandSpec {
 
 const NAMES: &[Argument] = &[Argument::string("command-name").optional().multiple()];
 
+const CALL: &[Argument] = &[
+    Argument::string("command"),
+    Argument::string("arg").optional().multiple(),
+];
+
 /// The group's rows.
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "command",
@@ -57,7 +62,8 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         name: "getkeys",
         summary: "Finds the keys of a whole command.",
         complexity: "O(N) in the number of arguments.",
-        arity: -4,
+        arity: -3,
+        arguments: CALL,
         handler: Handler::Wide(get_keys),
         ..ROW
     },
@@ -66,7 +72,8 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Finds the keys of a whole command, and what it does to each.",
         since: "7.0.0",
         complexity: "O(N) in the number of arguments.",
-        arity: -4,
+        arity: -3,
+        arguments: CALL,
         handler: Handler::Wide(get_keys_and_flags),
         ..ROW
     },
@@ -336,7 +343,7 @@ fn describe(reply: &mut Reply, table: &CommandTable, command: Option<&Command>) 
         describe_keys(reply, key);
     }
     if command.subcommands.is_empty() {
-        reply.set(0);
+        reply.array(0);
         return;
     }
     reply.array(command.subcommands.len());
@@ -410,7 +417,7 @@ fn document(reply: &mut Reply, table: &CommandTable, command: &Command) {
         !spec.summary.is_empty(),
         !spec.since.is_empty(),
         !spec.complexity.is_empty(),
-        deprecated,
+        deprecated || spec.is_internal,
         deprecated,
         !spec.replaced_by.is_empty(),
         !spec.history.is_empty(),
@@ -423,10 +430,12 @@ fn document(reply: &mut Reply, table: &CommandTable, command: &Command) {
     pair(reply, "since", spec.since);
     pair(reply, "group", spec.group.name());
     pair(reply, "complexity", spec.complexity);
-    if deprecated {
+    if deprecated || spec.is_internal {
+        let flags = [(deprecated, "deprecated"), (spec.is_internal, "syscmd")];
+        let flags: Vec<_> = flags.iter().filter(|(is_set, _)| *is_set).collect();
         text(reply, "doc_flags");
-        reply.set(1);
-        reply.simple("deprecated");
+        reply.set(flags.len());
+        flags.iter().for_each(|(_, name)| reply.simple(name));
     }
     pair(reply, "deprecated_since", spec.deprecated_since);
     pair(reply, "replaced_by", spec.replaced_by);
@@ -473,10 +482,14 @@ fn document_arguments(reply: &mut Reply, arguments: &[Argument]) {
             !argument.deprecated_since.is_empty(),
             !flags.is_empty(),
             aggregate,
+            !aggregate,
         ];
         reply.map(2 + optional.iter().filter(|is_there| **is_there).count());
         pair(reply, "name", argument.name);
         pair(reply, "type", argument.kind.name());
+        if !aggregate {
+            pair(reply, "display_text", argument.display_text());
+        }
         if argument.key_spec >= 0 {
             text(reply, "key_spec_index");
             reply.integer(argument.key_spec.into());
@@ -565,6 +578,40 @@ mod tests {
         assert_eq!(set[2], (Value::bulk("group"), Value::bulk("string")));
     }
 
+    /// What clients may rely on: even without subcommands it is an array, and each argument says how it is shown.
+    #[test]
+    fn subcommands_are_an_array_and_arguments_are_shown_as_something() {
+        let mut harness = Harness::new();
+        harness.resp3();
+        let info = harness.line("COMMAND INFO get");
+        let get = info.items().unwrap()[0].items().unwrap().to_vec();
+        assert_eq!(get[9], Value::Array(Vec::new()));
+        let docs = |harness: &mut Harness, name: &str| {
+            let Value::Map(docs) = harness.line(&format!("COMMAND DOCS {name}")) else {
+                panic!("a map")
+            };
+            let Value::Map(fields) = docs[0].1.clone() else {
+                panic!("a map")
+            };
+            fields
+        };
+        let field = |map: &[(Value, Value)], name: &str| {
+            let found = map.iter().find(|(key, _)| *key == Value::bulk(name));
+            found.map(|(_, value)| value.clone())
+        };
+        let sort = field(&docs(&mut harness, "sort"), "arguments").expect("arguments");
+        let Value::Map(by) = &sort.items().unwrap()[1] else {
+            panic!("a map")
+        };
+        assert_eq!(field(by, "name"), Some(Value::bulk("by-pattern")));
+        assert_eq!(field(by, "display_text"), Some(Value::bulk("pattern")));
+        let Value::Set(flags) = field(&docs(&mut harness, "debug"), "doc_flags").expect("flags")
+        else {
+            panic!("a set")
+        };
+        assert_eq!(flags, [Value::Simple("syscmd".into())]);
+    }
+
     #[test]
     fn list_and_its_filters() {
         let mut harness = Harness::new();
@@ -624,6 +671,11 @@ mod tests {
             ("nosuch key", "ERR Invalid command specified"),
             ("client nosuch", "ERR Invalid command specified"),
             ("ping x", "ERR The command has no key arguments"),
+            ("ping", "ERR The command has no key arguments"),
+            (
+                "get",
+                "ERR Invalid number of arguments specified for command",
+            ),
             (
                 "get a b",
                 "ERR Invalid number of arguments specified for command",
@@ -640,7 +692,7 @@ mod tests {
             );
         }
         assert_eq!(
-            harness.line("COMMAND GETKEYS get"),
+            harness.line("COMMAND GETKEYS"),
             error("ERR wrong number of arguments for 'command|getkeys' command")
         );
     }

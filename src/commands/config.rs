@@ -30,7 +30,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             arity: -3,
             flags: FLAGS,
             history: &[("7.0.0", "Several patterns in one call.")],
-            arguments: &[Argument::block("parameter", &[Argument::string("parameter")]).multiple()],
+            arguments: &[Argument::string("parameter").multiple()],
             handler: Handler::Wide(get),
             ..CommandSpec::DEFAULT
         },
@@ -77,7 +77,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             history: &[("7.0.0", "Several directives in one call.")],
             arguments: &[Argument::block(
-                "parameter_value",
+                "data",
                 &[Argument::string("parameter"), Argument::string("value")],
             )
             .multiple()],

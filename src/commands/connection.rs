@@ -68,7 +68,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             &[
                 Argument::integer("protover"),
                 Argument::block(
-                    "username_password",
+                    "auth",
                     &[Argument::string("username"), Argument::string("password")],
                 )
                 .after("AUTH")
@@ -99,6 +99,8 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -1,
         flags: HANDSHAKE | flags::RUNS_IN_MULTI,
         acl: acl::CONNECTION,
+        deprecated_since: "7.2.0",
+        replaced_by: "just closing the connection",
         handler: Handler::Plain(quit),
         ..CommandSpec::DEFAULT
     },

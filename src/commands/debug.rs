@@ -24,6 +24,7 @@ use std::time::Duration;
 /// The group's rows.
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     name: "debug",
+    is_internal: true,
     summary: "Holds the commands for debugging.",
     complexity: "Depends on subcommand.",
     group: Group::Server,

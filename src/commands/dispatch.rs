@@ -464,6 +464,7 @@ pub fn call(
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
+    let written = state.journal.written_bytes();
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {
@@ -512,10 +513,12 @@ pub fn call(
     };
 
     let wait = state.effects.block.take();
+    let acks = state.effects.wait_for_acks.take();
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
             client.reply.error(error.text().as_bytes());
+            state.observe.stats.denied_auth += u64::from(*error == CommandError::WrongPass);
         }
         let counted = std::mem::take(&mut state.effects.errors_counted);
         failed = client.reply.error_count() != errors && !counted;
@@ -528,7 +531,7 @@ pub fn call(
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
     state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
-    let waits = wait.is_some();
+    let waits = wait.is_some() || acks.is_some();
     if let Some(wait) = wait
         && state
             .clients
@@ -536,6 +539,9 @@ pub fn call(
             .is_some_and(|client| client.waits.is_none())
     {
         super::blocking::begin(state, key, id, args, wait);
+    }
+    if let Some((wait, until_ms)) = acks {
+        super::acks::begin_wait(state, key, id, wait, until_ms);
     }
     // A command that waits is counted when it is answered.
     if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
@@ -565,6 +571,9 @@ pub fn call(
     if state.keyspace.dirty > dirty || state.effects.propagate {
         propagate(state, db, args);
     }
+    if propagates && state.journal.written_bytes() != written {
+        note_write(state, key);
+    }
     state.effects.rewritten.clear();
     state.effects.redacted.clear();
     state.effects.do_not_propagate = false;
@@ -573,6 +582,14 @@ pub fn call(
         super::transactions::mark_dirty(state);
     }
     waits
+}
+
+/// Remembers how far the journal was when this client had written last, for WAITAOF.
+fn note_write(state: &mut State, key: ClientKey) {
+    let offset = state.journal.written_bytes();
+    if let Some(client) = state.clients.get_mut(key) {
+        client.session.write_offset = offset;
+    }
 }
 
 /// Notes a command in the slow log if it took long enough.

@@ -197,7 +197,7 @@ mod tests {
                 );
             }
         }
-        assert!(table.contains("| `CLIENT PAUSE <timeout> [WRITE\\|ALL]` | 2.9.50 |"));
+        assert!(table.contains("| `CLIENT PAUSE <timeout> [WRITE\\|ALL]` | 3.0.0 |"));
     }
 
     #[test]

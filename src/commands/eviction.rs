@@ -10,6 +10,9 @@ use crate::observe::LatencyEvent;
 /// Keys evicted for one command at most; Redis bounds the time, we bound the work.
 const EVICTIONS_PER_COMMAND: usize = 64;
 
+/// After so many the allocator is asked what other threads have freed meanwhile.
+const EVICTIONS_PER_LOOK: usize = 16;
+
 /// How an attempt to make room ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -67,23 +70,39 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
     if limit == 0 || state.persistence.loading.is_some() {
         return Room::Made;
     }
-    if host.used_memory() <= limit || host.fresh_used_memory() <= limit {
+    // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.
+    let uncounted = not_counted(state);
+    let used = |host: &mut dyn Host| host.used_memory().saturating_sub(uncounted);
+    let fresh = |host: &mut dyn Host| host.fresh_used_memory().saturating_sub(uncounted);
+    if used(host) <= limit || fresh(host) <= limit {
         return Room::Made;
     }
-    for _ in 0..EVICTIONS_PER_COMMAND {
-        if host.used_memory() <= limit {
+    if policy == MaxmemoryPolicy::NoEviction {
+        return Room::None;
+    }
+    for evicted in 1..=EVICTIONS_PER_COMMAND {
+        if !evict_one(state, host, policy, samples) {
+            // Large values go on another thread: there is room as soon as it has freed them.
+            if state.keyspace.lazyfree_pending() > 0 {
+                break;
+            }
+            return Room::None;
+        }
+        let is_enough = used(host) <= limit
+            // What other threads have freed is not in the cheap figure.
+            || (evicted % EVICTIONS_PER_LOOK == 0 && fresh(host) <= limit);
+        if is_enough {
             return Room::Made;
         }
-        if policy == MaxmemoryPolicy::NoEviction {
-            return Room::None;
-        }
-        if !evict_one(state, host, policy, samples) {
-            return Room::None;
-        }
     }
-    if host.used_memory() <= limit {
+    if fresh(host) <= limit {
         return Room::Made;
     }
     state.effects.evict = true;
     Room::Making
+}
+
+/// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file.
+pub fn not_counted(state: &State) -> u64 {
+    (state.persistence.aof.buffered() as u64).saturating_add(state.journal.pending() as u64)
 }

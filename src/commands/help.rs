@@ -17,7 +17,7 @@ pub fn help(reply: &mut Reply, args: Args<'_>, lines: &[&str]) {
         reply.simple(line);
     }
     reply.simple("HELP");
-    reply.simple("    Prints this help.");
+    reply.simple("    Print this help.");
 }
 
 /// Answers HELP from the rows of the subcommands: each one's syntax, then its summary.
@@ -78,7 +78,7 @@ fn describe_once(out: &mut String, argument: &Argument) {
     }
     let one_of = argument.kind == ArgumentType::OneOf;
     if argument.arguments.is_empty() {
-        out.push_str(&format!("<{}>", argument.name));
+        out.push_str(&format!("<{}>", argument.display_text()));
         return;
     }
     // The brackets of an optional argument hold its alternatives together, if no token stands before them.

@@ -77,6 +77,7 @@ const SECTIONS: &[Section] = &[
     section("clients", "Clients", Shown::Default, clients),
     section("memory", "Memory", Shown::Default, memory_section),
     section("persistence", "Persistence", Shown::Default, persistence),
+    section("threads", "Threads", Shown::Default, threads),
     section("stats", "Stats", Shown::Default, stats),
     section("replication", "Replication", Shown::Default, replication),
     section("cpu", "CPU", Shown::Default, cpu),
@@ -365,11 +366,15 @@ fn memory_section(page: &mut Page<'_>) {
         page.fixed(&format!("{name}_ratio"), times, 2);
         page.field(&format!("{name}_bytes"), bytes);
     }
+    page.field(
+        "mem_not_counted_for_evict",
+        super::eviction::not_counted(state),
+    );
     page.fields(
         &[
-            "mem_not_counted_for_evict",
             "mem_replication_backlog",
             "mem_total_replication_buffers",
+            "mem_replica_full_sync_buffer",
             "mem_clients_slaves",
         ],
         0,
@@ -580,6 +585,15 @@ fn stats(page: &mut Page<'_>) {
         "instantaneous_eventloop_duration_usec",
         stats.turn_us.per_second(),
     );
+    page.field("acl_access_denied_auth", stats.denied_auth);
+    page.fields(
+        &[
+            "acl_access_denied_cmd",
+            "acl_access_denied_key",
+            "acl_access_denied_channel",
+        ],
+        0,
+    );
 }
 
 fn replication(page: &mut Page<'_>) {
@@ -777,23 +791,37 @@ fn loop_section(page: &mut Page<'_>) {
 }
 
 fn debug(page: &mut Page<'_>) {
-    page.fields(
-        &["eventloop_duration_aof_sum", "eventloop_duration_cron_sum"],
-        0,
-    );
+    page.field("eventloop_duration_aof_sum", page.figures.journal_us);
+    page.field("eventloop_duration_cron_sum", page.figures.timers_us);
     page.field(
         "eventloop_duration_max",
         page.figures.longest_turn_ns / 1000,
     );
+    page.field(
+        "eventloop_cmd_per_cycle_max",
+        page.state.observe.stats.commands_per_turn_max,
+    );
     page.fields(
         &[
-            "eventloop_cmd_per_cycle_max",
             "allocator_allocated_lua",
             "allocator_active_lua",
             "allocator_resident_lua",
             "allocator_frag_bytes_lua",
         ],
         0,
+    );
+}
+
+/// One thread serves all sockets.
+fn threads(page: &mut Page<'_>) {
+    let state = page.state;
+    let stats = &state.observe.stats;
+    page.field(
+        "io_thread_0",
+        format_args!(
+            "clients={},reads={},writes={}",
+            state.clients.connected, stats.reads_processed, stats.writes_processed
+        ),
     );
 }
 
@@ -819,6 +847,7 @@ mod tests {
             "Clients",
             "Memory",
             "Persistence",
+            "Threads",
             "Stats",
             "Replication",
             "CPU",

@@ -4,9 +4,12 @@
 //! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
 //! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
 
+pub mod acks;
+pub mod acl_command;
 pub mod bitmaps;
 pub mod blocking;
 pub mod client;
+pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
@@ -28,6 +31,7 @@ pub mod latency;
 pub mod lists;
 pub mod loop_command;
 pub mod memory_command;
+pub mod modules;
 pub mod monitor;
 pub mod notifications;
 pub mod parse;
@@ -87,4 +91,8 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     persistence::COMMANDS,
     server_commands::COMMANDS,
+    acl_command::COMMANDS,
+    modules::COMMANDS,
+    acks::COMMANDS,
+    cluster::COMMANDS,
 ];

@@ -324,6 +324,8 @@ impl ArgumentType {
 pub struct Argument {
     /// Name.
     pub name: &'static str,
+    /// What stands for it in a syntax line, where that is not its name; or "".
+    pub display: &'static str,
     /// Type.
     pub kind: ArgumentType,
     /// The token before it, or "".
@@ -349,6 +351,7 @@ impl Argument {
     pub const fn new(name: &'static str, kind: ArgumentType) -> Argument {
         Argument {
             name,
+            display: "",
             kind,
             token: "",
             key_spec: -1,
@@ -417,6 +420,18 @@ impl Argument {
     /// The same, after a token.
     pub const fn after(self, token: &'static str) -> Argument {
         Argument { token, ..self }
+    }
+    /// The same, shown under another name.
+    pub const fn shown_as(self, display: &'static str) -> Argument {
+        Argument { display, ..self }
+    }
+    /// What stands for it in a syntax line.
+    pub const fn display_text(&self) -> &'static str {
+        if self.display.is_empty() {
+            self.name
+        } else {
+            self.display
+        }
     }
     /// The same, with the version that deprecated it.
     pub const fn deprecated(self, deprecated_since: &'static str) -> Argument {
@@ -511,6 +526,8 @@ pub struct CommandSpec {
     pub deprecated_since: &'static str,
     /// What replaces it, or "".
     pub replaced_by: &'static str,
+    /// True for a command that the server's own parts use, not applications (`syscmd` of `COMMAND DOCS`).
+    pub is_internal: bool,
     /// Documented arguments.
     pub arguments: &'static [Argument],
     /// Subcommands of a container.
@@ -546,6 +563,7 @@ impl CommandSpec {
         history: &[],
         deprecated_since: "",
         replaced_by: "",
+        is_internal: false,
         arguments: &[],
         subcommands: &[],
         handler: Handler::Container,

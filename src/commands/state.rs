@@ -1,6 +1,6 @@
 //! What command handlers see.
 
-use crate::clients::{Client, ClientKey, Clients, Session};
+use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
 use crate::config::{Config, Settings};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::Journal;
@@ -35,6 +35,8 @@ pub struct State {
     pub persistence: Persistence,
     /// The command table with its renamings.
     pub table: super::CommandTable,
+    /// Clients that wait for the append-only file to reach the disk, oldest first; some may have been answered already.
+    pub waits_for_sync: Vec<ClientKey>,
     /// What the trail told last; its room is used again.
     pub notes: Vec<crate::keyspace::Touched>,
     /// What the running command wants to happen beyond itself; drained after it.
@@ -133,6 +135,8 @@ pub struct Effects {
     pub evict: bool,
     /// The command waits for a key (set through `Context::block`) and has not answered.
     pub block: Option<Wait>,
+    /// The command waits for acknowledgements, until a Unix ms if there is one, and has not answered.
+    pub wait_for_acks: Option<(Option<AckWait>, Option<i64>)>,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
     /// This call has failed, by an error that has been counted already (that of a command which its script called).
@@ -187,6 +191,8 @@ pub trait Host {
     fn adjust_oom_score(&mut self, how: OomScore, wish: i32) -> bool;
     /// Blocks the whole server (DEBUG SLEEP).
     fn sleep(&mut self, duration: std::time::Duration);
+    /// Random bits from the system, for what nobody may guess.
+    fn random_u64(&mut self) -> u64;
     /// Reads the monotonic clock again (for commands that measure themselves).
     fn monotonic_ns(&mut self) -> u64;
     /// Figures of the event loop: (name, value) for INFO and DEBUG.
@@ -210,6 +216,10 @@ pub struct LoopFigures {
     pub turns: u64,
     /// Time awake in all turns, µs (`eventloop_duration_sum`).
     pub awake_us: u64,
+    /// Time for what is done periodically, µs (`eventloop_duration_cron_sum`).
+    pub timers_us: u64,
+    /// Time for the append-only file, µs (`eventloop_duration_aof_sum`).
+    pub journal_us: u64,
     /// Time executing commands, µs (`eventloop_duration_cmd_sum`).
     pub command_us: u64,
     /// Longest turn, time awake, ns.

@@ -259,7 +259,6 @@ fn group_category(group: Group) -> u32 {
         Group::Set => acl::SET,
         Group::SortedSet => acl::SORTEDSET,
         Group::Hash => acl::HASH,
-        Group::PubSub => acl::PUBSUB,
         Group::Transactions => acl::TRANSACTION,
         Group::Connection => acl::CONNECTION,
         Group::Scripting => acl::SCRIPTING,
@@ -267,7 +266,7 @@ fn group_category(group: Group) -> u32 {
         Group::Geo => acl::GEO,
         Group::Stream => acl::STREAM,
         Group::Bitmap => acl::BITMAP,
-        Group::Generic | Group::Server | Group::Cluster => 0,
+        Group::PubSub | Group::Generic | Group::Server | Group::Cluster => 0,
     }
 }
 

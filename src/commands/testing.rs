@@ -43,6 +43,9 @@ impl Host for NullHost {
         true
     }
     fn sleep(&mut self, _duration: Duration) {}
+    fn random_u64(&mut self) -> u64 {
+        0x0123_4567_89ab_cdef
+    }
     fn monotonic_ns(&mut self) -> u64 {
         0
     }
@@ -88,6 +91,7 @@ impl Harness {
             config,
             journal: Journal::default(),
             persistence: Default::default(),
+            waits_for_sync: Vec::new(),
             notes: Vec::new(),
             messaging: Default::default(),
             scripting: Default::default(),

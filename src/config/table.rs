@@ -89,6 +89,8 @@ pub enum TextCheck {
     NodeName,
     /// A template of the process title.
     ProcTitle,
+    /// A locale that the system knows; empty: that of the environment.
+    Locale,
 }
 
 /// Whether setting the directive does what it says.
@@ -150,8 +152,6 @@ pub struct Directive {
     pub name: &'static str,
     /// An older name, reported by CONFIG GET as well.
     pub alias: Option<&'static str>,
-    /// A name that is understood but reported only to who asks for exactly that.
-    pub quiet_alias: Option<&'static str>,
     /// What values it takes.
     pub kind: Kind,
     /// CONFIG SET refuses it.
@@ -178,7 +178,6 @@ impl Directive {
         Directive {
             name,
             alias: None,
-            quiet_alias: None,
             kind,
             immutable: false,
             sensitive: false,
@@ -192,10 +191,6 @@ impl Directive {
     }
     const fn alias(mut self, name: &'static str) -> Directive {
         self.alias = Some(name);
-        self
-    }
-    const fn quiet(mut self, name: &'static str) -> Directive {
-        self.quiet_alias = Some(name);
         self
     }
     const fn fixed(mut self) -> Directive {
@@ -412,7 +407,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("always-show-logo", false).fixed(),
     yes_no("set-proc-title", true).fixed(),
     checked("proc-title-template", "{title} {listen-addr} {server-mode}", TextCheck::ProcTitle),
-    text("locale-collate", "").later(),
+    checked("locale-collate", "", TextCheck::Locale).later(),
     choice("enable-protected-configs", PROTECTED_ACTION, 0).fixed(),
     choice("enable-debug-command", PROTECTED_ACTION, 0).fixed(),
     choice("enable-module-command", PROTECTED_ACTION, 0).fixed(),
@@ -439,7 +434,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("rdb-save-incremental-fsync", true),
     int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("key-load-delay", INT_MIN, INT_MAX, 0).hidden(),
-    int("loading-process-events-interval-bytes", 1024, INT_MAX, 2 * MB).hidden().later(),
+    int("loading-process-events-interval-bytes", 1024, INT_MAX, 512 * KB).hidden().later(),
 
     // Replication
     Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi().needs(Missing::Replication),
@@ -490,12 +485,12 @@ pub static DIRECTIVES: &[Directive] = &[
     // Memory
     bytes("maxmemory", 0, ULONG_MAX, 0),
     choice("maxmemory-policy", POLICIES, 7),
-    int("maxmemory-samples", 1, INT_MAX, 5),
+    int("maxmemory-samples", 1, 64, 5),
     int("maxmemory-eviction-tenacity", 0, 100, 10),
     int("lfu-log-factor", 0, INT_MAX, 10),
     int("lfu-decay-time", 0, INT_MAX, 1),
     int("active-expire-effort", 1, 10, 1),
-    yes_no("lazyexpire-nested-arbitrary-keys", true).later(),
+    yes_no("lazyexpire-nested-arbitrary-keys", true).hidden().later(),
     yes_no("lazyfree-lazy-eviction", false),
     yes_no("lazyfree-lazy-expire", false),
     yes_no("lazyfree-lazy-server-del", false),
@@ -509,13 +504,10 @@ pub static DIRECTIVES: &[Directive] = &[
 
     // Threads and processors
     int("io-threads", 1, 128, 1).fixed().later(),
-    yes_no("io-threads-do-reads", false).fixed().later(),
-    // The spellings with a hyphen came with 7.2. They are reported only when asked for, so that
-    // tools of 7.0 do not stumble over them.
-    optional("server_cpulist").quiet("server-cpulist").fixed().later(),
-    optional("bio_cpulist").quiet("bio-cpulist").fixed().later(),
-    optional("aof_rewrite_cpulist").quiet("aof-rewrite-cpulist").fixed().later(),
-    optional("bgsave_cpulist").quiet("bgsave-cpulist").fixed().later(),
+    optional("server-cpulist").alias("server_cpulist").fixed().later(),
+    optional("bio-cpulist").alias("bio_cpulist").fixed().later(),
+    optional("aof-rewrite-cpulist").alias("aof_rewrite_cpulist").fixed().later(),
+    optional("bgsave-cpulist").alias("bgsave_cpulist").fixed().later(),
 
     // The append-only file
     yes_no("appendonly", false),
@@ -529,7 +521,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("aof-use-rdb-preamble", true),
     yes_no("aof-timestamp-enabled", false),
     yes_no("aof-rewrite-incremental-fsync", true),
-    yes_no("aof-disable-auto-gc", false),
+    yes_no("aof-disable-auto-gc", false).hidden(),
 
     // Scripts
     int("busy-reply-threshold", 0, LONG_MAX, 5000).alias("lua-time-limit"),
@@ -601,6 +593,7 @@ pub const DEPRECATED: &[&str] = &[
     "list-max-ziplist-entries",
     "list-max-ziplist-value",
     "lua-replicate-commands",
+    "io-threads-do-reads",
 ];
 
 /// Directives that only a file knows: CONFIG GET and SET do not find them.
@@ -619,8 +612,6 @@ pub enum Name {
     Primary,
     /// The older one.
     Alias,
-    /// The one that patterns do not find.
-    Quiet,
 }
 
 /// A directive found by one of its names.
@@ -641,7 +632,6 @@ impl Found {
         match self.by {
             Name::Primary => directive.name,
             Name::Alias => directive.alias.unwrap_or(directive.name),
-            Name::Quiet => directive.quiet_alias.unwrap_or(directive.name),
         }
     }
 }
@@ -655,9 +645,6 @@ pub fn find(name: &[u8]) -> Option<Found> {
             names.insert(directive.name.as_bytes(), (index, Name::Primary));
             if let Some(alias) = directive.alias {
                 names.insert(alias.as_bytes(), (index, Name::Alias));
-            }
-            if let Some(alias) = directive.quiet_alias {
-                names.insert(alias.as_bytes(), (index, Name::Quiet));
             }
         }
         names
@@ -678,7 +665,7 @@ mod tests {
     fn every_name_is_lower_case_and_used_once() {
         let mut seen = std::collections::HashSet::new();
         for directive in DIRECTIVES {
-            for name in [Some(directive.name), directive.alias, directive.quiet_alias]
+            for name in [Some(directive.name), directive.alias]
                 .into_iter()
                 .flatten()
             {
@@ -715,7 +702,7 @@ mod tests {
             (found.directive.name, found.by, found.spelled()),
             ("replicaof", Name::Alias, "slaveof")
         );
-        assert_eq!(find(b"server-cpulist").unwrap().by, Name::Quiet);
+        assert_eq!(find(b"server_cpulist").unwrap().by, Name::Alias);
         assert!(find(b"maxmemor").is_none());
         assert!(find(b"rename-command").is_none());
     }

@@ -282,10 +282,11 @@ fn check_text(check: TextCheck, text: &[u8]) -> Result<(), Reason> {
         TextCheck::NodeName
             if !text
                 .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(byte)) =>
+                .all(|byte| !b"!#$%&()*+:;<>?@[]^{|}~".contains(byte)) =>
         {
             "Announced human node name contained invalid character"
         }
+        TextCheck::Locale if !crate::system::process::is_locale(text) => "Invalid locale name",
         TextCheck::ProcTitle => {
             return match expand_title(text, |_| Some(b"x".as_slice())) {
                 Some(title) if !title.is_empty() => Ok(()),

@@ -86,6 +86,10 @@ pub struct LoopTotals {
     pub turns: u64,
     /// Time awake, ns.
     pub awake_ns: u64,
+    /// Time for timers, ns: what is done periodically.
+    pub timers_ns: u64,
+    /// Time for the journal, ns.
+    pub journal_ns: u64,
     /// Bytes read.
     pub bytes_in: u64,
     /// Bytes written.
@@ -462,6 +466,8 @@ impl EventLoop {
         let awake = self.report.awake_ns();
         self.totals.turns += 1;
         self.totals.awake_ns += awake;
+        self.totals.timers_ns += self.report.time_in(Phase::Timers);
+        self.totals.journal_ns += self.report.time_in(Phase::Journal);
         self.totals.bytes_in += self.report.bytes_in;
         self.totals.bytes_out += self.report.bytes_out;
         if awake > self.totals.longest.awake_ns() {

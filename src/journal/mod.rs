@@ -18,6 +18,8 @@ pub struct Journal {
     effects: u64,
     offset: i64,
     bytes: Vec<u8>,
+    /// Bytes that were taken so far.
+    taken: u64,
     selected: usize,
     /// What is appended belongs together.
     in_unit: bool,
@@ -38,6 +40,7 @@ impl Default for Journal {
             effects: 0,
             offset: 0,
             bytes: Vec::new(),
+            taken: 0,
             selected: NONE,
             in_unit: false,
             unit_begun: false,
@@ -59,6 +62,7 @@ impl Journal {
     pub fn set_consumers(&mut self, consumers: usize) {
         self.consumers = consumers;
         if consumers == 0 {
+            self.taken = self.written_bytes();
             self.bytes = Vec::new();
             (self.unit_begun, self.unit_wrapped) = (false, false);
             self.restart();
@@ -143,9 +147,19 @@ impl Journal {
     pub fn pending(&self) -> usize {
         self.bytes.len()
     }
+    /// Bytes that were given to the stream so far.
+    #[inline]
+    pub fn written_bytes(&self) -> u64 {
+        self.taken.saturating_add(self.bytes.len() as u64)
+    }
+    /// Bytes that were taken from it so far.
+    pub fn taken_bytes(&self) -> u64 {
+        self.taken
+    }
     /// Moves bytes behind those of `into`: all that stand before the unit that is open. A unit is given away as a whole
     /// when it has ended: half of one is nothing that a reader could use.
     pub fn take(&mut self, into: &mut Vec<u8>) {
+        let before = self.bytes.len();
         if self.unit_begun {
             into.extend(self.bytes.drain(..self.unit_start));
             self.unit_start = 0;
@@ -154,6 +168,8 @@ impl Journal {
         } else {
             into.append(&mut self.bytes);
         }
+        let moved = before.saturating_sub(self.bytes.len());
+        self.taken = self.taken.saturating_add(moved as u64);
     }
     /// Position in the stream, counted as Redis counts it while nobody replicates: a step for each command.
     pub fn offset(&self) -> i64 {

@@ -21,8 +21,11 @@ pub use waits::{Behind, Landing, LongWait, WaitPart, Waits};
 
 use std::collections::BTreeMap;
 
-/// Distinct error prefixes that are counted; beyond that counting stops, as in Redis.
-const ERROR_PREFIXES: usize = 128;
+/// Distinct error codes that are counted. Whoever can call a script can make any number of them: at one more, all are
+/// forgotten and counting stops.
+const ERROR_CODES: usize = 128;
+/// The only code that is left when counting has stopped.
+const ERRORS_DISABLED: &[u8] = b"ERRORSTATS_DISABLED";
 
 /// All observations.
 #[derive(Default)]
@@ -31,8 +34,12 @@ pub struct Observe {
     pub stats: Stats,
     /// By command id.
     pub commands: Vec<CommandStats>,
-    /// Error replies by their first word.
+    /// Error replies by their first word; see [`Observe::error_replied`].
     pub errors: BTreeMap<Vec<u8>, u64>,
+    /// Error replies are no longer counted by their first word: there were too many.
+    errors_disabled: bool,
+    /// Commands run when the turn began.
+    turn_commands: u64,
     /// The slow log.
     pub slowlog: SlowLog,
     /// Events that took long.
@@ -93,11 +100,40 @@ impl Observe {
     /// An error was answered; `code` is its first word.
     pub fn error_replied(&mut self, code: &[u8]) {
         self.stats.error_replies += 1;
-        if let Some(count) = self.errors.get_mut(code) {
+        if self.errors_disabled {
+        } else if let Some(count) = self.errors.get_mut(code) {
             *count += 1;
-        } else if self.errors.len() < ERROR_PREFIXES {
+        } else if self.errors.len() < ERROR_CODES {
             self.errors.insert(code.to_vec(), 1);
+        } else {
+            self.disable_errors();
         }
+    }
+    /// Stops counting errors by their codes, until CONFIG RESETSTAT.
+    #[cold]
+    fn disable_errors(&mut self) {
+        let codes: Vec<_> = self
+            .errors
+            .keys()
+            .map(|code| String::from_utf8_lossy(code).replace(['#', ':', '\r', '\n'], "_"))
+            .collect();
+        log::warn!(
+            "Errorstats stopped adding new errors because the number of errors reached the limit, may be misuse of lua \
+             error_reply, please check INFO ERRORSTATS, this can be re-enabled via CONFIG RESETSTAT."
+        );
+        log::warn!("Current errors code list: {}", codes.join(", "));
+        self.errors.clear();
+        self.errors.insert(ERRORS_DISABLED.to_vec(), 1);
+        self.errors_disabled = true;
+    }
+    /// A turn of the loop has ended.
+    #[inline]
+    pub fn turn_ended(&mut self) {
+        let commands = self.stats.commands_processed;
+        // Statistics that were reset in this turn begin at zero.
+        let in_turn = commands.saturating_sub(self.turn_commands);
+        self.stats.commands_per_turn_max = self.stats.commands_per_turn_max.max(in_turn);
+        self.turn_commands = commands;
     }
     /// CONFIG RESETSTAT.
     pub fn reset(&mut self) {
@@ -106,5 +142,41 @@ impl Observe {
             .iter_mut()
             .for_each(|command| *command = CommandStats::default());
         self.errors.clear();
+        self.errors_disabled = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_counted_up_to_a_bound() {
+        let mut observe = Observe::new(1);
+        for n in 0..ERROR_CODES {
+            observe.error_replied(format!("E{n}").as_bytes());
+        }
+        observe.error_replied(b"E0");
+        assert_eq!((observe.errors.len(), observe.errors[&b"E0"[..]]), (128, 2));
+        for _ in 0..2 {
+            observe.error_replied(b"ONE_TOO_MANY");
+            let left: Vec<_> = observe.errors.iter().collect();
+            assert_eq!(left, [(&ERRORS_DISABLED.to_vec(), &1)]);
+        }
+        assert_eq!(observe.stats.error_replies, 131);
+        observe.reset();
+        observe.error_replied(b"ERR");
+        assert_eq!(observe.errors.len(), 1);
+        assert_eq!(observe.errors[&b"ERR"[..]], 1);
+    }
+
+    #[test]
+    fn the_fullest_turn_is_remembered() {
+        let mut observe = Observe::new(1);
+        for commands in [3, 7, 2] {
+            (0..commands).for_each(|_| observe.command_run(0, 1, false));
+            observe.turn_ended();
+        }
+        assert_eq!(observe.stats.commands_per_turn_max, 7);
     }
 }

@@ -69,6 +69,10 @@ pub struct Stats {
     pub dump_payload_sanitizations: u64,
     pub connections_rejected: u64,
     pub commands_processed: u64,
+    /// Wrong passwords.
+    pub denied_auth: u64,
+    /// Most commands that were run in one turn of the loop.
+    pub commands_per_turn_max: u64,
     /// Time running commands, ns.
     pub command_ns: u64,
     pub error_replies: u64,

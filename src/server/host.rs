@@ -13,7 +13,7 @@ use std::time::Duration;
 /// the loop's thread has allocated and freed since is added.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MemoryGauge {
-    allocated: u64,
+    in_use: u64,
     thread_net: i64,
     /// When the allocator was asked last, monotonic ns.
     asked_ns: u64,
@@ -26,12 +26,12 @@ impl MemoryGauge {
     /// Asks the allocator.
     pub fn refresh(&mut self, now_ns: u64) {
         self.asked_ns = now_ns;
-        self.allocated = memory::allocator_stats().allocated;
+        self.in_use = memory::allocator_stats().in_use();
         self.thread_net = net_of_this_thread();
     }
     /// Bytes in use now.
     pub fn used(&self) -> u64 {
-        self.allocated
+        self.in_use
             .saturating_add_signed(net_of_this_thread() - self.thread_net)
     }
 }
@@ -89,6 +89,9 @@ impl Host for LoopHost<'_> {
         let done = seam.is_replay() || oom_score::adjust(how, wish).is_ok();
         seam.observed(u64::from(done)) != 0
     }
+    fn random_u64(&mut self) -> u64 {
+        self.events.seam().random_u64()
+    }
     fn sleep(&mut self, duration: Duration) {
         self.events.seam().sleep(duration);
     }
@@ -101,6 +104,8 @@ impl Host for LoopHost<'_> {
         LoopFigures {
             turns: totals.turns,
             awake_us: totals.awake_ns / 1000,
+            timers_us: totals.timers_ns / 1000,
+            journal_us: totals.journal_ns / 1000,
             command_us: self.command_ns / 1000,
             longest_turn_ns: totals.longest.awake_ns(),
             longest_turn: totals.longest.turn,

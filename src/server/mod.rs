@@ -119,6 +119,7 @@ impl Server {
             observe,
             journal: Default::default(),
             persistence: Default::default(),
+            waits_for_sync: Vec::new(),
             notes: Vec::new(),
             messaging: Default::default(),
             scripting: Default::default(),
@@ -149,7 +150,7 @@ impl Server {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }
         self.core.start_cron(&mut self.events);
-        self.core.state.observe.stats.startup_memory = memory::allocator_stats().allocated;
+        self.core.state.observe.stats.startup_memory = memory::allocator_stats().in_use();
         Ok(())
     }
 

@@ -607,6 +607,11 @@ impl Core {
         if !self.state.scripting.is_busy() {
             commands::blocking::serve_ready(&mut self.state, &mut host);
         }
+        self.resume_unblocked(events);
+    }
+
+    /// Puts clients whose waiting has ended back on the ready list, and has what they are told written.
+    fn resume_unblocked(&mut self, events: &mut EventLoop) {
         for key in std::mem::take(&mut self.state.clients.unblocked) {
             self.state.clients.mark_pending_write(key);
             if let Some(token) = self.state.clients.get(key).and_then(|client| client.token) {
@@ -1237,6 +1242,7 @@ impl Service for Core {
 
     fn before_sleep(&mut self, events: &mut EventLoop) {
         crash::set_command("");
+        self.state.observe.turn_ended();
         // A step that found nothing to do marks no phase: that would be a look at the clock for nothing.
         if self.state.persistence.loading.is_some() {
             self.load_some(events);
@@ -1253,6 +1259,10 @@ impl Service for Core {
         if self.state.persistence.aof.state != AofState::Off {
             self.flush_append_only(false);
             events.mark(Phase::Journal);
+        }
+        if !self.state.waits_for_sync.is_empty() {
+            commands::acks::serve(&mut self.state);
+            self.resume_unblocked(events);
         }
         if !self.state.clients.pending_write.is_empty() {
             self.write_replies(events);

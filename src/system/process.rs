@@ -444,6 +444,25 @@ pub fn yield_to_others() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
 }
 
+/// Whether the system knows a locale of this name for collation; the empty name stands for that of the environment.
+pub fn is_locale(name: &[u8]) -> bool {
+    if name.is_empty() {
+        return true;
+    }
+    let Ok(name) = std::ffi::CString::new(name) else {
+        return false;
+    };
+    // SAFETY: the name is a C string; without a base the call makes a new object or answers null.
+    let locale =
+        unsafe { libc::newlocale(libc::LC_COLLATE_MASK, name.as_ptr(), std::ptr::null_mut()) };
+    if locale.is_null() {
+        return false;
+    }
+    // SAFETY: the call above made it, and nobody else knows of it.
+    unsafe { libc::freelocale(locale) };
+    true
+}
+
 /// This process's id.
 pub fn pid() -> u32 {
     std::process::id()

@@ -1,7 +1,7 @@
 //! One client as a line of CLIENT LIST.
 //!
-//! Field names and their order are Redis 7.0's, then come those that 7.2 and 7.4 added (7.4 has `watch` behind `multi`)
-//! and the three of Valkey 8; clients parse them by name.
+//! Field names and their order are Redis 8.0's, then come the three that Valkey 8 and Redis 8.2 added; clients parse them
+//! by name. There is one thread for sockets: the first.
 //! Where gyre keeps no such buffer, the figure is of the nearest thing that it has: a client whose requests run from
 //! the loop's shared buffer shows there what it is running at the moment.
 
@@ -40,7 +40,7 @@ pub fn write_line(
         String::from_utf8_lossy(&session.name)
     ));
     text(format_args!(
-        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={}",
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={}",
         seconds_since(session.created_ns),
         seconds_since(session.last_interaction_ns),
         flags(client),
@@ -49,6 +49,7 @@ pub fn write_line(
         client.subscribed(Listening::Pattern),
         client.subscribed(Listening::Shard),
         if session.in_multi { queued as i64 } else { -1 },
+        client.watched(),
     ));
     let (mut held, mut free) = (client.query.len(), client.query.free());
     let mut arguments = client.query.argument_memory();
@@ -76,16 +77,15 @@ pub fn write_line(
         (true, true) => "rw",
     };
     text(format_args!(
-        " events={events} cmd={command} user={} redir={} resp={} watch={} lib-name={} lib-ver={}",
+        " events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
         String::from_utf8_lossy(&session.user),
         tracking::shown_redirect(client.caching.as_deref()),
         if session.resp3 { 3 } else { 2 },
-        client.watched(),
         String::from_utf8_lossy(&session.lib_name),
         String::from_utf8_lossy(&session.lib_ver)
     ));
     text(format_args!(
-        " tot-net-in={} tot-net-out={} tot-cmds={}",
+        " io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
         session.bytes_in, session.bytes_out, session.commands
     ));
 }

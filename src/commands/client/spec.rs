@@ -110,15 +110,19 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             ),
             ("7.0.0", "Fields `resp`, `multi-mem`, `rbs` and `rbp`."),
             ("7.0.3", "Field `ssub`."),
+            ("7.2.0", "Fields `lib-name` and `lib-ver`."),
+            ("7.4.0", "Field `watch`."),
+            ("8.0.0", "Field `io-thread`."),
         ],
         arguments: &[
-            Argument::one_of("normal_master_replica_pubsub", TYPES)
+            Argument::one_of("client-type", TYPES)
                 .after("TYPE")
                 .optional()
                 .since("5.0.0"),
-            Argument::block("id", &[Argument::integer("client-id").multiple()])
+            Argument::integer("client-id")
                 .after("ID")
                 .optional()
+                .multiple()
                 .since("6.2.0"),
         ],
         handler: Handler::Wide(super::list),
@@ -146,7 +150,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "pause",
         summary: "Holds back the commands of all clients, or only writes, for so many milliseconds.",
-        since: "2.9.50",
+        since: "3.0.0",
         arity: -3,
         flags: ADMIN,
         history: &[("6.2.0", "Mode `WRITE`.")],
@@ -171,7 +175,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         since: "3.2.0",
         arity: 3,
         arguments: &[Argument::one_of(
-            "on_off_skip",
+            "action",
             &[
                 Argument::token("on", "ON"),
                 Argument::token("off", "OFF"),
@@ -202,6 +206,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Names this connection; an empty name takes the name away.",
         since: "2.6.9",
         arity: 3,
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arguments: &[Argument::string("connection-name")],
         handler: Handler::Plain(super::set_name),
         ..ROW
@@ -218,7 +223,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         arguments: &[
             Argument::integer("client-id"),
             Argument::one_of(
-                "timeout_error",
+                "unblock-type",
                 &[
                     Argument::token("timeout", "TIMEOUT"),
                     Argument::token("error", "ERROR"),
@@ -244,7 +249,9 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
 const KILL: &[Argument] = &[Argument::one_of(
     "filter",
     &[
-        Argument::string("ip:port").deprecated("2.8.12"),
+        Argument::string("old-format")
+            .shown_as("ip:port")
+            .deprecated("2.8.12"),
         Argument::one_of(
             "new-format",
             &[
@@ -253,7 +260,7 @@ const KILL: &[Argument] = &[Argument::one_of(
                     .optional()
                     .since("2.8.12"),
                 Argument::one_of(
-                    "normal_master_slave_pubsub",
+                    "client-type",
                     &[
                         Argument::token("normal", "NORMAL"),
                         Argument::token("master", "MASTER").since("3.2.0"),
@@ -266,12 +273,21 @@ const KILL: &[Argument] = &[Argument::one_of(
                 .optional()
                 .since("2.8.12"),
                 Argument::string("username").after("USER").optional(),
-                Argument::string("ip:port").after("ADDR").optional(),
-                Argument::string("ip:port")
+                Argument::string("addr")
+                    .shown_as("ip:port")
+                    .after("ADDR")
+                    .optional(),
+                Argument::string("laddr")
+                    .shown_as("ip:port")
                     .after("LADDR")
                     .optional()
                     .since("6.2.0"),
-                Argument::string("yes/no").after("SKIPME").optional(),
+                Argument::one_of(
+                    "skipme",
+                    &[Argument::token("yes", "YES"), Argument::token("no", "NO")],
+                )
+                .after("SKIPME")
+                .optional(),
                 Argument::integer("maxage")
                     .after("MAXAGE")
                     .optional()

@@ -70,9 +70,9 @@ fn a_line_has_the_fields_in_order() {
         .split(' ')
         .map(|field| field.split('=').next().unwrap())
         .collect();
-    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem \
-                    rbs rbp obl oll omem tot-mem events cmd user redir resp watch lib-name lib-ver tot-net-in tot-net-out \
-                    tot-cmds";
+    let expected = "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free argv-mem multi-mem \
+                    rbs rbp obl oll omem tot-mem events cmd user redir resp lib-name lib-ver io-thread tot-net-in \
+                    tot-net-out tot-cmds";
     assert_eq!(fields.join(" "), expected);
     assert!(line.contains(" flags=N "), "{line}");
     assert!(line.contains(" qbuf=26 "), "{line}");
@@ -291,7 +291,7 @@ fn help_has_a_line_for_each_row() {
         "{lines:?}"
     );
     assert!(lines.contains(&"    Ends CLIENT PAUSE.".to_owned()));
-    assert_eq!(lines[lines.len() - 2..], ["HELP", "    Prints this help."]);
+    assert_eq!(lines[lines.len() - 2..], ["HELP", "    Print this help."]);
 }
 
 #[test]

@@ -71,6 +71,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "restore-asking",
+        is_internal: true,
         summary: "RESTORE as the nodes of a cluster call it while keys move.",
         since: "3.0.0",
         group: Group::Server,

@@ -155,7 +155,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         flags: flags::NOSCRIPT | flags::WRITE,
         tips: ALL_MUST,
         arguments: &[Argument::one_of(
-            "async",
+            "flush-type",
             &[
                 Argument::token("async", "ASYNC"),
                 Argument::token("sync", "SYNC"),

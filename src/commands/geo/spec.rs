@@ -54,11 +54,13 @@ const STORE: Argument = Argument::one_of(
     &[
         Argument {
             key_spec: 1,
-            ..Argument::key("storekey").after("STORE")
+            ..Argument::key("storekey").shown_as("key").after("STORE")
         },
         Argument {
             key_spec: 2,
-            ..Argument::key("storedistkey").after("STOREDIST")
+            ..Argument::key("storedistkey")
+                .shown_as("key")
+                .after("STOREDIST")
         },
     ],
 )
@@ -210,7 +212,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -6,
         flags: flags::READONLY,
         keys: KEY_READ,
-        history: &[ANY],
+        history: &[ANY, UPPERCASE_UNITS],
         deprecated_since: "6.2.0",
         replaced_by: "`GEOSEARCH` with the `BYRADIUS` argument",
         arguments: &[
@@ -231,7 +233,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             stored_after("STOREDIST", 5),
         ],
         get_keys: Some(search::georadius_keys),
-        history: &[UPPERCASE_UNITS],
+        history: &[ANY, UPPERCASE_UNITS],
         deprecated_since: "6.2.0",
         replaced_by: "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
         arguments: &[
@@ -248,6 +250,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -5,
         flags: flags::READONLY,
         keys: KEY_READ,
+        history: &[ANY, UPPERCASE_UNITS],
         deprecated_since: "6.2.0",
         replaced_by: "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
         arguments: &[

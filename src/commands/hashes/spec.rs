@@ -25,10 +25,7 @@ const KEY_UPDATE: &[KeySpec] = &[KeySpec::first(
 
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 
-const PAIRS: &[Argument] = &[
-    KEY,
-    Argument::block("field_value", &[FIELD, VALUE]).multiple(),
-];
+const PAIRS: &[Argument] = &[KEY, Argument::block("data", &[FIELD, VALUE]).multiple()];
 const FIELDS: Argument = Argument::block(
     "fields",
     &[Argument::integer("numfields"), FIELD.multiple()],
@@ -89,9 +86,7 @@ const SCAN: &[Argument] = &[
     Argument::integer("cursor"),
     Argument::pattern("pattern").after("MATCH").optional(),
     Argument::integer("count").after("COUNT").optional(),
-    Argument::token("novalues", "NOVALUES")
-        .optional()
-        .since("7.4.0"),
+    Argument::token("novalues", "NOVALUES").optional(),
 ];
 
 /// What all rows of the group share.
@@ -218,7 +213,9 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of fields named.",
         arity: -5,
         flags: WRITE_FAST,
-        keys: KEY_CHANGE,
+        keys: &[KeySpec::first(
+            key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
+        )],
         arguments: &[
             KEY,
             Argument::one_of("expiration", GETEX_EXPIRATIONS).optional(),

@@ -47,6 +47,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "pfdebug",
+        is_internal: true,
         summary: "Shows registers or encoding of a HyperLogLog.",
         complexity: "N/A",
         arity: 3,
@@ -78,6 +79,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "pfselftest",
+        is_internal: true,
         summary: "Tests the HyperLogLog itself; the server does nothing else meanwhile.",
         complexity: "N/A",
         arity: 1,

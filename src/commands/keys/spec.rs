@@ -326,7 +326,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "randomkey",
         summary: "Answers a random key.",
         flags: READ | flags::TOUCHES_ARBITRARY_KEYS,
-        tips: &["request_policy:all_shards", "nondeterministic_output"],
+        tips: &[
+            "request_policy:all_shards",
+            "response_policy:special",
+            "nondeterministic_output",
+        ],
         handler: plain(databases::randomkey),
         ..GENERIC
     },
@@ -376,7 +380,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(1) for a call, O(N) for going through all N keys.",
         arity: -2,
         flags: READ | flags::TOUCHES_ARBITRARY_KEYS,
-        tips: &["nondeterministic_output", "request_policy:special"],
+        tips: &[
+            "nondeterministic_output",
+            "request_policy:special",
+            "response_policy:special",
+        ],
         history: &[("6.0.0", "Option `TYPE`.")],
         arguments: &[
             Argument::integer("cursor"),

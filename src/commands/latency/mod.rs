@@ -89,7 +89,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         name: "reset",
         summary: "Forgets the recorded times of the events named, or of all.",
         arity: -2,
-        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
         arguments: &[Argument::string("event").multiple().optional()],
         handler: Handler::Wide(reset),
         ..ROW

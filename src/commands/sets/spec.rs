@@ -141,10 +141,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: INTERSECTION,
         arity: -3,
         flags: GROW,
-        keys: &[
-            KeySpec::first(key_flags::RW | key_flags::UPDATE),
-            STORE_KEYS[1],
-        ],
+        keys: STORE_KEYS,
         arguments: &[DESTINATION, SOURCES],
         handler: plain(algebra::sinterstore),
         ..SET

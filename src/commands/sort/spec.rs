@@ -24,22 +24,25 @@ const STORE_KEY: KeySpec = unknown(
     "Key of `STORE`, a word that may stand anywhere among the options",
 );
 
-const PATTERN: Argument = Argument {
-    key_spec: 1,
-    ..Argument::pattern("pattern")
-};
+/// A pattern of names of keys, shown as `pattern`.
+const fn pattern(name: &'static str) -> Argument {
+    Argument {
+        key_spec: 1,
+        ..Argument::pattern(name).shown_as("pattern")
+    }
+}
 const ARGUMENTS: &[Argument] = &[
     Argument::key("key"),
-    PATTERN.after("BY").optional(),
+    pattern("by-pattern").after("BY").optional(),
     Argument::block(
-        "offset_count",
+        "limit",
         &[Argument::integer("offset"), Argument::integer("count")],
     )
     .after("LIMIT")
     .optional(),
     Argument {
         multiple_token: true,
-        ..PATTERN.after("GET").optional().multiple()
+        ..pattern("get-pattern").after("GET").optional().multiple()
     },
     Argument::one_of(
         "order",

@@ -12,10 +12,8 @@ const WRITE_FAST: u32 = flags::WRITE | flags::FAST;
 
 const KEY: Argument = Argument::key("key");
 const GROUP: Argument = Argument::string("group");
-const GROUPNAME: Argument = Argument::string("groupname");
 const CONSUMER: Argument = Argument::string("consumer");
-const CONSUMERNAME: Argument = Argument::string("consumername");
-const IDS: Argument = Argument::string("ID").multiple();
+const IDS: Argument = Argument::string("id").multiple();
 const COUNT: Argument = Argument::integer("count").after("COUNT").optional();
 const MIN_IDLE: Argument = Argument::string("min-idle-time");
 const JUSTID: Argument = Argument::token("justid", "JUSTID").optional();
@@ -76,9 +74,9 @@ const COUNTED_IDS: &[Argument] = &[
     Argument::integer("numids"),
     Argument::string("id").multiple(),
 ];
-const ENTRY_ID: &[Argument] = &[Argument::token("auto_id", "*"), Argument::string("ID")];
+const ENTRY_ID: &[Argument] = &[Argument::token("auto-id", "*"), Argument::string("id")];
 const PAIR: &[Argument] = &[Argument::string("field"), Argument::string("value")];
-const START_ID: &[Argument] = &[Argument::string("ID"), Argument::token("new_id", "$")];
+const START_ID: &[Argument] = &[Argument::string("id"), Argument::token("new-id", "$")];
 const STREAMS: &[Argument] = &[KEY.multiple(), IDS];
 const BLOCK: Argument = Argument::integer("milliseconds").after("BLOCK").optional();
 const OWNER: &[Argument] = &[GROUP, CONSUMER];
@@ -92,7 +90,8 @@ const PENDING: &[Argument] = &[
     Argument::integer("count"),
     CONSUMER.optional(),
 ];
-const ENTRIESREAD: Argument = Argument::integer("entries_read")
+const ENTRIESREAD: Argument = Argument::integer("entriesread")
+    .shown_as("entries-read")
     .after("ENTRIESREAD")
     .optional();
 
@@ -126,8 +125,8 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         history: &[("7.0.0", "Takes `ENTRIESREAD`.")],
         arguments: &[
             KEY,
-            GROUPNAME,
-            Argument::one_of("id", START_ID),
+            GROUP,
+            Argument::one_of("id-selector", START_ID),
             Argument::token("mkstream", "MKSTREAM").optional(),
             ENTRIESREAD,
         ],
@@ -141,7 +140,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         arity: 5,
         flags: flags::WRITE | flags::DENYOOM,
         keys: SUB_INSERT,
-        arguments: &[KEY, GROUPNAME, CONSUMERNAME],
+        arguments: &[KEY, GROUP, CONSUMER],
         handler: plain(group::create_consumer),
         ..STREAM
     },
@@ -151,7 +150,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         arity: 5,
         flags: WRITE,
         keys: SUB_DELETE,
-        arguments: &[KEY, GROUPNAME, CONSUMERNAME],
+        arguments: &[KEY, GROUP, CONSUMER],
         handler: plain(group::delete_consumer),
         ..STREAM
     },
@@ -162,7 +161,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         arity: 4,
         flags: WRITE,
         keys: SUB_DELETE,
-        arguments: &[KEY, GROUPNAME],
+        arguments: &[KEY, GROUP],
         handler: plain(group::destroy),
         ..STREAM
     },
@@ -183,8 +182,8 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         history: &[("7.0.0", "Takes `ENTRIESREAD`.")],
         arguments: &[
             KEY,
-            GROUPNAME,
-            Argument::one_of("id", START_ID),
+            GROUP,
+            Argument::one_of("id-selector", START_ID),
             ENTRIESREAD,
         ],
         handler: plain(group::set_id),
@@ -205,7 +204,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
             "7.2.0",
             "Has the field `inactive`; `idle` also ends by attempts that got nothing.",
         )],
-        arguments: &[KEY, GROUPNAME],
+        arguments: &[KEY, GROUP],
         handler: plain(info::consumers),
         ..STREAM
     },
@@ -248,7 +247,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
         ],
         arguments: &[
             KEY,
-            Argument::block("full", &[COUNT]).after("FULL").optional(),
+            Argument::block("full-block", &[Argument::token("full", "FULL"), COUNT]).optional(),
         ],
         handler: plain(info::stream),
         ..STREAM
@@ -308,8 +307,8 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .since("6.2.0"),
             CONDITION.since("8.2.0"),
             Argument::block("trim", TRIM).optional(),
-            Argument::one_of("id_or_auto", ENTRY_ID),
-            Argument::block("field_value", PAIR).multiple(),
+            Argument::one_of("id-selector", ENTRY_ID),
+            Argument::block("data", PAIR).multiple(),
         ],
         handler: plain(add::xadd),
         ..STREAM
@@ -477,7 +476,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::BLOCKING | flags::WRITE,
         keys: &[streams(4)],
         arguments: &[
-            Argument::block("group_consumer", OWNER).after("GROUP"),
+            Argument::block("group-block", OWNER).after("GROUP"),
             COUNT,
             BLOCK,
             Argument::token("noack", "NOACK").optional(),
@@ -513,11 +512,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         arguments: &[
             KEY,
             Argument::string("last-id"),
-            Argument::integer("entries_added")
+            Argument::integer("entries-added")
                 .after("ENTRIESADDED")
                 .optional()
                 .since("7.0.0"),
-            Argument::string("max_deleted_entry_id")
+            Argument::string("max-deleted-id")
                 .after("MAXDELETEDID")
                 .optional()
                 .since("7.0.0"),

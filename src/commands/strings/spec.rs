@@ -325,7 +325,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -3,
         flags: GROW,
         keys: &[KeySpec::range(key_flags::OW | key_flags::INSERT, 1, -1, 2)],
-        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
         arguments: PAIRS,
         handler: plain(super::msetnx),
         ..STRING

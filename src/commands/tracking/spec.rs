@@ -50,10 +50,10 @@ pub const TRACKING: CommandSpec = CommandSpec {
                 .optional()
                 .multiple()
         },
-        Argument::token("BCAST", "BCAST").optional(),
-        Argument::token("OPTIN", "OPTIN").optional(),
-        Argument::token("OPTOUT", "OPTOUT").optional(),
-        Argument::token("NOLOOP", "NOLOOP").optional(),
+        Argument::token("bcast", "BCAST").optional(),
+        Argument::token("optin", "OPTIN").optional(),
+        Argument::token("optout", "OPTOUT").optional(),
+        Argument::token("noloop", "NOLOOP").optional(),
     ],
     handler: Handler::Wide(super::tracking),
     ..ROW

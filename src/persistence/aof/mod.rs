@@ -122,6 +122,11 @@ pub struct AppendOnly {
     /// Bytes of the open file, and how many of them are synced or being synced.
     written: u64,
     synced: u64,
+    /// Offset of the journal up to which effects have been taken, up to which they are being synced or stand in a base
+    /// that is being written, and up to which they are on the disk.
+    offset: u64,
+    syncing_offset: u64,
+    synced_offset: u64,
     last_sync_s: i64,
     postponed_since_s: Option<i64>,
     /// Rest before each write, for tests, µs (DEBUG AOF-FLUSH-SLEEP).
@@ -334,6 +339,8 @@ impl AppendOnly {
             self.last_sync_s = now_s;
         }
         self.failed_syncs = self.syncer.failures();
+        // What was written goes to the disk now; where nothing was, it is in the base that the child writes.
+        self.note_sync();
         (self.written, self.synced) = (0, 0);
         Ok(())
     }
@@ -572,6 +579,7 @@ impl AppendOnly {
             return Ok(());
         };
         journal.take(&mut self.buffer);
+        self.offset = journal.taken_bytes();
         self.repeat_manifest(options)?;
         if self.buffer.is_empty() {
             let behind = self.synced != self.written;
@@ -693,12 +701,14 @@ impl AppendOnly {
                 file.sync_data().map_err(|error| Fatal::sync(&error))?;
                 self.times.sync_ns = begin.map_or(0, elapsed_ns);
                 self.synced = self.written;
+                self.note_sync();
                 self.last_sync_s = options.now_s;
             }
             Fsync::EverySecond if options.now_s > self.last_sync_s => {
                 if !self.syncer.is_syncing() {
                     self.syncer.sync(Arc::clone(file));
                     self.synced = self.written;
+                    self.note_sync();
                 }
                 self.last_sync_s = options.now_s;
             }
@@ -711,8 +721,21 @@ impl AppendOnly {
         if options.now_s > self.last_sync_s && !self.syncer.is_syncing() {
             self.syncer.sync(Arc::clone(file));
             self.synced = self.written;
+            self.note_sync();
             self.last_sync_s = options.now_s;
         }
+    }
+    /// All that is written so far is on the disk as soon as nothing is being synced any more.
+    fn note_sync(&mut self) {
+        self.syncing_offset = self.offset.saturating_sub(self.buffer.len() as u64);
+    }
+    /// Offset of the journal up to which effects are on the disk, in files that would be loaded.
+    pub fn synced_offset(&mut self) -> u64 {
+        let is_whole = self.state == AofState::On && !self.syncer.is_syncing();
+        if is_whole && self.syncer.error().is_none() {
+            self.synced_offset = self.syncing_offset;
+        }
+        self.synced_offset
     }
 }
 

@@ -1,0 +1,259 @@
+//! WAIT and WAITAOF: clients that wait until their writes have reached replicas, or the disk.
+//!
+//! In: how far the append-only file has been synced, as an offset of the journal; each client's offset after its last
+//! write. Out: an answer when enough is acknowledged or the time is over. There are no replicas yet, so their number is
+//! always zero. Mirrors `waitCommand`, `waitaofCommand` and `processClientsWaitingReplicas` of Redis's replication.c.
+
+use super::{
+    Argument, CommandError, CommandId, CommandSpec, Handler, State, WideContext, acl, blocking,
+    flags, parse,
+};
+use crate::clients::{AckWait, BlockedCommand, ClientKey, ClientKind};
+use crate::persistence::aof::AofState;
+use crate::resp::{Args, OwnedRequest, Reply};
+use crate::system::numbers;
+
+const TIPS: &[&str] = &["request_policy:all_shards", "response_policy:agg_min"];
+
+/// The group's rows.
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "wait",
+        summary: "Waits until so many replicas have the writes of this connection.",
+        since: "3.0.0",
+        arity: 3,
+        flags: flags::BLOCKING,
+        acl: acl::CONNECTION,
+        tips: TIPS,
+        arguments: &[
+            Argument::integer("numreplicas"),
+            Argument::integer("timeout"),
+        ],
+        handler: Handler::Wide(wait),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "waitaof",
+        summary: "Waits until the writes of this connection are on the disk, here and at so many replicas.",
+        since: "7.2.0",
+        arity: 4,
+        flags: flags::BLOCKING,
+        acl: acl::CONNECTION,
+        tips: TIPS,
+        arguments: &[
+            Argument::integer("numlocal"),
+            Argument::integer("numreplicas"),
+            Argument::integer("timeout"),
+        ],
+        handler: Handler::Wide(wait_aof),
+        ..CommandSpec::DEFAULT
+    },
+];
+
+type Answer = Result<(), CommandError>;
+
+/// Replicas that have acknowledged an offset: there are none.
+const REPLICAS: i64 = 0;
+
+fn wait(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+    let replicas = parse::integer(args.at(1))?;
+    let until_ms = parse::timeout_ms(args.at(2), context.now())?;
+    if REPLICAS >= replicas || !may_block(context) {
+        context.reply().integer(REPLICAS);
+        return Ok(());
+    }
+    begin(context, None, until_ms);
+    Ok(())
+}
+
+fn wait_aof(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+    let local = parse::integer(args.at(1))?;
+    if !(0..=1).contains(&local) {
+        return Err(CommandError::fixed(
+            "ERR value is out of range, value must between 0 and 1",
+        ));
+    }
+    let replicas = numbers::parse_i64(args.at(2))
+        .filter(|replicas| *replicas >= 0)
+        .ok_or(CommandError::fixed(
+            "ERR value is out of range, must be positive",
+        ))?;
+    let until_ms = parse::timeout_ms(args.at(3), context.now())?;
+    if local > 0 && context.state.persistence.aof.state == AofState::Off {
+        return Err(APPENDONLY_OFF);
+    }
+    let offset = context.session().write_offset;
+    let is_synced = is_synced(context.state, offset);
+    let enough = REPLICAS >= replicas && i64::from(is_synced) >= local;
+    if enough || !may_block(context) {
+        answer(context.reply(), is_synced);
+        return Ok(());
+    }
+    let wait = AckWait {
+        offset,
+        local: local > 0,
+        replicas,
+    };
+    begin(context, Some(wait), until_ms);
+    Ok(())
+}
+
+const APPENDONLY_OFF: CommandError = CommandError::fixed(
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+);
+
+/// Whether the effects up to an offset of the journal are on the disk.
+fn is_synced(state: &mut State, offset: u64) -> bool {
+    let aof = &mut state.persistence.aof;
+    aof.state == AofState::On && aof.synced_offset() >= offset
+}
+
+fn answer(reply: &mut Reply, is_synced: bool) {
+    reply.array(2);
+    reply.integer(i64::from(is_synced));
+    reply.integer(REPLICAS);
+}
+
+fn may_block(context: &mut WideContext<'_>) -> bool {
+    let session = context.session();
+    !session.in_multi && session.kind != ClientKind::Script
+}
+
+/// Has the caller wait; what for is taken up when its command has ended.
+fn begin(context: &mut WideContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
+    context.state.effects.wait_for_acks = Some((wait, until_ms));
+}
+
+/// Has a client wait for acknowledgements; called once its handler has asked for it.
+pub(super) fn begin_wait(
+    state: &mut State,
+    key: ClientKey,
+    command: CommandId,
+    wait: Option<AckWait>,
+    until_ms: Option<i64>,
+) {
+    let Some(client) = state.clients.get(key) else {
+        return;
+    };
+    let db = client.session.db;
+    let blocked = BlockedCommand {
+        command: command.0,
+        request: OwnedRequest::new(),
+        db,
+        keys: Vec::new(),
+        ticket: 0,
+        deadline_ns: until_ms.map(|until_ms| blocking::deadline_ns(state.now, until_ms)),
+        acks: Some(wait),
+    };
+    state.clients.begin_wait(key, blocked);
+    if wait.is_some() {
+        state.waits_for_sync.push(key);
+    }
+}
+
+/// What a client reads whose time is over.
+pub(super) fn give_up(state: &mut State, key: ClientKey, wait: Option<AckWait>) {
+    let is_synced = wait.is_some_and(|wait| is_synced(state, wait.offset));
+    if let Some(client) = state.clients.get_mut(key) {
+        match wait {
+            Some(_) => answer(&mut client.reply, is_synced),
+            None => client.reply.integer(REPLICAS),
+        }
+    }
+}
+
+/// Answers the clients of WAITAOF whose writes are on the disk now, and those who waited for a file that was switched
+/// off. Call it when the append-only file was flushed.
+pub fn serve(state: &mut State) {
+    if state.waits_for_sync.is_empty() {
+        return;
+    }
+    let is_off = state.persistence.aof.state == AofState::Off;
+    for key in std::mem::take(&mut state.waits_for_sync) {
+        let wait = state
+            .clients
+            .get(key)
+            .and_then(|client| client.waits.as_ref())
+            .and_then(|blocked| blocked.acks.flatten());
+        // The client is gone, or was told that its time is over.
+        let Some(wait) = wait else {
+            continue;
+        };
+        if wait.local && is_off {
+            blocking::unblock(state, key, Some(&APPENDONLY_OFF));
+        } else if REPLICAS >= wait.replicas && (!wait.local || is_synced(state, wait.offset)) {
+            blocking::unblock(state, key, None);
+        } else {
+            state.waits_for_sync.push(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::testing::Harness;
+    use crate::resp::reader::Value;
+
+    fn error(text: &str) -> Value {
+        Value::Error(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn without_replicas_zero_is_enough_for_zero() {
+        let mut harness = Harness::new();
+        for line in ["WAIT 0 0", "WAIT -1 0", "WAIT 0 9223372036854775807"] {
+            let expected = match line.ends_with("807") {
+                true => error("ERR timeout is out of range"),
+                false => Value::Integer(0),
+            };
+            assert_eq!(harness.line(line), expected, "{line}");
+        }
+        let none = Value::Array(vec![Value::Integer(0), Value::Integer(0)]);
+        assert_eq!(harness.line("WAITAOF 0 0 0"), none);
+        for (line, text) in [
+            ("WAIT x 0", "ERR value is not an integer or out of range"),
+            ("WAIT 0 x", "ERR timeout is not an integer or out of range"),
+            ("WAIT 0 -1", "ERR timeout is negative"),
+            (
+                "WAITAOF x 0 0",
+                "ERR value is not an integer or out of range",
+            ),
+            (
+                "WAITAOF 2 0 0",
+                "ERR value is out of range, value must between 0 and 1",
+            ),
+            (
+                "WAITAOF -1 0 0",
+                "ERR value is out of range, value must between 0 and 1",
+            ),
+            (
+                "WAITAOF 0 -1 0",
+                "ERR value is out of range, must be positive",
+            ),
+            (
+                "WAITAOF 0 x 0",
+                "ERR value is out of range, must be positive",
+            ),
+            ("WAITAOF 0 0 -1", "ERR timeout is negative"),
+            (
+                "WAITAOF 1 0 0",
+                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+            ),
+        ] {
+            assert_eq!(harness.line(line), error(text), "{line}");
+        }
+    }
+
+    #[test]
+    fn within_a_transaction_nobody_waits() {
+        let mut harness = Harness::new();
+        harness.line("MULTI");
+        harness.line("WAIT 1 0");
+        harness.line("WAITAOF 0 1 0");
+        let none = Value::Array(vec![Value::Integer(0), Value::Integer(0)]);
+        assert_eq!(
+            harness.line("EXEC"),
+            Value::Array(vec![Value::Integer(0), none])
+        );
+    }
+}
