@@ -481,3 +481,100 @@ fn proxies_have_no_finalizers() {
     assert_eq!(raw.line("SCRIPT FLUSH"), Value::Simple("OK".into()));
     assert_eq!(raw.run(&["EVAL", "return 5", "0"]), Value::Integer(5));
 }
+
+/// What was counted for a script that ended late within EXEC was the EXEC, twice.
+#[test]
+fn a_busy_script_in_a_transaction_is_counted_as_itself() {
+    let server = start();
+    let (mut raw, mut other) = (server.raw(), server.raw());
+    raw.line("MULTI");
+    raw.run(&["EVAL", "while true do end", "0"]);
+    raw.command(&["EXEC"]);
+    await_busy(&mut other);
+    assert_eq!(other.run(&["SCRIPT", "KILL"]), Value::Simple("OK".into()));
+    assert!(matches!(raw.read(), Value::Array(answers) if answers.len() == 1));
+    let stats = text(&raw.run(&["INFO", "commandstats"]));
+    for line in ["cmdstat_eval:calls=1,", "cmdstat_exec:calls=1,"] {
+        assert!(stats.contains(line), "{line} in {stats}");
+    }
+}
+
+/// A file with a script in its own words, as Redis before 7 wrote them, and a transaction with one, between other commands.
+fn write_slow_script(server: &Server) {
+    use std::io::Write as _;
+    let path = server
+        .dir
+        .path()
+        .join("appendonlydir/appendonly.aof.1.incr.aof");
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .expect("an append-only file");
+    let slow = "redis.call('append', KEYS[1], 'y') for i = 1, 60000 do redis.call('ping') end \
+                redis.call('append', KEYS[1], 'z')";
+    for words in [
+        &["SELECT", "0"][..],
+        &["APPEND", "x", "x"],
+        &["EVAL", slow, "1", "x"],
+        &["APPEND", "x", "1"],
+        &["MULTI"],
+        &["EVAL", slow, "1", "x"],
+        &["APPEND", "x", "2"],
+        &["EXEC"],
+        &["APPEND", "x", "3"],
+    ] {
+        write!(file, "*{}\r\n", words.len()).expect("written");
+        for word in words {
+            write!(file, "${}\r\n{word}\r\n", word.len()).expect("written");
+        }
+    }
+}
+
+/// The server was deaf while a script of the append-only file ran.
+#[test]
+fn others_are_answered_while_a_slow_script_of_the_append_only_file_runs() {
+    let mut server = Server::with(&["--appendonly", "yes", "--busy-reply-threshold", "1"]);
+    write_slow_script(&server);
+    let is_loading =
+        |answer: &Value| matches!(answer, Value::Error(text) if text.starts_with(b"LOADING"));
+    let (mut raw, mut other) = (server.raw(), server.raw());
+    // Who waits for a key gets what is there when all is loaded, and not what a command in the middle leaves.
+    let mut waits = server.raw();
+    waits.command(&["BLPOP", "x", "0"]);
+    raw.command(&["DEBUG", "LOADAOF"]);
+    raw.command(&["GET", "x"]);
+    while !is_loading(&other.line("PING")) {}
+    while !server.log().contains("Slow script detected") {
+        assert!(is_loading(&other.line("SCRIPT KILL")) && is_loading(&other.line("GET x")));
+    }
+    // What may run while data is loaded may not while a script is busy.
+    assert_eq!(other.line("DEBUG LOADAOF"), error(BUSY));
+    assert_eq!(raw.read(), Value::Simple("OK".into()));
+    assert_eq!(raw.read(), Value::bulk("xyz1yz23"));
+    assert!(text(&raw.run(&["INFO", "persistence"])).contains("aof_enabled:1"));
+    // In a transaction it cannot wait.
+    raw.line("MULTI");
+    raw.line("DEBUG LOADAOF");
+    assert_eq!(
+        raw.line("EXEC"),
+        Value::Array(vec![Value::Simple("OK".into())])
+    );
+    assert_eq!(raw.line("GET x"), Value::bulk("xyz1yz23"));
+    raw.line("SET after 1");
+    // The same at the start of the server.
+    server.spawn_again();
+    let mut seen = false;
+    let value = loop {
+        let Ok(stream) = std::net::TcpStream::connect(("127.0.0.1", server.port)) else {
+            continue;
+        };
+        let answer = Raw::over(stream).line("GET x");
+        if !is_loading(&answer) {
+            break answer;
+        }
+        seen |= server.log().matches("Slow script detected").count() > 2;
+    };
+    assert!(seen, "{}", server.log());
+    assert_eq!(value, Value::bulk("xyz1yz23"));
+    assert_eq!(server.raw().line("GET after"), Value::bulk("1"));
+}

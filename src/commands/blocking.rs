@@ -6,7 +6,7 @@
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
 use super::{CommandError, CommandId, Host, State, Wait, call};
-use crate::clients::{BlockedCommand, ClientKey, Freeing};
+use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
 use crate::keyspace::{Clock, Type};
 use crate::resp::{Args, OwnedRequest};
 
@@ -55,13 +55,25 @@ pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) {
         since_ns: state.now.mono_ns,
     };
     state.clients.freeing.push_back(freeing);
-    state.effects.block = Some(Wait {
+    state.effects.block = Some(for_no_key());
+}
+
+/// A wait for something else than a key, without an end in time. Who ends it answers OK, or an error, by [`give_up`].
+pub fn for_no_key() -> Wait {
+    Wait {
         keys: Vec::new(),
         kind: Type::String,
         until_ms: None,
         on_removal: false,
         again_as: Some(Vec::new()),
-    });
+    }
+}
+
+/// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its transaction.
+pub fn can_wait(session: &Session) -> bool {
+    !session.in_multi
+        && !session.repeats
+        && matches!(session.kind, ClientKind::Normal | ClientKind::PubSub)
 }
 
 /// Answers the clients whose databases are free by now.
@@ -88,7 +100,7 @@ pub(super) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
 /// Ends a client's waiting without an answer; also for one that is about to be closed.
 pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     let blocked = state.clients.end_wait(key)?;
-    if waits_for_freeing(&blocked)
+    if waits_for_no_key(&blocked)
         && let Some(client) = state.clients.get(key)
     {
         let id = client.session.id;
@@ -100,8 +112,8 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     Some(blocked)
 }
 
-/// No other command waits for no key.
-fn waits_for_freeing(blocked: &BlockedCommand) -> bool {
+/// Whether a command waits for neither a key nor an acknowledgement ([`for_no_key`]).
+fn waits_for_no_key(blocked: &BlockedCommand) -> bool {
     blocked.keys.is_empty() && blocked.acks.is_none()
 }
 
@@ -199,7 +211,13 @@ pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) 
     waits
 }
 
-fn give_up(state: &mut State, key: ClientKey, took_ns: u64, error: Option<&CommandError>) {
+/// Ends a client's waiting with an answer: that nothing came, or (who waited for no key) that it is done, or an error.
+pub(super) fn give_up(
+    state: &mut State,
+    key: ClientKey,
+    took_ns: u64,
+    error: Option<&CommandError>,
+) {
     let Some(blocked) = end(state, key) else {
         return;
     };
@@ -213,7 +231,7 @@ fn give_up(state: &mut State, key: ClientKey, took_ns: u64, error: Option<&Comma
         }
         None => match blocked.acks {
             Some(wait) => super::acks::give_up(state, key, wait),
-            None if waits_for_freeing(&blocked) => client.reply.ok(),
+            None if waits_for_no_key(&blocked) => client.reply.ok(),
             None => client.reply.null_array(),
         },
     }

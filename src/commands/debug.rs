@@ -5,13 +5,15 @@
 //! unknown. The gate `enable-debug-command` stands in dispatch. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::{
-    CommandError, CommandSpec, Group, Handler, WideContext, flags, help, parse, persistence,
+    CommandError, CommandSpec, Group, Handler, State, WideContext, blocking, flags, help, parse,
+    persistence,
 };
 use crate::config::value::parse_bytes;
 use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value};
-use crate::persistence::loading::OnDuplicate;
+use crate::persistence::loading::{LoadFailure, OnDuplicate};
 use crate::persistence::rdb::save;
 use crate::persistence::rdb::write::Writer;
+use crate::persistence::status::Asked;
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::dict::Distribution;
@@ -342,12 +344,18 @@ fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
             }
         }
     }
+    if context.state.persistence.loading.is_some() {
+        return Err(CommandError::Loading);
+    }
     persistence::reload(context.state, context.host, save, flush, on_duplicate)?;
     context.reply().ok();
     Ok(())
 }
 
 fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    if context.state.persistence.loading.is_some() {
+        return Err(CommandError::Loading);
+    }
     persistence::aof::flush(context.state, true);
     if context.state.persistence.aof.buffered() > 0 {
         return Err(CommandError::fixed(
@@ -359,16 +367,39 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
         .keyspace
         .flush(None, crate::keyspace::Free::Now);
     super::functions::flush(context.state);
-    if let Err(failure) = persistence::loading::load_aof_now(context.state, context.host) {
-        log::warn!("Loading the append-only file failed: {failure}");
-        return Err(CommandError::fixed(
-            "ERR Error trying to load the AOF files, check server logs.",
-        ));
+    let session = context.session();
+    let (id, can_wait) = (session.id, blocking::can_wait(session));
+    // A child that rewrites the append-only file would replace it under the loader.
+    if can_wait && context.state.persistence.child.is_none() {
+        return match persistence::loading::begin_again(context.state, id) {
+            Ok(()) => {
+                context.state.effects.block = Some(blocking::for_no_key());
+                Ok(())
+            }
+            Err(failure) => Err(aof_failure(&failure)),
+        };
     }
-    context.state.keyspace.dirty = 0;
+    persistence::loading::load_again(context.state, context.host, id)
+        .map_err(|failure| aof_failure(&failure))?;
     log::warn!("Append Only File loaded by DEBUG LOADAOF");
     context.reply().ok();
     Ok(())
+}
+
+fn aof_failure(failure: &LoadFailure) -> CommandError {
+    log::warn!("Loading the append-only file failed: {failure}");
+    CommandError::fixed("ERR Error trying to load the AOF files, check server logs.")
+}
+
+/// Answers the client whose DEBUG LOADAOF has come to its end.
+pub fn aof_loaded(state: &mut State, asked: Asked, took_ns: u64, failure: Option<&LoadFailure>) {
+    let error = failure.map(aof_failure);
+    if error.is_none() {
+        log::warn!("Append Only File loaded by DEBUG LOADAOF");
+    }
+    if let Some(key) = state.clients.by_id(asked.client) {
+        blocking::give_up(state, key, took_ns, error.as_ref());
+    }
 }
 
 fn reply_buffer(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {

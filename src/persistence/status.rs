@@ -3,8 +3,8 @@
 //! In: what the server did and what the child reported. Out: figures for INFO, and whether another child may be
 //! started. Mirrors the `rdb_*` and `child_*` fields of `redisServer`.
 
-use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
+use super::aof::{AofState, AppendOnly};
 use super::loading::Loading;
 use crate::clients::ClientKey;
 use crate::event_loop::Token;
@@ -34,6 +34,19 @@ pub struct DataLoading {
     pub started_unix_s: i64,
     /// Monotonic time of the same, ns.
     pub started_ns: u64,
+    /// Who had the data loaded anew (DEBUG LOADAOF); none at the start of the server.
+    pub asked: Option<Asked>,
+}
+
+/// A client that waits until the data is loaded anew, and what is switched on again then.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Id of the client.
+    pub client: u64,
+    /// The journal had consumers.
+    pub journal: bool,
+    /// State of the append-only file.
+    pub aof: AofState,
 }
 
 impl DataLoading {

@@ -89,7 +89,7 @@ pub struct Running {
     pub wrote: bool,
     /// The unit of the journal that it opened, and closes at its end.
     pub owns_unit: bool,
-    /// It is never interrupted: it comes from the append-only file.
+    /// It comes from the append-only file: it is not refused, and not killed.
     pub is_trusted: bool,
     /// It has run for too long, and the loop turns.
     pub busy: bool,

@@ -604,7 +604,8 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        if !self.state.scripting.is_busy() {
+        // What is loaded is there for those who wait when all of it is.
+        if !self.state.scripting.is_busy() && self.state.persistence.loading.is_none() {
             commands::blocking::serve_ready(&mut self.state, &mut host);
         }
         self.resume_unblocked(events);
@@ -1022,6 +1023,10 @@ impl Core {
     /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
     /// file untouched.
     fn load_some(&mut self, events: &mut EventLoop) {
+        if self.state.scripting.is_busy() {
+            // It came from the append-only file, and what follows it there waits for its end.
+            return;
+        }
         let Some(mut loading) = self.state.persistence.loading.take() else {
             return;
         };
@@ -1040,13 +1045,21 @@ impl Core {
         let state = &mut self.state;
         let stepped =
             commands::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
-        let failure = match stepped {
-            Ok(false) => {
-                state.persistence.loading = Some(loading);
-                events.stay_awake();
-                return;
+        if let Ok(false) = stepped {
+            state.persistence.loading = Some(loading);
+            events.stay_awake();
+            return;
+        }
+        if loading.asked.is_some() {
+            let took_ns = host.monotonic_ns().saturating_sub(loading.started_ns);
+            if let Some(asked) = commands::persistence::loading::end_again(state, &mut loading) {
+                let failure = stepped.as_ref().err();
+                commands::debug::aof_loaded(state, asked, took_ns, failure);
             }
-            Ok(true) => {
+            return;
+        }
+        let failure = match stepped {
+            Ok(_) => {
                 signals::set_loading(false);
                 let ns = events.turn_ns().saturating_sub(loading.started_ns);
                 log::info!(

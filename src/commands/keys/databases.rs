@@ -1,6 +1,5 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::clients::ClientKind;
 use crate::commands::{CommandError, Context, WideContext, blocking, parse, persistence};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
@@ -45,10 +44,7 @@ fn flush(
         _ => return Err(CommandError::Syntax),
     };
     // A client that can wait does so while the free thread works, and the others go on.
-    let session = context.session();
-    let can_wait = !session.in_multi
-        && !session.repeats
-        && matches!(session.kind, ClientKind::Normal | ClientKind::PubSub);
+    let can_wait = blocking::can_wait(context.session());
     let waits = free == Free::Now && can_wait && context.state.keyspace.rings_when_freed();
     let free = if waits { Free::Lazily } else { free };
     let removed = context.state.keyspace.flush(db, free);

@@ -5,13 +5,14 @@
 //! Mirrors `loadDataFromDisk` of server.c and `loadAppendOnlyFiles` of aof.c.
 
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
+use crate::commands::scripting::{go_on, wants_turns};
 use crate::commands::{Host, State, dispatch, functions};
 use crate::config::Settings;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
-use crate::persistence::status::{DataLoading, LoadSource};
+use crate::persistence::status::{Asked, DataLoading, LoadSource};
 use crate::resp::{Args, Protocol, Reply, Span};
 use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
@@ -53,6 +54,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             client: None,
             started_unix_s: now.unix_s(),
             started_ns: now.mono_ns,
+            asked: None,
         })
     });
     Ok(())
@@ -94,18 +96,43 @@ pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
     }
 }
 
-/// Loads all of the append-only file at once (DEBUG LOADAOF), by what the manifest on the disk says.
-pub fn load_aof_now(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
-    let (journal, aof_state) = (state.journal.has_consumers(), state.persistence.aof.state);
-    super::aof::set_journal(state, false);
-    state.persistence.aof.state = AofState::Off;
-    let loaded = load_aof(state, host);
-    state.persistence.aof.state = aof_state;
-    super::aof::set_journal(state, journal);
+/// Begins to load the append-only file anew, by what the manifest on the disk says, for a client that waits until it is
+/// loaded (DEBUG LOADAOF): a slice in each turn, as at the start of the server, so that others read LOADING meanwhile.
+pub fn begin_again(state: &mut State, client: u64) -> Result<(), LoadFailure> {
+    let loading = open_again(state, client)?;
+    state.persistence.loading = Some(Box::new(loading));
+    Ok(())
+}
+
+/// The same at once, for a client that cannot wait.
+pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result<(), LoadFailure> {
+    let mut loading = open_again(state, client)?;
+    let loaded = loop {
+        match step(state, host, &mut loading, &mut |_| false) {
+            Ok(false) => {}
+            Ok(true) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+        // Nothing but a script that has run for long stands in the way.
+        while wants_turns(state) {
+            go_on(state, host);
+        }
+    };
+    end_again(state, &mut loading);
     loaded
 }
 
-fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
+/// Puts back what [`begin_again`] has switched off; who asked for it.
+pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> {
+    remove_client(state, loading);
+    let asked = loading.asked.take()?;
+    state.persistence.aof.state = asked.aof;
+    super::aof::set_journal(state, asked.journal);
+    state.keyspace.dirty = 0;
+    Some(asked)
+}
+
+fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure> {
     let keeps_history = state.config.settings().aof_disable_auto_gc;
     let aof = &mut state.persistence.aof;
     aof.read_manifest()
@@ -118,21 +145,27 @@ fn load_aof(state: &mut State, host: &mut dyn Host) -> Result<(), LoadFailure> {
         .files()
         .map(|file| (file.name.clone(), aof.path(&file.name)))
         .collect();
-    let mut loading = DataLoading {
+    let loading = DataLoading {
         source: LoadSource::Aof(AofLoading::new(&state.persistence.disk, files)?),
         client: None,
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
+        asked: Some(Asked {
+            client,
+            journal: state.journal.has_consumers(),
+            aof: state.persistence.aof.state,
+        }),
     };
-    let done = step(state, host, &mut loading, &mut |_| false);
-    remove_client(state, &mut loading);
-    done.map(|_| ())
+    super::aof::set_journal(state, false);
+    state.persistence.aof.state = AofState::Off;
+    Ok(loading)
 }
 
 /// Says after each item whether loading is to stop for now; it may look at the clock.
 pub type Enough<'a> = &'a mut dyn FnMut(&mut dyn Host) -> bool;
 
-/// Loads on until `enough` says so; whether all is loaded.
+/// Loads on until `enough` says so, or until a script of the append-only file has run for too long and stands: nothing is
+/// to be loaded before it has ended. Whether all is loaded.
 pub fn step(
     state: &mut State,
     host: &mut dyn Host,
@@ -347,7 +380,7 @@ fn run_commands(
                 ));
             }
         }
-        if enough(host) {
+        if wants_turns(state) || enough(host) {
             return Ok(false);
         }
     }

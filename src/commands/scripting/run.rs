@@ -66,10 +66,8 @@ pub(crate) fn start(
     if owns_unit {
         state.journal.begin_unit();
     }
-    let command = state
-        .clients
-        .get(caller)
-        .and_then(|client| client.session.last_command);
+    // Not what the client has sent last, which is EXEC for what was queued, and nothing where a file is loaded.
+    let command = state.table.find(args.at(0)).map(|id| id.0);
     state.scripting.running = Some(Box::new(Running {
         caller,
         name: program.name.to_vec(),
@@ -254,7 +252,7 @@ fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell>
         log::warn!("Lua script killed by user with {how} KILL.");
         return Some(Tell::Kill);
     }
-    if running.is_trusted || threshold_ms == 0 {
+    if threshold_ms == 0 {
         return Some(Tell::GoOn);
     }
     let now_ns = host.monotonic_ns();
@@ -407,7 +405,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         Tell::GoOn
     };
     let now = state.now;
-    state.now.unix_us = began.unix_us;
+    state.now = began;
     state.now.mono_ns = host.monotonic_ns();
     state.caller = Some(caller);
     state.clients.answer(Some(caller));
@@ -433,6 +431,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     state.caller = None;
     let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
     state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
+    state.now.keeps_expired = now.keeps_expired;
 }
 
 /// Does for a command that has ended late what [`call`] does for others, and lets its caller go on.
@@ -470,6 +469,13 @@ fn end(
     }
     dispatch::settle_reply_mode(state, caller);
     tracking::command_ended(state, caller, None);
+    if let Some(client) = state.clients.get_mut(caller)
+        && client.session.kind == ClientKind::Internal
+    {
+        // Nobody reads what the append-only file's commands answer, and its loader looks by itself.
+        client.reply.output_mut().clear();
+        return;
+    }
     state.clients.unblocked.push(caller);
 }
 
@@ -480,6 +486,12 @@ pub(crate) fn kill(context: &mut WideContext<'_>, function: bool) -> Result<(), 
             "NOTBUSY No scripts in execution right now.",
         ));
     };
+    if running.is_trusted {
+        return Err(CommandError::fixed(
+            "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be \
+             killed.",
+        ));
+    }
     if running.wrote {
         return Err(CommandError::fixed(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
