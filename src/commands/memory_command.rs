@@ -140,18 +140,21 @@ fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     let scripting = &context.state.scripting;
     let scripts = scripting.scripts.memory() as u64;
     let functions = scripting.libraries.memory() as u64;
+    let machine = scripting.memory as u64;
     let reply = context.reply();
-    reply.map(31 + databases.len());
+    reply.map(33 + databases.len());
     field(reply, "peak.allocated", figures.peak);
     field(reply, "total.allocated", figures.used);
     field(reply, "startup.allocated", figures.startup);
     field(reply, "replication.backlog", 0);
+    field(reply, "replica.fullsync.buffer", 0);
     field(reply, "clients.slaves", 0);
     field(reply, "clients.normal", figures.clients);
     field(reply, "cluster.links", 0);
     field(reply, "aof.buffer", figures.aof_buffer);
     field(reply, "lua.caches", scripts);
     field(reply, "functions.caches", functions);
+    field(reply, "script.VMs", machine);
     for database in databases {
         reply.bulk(format!("db.{}", database.index).as_bytes());
         reply.map(2);

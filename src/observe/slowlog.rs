@@ -33,7 +33,7 @@ pub struct SlowLog {
 }
 
 impl SlowLog {
-    /// Adds a command and forgets the oldest ones beyond `max_len`.
+    /// Adds a command and forgets the oldest ones beyond `max_len`; a log of no length takes none, and counts none.
     pub fn push(
         &mut self,
         args: Args<'_>,
@@ -43,6 +43,9 @@ impl SlowLog {
         name: &[u8],
         max_len: usize,
     ) {
+        if max_len == 0 {
+            return;
+        }
         let entry = SlowEntry {
             id: self.next_id,
             unix_s,
@@ -121,6 +124,13 @@ mod tests {
                 2,
             );
         }
-        assert_eq!(log.iter().map(|entry| entry.id).collect::<Vec<_>>(), [3, 2]);
+        let ids = |log: &SlowLog| log.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!(ids(&log), [3, 2]);
+        // As if it were off: the numbers go on where they were.
+        let ping = OwnedRequest::from_slices(&[b"ping"]);
+        log.push(ping.args(), 5, 1, "a", b"", 0);
+        assert_eq!(ids(&log), [3, 2]);
+        log.push(ping.args(), 5, 1, "a", b"", 1);
+        assert_eq!(ids(&log), [4]);
     }
 }
