@@ -154,6 +154,8 @@ enum Lifetime {
 struct SetEx<'a> {
     condition: Condition,
     lifetime: Lifetime,
+    /// Which argument the time is; before it stands its unit.
+    time_at: usize,
     /// Fields and values in turn.
     pairs: Args<'a>,
 }
@@ -165,6 +167,7 @@ impl<'a> SetEx<'a> {
         let mut parsed = SetEx {
             condition: Condition::Always,
             lifetime: Lifetime::Clear,
+            time_at: 0,
             pairs: args.skip(args.len()),
         };
         let mut at = 2;
@@ -191,6 +194,7 @@ impl<'a> SetEx<'a> {
                 let at_ms = unix_ms(args.at(at + 1), unit, now_ms, "hsetex")?;
                 parsed.lifetime = Lifetime::ExpireAt(at_ms);
                 at += 1;
+                parsed.time_at = at;
             } else if parse::is_word(word, "KEEPTTL") {
                 parsed.check_lifetime()?;
                 parsed.lifetime = Lifetime::Keep;
@@ -286,37 +290,35 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     }
     let emptied = hash.is_empty();
     held.settle_fields();
-    rewrite_set(context, key, &wanted, &changes);
+    rewrite_set(context, args, &wanted, &changes);
     context.db.touch(EventClass::Hash, "hset", key);
     changes.tell(context, key, emptied, true);
     context.reply.integer(1);
     Ok(())
 }
 
-/// Gives the journal what HSETEX came to: no condition, and a time that is absolute.
-fn rewrite_set(context: &mut Context<'_>, key: &[u8], wanted: &SetEx<'_>, changes: &Changes<'_>) {
+/// Gives the journal what HSETEX came to: itself with a time that is absolute.
+fn rewrite_set(
+    context: &mut Context<'_>,
+    args: Args<'_>,
+    wanted: &SetEx<'_>,
+    changes: &Changes<'_>,
+) {
     if !context.propagates {
         return;
     }
     if !changes.deleted.is_empty() {
         // Nothing was there that the fields could have replaced, or it is gone with them.
-        return changes.rewrite_deleted(context, key);
+        return changes.rewrite_deleted(context, args.at(1));
     }
-    let (mut time, mut count) = (itoa::Buffer::new(), itoa::Buffer::new());
-    let mut words: Vec<&[u8]> = vec![b"HSETEX", key];
-    match wanted.lifetime {
-        Lifetime::Clear => {}
-        Lifetime::Keep => words.push(b"KEEPTTL"),
-        Lifetime::ExpireAt(at_ms) => {
-            words.push(b"PXAT");
-            words.push(time.format(at_ms).as_bytes());
+    if let Lifetime::ExpireAt(at_ms) = wanted.lifetime {
+        let mut time = itoa::Buffer::new();
+        let mut words: Vec<&[u8]> = args.iter().collect();
+        let from = wanted.time_at.saturating_sub(1);
+        let new = [b"PXAT", time.format(at_ms).as_bytes()];
+        for (word, new) in words.iter_mut().skip(from).zip(new) {
+            *word = new;
         }
+        context.rewrite(&words);
     }
-    words.push(b"FIELDS");
-    words.push(count.format(wanted.count()).as_bytes());
-    for (field, value) in wanted.fields() {
-        words.push(field);
-        words.push(value);
-    }
-    context.rewrite(&words);
 }

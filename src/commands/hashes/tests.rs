@@ -649,7 +649,7 @@ fn the_journal_gets_absolute_times_and_only_what_was_done() {
             ("hgetdel h FIELDS 2 c x", vec!["HDEL h c".to_owned()]),
             (
                 "hsetex h FNX EX 100 FIELDS 1 n v",
-                vec![format!("HSETEX h PXAT {at} FIELDS 1 n v")],
+                vec![format!("hsetex h FNX PXAT {at} FIELDS 1 n v")],
             ),
             ("hsetex h EXAT 1 FIELDS 1 n v", vec!["HDEL h n".to_owned()]),
         ] {
