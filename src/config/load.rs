@@ -329,7 +329,11 @@ impl Loader {
         {
             return self.read_file(&dir.join(path), path, depth);
         }
-        for path in expand(&dir, path) {
+        let found = expand(&dir, path).map_err(|(path, error)| ConfigError::Unreadable {
+            path,
+            reason: process::os_error_text(&error),
+        })?;
+        for path in found {
             self.read_file(&path, &path, depth)?;
         }
         Ok(())
@@ -483,8 +487,10 @@ impl Loader {
     }
 }
 
-/// The existing paths that a pattern matches, sorted, as the shell expands them.
-fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
+/// The existing paths that a pattern matches, sorted, as the shell expands them. A folder that is there and cannot be read
+/// is an error: the file that sets the password may be in it.
+fn expand(dir: &Path, pattern: &Path) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    use io::ErrorKind::{NotADirectory, NotFound};
     let mut paths = vec![dir.to_path_buf()];
     for component in pattern.components() {
         let name = component.as_os_str();
@@ -494,11 +500,14 @@ fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
         }
         let mut next = Vec::new();
         for path in &paths {
-            let Ok(entries) = std::fs::read_dir(path) else {
-                continue;
+            let unreadable = |error: io::Error| (path.clone(), error);
+            let entries = match std::fs::read_dir(path) {
+                Ok(entries) => entries,
+                Err(error) if matches!(error.kind(), NotFound | NotADirectory) => continue,
+                Err(error) => return Err(unreadable(error)),
             };
-            for entry in entries.flatten() {
-                let entry = entry.file_name().into_vec();
+            for entry in entries {
+                let entry = entry.map_err(unreadable)?.file_name().into_vec();
                 let hidden = entry.starts_with(b".") && !name.as_bytes().starts_with(b".");
                 if !hidden && glob::matches(name.as_bytes(), &entry) {
                     next.push(path.join(OsStr::from_bytes(&entry)));
@@ -507,7 +516,8 @@ fn expand(dir: &Path, pattern: &Path) -> Vec<PathBuf> {
         }
         paths = next;
     }
-    paths.retain(|path| path.exists());
+    // What cannot be looked at stays: reading it says why.
+    paths.retain(|path| path.try_exists().unwrap_or(true));
     paths.sort();
-    paths
+    Ok(paths)
 }

@@ -196,7 +196,11 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Creates a file beside `path` under a name that nobody uses, with the old file's permissions: it
 /// may hold a password.
 fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let mode = fs::metadata(path).map_or(0o644, |old| old.permissions().mode() & 0o7777);
+    let mode = match fs::metadata(path) {
+        Ok(old) => old.permissions().mode() & 0o7777,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0o644,
+        Err(error) => return Err(error),
+    };
     let mut taken = None;
     for attempt in 0..100u32 {
         let mut name = path.as_os_str().as_bytes().to_vec();

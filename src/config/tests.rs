@@ -511,6 +511,22 @@ fn lines_that_add_up_and_lines_that_replace() {
     );
 }
 
+/// A folder that could not be read was passed over, with the password that a file in it sets.
+#[test]
+fn an_include_that_cannot_be_read_ends_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    std::os::unix::fs::symlink("loop", root.join("loop")).unwrap();
+    for include in ["loop/*.conf", "*/a.conf", "l*p"] {
+        fs::write(root.join("main.conf"), format!("include {include}")).unwrap();
+        let text = load_in(&root, &["main.conf"]).unwrap_err().to_string();
+        assert!(
+            text.contains("loop") && text.contains("symbolic links"),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn includes_follow_patterns_and_dir() {
     let dir = tempfile::tempdir().unwrap();

@@ -106,7 +106,7 @@ pub fn install(options: &SnapshotOptions) -> io::Result<()> {
 }
 
 /// Rests, for tests that want a save or a load to take its time.
-pub(super) fn delay(us: u64) {
+pub(crate) fn delay(us: u64) {
     if us > 0 {
         std::thread::sleep(std::time::Duration::from_micros(us));
     }

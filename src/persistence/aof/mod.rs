@@ -576,6 +576,7 @@ impl AppendOnly {
     pub fn flush(&mut self, journal: &mut Journal, options: FlushOptions) -> Result<(), Fatal> {
         self.times = FlushTimes::default();
         let Some(file) = self.file.clone() else {
+            self.offset = journal.taken_bytes();
             return Ok(());
         };
         journal.take(&mut self.buffer);
@@ -731,8 +732,8 @@ impl AppendOnly {
     }
     /// Offset of the journal up to which effects are on the disk, in files that would be loaded.
     pub fn synced_offset(&mut self) -> u64 {
-        let is_whole = self.state == AofState::On && !self.syncer.is_syncing();
-        if is_whole && self.syncer.error().is_none() {
+        let is_whole = self.state == AofState::On && self.manifest_behind.is_none();
+        if is_whole && self.syncer.is_done() && self.syncer.error().is_none() {
             self.synced_offset = self.syncing_offset;
         }
         self.synced_offset

@@ -4,6 +4,7 @@
 
 use crate::journal::write_command;
 use crate::keyspace::{EntryRef, Keyspace, Stored};
+use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
 use crate::structures::stream::{Stream, StreamId};
@@ -15,11 +16,13 @@ const PER_COMMAND: usize = 64;
 /// Bytes that are gathered before they are written.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-/// Writes the libraries and all databases. `progress` is told the number of keys written, now and then. O(N).
+/// Writes the libraries and all databases, with a rest after each key (`rdb-key-save-delay`, for tests). `progress` is
+/// told the number of keys written, now and then. O(N).
 pub fn write_to(
     keyspace: &Keyspace,
     libraries: &[Arc<[u8]>],
     timestamp_s: Option<i64>,
+    key_delay_us: u64,
     sink: &mut dyn Write,
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
@@ -43,6 +46,7 @@ pub fn write_to(
                 return;
             }
             write_entry(&mut out, &entry);
+            delay(key_delay_us);
             keys += 1;
             if keys % 1024 == 0 {
                 progress(keys);

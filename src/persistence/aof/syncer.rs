@@ -23,6 +23,8 @@ enum Job {
 #[derive(Debug, Default)]
 struct Shared {
     syncing: AtomicU32,
+    /// Files that are to be synced and closed.
+    closing: AtomicU32,
     /// The system's number of the last error; 0: the last sync went well.
     error: AtomicI32,
     /// Syncs that failed.
@@ -44,6 +46,7 @@ impl Syncer {
     }
     /// Syncs and closes a file in the background.
     pub(super) fn sync_and_close(&mut self, file: Arc<DiskFile>) {
+        self.shared.closing.fetch_add(1, Ordering::Relaxed);
         self.do_soon(Job::SyncAndClose(file));
     }
     /// Closes a file that has been removed, in the background.
@@ -68,6 +71,13 @@ impl Syncer {
     /// Whether a file is being synced, or waits for it.
     pub(super) fn is_syncing(&self) -> bool {
         self.shared.syncing.load(Ordering::Relaxed) > 0
+    }
+    /// Whether all that was given to it is on the disk, or could not be brought there.
+    pub(super) fn is_done(&self) -> bool {
+        let waiting = [&self.shared.syncing, &self.shared.closing];
+        waiting
+            .iter()
+            .all(|waiting| waiting.load(Ordering::Acquire) == 0)
     }
     /// Files that are being synced or wait for it.
     pub(super) fn pending(&self) -> u32 {
@@ -108,9 +118,13 @@ fn run(job: Job, shared: &Shared) {
     match job {
         Job::Sync(file) => {
             sync(&file, shared);
-            shared.syncing.fetch_sub(1, Ordering::Relaxed);
+            shared.syncing.fetch_sub(1, Ordering::Release);
         }
-        Job::SyncAndClose(file) => sync(&file, shared),
+        Job::SyncAndClose(file) => {
+            sync(&file, shared);
+            // With what the loop reads next it sees the error too.
+            shared.closing.fetch_sub(1, Ordering::Release);
+        }
         Job::Close(file) => drop(file),
     }
 }
