@@ -4,6 +4,8 @@ mod common;
 
 use common::{Raw, Server};
 use gyre::resp::reader::Value;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 fn bulk(text: &str) -> Value {
@@ -261,4 +263,302 @@ fn what_a_client_does_not_want_to_hear_stays_unsaid_after_waiting() {
         quiet.send(b"ECHO heard\r\n");
         assert_eq!(quiet.read(), bulk("heard"));
     }
+}
+
+/// Waits until so many connections are open, `control` among them.
+fn await_connected(control: &mut Raw, count: usize) {
+    let wanted = format!("\r\nconnected_clients:{count}\r\n");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let Value::Bulk(page) = control.line("INFO clients") else {
+            panic!("INFO answers a bulk")
+        };
+        let page = String::from_utf8_lossy(&page).into_owned();
+        if page.contains(&wanted) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "never {count} clients: {page}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Sends and closes at once: the bytes and the end come on one edge.
+fn send_and_close(server: &Server, bytes: &[u8]) {
+    let stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    (&stream).write_all(bytes).expect("sent");
+}
+
+/// Each of these connections leaked, and the next element was given to a client that was long gone.
+#[test]
+fn who_sends_a_blocking_command_and_closes_does_not_wait() {
+    let server = Server::start();
+    let mut control = server.raw();
+    control.line("XGROUP CREATE s g $ MKSTREAM");
+    for command in [
+        "BLPOP q 0",
+        "BRPOP q 0",
+        "BLMOVE q r LEFT LEFT 0",
+        "BRPOPLPUSH q r 0",
+        "BLMPOP 0 1 q LEFT",
+        "BZPOPMIN q 0",
+        "BZPOPMAX q 0",
+        "BZMPOP 0 1 q MIN",
+        "XREAD BLOCK 0 STREAMS q $",
+        "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+    ] {
+        for before in ["", "PING\r\nPING\r\n", &"PING\r\n".repeat(5000)] {
+            send_and_close(
+                &server,
+                format!("{before}{command}\r\nSET q 1\r\n").as_bytes(),
+            );
+        }
+    }
+    for _ in 0..50 {
+        send_and_close(&server, b"BLPOP q 0\r\n");
+    }
+    await_connected(&mut control, 1);
+    await_blocked(&mut control, 0);
+    assert_eq!(control.line("RPUSH q 1"), Value::Integer(1));
+    assert_eq!(control.line("LLEN q"), Value::Integer(1));
+}
+
+/// `printf ... | nc`: the end of the sending side alone. Who is not waiting gets all answers; who waits is as good as gone
+/// (to Redis as well), after the answers that it is owed.
+#[test]
+fn who_ends_its_sending_while_it_waits_is_let_go_with_what_it_is_owed() {
+    let server = Server::start();
+    let mut control = server.raw();
+    for later in [false, true] {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+        stream
+            .write_all(b"ECHO owed\r\nBLPOP q 0\r\nECHO never\r\n")
+            .expect("sent");
+        if later {
+            await_blocked(&mut control, 1);
+        }
+        stream.shutdown(Shutdown::Write).expect("half closed");
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).expect("the end");
+        assert_eq!(String::from_utf8_lossy(&got), "$4\r\nowed\r\n");
+    }
+    control.line("RPUSH q a");
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    stream
+        .write_all(b"BLPOP q 0\r\nECHO served\r\n")
+        .expect("sent");
+    stream.shutdown(Shutdown::Write).expect("half closed");
+    let mut got = String::new();
+    stream.read_to_string(&mut got).expect("the end");
+    assert_eq!(got, "*2\r\n$1\r\nq\r\n$1\r\na\r\n$6\r\nserved\r\n");
+}
+
+/// The end of a client stands behind all that it has sent, and arrives only when there is room for that.
+#[test]
+fn the_end_behind_more_than_the_buffers_hold_is_seen() {
+    let server = Server::with(&["--client-query-buffer-limit", "32mb"]);
+    let mut control = server.raw();
+    let requests = "SET k 0123456789012345678901234567890123456789\r\n".repeat(200_000);
+    let flood = |mut stream: TcpStream| {
+        stream
+            .set_write_timeout(Some(Duration::from_secs(20)))
+            .expect("a timeout");
+        stream.write_all(b"BLPOP q 0\r\n")?;
+        stream.write_all(requests.as_bytes())?;
+        std::io::Result::Ok(stream)
+    };
+    let connect = || TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    drop(flood(connect()).expect("all was read"));
+    await_connected(&mut control, 1);
+    assert_eq!(control.line("RPUSH q 1"), Value::Integer(1));
+    assert_eq!(control.line("LLEN q"), Value::Integer(1));
+    control.line("DEL q");
+    // What was taken in is run when the client goes on.
+    let stream = flood(connect()).expect("all was read");
+    assert_eq!(control.line("EXISTS k"), Value::Integer(0));
+    assert_eq!(control.line("RPUSH q 1"), Value::Integer(1));
+    let mut raw = Raw::over(stream);
+    assert_eq!(raw.read(), pair("q", "1"));
+    for _ in 0..200_000 {
+        assert_eq!(raw.read(), Value::Simple("OK".into()));
+    }
+    drop(raw);
+    // There is a bound.
+    let mut stream = flood(connect()).expect("all was read");
+    for _ in 0..4 {
+        if stream.write_all(requests.as_bytes()).is_err() {
+            break;
+        }
+    }
+    await_connected(&mut control, 1);
+}
+
+/// Connections of clients that had long hung up piled up, and their commands ran when the pause was over.
+#[test]
+fn who_goes_away_during_a_pause_is_gone_and_runs_nothing() {
+    let server = Server::start();
+    let mut control = server.raw();
+    control.line("RPUSH w a");
+    control.line("CLIENT PAUSE 60000 WRITE");
+    for command in ["BLPOP w 0", "LPOP w", "SET s 1", "MULTI\r\nLPOP w\r\nEXEC"] {
+        for _ in 0..10 {
+            send_and_close(&server, format!("{command}\r\n").as_bytes());
+        }
+    }
+    // And one that goes when it has been held for a while.
+    let mut held = server.raw();
+    held.send(b"LPOP w\r\n");
+    await_connected(&mut control, 2);
+    drop(held);
+    await_connected(&mut control, 1);
+    control.line("CLIENT UNPAUSE");
+    assert_eq!(control.line("LRANGE w 0 -1"), Value::Array(vec![bulk("a")]));
+    assert_eq!(control.line("EXISTS s"), Value::Integer(0));
+}
+
+#[test]
+fn held_commands_run_in_the_order_in_which_they_came() {
+    let server = Server::start();
+    let mut control = server.raw();
+    let mut all: Vec<Raw> = (0..5).map(|_| server.raw()).collect();
+    for raw in &mut all {
+        raw.line("PING");
+    }
+    control.line("CLIENT PAUSE 60000 WRITE");
+    let order = [3, 0, 4, 2, 1];
+    for (held, index) in order.iter().enumerate() {
+        all[*index].send(format!("RPUSH l {index}\r\n").as_bytes());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let list = control.line("CLIENT LIST");
+            let list = String::from_utf8_lossy(list.as_bytes().expect("text")).into_owned();
+            if list.matches(" flags=b ").count() == held + 1 {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it is held: {list}");
+        }
+    }
+    control.line("CLIENT UNPAUSE");
+    for (place, index) in order.iter().enumerate() {
+        assert_eq!(all[*index].read(), Value::Integer(place as i64 + 1));
+    }
+    let wanted = order.map(|index| bulk(&index.to_string())).to_vec();
+    assert_eq!(control.line("LRANGE l 0 -1"), Value::Array(wanted));
+}
+
+/// What waits was let in when there was room; when it is woken there is none.
+#[test]
+fn a_command_that_is_woken_is_checked_again() {
+    let server = Server::start();
+    let mut control = server.raw();
+    let mut waiting = waiters(
+        &server,
+        &mut control,
+        &["BLMOVE a b LEFT LEFT 0", "BLPOP a 0"],
+    );
+    control.send(b"MULTI\r\nRPUSH a x y\r\nCONFIG SET maxmemory 1\r\nEXEC\r\n");
+    for _ in 0..4 {
+        control.read();
+    }
+    let Value::Error(error) = waiting[0].read() else {
+        panic!("it takes memory")
+    };
+    assert!(error.starts_with(b"OOM"));
+    assert_eq!(waiting[1].read(), pair("a", "x"), "it takes none");
+    control.line("CONFIG SET maxmemory 0");
+    assert_eq!(control.line("LRANGE a 0 -1"), Value::Array(vec![bulk("y")]));
+    assert_eq!(control.line("EXISTS b"), Value::Integer(0));
+}
+
+/// A script pushes in time, and is busy until the time of who waits is over: the element was left and nil was answered.
+#[test]
+fn what_a_busy_script_has_pushed_is_given_before_deadlines_are_looked_at() {
+    let server = Server::with(&["--lua-time-limit", "5"]);
+    let mut control = server.raw();
+    let mut waiting = waiters(&server, &mut control, &["BLPOP k 0.2"]);
+    let mut script = server.raw();
+    let text =
+        "redis.call('RPUSH', 'k', 'x') local n = 0 for i = 1, 200000000 do n = n + 1 end return n";
+    script.send(
+        format!(
+            "*3\r\n$4\r\nEVAL\r\n${}\r\n{text}\r\n$1\r\n0\r\n",
+            text.len()
+        )
+        .as_bytes(),
+    );
+    assert_eq!(waiting[0].read(), pair("k", "x"));
+    assert_eq!(script.read(), Value::Integer(200_000_000));
+    assert_eq!(control.line("EXISTS k"), Value::Integer(0));
+}
+
+/// It was there until the end of the turn, for whoever asked in the same pipeline or transaction.
+#[test]
+fn who_was_killed_counts_nowhere_from_then_on() {
+    let server = Server::start();
+    let mut control = server.raw();
+    for in_multi in [false, true] {
+        let mut doomed = server.raw();
+        let Value::Integer(id) = doomed.line("CLIENT ID") else {
+            panic!("an id")
+        };
+        doomed.send(b"SUBSCRIBE c\r\n");
+        doomed.read();
+        let (begin, end) = if in_multi {
+            ("MULTI\r\n", "EXEC\r\n")
+        } else {
+            ("", "")
+        };
+        control.send(
+            format!(
+                "{begin}CLIENT KILL ID {id}\r\nPUBSUB NUMSUB c\r\nCLIENT UNBLOCK {id}\r\nCLIENT LIST ID {id}\r\nPUBLISH \
+                 c m\r\nCLIENT TRACKING ON REDIRECT {id}\r\n{end}"
+            )
+            .as_bytes(),
+        );
+        let mut answers: Vec<Value> = Vec::new();
+        if in_multi {
+            for _ in 0..7 {
+                control.read();
+            }
+            let Value::Array(all) = control.read() else {
+                panic!("EXEC answers an array")
+            };
+            answers.extend(all);
+        } else {
+            answers.extend((0..6).map(|_| control.read()));
+        }
+        assert_eq!(
+            answers[..5],
+            [
+                Value::Integer(1),
+                Value::Array(vec![bulk("c"), Value::Integer(0)]),
+                Value::Integer(0),
+                bulk(""),
+                Value::Integer(0),
+            ]
+        );
+        assert!(matches!(&answers[5], Value::Error(_)), "{:?}", answers[5]);
+    }
+}
+
+#[test]
+fn a_command_that_waited_is_counted_once_and_those_of_a_script_with_their_caller() {
+    let server = Server::start();
+    let mut control = server.raw();
+    let mut raw = server.raw();
+    let commands = |raw: &mut Raw| {
+        let line = raw.line("CLIENT INFO");
+        let line = String::from_utf8_lossy(line.as_bytes().expect("text")).into_owned();
+        let at = line.find("tot-cmds=").expect("the field") + "tot-cmds=".len();
+        let digits = line[at..].chars().take_while(char::is_ascii_digit);
+        digits.collect::<String>().parse::<u64>().expect("a number")
+    };
+    let before = commands(&mut raw);
+    raw.send(b"BLPOP k 0\r\n");
+    await_blocked(&mut control, 1);
+    control.line("RPUSH k a");
+    raw.read();
+    assert_eq!(commands(&mut raw), before + 2);
+    raw.send(b"EVAL \"redis.call('PING') return redis.call('PING')\" 0\r\n");
+    raw.read();
+    assert_eq!(commands(&mut raw), before + 6);
 }

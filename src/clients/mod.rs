@@ -85,8 +85,15 @@ pub struct Clients {
     pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
+<<<<<<< HEAD
     /// Those of them that wait for their databases to be freed (FLUSHALL), in the order of their bells.
     pub freeing: VecDeque<Freeing>,
+=======
+    /// How often a client was held; the order in which those that are held go on.
+    holds: u64,
+    /// Of `to_close`, so many have left all that they listened to, watched and waited for.
+    pub detached: usize,
+>>>>>>> 39291ce (Ask whoever begins to wait whether its peer is still there)
     /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
     pub keep_buffers: bool,
     /// Somebody wants to know what clients hold (`maxmemory-clients`).
@@ -144,8 +151,14 @@ impl Clients {
     pub fn get_mut(&mut self, key: ClientKey) -> Option<&mut Client> {
         self.slab.get_mut(key.0)
     }
-    /// The client with this id.
+    /// The client with this id. One that is being closed has none any more.
     pub fn by_id(&self, id: u64) -> Option<ClientKey> {
+        let key = self.by_id_or_closing(id)?;
+        let client = self.slab.get(key.0)?;
+        (!client.session.closing).then_some(key)
+    }
+    /// The client with this id, also when it is being closed.
+    pub fn by_id_or_closing(&self, id: u64) -> Option<ClientKey> {
         self.by_id.get(&id).copied()
     }
     /// All clients in the order of their ids (the order of `CLIENT LIST`).
@@ -197,6 +210,26 @@ impl Clients {
         self.waiting -= 1;
         self.unblocked.push(key);
         Some(command)
+    }
+    /// Holds a client's commands back (CLIENT PAUSE), behind those of the clients that are held already.
+    pub fn hold(&mut self, key: ClientKey) {
+        if let Some(client) = self.slab.get_mut(key.0) {
+            self.holds += 1;
+            client.session.held_at = self.holds;
+            client.session.blocked = Some(Blocked::Paused);
+        }
+    }
+    /// Keys of all clients that are held back, in the order in which they came to be.
+    pub fn held(&self) -> Vec<ClientKey> {
+        let is_held = |client: &Client| client.session.blocked == Some(Blocked::Paused);
+        let mut held: Vec<(u64, ClientKey)> = self
+            .slab
+            .iter()
+            .filter(|(_, client)| is_held(client))
+            .map(|(index, client)| (client.session.held_at, ClientKey(index)))
+            .collect();
+        held.sort_unstable();
+        held.into_iter().map(|(_, key)| key).collect()
     }
     /// The earliest deadline of a client that waits: monotonic ns, client id.
     pub fn next_deadline(&self) -> Option<(u64, u64)> {
@@ -251,12 +284,8 @@ impl Clients {
                 session.pushed = true;
                 self.pushed.push(key);
             }
-            let limit = match session.kind {
-                ClientKind::Normal => self.hard_limits[0],
-                ClientKind::Replica => self.hard_limits[1],
-                ClientKind::PubSub => self.hard_limits[2],
-                ClientKind::Primary | ClientKind::Internal | ClientKind::Script => 0,
-            };
+            let class = session.kind.limit_class();
+            let limit = class.map_or(0, |class| self.hard_limits[class]);
             if limit > 0
                 && waiting > UNCOUNTED_OUTPUT
                 && reply.output().memory_bytes() as u64 >= limit

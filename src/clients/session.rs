@@ -17,6 +17,18 @@ pub enum ClientKind {
     Script,
 }
 
+impl ClientKind {
+    /// Which of the limits of output binds it (normal, replica, pubsub), if any.
+    pub fn limit_class(self) -> Option<usize> {
+        match self {
+            ClientKind::Normal => Some(0),
+            ClientKind::Replica => Some(1),
+            ClientKind::PubSub => Some(2),
+            ClientKind::Primary | ClientKind::Internal | ClientKind::Script => None,
+        }
+    }
+}
+
 /// Address of a peer or of the server's own side.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Address {
@@ -113,6 +125,8 @@ pub struct Session {
     pub readonly: bool,
     /// Why its commands wait.
     pub blocked: Option<Blocked>,
+    /// Its place among the clients that are held back, while it is.
+    pub held_at: u64,
     /// Close when the replies are written.
     pub close_after_reply: bool,
     /// In `Clients::to_close`.

@@ -5,6 +5,7 @@
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
+use super::dispatch::{self, Admitted};
 use super::{CommandError, CommandId, Host, State, Wait, call};
 use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
 use crate::keyspace::{Clock, Type};
@@ -118,12 +119,7 @@ fn waits_for_no_key(blocked: &BlockedCommand) -> bool {
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
-///
-/// While CLIENT PAUSE is in force they stay ready: what waits may write.
 pub fn serve_ready(state: &mut State, host: &mut dyn Host) {
-    if state.pause.is_some() {
-        return;
-    }
     while state.keyspace.has_ready() {
         for (db, name) in state.keyspace.take_ready() {
             serve_key(state, host, db, &name);
@@ -155,7 +151,8 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
     }
 }
 
-/// Runs a client's command again; when it is answered, the client goes on.
+/// Runs a client's command again, if it may run now: it is asked what it was asked when it came. When it is answered, the
+/// client goes on.
 fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let Some(blocked) = state
         .clients
@@ -169,22 +166,50 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let request = std::mem::take(&mut blocked.request);
     let caller = state.caller.replace(key);
     let answering = state.clients.answer(Some(key));
-    let waits_on = call(state, host, key, command, request.args());
+    let became = match dispatch::admit(state, host, key, command, request.args()) {
+        Admitted::Runs => match call(state, host, key, command, request.args()) {
+            true => Became::WaitsOn,
+            false => Became::Answered,
+        },
+        Admitted::Refused => Became::Answered,
+        Admitted::Postponed => Became::Held,
+    };
     state.clients.answer(answering);
     state.caller = caller;
-    if waits_on {
-        if let Some(blocked) = state
-            .clients
-            .get_mut(key)
-            .and_then(|client| client.waits.as_mut())
-        {
-            blocked.request = request;
+    match became {
+        Became::Answered => {
+            end(state, key);
         }
-        return;
+        Became::WaitsOn => {
+            if let Some(blocked) = state
+                .clients
+                .get_mut(key)
+                .and_then(|client| client.waits.as_mut())
+            {
+                blocked.request = request;
+            }
+            return;
+        }
+        Became::Held => {
+            // From now on it waits for the end of the pause, and begins anew then.
+            end(state, key);
+            if let Some(client) = state.clients.get_mut(key) {
+                client.query.parsed.push_front(request);
+                client.query.stalled = true;
+            }
+            state.clients.hold(key);
+            return;
+        }
     }
-    end(state, key);
     super::dispatch::settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
+}
+
+/// What became of a command that was woken.
+enum Became {
+    Answered,
+    WaitsOn,
+    Held,
 }
 
 /// Answers the clients whose time is over at `now_ns`.
@@ -192,7 +217,8 @@ pub fn expire(state: &mut State, now_ns: u64) {
     while let Some((deadline_ns, id)) = state.clients.next_deadline()
         && deadline_ns <= now_ns
     {
-        let Some(key) = state.clients.by_id(id) else {
+        let Some(key) = state.clients.by_id_or_closing(id) else {
+            debug_assert!(false, "a deadline is of a client that waits");
             return;
         };
         give_up(state, key, 0, None);

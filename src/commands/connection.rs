@@ -156,14 +156,17 @@ fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     session.resp3 = false;
     session.db = 0;
     session.name.clear();
-    session.reply_mode = ReplyMode::On;
+    // RESET ends CLIENT REPLY OFF and is answered; that it is skipped was asked for in so many words.
+    let is_skipped = session.reply_mode == ReplyMode::Skip;
+    if !is_skipped {
+        session.reply_mode = ReplyMode::On;
+    }
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
     session.authenticated = open;
     session.user = b"default".to_vec();
-    // The answer itself is sent even though replies were off until now.
-    reply.set_discard(false);
+    reply.set_discard(is_skipped);
     reply.simple("RESET");
     Ok(())
 }

@@ -178,6 +178,35 @@ enum Gate {
     Postpone,
 }
 
+/// Whether a command that has waited may run now.
+pub(super) enum Admitted {
+    /// It may.
+    Runs,
+    /// It was refused, and answered so.
+    Refused,
+    /// CLIENT PAUSE holds it back.
+    Postponed,
+}
+
+/// Takes a command that was woken through the gates again: memory, the disk or a pause may forbid now what they allowed
+/// when it began to wait.
+pub(super) fn admit(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> Admitted {
+    match gates(state, host, client, id, args) {
+        Ok(Gate::Pass) => Admitted::Runs,
+        Ok(Gate::Postpone) => Admitted::Postponed,
+        Err((id, error)) => {
+            refuse(state, client, id, &error, args);
+            Admitted::Refused
+        }
+    }
+}
+
 type Refusal = (Option<CommandId>, CommandError);
 
 /// Finds the command or subcommand and checks its arity.
@@ -261,9 +290,6 @@ fn gates(
         // EXEC is what it runs.
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
-    } else if caller.session.in_multi && !ends_multi(top_name(state.table.get(id))) {
-        // What is queued takes memory, whatever it does later.
-        all |= flags::DENYOOM;
     }
     let session = &mut caller.session;
     session.last_command = Some(id.0);
@@ -343,9 +369,8 @@ fn gates(
     if let Some(pause) = state.pause
         && !monitors
         && (!pause.writes_only || all & (flags::WRITE | flags::MAY_REPLICATE) != 0)
-        && let Some(client) = state.clients.get_mut(client)
     {
-        client.session.blocked = Some(Blocked::Paused);
+        state.clients.hold(client);
         return Ok(Gate::Postpone);
     }
     Ok(Gate::Pass)
@@ -368,11 +393,6 @@ fn top_name(command: &Command) -> &'static str {
         return "";
     }
     command.spec.name
-}
-
-/// Commands that a transaction without memory can be left by.
-fn ends_multi(name: &str) -> bool {
-    matches!(name, "exec" | "discard" | "quit" | "reset")
 }
 
 /// Whether a command, or one of those that EXEC runs, has to do with keys.
@@ -474,7 +494,10 @@ pub fn call(
         return false;
     };
     let runs_again = client.waits.is_some();
-    client.session.commands += 1;
+    let is_script = client.session.kind == ClientKind::Script;
+    if !runs_again && !is_script {
+        client.session.commands += 1;
+    }
     if client.session.reply_mode != ReplyMode::On {
         client.reply.set_discard(matches!(
             client.session.reply_mode,
@@ -512,6 +535,14 @@ pub fn call(
         Handler::Container => Ok(()),
     };
 
+    if is_script
+        && let Some(caller) = state
+            .caller
+            .and_then(|caller| state.clients.get_mut(caller))
+    {
+        // What a script runs is its caller's.
+        caller.session.commands += 1;
+    }
     let wait = state.effects.block.take();
     let acks = state.effects.wait_for_acks.take();
     let mut failed = false;

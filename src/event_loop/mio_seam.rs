@@ -19,7 +19,7 @@ use std::time::Duration;
 const EVENTS_PER_POLL: usize = 1024;
 
 enum Socket {
-    TcpListener(TcpListener, ListenOptions),
+    TcpListener(TcpListener),
     UnixListener(UnixListener, PathBuf),
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -100,9 +100,7 @@ impl Seam for MioSeam {
         options: &ListenOptions,
     ) -> io::Result<()> {
         let mut socket = match address {
-            ListenAddress::Inet(address) => {
-                Socket::TcpListener(tcp_listener(*address, options)?, *options)
-            }
+            ListenAddress::Inet(address) => Socket::TcpListener(tcp_listener(*address, options)?),
             ListenAddress::Unix(path, mode) => {
                 // A stale file of an earlier run would make bind fail; Redis removes it too.
                 let _ = std::fs::remove_file(path);
@@ -116,7 +114,7 @@ impl Seam for MioSeam {
         };
         let registry = self.poll.registry();
         match &mut socket {
-            Socket::TcpListener(listener, _) => {
+            Socket::TcpListener(listener) => {
                 registry.register(listener, mio::Token(token.0), Interest::READABLE)?
             }
             Socket::UnixListener(listener, _) => {
@@ -131,12 +129,11 @@ impl Seam for MioSeam {
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
         const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
         let (socket, peer, fd) = match self.socket(listener)? {
-            Socket::TcpListener(listener, options) => {
-                let options = *options;
+            Socket::TcpListener(listener) => {
                 let (mut stream, remote) = listener.accept()?;
                 let local = stream.local_addr().unwrap_or(remote);
-                stream.set_nodelay(true)?;
-                keepalive(&stream, options.keepalive_s)?;
+                // Without it answers come later, but they come.
+                let _ = stream.set_nodelay(true);
                 self.poll
                     .registry()
                     .register(&mut stream, mio::Token(token.0), BOTH)?;
@@ -162,6 +159,15 @@ impl Seam for MioSeam {
             peer,
             fd: i64::from(fd),
         })
+    }
+
+    fn keep_alive(&mut self, token: Token, seconds: u32) {
+        if seconds > 0
+            && let Ok(Socket::Tcp(stream)) = self.socket(token)
+            && let Err(error) = keepalive(stream, seconds)
+        {
+            log::debug!("Setting TCP keepalive to {seconds} seconds: {error}");
+        }
     }
 
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
@@ -215,7 +221,7 @@ impl Seam for MioSeam {
         // Closing the descriptor takes it out of epoll; deregistering first is what mio asks for.
         let registry = self.poll.registry();
         match slot.take() {
-            Some(Socket::TcpListener(mut listener, _)) => drop(registry.deregister(&mut listener)),
+            Some(Socket::TcpListener(mut listener)) => drop(registry.deregister(&mut listener)),
             Some(Socket::UnixListener(mut listener, path)) => {
                 drop(registry.deregister(&mut listener));
                 let _ = std::fs::remove_file(path);
@@ -275,11 +281,9 @@ fn unix_listener(path: &std::path::Path, backlog: i32) -> io::Result<UnixListene
     Ok(UnixListener::from_std(socket.into()))
 }
 
-/// TCP keepalive as Redis sets it: first probe after the interval, then three times as often, three in all.
+/// TCP keepalive as Redis sets it: first probe after the interval, then three times as often, three in all. Where the
+/// kernel refuses the interval (Linux has 32767 s at most), probes are sent as it is wont to.
 fn keepalive(stream: &TcpStream, seconds: u32) -> io::Result<()> {
-    if seconds == 0 {
-        return Ok(());
-    }
     let idle = Duration::from_secs(u64::from(seconds));
     let interval = Duration::from_secs(u64::from((seconds / 3).max(1)));
     let probes = socket2::TcpKeepalive::new()

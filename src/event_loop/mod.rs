@@ -57,6 +57,9 @@ pub trait Service {
     fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted);
     /// Accepting failed for a reason that the operator should know.
     fn accept_failed(&mut self, events: &mut EventLoop, listener: Token, error: &io::Error);
+    /// The peer of a source has ended its side, or is gone altogether: told once, before anything is served in the turn
+    /// in which poll told of it. There may still be bytes to read.
+    fn ended(&mut self, _events: &mut EventLoop, _token: Token) {}
     /// A source has bytes (or its end) to read. Within its own bound the service reads until the socket is empty;
     /// it answers whether something may be left.
     fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress;
@@ -313,11 +316,18 @@ impl EventLoop {
             let Some(source) = self.sources.get_mut(event.token.0) else {
                 continue;
             };
+            let ends = event.ended && !source.ended;
             source.ended |= event.ended;
             self.report.readable += u32::from(event.readable);
-            if event.writable && source.kind == Kind::Stream && !source.closed {
+            if source.kind != Kind::Stream || source.closed {
+                continue;
+            }
+            if event.writable {
                 self.report.writable += 1;
                 service.writable(self, event.token);
+            }
+            if ends {
+                service.ended(self, event.token);
             }
         }
         for token in carried {
@@ -537,6 +547,19 @@ impl EventLoop {
         }
     }
 
+    /// Whether poll has told that the peer of a source has ended its side. Nothing is missed: the system tells of an end
+    /// by an edge of its own, or on that of bytes that came with it, whether those are read or not. (An end behind bytes
+    /// for which the system's buffers have no room has not arrived.)
+    #[inline]
+    pub fn has_ended(&self, token: Token) -> bool {
+        self.sources.get(token.0).is_some_and(|source| source.ended)
+    }
+
+    /// Has the system look from time to time whether the peer of a silent connection is there; 0: does not.
+    pub fn keep_alive(&mut self, token: Token, seconds: u32) {
+        self.seam.keep_alive(token, seconds);
+    }
+
     /// Reads from a source into `buffer`. `Ok(0)` is the end of the stream.
     #[inline]
     pub fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
@@ -599,14 +622,28 @@ impl EventLoop {
     }
 }
 
-/// Errors of accept that belong to the connection which was to be accepted, not to the listener.
+/// Errors of accept that belong to the connection which was to be accepted, not to the listener. Linux passes on what
+/// is already known to be wrong with the new connection's network.
 fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
-    ) || error.raw_os_error() == Some(libc::EPROTO)
+    ) || matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EPROTO
+                | libc::EPERM
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EHOSTDOWN
+                | libc::ENONET
+                | libc::EHOSTUNREACH
+                | libc::EOPNOTSUPP
+                | libc::ENETUNREACH
+        )
+    )
 }
 
 #[cfg(test)]

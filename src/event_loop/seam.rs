@@ -65,13 +65,11 @@ pub enum ListenAddress {
     Unix(PathBuf, Option<u32>),
 }
 
-/// How to listen and what accepted sockets get.
+/// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
     /// Length of the kernel's queue.
     pub backlog: i32,
-    /// Seconds of silence before TCP keepalive probes; 0: none.
-    pub keepalive_s: u32,
 }
 
 /// Wakes the loop from another thread or from a signal handler.
@@ -108,6 +106,9 @@ pub trait Seam {
     ) -> io::Result<()>;
     /// Takes one connection from a listener, to live under `token`.
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
+    /// Sends TCP keepalive probes on a connection after so many seconds of silence; 0: none. A connection without them is
+    /// as good as any other, so what the system refuses is not told.
+    fn keep_alive(&mut self, _token: Token, _seconds: u32) {}
     /// Takes the reading end of a child's pipe over, to live under `token`.
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()>;
     /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.

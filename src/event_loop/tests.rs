@@ -70,10 +70,7 @@ impl Service for Echo {
 
 fn start() -> (EventLoop, Echo, std::net::SocketAddr) {
     let mut events = EventLoop::new(Box::new(MioSeam::new().expect("an epoll instance")));
-    let options = ListenOptions {
-        backlog: 64,
-        keepalive_s: 0,
-    };
+    let options = ListenOptions { backlog: 64 };
     // The seam does not tell which port it was given, so a free one is found first.
     loop {
         let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");

@@ -24,6 +24,9 @@ const CLIENTS_NOTED: usize = 100;
 /// At least so many clients are looked at in each cron.
 const CLIENTS_PER_CRON: usize = 5;
 
+/// A client that is to be closed when its replies are written, and takes none of them for so long, is closed without, ns.
+const LINGER_NS: u64 = 60_000_000_000;
+
 /// State of the periodic work.
 #[derive(Debug, Default)]
 pub(super) struct Cron {
@@ -183,6 +186,11 @@ impl Core {
             let may_time_out = client.session.kind == ClientKind::Normal
                 && client.session.blocked.is_none()
                 && !client.session.monitors;
+            if client.session.close_after_reply && idle_ns > LINGER_NS {
+                log::debug!("Closing a client that does not take what it is owed");
+                self.state.clients.close(key, false);
+                continue;
+            }
             if timeout_ns > 0 && may_time_out && idle_ns > timeout_ns {
                 log::debug!("Closing idle client");
                 self.state.clients.close(key, false);

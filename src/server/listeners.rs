@@ -241,7 +241,6 @@ impl Listeners {
 fn options(settings: &Settings) -> ListenOptions {
     ListenOptions {
         backlog: i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX),
-        keepalive_s: u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX),
     }
 }
 

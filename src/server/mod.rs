@@ -3,7 +3,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `mod.rs` | start, the loop, shutdown |
-//! | `service.rs` | what happens at each event: accept, read, parse, execute, write, close |
+//! | `service.rs` | what happens at each event: accept, execute, wait, close |
+//! | `reading.rs`, `writing.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
@@ -17,11 +18,13 @@ mod flights;
 mod host;
 mod http;
 mod listeners;
+mod reading;
 pub mod recording;
 pub mod replay;
 mod secrets;
 mod service;
 pub mod tools;
+mod writing;
 
 pub use host::MemoryGauge;
 pub use listeners::Listeners;

@@ -1,8 +1,8 @@
-//! What happens at each event of the loop: accept, read, parse, execute, write, close.
+//! What happens at each event of the loop: accept, execute, wait, close. (Reading and writing are in
+//! [`super::reading`] and [`super::writing`].)
 //!
 //! Invariants:
-//! * While a request runs, its bytes are in a buffer that no one else owns (the shared read buffer or the client's
-//!   own, taken out), so its arguments are borrowed and not copied.
+//! * No client waits whose peer is known to be gone: it is asked when it begins to wait, and told of when it goes.
 //! * A client is closed only at the end of a turn; until then its slot and its token stay its own.
 //! * Replies are written once per turn, before the loop sleeps.
 
@@ -10,32 +10,22 @@ use super::cron::Cron;
 use super::flights::Tally;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
-use crate::clients::{Address, Blocked, Client, ClientKey, ClientKind, UNCOUNTED_OUTPUT};
+use crate::clients::{Address, Blocked, Client, ClientKey};
 use crate::commands::{self, CommandId, Host, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Phase, Progress, Service, TimerId, Token};
-use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN, WRITE_BUDGET};
+use crate::net::READ_LEN;
 use crate::persistence::aof::AofState;
 use crate::persistence::loading::LoadFailure;
 use crate::persistence::status::ChildKind;
-use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
+use crate::resp::Args;
 use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{crash, process, supervisor};
 use std::io::{self, IoSlice};
 
-/// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
-const BATCH: usize = 16;
-/// Arguments of one request beyond which it does not join a batch.
-const MAX_MULTIBULK: usize = 1024 * 1024;
-/// Spans that a batch has room for without giving it back.
-const KEPT_SPANS: usize = 16 * 1024;
-/// Slices of one vectored write.
-const SLICES: usize = 64;
 /// Time for loading in one turn, ns.
 const LOAD_NS: u64 = 10_000_000;
 /// Items that are loaded between two looks at the clock.
 const LOAD_ITEMS: u32 = 64;
-/// Output buffers kept for the next clients.
-const POOLED_BUFFERS: usize = 64;
 
 /// Everything but the loop: the state of the commands, and what belongs to connections.
 pub struct Core {
@@ -58,65 +48,10 @@ pub struct Core {
     /// The HTTP pages.
     pub(super) http: super::http::Http,
     /// The shared read buffer.
-    scratch: Vec<u8>,
-    batch: Batch,
+    pub(super) scratch: Vec<u8>,
+    pub(super) batch: super::reading::Batch,
     /// Empty output buffers.
-    pool: Vec<Vec<u8>>,
-}
-
-/// Requests that were parsed together; reused for every batch.
-#[derive(Default)]
-struct Batch {
-    spans: Vec<Span>,
-    blobs: Vec<Blob>,
-    requests: Vec<ParsedRequest>,
-}
-
-/// One request of a batch: its bytes and its spans.
-#[derive(Clone, Copy)]
-struct ParsedRequest {
-    start: usize,
-    end: usize,
-    first_span: usize,
-    last_span: usize,
-    /// What its name names; looked up with the prefetch.
-    command: Option<CommandId>,
-}
-
-impl Batch {
-    fn args<'a>(&'a self, bytes: &'a [u8], request: &ParsedRequest) -> Args<'a> {
-        let spans = &self.spans[request.first_span..request.last_span];
-        Args::new(&bytes[request.start..request.end], spans, &self.blobs)
-    }
-    /// Gives back what a request with very many arguments has left.
-    fn trim(&mut self) {
-        if self.spans.capacity() > KEPT_SPANS {
-            self.spans = Vec::new();
-        }
-        if self.blobs.capacity() > KEPT_SPANS {
-            self.blobs = Vec::new();
-        }
-    }
-}
-
-/// What stopped the parsing of a batch.
-enum Stop {
-    /// The batch is full or the bytes are used up.
-    Full,
-    /// The last request is incomplete.
-    Incomplete,
-    /// A large bulk is on its way: so many bytes of its request stay in the buffer.
-    Large(usize),
-    /// Not the protocol.
-    Error(ProtocolError),
-}
-
-/// How far running a buffer came.
-struct Ran {
-    /// Bytes that are done with.
-    consumed: usize,
-    /// Of the bytes after those, so many are to be kept.
-    keep: usize,
+    pub(super) pool: Vec<Vec<u8>>,
 }
 
 impl Core {
@@ -134,7 +69,7 @@ impl Core {
             by_token: Vec::new(),
             http: Default::default(),
             scratch: vec![0; READ_LEN],
-            batch: Batch::default(),
+            batch: Default::default(),
             pool: Vec::new(),
         }
     }
@@ -144,7 +79,7 @@ impl Core {
     }
 
     /// Moves the command's clock on to now.
-    fn refresh_clock(&mut self, events: &mut EventLoop) {
+    pub(super) fn refresh_clock(&mut self, events: &mut EventLoop) {
         let mono_ns = events.seam().monotonic_ns();
         self.set_clock(mono_ns);
         events.mark_at(Phase::Read, mono_ns);
@@ -156,402 +91,8 @@ impl Core {
         self.state.now.mono_ns = mono_ns;
     }
 
-    // ---- reading ------------------------------------------------------------------------------------------------
-
-    /// Runs what the client holds and reads on, until the socket is empty or a bound is reached.
-    fn serve(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        token: Token,
-        ended: bool,
-    ) -> Progress {
-        let mut commands_left = COMMAND_BUDGET;
-        let mut read_left = READ_BUDGET;
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return Progress::Drained;
-        };
-        if std::mem::take(&mut client.query.stalled) {
-            self.run_held(events, key, &mut commands_left);
-            if commands_left == 0 && self.is_served(key) {
-                return Progress::MoreLeft;
-            }
-        }
-        while self.is_served(key) {
-            let done = self.read_once(
-                events,
-                key,
-                token,
-                &mut read_left,
-                &mut commands_left,
-                ended,
-            );
-            if let Some(progress) = done {
-                return progress;
-            }
-        }
-        Progress::Drained
-    }
-
-    /// Reads once and runs what came. `None`: go on reading; else the end of serving this client.
-    fn read_once(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        token: Token,
-        read_left: &mut usize,
-        commands_left: &mut usize,
-        ended: bool,
-    ) -> Option<Progress> {
-        let client = self.state.clients.get_mut(key)?;
-        let (result, asked) = match client.query.parser.large_wanted(READ_BUDGET) {
-            Some(room) => {
-                let asked = room.len();
-                let result = events.read(token, room);
-                if let Ok(n) = result {
-                    client.query.parser.large_filled(n);
-                }
-                (result.map(|n| (n, true)), asked)
-            }
-            None => (
-                events.read(token, &mut self.scratch).map(|n| (n, false)),
-                READ_LEN,
-            ),
-        };
-        let (n, large) = match result {
-            Ok((0, _)) => {
-                log::debug!("Client closed connection id={}", client.session.id);
-                // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
-                // is written before the connection closes. One that is gone altogether fails the write.
-                self.flush_append_only(false);
-                self.write_to(events, key);
-                self.state.clients.close(key, true);
-                return Some(Progress::Drained);
-            }
-            Ok(read) => read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Some(Progress::Drained);
-            }
-            Err(error) => {
-                log::debug!("Reading from client: {error}");
-                self.state.clients.close(key, false);
-                return Some(Progress::Drained);
-            }
-        };
-        client.session.bytes_in += n as u64;
-        client.session.last_interaction_ns = events.turn_ns();
-        self.state.observe.stats.reads_processed += 1;
-        if !large {
-            self.run_read(events, key, n, commands_left);
-        }
-        self.enforce_query_limit(key);
-        *read_left = read_left.saturating_sub(n);
-        let open = self.is_served(key);
-        if !open {
-            return Some(Progress::Drained);
-        }
-        if *commands_left == 0 || *read_left == 0 {
-            return Some(Progress::MoreLeft);
-        }
-        // A short read means that the socket is empty: whatever comes later makes a new edge. Only an end that came
-        // together with the bytes makes none.
-        (n < asked && !ended).then_some(Progress::Drained)
-    }
-
-    /// Runs `n` bytes of the shared buffer, behind what the client already holds.
-    fn run_read(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        n: usize,
-        commands_left: &mut usize,
-    ) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        if client.query.is_idle() {
-            let scratch = std::mem::take(&mut self.scratch);
-            let ran = self.run(events, key, &scratch[..n], commands_left);
-            if let Some(client) = self.state.clients.get_mut(key) {
-                client
-                    .query
-                    .bytes
-                    .extend_from_slice(&scratch[ran.consumed..ran.consumed + ran.keep]);
-            }
-            self.scratch = scratch;
-            return;
-        }
-        client.query.bytes.extend_from_slice(&self.scratch[..n]);
-        self.run_held(events, key, commands_left);
-    }
-
-    /// Runs what the client holds in its own buffer.
-    fn run_held(&mut self, events: &mut EventLoop, key: ClientKey, commands_left: &mut usize) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        let bytes = std::mem::take(&mut client.query.bytes);
-        let ran = self.run(events, key, &bytes, commands_left);
-        if let Some(client) = self.state.clients.get_mut(key) {
-            client.query.bytes = bytes;
-            client.query.bytes.truncate(ran.consumed + ran.keep);
-            client.query.consume(ran.consumed);
-        }
-    }
-
-    /// Whether the client's requests may go on running.
-    fn is_served(&self, key: ClientKey) -> bool {
-        self.state.clients.get(key).is_some_and(|client| {
-            let session = &client.session;
-            !session.closing && !session.close_after_reply && session.blocked.is_none()
-        })
-    }
-
-    /// Parses and runs requests from `bytes` until they are used up, incomplete, or a bound is reached.
-    fn run(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        bytes: &[u8],
-        commands_left: &mut usize,
-    ) -> Ran {
-        self.refresh_clock(events);
-        let mut batch = std::mem::take(&mut self.batch);
-        let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
-        self.note_ran(events, key);
-        batch.trim();
-        self.batch = batch;
-        self.state.clients.mark_pending_write(key);
-        ran
-    }
-
-    fn run_batches(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        bytes: &[u8],
-        commands_left: &mut usize,
-        batch: &mut Batch,
-    ) -> Ran {
-        let dropped = Ran {
-            consumed: bytes.len(),
-            keep: 0,
-        };
-        if !self.run_parsed(events, key, commands_left) {
-            return if self.is_gone(key) {
-                dropped
-            } else {
-                Ran {
-                    consumed: 0,
-                    keep: bytes.len(),
-                }
-            };
-        }
-        let mut at = 0;
-        loop {
-            // What ran before this batch ends here.
-            events.mark_at(Phase::Execute, self.state.now.mono_ns);
-            let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
-            self.look_ahead(key, bytes, batch);
-            self.note_parsed(events);
-            *commands_left = commands_left.saturating_sub(batch.requests.len());
-            for (index, request) in batch.requests.iter().enumerate() {
-                let args = batch.args(bytes, request);
-                let outcome = self.execute(events, key, request.command, args);
-                if outcome == Outcome::Postponed || !self.is_served(key) {
-                    if self.is_gone(key) {
-                        return dropped;
-                    }
-                    let next = if outcome == Outcome::Postponed {
-                        index
-                    } else {
-                        index + 1
-                    };
-                    self.hold_back(key, bytes, batch, next);
-                    break;
-                }
-            }
-            let left = bytes.len() - at;
-            match stop {
-                Stop::Incomplete => {
-                    return Ran {
-                        consumed: at,
-                        keep: left,
-                    };
-                }
-                Stop::Large(keep) => return Ran { consumed: at, keep },
-                Stop::Error(error) if self.is_served(key) => {
-                    self.protocol_error(key, error);
-                    return dropped;
-                }
-                // The error is found again when the requests before it have run.
-                Stop::Error(_) => {
-                    return Ran {
-                        consumed: at,
-                        keep: left,
-                    };
-                }
-                Stop::Full if left == 0 => {
-                    return Ran {
-                        consumed: at,
-                        keep: 0,
-                    };
-                }
-                Stop::Full => {}
-            }
-            if *commands_left == 0 || !self.is_served(key) {
-                if let Some(client) = self.state.clients.get_mut(key) {
-                    client.query.stalled = true;
-                }
-                return Ran {
-                    consumed: at,
-                    keep: left,
-                };
-            }
-        }
-    }
-
-    /// Closing: what is left of its input is of no interest.
-    fn is_gone(&self, key: ClientKey) -> bool {
-        self.state
-            .clients
-            .get(key)
-            .is_none_or(|client| client.session.closing || client.session.close_after_reply)
-    }
-
-    /// Runs requests that were held back; whether the client may go on.
-    fn run_parsed(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        commands_left: &mut usize,
-    ) -> bool {
-        loop {
-            let Some(client) = self.state.clients.get_mut(key) else {
-                return false;
-            };
-            let Some(request) = client.query.parsed.pop_front() else {
-                return true;
-            };
-            if *commands_left == 0 {
-                client.query.parsed.push_front(request);
-                client.query.stalled = true;
-                return false;
-            }
-            *commands_left -= 1;
-            let command = self.state.table.find(request.args().at(0));
-            let outcome = self.execute(events, key, command, request.args());
-            let is_served = self.is_served(key);
-            if !is_served && let Some(client) = self.state.clients.get_mut(key) {
-                if outcome == Outcome::Postponed {
-                    client.query.parsed.push_front(request);
-                }
-                // What follows waits with it, and is looked at when it goes on.
-                client.query.stalled = true;
-            }
-            if !is_served {
-                return false;
-            }
-        }
-    }
-
-    /// Keeps the requests from `next` on until the client may go on.
-    fn hold_back(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch, next: usize) {
-        if let Some(client) = self.state.clients.get_mut(key) {
-            client.query.stalled = true;
-            let rest = batch.requests[next..].iter();
-            client
-                .query
-                .parsed
-                .extend(rest.map(|request| batch.args(bytes, request).to_owned()));
-        }
-    }
-
-    /// Fills the batch with whole requests from `at` on.
-    fn parse_batch(
-        &mut self,
-        key: ClientKey,
-        bytes: &[u8],
-        at: &mut usize,
-        batch: &mut Batch,
-        most: usize,
-    ) -> Stop {
-        batch.spans.clear();
-        batch.blobs.clear();
-        batch.requests.clear();
-        let settings = self.state.config.settings();
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return Stop::Full;
-        };
-        let authenticated = client.session.authenticated;
-        let limits = Limits {
-            proto_max_bulk_len: settings.proto_max_bulk_len,
-            proto_inline_max_size: settings.proto_inline_max_size,
-            max_multibulk: MAX_MULTIBULK,
-            authenticated,
-            ..Limits::default()
-        };
-        // AUTH changes the limits of the request after it.
-        let most = if authenticated { most.min(BATCH) } else { 1 };
-        while batch.requests.len() < most && *at < bytes.len() {
-            let first_span = batch.spans.len();
-            let parsed = client.query.parser.parse(
-                &bytes[*at..],
-                &mut batch.spans,
-                &mut batch.blobs,
-                &limits,
-            );
-            match parsed {
-                Ok(Parsed::Request { consumed }) => {
-                    let (start, end) = (*at, *at + consumed);
-                    let last_span = batch.spans.len();
-                    batch.requests.push(ParsedRequest {
-                        start,
-                        end,
-                        first_span,
-                        last_span,
-                        command: None,
-                    });
-                    *at = end;
-                }
-                Ok(Parsed::Empty { consumed }) => *at += consumed,
-                Ok(Parsed::Large { keep }) => return Stop::Large(keep),
-                Ok(Parsed::Incomplete) => return Stop::Incomplete,
-                Err(error) => return Stop::Error(error),
-            }
-        }
-        Stop::Full
-    }
-
-    /// Looks the names of a batch up, and brings the memory that its commands will look at into the cache: all buckets
-    /// first, then all entries, so that the waits overlap instead of adding up.
-    fn look_ahead(&mut self, key: ClientKey, bytes: &[u8], batch: &mut Batch) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        let db = client.session.db;
-        let alone = batch.requests.len() < 2;
-        let mut hashes = [0u64; BATCH];
-        let mut found = 0;
-        for index in 0..batch.requests.len() {
-            let args = batch.args(bytes, &batch.requests[index]);
-            let command = self.state.table.find(args.at(0));
-            let first = command.map_or(0, |id| self.state.table.get(id).first_key as usize);
-            if let (true, Some(name)) = (first > 0 && !alone, args.get(first)) {
-                let hash = self.state.keyspace.hash(name);
-                self.state.keyspace.prefetch(db, hash, 0);
-                hashes[found] = hash;
-                found += 1;
-            }
-            batch.requests[index].command = command;
-        }
-        for hash in &hashes[..found] {
-            self.state.keyspace.prefetch(db, *hash, 1);
-        }
-    }
-
     /// Runs one request and drains what it wants to happen beyond itself.
-    fn execute(
+    pub(super) fn execute(
         &mut self,
         events: &mut EventLoop,
         key: ClientKey,
@@ -574,7 +115,11 @@ impl Core {
             command_ns: self.state.observe.stats.command_ns,
         };
         let before_ns = self.state.now.mono_ns;
+        let waiting = self.state.clients.waiting;
         let outcome = commands::process_found(&mut self.state, &mut host, key, command, args);
+        if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
+            self.drop_if_gone(events, key);
+        }
         if outcome == Outcome::Done {
             self.note_command(events, key, before_ns);
         }
@@ -590,6 +135,7 @@ impl Core {
         }
         self.enforce_output_limit(events, key);
         self.enforce_pushed_limits(events);
+        self.detach_closing();
         if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
             self.serve_waiting(events);
         }
@@ -642,7 +188,7 @@ impl Core {
 
     /// Brings the effects of this turn to the append-only file, before anyone is answered. What a busy script has done so
     /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
-    fn flush_append_only(&mut self, force: bool) {
+    pub(super) fn flush_append_only(&mut self, force: bool) {
         if self.state.persistence.aof.state != AofState::Off {
             commands::persistence::aof::flush(&mut self.state, force);
         }
@@ -650,15 +196,22 @@ impl Core {
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.
     fn end_waits(&mut self, events: &mut EventLoop) {
-        if !self.state.clients.freeing.is_empty() && !self.state.scripting.is_busy() {
+        self.detach_closing();
+        let is_busy = self.state.scripting.is_busy();
+        if !self.state.clients.freeing.is_empty() && !is_busy {
             commands::blocking::end_freeing(&mut self.state, events.turn_ns());
         }
-        let may_end = self.state.clients.deadlines() > 0 && !self.state.scripting.is_busy();
+        let may_end = self.state.clients.deadlines() > 0 && !is_busy;
+        let mut may_go_on = self.state.keyspace.has_ready();
+        if may_go_on {
+            // Whoever has something to get by now gets it, though its time is over as well.
+            self.serve_waiting(events);
+        }
         if may_end {
             commands::blocking::expire(&mut self.state, events.turn_ns());
         }
-        let may_go_on = self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty();
-        if may_go_on {
+        if !self.state.clients.unblocked.is_empty() {
+            may_go_on = true;
             self.serve_waiting(events);
         }
         if may_end || may_go_on {
@@ -672,187 +225,53 @@ impl Core {
             self.wait_timer = next.map(|at_ns| (at_ns, events.set_timer(at_ns)));
         }
     }
-
-    fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        log::debug!(
-            "Protocol error ({}) from client: id={}",
-            error.log_text(),
-            client.session.id
-        );
-        client.reply.error(error.reply());
-        let code = client.reply.last_error_code().to_vec();
-        self.state.observe.error_replied(&code);
-        self.state.clients.close(key, true);
-    }
-
-    // ---- limits -------------------------------------------------------------------------------------------------
-
-    fn enforce_query_limit(&mut self, key: ClientKey) {
-        commands::client::eviction::count(&mut self.state, key);
-        let limit = self.state.config.settings().client_query_buffer_limit;
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
-        let held = client.query.memory_bytes().saturating_add(queued);
-        if held > limit && !client.session.closing {
-            log::warn!(
-                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held})",
-                client.session.id,
-                client.session.address
-            );
-            self.state
-                .observe
-                .stats
-                .client_query_buffer_limit_disconnections += 1;
-            self.state.clients.close(key, false);
-        }
-    }
-
-    /// Cuts a client off whose output is over its hard limit, or over the soft one for too long.
-    pub(super) fn enforce_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
-        self.close_over_output_limit(events, key);
-        // One that is cut off for itself makes room: nobody else need go.
-        commands::client::eviction::count(&mut self.state, key);
-    }
-
-    fn close_over_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        let waiting = client.reply.output().len();
-        // Before it has authenticated it may have no more. Less would cut off pipelines that forgot to authenticate before
-        // they are told so.
-        if waiting <= UNCOUNTED_OUTPUT || client.session.closing {
-            client.session.soft_limit_since_ns = 0;
-            return;
-        }
-        let class = match client.session.kind {
-            ClientKind::Normal => 0,
-            ClientKind::Replica => 1,
-            ClientKind::PubSub => 2,
-            ClientKind::Primary | ClientKind::Internal | ClientKind::Script => return,
-        };
-        let limit = &self.state.config.settings().client_output_buffer_limits[class];
-        let used = client.reply.output().memory_bytes() as u64;
-        let unauthenticated = !client.session.authenticated;
-        let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
-        if limit.soft_bytes > 0 && used >= limit.soft_bytes {
-            let now = events.turn_ns();
-            let since = &mut client.session.soft_limit_since_ns;
-            *since = if *since == 0 { now } else { *since };
-            over |= now.saturating_sub(*since) > limit.soft_seconds.saturating_mul(1_000_000_000);
-        } else {
-            client.session.soft_limit_since_ns = 0;
-        }
-        if over {
-            log::warn!(
-                "Client id={} addr={} closed for overcoming of output buffer limits.",
-                client.session.id,
-                client.session.address
-            );
-            client.reply.output_mut().clear();
-            self.state
-                .observe
-                .stats
-                .client_output_buffer_limit_disconnections += 1;
-            self.state.clients.close(key, false);
-        }
-    }
-
-    /// Looks at the output limits of those who were sent what they did not ask for.
-    fn enforce_pushed_limits(&mut self, events: &EventLoop) {
-        while let Some(key) = self.state.clients.pushed.pop() {
-            if let Some(client) = self.state.clients.get_mut(key) {
-                client.session.pushed = false;
-            }
-            self.enforce_output_limit(events, key);
-        }
-    }
-
-    // ---- writing ------------------------------------------------------------------------------------------------
-
-    fn write_replies(&mut self, events: &mut EventLoop) {
-        let pending = std::mem::take(&mut self.state.clients.pending_write);
-        for key in &pending {
-            if let Some(client) = self.state.clients.get_mut(*key) {
-                client.session.write_pending = false;
-                self.write_to(events, *key);
-                commands::client::eviction::count(&mut self.state, *key);
-            }
-        }
-        // Keeps its room for the next turn; nobody is marked while replies are written.
-        let mut pending = pending;
-        pending.clear();
-        pending.append(&mut self.state.clients.pending_write);
-        self.state.clients.pending_write = pending;
-    }
-
-    /// Writes what the socket takes, within the bound of a turn.
-    fn write_to(&mut self, events: &mut EventLoop, key: ClientKey) {
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        let Some(token) = client.token else { return };
-        if client.session.closing {
-            return;
-        }
-        let mut written = 0;
-        while !client.reply.output().is_empty() {
-            if written >= WRITE_BUDGET {
-                // More would go out at once: served again next turn, before the loop sleeps.
-                events.carry(token);
-                self.state.clients.mark_pending_write(key);
-                break;
-            }
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let used = client.reply.output().io_slices(&mut slices);
-            match events.write(token, &slices[..used]) {
-                Ok(0) => break,
-                Ok(n) => {
-                    client.reply.output_mut().advance(n);
-                    written += n;
-                    self.state.observe.stats.writes_processed += 1;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    log::debug!("Error writing to client: {error}");
-                    self.state.clients.close(key, false);
-                    return;
-                }
-            }
-        }
-        let keep_buffers = self.state.clients.keep_buffers;
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        client.session.bytes_out += written as u64;
-        if written > 0 {
-            client.session.last_interaction_ns = events.turn_ns();
-        }
-        self.note_written(events, key);
-        let Some(client) = self.state.clients.get_mut(key) else {
-            return;
-        };
-        if client.reply.output().is_empty() {
-            if !keep_buffers
-                && let Some(buffer) = client.reply.output_mut().release()
-                && self.pool.len() < POOLED_BUFFERS
-            {
-                self.pool.push(buffer);
-            }
-            if client.session.close_after_reply {
-                self.state.clients.close(key, false);
-            }
-        }
-    }
-
     // ---- closing ------------------------------------------------------------------------------------------------
 
+    /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:
+    /// the end may be that of its sending side only.
+    pub(super) fn drop_if_gone(&mut self, events: &EventLoop, key: ClientKey) {
+        let token = self.state.clients.get(key).and_then(|client| client.token);
+        if token.is_some_and(|token| events.has_ended(token)) {
+            self.drop_waiting(key);
+        }
+    }
+
+    /// Ends the waiting of a client whose peer has ended its side, and closes it.
+    pub(super) fn drop_waiting(&mut self, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        match client.session.blocked {
+            // Its script, or the transaction around it, comes to its end, whoever reads the answer.
+            None | Some(Blocked::Script) => return,
+            Some(Blocked::Keys | Blocked::Paused | Blocked::Shutdown) => {}
+        }
+        log::debug!("Client closed connection id={}", client.session.id);
+        commands::blocking::end(&mut self.state, key);
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.session.blocked = None;
+            client.query = Default::default();
+        }
+        self.state.clients.close(key, true);
+        self.state.clients.mark_pending_write(key);
+    }
+
+    /// Has clients that are being closed count nowhere any more.
+    fn detach_closing(&mut self) {
+        while let Some(key) = self
+            .state
+            .clients
+            .to_close
+            .get(self.state.clients.detached)
+            .copied()
+        {
+            self.state.clients.detached += 1;
+            commands::client::detach(&mut self.state, key);
+        }
+    }
+
     fn close_clients(&mut self, events: &mut EventLoop) {
+        self.state.clients.detached = 0;
         let mut held = None;
         while let Some(key) = self.state.clients.to_close.pop() {
             if commands::scripting::run::holds(&self.state, key) {
@@ -860,11 +279,7 @@ impl Core {
                 held = Some(key);
                 continue;
             }
-            commands::transactions::unwatch(&mut self.state, key);
-            commands::blocking::end(&mut self.state, key);
-            commands::pubsub::leave(&mut self.state, key);
-            commands::tracking::disable(&mut self.state, key);
-            commands::monitor::end(&mut self.state, key);
+            commands::client::detach(&mut self.state, key);
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };
@@ -900,10 +315,8 @@ impl Core {
 
     /// Lets the clients go on that CLIENT PAUSE held back.
     pub(super) fn resume_paused(&mut self, events: &mut EventLoop) {
-        for key in self.state.clients.keys() {
-            if let Some(client) = self.state.clients.get_mut(key)
-                && client.session.blocked == Some(Blocked::Paused)
-            {
+        for key in self.state.clients.held() {
+            if let Some(client) = self.state.clients.get_mut(key) {
                 client.session.blocked = None;
                 if let Some(token) = client.token {
                     events.carry(token);
@@ -1170,6 +583,8 @@ impl Service for Core {
             events.close(accepted.token);
             return;
         }
+        let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
+        events.keep_alive(accepted.token, keepalive_s);
         log::debug!("Accepted {}", client.session.address);
         let key = self.state.clients.insert(client);
         self.state.clients.connected += 1;
@@ -1186,6 +601,12 @@ impl Service for Core {
         );
     }
 
+    fn ended(&mut self, events: &mut EventLoop, token: Token) {
+        if let Some(key) = self.key_of(token) {
+            self.drop_if_gone(events, key);
+        }
+    }
+
     fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
         let Some(key) = self.key_of(token) else {
             if self.http.has(token) {
@@ -1196,17 +617,14 @@ impl Service for Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
-        // Nobody is left to be answered by a command that waits for a key.
-        if ended && client.session.blocked == Some(Blocked::Keys) {
-            self.state.clients.close(key, false);
+        if client.session.closing || client.session.close_after_reply {
             return Progress::Drained;
         }
-        // A client that waits leaves its bytes in the socket: whoever lets it go on puts it on the ready list.
-        if client.session.closing
-            || client.session.blocked.is_some()
-            || client.session.close_after_reply
-        {
-            return Progress::Drained;
+        match client.session.blocked {
+            None => {}
+            // It leaves its bytes in the socket; when it goes on it is put on the ready list.
+            Some(Blocked::Script) => return Progress::Drained,
+            Some(_) => return self.read_ahead(events, key, token),
         }
         if !client.reply.output().has_buffer()
             && let Some(buffer) = self.pool.pop()

@@ -21,7 +21,14 @@ mod tests;
 pub use line::write_line;
 pub use spec::COMMANDS;
 
+<<<<<<< HEAD
 use super::{CommandError, Context, Pause, State, WideContext, blocking, help, parse};
+=======
+use super::{
+    CommandError, Context, Pause, State, WideContext, blocking, help, monitor, parse, pubsub,
+    scripting, tracking, transactions,
+};
+>>>>>>> 39291ce (Ask whoever begins to wait whether its peer is still there)
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::resp::Args;
 use crate::system::numbers;
@@ -199,6 +206,19 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
+/// Takes a client that is being closed out of all that it listens to, watches and waits for: from here on it counts
+/// nowhere, though its slot is its own until the end of the turn. The one whose script runs stays as it is.
+pub fn detach(state: &mut State, key: ClientKey) {
+    if scripting::run::holds(state, key) {
+        return;
+    }
+    transactions::unwatch(state, key);
+    blocking::end(state, key);
+    pubsub::leave(state, key);
+    tracking::disable(state, key);
+    monitor::end(state, key);
+}
+
 fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let old_form = args.len() == 3;
     let filter = if old_form {
@@ -212,6 +232,7 @@ fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
             context.state.effects.close_caller = true;
         } else {
             context.state.clients.close(*key, false);
+            detach(context.state, *key);
         }
     }
     if !old_form {

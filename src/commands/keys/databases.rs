@@ -1,6 +1,6 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::commands::{CommandError, Context, WideContext, blocking, parse, persistence};
+use crate::commands::{CommandError, Context, WideContext, blocking, parse, persistence, tracking};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};
@@ -45,7 +45,8 @@ fn flush(
     };
     // A client that can wait does so while the free thread works, and the others go on.
     let can_wait = blocking::can_wait(context.session());
-    let waits = free == Free::Now && can_wait && context.state.keyspace.rings_when_freed();
+    let is_waited_for = free == Free::Now;
+    let waits = is_waited_for && can_wait && context.state.keyspace.rings_when_freed();
     let free = if waits { Free::Lazily } else { free };
     let removed = context.state.keyspace.flush(db, free);
     // Replicas and files shall be empty too, whatever they held.
@@ -65,6 +66,9 @@ fn flush(
     {
         blocking::wait_for_freeing(context.state, context.client, bell);
         return Ok(());
+    }
+    if is_waited_for {
+        tracking::tell_before_answer(context.state, context.client);
     }
     context.reply().ok();
     Ok(())

@@ -442,6 +442,21 @@ fn invalidate(state: &mut State, name: &[u8], through_caller: bool) {
     }
 }
 
+/// A flush that is waited for tells its own client that nothing is valid any more before it answers, because in Redis it
+/// is over only then. In a transaction or a script the message comes behind the whole answer as ever.
+pub(in crate::commands) fn tell_before_answer(state: &mut State, key: ClientKey) {
+    let tracks_alone = state.clients.get(key).is_some_and(|client| {
+        client.caching.is_some()
+            && !client.session.in_multi
+            && client.session.kind != ClientKind::Script
+    });
+    if tracks_alone {
+        let answering = state.clients.answer(None);
+        super::trail::drain(state);
+        state.clients.answer(answering);
+    }
+}
+
 /// Tells every client that tracks that nothing is valid any more. O(clients).
 fn invalidate_all(state: &mut State) {
     for key in state.clients.keys() {

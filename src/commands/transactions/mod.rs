@@ -8,6 +8,7 @@ use super::{
     WideContext, WideHandler, call, flags, key_flags,
 };
 use crate::clients::{ClientKey, Transaction, WatchedKey};
+use crate::keyspace::Keyspace;
 use crate::resp::{Args, OwnedRequest};
 use crate::system::crash;
 
@@ -129,13 +130,17 @@ pub fn unwatch(state: &mut State, key: ClientKey) {
         return;
     };
     transaction.dirty = false;
+    forget_watched(&mut state.keyspace, id, transaction);
+}
+
+fn forget_watched(keyspace: &mut Keyspace, id: u64, transaction: &mut Transaction) {
     transaction.watched_bytes = 0;
     for key in std::mem::take(&mut transaction.watched) {
-        state.keyspace.unwatch(key.db, &key.name, id);
+        keyspace.unwatch(key.db, &key.name, id);
     }
 }
 
-/// Marks the clients whose watched keys have changed.
+/// Marks the clients whose watched keys have changed. One change is enough: they need watch nothing any more.
 #[cold]
 pub(super) fn mark_dirty(state: &mut State) {
     for id in state.keyspace.take_dirty_watchers() {
@@ -145,6 +150,7 @@ pub(super) fn mark_dirty(state: &mut State) {
             .and_then(|key| state.clients.get_mut(key));
         if let Some(transaction) = client.and_then(|client| client.transaction.as_mut()) {
             transaction.dirty = true;
+            forget_watched(&mut state.keyspace, id, transaction);
         }
     }
 }
@@ -426,16 +432,22 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_nothing_is_queued_but_the_transaction_can_be_left() {
+    fn without_memory_only_what_takes_more_is_refused() {
         let mut harness = Harness::new();
         harness.line("SET k 1");
         harness.config("maxmemory", "1mb");
         harness.line("MULTI");
         harness.line("GET k");
         harness.host.used_memory = 2 << 20;
+        assert_eq!(harness.line("GET k"), queued());
+        assert_eq!(
+            harness.line("EXEC"),
+            Value::Array(vec![bulk("1"), bulk("1")])
+        );
+        harness.line("MULTI");
         assert!(
-            matches!(harness.line("GET k"), Value::Error(text) if text.starts_with(b"OOM")),
-            "the queue itself takes memory"
+            matches!(harness.line("SET k 2"), Value::Error(text) if text.starts_with(b"OOM")),
+            "what will take memory is refused at once"
         );
         assert_eq!(harness.line("DISCARD"), ok());
         harness.host.used_memory = 0;
@@ -522,6 +534,21 @@ mod tests {
         harness.advance_ms(11);
         harness.line("MULTI");
         assert_eq!(harness.line("EXEC"), Value::NullArray);
+    }
+
+    #[test]
+    fn a_client_that_is_to_fail_watches_nothing_any_more() {
+        let mut harness = Harness::new();
+        harness.line("WATCH k other");
+        harness.line("SET k 1");
+        let client = harness.state.clients.get(harness.client).unwrap();
+        assert_eq!(client.watched(), 0);
+        assert_eq!(harness.state.keyspace.watchers(), (0, 0));
+        harness.line("WATCH more");
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
     }
 
     /// The cycle noted the change, UNWATCH forgot it, and only then was the client marked.

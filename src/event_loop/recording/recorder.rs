@@ -182,6 +182,10 @@ impl Seam for RecordingSeam {
         result
     }
 
+    fn keep_alive(&mut self, token: Token, seconds: u32) {
+        self.live.keep_alive(token, seconds);
+    }
+
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
         let result = self.live.adopt_pipe(token, pipe);
         match &result {

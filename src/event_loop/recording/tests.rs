@@ -58,10 +58,7 @@ fn record(limit: u64, turns: usize) -> (Header, Vec<String>, Vec<u8>) {
     let recording = RecordingSeam::begin(live, Box::new(NoMask), ours, &header, limit);
     let mut seam = recording.expect("a recording");
     let address = ListenAddress::Inet(std::net::SocketAddr::from(([127, 0, 0, 1], 6379)));
-    let options = ListenOptions {
-        backlog: 1,
-        keepalive_s: 0,
-    };
+    let options = ListenOptions { backlog: 1 };
     seam.listen(Token(0), &address, &options)
         .expect("a listener");
     for _ in 0..3 {
@@ -79,10 +76,7 @@ fn record(limit: u64, turns: usize) -> (Header, Vec<String>, Vec<u8>) {
 fn play(bytes: &[u8], turns: usize) -> (Header, Vec<String>, Playback) {
     let (header, mut seam) = PlayingSeam::open(Cursor::new(bytes.to_vec())).expect("a recording");
     let address = ListenAddress::Unix("/nowhere".into(), None);
-    let options = ListenOptions {
-        backlog: 1,
-        keepalive_s: 0,
-    };
+    let options = ListenOptions { backlog: 1 };
     let _ = seam.listen(Token(0), &address, &options);
     let said = ask(&mut seam, Token(0), turns);
     (header, said, seam.playback())

@@ -1,0 +1,613 @@
+//! From a socket's bytes to commands: what a client sent is read, parsed in batches and run.
+//!
+//! In: a source that is ready, what its client holds already. Out: commands given to [`Core::execute`], and what is left
+//! of an incomplete request, kept with the client. Mirrors `readQueryFromClient` and `processInputBuffer` of Redis.
+//!
+//! Invariants:
+//! * While a request runs, its bytes are in a buffer that no one else owns (the shared read buffer or the client's
+//!   own, taken out), so its arguments are borrowed and not copied.
+//! * Bytes read and commands run of one client in one turn are bounded; what was left behind is looked at next turn.
+
+use super::service::Core;
+use crate::clients::{Blocked, ClientKey};
+use crate::commands::{self, CommandId, Outcome};
+use crate::event_loop::{EventLoop, Phase, Progress, Token};
+use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN};
+use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
+use std::io;
+
+/// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
+const BATCH: usize = 16;
+/// What a client may send ahead before it has authenticated, bytes.
+const UNAUTHENTICATED: usize = 1024 * 1024;
+/// Arguments of one request beyond which it does not join a batch.
+const MAX_MULTIBULK: usize = 1024 * 1024;
+/// Spans that a batch has room for without giving it back.
+const KEPT_SPANS: usize = 16 * 1024;
+
+/// Requests that were parsed together; reused for every batch.
+#[derive(Default)]
+pub(super) struct Batch {
+    spans: Vec<Span>,
+    blobs: Vec<Blob>,
+    requests: Vec<ParsedRequest>,
+}
+
+/// One request of a batch: its bytes and its spans.
+#[derive(Clone, Copy)]
+struct ParsedRequest {
+    start: usize,
+    end: usize,
+    first_span: usize,
+    last_span: usize,
+    /// What its name names; looked up with the prefetch.
+    command: Option<CommandId>,
+}
+
+impl Batch {
+    fn args<'a>(&'a self, bytes: &'a [u8], request: &ParsedRequest) -> Args<'a> {
+        let spans = &self.spans[request.first_span..request.last_span];
+        Args::new(&bytes[request.start..request.end], spans, &self.blobs)
+    }
+    /// Gives back what a request with very many arguments has left.
+    fn trim(&mut self) {
+        if self.spans.capacity() > KEPT_SPANS {
+            self.spans = Vec::new();
+        }
+        if self.blobs.capacity() > KEPT_SPANS {
+            self.blobs = Vec::new();
+        }
+    }
+}
+
+/// What stopped the parsing of a batch.
+enum Stop {
+    /// The batch is full or the bytes are used up.
+    Full,
+    /// The last request is incomplete.
+    Incomplete,
+    /// A large bulk is on its way: so many bytes of its request stay in the buffer.
+    Large(usize),
+    /// Not the protocol.
+    Error(ProtocolError),
+}
+
+/// What one read brought.
+enum Input {
+    Bytes(Read),
+    /// There is nothing for now.
+    Nothing,
+    /// The peer has ended its side.
+    Ended,
+    /// The connection is broken.
+    Failed,
+}
+
+/// Bytes that were read: they are in the shared buffer, or where a large bulk is gathered.
+struct Read {
+    len: usize,
+    asked: usize,
+    is_large: bool,
+}
+
+impl Read {
+    /// The socket is empty: whatever comes later makes a new edge.
+    fn is_short(&self) -> bool {
+        self.len < self.asked
+    }
+}
+
+/// How far running a buffer came.
+struct Ran {
+    /// Bytes that are done with.
+    consumed: usize,
+    /// Of the bytes after those, so many are to be kept.
+    keep: usize,
+}
+
+impl Core {
+    /// Runs what the client holds and reads on, until the socket is empty or a bound is reached.
+    pub(super) fn serve(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+        ended: bool,
+    ) -> Progress {
+        let mut commands_left = COMMAND_BUDGET;
+        let mut read_left = READ_BUDGET;
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Progress::Drained;
+        };
+        if std::mem::take(&mut client.query.stalled) {
+            self.run_held(events, key, &mut commands_left);
+            if commands_left == 0 && self.is_served(key) {
+                return Progress::MoreLeft;
+            }
+        }
+        while self.is_served(key) {
+            let done = self.read_once(
+                events,
+                key,
+                token,
+                &mut read_left,
+                &mut commands_left,
+                ended,
+            );
+            if let Some(progress) = done {
+                return progress;
+            }
+        }
+        if self.waits(key) {
+            // The edge is spent: what the socket still holds, perhaps an end, is told by no other.
+            return self.read_ahead(events, key, token);
+        }
+        Progress::Drained
+    }
+
+    /// Whether the client's command waits, and bytes that come meanwhile are taken in.
+    fn waits(&self, key: ClientKey) -> bool {
+        let blocked = |client: &crate::clients::Client| client.session.blocked;
+        !self.is_gone(key)
+            && !matches!(
+                self.state.clients.get(key).and_then(blocked),
+                None | Some(Blocked::Script)
+            )
+    }
+
+    /// Takes in what a client sends while its command waits, without running it. Behind more than the system has room for
+    /// its end would never be seen, and it would wait for ever; so, as in Redis, the bound is that of its query buffer
+    /// (`client-query-buffer-limit`), beyond which it is closed.
+    pub(super) fn read_ahead(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+    ) -> Progress {
+        let mut read_left = READ_BUDGET;
+        loop {
+            let read = match self.read_some(events, key, token) {
+                Input::Bytes(read) => read,
+                Input::Nothing => return Progress::Drained,
+                Input::Ended => {
+                    self.drop_waiting(key);
+                    return Progress::Drained;
+                }
+                Input::Failed => {
+                    self.state.clients.close(key, false);
+                    return Progress::Drained;
+                }
+            };
+            let Some(client) = self.state.clients.get_mut(key) else {
+                return Progress::Drained;
+            };
+            client.query.stalled = true;
+            if !read.is_large {
+                let bytes = &self.scratch[..read.len];
+                client.query.bytes.extend_from_slice(bytes);
+            }
+            self.enforce_query_limit(key);
+            read_left = read_left.saturating_sub(read.len);
+            if self.is_gone(key) || read.is_short() {
+                return Progress::Drained;
+            }
+            if read_left == 0 {
+                return Progress::MoreLeft;
+            }
+        }
+    }
+
+    /// Reads once: into the large bulk that is on its way, or into the shared buffer.
+    fn read_some(&mut self, events: &mut EventLoop, key: ClientKey, token: Token) -> Input {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Input::Nothing;
+        };
+        let (result, asked) = match client.query.parser.large_wanted(READ_BUDGET) {
+            Some(room) => {
+                let asked = room.len();
+                let result = events.read(token, room);
+                if let Ok(n) = result {
+                    client.query.parser.large_filled(n);
+                }
+                (result.map(|n| (n, true)), asked)
+            }
+            None => (
+                events.read(token, &mut self.scratch).map(|n| (n, false)),
+                READ_LEN,
+            ),
+        };
+        let (len, is_large) = match result {
+            Ok((0, _)) => return Input::Ended,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
+            Err(error) => {
+                log::debug!("Reading from client: {error}");
+                return Input::Failed;
+            }
+        };
+        client.session.bytes_in += len as u64;
+        client.session.last_interaction_ns = events.turn_ns();
+        self.state.observe.stats.reads_processed += 1;
+        Input::Bytes(Read {
+            len,
+            asked,
+            is_large,
+        })
+    }
+
+    /// Reads once and runs what came. `None`: go on reading; else the end of serving this client.
+    fn read_once(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+        read_left: &mut usize,
+        commands_left: &mut usize,
+        ended: bool,
+    ) -> Option<Progress> {
+        let read = match self.read_some(events, key, token) {
+            Input::Bytes(read) => read,
+            Input::Nothing => return Some(Progress::Drained),
+            Input::Ended => {
+                if let Some(client) = self.state.clients.get(key) {
+                    log::debug!("Client closed connection id={}", client.session.id);
+                }
+                // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
+                // is written before the connection closes. One that is gone altogether fails the write.
+                self.flush_append_only(false);
+                self.write_to(events, key);
+                self.state.clients.close(key, true);
+                return Some(Progress::Drained);
+            }
+            Input::Failed => {
+                self.state.clients.close(key, false);
+                return Some(Progress::Drained);
+            }
+        };
+        if !read.is_large {
+            self.run_read(events, key, read.len, commands_left);
+        }
+        self.enforce_query_limit(key);
+        *read_left = read_left.saturating_sub(read.len);
+        if !self.is_served(key) {
+            // Gone, or it waits: the caller sees to that.
+            return None;
+        }
+        if *commands_left == 0 || *read_left == 0 {
+            return Some(Progress::MoreLeft);
+        }
+        // A short read means that the socket is empty: whatever comes later makes a new edge. Only an end that came
+        // together with the bytes makes none.
+        (read.is_short() && !ended).then_some(Progress::Drained)
+    }
+
+    /// Runs `n` bytes of the shared buffer, behind what the client already holds.
+    fn run_read(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        n: usize,
+        commands_left: &mut usize,
+    ) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        if client.query.is_idle() {
+            let scratch = std::mem::take(&mut self.scratch);
+            let ran = self.run(events, key, &scratch[..n], commands_left);
+            if let Some(client) = self.state.clients.get_mut(key) {
+                client
+                    .query
+                    .bytes
+                    .extend_from_slice(&scratch[ran.consumed..ran.consumed + ran.keep]);
+            }
+            self.scratch = scratch;
+            return;
+        }
+        client.query.bytes.extend_from_slice(&self.scratch[..n]);
+        self.run_held(events, key, commands_left);
+    }
+
+    /// Runs what the client holds in its own buffer.
+    fn run_held(&mut self, events: &mut EventLoop, key: ClientKey, commands_left: &mut usize) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let bytes = std::mem::take(&mut client.query.bytes);
+        let ran = self.run(events, key, &bytes, commands_left);
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.query.bytes = bytes;
+            client.query.bytes.truncate(ran.consumed + ran.keep);
+            client.query.consume(ran.consumed);
+        }
+    }
+
+    /// Whether the client's requests may go on running.
+    pub(super) fn is_served(&self, key: ClientKey) -> bool {
+        self.state.clients.get(key).is_some_and(|client| {
+            let session = &client.session;
+            !session.closing && !session.close_after_reply && session.blocked.is_none()
+        })
+    }
+
+    /// Parses and runs requests from `bytes` until they are used up, incomplete, or a bound is reached.
+    fn run(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        bytes: &[u8],
+        commands_left: &mut usize,
+    ) -> Ran {
+        self.refresh_clock(events);
+        let mut batch = std::mem::take(&mut self.batch);
+        let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
+        self.note_ran(events, key);
+        batch.trim();
+        self.batch = batch;
+        self.state.clients.mark_pending_write(key);
+        ran
+    }
+
+    fn run_batches(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        bytes: &[u8],
+        commands_left: &mut usize,
+        batch: &mut Batch,
+    ) -> Ran {
+        let dropped = Ran {
+            consumed: bytes.len(),
+            keep: 0,
+        };
+        if !self.run_parsed(events, key, commands_left) {
+            return if self.is_gone(key) {
+                dropped
+            } else {
+                Ran {
+                    consumed: 0,
+                    keep: bytes.len(),
+                }
+            };
+        }
+        let mut at = 0;
+        loop {
+            // What ran before this batch ends here.
+            events.mark_at(Phase::Execute, self.state.now.mono_ns);
+            let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
+            self.look_ahead(key, bytes, batch);
+            self.note_parsed(events);
+            *commands_left = commands_left.saturating_sub(batch.requests.len());
+            for (index, request) in batch.requests.iter().enumerate() {
+                let args = batch.args(bytes, request);
+                let outcome = self.execute(events, key, request.command, args);
+                if outcome == Outcome::Postponed || !self.is_served(key) {
+                    if self.is_gone(key) {
+                        return dropped;
+                    }
+                    let next = if outcome == Outcome::Postponed {
+                        index
+                    } else {
+                        index + 1
+                    };
+                    self.hold_back(key, bytes, batch, next);
+                    break;
+                }
+            }
+            let left = bytes.len() - at;
+            match stop {
+                Stop::Incomplete => {
+                    return Ran {
+                        consumed: at,
+                        keep: left,
+                    };
+                }
+                Stop::Large(keep) => return Ran { consumed: at, keep },
+                Stop::Error(error) if self.is_served(key) => {
+                    self.protocol_error(key, error);
+                    return dropped;
+                }
+                // The error is found again when the requests before it have run.
+                Stop::Error(_) => {
+                    return Ran {
+                        consumed: at,
+                        keep: left,
+                    };
+                }
+                Stop::Full if left == 0 => {
+                    return Ran {
+                        consumed: at,
+                        keep: 0,
+                    };
+                }
+                Stop::Full => {}
+            }
+            if *commands_left == 0 || !self.is_served(key) {
+                if let Some(client) = self.state.clients.get_mut(key) {
+                    client.query.stalled = true;
+                }
+                return Ran {
+                    consumed: at,
+                    keep: left,
+                };
+            }
+        }
+    }
+
+    /// Closing: what is left of its input is of no interest.
+    pub(super) fn is_gone(&self, key: ClientKey) -> bool {
+        self.state
+            .clients
+            .get(key)
+            .is_none_or(|client| client.session.closing || client.session.close_after_reply)
+    }
+
+    /// Runs requests that were held back; whether the client may go on.
+    fn run_parsed(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        commands_left: &mut usize,
+    ) -> bool {
+        loop {
+            let Some(client) = self.state.clients.get_mut(key) else {
+                return false;
+            };
+            let Some(request) = client.query.parsed.pop_front() else {
+                return true;
+            };
+            if *commands_left == 0 {
+                client.query.parsed.push_front(request);
+                client.query.stalled = true;
+                return false;
+            }
+            *commands_left -= 1;
+            let command = self.state.table.find(request.args().at(0));
+            let outcome = self.execute(events, key, command, request.args());
+            let is_served = self.is_served(key);
+            if !is_served && let Some(client) = self.state.clients.get_mut(key) {
+                if outcome == Outcome::Postponed {
+                    client.query.parsed.push_front(request);
+                }
+                // What follows waits with it, and is looked at when it goes on.
+                client.query.stalled = true;
+            }
+            if !is_served {
+                return false;
+            }
+        }
+    }
+
+    /// Keeps the requests from `next` on until the client may go on.
+    fn hold_back(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch, next: usize) {
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.query.stalled = true;
+            let rest = batch.requests[next..].iter();
+            client
+                .query
+                .parsed
+                .extend(rest.map(|request| batch.args(bytes, request).to_owned()));
+        }
+    }
+
+    /// Fills the batch with whole requests from `at` on.
+    fn parse_batch(
+        &mut self,
+        key: ClientKey,
+        bytes: &[u8],
+        at: &mut usize,
+        batch: &mut Batch,
+        most: usize,
+    ) -> Stop {
+        batch.spans.clear();
+        batch.blobs.clear();
+        batch.requests.clear();
+        let settings = self.state.config.settings();
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Stop::Full;
+        };
+        let authenticated = client.session.authenticated;
+        let limits = Limits {
+            proto_max_bulk_len: settings.proto_max_bulk_len,
+            proto_inline_max_size: settings.proto_inline_max_size,
+            max_multibulk: MAX_MULTIBULK,
+            authenticated,
+            ..Limits::default()
+        };
+        // AUTH changes the limits of the request after it.
+        let most = if authenticated { most.min(BATCH) } else { 1 };
+        while batch.requests.len() < most && *at < bytes.len() {
+            let first_span = batch.spans.len();
+            let parsed = client.query.parser.parse(
+                &bytes[*at..],
+                &mut batch.spans,
+                &mut batch.blobs,
+                &limits,
+            );
+            match parsed {
+                Ok(Parsed::Request { consumed }) => {
+                    let (start, end) = (*at, *at + consumed);
+                    let last_span = batch.spans.len();
+                    batch.requests.push(ParsedRequest {
+                        start,
+                        end,
+                        first_span,
+                        last_span,
+                        command: None,
+                    });
+                    *at = end;
+                }
+                Ok(Parsed::Empty { consumed }) => *at += consumed,
+                Ok(Parsed::Large { keep }) => return Stop::Large(keep),
+                Ok(Parsed::Incomplete) => return Stop::Incomplete,
+                Err(error) => return Stop::Error(error),
+            }
+        }
+        Stop::Full
+    }
+
+    /// Looks the names of a batch up, and brings the memory that its commands will look at into the cache: all buckets
+    /// first, then all entries, so that the waits overlap instead of adding up.
+    fn look_ahead(&mut self, key: ClientKey, bytes: &[u8], batch: &mut Batch) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let db = client.session.db;
+        let alone = batch.requests.len() < 2;
+        let mut hashes = [0u64; BATCH];
+        let mut found = 0;
+        for index in 0..batch.requests.len() {
+            let args = batch.args(bytes, &batch.requests[index]);
+            let command = self.state.table.find(args.at(0));
+            let first = command.map_or(0, |id| self.state.table.get(id).first_key as usize);
+            if let (true, Some(name)) = (first > 0 && !alone, args.get(first)) {
+                let hash = self.state.keyspace.hash(name);
+                self.state.keyspace.prefetch(db, hash, 0);
+                hashes[found] = hash;
+                found += 1;
+            }
+            batch.requests[index].command = command;
+        }
+        for hash in &hashes[..found] {
+            self.state.keyspace.prefetch(db, *hash, 1);
+        }
+    }
+
+    pub(super) fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        log::debug!(
+            "Protocol error ({}) from client: id={}",
+            error.log_text(),
+            client.session.id
+        );
+        client.reply.error(error.reply());
+        let code = client.reply.last_error_code().to_vec();
+        self.state.observe.error_replied(&code);
+        self.state.clients.close(key, true);
+    }
+
+    fn enforce_query_limit(&mut self, key: ClientKey) {
+        commands::client::eviction::count(&mut self.state, key);
+        let limit = self.state.config.settings().client_query_buffer_limit;
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
+        let held = client.query.memory_bytes().saturating_add(queued);
+        let is_over = held > limit || (held > UNAUTHENTICATED && !client.session.authenticated);
+        if is_over && !client.session.closing {
+            log::warn!(
+                "Closing client that reached max query buffer length: id={} addr={} (qbuf {held})",
+                client.session.id,
+                client.session.address
+            );
+            self.state
+                .observe
+                .stats
+                .client_query_buffer_limit_disconnections += 1;
+            self.state.clients.close(key, false);
+        }
+    }
+}

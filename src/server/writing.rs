@@ -1,0 +1,163 @@
+//! From replies to a socket's bytes, and the limits on what may wait to be written.
+//!
+//! In: clients with replies that wait. Out: bytes written, as far as their sockets take them, once a turn; clients that
+//! are over their limits, closed. Mirrors `writeToClient` and `checkClientOutputBufferLimits` of Redis.
+
+use super::service::Core;
+use crate::clients::{ClientKey, UNCOUNTED_OUTPUT};
+use crate::commands;
+use crate::event_loop::EventLoop;
+use crate::net::WRITE_BUDGET;
+use std::io::{self, IoSlice};
+
+/// Slices of one vectored write.
+const SLICES: usize = 64;
+/// Output buffers kept for the next clients.
+const POOLED_BUFFERS: usize = 64;
+
+impl Core {
+    /// Cuts a client off whose output is over its hard limit, or over the soft one for too long.
+    pub(super) fn enforce_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
+        self.close_over_output_limit(events, key);
+        // One that is cut off for itself makes room: nobody else need go.
+        commands::client::eviction::count(&mut self.state, key);
+    }
+
+    fn close_over_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let waiting = client.reply.output().len();
+        // Before it has authenticated it may have no more. Less would cut off pipelines that forgot to authenticate before
+        // they are told so.
+        if waiting <= UNCOUNTED_OUTPUT || client.session.closing {
+            client.session.soft_limit_since_ns = 0;
+            return;
+        }
+        let Some(class) = client.session.kind.limit_class() else {
+            return;
+        };
+        let limit = &self.state.config.settings().client_output_buffer_limits[class];
+        let used = client.reply.output().memory_bytes() as u64;
+        let unauthenticated = !client.session.authenticated;
+        let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
+        if limit.soft_bytes > 0 && used >= limit.soft_bytes {
+            let now = events.turn_ns();
+            let since = &mut client.session.soft_limit_since_ns;
+            *since = if *since == 0 { now } else { *since };
+            over |= now.saturating_sub(*since) > limit.soft_seconds.saturating_mul(1_000_000_000);
+        } else {
+            client.session.soft_limit_since_ns = 0;
+        }
+        if over {
+            log::warn!(
+                "Client id={} addr={} closed for overcoming of output buffer limits.",
+                client.session.id,
+                client.session.address
+            );
+            client.reply.output_mut().clear();
+            self.state
+                .observe
+                .stats
+                .client_output_buffer_limit_disconnections += 1;
+            self.state.clients.close(key, false);
+        }
+    }
+
+    /// Looks at the output limits of those who were sent what they did not ask for.
+    pub(super) fn enforce_pushed_limits(&mut self, events: &EventLoop) {
+        while let Some(key) = self.state.clients.pushed.pop() {
+            if let Some(client) = self.state.clients.get_mut(key) {
+                client.session.pushed = false;
+            }
+            self.enforce_output_limit(events, key);
+        }
+    }
+
+    pub(super) fn write_replies(&mut self, events: &mut EventLoop) {
+        let pending = std::mem::take(&mut self.state.clients.pending_write);
+        for key in &pending {
+            if let Some(client) = self.state.clients.get_mut(*key) {
+                client.session.write_pending = false;
+                self.write_to(events, *key);
+                commands::client::eviction::count(&mut self.state, *key);
+            }
+        }
+        // Keeps its room for the next turn; nobody is marked while replies are written.
+        let mut pending = pending;
+        pending.clear();
+        pending.append(&mut self.state.clients.pending_write);
+        self.state.clients.pending_write = pending;
+    }
+
+    /// Writes what the socket takes, within the bound of a turn.
+    pub(super) fn write_to(&mut self, events: &mut EventLoop, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let Some(token) = client.token else { return };
+        if client.session.closing {
+            return;
+        }
+        let mut written = 0;
+        while !client.reply.output().is_empty() {
+            if written >= WRITE_BUDGET {
+                // More would go out at once: served again next turn, before the loop sleeps.
+                events.carry(token);
+                self.state.clients.mark_pending_write(key);
+                break;
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let used = client.reply.output().io_slices(&mut slices);
+            match events.write(token, &slices[..used]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    client.reply.output_mut().advance(n);
+                    written += n;
+                    self.state.observe.stats.writes_processed += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    log::debug!("Error writing to client: {error}");
+                    self.state.clients.close(key, false);
+                    return;
+                }
+            }
+        }
+        let keep_buffers = self.state.clients.keep_buffers;
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        client.session.bytes_out += written as u64;
+        if written > 0 {
+            client.session.last_interaction_ns = events.turn_ns();
+        }
+        self.note_written(events, key);
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        if client.session.soft_limit_since_ns > 0 {
+            // What drains in between does not add up.
+            let class = client.session.kind.limit_class();
+            let limits = &self.state.config.settings().client_output_buffer_limits;
+            let output = client.reply.output();
+            let is_below = output.len() <= UNCOUNTED_OUTPUT
+                || class
+                    .is_none_or(|class| (output.memory_bytes() as u64) < limits[class].soft_bytes);
+            if is_below {
+                client.session.soft_limit_since_ns = 0;
+            }
+        }
+        if client.reply.output().is_empty() {
+            if !keep_buffers
+                && let Some(buffer) = client.reply.output_mut().release()
+                && self.pool.len() < POOLED_BUFFERS
+            {
+                self.pool.push(buffer);
+            }
+            if client.session.close_after_reply {
+                self.state.clients.close(key, false);
+            }
+        }
+    }
+}
