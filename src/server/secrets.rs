@@ -2,19 +2,23 @@
 //! and the credentials of HTTP requests.
 //!
 //! In: the bytes of each connection as they were read, cut anywhere. Out: the same bytes with each letter of a secret
-//! replaced. What it is replaced by depends on the letters before it and a key that nobody keeps, so two secrets that
+//! replaced. What it is replaced by depends on the whole secret and a key that nobody keeps, so two secrets that
 //! are equal stay equal (a replay lets in whom the server let in) and nothing else can be learned of them but their
-//! length. It follows the protocol loosely: what the parser refuses, the server closes.
+//! length: a guess that is right but for its last letter has nothing in common with the secret. Of a secret that comes in
+//! pieces the first ones are blotted out until its end is here, and replaced then. It follows the protocol loosely: what
+//! the parser refuses, the server closes.
 
 use crate::config::Config;
 use crate::event_loop::Token;
-use crate::event_loop::recording::Mask;
+use crate::event_loop::recording::{Mask, Patch};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
 /// Bytes of an argument that decide what it is.
 const WORD: usize = 32;
+/// Pieces of a secret beyond which the first of them stay blotted out: nobody sends a password so.
+const MOST_PIECES: usize = 1024;
 /// What a letter of a secret becomes one of.
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
@@ -44,6 +48,10 @@ struct Stream {
     is_negative: bool,
     /// What of the secret was seen.
     hash: Option<Sha256>,
+    /// Where earlier pieces of it are in the recording, and how long they are.
+    pieces: Vec<(u64, usize)>,
+    /// Bytes of all its earlier pieces.
+    seen: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -91,8 +99,9 @@ impl Secrets {
 
     /// A whole secret.
     pub(super) fn hidden(&self, secret: &[u8]) -> Vec<u8> {
-        let mut hash = self.begin();
-        secret.iter().map(|byte| letter(&mut hash, *byte)).collect()
+        letters(self.begin().chain_update(secret))
+            .take(secret.len())
+            .collect()
     }
 
     fn begin(&self) -> Sha256 {
@@ -225,11 +234,15 @@ fn quoted(word: &[u8]) -> std::ops::Range<usize> {
     }
 }
 
-/// The next letter in the place of a byte.
-fn letter(hash: &mut Sha256, byte: u8) -> u8 {
-    hash.update([byte]);
-    let digest = hash.clone().finalize();
-    LETTERS[usize::from(digest[0] & 31)]
+/// The letters in the place of a secret, as many as are wanted, once all of it is in the hash.
+fn letters(whole: Sha256) -> impl Iterator<Item = u8> {
+    let seed = whole.finalize();
+    let blocks = (0_u64..).map(move |block| {
+        Sha256::new_with_prefix(seed)
+            .chain_update(block.to_le_bytes())
+            .finalize()
+    });
+    blocks.flatten().map(|byte| LETTERS[usize::from(byte & 31)])
 }
 
 impl Stream {
@@ -275,6 +288,8 @@ impl Stream {
         self.index += 1;
         self.word.clear();
         self.hash = None;
+        self.pieces = Vec::new();
+        self.seen = 0;
     }
 
     fn start_over(&mut self) {
@@ -283,14 +298,14 @@ impl Stream {
 }
 
 impl Mask for Secrets {
-    fn hide(&mut self, token: Token, bytes: &mut [u8]) {
+    fn hide(&mut self, token: Token, bytes: &mut [u8], place: u64, patches: &mut Vec<Patch>) {
         if self.streams.len() <= token.0 {
             self.streams.resize(token.0 + 1, Stream::default());
         }
         let mut stream = std::mem::take(&mut self.streams[token.0]);
         let mut at = 0;
         while at < bytes.len() {
-            at += self.step(&mut stream, &mut bytes[at..]);
+            at += self.step(&mut stream, &mut bytes[at..], place + at as u64, patches);
         }
         self.streams[token.0] = stream;
     }
@@ -303,8 +318,14 @@ impl Mask for Secrets {
 }
 
 impl Secrets {
-    /// Takes some of the bytes, at least one.
-    fn step(&self, stream: &mut Stream, bytes: &mut [u8]) -> usize {
+    /// Takes some of the bytes, at least one; they are at this place of the recording.
+    fn step(
+        &self,
+        stream: &mut Stream,
+        bytes: &mut [u8],
+        place: u64,
+        patches: &mut Vec<Patch>,
+    ) -> usize {
         match stream.phase {
             Phase::Start => {
                 stream.start_over();
@@ -358,10 +379,8 @@ impl Secrets {
             Phase::Argument => {
                 let here = stream.left.min(bytes.len());
                 if stream.is_secret() {
-                    let hash = stream.hash.get_or_insert_with(|| self.begin());
-                    for byte in &mut bytes[..here] {
-                        *byte = letter(hash, *byte);
-                    }
+                    let is_last = stream.left == here;
+                    self.hide_piece(stream, &mut bytes[..here], place, is_last, patches);
                 } else {
                     let room = WORD.saturating_sub(stream.word.len()).min(here);
                     stream.word.extend_from_slice(&bytes[..room]);
@@ -388,6 +407,38 @@ impl Secrets {
                 1
             }
         }
+    }
+
+    /// A piece of a secret, perhaps the last one.
+    fn hide_piece(
+        &self,
+        stream: &mut Stream,
+        piece: &mut [u8],
+        place: u64,
+        is_last: bool,
+        patches: &mut Vec<Patch>,
+    ) {
+        let mut hash = stream.hash.take().unwrap_or_else(|| self.begin());
+        hash.update(&*piece);
+        if !is_last {
+            piece.fill(b'*');
+            stream.hash = Some(hash);
+            stream.seen = stream.seen.saturating_add(piece.len());
+            if stream.pieces.len() < MOST_PIECES {
+                stream.pieces.push((place, piece.len()));
+            }
+            return;
+        }
+        let mut letters = letters(hash);
+        let mut replaced = 0;
+        for (at, len) in stream.pieces.drain(..) {
+            replaced += len;
+            let bytes = letters.by_ref().take(len).collect();
+            patches.push(Patch { at, bytes });
+        }
+        // Pieces that were too many to be kept in mind.
+        let mut letters = letters.skip(stream.seen - replaced);
+        piece.fill_with(|| letters.next().unwrap_or(b'*'));
     }
 
     fn end_number(&self, stream: &mut Stream, is_count: bool) {
@@ -429,14 +480,49 @@ mod tests {
     fn hide(bytes: &[u8], cuts: &[usize]) -> String {
         let mut secrets = Secrets::new([7; 32]);
         let mut bytes = bytes.to_vec();
-        let mut rest = &mut bytes[..];
-        for cut in cuts {
-            let (now, later) = rest.split_at_mut((*cut).min(rest.len()));
-            secrets.hide(Token(3), now);
-            rest = later;
+        let mut at = 0_usize;
+        let mut patches = Vec::new();
+        for cut in cuts.iter().copied().chain([usize::MAX]) {
+            let end = bytes.len().min(at.saturating_add(cut));
+            secrets.hide(Token(3), &mut bytes[at..end], at as u64, &mut patches);
+            for patch in patches.drain(..) {
+                let at = patch.at as usize;
+                let there = &mut bytes[at..at + patch.bytes.len()];
+                assert!(
+                    there.iter().all(|byte| *byte == b'*'),
+                    "it was hidden before"
+                );
+                there.copy_from_slice(&patch.bytes);
+            }
+            at = end;
         }
-        secrets.hide(Token(3), rest);
         String::from_utf8(bytes).expect("letters")
+    }
+
+    /// Equal beginnings gave equal beginnings, so that a guess could be checked letter by letter.
+    #[test]
+    fn a_guess_that_is_nearly_right_has_nothing_in_common_with_the_secret() {
+        let secrets = Secrets::new([7; 32]);
+        let secret = [b's'; 64];
+        let masked = secrets.hidden(&secret);
+        for wrong_at in 0..secret.len() {
+            let mut guess = secret;
+            guess[wrong_at] = b'x';
+            let other = secrets.hidden(&guess);
+            let same = masked.iter().zip(&other).filter(|(a, b)| a == b).count();
+            assert!(same < 16, "{same} of 64 letters are the same");
+        }
+        let shorter = secrets.hidden(&secret[..63]);
+        assert_ne!(masked[..16], shorter[..16]);
+    }
+
+    #[test]
+    fn a_secret_in_very_many_pieces_is_hidden_and_ends() {
+        let long = "s".repeat(MOST_PIECES + 50);
+        let plain = command(&["AUTH", &long]);
+        let hidden = hide(&plain, &vec![1; plain.len()]);
+        assert!(!hidden.contains("sssss"), "{hidden}");
+        assert!(hidden.ends_with("\r\n") && hidden.len() == plain.len());
     }
 
     const CASES: &[(&[&str], &[&str])] = &[
@@ -572,8 +658,10 @@ mod tests {
             let cut = cut.min(bytes.len());
             let len = bytes.len();
             let (first, second) = bytes.split_at_mut(cut);
-            secrets.hide(Token(0), first);
-            secrets.hide(Token(0), second);
+            let mut patches = Vec::new();
+            secrets.hide(Token(0), first, 0, &mut patches);
+            secrets.hide(Token(0), second, cut as u64, &mut patches);
+            prop_assert!(patches.iter().all(|patch| patch.at as usize + patch.bytes.len() <= cut));
             secrets.closed(Token(9));
             prop_assert_eq!(bytes.len(), len);
         }

@@ -18,7 +18,7 @@ mod recorder;
 
 pub use format::{Header, RecordedFile};
 pub use player::{Divergence, Playback, Played, PlayingSeam};
-pub use recorder::{Mask, RecordingSeam};
+pub use recorder::{Mask, Patch, RecordingSeam};
 
 #[cfg(test)]
 mod tests;

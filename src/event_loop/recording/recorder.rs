@@ -6,6 +6,7 @@ use crate::system::crc64::crc64;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// Entries are written to the file once they are so many bytes, or when the loop is about to sleep.
@@ -14,10 +15,20 @@ const BUFFER: usize = 64 * 1024;
 /// Hides what must not be in a file. It is shown all bytes that are read, in order and cut anywhere, and overwrites
 /// what is secret, keeping its length; the same secret must become the same bytes everywhere.
 pub trait Mask {
-    /// Bytes that were read from a source.
-    fn hide(&mut self, token: Token, bytes: &mut [u8]);
+    /// Bytes that were read from a source, which will be `at` this place of the recording. What a secret becomes may be
+    /// known only at its end: pieces of it that were shown earlier are then `patches` of what was recorded of them.
+    fn hide(&mut self, token: Token, bytes: &mut [u8], at: u64, patches: &mut Vec<Patch>);
     /// A source is closed; its token may be another's next.
     fn closed(&mut self, token: Token);
+}
+
+/// Bytes that take the place of others in a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Where they begin.
+    pub at: u64,
+    /// As many as they replace.
+    pub bytes: Vec<u8>,
 }
 
 /// Records what a live seam answers.
@@ -98,6 +109,23 @@ impl RecordingSeam {
             self.file = None;
         } else if self.entries.len() >= BUFFER {
             self.flush();
+        }
+    }
+
+    /// Writes over what was recorded earlier. A recording that goes to a pipe keeps what it had.
+    fn patch(&mut self, patch: &Patch) {
+        let Some(file) = &self.file else { return };
+        if patch.at < self.written {
+            // An entry is written out whole, so it is all there.
+            if let Err(error) = file.write_all_at(&patch.bytes, patch.at) {
+                log::debug!("A secret stays blotted out in the recording: {error}");
+            }
+            return;
+        }
+        let begin = usize::try_from(patch.at - self.written).unwrap_or(usize::MAX);
+        let end = begin.saturating_add(patch.bytes.len());
+        if let Some(there) = self.entries.get_mut(begin..end) {
+            there.copy_from_slice(&patch.bytes);
         }
     }
 
@@ -200,11 +228,19 @@ impl Seam for RecordingSeam {
         match &result {
             Ok(n) if self.file.is_some() => {
                 let mut shown = buffer[..*n].to_vec();
-                self.mask.hide(token, &mut shown);
+                let mut head = Vec::new();
+                put_token(&mut head, token);
+                put_number(&mut head, shown.len() as u64);
+                let at = self.written + (self.entries.len() + 1 + head.len()) as u64;
+                let mut patches = Vec::new();
+                self.mask.hide(token, &mut shown, at, &mut patches);
                 self.note(tag::READ, |out| {
-                    put_token(out, token);
-                    put_bytes(out, &shown);
+                    out.extend_from_slice(&head);
+                    out.extend_from_slice(&shown);
                 });
+                for patch in &patches {
+                    self.patch(patch);
+                }
             }
             Ok(_) => {}
             Err(error) => self.note_error(tag::READ_FAILED, error),

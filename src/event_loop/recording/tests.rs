@@ -9,7 +9,7 @@ use std::time::Duration;
 struct NoMask;
 
 impl Mask for NoMask {
-    fn hide(&mut self, _token: Token, _bytes: &mut [u8]) {}
+    fn hide(&mut self, _token: Token, _bytes: &mut [u8], _at: u64, _patches: &mut Vec<Patch>) {}
     fn closed(&mut self, _token: Token) {}
 }
 
