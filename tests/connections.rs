@@ -32,7 +32,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 }
 
 fn raise_file_limit(files: u32) -> usize {
-    gyre::system::process::adjust_open_files(files)
+    gyre::system::process::adjust_open_files(files, 0)
         .map_or(0, |possible| possible.maxclients as usize)
 }
 

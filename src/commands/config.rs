@@ -254,7 +254,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         Listener::FileLimit => {
             let possible = context
                 .host
-                .adjust_max_clients(settings.maxclients as usize);
+                .adjust_max_clients(settings.maxclients as usize, settings);
             if possible < settings.maxclients as usize {
                 return Err(format!(
                     "The operating system is not able to handle the specified number of clients, try with {possible}"

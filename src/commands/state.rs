@@ -180,7 +180,7 @@ pub trait Host {
     /// Re-opens the listeners for changed `port`, `bind` or `unixsocket`; on error nothing has changed.
     fn rebind(&mut self, settings: &Settings) -> Result<(), String>;
     /// Raises the file limit; the number of clients that are possible then.
-    fn adjust_max_clients(&mut self, wanted: usize) -> usize;
+    fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize;
     /// Memory that is held against `maxmemory`, bytes.
     fn used_memory(&mut self) -> u64;
     /// The same, taken anew from the allocator where the cheap figure may be behind (other threads have freed).

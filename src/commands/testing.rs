@@ -30,7 +30,7 @@ impl Host for NullHost {
     fn rebind(&mut self, _settings: &Settings) -> Result<(), String> {
         Ok(())
     }
-    fn adjust_max_clients(&mut self, wanted: usize) -> usize {
+    fn adjust_max_clients(&mut self, wanted: usize, _settings: &Settings) -> usize {
         wanted
     }
     fn used_memory(&mut self) -> u64 {

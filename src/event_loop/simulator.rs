@@ -15,8 +15,8 @@
 //! * A read yields less than was asked for only when nothing more had arrived; what arrives a moment later is a new
 //!   edge. A write that takes less than it was given, or nothing, owes an edge only after `WouldBlock`.
 //! * A poll that may sleep does not, as long as there is something to tell.
-//! * The end of a peer's stream comes on the edge of its last bytes, or later. A reset may come in front of bytes
-//!   that had arrived.
+//! * The end of a peer's stream comes on the edge of its last bytes, or later, and not before there is room for those.
+//!   A reset may come in front of bytes that had arrived.
 //!
 //! It is test equipment, compiled into the library so that nothing can enter the server past the seam unnoticed.
 
@@ -38,6 +38,8 @@ const WALL_START_US: i64 = 1_795_500_000_000_000;
 const FIRST_PORT: u16 = 10_000;
 /// A change is told after so many polls at the latest.
 const HELD_BACK_POLLS: u32 = 6;
+/// Room of a socket for what the server has not read, unless the test says otherwise.
+const DEFAULT_INBOX: usize = 256 * 1024;
 /// Room of a socket for what its peer has not taken, unless the test says otherwise.
 const DEFAULT_CAPACITY: usize = 256 * 1024;
 
@@ -129,7 +131,12 @@ struct Connection {
     arrived: VecDeque<u8>,
     ending: Ending,
     outbox: VecDeque<u8>,
+    /// Bytes that were written when nobody was there to take them.
+    lost: Vec<u8>,
     capacity: usize,
+    inbox: usize,
+    /// The server was told of the end.
+    end_told: bool,
     /// A write was told to wait: room is a change.
     owes_room: bool,
     /// Something changed that was not told.
@@ -148,7 +155,10 @@ impl Connection {
             arrived: VecDeque::new(),
             ending: Ending::Open,
             outbox: VecDeque::new(),
+            lost: Vec::new(),
             capacity: DEFAULT_CAPACITY,
+            inbox: DEFAULT_INBOX,
+            end_told: false,
             owes_room: false,
             edge: false,
             held_back: 0,
@@ -315,6 +325,8 @@ impl World {
                 _ => waiting.min(1 + self.rng.index(waiting + 1)),
             }
         };
+        let connection = &self.connections[peer.0];
+        let n = n.min(connection.inbox.saturating_sub(connection.arrived.len()));
         // A reset may overtake bytes, an end never does. Either comes on the edge of the last bytes, or apart, later.
         let apart = cut && n > 0 && self.rng.below(2) == 0;
         let ends = n == waiting && !apart;
@@ -419,6 +431,7 @@ impl World {
                     connection.edge = false;
                     connection.held_back = 0;
                 }
+                connection.end_told |= (ready || spurious) && connection.ending != Ending::Open;
                 (ready || spurious).then_some(Readiness {
                     token,
                     readable: readable || spurious,
@@ -577,6 +590,7 @@ impl Seam for Simulator {
         let there = connection.arrived.len().min(buffer.len());
         if there == 0 {
             let ending = connection.ending;
+            world.connections[peer.0].end_told |= ending != Ending::Open;
             note!(world, "read {} nothing {ending:?}", peer.0);
             return match ending {
                 Ending::Open => Err(io::Error::from(io::ErrorKind::WouldBlock)),
@@ -616,6 +630,8 @@ impl Seam for Simulator {
             Ending::Gone => {
                 // The kernel takes it; the answer is a reset.
                 connection.ending_in_flight = Ending::Reset;
+                let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+                connection.lost.extend(bytes);
                 note!(world, "write {} {total} lost", peer.0);
                 return Ok(total);
             }
@@ -695,16 +711,26 @@ impl SimulatorHandle {
 
     /// Connects a peer to the first listener that is open; it waits there until the server accepts it.
     pub fn connect(&self) -> SimulatedPeer {
+        self.connect_to(None)
+    }
+
+    /// The same with the listener of this port, if one is named.
+    pub fn connect_to(&self, port: Option<u16>) -> SimulatedPeer {
         let mut world = self.world.borrow_mut();
         let peer = SimulatedPeer(world.connections.len());
         world.connections.push(Connection::new());
+        let is_wanted = |address: &ListenAddress| match (port, address) {
+            (None, _) => true,
+            (Some(port), ListenAddress::Inet(address)) => address.port() == port,
+            (Some(_), ListenAddress::Unix(..)) => false,
+        };
         let listener = world
             .sockets
             .iter_mut()
             .flatten()
             .find_map(|socket| match socket {
-                Socket::Listener(listener) => Some(listener),
-                Socket::Stream(_) => None,
+                Socket::Listener(listener) if is_wanted(&listener.address) => Some(listener),
+                Socket::Listener(_) | Socket::Stream(_) => None,
             });
         match listener {
             Some(listener) => {
@@ -767,6 +793,21 @@ impl SimulatorHandle {
     /// Sets how many untaken bytes the socket holds before writes block; at least one.
     pub fn set_capacity(&self, peer: SimulatedPeer, bytes: usize) {
         self.connection(peer, |connection| connection.capacity = bytes.max(1));
+    }
+
+    /// Sets how many unread bytes the socket holds before more, or an end behind them, can arrive; at least one.
+    pub fn set_inbox(&self, peer: SimulatedPeer, bytes: usize) {
+        self.connection(peer, |connection| connection.inbox = bytes.max(1));
+    }
+
+    /// Whether the server was told that this peer has ended its side or is gone.
+    pub fn end_was_told(&self, peer: SimulatedPeer) -> bool {
+        self.connection(peer, |connection| connection.end_told)
+    }
+
+    /// Takes what the server wrote when the peer was gone.
+    pub fn take_lost(&self, peer: SimulatedPeer) -> Vec<u8> {
+        self.connection(peer, |connection| std::mem::take(&mut connection.lost))
     }
 
     /// Ends the peer's side of the stream after the bytes in flight; it still takes replies.

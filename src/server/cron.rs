@@ -286,8 +286,9 @@ impl Core {
 
     /// Raises the file limit for `maxclients`; lowers `maxclients` where it cannot be raised enough.
     pub(super) fn limit_clients(&mut self) -> Result<(), String> {
-        let wanted = self.state.config.settings().maxclients;
-        let possible = process::adjust_open_files(wanted)?;
+        let settings = self.state.config.settings();
+        let wanted = settings.maxclients;
+        let possible = process::adjust_open_files(wanted, super::http::descriptors(settings))?;
         for (level, text) in &possible.messages {
             log::log!(*level, "{text}");
         }

@@ -1,5 +1,6 @@
 //! What commands may ask of the loop and the process.
 
+use super::http;
 use super::listeners::Listeners;
 use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
@@ -50,11 +51,23 @@ pub(super) struct LoopHost<'a> {
 
 impl Host for LoopHost<'_> {
     fn rebind(&mut self, settings: &Settings) -> Result<(), String> {
+        let others = http::descriptors(settings);
+        if others > 0 && !self.listeners.has_http() {
+            let possible = process::adjust_open_files(settings.maxclients, others)?;
+            if possible.maxclients < settings.maxclients {
+                return Err(format!(
+                    "The HTTP pages need {others} file descriptors beside those of maxclients: set maxclients to {} or \
+                     less",
+                    possible.maxclients
+                ));
+            }
+        }
         self.listeners.reopen(self.events, settings)
     }
-    fn adjust_max_clients(&mut self, wanted: usize) -> usize {
+    fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        process::adjust_open_files(wanted).map_or(0, |possible| possible.maxclients as usize)
+        process::adjust_open_files(wanted, http::descriptors(settings))
+            .map_or(0, |possible| possible.maxclients as usize)
     }
     fn used_memory(&mut self) -> u64 {
         self.events.seam().observed(self.gauge.used())

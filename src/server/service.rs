@@ -538,6 +538,7 @@ impl Service for Core {
         self.state.now.unix_us = events.seam().unix_us();
         self.state.now.mono_ns = events.turn_ns();
         events.set_turn_time(self.state.now.unix_us);
+        self.http_turn_begins();
         self.note_long_phases(events);
     }
 
@@ -704,6 +705,7 @@ impl Service for Core {
             self.close_clients(events);
             events.mark(Phase::Close);
         }
+        self.http_turn_ends(events);
         // Those that were closed while they waited are gone.
         self.state.clients.unblocked.clear();
     }

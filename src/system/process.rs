@@ -24,10 +24,11 @@ pub struct OpenFiles {
     pub messages: Vec<(log::Level, String)>,
 }
 
-/// Raises the limit of open files so that `maxclients` fit, or lowers `maxclients` to what is possible. An error is the
-/// text of why the server cannot start.
-pub fn adjust_open_files(maxclients: u32) -> Result<OpenFiles, String> {
-    let wanted = u64::from(maxclients) + RESERVED_DESCRIPTORS;
+/// Raises the limit of open files so that `maxclients` fit beside what is reserved and `others` more, or lowers
+/// `maxclients` to what is possible. An error is the text of why the server cannot start.
+pub fn adjust_open_files(maxclients: u32, others: u32) -> Result<OpenFiles, String> {
+    let reserved = RESERVED_DESCRIPTORS + u64::from(others);
+    let wanted = u64::from(maxclients) + reserved;
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
@@ -40,7 +41,7 @@ pub fn adjust_open_files(maxclients: u32) -> Result<OpenFiles, String> {
              configuration accordingly."
         );
         return Ok(OpenFiles {
-            maxclients: maxclients.min(1024 - RESERVED_DESCRIPTORS as u32),
+            maxclients: maxclients.min(1024_u32.saturating_sub(reserved as u32).max(1)),
             messages: vec![(log::Level::Warn, message)],
         });
     }
@@ -64,7 +65,7 @@ pub fn adjust_open_files(maxclients: u32) -> Result<OpenFiles, String> {
         }
     };
     let Err(error) = try_limit(wanted) else {
-        return open_files_verdict(maxclients, old, wanted, "");
+        return open_files_verdict(maxclients, reserved, old, wanted, "");
     };
     // Halving finds the highest possible limit in a few calls, however far from it the wish was.
     let (mut best, mut refused) = (old, wanted);
@@ -75,16 +76,17 @@ pub fn adjust_open_files(maxclients: u32) -> Result<OpenFiles, String> {
             Err(_) => refused = middle,
         }
     }
-    open_files_verdict(maxclients, old, best, &error)
+    open_files_verdict(maxclients, reserved, old, best, &error)
 }
 
 fn open_files_verdict(
     maxclients: u32,
+    reserved: u64,
     old: u64,
     best: u64,
     error: &str,
 ) -> Result<OpenFiles, String> {
-    let wanted = u64::from(maxclients) + RESERVED_DESCRIPTORS;
+    let wanted = u64::from(maxclients) + reserved;
     if best >= wanted {
         let message = format!(
             "Increased maximum number of open files to {wanted} (it was originally set to {old})."
@@ -94,13 +96,13 @@ fn open_files_verdict(
             messages: vec![(log::Level::Info, message)],
         });
     }
-    if best <= RESERVED_DESCRIPTORS {
+    if best <= reserved {
         return Err(format!(
             "Your current 'ulimit -n' of {old} is not enough for the server to start. Please increase your open file \
              limit to at least {wanted}. Exiting."
         ));
     }
-    let possible = (best - RESERVED_DESCRIPTORS) as u32;
+    let possible = (best - reserved) as u32;
     let messages = [
         format!(
             "You requested maxclients of {maxclients} requiring at least {wanted} max file descriptors."
@@ -514,19 +516,20 @@ mod tests {
 
     #[test]
     fn a_small_wish_for_descriptors_is_granted() {
-        let granted = adjust_open_files(16).unwrap();
+        let granted = adjust_open_files(16, 0).unwrap();
         assert_eq!(granted.maxclients, 16);
     }
 
     #[test]
     fn verdicts_on_open_files() {
-        let raised = open_files_verdict(10_000, 1024, 10_032, "").unwrap();
+        let raised = open_files_verdict(10_000, 32, 1024, 10_032, "").unwrap();
         assert_eq!(raised.maxclients, 10_000);
         assert_eq!(
             raised.messages[0].1,
             "Increased maximum number of open files to 10032 (it was originally set to 1024)."
         );
-        let lowered = open_files_verdict(10_000, 1024, 4096, "Operation not permitted").unwrap();
+        let lowered =
+            open_files_verdict(10_000, 32, 1024, 4096, "Operation not permitted").unwrap();
         assert_eq!(lowered.maxclients, 4064);
         assert_eq!(lowered.messages.len(), 3);
         assert_eq!(
@@ -534,7 +537,7 @@ mod tests {
             "Server can't set maximum open files to 10032 because of OS error: Operation not permitted."
         );
         assert!(
-            open_files_verdict(10_000, 20, 32, "")
+            open_files_verdict(10_000, 32, 20, 32, "")
                 .unwrap_err()
                 .starts_with("Your current 'ulimit -n' of 20")
         );

@@ -319,3 +319,156 @@ fn a_long_pipeline_does_not_hog_the_loop() {
         scene.exchange(long, b"", &"+PONG\r\n".repeat(100_000));
     });
 }
+
+/// `printf ... | nc` to a server that answers much more than the reader takes, and a reader that stops: the connection
+/// stayed for ever, with its output.
+#[test]
+fn who_has_ended_its_sending_and_takes_nothing_is_dropped_after_a_while() {
+    play(&[], |scene, seed| {
+        let (deaf, other) = (scene.handle.connect(), scene.handle.connect());
+        scene.handle.set_capacity(deaf, 1000);
+        scene.exchange(
+            other,
+            &multibulk(&[b"SET".to_vec(), b"a".to_vec(), vec![b'v'; 5000]]),
+            "+OK\r\n",
+        );
+        scene.handle.send(deaf, &line("GET a").repeat(50));
+        scene.handle.finish(deaf);
+        scene.turns(200);
+        assert!(!scene.handle.is_closed(deaf));
+        if seed % 2 == 0 {
+            // As long as it takes a little now and then it is served.
+            for _ in 0..10 {
+                scene.handle.advance(Duration::from_secs(30));
+                scene.turns(60);
+                scene.handle.take(deaf, 1000);
+                scene.turns(60);
+            }
+            assert!(!scene.handle.is_closed(deaf));
+        }
+        scene.handle.advance(Duration::from_secs(61));
+        scene.wait_closed(deaf);
+        scene.ask(other, "PING", "+PONG\r\n");
+    });
+}
+
+/// Bursts over the soft limit that drain at once were taken for one long excess.
+#[test]
+fn bursts_that_drain_in_between_do_not_add_up_to_a_soft_limit() {
+    let directives = [
+        "--client-output-buffer-limit",
+        "normal 0 30000 3",
+        "--enable-debug-command",
+        "yes",
+    ];
+    play(&directives, |scene, _| {
+        scene.handle.set_faults(Faults::NONE);
+        let peer = scene.handle.connect();
+        scene.handle.set_capacity(peer, 1 << 20);
+        // The periodic look at clients would forget the excess by itself.
+        scene.ask(peer, "DEBUG PAUSE-CRON 1", "+OK\r\n");
+        scene.exchange(
+            peer,
+            &multibulk(&[b"SET".to_vec(), b"a".to_vec(), vec![b'v'; 5000]]),
+            "+OK\r\n",
+        );
+        let answer = format!("$5000\r\n{}\r\n", "v".repeat(5000)).repeat(20);
+        for _ in 0..5 {
+            scene.exchange(peer, &line("GET a").repeat(20), &answer);
+            scene.handle.advance(Duration::from_secs(2));
+        }
+        assert!(!scene.handle.is_closed(peer));
+    });
+}
+
+/// 128 connections with pipelines of requests held the loop for more than a second.
+#[test]
+fn pages_are_bounded_in_a_turn_for_all_connections_together() {
+    play(
+        &["--http-port", "8379", "--http-bind", "127.0.0.1"],
+        |scene, seed| {
+            if seed >= 4 {
+                return;
+            }
+            scene.handle.set_faults(Faults::NONE);
+            let peers: Vec<SimulatedPeer> = (0..100)
+                .map(|_| scene.handle.connect_to(Some(8379)))
+                .collect();
+            scene.turns(30);
+            let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+            for peer in &peers {
+                scene.handle.set_capacity(*peer, 1 << 24);
+                scene.handle.send(*peer, &request.repeat(20));
+            }
+            let mut answers = vec![0; peers.len()];
+            let mut turns = 0;
+            while answers.iter().sum::<usize>() < 20 * peers.len() {
+                scene.turns(1);
+                turns += 1;
+                let mut in_turn = 0;
+                for (peer, count) in peers.iter().zip(&mut answers) {
+                    let got = scene.handle.take(*peer, usize::MAX);
+                    let heads = String::from_utf8_lossy(&got)
+                        .matches("HTTP/1.1 200")
+                        .count();
+                    in_turn += heads;
+                    *count += heads;
+                }
+                assert!(in_turn <= 40, "{in_turn} answers in one turn");
+                assert!(turns < 5000, "nobody is forgotten");
+                if turns == 60 {
+                    assert!(
+                        answers.iter().all(|count| *count > 0),
+                        "all get on: {answers:?}"
+                    );
+                }
+            }
+        },
+    );
+}
+
+/// Silent connections shut out whoever had something to ask.
+#[test]
+fn silent_http_connections_make_room_and_busy_ones_leave_a_place_for_probes() {
+    play(
+        &["--http-port", "8379", "--http-bind", "127.0.0.1"],
+        |scene, seed| {
+            if seed >= 4 {
+                return;
+            }
+            scene.handle.set_faults(Faults::NONE);
+            let get =
+                |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes();
+            let ask = |scene: &mut Scene, path: &str| {
+                let peer = scene.handle.connect_to(Some(8379));
+                scene.handle.send(peer, &get(path));
+                scene.turns(50);
+                String::from_utf8_lossy(&scene.handle.take(peer, 12)).into_owned()
+            };
+            let silent: Vec<SimulatedPeer> = (0..300)
+                .map(|_| scene.handle.connect_to(Some(8379)))
+                .collect();
+            scene.turns(300);
+            let open = silent.iter().filter(|peer| !scene.handle.is_closed(**peer));
+            assert!((100..=128).contains(&open.count()));
+            assert_eq!(ask(scene, "/metrics"), "HTTP/1.1 200");
+            assert_eq!(ask(scene, "/healthz"), "HTTP/1.1 200");
+            // Those who watch are busy.
+            let watching: Vec<SimulatedPeer> = (0..140)
+                .map(|_| {
+                    let peer = scene.handle.connect_to(Some(8379));
+                    scene.handle.send(peer, &get("/events"));
+                    peer
+                })
+                .collect();
+            scene.turns(300);
+            for _ in 0..3 {
+                for peer in &watching {
+                    scene.handle.take(*peer, usize::MAX);
+                }
+                assert_eq!(ask(scene, "/healthz"), "HTTP/1.1 200");
+                assert_eq!(ask(scene, "/metrics"), "HTTP/1.1 503");
+            }
+        },
+    );
+}

@@ -74,6 +74,10 @@ pub(super) struct Connection {
     stream: Stream,
     /// It came to a loopback address.
     pub is_local: bool,
+    /// It came from one.
+    pub is_from_here: bool,
+    /// It has one of the places that are for those who ask whether the server lives.
+    pub only_probes: bool,
     /// It is closed when all is written.
     pub closes: bool,
     /// When it came, or last took something that was written, monotonic ns. Bytes that it sends do not count: a head
@@ -89,6 +93,8 @@ impl Connection {
             written: 0,
             stream: Stream::None,
             is_local,
+            is_from_here: is_local,
+            only_probes: false,
             closes: false,
             last_ns: now_ns,
         }
@@ -179,9 +185,9 @@ impl Connection {
         true
     }
 
-    /// Writes what waits, within a turn's bound.
-    pub fn write(&mut self, events: &mut EventLoop, token: Token) -> Written {
-        let mut budget = WRITE_BUDGET;
+    /// Writes what waits, within a turn's bound, and within what is `left` for all connections.
+    pub fn write(&mut self, events: &mut EventLoop, token: Token, left: &mut usize) -> Written {
+        let mut budget = WRITE_BUDGET.min(*left);
         loop {
             if self.is_written() {
                 self.output.clear();
@@ -191,9 +197,7 @@ impl Connection {
                 }
             }
             if budget == 0 {
-                // The socket would take more: it is served again in the next turn.
-                events.carry(token);
-                return Written::Some;
+                return Written::Bounded;
             }
             let end = self.output.len().min(self.written + budget);
             match events.write(token, &[IoSlice::new(&self.output[self.written..end])]) {
@@ -201,6 +205,7 @@ impl Connection {
                 Ok(n) => {
                     self.written += n;
                     budget -= n;
+                    *left -= n;
                     self.last_ns = events.turn_ns();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

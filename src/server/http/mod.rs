@@ -28,14 +28,23 @@ mod trace;
 
 use super::host::LoopHost;
 use super::service::Core;
+use crate::config::Settings;
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, TimerId, Token};
 use connection::{Connection, Taken};
 use std::io;
 
-/// Connections at one time; one more is told to come later.
+/// Connections at one time. One more takes the place of the one that has asked for nothing for the longest time; where
+/// all are busy, it is told to come later.
 const MOST_CONNECTIONS: usize = 128;
-/// Requests of one connection that are answered in one turn.
+/// So many of these places, the last ones, are for those who ask whether the server lives.
+const PROBE_PLACES: usize = 8;
+/// Listeners of `http-bind` that are reckoned with.
+const LISTENERS: usize = 4;
+/// Requests of one connection that are answered in one turn, and of all of them.
 const REQUESTS_PER_TURN: usize = 8;
+const ALL_REQUESTS_PER_TURN: usize = 32;
+/// Bytes that are written to all of them in one turn.
+const ALL_BYTES_PER_TURN: usize = 1024 * 1024;
 /// A connection that says nothing for so long is closed, ns.
 const IDLE_NS: u64 = 60_000_000_000;
 
@@ -49,6 +58,21 @@ pub(super) struct Http {
     pub(super) viewers: usize,
     pub(super) timer: Option<TimerId>,
     live: live::Live,
+    /// What may still be done in this turn.
+    requests_left: usize,
+    bytes_left: usize,
+    /// Connections that had their share in this turn and have more: they come behind those that had none.
+    served: Vec<Token>,
+    /// The text of `/metrics` that was made in this turn, for all who ask in it.
+    metrics: Option<Vec<u8>>,
+}
+
+/// Descriptors that the pages need at most.
+pub(super) fn descriptors(settings: &Settings) -> u32 {
+    match settings.http_port {
+        0 => 0,
+        _ => (MOST_CONNECTIONS + LISTENERS) as u32,
+    }
 }
 
 impl Http {
@@ -74,6 +98,8 @@ impl Http {
 enum Written {
     All,
     Some,
+    /// The socket would take more, but not in this turn.
+    Bounded,
     Gone,
 }
 
@@ -81,6 +107,8 @@ impl Core {
     /// A listener of `http-port` took a connection.
     pub(super) fn http_accepted(&mut self, events: &mut EventLoop, accepted: &Accepted) {
         let token = accepted.token;
+        let may_all =
+            self.http.open < MOST_CONNECTIONS - PROBE_PLACES || self.http_displace(events);
         if self.http.open >= MOST_CONNECTIONS {
             let busy = routes::plain(503, "too many connections\n").bytes(false, false);
             let _ = events.write(token, &[io::IoSlice::new(&busy)]);
@@ -90,13 +118,47 @@ impl Core {
         if self.http.connections.len() <= token.0 {
             self.http.connections.resize_with(token.0 + 1, || None);
         }
-        let is_local = match &accepted.peer {
-            Peer::Inet { local, .. } => local.ip().to_canonical().is_loopback(),
-            Peer::Unix(_) => true,
+        let (is_local, is_from_here) = match &accepted.peer {
+            Peer::Inet { local, remote } => (
+                local.ip().to_canonical().is_loopback(),
+                remote.ip().to_canonical().is_loopback(),
+            ),
+            Peer::Unix(_) => (true, true),
         };
-        let connection = Connection::new(events.turn_ns(), is_local);
+        let mut connection = Connection::new(events.turn_ns(), is_local);
+        connection.is_from_here = is_from_here;
+        connection.only_probes = !may_all;
         self.http.connections[token.0] = Some(Box::new(connection));
         self.http.open += 1;
+    }
+
+    /// Closes the connection that has asked for nothing for the longest time; whether there was one.
+    fn http_displace(&mut self, events: &mut EventLoop) -> bool {
+        let connections = self.http.connections.iter().enumerate();
+        let idle = connections.filter_map(|(index, connection)| {
+            let connection = connection.as_deref()?;
+            (!connection.is_busy()).then_some((connection.last_ns, Token(index)))
+        });
+        let Some((_, oldest)) = idle.min() else {
+            return false;
+        };
+        log::debug!("An idle HTTP connection makes room for a new one");
+        self.http_close(events, oldest);
+        true
+    }
+
+    /// A turn begins: all that the pages may do in one is still to be done.
+    pub(super) fn http_turn_begins(&mut self) {
+        self.http.requests_left = ALL_REQUESTS_PER_TURN;
+        self.http.bytes_left = ALL_BYTES_PER_TURN;
+        self.http.metrics = None;
+    }
+
+    /// The turn ends: those that have more to be done are served again in the next one, behind those that had nothing.
+    pub(super) fn http_turn_ends(&mut self, events: &mut EventLoop) {
+        for token in self.http.served.drain(..) {
+            events.carry(token);
+        }
     }
 
     /// Bytes came, or room to write.
@@ -105,6 +167,7 @@ impl Core {
             return Progress::Drained;
         }
         for _ in 0..REQUESTS_PER_TURN {
+            let is_over = self.http.requests_left == 0;
             let Some(connection) = self.http.get(token) else {
                 return Progress::Drained;
             };
@@ -112,8 +175,12 @@ impl Core {
                 // The next request waits for the answer to this one.
                 return Progress::Drained;
             }
+            if is_over {
+                return Progress::MoreLeft;
+            }
             match connection.take_request() {
                 Taken::Request(request) => {
+                    self.http.requests_left -= 1;
                     self.http_answer(events, token, &request);
                     if !self.http_write(events, token) {
                         return Progress::Drained;
@@ -143,7 +210,8 @@ impl Core {
                 },
             }
         }
-        Progress::MoreLeft
+        self.http.served.push(token);
+        Progress::Drained
     }
 
     /// The socket takes bytes again.
@@ -161,14 +229,24 @@ impl Core {
     }
 
     fn http_answer(&mut self, events: &mut EventLoop, token: Token, request: &connection::Request) {
-        let password = self.state.config.settings().requirepass.clone();
-        let is_local = self.http.get(token).is_some_and(|it| it.is_local);
-        let response = match routes::admit(request, password.as_deref(), is_local) {
+        let settings = self.state.config.settings();
+        let password = settings.requirepass.clone();
+        let Some(connection) = self.http.get(token) else {
+            return;
+        };
+        let asker = routes::Asker {
+            password: password.as_deref(),
+            is_local: connection.is_local,
+            is_kept_out: settings.protected_mode && !connection.is_from_here,
+            only_probes: connection.only_probes,
+        };
+        let response = match routes::admit(request, &asker) {
             Ok(route) => self.http_route(events, token, route, request),
             Err(refusal) => Some(refusal),
         };
         if let (Some(response), Some(connection)) = (response, self.http.get(token)) {
-            connection.respond(&response, request.is_head, !request.keep_alive);
+            let closes = !request.keep_alive || connection.only_probes;
+            connection.respond(&response, request.is_head, closes);
         }
     }
 
@@ -189,6 +267,9 @@ impl Core {
             }
             Route::Ready => Some(routes::plain(200, "ready\n")),
             Route::Metrics => {
+                if let Some(text) = &self.http.metrics {
+                    return Some(routes::with_type(metrics::CONTENT_TYPE, text.clone()));
+                }
                 let mut host = LoopHost {
                     events,
                     listeners: &mut self.listeners,
@@ -197,6 +278,8 @@ impl Core {
                 };
                 let mut text = metrics::text(&mut self.state, &mut host);
                 metrics::phases(&mut text, events.recorder(), self.http.viewers);
+                let text: Vec<u8> = text.into();
+                self.http.metrics = Some(text.clone());
                 Some(routes::with_type(metrics::CONTENT_TYPE, text))
             }
             Route::Trace => {
@@ -258,7 +341,8 @@ impl Core {
         else {
             return false;
         };
-        match connection.write(events, token) {
+        let before = self.http.bytes_left;
+        match connection.write(events, token, &mut self.http.bytes_left) {
             Written::Gone => {
                 self.http_close(events, token);
                 false
@@ -266,6 +350,13 @@ impl Core {
             Written::All if connection.closes => {
                 self.http_close(events, token);
                 false
+            }
+            Written::Bounded => {
+                match self.http.bytes_left < before {
+                    true => self.http.served.push(token),
+                    false => events.carry(token),
+                }
+                true
             }
             Written::All | Written::Some => true,
         }

@@ -61,6 +61,7 @@ fn reason(status: u16) -> &'static str {
         200 => "OK",
         400 => "Bad Request",
         401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         421 => "Misdirected Request",
@@ -104,15 +105,24 @@ pub(super) fn page() -> Response {
     }
 }
 
+/// What decides what somebody may ask for.
+pub(super) struct Asker<'a> {
+    /// The password that there is.
+    pub password: Option<&'a [u8]>,
+    /// The connection came to a loopback address.
+    pub is_local: bool,
+    /// The connection came from elsewhere, and protected mode is on.
+    pub is_kept_out: bool,
+    /// There is only room for those who ask whether the server lives.
+    pub only_probes: bool,
+}
+
 /// Where a request goes, if it may: those that only ask whether the server lives need no credential, but a wrong one
 /// is refused everywhere. Without a password whoever reaches a loopback address may ask, but a page from elsewhere must
 /// not have its visitor's browser do it: such a page can give its own name our address (DNS rebinding), and is then
-/// known by that name.
-pub(super) fn admit(
-    request: &Request,
-    password: Option<&[u8]>,
-    is_local: bool,
-) -> Result<Route, Response> {
+/// known by that name. Protected mode keeps strangers out until there is a password, as it does on the server's own port.
+pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Response> {
+    let (password, is_local) = (asker.password, asker.is_local);
     let route = match request.path.as_str() {
         "/" | "/index.html" => Route::Page,
         "/healthz" => Route::Health,
@@ -123,6 +133,15 @@ pub(super) fn admit(
         _ => return Err(plain(404, "there is nothing here\n")),
     };
     let is_probe = matches!(route, Route::Health | Route::Ready);
+    if !is_probe && asker.is_kept_out && password.is_none() {
+        return Err(plain(
+            403,
+            "protected mode is on: set a password (requirepass), or protected-mode no\n",
+        ));
+    }
+    if !is_probe && asker.only_probes {
+        return Err(plain(503, "too many connections\n"));
+    }
     let host = request.host.as_deref();
     if is_local && password.is_none() && !is_probe && host.is_some_and(|it| !is_own_name(it)) {
         return Err(plain(
@@ -164,7 +183,54 @@ mod tests {
             authorization: authorization.map(|field| field.as_bytes().to_vec()),
             ..Request::default()
         };
-        admit(&request, Some(b"pw"), true).map_err(|response| response.status)
+        let asker = Asker {
+            password: Some(b"pw"),
+            ..OPEN
+        };
+        admit(&request, &asker).map_err(|response| response.status)
+    }
+
+    const OPEN: Asker<'_> = Asker {
+        password: None,
+        is_local: true,
+        is_kept_out: false,
+        only_probes: false,
+    };
+
+    #[test]
+    fn protected_mode_keeps_strangers_out_while_there_is_no_password() {
+        let ask = |path: &str, asker: Asker<'_>| {
+            let request = Request {
+                path: path.to_owned(),
+                authorization: asker.password.map(|_| b"Bearer pw".to_vec()),
+                ..Request::default()
+            };
+            admit(&request, &asker).map_err(|response| response.status)
+        };
+        let stranger = |password| Asker {
+            password,
+            is_local: false,
+            is_kept_out: true,
+            only_probes: false,
+        };
+        for path in ["/", "/metrics", "/trace", "/events"] {
+            assert_eq!(ask(path, stranger(None)), Err(403));
+        }
+        assert_eq!(ask("/healthz", stranger(None)), Ok(Route::Health));
+        assert_eq!(ask("/metrics", stranger(Some(b"pw"))), Ok(Route::Metrics));
+        let late = |path| {
+            ask(
+                path,
+                Asker {
+                    only_probes: true,
+                    ..OPEN
+                },
+            )
+        };
+        assert_eq!(
+            (late("/metrics"), late("/readyz")),
+            (Err(503), Ok(Route::Ready))
+        );
     }
 
     #[test]
@@ -185,7 +251,12 @@ mod tests {
                 host: Some(host.as_bytes().to_vec()),
                 ..Request::default()
             };
-            admit(&request, password, is_local).map_err(|response| response.status)
+            let asker = Asker {
+                password,
+                is_local,
+                ..OPEN
+            };
+            admit(&request, &asker).map_err(|response| response.status)
         };
         for host in [
             "localhost",
