@@ -10,6 +10,7 @@ mod answers;
 mod commands;
 mod model;
 mod scenarios;
+mod waiting;
 mod world;
 
 use gyre::system::rng::Rng;
