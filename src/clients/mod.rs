@@ -85,15 +85,12 @@ pub struct Clients {
     pub pushed: Vec<ClientKey>,
     /// Clients that wait for a key.
     pub waiting: usize,
-<<<<<<< HEAD
     /// Those of them that wait for their databases to be freed (FLUSHALL), in the order of their bells.
     pub freeing: VecDeque<Freeing>,
-=======
     /// How often a client was held; the order in which those that are held go on.
     holds: u64,
     /// Of `to_close`, so many have left all that they listened to, watched and waited for.
     pub detached: usize,
->>>>>>> 39291ce (Ask whoever begins to wait whether its peer is still there)
     /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
     pub keep_buffers: bool,
     /// Somebody wants to know what clients hold (`maxmemory-clients`).

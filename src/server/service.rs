@@ -244,6 +244,15 @@ impl Core {
         match client.session.blocked {
             // Its script, or the transaction around it, comes to its end, whoever reads the answer.
             None | Some(Blocked::Script) => return,
+            // What it waits for is under way (FLUSHALL), comes by itself, and is its to hear.
+            Some(Blocked::Keys)
+                if client
+                    .waits
+                    .as_ref()
+                    .is_some_and(|it| it.keys.is_empty() && it.acks.is_none()) =>
+            {
+                return;
+            }
             Some(Blocked::Keys | Blocked::Paused | Blocked::Shutdown) => {}
         }
         log::debug!("Client closed connection id={}", client.session.id);

@@ -21,14 +21,10 @@ mod tests;
 pub use line::write_line;
 pub use spec::COMMANDS;
 
-<<<<<<< HEAD
-use super::{CommandError, Context, Pause, State, WideContext, blocking, help, parse};
-=======
 use super::{
     CommandError, Context, Pause, State, WideContext, blocking, help, monitor, parse, pubsub,
     scripting, tracking, transactions,
 };
->>>>>>> 39291ce (Ask whoever begins to wait whether its peer is still there)
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::resp::Args;
 use crate::system::numbers;
