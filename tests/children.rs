@@ -105,6 +105,7 @@ fn a_rewriting_child_removes_what_it_was_writing_when_its_server_goes() {
         server
             .dir
             .path()
+            .join("appendonlydir")
             .join(format!("temp-rewriteaof-bg-{child}.aof"))
     };
     wait_for("the child", || {

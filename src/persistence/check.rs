@@ -64,7 +64,7 @@ pub fn check_rdb(
     };
     let name = path.display().to_string();
     let checked = check_rdb_bytes(console, settings, &name, &bytes);
-    if let Err(error) = bytes.check() {
+    if let Err(error) = bytes.verify() {
         say!(console, "Cannot read file {name}: {error}");
         return Err(Unwell);
     }

@@ -153,6 +153,23 @@ impl Loading {
         now: Clock,
         enough: &mut dyn FnMut() -> bool,
     ) -> Result<Step, LoadFailure> {
+        let step = self.step_unverified(keyspace, settings, now, enough);
+        // Nothing can be said of what is in a file that could not be read.
+        match step {
+            Err(failure) => match self.file.verify() {
+                Err(error) => Err(LoadFailure::File(self.path.clone(), error)),
+                Ok(()) => Err(failure),
+            },
+            step => step,
+        }
+    }
+    fn step_unverified(
+        &mut self,
+        keyspace: &mut Keyspace,
+        settings: &Settings,
+        now: Clock,
+        enough: &mut dyn FnMut() -> bool,
+    ) -> Result<Step, LoadFailure> {
         let loader = Loader {
             settings,
             seed: keyspace.hash_seed(),
@@ -289,5 +306,65 @@ fn note_aux(name: &[u8], value: &[u8], now: Clock) {
             "Unrecognized RDB AUX field: '{}'",
             String::from_utf8_lossy(name)
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::persistence::snapshot::{SnapshotOptions, UsageKind, write};
+
+    const NOW: Clock = Clock {
+        unix_us: 1_700_000_000_000_000,
+        mono_ns: 1,
+        keeps_expired: false,
+    };
+
+    /// What cannot be read is neither an end of the file nor a fault of its format: whoever takes it for one cuts off or
+    /// refuses a file that is whole.
+    #[test]
+    fn a_file_that_cannot_be_read_on_is_no_file_of_a_wrong_format() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("dump.rdb");
+        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]).without_threads();
+        let value = vec![b'v'; 1000];
+        for key in 0..200 {
+            let key = format!("key:{key}");
+            let mut db = keyspace.db(0, NOW, true);
+            match db.slot(key.as_bytes()) {
+                Slot::Vacant(vacant) => {
+                    vacant.insert_held(NewValue::String(&value), Expiry::Clear);
+                }
+                Slot::Occupied(_) => panic!("{key} is there twice"),
+            }
+        }
+        let options = SnapshotOptions {
+            disk: Disk::default(),
+            path: path.clone(),
+            compress: false,
+            checksum: true,
+            usage: UsageKind::None,
+            used_memory: 0,
+            key_delay_us: 0,
+            steady: false,
+            is_aof_base: false,
+            libraries: Vec::new(),
+        };
+        write(&keyspace, NOW, &options, &mut |_| {}).expect("written");
+        let mut loading = Loading::open(&Disk::default(), &path, OnDuplicate::Fail)
+            .expect("opened")
+            .expect("there");
+        let file = std::fs::OpenOptions::new().write(true).open(&path);
+        file.expect("a file").set_len(20_000).expect("cut");
+        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]).without_threads();
+        let config = Config::with_dir(Path::new("/"));
+        let failure = loading
+            .step(&mut keyspace, config.settings(), NOW, &mut || false)
+            .expect_err("not all of it is there");
+        let LoadFailure::File(name, error) = failure else {
+            panic!("{failure:?}")
+        };
+        assert_eq!((name, error.raw_os_error()), (path, Some(libc::EIO)));
     }
 }

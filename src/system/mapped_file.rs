@@ -43,6 +43,7 @@ pub struct MappedFile {
     len: usize,
     /// In [`MAPPED`]; an empty file has none.
     place: Option<usize>,
+    file: File,
 }
 
 // SAFETY: the mapping is private to this value, read-only, and bound to no thread.
@@ -55,11 +56,13 @@ impl MappedFile {
     pub fn open(file: &File) -> io::Result<MappedFile> {
         let len = usize::try_from(file.metadata()?.len())
             .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        let file = file.try_clone()?;
         if len == 0 {
             return Ok(MappedFile {
                 address: NonNull::dangling(),
                 len,
                 place: None,
+                file,
             });
         }
         guard();
@@ -86,6 +89,7 @@ impl MappedFile {
             address,
             len,
             place,
+            file,
         };
         match place {
             Some(_) => Ok(mapped),
@@ -93,7 +97,18 @@ impl MappedFile {
         }
     }
 
-    /// An error if a part of the file could not be read: then zeroes were read instead.
+    /// An error if what was read is not what the file was when it was mapped. Beside what [`MappedFile::check`] knows this
+    /// asks the system how long the file is: behind the end of one that was shortened, the last page reads as zeroes without
+    /// a signal. For when something in the file is found to be wrong.
+    pub fn verify(&self) -> io::Result<()> {
+        self.check()?;
+        match self.file.metadata()?.len() {
+            len if len < self.len as u64 => Err(io::Error::from_raw_os_error(libc::EIO)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An error if a part of the file could not be read: then zeroes were read instead. Costs one look at a flag.
     pub fn check(&self) -> io::Result<()> {
         let place = self.place.and_then(|place| MAPPED.get(place));
         match place {
@@ -236,7 +251,7 @@ mod tests {
         assert!(mapped.check().is_ok());
         file.set_len(5000).expect("cut");
         assert_eq!((mapped[0], mapped[4999]), (7, 7));
-        assert!(mapped.check().is_ok());
+        assert!(mapped.check().is_ok() && mapped.verify().is_err());
         // The rest of the last page is zero anyway; the pages behind it are gone.
         assert_eq!((mapped[50_000], mapped[99_999], mapped[0]), (0, 0, 7));
         assert_eq!(

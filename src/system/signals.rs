@@ -8,9 +8,12 @@
 //! not want to wait for a snapshot.
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 
 use super::log::write_from_handler;
 
@@ -99,11 +102,25 @@ pub fn set_loading(loading: bool) {
     LOADING.store(loading, Ordering::Relaxed);
 }
 
-/// Removes the file that this process is writing in its working directory, if there is one: a snapshot, or the base of an
-/// append-only file. Async-signal-safe.
+/// A file beside the snapshot that a child is writing, as a C string that is never freed; null for none.
+static TEMPORARY: AtomicPtr<libc::c_char> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Says what a child writes, once in its life: it is removed when a signal ends the child.
+pub fn set_temporary_file(path: &Path) {
+    if let Ok(path) = CString::new(path.as_os_str().as_bytes()) {
+        TEMPORARY.store(path.into_raw(), Ordering::Release);
+    }
+}
+
+/// Removes the files that this process is writing, if there are any: a snapshot in its working directory, or what
+/// [`set_temporary_file`] named. Async-signal-safe.
 pub(super) fn remove_temporary_files() {
     remove_temporary(b"temp-", b".rdb");
-    remove_temporary(b"temp-rewriteaof-bg-", b".aof");
+    let path = TEMPORARY.load(Ordering::Acquire);
+    if !path.is_null() {
+        // SAFETY: it is a C string that is never freed; unlink is async-signal-safe.
+        unsafe { libc::unlink(path) };
+    }
 }
 
 /// Removes the file with this process's number between `before` and `after`, which are short.

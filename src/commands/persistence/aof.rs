@@ -15,6 +15,7 @@ use crate::resp::Args;
 use crate::system::child::Exit;
 use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
+use crate::system::signals::set_temporary_file;
 use crate::system::steady_file::SteadyFile;
 use std::io;
 use std::path::Path;
@@ -202,6 +203,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
     let forked = fork_child(state, host, ChildKind::Rewrite, |state, progress| {
         let aof = &state.persistence.aof;
         let path = aof.temporary_base(std::process::id() as i32);
+        set_temporary_file(&path);
         let written = write_base(state, options, &path, progress);
         if written.is_ok() {
             let path = path.display();

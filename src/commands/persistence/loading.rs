@@ -315,9 +315,11 @@ fn run_commands(
     loop {
         let found = next(&file.bytes, file.at, &mut spans);
         // What could not be read is not what the file ends with: it must not be cut off.
-        file.bytes
-            .check()
-            .map_err(|error| LoadFailure::File(file.path.clone(), error))?;
+        match found {
+            Next::Command { .. } => file.bytes.check(),
+            Next::End | Next::Truncated | Next::Malformed => file.bytes.verify(),
+        }
+        .map_err(|error| LoadFailure::File(file.path.clone(), error))?;
         match found {
             Next::Command { start, end } => {
                 let bytes = file.bytes.get(start..end).unwrap_or_default();
