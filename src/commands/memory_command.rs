@@ -309,7 +309,7 @@ mod tests {
         let mut harness = Harness::new();
         harness.line("SET a 1");
         let reply = harness.line("MEMORY STATS");
-        assert_eq!(reply.items().map(<[Value]>::len), Some(64));
+        assert_eq!(reply.items().map(<[Value]>::len), Some(68));
         assert!(text(&reply).contains("db.0"));
     }
 

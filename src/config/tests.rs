@@ -624,7 +624,7 @@ fn a_rewritten_file_gives_the_same_values() {
             "client-output-buffer-limit",
             "normal 1 2 3 replica 4kb 5mb 6",
         ),
-        ("locale-collate", "\u{fc}\t"),
+        ("replica-announce-ip", "\u{fc}\t"),
     ];
     set(&mut config, &changes).unwrap();
     let before = config.get(&[b"*"]);
