@@ -54,14 +54,15 @@ const FREE_UNIT: usize = 64 * 1024;
 pub(super) enum Object {
     /// A long string.
     Blob(Blob),
-    List(Box<List>),
-    Set(Box<Set>),
+    List(List),
+    Set(Set),
     SortedSet(Box<SortedSet>),
     Hash(Box<Hash>),
     Stream(Box<Stream>),
 }
 
 const _: () = assert!(size_of::<Blob>() == 8 && align_of::<Blob>() <= 8);
+const _: () = assert!(size_of::<List>() == 8 && size_of::<Set>() == 8);
 
 impl Object {
     fn kind(&self) -> Type {
@@ -241,8 +242,8 @@ impl Entry {
                     kind = object.kind();
                     match object {
                         Object::Blob(blob) => place.cast::<Blob>().write(blob),
-                        Object::List(list) => place.cast::<Box<List>>().write(list),
-                        Object::Set(set) => place.cast::<Box<Set>>().write(set),
+                        Object::List(list) => place.cast::<List>().write(list),
+                        Object::Set(set) => place.cast::<Set>().write(set),
                         Object::SortedSet(set) => place.cast::<Box<SortedSet>>().write(set),
                         Object::Hash(hash) => place.cast::<Box<Hash>>().write(hash),
                         Object::Stream(stream) => place.cast::<Box<Stream>>().write(stream),
@@ -313,8 +314,8 @@ impl Entry {
             let place = self.0.add(self.shape().value_at);
             match self.head().kind() {
                 Type::String => Object::Blob(place.cast::<Blob>().read()),
-                Type::List => Object::List(place.cast::<Box<List>>().read()),
-                Type::Set => Object::Set(place.cast::<Box<Set>>().read()),
+                Type::List => Object::List(place.cast::<List>().read()),
+                Type::Set => Object::Set(place.cast::<Set>().read()),
                 Type::SortedSet => Object::SortedSet(place.cast::<Box<SortedSet>>().read()),
                 Type::Hash => Object::Hash(place.cast::<Box<Hash>>().read()),
                 Type::Stream => Object::Stream(place.cast::<Box<Stream>>().read()),
@@ -366,18 +367,14 @@ impl Entry {
     /// The list; else WRONGTYPE.
     #[inline]
     pub fn list(&self) -> Result<&List, WrongType> {
-        // SAFETY: a list's object is a boxed `List`.
-        unsafe { self.object::<Box<List>>(Type::List) }
-            .map(|it| &**it)
-            .ok_or(WrongType)
+        // SAFETY: a list's object is a `List`.
+        unsafe { self.object::<List>(Type::List) }.ok_or(WrongType)
     }
     /// The set; else WRONGTYPE.
     #[inline]
     pub fn set(&self) -> Result<&Set, WrongType> {
-        // SAFETY: a set's object is a boxed `Set`.
-        unsafe { self.object::<Box<Set>>(Type::Set) }
-            .map(|it| &**it)
-            .ok_or(WrongType)
+        // SAFETY: a set's object is a `Set`.
+        unsafe { self.object::<Set>(Type::Set) }.ok_or(WrongType)
     }
     /// The sorted set; else WRONGTYPE.
     #[inline]
@@ -406,18 +403,14 @@ impl Entry {
     /// The list, to change; else WRONGTYPE.
     #[inline]
     pub fn list_mut(&mut self) -> Result<&mut List, WrongType> {
-        // SAFETY: a list's object is a boxed `List`.
-        unsafe { self.object_mut::<Box<List>>(Type::List) }
-            .map(|it| &mut **it)
-            .ok_or(WrongType)
+        // SAFETY: a list's object is a `List`.
+        unsafe { self.object_mut::<List>(Type::List) }.ok_or(WrongType)
     }
     /// The set, to change; else WRONGTYPE.
     #[inline]
     pub fn set_mut(&mut self) -> Result<&mut Set, WrongType> {
-        // SAFETY: a set's object is a boxed `Set`.
-        unsafe { self.object_mut::<Box<Set>>(Type::Set) }
-            .map(|it| &mut **it)
-            .ok_or(WrongType)
+        // SAFETY: a set's object is a `Set`.
+        unsafe { self.object_mut::<Set>(Type::Set) }.ok_or(WrongType)
     }
     /// The sorted set, to change; else WRONGTYPE.
     #[inline]
@@ -808,8 +801,8 @@ impl Entry {
             },
             Ok(Value::Blob(blob)) => Part::Object(Object::Blob(Arc::clone(blob))),
             Err(WrongType) => Part::Object(match self.stored() {
-                Stored::List(it) => Object::List(Box::new(it.clone())),
-                Stored::Set(it) => Object::Set(Box::new(it.clone())),
+                Stored::List(it) => Object::List(it.clone()),
+                Stored::Set(it) => Object::Set(it.clone()),
                 Stored::SortedSet(it) => Object::SortedSet(Box::new(it.clone())),
                 Stored::Hash(it) => Object::Hash(Box::new(it.clone())),
                 Stored::Stream(it) => Object::Stream(Box::new(it.clone())),

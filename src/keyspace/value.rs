@@ -113,9 +113,9 @@ pub enum NewValue<'a> {
     /// An integer.
     Int(i64),
     /// A list.
-    List(Box<List>),
+    List(List),
     /// A set.
-    Set(Box<Set>),
+    Set(Set),
     /// A sorted set.
     SortedSet(Box<SortedSet>),
     /// A hash.

@@ -227,6 +227,13 @@ impl<E: Element> Dict<E> {
         }
     }
 
+    /// An empty dict with the seed of this one.
+    pub fn same_seed(&self) -> Dict<E> {
+        let mut empty = Dict::new(HashSeed([0; 4]));
+        empty.hasher = self.hasher.clone();
+        empty
+    }
+
     /// Elements in the dict.
     #[inline]
     pub fn len(&self) -> usize {

@@ -11,10 +11,10 @@
 //! and fro.
 
 use super::Collection;
-use super::dict::HashSeed;
 use super::listpack::{Corrupt, Item, Listpack, Needle, Position};
+use super::one_of::{Case, OneOf};
 use super::quicklist::{Allowed, NodeView, Quicklist};
-use crate::system::size_class::size_class;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 /// The directives that decide a list's encoding and its nodes.
@@ -28,30 +28,66 @@ pub struct ListLimits {
     pub packed_threshold: usize,
 }
 
-/// The value of a list.
-#[derive(Clone, Debug)]
-pub struct List(Body);
+/// The value of a list, in one word.
+#[derive(Clone)]
+pub struct List(OneOf<Listpack, Quicklist, Never>);
 
-#[derive(Clone, Debug)]
-enum Body {
-    Packed(Listpack),
-    Nodes(Box<Quicklist>),
+/// There is no third form of a list. Aligned, as what is boxed there has to be.
+#[derive(Clone)]
+struct Never {
+    never: Infallible,
+    _aligned: [u64; 0],
+}
+
+/// What a list is, with what is looked at or changed.
+enum Body<P, N> {
+    Packed(P),
+    Nodes(N),
 }
 
 impl List {
-    /// An empty one. There is nothing to seed.
-    pub fn new(_seed: HashSeed) -> List {
-        List(Body::Packed(Listpack::new()))
+    #[inline]
+    fn body(&self) -> Body<&Listpack, &Quicklist> {
+        match self.0.view() {
+            Case::First(listpack) => Body::Packed(listpack),
+            Case::Second(nodes) => Body::Nodes(nodes),
+            Case::Third(Never { never, .. }) => match *never {},
+        }
+    }
+
+    #[inline]
+    fn body_mut(&mut self) -> Body<&mut Listpack, &mut Quicklist> {
+        match self.0.view_mut() {
+            Case::First(listpack) => Body::Packed(listpack),
+            Case::Second(nodes) => Body::Nodes(nodes),
+            Case::Third(Never { never, .. }) => match *never {},
+        }
+    }
+}
+
+impl std::fmt::Debug for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.body() {
+            Body::Packed(listpack) => listpack.fmt(f),
+            Body::Nodes(nodes) => nodes.fmt(f),
+        }
+    }
+}
+
+impl List {
+    /// An empty one.
+    pub fn new() -> List {
+        List(OneOf::first(Listpack::new()))
     }
 
     /// An empty one that is a quicklist, to be filled from outside; [`List::built`] ends that.
     pub fn quicklist(limits: &ListLimits) -> List {
-        List(Body::Nodes(Box::new(empty_quicklist(limits))))
+        List(OneOf::second(Box::new(empty_quicklist(limits))))
     }
 
     /// The listpack that it is, if it is one.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => Some(listpack),
             Body::Nodes(_) => None,
         }
@@ -59,7 +95,7 @@ impl List {
 
     /// The quicklist that it is, if it is one.
     pub fn as_quicklist(&self) -> Option<&Quicklist> {
-        match &self.0 {
+        match self.body() {
             Body::Packed(_) => None,
             Body::Nodes(nodes) => Some(nodes),
         }
@@ -68,7 +104,7 @@ impl List {
     /// The listpacks and large elements that it consists of, as DUMP and RDB write them.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
         let (mut packed, mut nodes) = (None, None);
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => packed = Some(NodeView::Packed(listpack)),
             Body::Nodes(quicklist) => nodes = Some(quicklist.nodes()),
         }
@@ -77,7 +113,7 @@ impl List {
 
     /// Number of [`List::nodes`].
     pub fn node_count(&self) -> usize {
-        match &self.0 {
+        match self.body() {
             Body::Packed(_) => 1,
             Body::Nodes(nodes) => nodes.node_count(),
         }
@@ -86,7 +122,7 @@ impl List {
     /// Tells that `count` elements of `bytes` in all are about to come. Every addition has to be preceded by it.
     #[inline]
     pub fn grow(&mut self, bytes: usize, count: usize, limits: &ListLimits) {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 let bytes = listpack.byte_len().saturating_add(bytes);
                 let count = listpack.len().saturating_add(count);
@@ -112,7 +148,7 @@ impl List {
     /// Becomes a listpack if it is one node that takes no more than one `part`th of what is allowed.
     #[inline]
     fn try_listpack(&mut self, limits: &ListLimits, part: usize) {
-        let Body::Nodes(nodes) = &mut self.0 else {
+        let Body::Nodes(nodes) = self.body_mut() else {
             return;
         };
         let allowed = Allowed::by(limits.fill);
@@ -128,24 +164,24 @@ impl List {
         if fits {
             let mut listpack = nodes.take_listpack();
             listpack.shrink_to_fit();
-            self.0 = Body::Packed(listpack);
+            self.0 = OneOf::first(listpack);
         }
     }
 
     #[cold]
     fn become_nodes(&mut self, limits: &ListLimits) {
         let mut nodes = empty_quicklist(limits);
-        if let Body::Packed(listpack) = &mut self.0 {
+        if let Body::Packed(listpack) = self.body_mut() {
             let listpack = std::mem::take(listpack);
             let count = listpack.len();
             nodes.adopt(listpack, count);
         }
-        self.0 = Body::Nodes(Box::new(nodes));
+        self.0 = OneOf::second(Box::new(nodes));
     }
 
     /// Adds a whole listpack at the back of a quicklist from outside, see [`Quicklist::push_listpack`].
     pub fn push_listpack(&mut self, listpack: Listpack) -> Result<(), Corrupt> {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(_) => Err(Corrupt),
             Body::Nodes(nodes) => nodes.push_listpack(listpack),
         }
@@ -153,7 +189,7 @@ impl List {
 
     /// Adds an element at the back of a quicklist from outside in a node of its own.
     pub fn push_plain(&mut self, element: Vec<u8>) -> Result<(), Corrupt> {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(_) => Err(Corrupt),
             Body::Nodes(nodes) => {
                 nodes.push_plain(element);
@@ -165,7 +201,7 @@ impl List {
     /// Appends. Amortised O(bytes).
     #[inline]
     pub fn push_back(&mut self, element: &[u8]) {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => listpack.push_back(element),
             Body::Nodes(nodes) => nodes.push_back(element),
         }
@@ -174,7 +210,7 @@ impl List {
     /// Prepends. Amortised O(bytes).
     #[inline]
     pub fn push_front(&mut self, element: &[u8]) {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => listpack.push_front(element),
             Body::Nodes(nodes) => nodes.push_front(element),
         }
@@ -183,7 +219,7 @@ impl List {
     /// Removes the first element after showing it.
     #[inline]
     pub fn pop_front<R>(&mut self, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 let taken = listpack.pop_front(take);
                 listpack.give_back();
@@ -196,7 +232,7 @@ impl List {
     /// Removes the last element after showing it.
     #[inline]
     pub fn pop_back<R>(&mut self, take: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 let taken = listpack.pop_back(take);
                 listpack.give_back();
@@ -208,7 +244,7 @@ impl List {
 
     /// Shows the element of an index; negative ones count from the end (-1: the last).
     pub fn get<R>(&self, index: i64, read: impl FnOnce(Item<'_>) -> R) -> Option<R> {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => Some(read(listpack.get(listpack.seek(index)?))),
             Body::Nodes(nodes) => nodes.get(index, read),
         }
@@ -217,7 +253,7 @@ impl List {
     /// Shows up to `count` elements from the index `from` on towards the back or, in reverse, the front.
     #[inline]
     pub fn range(&self, from: usize, count: usize, reverse: bool, mut visit: impl FnMut(Item<'_>)) {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => match (position(listpack, from), reverse) {
                 (None, _) => {}
                 (Some(at), false) => listpack.iter_from(at).take(count).for_each(visit),
@@ -230,7 +266,7 @@ impl List {
     /// Shows all elements from the front.
     #[inline]
     pub fn for_each(&self, visit: impl FnMut(Item<'_>)) {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => listpack.iter().for_each(visit),
             Body::Nodes(nodes) => nodes.for_each(visit),
         }
@@ -244,7 +280,7 @@ impl List {
         reverse: bool,
         mut visit: impl FnMut(Item<'_>) -> ControlFlow<()>,
     ) {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => {
                 // That it was told to stop is all that the result says.
                 let _ = match (position(listpack, from), reverse) {
@@ -259,7 +295,7 @@ impl List {
 
     /// Puts another element in the place of the one at `index`; whether there was one.
     pub fn set(&mut self, index: i64, element: &[u8]) -> bool {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => match listpack.seek(index) {
                 Some(at) => {
                     listpack.replace(at, element);
@@ -273,7 +309,7 @@ impl List {
 
     /// Inserts an element before or behind the first one that is `pivot`; whether there was one. O(n).
     pub fn insert(&mut self, pivot: &[u8], element: &[u8], after: bool) -> bool {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 let found = listpack
                     .first()
@@ -292,7 +328,7 @@ impl List {
     /// Removes up to `limit` elements that are `element` (0: all), from the front or, in reverse, from the back on; how
     /// many there were. O(n).
     pub fn remove(&mut self, element: &[u8], limit: usize, reverse: bool) -> usize {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 let needle = Needle::new(element);
                 let limit = if limit == 0 { usize::MAX } else { limit };
@@ -304,7 +340,7 @@ impl List {
 
     /// Removes up to `count` elements from the index `from` on.
     pub fn remove_range(&mut self, from: usize, count: usize) {
-        match &mut self.0 {
+        match self.body_mut() {
             Body::Packed(listpack) => {
                 if count > 0 && from < listpack.len() {
                     listpack.remove_range(from as i64, count);
@@ -327,29 +363,34 @@ fn position(listpack: &Listpack, index: usize) -> Option<Position> {
     listpack.seek(i64::try_from(index).ok()?)
 }
 
+impl Default for List {
+    fn default() -> List {
+        List::new()
+    }
+}
+
 impl Collection for List {
     #[inline]
     fn len(&self) -> usize {
-        match &self.0 {
+        match self.body() {
             Body::Packed(listpack) => listpack.len(),
             Body::Nodes(nodes) => nodes.len(),
         }
     }
     fn encoding(&self) -> &'static str {
-        match &self.0 {
+        match self.body() {
             Body::Packed(_) => "listpack",
             Body::Nodes(nodes) => nodes.encoding(),
         }
     }
     fn memory_bytes(&self, samples: usize) -> usize {
-        size_class(size_of::<List>())
-            + match &self.0 {
-                Body::Packed(listpack) => listpack.memory_bytes(),
-                Body::Nodes(nodes) => nodes.memory_bytes(samples),
-            }
+        match self.body() {
+            Body::Packed(listpack) => listpack.memory_bytes(),
+            Body::Nodes(nodes) => nodes.memory_bytes(samples),
+        }
     }
     fn free_effort(&self) -> usize {
-        match &self.0 {
+        match self.body() {
             Body::Packed(_) => 1,
             Body::Nodes(nodes) => nodes.free_effort(),
         }
@@ -362,7 +403,6 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    const SEED: HashSeed = HashSeed([0; 4]);
     const LIMITS: ListLimits = ListLimits {
         fill: -2,
         depth: 0,
@@ -383,7 +423,7 @@ mod tests {
     #[test]
     fn encodings_are_redis() {
         let limits = ListLimits { fill: 4, ..LIMITS };
-        let mut list = List::new(SEED);
+        let mut list = List::new();
         for _ in 0..4 {
             push(&mut list, b"x", &limits);
         }
@@ -428,10 +468,10 @@ mod tests {
 
     #[test]
     fn small_lists_are_small() {
-        assert_eq!(size_of::<List>(), 32);
-        let mut list = List::new(SEED);
+        assert_eq!(size_of::<List>(), 8);
+        let mut list = List::new();
         push(&mut list, b"x", &LIMITS);
-        assert_eq!(list.memory_bytes(0), 32 + 16);
+        assert_eq!(list.memory_bytes(0), 16);
     }
 
     #[derive(Clone, Debug)]
@@ -473,7 +513,7 @@ mod tests {
             count in 0usize..9,
         ) {
             let limits = ListLimits { fill, ..LIMITS };
-            let mut list = List::new(SEED);
+            let mut list = List::new();
             let mut model: Vec<Vec<u8>> = Vec::new();
             for step in steps {
                 match step {

@@ -22,11 +22,16 @@
 //! front has a gap there, so that queues work at both ends without moving everything at every step. Positions count
 //! from the header and never see the gap.
 //!
+//! A listpack is one pointer; what its buffer needs to know of itself stands before the bytes.
+//!
 //! Bytes from outside may be checked in full or only in their frame. Every access therefore stays within the buffer
 //! and ends, whatever the bytes say; what a broken listpack yields is meaningless, but it is no panic.
 
+#![allow(unsafe_code)]
+
+use super::bytes::{Bytes, GAP_MAX, class};
+use super::one_of::Thin;
 use crate::system::numbers::parse_i64;
-use crate::system::size_class::size_class;
 
 /// Bytes of the header: total length and number of elements.
 const HEADER: usize = 6;
@@ -64,11 +69,14 @@ static SPANS: [u8; 256] = {
 };
 
 /// Elements packed in one buffer. Always well-formed, unless it was taken from outside without a deep check.
+#[repr(transparent)]
 pub struct Listpack {
     /// A gap of `start` bytes, then the listpack up to the end.
-    bytes: Vec<u8>,
-    start: u32,
+    bytes: Bytes,
 }
+
+// SAFETY: it is its bytes alone, which are one pointer to an allocation aligned to eight.
+unsafe impl Thin for Listpack {}
 
 /// Where an element stands: the offset of its first byte. Good until the next change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -391,9 +399,9 @@ impl Default for Listpack {
 
 impl Clone for Listpack {
     fn clone(&self) -> Listpack {
-        let mut bytes = Vec::with_capacity(size_class(self.byte_len()));
-        bytes.extend_from_slice(self.as_bytes());
-        Listpack { bytes, start: 0 }
+        Listpack {
+            bytes: Bytes::new(self.as_bytes(), 0),
+        }
     }
 }
 
@@ -419,11 +427,9 @@ impl Listpack {
 
     /// An empty one with room for so many bytes in all.
     pub fn with_capacity(bytes: usize) -> Listpack {
-        let mut buffer = Vec::with_capacity(size_class(bytes.max(HEADER + 1)));
-        buffer.extend_from_slice(&[HEADER as u8 + 1, 0, 0, 0, 0, 0, END]);
+        let empty = [HEADER as u8 + 1, 0, 0, 0, 0, 0, END];
         Listpack {
-            bytes: buffer,
-            start: 0,
+            bytes: Bytes::new(&empty, bytes),
         }
     }
 
@@ -440,7 +446,9 @@ impl Listpack {
         {
             return Err(Corrupt);
         }
-        let listpack = Listpack { bytes, start: 0 };
+        let listpack = Listpack {
+            bytes: Bytes::new(&bytes, 0),
+        };
         if deep {
             listpack.check()?;
         }
@@ -478,9 +486,8 @@ impl Listpack {
     }
 
     /// As DUMP and RDB carry it, to own.
-    pub fn into_bytes(mut self) -> Vec<u8> {
-        self.close_gap();
-        self.bytes
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.live().to_vec()
     }
 
     /// Number of elements. O(1) below 65535, O(n) above.
@@ -501,12 +508,12 @@ impl Listpack {
     /// Bytes of the listpack.
     #[inline]
     pub fn byte_len(&self) -> usize {
-        self.bytes.len() - self.start as usize
+        self.bytes.live_len()
     }
 
     /// Bytes with the allocator's rounding.
     pub fn memory_bytes(&self) -> usize {
-        size_class(self.bytes.capacity())
+        self.bytes.memory_bytes()
     }
 
     /// Whether `more` bytes can be added without passing 1 GiB.
@@ -683,7 +690,7 @@ impl Listpack {
             return;
         };
         debug_assert!(positions.is_sorted());
-        let start = self.start as usize;
+        let start = self.start();
         let mut to = start + first.0 as usize;
         for (nth, at) in positions.iter().enumerate() {
             let from = start + self.behind(at.0 as usize);
@@ -698,7 +705,6 @@ impl Listpack {
         }
         self.bytes.truncate(to);
         self.add_to_count(-(positions.len() as isize));
-        self.set_total();
         self.shrink();
     }
 
@@ -833,7 +839,6 @@ impl Listpack {
             (ours, theirs) => ours.saturating_add(theirs),
         };
         self.set_count(count);
-        self.set_total();
     }
 
     /// Splits: the elements from `at` on leave and are returned.
@@ -848,8 +853,7 @@ impl Listpack {
         tail.bytes.pop();
         tail.bytes.extend_from_slice(&live[from..]);
         tail.set_count(u16::try_from(tail_count).unwrap_or(UNCOUNTED));
-        tail.set_total();
-        self.bytes.truncate(self.start as usize + from);
+        self.bytes.truncate(self.start() + from);
         self.bytes.push(END);
         if counted {
             self.add_to_count(-(tail_count as isize));
@@ -857,7 +861,6 @@ impl Listpack {
             let head_count = self.iter().count();
             self.set_count(u16::try_from(head_count).unwrap_or(UNCOUNTED));
         }
-        self.set_total();
         self.shrink();
         tail
     }
@@ -869,7 +872,7 @@ impl Listpack {
 
     /// Makes room for so many bytes at the front, so that prepending moves nothing until they are used up. O(bytes).
     pub fn reserve_front(&mut self, more: usize) {
-        let gap = self.start as usize;
+        let (gap, more) = (self.start(), more.min(GAP_MAX));
         if gap >= more {
             return;
         }
@@ -880,23 +883,28 @@ impl Listpack {
         let new_gap = more.min(room);
         let end = new_gap + len;
         if end > self.bytes.len() {
-            self.bytes.resize(end, 0);
+            self.bytes.resize(end);
         }
         self.bytes.copy_within(gap..gap + len, new_gap);
-        self.bytes.truncate(end);
-        self.start = new_gap as u32;
+        self.bytes.set_bounds(new_gap, end);
     }
 
     // The buffer.
 
+    /// Bytes of the gap.
+    #[inline]
+    fn start(&self) -> usize {
+        self.bytes.start()
+    }
+
     #[inline]
     fn live(&self) -> &[u8] {
-        &self.bytes[self.start as usize..]
+        self.bytes.live()
     }
 
     #[inline]
     fn live_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start as usize..]
+        self.bytes.live_mut()
     }
 
     /// The position `at`, unless it is the end or behind it.
@@ -948,23 +956,14 @@ impl Listpack {
     }
 
     #[inline]
-    fn set_total(&mut self) {
-        let total = self.byte_len();
-        debug_assert!(total <= u32::MAX as usize, "callers ask has_room first");
-        let total = u32::try_from(total).unwrap_or(u32::MAX);
-        self.live_mut()[..4].copy_from_slice(&total.to_le_bytes());
-    }
-
-    #[inline]
     fn push_back_encoded(&mut self, element: &Encoded<'_>) {
         let span = element.span();
         self.reserve_back(span);
         let at = self.bytes.len() - 1;
-        self.bytes.resize(at + span, 0);
+        self.bytes.resize(at + span);
         element.write(&mut self.bytes[at..]);
         self.bytes.push(END);
         self.add_to_count(1);
-        self.set_total();
     }
 
     /// Puts an element in the place of `old` bytes (none, or one element) at `at`.
@@ -989,47 +988,48 @@ impl Listpack {
     /// Makes room for `more` bytes at `at`, moving whichever side is the shorter if the gap allows.
     fn open(&mut self, at: usize, more: usize) {
         let len = self.byte_len();
-        if at <= len - at {
-            if (self.start as usize) < more {
+        if at <= len - at && more <= GAP_MAX {
+            if self.start() < more {
                 // As much room at the front as the growing of a buffer would bring at its back.
                 let grown = self.grown(len.saturating_add(more));
                 self.reserve_front((grown - len).max(more));
             }
-            let start = self.start as usize;
+            let (start, end) = (self.start(), self.bytes.len());
             self.bytes.copy_within(start..start + at, start - more);
-            self.start = (start - more) as u32;
+            self.bytes.set_bounds(start - more, end);
         } else {
             self.reserve_back(more);
-            let from = self.start as usize + at;
+            let from = self.start() + at;
             let end = self.bytes.len();
-            self.bytes.resize(end + more, 0);
+            self.bytes.resize(end + more);
             self.bytes.copy_within(from..end, from + more);
         }
-        self.set_total();
     }
 
     /// Takes `fewer` bytes out at `at`, moving whichever side is the shorter.
     fn cut(&mut self, at: usize, fewer: usize) {
-        let from = self.start as usize + at;
+        if self.start() + fewer > GAP_MAX {
+            self.close_gap();
+        }
+        let from = self.start() + at;
         let end = self.bytes.len();
-        if at < end - from - fewer {
-            let start = self.start as usize;
+        if at < end - from - fewer && fewer <= GAP_MAX {
+            let start = self.start();
             self.bytes.copy_within(start..from, start + fewer);
-            self.start += fewer as u32;
+            self.bytes.set_bounds(start + fewer, end);
         } else {
             self.bytes.copy_within(from + fewer..end, from);
             self.bytes.truncate(end - fewer);
         }
-        self.set_total();
     }
 
     /// The capacity to take when so many bytes are needed: the class that holds them, and where classes no longer grow
     /// with size, a part more, so that appending stays cheap.
     fn grown(&self, needed: usize) -> usize {
         if needed > CLASSES_MAX {
-            size_class(needed.saturating_add(needed / 8))
+            class(needed.saturating_add(needed / 8))
         } else {
-            size_class(needed)
+            class(needed)
         }
     }
 
@@ -1043,7 +1043,7 @@ impl Listpack {
 
     #[cold]
     fn reserve_back_slowly(&mut self, more: usize) {
-        let gap = self.start as usize;
+        let gap = self.start();
         self.close_gap();
         // A small gap would soon be used up, and the move be made again and again: so then the buffer grows.
         let enough = gap >= more && gap >= self.bytes.capacity() / 8;
@@ -1055,17 +1055,16 @@ impl Listpack {
 
     fn reserve_exactly(&mut self, capacity: usize) {
         if capacity > self.bytes.capacity() {
-            let capacity = size_class(capacity);
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
     }
 
     fn close_gap(&mut self) {
-        let gap = self.start as usize;
+        let gap = self.start();
         if gap > 0 {
+            let len = self.byte_len();
             self.bytes.copy_within(gap.., 0);
-            self.bytes.truncate(self.bytes.len() - gap);
-            self.start = 0;
+            self.bytes.set_bounds(0, len);
         }
     }
 
@@ -1081,7 +1080,7 @@ impl Listpack {
     #[cold]
     fn shrink_to(&mut self, spare: usize) {
         self.close_gap();
-        self.bytes.shrink_to(size_class(self.bytes.len() + spare));
+        self.bytes.shrink_to(self.bytes.len() + spare);
     }
 }
 

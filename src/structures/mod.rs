@@ -4,6 +4,7 @@
 //! own invariants and which Redis file it mirrors. `unsafe` is allowed here, file by file.
 
 pub mod bits;
+mod bytes;
 pub mod dict;
 pub mod geohash;
 pub mod hash;
@@ -12,6 +13,7 @@ pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod member;
+mod one_of;
 pub mod quicklist;
 pub mod set;
 pub mod sorted_set;

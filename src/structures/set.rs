@@ -16,6 +16,7 @@ use super::dict::{Dict, HashSeed};
 use super::intset::Intset;
 use super::listpack::{Item, Listpack};
 use super::member::Member;
+use super::one_of::{Case, OneOf};
 use crate::system::numbers::parse_i64;
 use crate::system::size_class::size_class;
 use std::collections::HashSet;
@@ -39,19 +40,18 @@ pub struct SetLimits {
     pub listpack_entries: usize,
     /// `set-max-listpack-value`: bytes.
     pub listpack_value: usize,
+    /// Keys the hash table that a set may get.
+    pub seed: HashSeed,
 }
 
-/// The value of a set.
-#[derive(Debug)]
-pub struct Set {
-    seed: HashSeed,
-    members: Members,
-}
+/// The value of a set, in one word.
+pub struct Set(OneOf<Listpack, Intset, Dict<Member>>);
 
-enum Members {
-    Intset(Intset),
-    Listpack(Listpack),
-    Table(Box<Dict<Member>>),
+/// What a set is, with what is looked at or changed.
+enum Members<L, I, T> {
+    Listpack(L),
+    Intset(I),
+    Table(T),
 }
 
 /// A member that has left its set.
@@ -77,33 +77,38 @@ impl Popped {
 }
 
 impl Set {
-    /// An empty one. `seed` keys its hash table, if it gets one.
-    pub fn new(seed: HashSeed) -> Set {
-        Set {
-            seed,
-            members: Members::Intset(Intset::new()),
+    #[inline]
+    fn members(&self) -> Members<&Listpack, &Intset, &Dict<Member>> {
+        match self.0.view() {
+            Case::First(listpack) => Members::Listpack(listpack),
+            Case::Second(intset) => Members::Intset(intset),
+            Case::Third(table) => Members::Table(table),
         }
     }
-    /// An empty one that begins as a listpack.
-    pub fn packed(seed: HashSeed) -> Set {
-        Set {
-            seed,
-            members: Members::Listpack(Listpack::new()),
+    #[inline]
+    fn members_mut(&mut self) -> Members<&mut Listpack, &mut Intset, &mut Dict<Member>> {
+        match self.0.view_mut() {
+            Case::First(listpack) => Members::Listpack(listpack),
+            Case::Second(intset) => Members::Intset(intset),
+            Case::Third(table) => Members::Table(table),
         }
+    }
+
+    /// An empty one.
+    pub fn new() -> Set {
+        Set::from_intset(Intset::new())
+    }
+    /// An empty one that begins as a listpack.
+    pub fn packed() -> Set {
+        Set(OneOf::first(Listpack::new()))
     }
     /// An empty one that is a hash table: to gather members of which many may come twice.
     pub fn table(seed: HashSeed) -> Set {
-        Set {
-            seed,
-            members: Members::Table(Box::new(Dict::new(seed))),
-        }
+        Set(OneOf::third(Box::new(Dict::new(seed))))
     }
     /// A set that is an intset from outside.
-    pub fn from_intset(intset: Intset, seed: HashSeed) -> Set {
-        Set {
-            seed,
-            members: Members::Intset(intset),
-        }
+    pub fn from_intset(intset: Intset) -> Set {
+        Set(OneOf::second(Box::new(intset)))
     }
     /// A set that is a listpack from outside, whose elements are different. `None` if they are not. O(n) on average.
     pub fn from_listpack(listpack: Listpack, seed: HashSeed) -> Option<Set> {
@@ -113,28 +118,25 @@ impl Set {
                 return None;
             }
         }
-        Some(Set {
-            seed,
-            members: Members::Listpack(listpack),
-        })
+        Some(Set(OneOf::first(listpack)))
     }
     /// The intset that it is, if it is one.
     pub fn as_intset(&self) -> Option<&Intset> {
-        match &self.members {
+        match self.members() {
             Members::Intset(intset) => Some(intset),
             _ => None,
         }
     }
     /// The listpack that it is, if it is one.
     pub fn as_listpack(&self) -> Option<&Listpack> {
-        match &self.members {
+        match self.members() {
             Members::Listpack(listpack) => Some(listpack),
             _ => None,
         }
     }
     /// Shape of the hash table, if it has one (DEBUG HTSTATS-KEY).
     pub fn distribution(&self) -> Option<super::dict::Distribution> {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => Some(table.distribution()),
             _ => None,
         }
@@ -143,7 +145,7 @@ impl Set {
     /// Whether `member` is in it.
     #[inline]
     pub fn contains(&self, member: &[u8]) -> bool {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => table.find(member).is_some(),
             Members::Intset(intset) => {
                 parse_i64(member).is_some_and(|value| intset.contains(value))
@@ -154,7 +156,7 @@ impl Set {
     /// The same for a member of another set.
     #[inline]
     pub fn contains_item(&self, item: Item<'_>) -> bool {
-        match (&self.members, item) {
+        match (self.members(), item) {
             (Members::Intset(intset), Item::Int(value)) => intset.contains(value),
             (_, Item::Bytes(bytes)) => self.contains(bytes),
             (_, item) => item.with_bytes(|bytes| self.contains(bytes)),
@@ -165,7 +167,7 @@ impl Set {
     /// then all members, so that the waits overlap.
     #[inline]
     pub fn prefetch<'m>(&self, members: impl Iterator<Item = &'m [u8]>) {
-        let Members::Table(table) = &self.members else {
+        let Members::Table(table) = self.members() else {
             return;
         };
         if table.len() < PREFETCH_FROM {
@@ -185,15 +187,15 @@ impl Set {
     /// Adds a member; whether it was new. It may change the encoding, which is then O(n).
     #[inline]
     pub fn add(&mut self, member: &[u8], limits: &SetLimits) -> bool {
-        match &mut self.members {
+        match self.members_mut() {
             Members::Table(table) => add_to(table, member),
             Members::Intset(intset) => match parse_i64(member) {
                 Some(value) => self.add_int(value, limits),
                 None => {
                     if fits_listpack(intset, member, limits) {
-                        self.members = Members::Listpack(packed(intset, member));
+                        self.0 = OneOf::first(packed(intset, member));
                     } else {
-                        add_to(self.become_table(), member);
+                        add_to(self.become_table(limits.seed), member);
                     }
                     true
                 }
@@ -208,7 +210,7 @@ impl Set {
                 {
                     listpack.push_back(member);
                 } else {
-                    add_to(self.become_table(), member);
+                    add_to(self.become_table(limits.seed), member);
                 }
                 true
             }
@@ -217,7 +219,7 @@ impl Set {
     /// The same for a member of another set.
     #[inline]
     pub fn add_item(&mut self, item: Item<'_>, limits: &SetLimits) -> bool {
-        match (&self.members, item) {
+        match (self.members(), item) {
             (Members::Intset(_), Item::Int(value)) => self.add_int(value, limits),
             (_, Item::Bytes(bytes)) => self.add(bytes, limits),
             (_, item) => item.with_bytes(|bytes| self.add(bytes, limits)),
@@ -225,14 +227,14 @@ impl Set {
     }
     /// Adds to an intset.
     fn add_int(&mut self, value: i64, limits: &SetLimits) -> bool {
-        let Members::Intset(intset) = &mut self.members else {
+        let Members::Intset(intset) = self.members_mut() else {
             return false;
         };
         if !intset.add(value) {
             return false;
         }
         if intset.len() > limits.intset_entries.min(INTSET_MOST) {
-            self.become_table();
+            self.become_table(limits.seed);
         }
         true
     }
@@ -240,13 +242,13 @@ impl Set {
     /// becomes a hash table beforehand, and an empty set takes the encoding that may do for all of them.
     #[inline]
     pub fn expect(&mut self, first: &[u8], count: usize, limits: &SetLimits) {
-        let too_many = match &self.members {
+        let too_many = match self.members() {
             Members::Intset(intset) if intset.is_empty() => {
                 if count <= limits.intset_entries && parse_i64(first).is_some() {
                     return;
                 }
                 if count <= limits.listpack_entries {
-                    self.members = Members::Listpack(Listpack::new());
+                    self.0 = OneOf::first(Listpack::new());
                     return;
                 }
                 true
@@ -256,7 +258,7 @@ impl Set {
             Members::Table(_) => false,
         };
         if too_many {
-            self.become_table();
+            self.become_table(limits.seed);
         }
     }
 
@@ -276,11 +278,11 @@ impl Set {
                 integers.into_iter().for_each(|value| {
                     intset.add(value);
                 });
-                self.members = Members::Intset(intset);
+                self.0 = OneOf::second(Box::new(intset));
                 return;
             }
         }
-        if let Members::Listpack(listpack) = &mut self.members {
+        if let Members::Listpack(listpack) = self.members_mut() {
             listpack.shrink_to_fit();
         }
     }
@@ -288,7 +290,7 @@ impl Set {
     /// Removes a member; whether it was there.
     #[inline]
     pub fn remove(&mut self, member: &[u8]) -> bool {
-        match &mut self.members {
+        match self.members_mut() {
             Members::Table(table) => table.remove(member).is_some(),
             Members::Intset(intset) => parse_i64(member).is_some_and(|value| intset.remove(value)),
             Members::Listpack(listpack) => match position_in(listpack, member) {
@@ -302,7 +304,7 @@ impl Set {
     }
     /// The same for a member of another set.
     pub fn remove_item(&mut self, item: Item<'_>) -> bool {
-        match (&mut self.members, item) {
+        match (self.members_mut(), item) {
             (Members::Intset(intset), Item::Int(value)) => intset.remove(value),
             (_, item) => item.with_bytes(|bytes| self.remove(bytes)),
         }
@@ -311,7 +313,7 @@ impl Set {
     /// All members: an intset's rising, a listpack's in its order, else in no particular one.
     pub fn iter(&self) -> impl Iterator<Item = Item<'_>> {
         let (mut ints, mut packed, mut table) = (None, None, None);
-        match &self.members {
+        match self.members() {
             Members::Intset(intset) => ints = Some(intset.iter()),
             Members::Listpack(listpack) => packed = Some(listpack.iter()),
             Members::Table(dict) => table = Some(dict.iter()),
@@ -325,7 +327,7 @@ impl Set {
     /// Calls back with each member; faster than [`Set::iter`].
     #[inline]
     pub fn for_each(&self, mut each: impl FnMut(Item<'_>)) {
-        match &self.members {
+        match self.members() {
             Members::Intset(intset) => intset.iter().for_each(|value| each(Item::Int(value))),
             Members::Listpack(listpack) => listpack.iter().for_each(each),
             Members::Table(table) => table
@@ -335,7 +337,7 @@ impl Set {
     }
     /// One step of SSCAN: the members of one bucket and the next cursor. All at once where there are no buckets.
     pub fn scan(&self, cursor: u64, mut each: impl FnMut(Item<'_>)) -> u64 {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => table.scan(cursor, |member| each(Item::Bytes(member.bytes()))),
             _ => {
                 self.for_each(each);
@@ -346,7 +348,7 @@ impl Set {
 
     /// A member at random, each with the same chance. `random` gives 64 random bits.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<Item<'_>> {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => table.random(random).map(|member| Item::Bytes(member.key())),
             Members::Intset(intset) => intset.get(below(intset.len(), random)).map(Item::Int),
             Members::Listpack(listpack) => {
@@ -357,7 +359,7 @@ impl Set {
     }
     /// Removes a member at random, each with the same chance.
     pub fn pop(&mut self, random: &mut dyn FnMut() -> u64) -> Option<Popped> {
-        match &mut self.members {
+        match self.members_mut() {
             Members::Table(table) => table.remove_random(random).map(Popped::Member),
             Members::Intset(intset) => {
                 let index = below(intset.len(), random);
@@ -388,7 +390,7 @@ impl Set {
             return;
         }
         let many = count.saturating_mul(DRAW_AGAIN_UP_TO_A) > len;
-        match &self.members {
+        match self.members() {
             // Drawing until they are different gives every combination the same chance, too.
             Members::Table(table) if !many => {
                 let mut seen = HashSet::with_capacity(count);
@@ -427,15 +429,15 @@ impl Set {
     }
 
     /// Turns into a hash table.
-    fn become_table(&mut self) -> &mut Dict<Member> {
-        if !matches!(self.members, Members::Table(_)) {
-            let mut table = Box::new(Dict::new(self.seed));
+    fn become_table(&mut self, seed: HashSeed) -> &mut Dict<Member> {
+        if !matches!(self.members(), Members::Table(_)) {
+            let mut table = Box::new(Dict::new(seed));
             self.for_each(|item| {
                 item.with_bytes(|bytes| add_to(&mut table, bytes));
             });
-            self.members = Members::Table(table);
+            self.0 = OneOf::third(table);
         }
-        match &mut self.members {
+        match self.members_mut() {
             Members::Table(table) => table,
             _ => unreachable!("made a table above"),
         }
@@ -501,28 +503,30 @@ fn packed(intset: &Intset, member: &[u8]) -> Listpack {
 
 impl Clone for Set {
     fn clone(&self) -> Set {
-        let members = match &self.members {
-            Members::Intset(intset) => Members::Intset(intset.clone()),
-            Members::Listpack(listpack) => Members::Listpack(listpack.clone()),
+        Set(match self.members() {
+            Members::Intset(intset) => OneOf::second(Box::new(intset.clone())),
+            Members::Listpack(listpack) => OneOf::first(listpack.clone()),
             Members::Table(table) => {
-                let mut copy = Box::new(Dict::new(self.seed));
+                let mut copy = Box::new(table.same_seed());
                 for member in table.iter() {
                     let bytes = member.bytes();
                     copy.insert_new_hashed(copy.hash(bytes), Member::new(bytes));
                 }
-                Members::Table(copy)
+                OneOf::third(copy)
             }
-        };
-        Set {
-            seed: self.seed,
-            members,
-        }
+        })
     }
 }
 
-impl std::fmt::Debug for Members {
+impl Default for Set {
+    fn default() -> Set {
+        Set::new()
+    }
+}
+
+impl std::fmt::Debug for Set {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
+        match self.members() {
             Members::Intset(intset) => intset.fmt(f),
             Members::Listpack(listpack) => listpack.fmt(f),
             Members::Table(table) => write!(f, "Table of {}", table.len()),
@@ -533,23 +537,22 @@ impl std::fmt::Debug for Members {
 impl Collection for Set {
     #[inline]
     fn len(&self) -> usize {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => table.len(),
             Members::Intset(intset) => intset.len(),
             Members::Listpack(listpack) => listpack.len(),
         }
     }
     fn encoding(&self) -> &'static str {
-        match &self.members {
+        match self.members() {
             Members::Table(_) => "hashtable",
             Members::Intset(_) => "intset",
             Members::Listpack(_) => "listpack",
         }
     }
     fn memory_bytes(&self, samples: usize) -> usize {
-        let own = size_class(size_of::<Set>());
-        own + match &self.members {
-            Members::Intset(intset) => intset.memory_bytes(),
+        match self.members() {
+            Members::Intset(intset) => size_class(size_of::<Intset>()) + intset.memory_bytes(),
             Members::Listpack(listpack) => listpack.memory_bytes(),
             Members::Table(table) => {
                 size_class(size_of::<Dict<Member>>())
@@ -559,7 +562,7 @@ impl Collection for Set {
         }
     }
     fn free_effort(&self) -> usize {
-        match &self.members {
+        match self.members() {
             Members::Table(table) => table.len(),
             _ => 1,
         }
@@ -579,6 +582,7 @@ mod tests {
         intset_entries: 8,
         listpack_entries: 0,
         listpack_value: 64,
+        seed: SEED,
     };
     /// With listpacks.
     const PACKED: SetLimits = SetLimits {
@@ -638,7 +642,7 @@ mod tests {
             steps in prop::collection::vec((0u8..10, member()), 0..80),
         ) {
             let limits = if packs { PACKED } else { SMALL };
-            let (mut set, mut model) = (Set::new(SEED), BTreeSet::new());
+            let (mut set, mut model) = (Set::new(), BTreeSet::new());
             let mut random = random_bits();
             for (step, member) in steps {
                 match step {
@@ -675,13 +679,13 @@ mod tests {
         #[test]
         fn encodings_are_redis(packs in any::<bool>(), added in prop::collection::vec(member(), 0..14)) {
             let limits = if packs { PACKED } else { SMALL };
-            let mut set = Set::new(SEED);
+            let mut set = Set::new();
             for member in &added {
                 set.add(member, &limits);
             }
             prop_assert_eq!(set.encoding(), expected_encoding(&added, &limits));
             // Members of other sets, of any encoding, are the same members.
-            let mut copy = Set::new(SEED);
+            let mut copy = Set::new();
             set.for_each(|item| { copy.add_item(item, &limits); });
             prop_assert_eq!(texts(&copy), texts(&set));
             for item in set.iter() {
@@ -720,7 +724,7 @@ mod tests {
                 ..SMALL
             },
         };
-        let mut set = Set::new(SEED);
+        let mut set = Set::new();
         if kind == 1 {
             set.add(b"x", &limits);
         }
@@ -796,6 +800,7 @@ mod tests {
             intset_entries: 8,
             listpack_entries: 8,
             listpack_value: usize::MAX,
+            seed: SEED,
         };
         let intset = Intset::new();
         // Zeros that nobody reads take no memory.

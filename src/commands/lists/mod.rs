@@ -118,7 +118,7 @@ fn push_all<'e>(
 ) -> Result<usize, CommandError> {
     let limits = limits(settings, db);
     let slot = db.slot(key);
-    let (mut held, _) = slot.or_insert(|seed| NewValue::List(Box::new(List::new(seed))));
+    let (mut held, _) = slot.or_insert(|_| NewValue::List(List::new()));
     let list = held.list_mut()?;
     list.grow(bytes, elements.len(), &limits);
     for element in elements {

@@ -72,7 +72,7 @@ fn intersect(sets: &[Option<&Set>], mut each: impl FnMut(Item<'_>) -> bool) {
 fn gathering(sets: &[Option<&Set>], seed: HashSeed, stored: bool) -> Set {
     let integers = |set: &&Set| set.as_intset().is_some();
     if stored || sets.iter().flatten().all(integers) {
-        Set::new(seed)
+        Set::new()
     } else {
         Set::table(seed)
     }
@@ -132,7 +132,7 @@ fn subtract(sets: &[Option<&Set>], mut rest: Set, limits: &SetLimits) -> Set {
 fn store(context: &mut Context<'_>, key: &[u8], set: Set, event: &'static str) {
     let len = set.len();
     context.reply.count(len);
-    let value = (len > 0).then(|| NewValue::Set(Box::new(set)));
+    let value = (len > 0).then(|| NewValue::Set(set));
     context.store(key, value, EventClass::Set, event);
 }
 
@@ -195,15 +195,14 @@ pub(super) fn sintercard(context: &mut Context<'_>, args: Args<'_>) -> Result<()
 }
 
 pub(super) fn sinterstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(context.settings);
-    let seed = context.db.hash_seed();
+    let limits = limits(context.settings, &context.db);
     let entries = entries(&mut context.db, args.skip(2))?;
     let sets = sets_of(&entries);
     // An intset if the smallest set is one; what becomes of a listpack is decided when all is there.
     let smallest = sets.iter().flatten().min_by_key(|set| set.len());
     let mut result = match smallest {
-        Some(set) if set.as_intset().is_some() => Set::new(seed),
-        _ => Set::packed(seed),
+        Some(set) if set.as_intset().is_some() => Set::new(),
+        _ => Set::packed(),
     };
     intersect(&sets, |item| {
         result.add_item(item, &limits);
@@ -228,7 +227,10 @@ pub(super) fn sunionstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(
 }
 
 fn union_of(context: &mut Context<'_>, keys: Args<'_>, stored: bool) -> Result<Set, CommandError> {
-    let (seed, limits) = (context.db.hash_seed(), limits(context.settings));
+    let (seed, limits) = (
+        context.db.hash_seed(),
+        limits(context.settings, &context.db),
+    );
     let entries = entries(&mut context.db, keys)?;
     let sets = sets_of(&entries);
     Ok(unite(&sets, gathering(&sets, seed, stored), &limits))
@@ -251,7 +253,10 @@ fn difference_of(
     keys: Args<'_>,
     stored: bool,
 ) -> Result<Set, CommandError> {
-    let (seed, limits) = (context.db.hash_seed(), limits(context.settings));
+    let (seed, limits) = (
+        context.db.hash_seed(),
+        limits(context.settings, &context.db),
+    );
     let entries = entries(&mut context.db, keys)?;
     let sets = sets_of(&entries);
     Ok(subtract(&sets, gathering(&sets, seed, stored), &limits))

@@ -23,18 +23,20 @@ pub use spec::COMMANDS;
 use super::keys::Gathered;
 use super::{CommandError, Context, parse};
 use crate::config::Settings;
-use crate::keyspace::{EventClass, NewValue, Slot};
+use crate::keyspace::{Db, EventClass, NewValue, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
 use crate::structures::set::{PREFETCH_MOST, Set, SetLimits};
 
 /// The directives that decide the encoding of sets.
-pub fn limits(settings: &Settings) -> SetLimits {
+#[inline]
+pub fn limits(settings: &Settings, db: &Db<'_>) -> SetLimits {
     SetLimits {
         intset_entries: settings.set_max_intset_entries,
         listpack_entries: settings.set_max_listpack_entries,
         listpack_value: settings.set_max_listpack_value,
+        seed: db.hash_seed(),
     }
 }
 
@@ -57,9 +59,9 @@ fn look_ahead(set: &Set, members: Args<'_>, index: usize) {
 
 fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, members) = (args.at(1), args.skip(2));
-    let limits = limits(context.settings);
+    let limits = limits(context.settings, &context.db);
     let slot = context.db.slot(key);
-    let (mut held, _) = slot.or_insert(|seed| NewValue::Set(Box::new(Set::new(seed))));
+    let (mut held, _) = slot.or_insert(|_| NewValue::Set(Set::new()));
     let set = held.set_mut()?;
     set.expect(members.at(0), members.len(), &limits);
     let mut added = 0;
@@ -100,7 +102,7 @@ fn srem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from, to, member) = (args.at(1), args.at(2), args.at(3));
-    let limits = limits(context.settings);
+    let limits = limits(context.settings, &context.db);
     // Both types are checked before anything changes, but that of the target only if there is a source.
     if let Slot::Occupied(mut held) = context.db.slot(from) {
         held.set_mut()?;
@@ -133,7 +135,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         context.db.remove_emptied(from);
     }
     let slot = context.db.slot(to);
-    let (mut held, _) = slot.or_insert(|seed| NewValue::Set(Box::new(Set::new(seed))));
+    let (mut held, _) = slot.or_insert(|_| NewValue::Set(Set::new()));
     let target = held.set_mut()?;
     if target.is_empty() {
         target.expect(member, 1, &limits);

@@ -59,8 +59,7 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
             ));
         }
     };
-    let limits = limits(context.settings);
-    let seed = context.db.hash_seed();
+    let limits = limits(context.settings, &context.db);
     let (reply, rng) = (&mut *context.reply, &mut *context.rng);
     let random = &mut || rng.next_u64();
     let Slot::Occupied(mut held) = context.db.slot(key) else {
@@ -94,9 +93,9 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
     }
     // Nearly all of them: those that stay are drawn, and make up a new set.
     let mut kept = if set.as_intset().is_some() {
-        Set::new(seed)
+        Set::new()
     } else {
-        Set::packed(seed)
+        Set::packed()
     };
     for _ in 0..left {
         if let Some(popped) = set.pop(random) {

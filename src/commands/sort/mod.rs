@@ -379,7 +379,7 @@ fn store(
         return;
     }
     list.built(&limits);
-    let value = NewValue::List(Box::new(list));
+    let value = NewValue::List(list);
     match db.slot(key) {
         Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
         Slot::Vacant(place) => place.insert(value, Expiry::Clear),

@@ -160,7 +160,7 @@ fn list(
         return Err(reader.error(Reason::EmptyKey));
     }
     list.built(&limits);
-    Ok(NewValue::List(Box::new(list)))
+    Ok(NewValue::List(list))
 }
 
 /// A node of a quicklist. An empty one is passed over, as in Redis: old versions may have written one.
@@ -189,8 +189,10 @@ fn node(kind: u8, reader: &mut Reader<'_>, list: &mut List) -> Result<(), LoadEr
 
 // ---- sets ----------------------------------------------------------------------------------------
 
-fn set_limits(settings: &Settings) -> SetLimits {
+fn set_limits(loader: &Loader<'_>) -> SetLimits {
+    let settings = loader.settings;
     SetLimits {
+        seed: loader.seed,
         intset_entries: settings.set_max_intset_entries,
         listpack_entries: settings.set_max_listpack_entries,
         listpack_value: settings.set_max_listpack_value,
@@ -203,7 +205,7 @@ fn set(
     loader: &Loader<'_>,
 ) -> Result<NewValue<'static>, LoadError> {
     const TWICE: &str = "Duplicate set members detected";
-    let limits = set_limits(loader.settings);
+    let limits = set_limits(loader);
     let mut table = Table::new(loader.seed);
     let set = match kind {
         kind::SET_INTSET => {
@@ -211,7 +213,7 @@ fn set(
             let intset = Intset::from_bytes(bytes)
                 .map_err(|_| invalid!(reader, "Intset integrity check failed."))?;
             if intset.len() <= limits.intset_entries {
-                Some(Set::from_intset(intset, loader.seed))
+                Some(Set::from_intset(intset))
             } else {
                 intset
                     .iter()
@@ -248,7 +250,7 @@ fn set(
         }
     };
     let set = set.ok_or(invalid!(reader, TWICE))?;
-    Ok(NewValue::Set(Box::new(set)))
+    Ok(NewValue::Set(set))
 }
 
 /// A set that is a hash table from the first member on, and whether all were different.
@@ -258,14 +260,16 @@ struct Table {
 }
 
 impl Table {
+    /// For a set that is a table already, no limit is asked.
     const LIMITS: SetLimits = SetLimits {
         intset_entries: 0,
         listpack_entries: 0,
         listpack_value: 0,
+        seed: HashSeed([0; 4]),
     };
     fn new(seed: HashSeed) -> Table {
         Table {
-            set: Set::new(seed),
+            set: Set::table(seed),
             different: true,
         }
     }
@@ -291,7 +295,7 @@ fn few_members(members: &[Cow<'_, [u8]>], seed: HashSeed, limits: SetLimits) -> 
         numbers.sort_unstable();
         let mut intset = Intset::new();
         let different = numbers.iter().all(|number| intset.add(*number));
-        return different.then(|| Set::from_intset(intset, seed));
+        return different.then(|| Set::from_intset(intset));
     }
     let longest = members.iter().map(|member| member.len()).max().unwrap_or(0);
     if members.len() <= limits.listpack_entries && longest <= limits.listpack_value {

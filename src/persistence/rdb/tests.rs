@@ -405,31 +405,33 @@ pub(crate) fn value() -> impl Strategy<Value = NewValue<'static>> {
             let mut list = List::quicklist(&limits);
             words.iter().for_each(|word| list.push_back(word));
             list.built(&limits);
-            NewValue::List(Box::new(list))
+            NewValue::List(list)
         }),
         (words(40), 0usize..30).prop_map(|(words, limit)| {
             let limits = SetLimits {
                 intset_entries: limit,
                 listpack_entries: limit,
                 listpack_value: 64,
+                seed: SEED,
             };
-            let mut set = Set::new(SEED);
+            let mut set = Set::new();
             for word in &words {
                 set.add(word, &limits);
             }
-            NewValue::Set(Box::new(set))
+            NewValue::Set(set)
         }),
         numbers.prop_map(|numbers| {
             let limits = SetLimits {
                 intset_entries: 512,
                 listpack_entries: 0,
                 listpack_value: 64,
+                seed: SEED,
             };
-            let mut set = Set::new(SEED);
+            let mut set = Set::new();
             for number in numbers {
                 set.add(number.to_string().as_bytes(), &limits);
             }
-            NewValue::Set(Box::new(set))
+            NewValue::Set(set)
         }),
         (scored, 0usize..30).prop_map(|(scored, limit)| {
             let limits = Limits {
