@@ -146,6 +146,16 @@ fn pause_holds_writes_back_and_unpause_lets_them_go() {
 }
 
 #[test]
+fn a_reset_that_is_to_be_skipped_is_not_answered() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.send(b"CLIENT REPLY SKIP\r\nRESET\r\nPING\r\n");
+    assert_eq!(raw.read(), Value::Simple("PONG".into()));
+    raw.send(b"CLIENT REPLY OFF\r\nPING\r\nRESET\r\n");
+    assert_eq!(raw.read(), Value::Simple("RESET".into()));
+}
+
+#[test]
 fn pause_ends_by_itself_and_does_not_wait_for_a_cron() {
     let server = Server::start();
     let mut raw = server.raw();

@@ -257,6 +257,23 @@ fn open_files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |files| files.count())
 }
 
+/// The kernel knows no such interval (32767 s at most): every connection was refused, and the listener rested as if
+/// descriptors had run out.
+#[test]
+fn an_interval_of_keepalive_that_the_kernel_refuses_refuses_nobody() {
+    let server = Server::with(&["--tcp-keepalive", "40000"]);
+    let mut raw = server.raw();
+    assert_eq!(raw.line("PING"), Value::Simple("PONG".into()));
+    for seconds in ["100000", "0", "300"] {
+        assert_eq!(
+            raw.line(&format!("CONFIG SET tcp-keepalive {seconds}")),
+            Value::Simple("OK".into())
+        );
+        assert_eq!(server.raw().line("PING"), Value::Simple("PONG".into()));
+    }
+    assert!(!server.log().contains("Accepting client connection"));
+}
+
 #[test]
 fn unix_sockets_and_ipv6_listen_too() {
     use std::os::unix::fs::PermissionsExt;

@@ -263,3 +263,32 @@ fn monitors_see_a_script_before_its_commands() {
     assert_eq!(read(), "[2 lua] \"lpush\" \"k\" \"a b\"");
     assert!(read().ends_with("] \"PING\""));
 }
+
+/// A flush that is waited for is over before it answers, and so is what it tells, as in Redis 8; one that goes on in the
+/// background, in a transaction or in a script answers first.
+#[test]
+fn a_flush_tells_its_own_client_before_it_answers() {
+    let server = Server::start();
+    let mut client = server.raw();
+    quiet(&mut client, &["HELLO 3", "CLIENT TRACKING ON"]);
+    let all = Value::Push(vec![bulk("invalidate"), Value::Null]);
+    for (line, tells_first) in [
+        ("FLUSHDB", true),
+        ("FLUSHALL SYNC", true),
+        ("FLUSHDB ASYNC", false),
+        ("EVAL \"return redis.call('FLUSHDB')\" 0", false),
+    ] {
+        for with_key in [true, false] {
+            if with_key {
+                quiet(&mut client, &["SET a 1", "GET a"]);
+            }
+            client.send(format!("{line}\r\n").as_bytes());
+            let got = [client.read(), client.read()];
+            let wanted = match tells_first {
+                true => [all.clone(), ok()],
+                false => [ok(), all.clone()],
+            };
+            assert_eq!(got, wanted, "{line}");
+        }
+    }
+}
