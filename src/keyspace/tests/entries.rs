@@ -2,6 +2,8 @@
 
 use super::super::entry::Entry;
 use super::super::{EMBED_MAX, NewValue, Value};
+use crate::structures::dict::HashSeed;
+use crate::structures::sorted_set::{Limits, SortedSet};
 use crate::system::size_class::size_class;
 use std::sync::Arc;
 
@@ -187,4 +189,28 @@ fn strings_are_shortened_wherever_they_are() {
     let mut entry = Entry::new(b"k", NewValue::Int(-1234), 0, None);
     let moved = entry.truncate(3).unwrap();
     assert_eq!(string(&moved.unwrap_or(entry)), b"-12");
+}
+
+/// What was left of an entry was asked how large its value is, which another entry owns and may have freed.
+#[test]
+fn an_entry_whose_value_has_moved_is_not_asked_for_it() {
+    let limits = Limits {
+        max_entries: 0,
+        max_value: 0,
+    };
+    let mut set = SortedSet::new_large(HashSeed([1, 2, 3, 4]));
+    for number in 0..200 {
+        set.insert(format!("member {number}").as_bytes(), 1.0, limits);
+    }
+    let key = [b'k'; 15];
+    let mut old = Entry::new(&key, NewValue::SortedSet(Box::new(set)), 0, None);
+    let effort = old.free_effort();
+    // There is no room for the expiry.
+    let new = old.set_expiry(Some(5)).expect("another entry");
+    assert_eq!(new.free_effort(), effort);
+    assert_eq!(old.free_effort(), 1);
+    assert!(old.sorted_set().is_err());
+    assert_eq!(old.key(), new.key());
+    drop(new);
+    assert_eq!(old.free_effort(), 1);
 }
