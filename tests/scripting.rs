@@ -437,6 +437,17 @@ fn a_script_fails_with_its_command() {
     assert_eq!(failed_calls(&commands, "incr"), "3", "{commands}");
     assert!(stats(&mut raw, "errorstats").contains("errorstat_ERR:count=3"));
     assert!(stats(&mut raw, "stats").contains("total_error_replies:3"));
+    // Of those in a table each that is no command's is counted where it is returned.
+    let script = "return {redis.pcall('incr', 's'), redis.error_reply('ONE x'), {err = 'TWO y'}}";
+    raw.run(&["EVAL", script, "0"]);
+    let errors = stats(&mut raw, "errorstats");
+    for line in [
+        "errorstat_ERR:count=4",
+        "errorstat_ONE:count=1",
+        "errorstat_TWO:count=1",
+    ] {
+        assert!(errors.contains(line), "{line} in {errors}");
+    }
     // One that ends late, when it has been busy.
     let mut other = server.raw();
     raw.command(&[
@@ -447,7 +458,7 @@ fn a_script_fails_with_its_command() {
     await_busy(&mut other);
     assert_eq!(other.run(&["SCRIPT", "KILL"]), Value::Simple("OK".into()));
     assert!(matches!(raw.read(), Value::Error(_)));
-    assert_eq!(failed_calls(&stats(&mut raw, "commandstats"), "eval"), "3");
+    assert_eq!(failed_calls(&stats(&mut raw, "commandstats"), "eval"), "4");
 }
 
 /// A finalizer ran while the elements of another reply were pushed, and read into the same buffer: elements of the one

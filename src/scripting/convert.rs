@@ -164,16 +164,42 @@ pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8], counted: bool) 
     Ok(table)
 }
 
-/// Writes what a script returned. Whether an error among it is known to the statistics already.
-pub(super) fn write(names: &Names, reply: &mut Reply, value: &Value, resp3: bool) -> Result<bool> {
+/// Errors that were written to a reply, for the statistics.
+#[derive(Debug, Default)]
+pub struct Errors {
+    /// There are some that the statistics know: those of commands.
+    pub counted: bool,
+    /// Codes of the others.
+    pub fresh: Vec<Vec<u8>>,
+}
+
+impl Errors {
+    /// Writes an error.
+    pub(super) fn write(&mut self, reply: &mut Reply, text: impl AsRef<[u8]>, counted: bool) {
+        reply.error(text);
+        if counted {
+            self.counted = true;
+        } else {
+            self.fresh.push(reply.last_error_code().to_vec());
+        }
+    }
+}
+
+/// Writes what a script returned, and notes the errors in it.
+pub(super) fn write(
+    names: &Names,
+    reply: &mut Reply,
+    value: &Value,
+    resp3: bool,
+    errors: &mut Errors,
+) -> Result<()> {
     let mut writer = Writer {
         names,
         reply,
         resp3,
-        counted: false,
+        errors,
     };
-    writer.value(value, 0)?;
-    Ok(writer.counted)
+    writer.value(value, 0)
 }
 
 struct Writer<'a> {
@@ -181,13 +207,14 @@ struct Writer<'a> {
     reply: &'a mut Reply,
     /// What the script speaks.
     resp3: bool,
-    counted: bool,
+    errors: &'a mut Errors,
 }
 
 impl Writer<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
-            self.reply.error("ERR reached lua stack limit");
+            let text = "ERR reached lua stack limit";
+            self.errors.write(self.reply, text, false);
             return Ok(());
         }
         match value {
@@ -208,8 +235,8 @@ impl Writer<'_> {
         if matches!(error, Value::String(_))
             && let Some(text) = text(&error)
         {
-            self.counted |= matches!(table.raw_get(&names.ignore)?, Value::Boolean(true));
-            self.reply.error(text);
+            let counted = matches!(table.raw_get(&names.ignore)?, Value::Boolean(true));
+            self.errors.write(self.reply, text, counted);
             return Ok(());
         }
         if let Value::String(text) = table.raw_get(&names.ok)? {

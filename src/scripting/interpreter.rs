@@ -14,7 +14,7 @@
 //! ([`std::mem::ManuallyDrop`]), which happens once, at the end of the process.
 
 use super::api::{self, Host, Killed};
-use super::convert;
+use super::convert::{self, Errors};
 use super::functions::{
     self,
     shelf::{Registrations, Shelf},
@@ -134,8 +134,8 @@ pub enum Ask {
     Written {
         /// The reply.
         reply: Box<Reply>,
-        /// An error in it is known to the statistics already.
-        counted: bool,
+        /// The errors in it.
+        errors: Errors,
         /// Bytes that Lua holds.
         memory: usize,
     },
@@ -470,30 +470,38 @@ impl Engine<'_> {
         let Tell::Write { mut reply, name } = told else {
             return Ask::Ready;
         };
+        let mut errors = Errors::default();
         let written = if ok {
-            convert::write(&self.host.names, &mut reply, &value, self.host.resp3.get())
+            let (names, resp3) = (&self.host.names, self.host.resp3.get());
+            convert::write(names, &mut reply, &value, resp3, &mut errors)
         } else {
-            self.write_error(&mut reply, &value, &name.unwrap_or_default())
+            self.write_error(&mut reply, &value, &name.unwrap_or_default(), &mut errors)
         };
-        let counted = written.unwrap_or_else(|error| {
-            reply.error(format!("ERR {error}"));
-            false
-        });
+        if let Err(error) = written {
+            errors.write(&mut reply, format!("ERR {error}"), false);
+        }
         Ask::Written {
             reply,
-            counted,
+            errors,
             memory: self.lua.used_memory(),
         }
     }
 
     /// Writes what a script failed with.
-    fn write_error(&self, reply: &mut Reply, value: &Value, name: &[u8]) -> mlua::Result<bool> {
+    fn write_error(
+        &self,
+        reply: &mut Reply,
+        value: &Value,
+        name: &[u8],
+        errors: &mut Errors,
+    ) -> mlua::Result<()> {
         let names = &self.host.names;
         let Value::Table(error) = value else {
             let text = convert::text(value).unwrap_or_else(|| b"not enough memory".to_vec());
             let text = &text[..text.len().min(100)];
-            reply.error([b"ERR Error running script ", name, b", ", text].concat());
-            return Ok(false);
+            let text = [b"ERR Error running script ", name, b", ", text].concat();
+            errors.write(reply, text, false);
+            return Ok(());
         };
         let mut text = convert::text(&error.raw_get(&names.err)?).unwrap_or_default();
         let source = convert::text(&error.raw_get(&names.source)?);
@@ -507,11 +515,9 @@ impl Engine<'_> {
             text.extend_from_slice(&line);
             text.push(b'.');
         }
-        reply.error(text);
-        Ok(matches!(
-            error.raw_get(&names.ignore)?,
-            Value::Boolean(true)
-        ))
+        let counted = matches!(error.raw_get(&names.ignore)?, Value::Boolean(true));
+        errors.write(reply, text, counted);
+        Ok(())
     }
 }
 

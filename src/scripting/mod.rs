@@ -32,6 +32,7 @@ use crate::resp::OwnedRequest;
 use interpreter::Interpreter;
 
 pub use api::{REPL_ALL, REPL_AOF, REPL_REPLICA};
+pub use convert::Errors;
 
 /// The interpreter and what it has loaded.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use crate::commands::{
 use crate::resp::{Args, Protocol, Reply};
 use crate::scripting::flags::ScriptFlags;
 use crate::scripting::interpreter::{Ask, Call, Tell};
-use crate::scripting::{Called, Running};
+use crate::scripting::{Called, Errors, Running};
 
 /// Time of a busy program in one turn of the loop, ns.
 const SLICE_NS: u64 = 2_000_000;
@@ -200,15 +200,15 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
             }
             Ask::Written {
                 reply,
-                counted,
+                errors,
                 memory,
             } => {
                 state.scripting.memory = memory;
-                answer(state, Some(*reply), counted);
+                answer(state, Some((*reply, errors)));
                 break true;
             }
             Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
-                answer(state, None, false);
+                answer(state, None);
                 break true;
             }
         };
@@ -218,20 +218,28 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
 }
 
 /// Gives the caller its reply back, and ends what runs.
-fn answer(state: &mut State, reply: Option<Reply>, counted: bool) {
+fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
     let Some(running) = state.scripting.running.take() else {
         return;
     };
-    if let Some(client) = state.clients.get_mut(running.caller) {
-        match reply {
-            Some(reply) => client.reply = reply,
-            None => client
-                .reply
-                .error("ERR the interpreter of scripts has failed"),
+    let caller = state.clients.get_mut(running.caller);
+    match (written, caller) {
+        (Some((reply, errors)), caller) => {
+            if let Some(client) = caller {
+                client.reply = reply;
+            }
+            // Each by itself: those of commands, in the middle of a table or not, have been.
+            for code in &errors.fresh {
+                state.observe.error_replied(code);
+            }
+            state.effects.errors_counted = true;
+            state.effects.failed = errors.counted || !errors.fresh.is_empty();
         }
+        (None, Some(client)) => client
+            .reply
+            .error("ERR the interpreter of scripts has failed"),
+        (None, None) => {}
     }
-    state.effects.errors_counted = counted;
-    state.effects.failed = counted;
     if running.owns_unit {
         state.journal.end_unit();
     }
