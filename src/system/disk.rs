@@ -8,6 +8,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -180,16 +181,15 @@ impl Disk {
             Mode::Create => options.write(true).create(true).truncate(true),
             Mode::Append => options.append(true).create(true),
             Mode::AppendNew => options.append(true).create_new(true),
-            Mode::AppendEmpty => options.append(true).create(true),
+            // The library has no word for both, and a call of its own to empty the file could fail of itself.
+            Mode::AppendEmpty => options
+                .append(true)
+                .create(true)
+                .custom_flags(libc::O_TRUNC),
             Mode::Change => options.write(true),
         };
-        let file = options.open(path)?;
-        if mode == Mode::AppendEmpty {
-            // The standard library opens no file for appending and cuts it in one.
-            file.set_len(0)?;
-        }
         Ok(DiskFile {
-            file,
+            file: options.open(path)?,
             path: path.to_owned(),
             disk: self.clone(),
         })
