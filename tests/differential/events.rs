@@ -1,7 +1,8 @@
 //! What the servers tell of keys: the messages of a subscriber on each side, compared.
 //!
-//! Keys that expire do so when something meets them, and what goes through all keys meets them in an order of its own:
-//! events of expiry are compared within the events of their key, all others in order.
+//! Keys that expire do so when something meets them, and what goes through all keys meets them in an order of its own,
+//! as SORT does the keys that the members of a set name: events of expiry and of keys that are missing are compared
+//! within the events of their key, all others in order.
 
 use gyre::resp::reader::Value;
 use std::collections::BTreeMap;
@@ -61,15 +62,15 @@ impl Event {
         }
     }
 
-    fn is_expiry(&self) -> bool {
-        self.name() == "expired"
+    fn is_met(&self) -> bool {
+        ["expired", "keymiss"].contains(&self.name())
     }
 }
 
 /// The first difference between the events of both sides: what tells it from others, and the events.
 pub fn difference(ours: &[Event], theirs: &[Event]) -> Option<(String, String)> {
     fn others(events: &[Event]) -> Vec<&Event> {
-        events.iter().filter(|event| !event.is_expiry()).collect()
+        events.iter().filter(|event| !event.is_met()).collect()
     }
     fn by_key(events: &[Event]) -> BTreeMap<(&str, &str), Vec<&Event>> {
         let mut keys: BTreeMap<_, Vec<&Event>> = BTreeMap::new();

@@ -63,7 +63,13 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         3,
         Exact,
-        "BITFIELD <str> { ( GET <bftype> <bfoffset> | SET <bftype> <bfoffset> <bfint> | INCRBY <bftype> <bfoffset> <bfint> | OVERFLOW ( WRAP | SAT | FAIL ) ) }",
+        "BITFIELD <str> { ( GET <bftype> <bfoffset> | SET <bftype> <bfoffset> <bfint> | INCRBY <bftype> <bfoffset> <bfint> | OVERFLOW ( WRAP | SAT ) ) }",
+    ),
+    // A string that grew although every write failed is told as changed in gyre alone: it grows by a write that succeeds.
+    (
+        1,
+        Exact,
+        "BITFIELD <bits> SET u8 4000 1 OVERFLOW FAIL { ( GET <bftype> <bfoffset> | SET <bftype> <bfoffset> <bfint> | INCRBY <bftype> <bfoffset> <bfint> ) }",
     ),
     (1, Exact, "BITFIELD_RO <str> { GET <bftype> <bfoffset> }"),
     // hyperloglog
@@ -200,44 +206,44 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (
         1,
         Exact,
-        "ZRANGE <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <idx> <idx> ] [ WITHSCORES ]",
+        "ZRANGE <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <skipped> <idx> ] [ WITHSCORES ]",
     ),
     (
         1,
         Exact,
-        "ZRANGE <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <idx> <idx> ] [ WITHSCORES ]",
+        "ZRANGE <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <skipped> <idx> ] [ WITHSCORES ]",
     ),
     (1, Exact, "ZRANGESTORE <zset> <zset> <idx> <idx> [ REV ]"),
     (
         1,
         Exact,
-        "ZRANGESTORE <zset> <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <idx> <idx> ]",
+        "ZRANGESTORE <zset> <zset> <bound> <bound> BYSCORE [ REV ] [ LIMIT <skipped> <idx> ]",
     ),
     (
         1,
         Exact,
-        "ZRANGESTORE <zset> <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <idx> <idx> ]",
+        "ZRANGESTORE <zset> <lexset> <lex> <lex> BYLEX [ REV ] [ LIMIT <skipped> <idx> ]",
     ),
     (1, Exact, "ZREVRANGE <zset> <idx> <idx> [ WITHSCORES ]"),
     (
         1,
         Exact,
-        "ZRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <idx> <idx> ]",
+        "ZRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <skipped> <idx> ]",
     ),
     (
         1,
         Exact,
-        "ZREVRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <idx> <idx> ]",
+        "ZREVRANGEBYSCORE <zset> <bound> <bound> [ WITHSCORES ] [ LIMIT <skipped> <idx> ]",
     ),
     (
         1,
         Exact,
-        "ZRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <idx> <idx> ]",
+        "ZRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <skipped> <idx> ]",
     ),
     (
         1,
         Exact,
-        "ZREVRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <idx> <idx> ]",
+        "ZREVRANGEBYLEX <lexset> <lex> <lex> [ LIMIT <skipped> <idx> ]",
     ),
     (1, Exact, "ZREMRANGEBYRANK <zset> <idx> <idx>"),
     (1, Exact, "ZREMRANGEBYSCORE <zset> <bound> <bound>"),
@@ -444,7 +450,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
     (1, Exact, "COPY <any> <any> [ DB <db> ] [ REPLACE ]"),
     (1, Exact, "MOVE <any> <db>"),
     (1, Exact, "OBJECT ENCODING <any>"),
-    (1, Times, "OBJECT IDLETIME <any>"),
+    (1, Shape, "OBJECT IDLETIME <any>"),
     (1, Shape, "OBJECT FREQ <any>"),
     (1, Shape, "MEMORY USAGE <any> [ SAMPLES <count> ]"),
     // Not in a transaction: there the queued arguments of a MSET still refer to the value.
@@ -792,11 +798,19 @@ fn make_odd(words: &mut [Vec<u8>], rng: &mut Rng) {
     let stores = words
         .iter()
         .any(|word| word.eq_ignore_ascii_case(b"STOREDIST"));
-    // Redis would choose members for years, or end: see `nearunit`.
-    if at.is_empty() || random || stores {
+    // Redis would choose members for years, or end: see `nearunit`. A cursor is a place in a table of its own.
+    if at.is_empty() || random || stores || name.ends_with(b"SCAN") {
         return;
     }
-    words[at[rng.index(at.len())]] = pick(rng, ODD).into();
+    let odd = pick(rng, ODD);
+    // A negative offset counts from the end in some of Redis's encodings, and the least of all indexes overflows.
+    let overflows = odd == "-9223372036854775808" && name.starts_with(b"L");
+    let counts = words.iter().any(|word| word.eq_ignore_ascii_case(b"LIMIT"))
+        && name.starts_with(b"Z")
+        && odd.starts_with('-');
+    if !overflows && !counts {
+        words[at[rng.index(at.len())]] = odd.into();
+    }
 }
 
 /// Takes a word away, adds one or puts another in its place; never the command's name.
@@ -1088,6 +1102,9 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         "idx" => pick(rng, INDEXES).into(),
         "count" => pick(rng, COUNTS).into(),
         "offset" => pick(rng, &["0", "1", "5", "40", "-1", "100"]).into(),
+        // Redis counts a negative one from the end, in some encodings.
+        "skipped" => pick(rng, &["0", "0", "1", "2", "5", "100"]).into(),
+        "bits" => b"bits".to_vec(),
         "bitoffset" => pick(
             rng,
             &["0", "1", "7", "8", "63", "64", "500", "-1", "4294967296"],
@@ -1148,7 +1165,14 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         )
         .into(),
         "pattern" => pick(rng, PATTERNS).into(),
-        "cursor" => pick(rng, &["0", "0", "0", "0", "0", "x"]).into(),
+        "cursor" => pick(
+            rng,
+            &[
+                "0", "0", "0", "0", "0", "0", "x", "", "0\0", "+0", "00", " 0", "0 ", "0x0", "-0",
+                "0.0",
+            ],
+        )
+        .into(),
         "newid" => match rng.index(10) {
             0 => pick(
                 rng,

@@ -92,7 +92,7 @@ fn generate(grammar: &Grammar, seed: u64) -> Vec<Command> {
         }
         let queued = &mut queued[on];
         if !*queued && rng.index(60) == 0 {
-            transactions::transaction(grammar, rng, on, &mut commands);
+            transactions::transaction(grammar, rng, on, !fields_expire, &mut commands);
             continue;
         }
         if !*queued && rng.index(80) == 0 {

@@ -27,8 +27,7 @@ pub const CONNECTIONS: usize = 4;
 type Connections = [Raw; CONNECTIONS];
 
 /// What is compared of INFO beside the figures of commands and errors.
-/// Not the hits: where Redis looks up a stream twice, gyre does so only if it is missing.
-const FIGURES: &[&str] = &["keyspace_misses", "total_error_replies"];
+const FIGURES: &[&str] = &["total_error_replies"];
 
 pub struct Pair {
     ours: Connections,
@@ -138,11 +137,8 @@ impl Pair {
             only.cloned().collect()
         };
         let (ours, theirs) = (only(&ours, &theirs), only(&theirs, &ours));
-        // Hits and misses say least: last.
-        let is_hit = |figure: &String| figure.starts_with("keyspace");
         let first = ours.iter().chain(&theirs);
-        let first = first.filter(|figure| !is_passed_over(figure));
-        let first = first.min_by_key(|figure| (is_hit(figure), (*figure).clone()))?;
+        let first = first.filter(|figure| !is_passed_over(figure)).min()?;
         let name = first
             .split([':', '='])
             .next()

@@ -52,13 +52,21 @@ fn about(grammar: &Grammar, rng: &mut Rng, key: &[u8]) -> Command {
 }
 
 /// A whole transaction on a connection.
-pub fn transaction(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Command>) {
+/// `expires`: so do keys that are watched. gyre takes them away when they are watched, Redis later or never: the events
+/// differ.
+pub fn transaction(
+    grammar: &Grammar,
+    rng: &mut Rng,
+    on: usize,
+    expires: bool,
+    out: &mut Vec<Command>,
+) {
     let db = pick(rng, &["0", "0", "1", "2"]).as_bytes();
     out.push(plain(on, &[b"SELECT", db]));
     let theirs = if rng.index(8) == 0 { b"1" } else { db };
     out.push(plain(OTHER, &[b"SELECT", theirs]));
     if rng.index(4) != 0 {
-        watch(grammar, rng, on, out);
+        watch(grammar, rng, on, expires, out);
     }
     out.push(plain(on, &[b"MULTI"]));
     for _ in 0..1 + rng.index(6) {
@@ -95,7 +103,7 @@ pub fn transaction(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Co
 }
 
 /// Keys that are watched, and what happens to them or to others before MULTI.
-fn watch(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Command>) {
+fn watch(grammar: &Grammar, rng: &mut Rng, on: usize, expires: bool, out: &mut Vec<Command>) {
     let keys: Vec<Vec<u8>> = (0..1 + rng.index(3)).map(|_| some_key(rng)).collect();
     let key = keys[rng.index(keys.len())].as_slice();
     let mut watch: Vec<&[u8]> = vec![b"WATCH"];
@@ -107,6 +115,7 @@ fn watch(grammar: &Grammar, rng: &mut Rng, on: usize, out: &mut Vec<Command>) {
         ..command
     };
     match rng.index(18) {
+        11..=16 if !expires => out.push(watch),
         0 | 1 => out.push(watch),
         2..=5 => {
             out.push(watch);
