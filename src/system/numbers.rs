@@ -407,6 +407,9 @@ mod tests {
         assert_eq!(parse_u64(b"-07"), Some(7u64.wrapping_neg()));
         assert_eq!(parse_u64(b"7 "), None);
         assert_eq!(parse_u64(b""), None);
+        // Redis reads a C string.
+        assert_eq!(parse_u64(b"7\0x"), Some(7));
+        assert_eq!(parse_u64(b"\07"), None);
         assert_eq!(parse_u64(b" "), None);
         assert_eq!(parse_u64(b"-"), None);
     }
