@@ -263,7 +263,7 @@ pub(super) fn give_up(
     }
     state
         .observe
-        .command_run(blocked.command, took_ns, error.is_some());
+        .command_run(blocked.command, took_ns, u64::from(error.is_some()));
     super::dispatch::settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

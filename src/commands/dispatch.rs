@@ -556,8 +556,8 @@ pub fn call(
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }
-        failed |= std::mem::take(&mut state.effects.failed);
     }
+    let failures = u64::from(failed) + std::mem::take(&mut state.effects.failures);
     let end_ns = host.monotonic_ns();
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
@@ -576,7 +576,7 @@ pub fn call(
     }
     // A command that waits is counted when it is answered.
     if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
-        state.observe.command_run(id.0, elapsed_ns, failed);
+        state.observe.command_run(id.0, elapsed_ns, failures);
         if state.observe.latency.is_on() {
             let is_fast = state.table.get(id).flags & flags::FAST != 0;
             let event = if is_fast {

@@ -139,8 +139,8 @@ pub struct Effects {
     pub wait_for_acks: Option<(Option<AckWait>, Option<i64>)>,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
-    /// This call has failed, by an error that has been counted already (that of a command which its script called).
-    pub failed: bool,
+    /// How often this call has failed by the errors in the reply of its script.
+    pub failures: u64,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
 }

@@ -76,9 +76,9 @@ impl Observe {
             .resize_with(commands, CommandStats::default);
         observe
     }
-    /// A command ran.
+    /// A command ran, and failed so often: a script may answer several errors.
     #[inline]
-    pub fn command_run(&mut self, id: u16, elapsed_ns: u64, failed: bool) {
+    pub fn command_run(&mut self, id: u16, elapsed_ns: u64, failures: u64) {
         self.stats.commands_processed += 1;
         self.stats.command_ns += elapsed_ns;
         let Some(command) = self.commands.get_mut(id as usize) else {
@@ -86,7 +86,7 @@ impl Observe {
         };
         command.calls += 1;
         command.ns += elapsed_ns;
-        command.failed += u64::from(failed);
+        command.failed += failures;
         if self.track_latency {
             command.histogram.get_or_insert_default().record(elapsed_ns);
         }
@@ -174,7 +174,7 @@ mod tests {
     fn the_fullest_turn_is_remembered() {
         let mut observe = Observe::new(1);
         for commands in [3, 7, 2] {
-            (0..commands).for_each(|_| observe.command_run(0, 1, false));
+            (0..commands).for_each(|_| observe.command_run(0, 1, 0));
             observe.turn_ended();
         }
         assert_eq!(observe.stats.commands_per_turn_max, 7);

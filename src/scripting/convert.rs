@@ -167,8 +167,8 @@ pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8], counted: bool) 
 /// Errors that were written to a reply, for the statistics.
 #[derive(Debug, Default)]
 pub struct Errors {
-    /// There are some that the statistics know: those of commands.
-    pub counted: bool,
+    /// How many there are that the statistics know: those of commands.
+    pub counted: u64,
     /// Codes of the others.
     pub fresh: Vec<Vec<u8>>,
 }
@@ -178,7 +178,7 @@ impl Errors {
     pub(super) fn write(&mut self, reply: &mut Reply, text: impl AsRef<[u8]>, counted: bool) {
         reply.error(text);
         if counted {
-            self.counted = true;
+            self.counted += 1;
         } else {
             self.fresh.push(reply.last_error_code().to_vec());
         }

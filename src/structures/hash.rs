@@ -295,14 +295,16 @@ impl Hash {
             Body::Triples(triples) => &triples.pack,
             Body::Table(_) => return,
         };
-        let mut sum = 0usize;
+        let (mut sum, mut count) = (0usize, 0usize);
         for len in lens {
             if len > limits.max_value {
                 return self.make_table(limits.seed);
             }
             sum = sum.saturating_add(len);
+            count = count.saturating_add(1);
         }
-        if !pack.has_room(sum) {
+        // A field that is given twice counts twice, as in Redis.
+        if count / 2 > limits.max_entries || !pack.has_room(sum) {
             self.make_table(limits.seed);
         }
     }

@@ -300,7 +300,7 @@ pub const TEMPLATES: &[(u32, Class, &str)] = &[
         Exact,
         "GEOADD <geo> [ ( NX | XX ) ] [ CH ] { <lon> <lat> <member> }",
     ),
-    (1, Exact, "GEOADD <geo> <far> ( m | n ) <far> <member>"),
+    (1, Exact, "GEOADD <geo> <far> ( o | p ) <far> <member>"),
     (
         1,
         Exact,
@@ -803,12 +803,15 @@ fn make_odd(words: &mut [Vec<u8>], rng: &mut Rng) {
         return;
     }
     let odd = pick(rng, ODD);
-    // A negative offset counts from the end in some of Redis's encodings, and the least of all indexes overflows.
-    let overflows = odd == "-9223372036854775808" && name.starts_with(b"L");
+    // A negative offset counts from the end in some of Redis's encodings, the least of all indexes overflows, and LSET
+    // cuts its own to 32 bits.
+    let overflows =
+        odd.len() > 9 && name == b"LSET" || odd == "-9223372036854775808" && name.starts_with(b"L");
     let counts = words.iter().any(|word| word.eq_ignore_ascii_case(b"LIMIT"))
         && name.starts_with(b"Z")
         && odd.starts_with('-');
-    if !overflows && !counts {
+    let is_odd_id = odd.contains('\0') && name.starts_with(b"X");
+    if !overflows && !counts && !is_odd_id {
         words[at[rng.index(at.len())]] = odd.into();
     }
 }

@@ -32,6 +32,7 @@ use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
 use pair::{CONNECTIONS, Pair, RESP2, RESP3};
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 use transactions::Queues;
 
 const EPOCH: usize = 2000;
@@ -131,6 +132,7 @@ enum Look {
 /// Plays commands from empty databases on; the first difference.
 fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference> {
     pair.reset();
+    explained::ERRORS_DIFFER.store(false, Relaxed);
     let mut queued = [false; CONNECTIONS];
     let mut played = Vec::new();
     for (at, command) in commands.iter().enumerate() {
@@ -164,7 +166,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
         if look == Look::Often || look == Look::AtTheEnd && is_last {
             found = pair.compare_events().or_else(|| pair.compare_data());
         }
-        if look != Look::Never && is_last {
+        if look != Look::Never && is_last && !explained::ERRORS_DIFFER.load(Relaxed) {
             found = found.or_else(|| pair.compare_figures());
         }
         if let Some((signature, text)) = found {

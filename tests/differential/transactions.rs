@@ -212,15 +212,25 @@ pub fn expiring(grammar: &Grammar, rng: &mut Rng, on: usize, fields: bool, out: 
     out.push(expire);
     for _ in 0..1 + rng.index(3) {
         let next = about(grammar, rng, &key);
-        // Redis gives a field a new life as long as nobody has removed it: see docs/compatibility.md.
+        // Redis gives a field a new life as long as nobody has removed it; HPERSIST and HSETEX remove it first, and tell
+        // it, in gyre alone: see docs/compatibility.md.
         let is_given = |name: &str| next.words[0].to_ascii_uppercase() == name.as_bytes();
-        if !["HEXPIRE", "HPEXPIRE", "HEXPIREAT", "HPEXPIREAT"]
-            .into_iter()
-            .any(is_given)
+        if ![
+            "HEXPIRE",
+            "HPEXPIRE",
+            "HEXPIREAT",
+            "HPEXPIREAT",
+            "HPERSIST",
+            "HSETEX",
+        ]
+        .into_iter()
+        .any(is_given)
         {
             out.push(Command { on, ..next });
         }
     }
+    // Met before it can be watched: see `transaction`.
+    out.push(plain(on, &[b"EXISTS", &key]));
     if fields && key.starts_with(b"hash") {
         // Whoever reads it removes it.
         let mut words: Vec<&[u8]> = vec![b"HMGET", &key];

@@ -88,6 +88,9 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         return Ok(());
     };
     let hash = held.hash_mut()?;
+    if !matches!(then, Then::Nothing) {
+        hash.make_expiring();
+    }
     let mut changes = Changes::default();
     let mut persisted: Vec<&[u8]> = Vec::new();
     context.reply.array(fields.len());
@@ -280,6 +283,9 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         .fields()
         .flat_map(|(field, value)| [field.len(), value.len()]);
     hash.prepare(lens, &limits);
+    if matches!(wanted.lifetime, Lifetime::ExpireAt(_)) {
+        hash.make_expiring();
+    }
     let mut changes = Changes::default();
     for (field, value) in wanted.fields() {
         let keep = wanted.lifetime == Lifetime::Keep;

@@ -219,6 +219,13 @@ fn encodings_change_as_in_redis() {
         ("hexpire e 100 FIELDS 1 x", "listpackex"),
         ("hpersist e FIELDS 1 a", "listpackex"),
         ("hset e b 1 c 2 d 3", "hashtable"),
+        ("hset g a 1", "listpack"),
+        ("hgetex g FIELDS 1 x", "listpack"),
+        ("hgetex g EX 10 FIELDS 1 x", "listpackex"),
+        ("hset p a 1", "listpack"),
+        ("hgetex p PERSIST FIELDS 1 x", "listpackex"),
+        ("hset s a 1 b 1", "listpack"),
+        ("hsetex s EXAT 1 FIELDS 1 a 1", "listpackex"),
     ] {
         harness.line(line);
         let key = line.split(' ').nth(1).unwrap();

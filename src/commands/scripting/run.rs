@@ -233,7 +233,8 @@ fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
                 state.observe.error_replied(code);
             }
             state.effects.errors_counted = true;
-            state.effects.failed = errors.counted || !errors.fresh.is_empty();
+            // As Redis counts: the new ones once, the others each.
+            state.effects.failures = errors.counted + u64::from(!errors.fresh.is_empty());
         }
         (None, Some(client)) => client
             .reply
@@ -461,9 +462,9 @@ fn end(
         }
         client.session.blocked = None;
     }
-    failed |= std::mem::take(&mut state.effects.failed);
+    let failures = u64::from(failed) + std::mem::take(&mut state.effects.failures);
     let id = CommandId(called.command);
-    state.observe.command_run(id.0, elapsed_ns, failed);
+    state.observe.command_run(id.0, elapsed_ns, failures);
     dispatch::log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
     tracking::remember(state, caller, id, called.request.args());
     state.effects.do_not_propagate = false;

@@ -93,8 +93,12 @@ pub(super) fn getrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
     Ok(())
 }
 
-/// The bytes from `start` to `end`, both included; negative numbers count from the end.
+/// The bytes from `start` to `end`, both included; negative numbers count from the end. One that lies before the
+/// beginning is the beginning, for `end` too, unless two negative ones stand in the wrong order.
 fn range(bytes: &[u8], start: i64, end: i64) -> &[u8] {
+    if start < 0 && end < start {
+        return b"";
+    }
     let len = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
     let from_front = |index: i64| {
         if index < 0 {
@@ -105,7 +109,7 @@ fn range(bytes: &[u8], start: i64, end: i64) -> &[u8] {
     };
     let (start, end) = (
         from_front(start).max(0),
-        from_front(end).min(len.saturating_sub(1)),
+        from_front(end).max(0).min(len.saturating_sub(1)),
     );
     if end < start {
         return b"";
@@ -132,7 +136,11 @@ mod tests {
                 i128::from(index)
             }
         };
-        let inside = |at: usize| (place(start)..=place(end)).contains(&(at as i128));
+        if start < 0 && end < 0 && start > end {
+            return Vec::new();
+        }
+        let last = place(end).max(0);
+        let inside = |at: usize| (place(start)..=last).contains(&(at as i128));
         bytes
             .iter()
             .enumerate()
@@ -149,7 +157,10 @@ mod tests {
         assert_eq!(range(b"Hello World", 5, 5000), b" World");
         assert_eq!(range(b"Hello World", -5000, 10000), b"Hello World");
         assert_eq!(range(b"", i64::MIN, i64::MAX), b"");
-        assert_eq!(range(b"foo", 0, -4), b"");
+        assert_eq!(range(b"foo", 0, -4), b"f");
+        assert_eq!(range(b"foo", -9, -5), b"f");
+        assert_eq!(range(b"foo", -5, -9), b"");
+        assert_eq!(range(b"", 0, -4), b"");
     }
 
     proptest! {

@@ -297,7 +297,7 @@ pub(super) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -
     }
     if let Some(exec) = state.table.find(b"exec") {
         let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
-        state.observe.command_run(exec.0, elapsed_ns, false);
+        state.observe.command_run(exec.0, elapsed_ns, 0);
     }
     true
 }
