@@ -22,7 +22,7 @@ pub const EXPLAINED: &[Explained] = &[
     },
     Explained {
         reason: "a distance is always a number; Redis has none for some places on opposite sides of the earth",
-        is: |command, ours, theirs| {
+        is: |command, _, theirs| {
             command.words[0].to_ascii_uppercase().starts_with(b"GEO")
                 && (show(theirs).contains("nan")
                     || show(theirs).contains("\"-922337203685477.5808\""))
