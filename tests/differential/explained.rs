@@ -31,7 +31,9 @@ pub const EXPLAINED: &[Explained] = &[
     Explained {
         reason: "COMMAND GETKEYS wants the number of keys spelled as the command does; Redis takes what atoi makes of it",
         is: |command, ours, _| {
-            is(command, "COMMAND") && is_error(ours, "ERR Invalid arguments specified for command")
+            is(command, "COMMAND")
+                && (is_error(ours, "ERR Invalid arguments specified for command")
+                    || ours.items().is_some_and(<[Value]>::is_empty))
         },
     },
     Explained {
