@@ -208,7 +208,7 @@ fn monitors_are_shown_addresses() {
     assert!(!String::from_utf8_lossy(&list).contains("flags=O"));
 }
 
-/// Redis 7.0 remembers what a script declares if it reads anything, 7.2 what it reads.
+/// Redis 7.0 remembers what a script declares if it reads anything; since 7.2 only what it reads.
 #[test]
 fn a_script_makes_its_caller_a_reader() {
     let server = Server::start();
@@ -237,7 +237,7 @@ fn a_script_makes_its_caller_a_reader() {
     assert_eq!(reader.run(&read), bulk("1"));
     quiet(&mut writer, &["MSET hidden 2 declared 2"]);
     assert_eq!(reader.read(), invalid(&["hidden"]));
-    assert_eq!(reader.read(), invalid(&["declared"]));
+    quiet(&mut reader, &["PING"]);
     // Its own writes come behind its answer.
     quiet(&mut reader, &["CLIENT CACHING YES", "GET declared"]);
     assert_eq!(reader.run(&write), ok());

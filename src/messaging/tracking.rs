@@ -41,8 +41,6 @@ pub struct Tracking {
     /// Prefixes of keys that have changed.
     noted: BTreeSet<Vec<u8>>,
     rounds_over: usize,
-    /// The running script has read a key.
-    pub script_reads: bool,
 }
 
 /// Keys that begin with something, of which clients want to hear.
@@ -72,7 +70,6 @@ impl Default for Tracking {
             lengths: BTreeMap::new(),
             noted: BTreeSet::new(),
             rounds_over: 0,
-            script_reads: false,
         }
     }
 }

@@ -308,15 +308,11 @@ pub fn disable(state: &mut State, key: ClientKey) {
 // ---- around commands ---------------------------------------------------------------------------------------------
 
 /// After a command of `key` has run: the keys that it has read are remembered. Only commands that write nothing make
-/// their client a reader. What a script runs is its caller's.
+/// their client a reader. What a script reads is its caller's; what it declares and does not read is nobody's.
 pub(super) fn remember(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
     let command = state.table.get(id);
     let is_script = command.flags & flags::SKIP_MONITOR != 0;
-    if is_script {
-        if !std::mem::take(&mut state.messaging.tracking.script_reads) {
-            return;
-        }
-    } else if command.flags & flags::READONLY == 0 || command.flags & flags::PUBSUB != 0 {
+    if is_script || command.flags & flags::READONLY == 0 || command.flags & flags::PUBSUB != 0 {
         return;
     }
     let reader = state.caller.unwrap_or(key);
@@ -328,9 +324,6 @@ pub(super) fn remember(state: &mut State, key: ClientKey, id: CommandId, args: A
     }
     let reader_id = client.session.id;
     let tracking = &mut state.messaging.tracking;
-    if reader != key {
-        tracking.script_reads = true;
-    }
     // The usual command has one key in one place.
     if let [only] = command.spec.keys
         && let (BeginSearch::Index(at), FindKeys::Range { last: 0, .. }) = (only.begin, only.find)

@@ -483,7 +483,6 @@ fn the_table_keeps_its_limit() {
     assert_eq!(room.run(reader, "PING").len(), 2);
 }
 
-/// Redis 7.0 remembers what a script declares, 7.2 what it reads; both are safe.
 #[test]
 fn a_script_reads_for_its_caller() {
     let mut room = Room::new();
@@ -497,7 +496,6 @@ fn a_script_reads_for_its_caller() {
     call(state, &mut room.0.host, script, id, request.args());
     state.caller = None;
     room.heard(script);
-    assert!(room.0.state.messaging.tracking.script_reads);
     room.quiet(writer, &["SET k 1"]);
     assert_eq!(room.heard(script), []);
     assert_eq!(room.heard(reader), [invalid(&["k"])]);
