@@ -1001,6 +1001,14 @@ impl Table {
         }
         sizes
     }
+    /// Panics if what is remembered is not an entry of this table, without a look at what it points to.
+    #[cfg(test)]
+    pub(super) fn check_unsettled(&self) {
+        if let Some(name) = &self.unsettled {
+            let is_one = self.entries.iter().any(|entry| entry.0 == name.0);
+            assert!(is_one, "an entry that is freed is remembered");
+        }
+    }
     /// Counts an entry that was counted as `from`.
     #[inline]
     fn count(&mut self, from: Counted, entry: &mut Entry) {
@@ -1011,7 +1019,7 @@ impl Table {
     /// A reference to change the collection of an entry in place is about to be given out.
     #[inline]
     fn unsettle(&mut self, entry: &Entry) {
-        if self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0) {
+        if self.is_unsettled(entry) {
             return;
         }
         // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
@@ -1020,10 +1028,15 @@ impl Table {
             self.count(before.counted(), &mut before);
         }
     }
+    /// Whether it is the entry whose size may not be what was counted.
+    #[inline]
+    fn is_unsettled(&self, entry: &Entry) -> bool {
+        self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0)
+    }
     /// An entry is about to be replaced, freed or counted: where it is counted now.
     #[inline]
     fn forget(&mut self, entry: &Entry) -> Counted {
-        if self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0) {
+        if self.is_unsettled(entry) {
             self.unsettled = None;
         }
         entry.counted()
@@ -1212,14 +1225,12 @@ impl<'a> Held<'a> {
     /// Sets or removes the expiry. Returns what is to be freed.
     pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
-        let before = self.entry.0;
+        let unsettled = self.table.is_unsettled(&self.entry);
         let new = self.entry.set_expiry(at);
         let old = self.settle(had, new);
         // What is counted has moved along with the value.
-        let unsettled = &mut self.table.unsettled;
-        if old.is_some() && unsettled.as_ref().is_some_and(|it| it.0 == before) {
-            // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
-            *unsettled = Some(unsafe { self.entry.alias() });
+        if old.is_some() && unsettled {
+            self.table.unsettle(&self.entry);
         }
         old
     }
@@ -1286,6 +1297,8 @@ impl<'a> Held<'a> {
             self.table.unindex(self.hash, self.entry.key());
         }
         let new = new?;
+        // Strings too: whoever asks one for a collection to change has it remembered, and gets nothing.
+        self.table.forget(&self.entry);
         // SAFETY: the name moves on together with the table's ownership.
         let name = unsafe { new.alias() };
         let old = {

@@ -1,7 +1,8 @@
 //! One entry: sizes, encodings, growth in place.
 
 use super::super::entry::Entry;
-use super::super::{EMBED_MAX, NewValue, Value};
+use super::super::{EMBED_MAX, Expiry, NewValue, Slot, Value};
+use super::{at, keyspace, set};
 use crate::structures::dict::HashSeed;
 use crate::structures::sorted_set::{Limits, SortedSet};
 use crate::system::size_class::size_class;
@@ -213,4 +214,35 @@ fn an_entry_whose_value_has_moved_is_not_asked_for_it() {
     assert_eq!(old.key(), new.key());
     drop(new);
     assert_eq!(old.free_effort(), 1);
+}
+
+/// `RPUSH` of a string, which is refused, had it remembered as a list that may have another size than was counted, and
+/// `APPEND` freed it.
+#[test]
+fn a_string_that_was_taken_for_a_list_is_not_remembered_when_it_is_freed() {
+    let changes: [fn(&mut Slot<'_>); 5] = [
+        |slot| assert!(occupied(slot).append(&[b'x'; 300]).is_ok()),
+        |slot| assert!(occupied(slot).set_range(5, &[b'x'; 300]).is_ok()),
+        |slot| assert!(occupied(slot).truncate(2).is_ok()),
+        |slot| assert!(occupied(slot).bytes_mut().is_ok()),
+        |slot| occupied(slot).set_expiry(Some(5)),
+    ];
+    fn occupied<'s, 'a>(slot: &'s mut Slot<'a>) -> &'s mut super::super::Occupied<'a> {
+        match slot {
+            Slot::Occupied(occupied) => occupied,
+            Slot::Vacant(_) => panic!("the key is there"),
+        }
+    }
+    // An integer that has no room for its text, or the expiry; and what has much too much after it was shortened.
+    for value in [&b"-9223372036854775808"[..], &[b'v'; 200]] {
+        for change in changes {
+            let mut keyspace = keyspace();
+            let mut db = keyspace.db(0, at(0), false);
+            set(&mut db, b"some key: 12", value, Expiry::Clear);
+            let mut slot = db.slot(b"some key: 12");
+            assert!(occupied(&mut slot).list_mut().is_err());
+            change(&mut slot);
+            keyspace.databases[0].table.check_unsettled();
+        }
+    }
 }

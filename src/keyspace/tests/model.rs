@@ -55,6 +55,9 @@ enum Op {
         key: Vec<u8>,
         ms: Option<i64>,
     },
+    NotAList {
+        key: Vec<u8>,
+    },
     Rename {
         from: Vec<u8>,
         to: Vec<u8>,
@@ -94,6 +97,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (key(), value()).prop_map(|(key, value)| Op::Append { key, value }),
         4 => (key(), size(), value()).prop_map(|(key, offset, value)| Op::SetRange { key, offset, value }),
         4 => (key(), proptest::option::of(-2..30i64)).prop_map(|(key, ms)| Op::Expire { key, ms }),
+        4 => key().prop_map(|key| Op::NotAList { key }),
         3 => (key(), key(), any::<bool>()).prop_map(|(from, to, replace)| Op::Rename { from, to, replace }),
         3 => (key(), key(), any::<bool>(), any::<bool>()).prop_map(|(from, to, across, replace)| Op::Copy { from, to, across, replace }),
         2 => key().prop_map(|key| Op::Move { key }),
@@ -191,6 +195,11 @@ fn run(ops: Vec<Op>) {
                     }
                     (Slot::Vacant(_), None) => {}
                     _ => panic!("only one of them has the key"),
+                }
+            }
+            Op::NotAList { key } => {
+                if let Slot::Occupied(mut occupied) = db.slot(&key) {
+                    assert!(occupied.list_mut().is_err());
                 }
             }
             Op::Rename { from, to, replace } => {
@@ -296,7 +305,11 @@ fn run(ops: Vec<Op>) {
         let now = at(now_ms);
         for (db, expected) in model.iter_mut().enumerate() {
             expected.retain(|_, (_, expiry)| expiry.is_none_or(|at| now_ms <= at));
+            keyspace.databases[db].table.check_unsettled();
             assert_eq!(&contents(&mut keyspace, db, now), expected, "after {op:?}");
+            let sizes = keyspace.sizes(db);
+            let counted: u64 = sizes.of(Type::String).map(|(_, keys)| keys).sum();
+            assert_eq!(counted, keyspace.figures(db).0 as u64);
             let volatile = expected.values().filter(|(_, at)| at.is_some()).count();
             let (keys, with_expiry, _) = keyspace.figures(db);
             assert!(keys >= expected.len() && with_expiry - volatile == keys - expected.len());
