@@ -259,7 +259,8 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     let wanted = SetEx::parse(args, context.now.unix_ms())?;
     let limits = limits(context);
-    super::expire_before_change(context, key, wanted.fields().map(|(field, _)| field))?;
+    let fields = wanted.fields().map(|(field, _)| field);
+    let expired = super::expire_before_change(context, key, fields)?;
     let mut slot = context.db.slot(key);
     let holds = match &mut slot {
         Slot::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
@@ -296,26 +297,28 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     }
     let emptied = hash.is_empty();
     held.settle_fields();
-    rewrite_set(context, args, &wanted, &changes);
+    let rewritten = rewrite_set(context, args, &wanted, &changes);
+    super::rewrite_key_expiry(context, key, expired, (!rewritten).then_some(args));
     context.db.touch(EventClass::Hash, "hset", key);
     changes.tell(context, key, emptied, true);
     context.reply.integer(1);
     Ok(())
 }
 
-/// Gives the journal what HSETEX came to: itself with a time that is absolute.
+/// Gives the journal what HSETEX came to: itself with a time that is absolute. False where that is what was called.
 fn rewrite_set(
     context: &mut Context<'_>,
     args: Args<'_>,
     wanted: &SetEx<'_>,
     changes: &Changes<'_>,
-) {
+) -> bool {
     if !context.propagates {
-        return;
+        return false;
     }
     if !changes.deleted.is_empty() {
         // Nothing was there that the fields could have replaced, or it is gone with them.
-        return changes.rewrite_deleted(context, args.at(1));
+        changes.rewrite_deleted(context, args.at(1));
+        return true;
     }
     if let Lifetime::ExpireAt(at_ms) = wanted.lifetime {
         let mut time = itoa::Buffer::new();
@@ -326,5 +329,7 @@ fn rewrite_set(
             *word = new;
         }
         context.rewrite(&words);
+        return true;
     }
+    false
 }

@@ -22,7 +22,7 @@ mod walk;
 pub use spec::COMMANDS;
 
 use super::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, NewValue, Occupied, Slot};
+use crate::keyspace::{EventClass, FieldsExpired, NewValue, Occupied, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::hash::{HashLimits, Pair};
@@ -128,17 +128,40 @@ fn expire_before_change<'f>(
     context: &mut Context<'_>,
     key: &[u8],
     fields: impl Iterator<Item = &'f [u8]> + Clone,
-) -> Result<(), CommandError> {
+) -> Result<FieldsExpired, CommandError> {
     let now_ms = context.now.expiry_ms();
     let Slot::Occupied(mut held) = context.db.slot(key) else {
-        return Ok(());
+        return Ok(FieldsExpired::None);
     };
     let hash = held.hash_mut()?;
     let expired = |field: &[u8]| hash.get(field).is_some_and(|pair| pair.is_expired(now_ms));
     if hash.indexed_at().is_some() && fields.clone().any(expired) {
-        context.db.expire_before_change(key, fields);
+        return Ok(context.db.expire_before_change(key, fields));
     }
-    Ok(())
+    Ok(FieldsExpired::None)
+}
+
+/// Gives the journal the expiry of a key that has stayed though its last field had expired: whoever runs the HDEL of
+/// that field removes the key, and makes one without an expiry. `command` is what the journal gets before, if nothing
+/// was given yet.
+fn rewrite_key_expiry(
+    context: &mut Context<'_>,
+    key: &[u8],
+    expired: FieldsExpired,
+    command: Option<Args<'_>>,
+) {
+    if expired != FieldsExpired::All || !context.propagates {
+        return;
+    }
+    let Some(at_ms) = context.db.peek(key).and_then(|entry| entry.expire_at()) else {
+        return;
+    };
+    if let Some(args) = command {
+        let words: Vec<&[u8]> = args.iter().collect();
+        context.rewrite(&words);
+    }
+    let mut time = itoa::Buffer::new();
+    context.rewrite(&[b"PEXPIREAT", key, time.format(at_ms).as_bytes()]);
 }
 
 fn hlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -244,30 +267,31 @@ fn live_value<T>(
     key: &[u8],
     field: &[u8],
     read: impl FnOnce(Item<'_>) -> T,
-) -> Result<Option<T>, CommandError> {
+) -> Result<(Option<T>, FieldsExpired), CommandError> {
     let now_ms = context.now.expiry_ms();
     let Slot::Occupied(mut held) = context.db.slot(key) else {
-        return Ok(None);
+        return Ok((None, FieldsExpired::None));
     };
     match held.hash_mut()?.get(field) {
-        None => Ok(None),
-        Some(pair) if !pair.is_expired(now_ms) => Ok(Some(read(pair.value))),
+        None => Ok((None, FieldsExpired::None)),
+        Some(pair) if !pair.is_expired(now_ms) => Ok((Some(read(pair.value)), FieldsExpired::None)),
         Some(_) => {
             let fields = std::iter::once(field);
-            context.db.expire_before_change(key, fields);
-            Ok(None)
+            Ok((None, context.db.expire_before_change(key, fields)))
         }
     }
 }
 
 fn hsetnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, field) = (args.at(1), args.at(2));
-    let is_there = live_value(context, key, field, |_| ())?.is_some();
+    let (old, expired) = live_value(context, key, field, |_| ())?;
+    let is_there = old.is_some();
     if !is_there {
         let limits = limits(context);
         let mut held = hash_at(context, key);
         held.hash_mut()?.set(field, args.at(3), false, &limits);
         context.db.touch(EventClass::Hash, "hset", key);
+        rewrite_key_expiry(context, key, expired, Some(args));
     }
     context.reply.integer(i64::from(!is_there));
     Ok(())
@@ -290,7 +314,7 @@ fn store_sum(
 
 fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let by = parse::integer(args.at(3))?;
-    let old = live_value(context, args.at(1), args.at(2), |value| match value {
+    let (old, expired) = live_value(context, args.at(1), args.at(2), |value| match value {
         Item::Int(number) => Some(number),
         Item::Bytes(bytes) => numbers::parse_i64(bytes),
     })?;
@@ -301,6 +325,7 @@ fn hincrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
     let sum = old.checked_add(by).ok_or(CommandError::IncrOverflow)?;
     let text = itoa::Buffer::new().format(sum).to_owned();
     store_sum(context, args, (text.as_bytes(), keep), "hincrby")?;
+    rewrite_key_expiry(context, args.at(1), expired, Some(args));
     context.reply.integer(sum);
     Ok(())
 }
@@ -310,7 +335,7 @@ fn hincrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Command
     if by.is_infinite() {
         return Err(CommandError::fixed("ERR value is NaN or Infinity"));
     }
-    let old = live_value(context, args.at(1), args.at(2), |value| match value {
+    let (old, expired) = live_value(context, args.at(1), args.at(2), |value| match value {
         Item::Int(number) => Some(LongDouble::from_i64(number)),
         Item::Bytes(bytes) => LongDouble::parse(bytes),
     })?;
@@ -331,6 +356,7 @@ fn hincrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Command
     } else {
         context.rewrite(&[b"HSET", key, field, &text]);
     }
+    rewrite_key_expiry(context, key, expired, None);
     Ok(())
 }
 

@@ -1042,6 +1042,45 @@ fn a_key_whose_last_field_expires_under_a_command_that_sets_one_stays() {
     }
 }
 
+/// The journal has the field's HDEL first, which removes the key where it is run again: the key's expiry has to follow.
+#[test]
+fn the_journal_gets_the_expiry_of_a_key_that_stays_without_a_field() {
+    for mut harness in encodings() {
+        for (line, first) in [
+            ("hsetex h FIELDS 1 f w", "hsetex h FIELDS 1 f w"),
+            (
+                "hsetex h EXAT 1700000100 FIELDS 1 f w",
+                "hsetex h PXAT 1700000100000 FIELDS 1 f w",
+            ),
+            ("hsetnx h f w", "hsetnx h f w"),
+            ("hincrby h f 1", "hincrby h f 1"),
+            ("hincrbyfloat h f 1", "HSET h f 1"),
+        ] {
+            let key = format!("PEXPIREAT h {}", 1_700_000_200_000_i64);
+            harness.line("hsetex h PX 2 FIELDS 1 f 5");
+            harness.line("pexpireat h 1700000200000");
+            harness.advance_ms(3);
+            assert_eq!(harness.rewritten(line), [first, &key], "{line}");
+            // Neither where a field is left nor where the key does not expire.
+            harness.line("del h");
+            harness.line("hsetex h PX 2 FIELDS 1 f 5");
+            harness.line("hset h other 1");
+            harness.line("pexpireat h 1700000200000");
+            harness.advance_ms(3);
+            assert!(!harness.rewritten(line).contains(&key), "{line}");
+            harness.line("del h");
+            harness.line("hsetex h PX 2 FIELDS 1 f 5");
+            harness.advance_ms(3);
+            let rewritten = harness.rewritten(line);
+            assert!(
+                !rewritten.iter().any(|it| it.starts_with("PEXPIREAT")),
+                "{line}"
+            );
+            harness.line("del h");
+        }
+    }
+}
+
 #[test]
 fn fields_that_expire_under_one_command_are_one_event_before_its_own() {
     for mut harness in encodings() {
