@@ -225,12 +225,14 @@ pub fn expire(state: &mut State, now_ns: u64) {
     }
 }
 
-/// CLIENT UNBLOCK: answers as if the time were over, or with `error`; whether the client was waiting.
+/// CLIENT UNBLOCK: answers as if the time were over, or with `error`; whether the client was waiting for something that
+/// may be given up. One that waits for no key would read that it is done what is not.
 pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) -> bool {
     let waits = state
         .clients
         .get(key)
-        .is_some_and(|client| client.waits.is_some());
+        .and_then(|client| client.waits.as_ref())
+        .is_some_and(|blocked| !waits_for_no_key(blocked));
     if waits {
         give_up(state, key, 0, error);
     }
