@@ -8,12 +8,16 @@ CRASHES ?= 210
 PREFIX ?= /usr/local
 # The workshop's tools beside this repository: Redis's own test suite, and the side-by-side benchmark.
 SHARED ?= ../shared
-CONFORMANCE ?= unit/type unit/quit unit/auth unit/protocol unit/limits unit/querybuf unit/info-command \
-	unit/pendingquerybuf unit/networking unit/bitops unit/bitfield unit/hyperloglog unit/geo unit/sort unit/scan \
-	unit/keyspace unit/dump unit/expire unit/lazyfree unit/aofrw unit/other integration/logging \
-	integration/redis-benchmark integration/corrupt-dump integration/corrupt-dump-fuzzer integration/aof \
-	integration/aof-multi-part integration/rdb integration/convert-ziplist-hash-on-load \
-	integration/convert-ziplist-zset-on-load integration/convert-zipmap-hash-on-load integration/dismiss-mem
+CONFORMANCE ?= unit/type integration/aof integration/aof-multi-part integration/convert-ziplist-hash-on-load \
+	integration/convert-ziplist-zset-on-load integration/convert-zipmap-hash-on-load \
+	integration/corrupt-dump integration/corrupt-dump-fuzzer integration/dismiss-mem integration/logging \
+	integration/rdb integration/redis-benchmark unit/aofrw unit/auth unit/bitfield unit/bitops \
+	unit/client-eviction unit/dump unit/expire unit/functions unit/geo unit/hyperloglog unit/info \
+	unit/info-command unit/info-keysizes unit/introspection unit/introspection-2 unit/keyspace \
+	unit/latency-monitor unit/lazyfree unit/limits unit/maxmemory unit/memefficiency unit/multi \
+	unit/networking unit/obuf-limits unit/oom-score-adj unit/other unit/pause unit/protocol unit/pubsub \
+	unit/querybuf unit/quit unit/replybufsize unit/scan unit/scripting unit/shutdown unit/slowlog unit/sort \
+	unit/tracking unit/violations integration/redis-cli
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
 PEER = target/peer/redis-server
@@ -42,7 +46,7 @@ bench: build setup-tools
 	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server)
 	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server) --suite mem
 
-## Redis 7.0.15's own test suite: the files of CONFORMANCE.
+## Redis 8.0.6's own test suite: the files of CONFORMANCE, all but those of replication, ACL, TLS and clusters.
 conformance: build setup-tools
 	python3 $(SHARED)/conformance/run.py --server target/release/gyre $(CONFORMANCE)
 

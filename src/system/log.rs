@@ -1,4 +1,4 @@
-//! The server's log: lines as Redis writes them, behind the `log` facade.
+//! The server's log: lines as Redis writes them, behind the `log` facade, of the modules that `env_logger` lets through.
 //!
 //! In: `log::info!` and its like, anywhere in this crate. Out: `1234:M 24 Nov 2026 15:00:58.123 * message`, appended
 //! to a file that is opened anew for each line (so that it may be rotated by renaming), or written to the standard
@@ -87,8 +87,13 @@ static MAIN_PID: AtomicU32 = AtomicU32::new(0);
 pub fn init(options: LogOptions) {
     set_file(options.file.as_deref());
     set_main_process();
+    // `env_logger` says what is logged; its own writing would take a lock.
+    let filter = env_logger::Builder::new()
+        .filter_level(log::LevelFilter::Off)
+        .filter_module("gyre", log::LevelFilter::Trace)
+        .build();
     // Fails only if another logger was there first: our own, or one that leaves us no say.
-    let _ = log::set_logger(&Logger);
+    let _ = log::set_boxed_logger(Box::new(Logger { filter }));
     set_level(options.level);
 }
 
@@ -141,16 +146,18 @@ pub fn write_raw(bytes: &[u8]) {
 }
 
 /// What the facade hands its records to.
-struct Logger;
+struct Logger {
+    /// Which records are the server's.
+    filter: env_logger::Logger,
+}
 
 impl log::Log for Logger {
     fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        let target = metadata.target();
-        target == "gyre" || target.starts_with("gyre::")
+        self.filter.enabled(metadata)
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if !self.enabled(record.metadata()) {
+        if !self.filter.matches(record) {
             return;
         }
         let mut line = String::new();
