@@ -115,8 +115,7 @@ impl Journal {
         }
         if self.in_unit && !self.unit_begun {
             self.unit_begun = true;
-            // SELECT stands before MULTI, so that the unit is nothing but its effects.
-            self.select(db);
+            // What is found out about MULTI later goes here: before SELECT, where Redis has it.
             self.unit_start = self.bytes.len();
         } else if self.unit_begun {
             self.wrap_unit();
@@ -261,7 +260,7 @@ mod tests {
         append(&mut journal, 1, "SETc");
         assert_eq!(
             taken(&mut journal),
-            "SELECT0|MULTI|SETa|SELECT1|SETb|EXEC|SETc"
+            "MULTI|SELECT0|SETa|SELECT1|SETb|EXEC|SETc"
         );
     }
 
@@ -284,7 +283,7 @@ mod tests {
         append(&mut journal, 2, "SETi");
         append(&mut journal, 2, "SETj");
         journal.end_unit();
-        assert_eq!(taken(&mut journal), "SELECT2|MULTI|SETi|SETj|EXEC");
+        assert_eq!(taken(&mut journal), "MULTI|SELECT2|SETi|SETj|EXEC");
     }
 
     /// While a script was busy, nothing was given away of what others had done in its turn: they read OK for what no file
@@ -307,9 +306,9 @@ mod tests {
         append(&mut journal, 1, "SETe");
         journal.begin_unit();
         append(&mut journal, 2, "SETf");
-        assert_eq!(taken(&mut journal), "SETe|SELECT2");
+        assert_eq!(taken(&mut journal), "SETe");
         journal.end_unit();
-        assert_eq!(taken(&mut journal), "SETf");
+        assert_eq!(taken(&mut journal), "SELECT2|SETf");
         assert_eq!(journal.offset(), 8, "MULTI and EXEC count");
     }
 
