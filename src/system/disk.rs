@@ -208,13 +208,20 @@ impl Disk {
             disk: self.clone(),
         })
     }
-    /// Makes a folder where it is missing.
+    /// Makes a folder where it is missing, and brings its name to the disk: without it all that is in it would be lost.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
         self.look(Call::CreateFolder, &[path])?;
         match fs::create_dir(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            other => other?,
         }
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let synced = self.open_folder(parent).and_then(|folder| folder.sync());
+        if synced.is_err() {
+            // The next attempt is to make it anew.
+            let _ = fs::remove_dir(path);
+        }
+        synced
     }
     /// The names in a folder.
     pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
@@ -357,6 +364,22 @@ mod tests {
         assert_eq!(empty.and_then(|file| file.size()).expect("known"), 0);
         disk.remove(&folder.join("b")).expect("removed");
         assert!(disk.list(&folder).expect("listed").is_empty());
+    }
+
+    /// Files that were synced were lost with the name of their folder.
+    #[test]
+    fn a_new_folder_is_on_the_disk_or_not_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let disk = Disk::with_faults(&plan);
+        let folder = directory.path().join("folder");
+        plan.fail_some(Call::SyncFolder, "", Fault::Error(libc::EIO), 0, 1);
+        disk.create_folder(&folder).expect_err("not synced");
+        assert!(!folder.exists());
+        disk.create_folder(&folder).expect("made");
+        plan.take_calls();
+        disk.create_folder(&folder).expect("there already");
+        assert_eq!(plan.take_calls().len(), 1);
     }
 
     #[test]
