@@ -320,7 +320,8 @@ fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
              rewrite now."
         );
         super::kill_child(state, host);
-    } else if state.journal.is_in_unit() {
+    }
+    if state.journal.is_in_unit() {
         // The child's copy of the data would have half of the transaction.
         state.persistence.rewrite.scheduled = true;
         log::warn!(

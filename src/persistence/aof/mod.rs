@@ -238,6 +238,10 @@ impl AppendOnly {
         let mut manifest = Manifest::default();
         manifest.adopt_base(&self.stem);
         self.replace_manifest(manifest, now_s)?;
+        if let Some((error, _)) = self.manifest_behind.take() {
+            // Moved into a directory without a manifest the file would never be found again.
+            return Err(error);
+        }
         self.disk.rename(old, &self.path(&self.stem))?;
         self.disk.open_folder(&self.directory)?.sync()?;
         log::info!(
@@ -276,18 +280,25 @@ impl AppendOnly {
         let mut manifest = self.manifest.clone();
         if manifest.is_empty() {
             let name = manifest.new_base(&self.stem, base_is_rdb);
+            let name = self.free_name(name, || manifest.next_base(&self.stem, base_is_rdb))?;
             write_base(&self.path(&name))?;
             log::info!("Creating AOF base file {name} on server start");
         }
-        let (name, action) = match manifest.incremental.last_mut() {
-            Some(file) => {
-                // From here on it goes beyond where it was closed.
-                file.end_offset = None;
-                (file.name.clone(), "Opening")
+        let known = manifest.incremental.last_mut().map(|file| {
+            // From here on it goes beyond where it was closed.
+            file.end_offset = None;
+            file.name.clone()
+        });
+        let (name, file, action) = match known {
+            Some(name) => {
+                let file = self.disk.open(&self.path(&name), Mode::Append)?;
+                (name, file, "Opening")
             }
-            None => (manifest.new_incremental(&self.stem, offset), "Creating"),
+            None => {
+                let (name, file) = self.new_incremental(&mut manifest, offset)?;
+                (name, file, "Creating")
+            }
         };
-        let file = self.disk.open(&self.path(&name), Mode::Append)?;
         self.written = file.size()?;
         self.synced = self.written;
         self.replace_manifest(manifest, now_s)?;
@@ -347,23 +358,32 @@ impl AppendOnly {
     /// A new incremental file, in the manifest.
     fn next_incremental(&mut self, offset: i64, now_s: i64) -> io::Result<(String, DiskFile)> {
         let mut manifest = self.manifest.clone();
+        let (name, file) = self.new_incremental(&mut manifest, offset)?;
+        if let Err(error) = self.replace_manifest(manifest, now_s) {
+            self.remove_now(&name);
+            return Err(error);
+        }
+        Ok((name, file))
+    }
+    /// A new incremental file under a name that no file has yet: effects behind what is in one that a crash has left
+    /// would be loaded after it.
+    fn new_incremental(
+        &self,
+        manifest: &mut Manifest,
+        offset: i64,
+    ) -> io::Result<(String, DiskFile)> {
         let mut name = manifest.new_incremental(&self.stem, offset);
         let mut tries = 0;
-        let file = loop {
+        loop {
             match self.disk.open(&self.path(&name), Mode::AppendNew) {
                 // As in `free_name`.
                 Err(error) if is_taken(&error) && tries < TAKEN_MAX => {
                     tries += 1;
                     name = manifest.next_incremental(&self.stem, offset);
                 }
-                other => break other?,
+                other => return Ok((name, other?)),
             }
-        };
-        if let Err(error) = self.replace_manifest(manifest, now_s) {
-            self.remove_now(&name);
-            return Err(error);
         }
-        Ok((name, file))
     }
     /// The first of these names under which there is no file. One that was left by a crash, or put there by someone, is
     /// not ours to replace.
@@ -540,7 +560,8 @@ impl AppendOnly {
         let Some(last) = last.filter(|file| file.start_offset.is_some()) else {
             return;
         };
-        if self.state != AofState::On {
+        // Where effects could not be written it does not end there.
+        if self.state != AofState::On || !self.buffer.is_empty() {
             return;
         }
         last.end_offset = Some(offset);
@@ -586,7 +607,8 @@ impl AppendOnly {
             let behind = self.synced != self.written;
             return match options.fsync {
                 Fsync::Always if self.synced != self.written => self.sync(&file, options),
-                Fsync::EverySecond | Fsync::No if self.syncer.error().is_some() => {
+                // Under `always` it failed before that was set, and promises to nobody.
+                _ if self.syncer.error().is_some() => {
                     self.sync_again(&file, options);
                     Ok(())
                 }

@@ -511,3 +511,85 @@ fn the_end_is_noted_and_found_again() {
     let bytes = bench.text("a.aof.1.incr.aof").len();
     assert_eq!(aof.end_offset(), i64::try_from(bytes).ok());
 }
+
+/// A crash between the renaming of the first files and their manifest left files that the next server took for its own: what
+/// was in them was loaded before the first effect of that server.
+#[test]
+fn a_new_file_is_never_one_that_was_left_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().join("dir");
+    fs::create_dir(&place).expect("made");
+    for name in ["a.aof.1.base.rdb", "a.aof.1.incr.aof"] {
+        fs::write(place.join(name), "old").expect("written");
+    }
+    let mut aof = AppendOnly::default();
+    aof.place(Disk::default(), place.clone(), "a.aof");
+    aof.read_manifest().expect("none");
+    aof.open(true, 0, 1, |path| fs::write(path, b"base"))
+        .expect("opened");
+    let manifest = fs::read_to_string(place.join("a.aof.manifest")).expect("a manifest");
+    assert_eq!(
+        manifest,
+        "file a.aof.2.base.rdb seq 2 type b\nfile a.aof.2.incr.aof seq 2 type i startoffset 0\n"
+    );
+    assert_eq!(aof.bytes_on_disk(), 4);
+    for name in ["a.aof.1.base.rdb", "a.aof.1.incr.aof"] {
+        assert_eq!(fs::read_to_string(place.join(name)).expect("there"), "old");
+    }
+}
+
+/// Moved into a directory whose manifest a crash may undo, the file of old would be found by nobody.
+#[test]
+fn an_old_file_is_moved_only_behind_a_manifest_that_stays() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let old = directory.path().join("a.aof");
+    fs::write(&old, "old").expect("written");
+    let plan = FaultPlan::default();
+    let mut aof = AppendOnly::default();
+    aof.place(
+        Disk::with_faults(&plan),
+        directory.path().join("dir"),
+        "a.aof",
+    );
+    // That of the new directory in its parent, and that of the temporary manifest go well.
+    plan.fail_some(Call::SyncFolder, "", Fault::Error(libc::EIO), 2, 1);
+    aof.upgrade(&old, 1).expect_err("it may be undone");
+    assert!(old.exists());
+    aof.read_manifest().expect("read");
+    assert!(aof.wants_upgrade(&old).expect("known"));
+    aof.upgrade(&old, 1).expect("moved");
+    assert_eq!(aof.bytes_on_disk(), 3);
+}
+
+/// After `everysec` had failed, `appendfsync always` refused writes for ever: no write came to bring about a sync.
+#[test]
+fn a_background_sync_that_failed_is_tried_again_under_always_too() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench
+        .plan
+        .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+    bench.flush(Fsync::EverySecond, 1).expect("written");
+    while bench.aof.pending_syncs() > 0 {
+        std::thread::yield_now();
+    }
+    assert!(bench.aof.error().is_some());
+    bench.flush(Fsync::Always, 2).expect("nobody waits for it");
+    while bench.aof.pending_syncs() > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(bench.aof.error(), None);
+}
+
+/// The noted end was beyond that of the file.
+#[test]
+fn no_end_is_noted_where_effects_could_not_be_written() {
+    let mut bench = bench();
+    bench
+        .plan
+        .fail(Call::Write, "incr", Fault::Error(libc::ENOSPC));
+    bench.append("SET a 1");
+    bench.flush(Fsync::No, 1).expect("later");
+    bench.aof.note_end(17, 1);
+    assert!(!bench.text("a.aof.manifest").contains("endoffset"));
+}
