@@ -353,6 +353,33 @@ fn the_append_only_file_may_be_switched_while_data_is_loaded() {
     assert_eq!(raw.line("EXISTS new key:2999 old"), Value::Integer(2));
 }
 
+/// Switched while DEBUG LOADAOF was loading, the file was never what the directive said: OK was read for nothing.
+#[test]
+fn the_append_only_file_may_be_switched_while_it_is_loaded_anew() {
+    let server = Server::with(&["--appendonly", "yes"]);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 3000");
+    raw.line("BGREWRITEAOF");
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    for (switch, figure) in [("no", "0"), ("yes", "1")] {
+        raw.line("CONFIG SET key-load-delay 500");
+        let mut other = server.raw();
+        other.send(b"DEBUG LOADAOF\r\n");
+        wait_for("loading", || info(&mut raw, "loading") == "1");
+        let set = format!("CONFIG SET appendonly {switch}");
+        assert_eq!(text(raw.line(&set)), "OK");
+        assert_eq!(info(&mut raw, "loading"), "1");
+        raw.line("CONFIG SET key-load-delay 0");
+        assert_eq!(other.read(), Value::Simple("OK".into()));
+        assert_eq!(info(&mut raw, "aof_enabled"), figure);
+        wait_for("the rewrite", || {
+            info(&mut raw, "aof_rewrite_in_progress") == "0"
+        });
+    }
+}
+
 fn digest(raw: &mut Raw) -> String {
     text(raw.line("DEBUG DIGEST"))
 }

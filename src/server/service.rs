@@ -478,6 +478,10 @@ impl Core {
                 let failure = stepped.as_ref().err();
                 commands::debug::aof_loaded(state, asked, took_ns, failure);
             }
+            // It may have been switched meanwhile, which waited for this.
+            if let Err(reason) = commands::persistence::aof::follow_setting(state, &mut host) {
+                log::warn!("{reason}");
+            }
             return;
         }
         let failure = match stepped {
