@@ -248,7 +248,10 @@ fn crash(directives: &[&str], command: &str) -> String {
         let Value::Bulk(text) = raw.line("INFO server") else {
             panic!("a page")
         };
-        String::from_utf8_lossy(&text).contains("uptime_in_seconds:2")
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let uptime = text.split("uptime_in_seconds:").nth(1);
+        let seconds = uptime.and_then(|rest| rest.lines().next()?.parse().ok());
+        seconds.is_some_and(|seconds: u64| seconds >= 2)
     });
     raw.command(&command.split(' ').collect::<Vec<_>>());
     server.wait();

@@ -93,21 +93,20 @@ pub fn parent_is_gone() -> bool {
     parent != 0 && parent != unsafe { libc::getppid() }
 }
 
-/// The signals by which a child ends, having removed the file that it was writing.
+/// A child ends by SIGUSR1, having removed the file that it was writing.
 fn end_by_signals() {
-    for signal in [libc::SIGUSR1, libc::SIGTERM] {
-        // SAFETY: the handler does only what is async-signal-safe, and has the signature that `signal` wants.
-        unsafe { libc::signal(signal, on_end as *const () as libc::sighandler_t) };
+    // SAFETY: the handler does only what is async-signal-safe, and has the signature that `signal` wants.
+    unsafe { libc::signal(libc::SIGUSR1, on_end as *const () as libc::sighandler_t) };
+    // Ctrl-C in a terminal and the SIGTERM of a supervisor go to the child too; what becomes of it is up to the parent,
+    // which may refuse to end.
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: ignoring a signal runs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    // Ctrl-C in a terminal goes to the child too; the parent decides what becomes of it.
-    // SAFETY: ignoring a signal runs no code of ours.
-    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
 }
 
 extern "C" fn on_end(signal: i32) {
-    if signal == libc::SIGUSR1 {
-        write_from_handler("Received SIGUSR1 in child, exiting now.");
-    }
+    write_from_handler("Received SIGUSR1 in child, exiting now.");
     remove_temporary_files();
     // SAFETY: the signal is blocked while its handler runs, so that it ends the process when this returns.
     unsafe {
@@ -295,6 +294,21 @@ mod tests {
                 assert_eq!(told, [0, 1]);
                 child.wait();
             }
+        }
+    }
+
+    /// A supervisor that ends all of a group ended the child of a server that refused to end before the child was done.
+    #[test]
+    fn a_child_leaves_signals_to_the_whole_group_to_its_parent() {
+        match fork().expect("a child") {
+            Forked::Child(end) => {
+                for signal in [libc::SIGTERM, libc::SIGINT] {
+                    // SAFETY: a plain system call.
+                    unsafe { libc::raise(signal) };
+                }
+                end.exit(7)
+            }
+            Forked::Parent(child, _pipe) => assert_eq!(child.wait(), Some(Exit::Status(7))),
         }
     }
 
