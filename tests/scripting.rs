@@ -438,16 +438,19 @@ fn a_script_fails_with_its_command() {
     assert!(stats(&mut raw, "errorstats").contains("errorstat_ERR:count=3"));
     assert!(stats(&mut raw, "stats").contains("total_error_replies:3"));
     // Of those in a table each that is no command's is counted where it is returned.
-    let script = "return {redis.pcall('incr', 's'), redis.error_reply('ONE x'), {err = 'TWO y'}}";
+    let script = "return {redis.pcall('incr', 's'), redis.error_reply('ONE x'), {err = 'TWO y'}, {err = 'TWO z'}}";
     raw.run(&["EVAL", script, "0"]);
     let errors = stats(&mut raw, "errorstats");
     for line in [
         "errorstat_ERR:count=4",
         "errorstat_ONE:count=1",
-        "errorstat_TWO:count=1",
+        "errorstat_TWO:count=2",
     ] {
         assert!(errors.contains(line), "{line} in {errors}");
     }
+    // The command's error fails the script once more, as in Redis.
+    let commands = stats(&mut raw, "commandstats");
+    assert_eq!(failed_calls(&commands, "eval"), "4", "{commands}");
     // One that ends late, when it has been busy.
     let mut other = server.raw();
     raw.command(&[
@@ -458,7 +461,7 @@ fn a_script_fails_with_its_command() {
     await_busy(&mut other);
     assert_eq!(other.run(&["SCRIPT", "KILL"]), Value::Simple("OK".into()));
     assert!(matches!(raw.read(), Value::Error(_)));
-    assert_eq!(failed_calls(&stats(&mut raw, "commandstats"), "eval"), "4");
+    assert_eq!(failed_calls(&stats(&mut raw, "commandstats"), "eval"), "5");
 }
 
 /// A finalizer ran while the elements of another reply were pushed, and read into the same buffer: elements of the one
@@ -489,6 +492,18 @@ fn proxies_have_no_finalizers() {
         collectgarbage() collectgarbage()
         return called";
     assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(0));
+    // What a proxy calls its metatable is not the one that a copy shares.
+    let script = "
+        local proxy, own = newproxy(true), {}
+        local m = getmetatable(proxy)
+        m.__metatable, m.__index = string, function() return 7 end
+        local copy = newproxy(proxy)
+        m.__metatable = own
+        local other = newproxy(copy)
+        m.__gc = function() error('called') end
+        assert(m.__gc == nil and getmetatable(own) == nil and string.len('ab') == 2)
+        return copy.x + other.x";
+    assert_eq!(raw.run(&["EVAL", script, "0"]), Value::Integer(14));
     assert_eq!(raw.line("SCRIPT FLUSH"), Value::Simple("OK".into()));
     assert_eq!(raw.run(&["EVAL", "return 5", "0"]), Value::Integer(5));
 }

@@ -189,8 +189,9 @@ if host.deprecated then
   }
   function real.newproxy(like)
     local proxy = newproxy(like)
-    local m = getmetatable(proxy)
-    if type(m) == 'table' and not of_proxies[m] then
+    -- Only this makes a metatable; what getmetatable says of another proxy may be a script's own `__metatable`.
+    if like == true then
+      local m = getmetatable(proxy)
       of_proxies[m] = true
       setmetatable(m, barred)
     end
