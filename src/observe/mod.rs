@@ -99,12 +99,16 @@ impl Observe {
     }
     /// An error was answered; `code` is its first word.
     pub fn error_replied(&mut self, code: &[u8]) {
-        self.stats.error_replies += 1;
+        self.errors_replied(code, 1);
+    }
+    /// So many errors with the same code were answered.
+    pub fn errors_replied(&mut self, code: &[u8], times: u64) {
+        self.stats.error_replies += times;
         if self.errors_disabled {
         } else if let Some(count) = self.errors.get_mut(code) {
-            *count += 1;
+            *count += times;
         } else if self.errors.len() < ERROR_CODES {
-            self.errors.insert(code.to_vec(), 1);
+            self.errors.insert(code.to_vec(), times);
         } else {
             self.disable_errors();
         }

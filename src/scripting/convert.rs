@@ -7,6 +7,7 @@
 use crate::resp::Reply;
 use crate::system::numbers::{parse_f64, parse_i64};
 use mlua::{Lua, Result, String as LuaString, Table, Value};
+use std::collections::BTreeMap;
 
 /// Levels of a returned table; Redis is bounded by the stack of Lua.
 const MAX_DEPTH: usize = 500;
@@ -169,8 +170,8 @@ pub(super) fn error_table(lua: &Lua, names: &Names, text: &[u8], counted: bool) 
 pub struct Errors {
     /// How many there are that the statistics know: those of commands.
     pub counted: u64,
-    /// Codes of the others.
-    pub fresh: Vec<Vec<u8>>,
+    /// Codes of the others, and how often each was written: a table may hold the same one millions of times.
+    pub fresh: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Errors {
@@ -180,7 +181,13 @@ impl Errors {
         if counted {
             self.counted += 1;
         } else {
-            self.fresh.push(reply.last_error_code().to_vec());
+            let code = reply.last_error_code();
+            match self.fresh.get_mut(code) {
+                Some(count) => *count += 1,
+                None => {
+                    self.fresh.insert(code.to_vec(), 1);
+                }
+            }
         }
     }
 }

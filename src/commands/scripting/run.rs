@@ -229,8 +229,8 @@ fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
                 client.reply = reply;
             }
             // Each by itself: those of commands, in the middle of a table or not, have been.
-            for code in &errors.fresh {
-                state.observe.error_replied(code);
+            for (code, count) in &errors.fresh {
+                state.observe.errors_replied(code, *count);
             }
             state.effects.errors_counted = true;
             // As Redis counts: the new ones once, the others each.
