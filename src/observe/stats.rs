@@ -69,7 +69,7 @@ pub struct Stats {
     pub dump_payload_sanitizations: u64,
     pub connections_rejected: u64,
     pub commands_processed: u64,
-    /// Wrong passwords.
+    /// Wrong passwords; not reset.
     pub denied_auth: u64,
     /// Most commands that were run in one turn of the loop.
     pub commands_per_turn_max: u64,
@@ -109,6 +109,7 @@ impl Stats {
     /// Sets what CONFIG RESETSTAT resets to zero.
     pub fn reset(&mut self) {
         *self = Stats {
+            denied_auth: self.denied_auth,
             peak_memory: self.peak_memory,
             startup_memory: self.startup_memory,
             start_unix_ms: self.start_unix_ms,
