@@ -98,6 +98,17 @@ fn bounds_of_today_do_not_bind_what_the_file_repeats() {
     assert_eq!(raw.line("XLEN s"), Value::Integer(10));
 }
 
+/// It answered OK, and everything was gone.
+#[test]
+fn without_an_append_only_file_there_is_nothing_to_load_again() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    raw.line("SET k v");
+    let failed = b"ERR Error trying to load the AOF files, check server logs.";
+    assert_eq!(raw.line("DEBUG LOADAOF"), Value::Error(failed.to_vec()));
+    assert_eq!(text(raw.line("GET k")), "v");
+}
+
 /// The file begins after the transaction that asks for it, and has all of it.
 #[test]
 fn a_transaction_may_switch_the_file_on() {

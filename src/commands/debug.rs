@@ -362,11 +362,6 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
             "ERR The append-only file cannot be written now, check server logs.",
         ));
     }
-    context
-        .state
-        .keyspace
-        .flush(None, crate::keyspace::Free::Now);
-    super::functions::flush(context.state);
     let session = context.session();
     let (id, can_wait) = (session.id, blocking::can_wait(session));
     // A child that rewrites the append-only file would replace it under the loader.
@@ -702,7 +697,8 @@ fn populate(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
     const NOT_POSITIVE: CommandError =
         CommandError::fixed("ERR value is out of range, must be positive");
     let number = |at: usize| -> Result<usize, CommandError> {
-        usize::try_from(parse::integer(args.at(at))?).map_err(|_| NOT_POSITIVE)
+        let number = numbers::parse_i64(args.at(at)).ok_or(NOT_POSITIVE)?;
+        usize::try_from(number).map_err(|_| NOT_POSITIVE)
     };
     let count = number(2)?;
     let prefix = args.get(3).unwrap_or(b"key");
@@ -861,6 +857,11 @@ mod tests {
         );
         for bad in ["DEBUG PAUSE-CRON x", "DEBUG HTSTATS 99"] {
             assert!(matches!(harness.line(bad), Answer::Error(_)), "{bad}");
+        }
+        let not_positive = b"ERR value is out of range, must be positive".to_vec();
+        for bad in ["x", "-1"] {
+            let answer = harness.run(&["DEBUG", "POPULATE", bad]);
+            assert_eq!(answer, Answer::Error(not_positive.clone()), "{bad}");
         }
     }
 

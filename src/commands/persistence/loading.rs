@@ -8,6 +8,7 @@ use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
 use crate::commands::scripting::{go_on, wants_turns};
 use crate::commands::{Host, State, dispatch, functions};
 use crate::config::Settings;
+use crate::keyspace::Free;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
@@ -98,6 +99,7 @@ pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
 
 /// Begins to load the append-only file anew, by what the manifest on the disk says, for a client that waits until it is
 /// loaded (DEBUG LOADAOF): a slice in each turn, as at the start of the server, so that others read LOADING meanwhile.
+/// What was there goes, unless there is nothing to load.
 pub fn begin_again(state: &mut State, client: u64) -> Result<(), LoadFailure> {
     let loading = open_again(state, client)?;
     state.persistence.loading = Some(Box::new(loading));
@@ -135,8 +137,13 @@ pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> 
 fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure> {
     let keeps_history = state.config.settings().aof_disable_auto_gc;
     let aof = &mut state.persistence.aof;
+    let before = aof.manifest.clone();
     aof.read_manifest()
         .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
+    if aof.manifest.files().next().is_none() {
+        aof.manifest = before;
+        return Err(LoadFailure::Aof("There is no append-only file".to_owned()));
+    }
     if !keeps_history {
         aof.remove_history(state.now.unix_s());
     }
@@ -156,6 +163,8 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
             aof: state.persistence.aof.state,
         }),
     };
+    state.keyspace.flush(None, Free::Now);
+    functions::flush(state);
     super::aof::set_journal(state, false);
     state.persistence.aof.state = AofState::Off;
     Ok(loading)
