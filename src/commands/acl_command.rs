@@ -168,6 +168,9 @@ fn get_user(context: &mut Context<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
+/// Bytes of an unknown category that its error repeats.
+const SHOWN_MAX: usize = 128;
+
 fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     if args.len() > 3 {
         return Err(CommandError::text_owned(unknown_or_wrong(args)));
@@ -184,7 +187,7 @@ fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
         .iter()
         .find(|(_, name)| parse::is_word(category, name));
     let Some((bit, _)) = known else {
-        let category = String::from_utf8_lossy(category);
+        let category = String::from_utf8_lossy(category.get(..SHOWN_MAX).unwrap_or(category));
         return Err(CommandError::text_owned(format!(
             "ERR Unknown category '{category}'"
         )));
@@ -322,6 +325,10 @@ mod tests {
         assert_eq!(
             harness.line("ACL CAT nosuch"),
             error("ERR Unknown category 'nosuch'")
+        );
+        assert_eq!(
+            harness.run(&["ACL", "CAT", &"x".repeat(1000)]),
+            error(&format!("ERR Unknown category '{}'", "x".repeat(128)))
         );
     }
 

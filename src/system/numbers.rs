@@ -38,9 +38,9 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// Reads an unsigned integer as Redis's `string2ull` does (stream ids, cursors), up to the first zero byte: first in the strict spelling, in which a
-/// negative number is refused, and if that fails as C's `strtoull` does, which takes leading spaces, a sign and leading
-/// zeros, and wraps a negative number around.
+/// Reads an unsigned integer as Redis's `string2ull` does (stream ids, cursors), up to the first zero byte: first in the
+/// strict spelling, in which a negative number is refused, and if that fails as C's `strtoull` does, which takes leading
+/// spaces, a sign and leading zeros, and wraps a negative number around.
 pub fn parse_u64(text: &[u8]) -> Option<u64> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
     if let Some(value) = parse_i64(text) {
