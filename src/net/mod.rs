@@ -24,8 +24,11 @@ const SHRINK_ABOVE: usize = 32 * 1024;
 pub struct QueryBuffer {
     /// Where in the current request the parser stands.
     pub parser: Parser,
-    /// From the first byte of the current, incomplete request on.
+    /// From the first byte of the current, incomplete request on, behind `done` bytes that have been run.
     pub bytes: Vec<u8>,
+    /// So many bytes at the front are done with, and dropped when they are the greater part: to move the rest for each
+    /// share of a long pipeline would take the square of its length.
+    pub done: usize,
     /// Requests that were parsed before the client had to wait; they run first.
     pub parsed: std::collections::VecDeque<OwnedRequest>,
     /// Whole requests may be in `parsed` or `bytes`, because a bound or a pause was reached before they ran.
@@ -36,13 +39,13 @@ impl QueryBuffer {
     /// Nothing is held back: the next read can go to the shared buffer.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.bytes.is_empty() && self.parser.is_idle() && self.parsed.is_empty()
+        self.bytes.len() == self.done && self.parser.is_idle() && self.parsed.is_empty()
     }
     /// Bytes that wait (CLIENT LIST `qbuf`).
     pub fn len(&self) -> usize {
         // Of a request whose large bulk is on its way Redis's buffer holds that bulk and nothing else.
         let large = self.parser.large_received();
-        large.unwrap_or(self.bytes.len())
+        large.unwrap_or(self.bytes.len().saturating_sub(self.done))
     }
     /// No bytes wait.
     pub fn is_empty(&self) -> bool {
@@ -65,15 +68,53 @@ impl QueryBuffer {
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.argument_memory()
     }
-    /// Drops the first `n` bytes, and the whole allocation when nothing is left or far too much is free.
+    /// Drops the first `n` bytes that wait, and the whole allocation when nothing is left or far too much is free.
     pub fn consume(&mut self, n: usize) {
-        if n >= self.bytes.len() {
+        self.done = self.done.saturating_add(n);
+        let Some(left) = self.bytes.len().checked_sub(self.done).filter(|it| *it > 0) else {
             self.bytes = Vec::new();
+            self.done = 0;
+            return;
+        };
+        if self.done < left {
             return;
         }
-        self.bytes.drain(..n);
-        if self.bytes.capacity() > SHRINK_ABOVE && self.bytes.len() < self.bytes.capacity() / 4 {
-            self.bytes.shrink_to(self.bytes.len() * 2);
+        self.bytes.drain(..std::mem::take(&mut self.done));
+        if self.bytes.capacity() > SHRINK_ABOVE && left < self.bytes.capacity() / 4 {
+            self.bytes.shrink_to(left * 2);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What came while a client waited is run in many turns; the rest was moved in each of them.
+    #[test]
+    fn a_long_pipeline_is_not_moved_for_each_share_of_it() {
+        let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let mut query = QueryBuffer {
+            bytes: bytes.clone(),
+            ..QueryBuffer::default()
+        };
+        let (mut left, mut moved) = (bytes.len(), 0);
+        while left > 0 {
+            let before = query.bytes.len();
+            query.consume(100);
+            left -= 100;
+            assert_eq!(query.len(), left);
+            if query.bytes.len() != before {
+                moved += query.bytes.len();
+            }
+            assert_eq!(query.bytes[query.done..], bytes[bytes.len() - left..]);
+            assert!(
+                query.bytes.len() <= 2 * left + 100,
+                "it is dropped in the end"
+            );
+        }
+        assert!(moved <= bytes.len(), "{moved} bytes were moved");
+        assert_eq!((query.memory_bytes(), query.done), (0, 0));
+        assert!(query.is_idle());
     }
 }

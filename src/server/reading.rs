@@ -314,10 +314,12 @@ impl Core {
             return;
         };
         let bytes = std::mem::take(&mut client.query.bytes);
-        let ran = self.run(events, key, &bytes, commands_left);
+        let done = std::mem::take(&mut client.query.done);
+        let ran = self.run(events, key, &bytes[done..], commands_left);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.query.bytes = bytes;
-            client.query.bytes.truncate(ran.consumed + ran.keep);
+            client.query.bytes.truncate(done + ran.consumed + ran.keep);
+            client.query.done = done;
             client.query.consume(ran.consumed);
         }
     }
