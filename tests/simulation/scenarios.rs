@@ -469,6 +469,18 @@ fn silent_http_connections_make_room_and_busy_ones_leave_a_place_for_probes() {
                 assert_eq!(ask(scene, "/healthz"), "HTTP/1.1 200");
                 assert_eq!(ask(scene, "/metrics"), "HTTP/1.1 503");
             }
+            // Silent ones in the places for probes make room for probes, and not for more who watch.
+            for _ in 0..40 {
+                scene.handle.connect_to(Some(8379));
+                scene.turns(3);
+                let peer = scene.handle.connect_to(Some(8379));
+                scene.handle.send(peer, &get("/events"));
+                scene.turns(3);
+                for peer in &watching {
+                    scene.handle.take(*peer, usize::MAX);
+                }
+            }
+            assert_eq!(ask(scene, "/healthz"), "HTTP/1.1 200");
         },
     );
 }

@@ -54,6 +54,8 @@ pub(super) struct Http {
     /// By token.
     connections: Vec<Option<Box<Connection>>>,
     open: usize,
+    /// Those of them that may ask for anything.
+    open_to_all: usize,
     /// Connections that watch the loop.
     pub(super) viewers: usize,
     pub(super) timer: Option<TimerId>,
@@ -107,9 +109,11 @@ impl Core {
     /// A listener of `http-port` took a connection.
     pub(super) fn http_accepted(&mut self, events: &mut EventLoop, accepted: &Accepted) {
         let token = accepted.token;
-        let may_all =
-            self.http.open < MOST_CONNECTIONS - PROBE_PLACES || self.http_displace(events);
-        if self.http.open >= MOST_CONNECTIONS {
+        // A place that becomes free is of the kind that it was: those for probes stay for probes.
+        let may_all = self.http.open_to_all < MOST_CONNECTIONS - PROBE_PLACES
+            || self.http_displace(events, false);
+        let is_full = self.http.open >= MOST_CONNECTIONS && !self.http_displace(events, true);
+        if is_full {
             let busy = routes::plain(503, "too many connections\n").bytes(false, false);
             let _ = events.write(token, &[io::IoSlice::new(&busy)]);
             events.close(token);
@@ -130,14 +134,17 @@ impl Core {
         connection.only_probes = !may_all;
         self.http.connections[token.0] = Some(Box::new(connection));
         self.http.open += 1;
+        self.http.open_to_all += usize::from(may_all);
     }
 
-    /// Closes the connection that has asked for nothing for the longest time; whether there was one.
-    fn http_displace(&mut self, events: &mut EventLoop) -> bool {
+    /// Closes the connection that has asked for nothing for the longest time, of those in places for probes or of the
+    /// others; whether there was one.
+    fn http_displace(&mut self, events: &mut EventLoop, only_probes: bool) -> bool {
         let connections = self.http.connections.iter().enumerate();
         let idle = connections.filter_map(|(index, connection)| {
             let connection = connection.as_deref()?;
-            (!connection.is_busy()).then_some((connection.last_ns, Token(index)))
+            let is_idle = connection.only_probes == only_probes && !connection.is_busy();
+            is_idle.then_some((connection.last_ns, Token(index)))
         });
         let Some((_, oldest)) = idle.min() else {
             return false;
@@ -366,6 +373,7 @@ impl Core {
         let slot = self.http.connections.get_mut(token.0);
         if let Some(connection) = slot.and_then(Option::take) {
             self.http.open -= 1;
+            self.http.open_to_all -= usize::from(!connection.only_probes);
             self.http.viewers -= usize::from(connection.is_viewer());
             events.close(token);
         }
