@@ -139,11 +139,17 @@ impl Secrets {
             count: words.len(),
             ..Stream::default()
         };
+        let is_cut = !line.ends_with(b"\n");
+        let len = line.len();
         for range in words {
+            let is_part = is_cut && range.end == len;
             let word = &mut line[range];
             let bare = &word[quoted(word)];
             stream.word = bare[..bare.len().min(WORD)].to_vec();
-            if stream.is_secret() {
+            if stream.is_secret() && is_part {
+                // The rest of it is still to come, and what stands for a part would let that be guessed by itself.
+                blot(word);
+            } else if stream.is_secret() {
                 let bare = quoted(word);
                 let masked = self.hidden(&word[bare.clone()]);
                 word[bare].copy_from_slice(&masked);
@@ -514,6 +520,20 @@ mod tests {
         }
         let shorter = secrets.hidden(&secret[..63]);
         assert_ne!(masked[..16], shorter[..16]);
+    }
+
+    /// What stood for the first part of a line that came in two let that part be guessed by itself.
+    #[test]
+    fn a_part_of_a_secret_in_a_line_is_not_masked_by_itself() {
+        for (line, cut) in [("AUTH hunter2\r\n", 9), ("HELLO 3 AUTH u hunter2\r\n", 17)] {
+            let hidden = hide(line.as_bytes(), &[cut]);
+            let at = line.find("hunter2").expect("the secret");
+            assert_eq!(hidden[..at], line[..at]);
+            assert!(
+                hidden[at..].trim_end().bytes().all(|byte| byte == b'*'),
+                "{hidden}"
+            );
+        }
     }
 
     #[test]
