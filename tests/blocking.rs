@@ -305,6 +305,8 @@ fn who_sends_a_blocking_command_and_closes_does_not_wait() {
         "BZMPOP 0 1 q MIN",
         "XREAD BLOCK 0 STREAMS q $",
         "XREADGROUP GROUP g c BLOCK 0 STREAMS s >",
+        "WAIT 1 0",
+        "WAITAOF 0 1 0",
     ] {
         for before in ["", "PING\r\nPING\r\n", &"PING\r\n".repeat(5000)] {
             send_and_close(
