@@ -8,7 +8,7 @@ use super::{ChildKind, fork_child, options};
 use crate::commands::{CommandError, Host, State, WideContext};
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
-use crate::persistence::aof::{AofState, AppendOnly, Fatal, FlushOptions, rewrite};
+use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
 use crate::persistence::loading::LoadFailure;
 use crate::persistence::snapshot::{self, SnapshotOptions};
 use crate::resp::Args;
@@ -348,12 +348,7 @@ fn prepare_switch_on(state: &mut State) -> Result<(), String> {
     let now_s = state.now.unix_s();
     let aof = &mut state.persistence.aof;
     if aof.is_elsewhere(&directory) {
-        let mut there = AppendOnly::default();
-        let disk = state.persistence.disk.clone();
-        there.place(disk, directory, &settings.appendfilename);
-        there.read_manifest()?;
-        there.flush_sleep_us = aof.flush_sleep_us;
-        *aof = there;
+        aof.move_to(directory, &settings.appendfilename)?;
     }
     aof.wait_for_rewrite(now_s)
         .map_err(|error| format!("Writing the AOF manifest failed: {}", os_error_text(&error)))

@@ -149,6 +149,20 @@ impl AppendOnly {
         self.directory = directory;
         self.stem = stem.to_owned();
     }
+    /// Leaves its files, which are off, for those in another directory; on error all is as before.
+    pub fn move_to(&mut self, directory: PathBuf, stem: &str) -> Result<(), String> {
+        let mut there = AppendOnly {
+            delayed_syncs: self.delayed_syncs,
+            flush_sleep_us: self.flush_sleep_us,
+            ..AppendOnly::default()
+        };
+        there.place(self.disk.clone(), directory, stem);
+        there.read_manifest()?;
+        // The thread may have large files to close, for which nobody is to wait.
+        there.syncer = std::mem::take(&mut self.syncer);
+        *self = there;
+        Ok(())
+    }
     /// The directory of its files.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -739,7 +753,9 @@ impl AppendOnly {
         }
         Ok(())
     }
-    /// After a background sync that failed writes are refused until one goes well; so it is tried again without one.
+    /// After a background sync that failed writes are refused until one goes well; so it is tried again without one. As in
+    /// Redis the next that goes well is believed, though Linux may have given up what the first could not write: that is
+    /// as much as `everysec` promises, and refusing until a rewrite would leave a server that fails each write.
     fn sync_again(&mut self, file: &Arc<DiskFile>, options: FlushOptions) {
         if options.now_s > self.last_sync_s && !self.syncer.is_syncing() {
             self.syncer.sync(Arc::clone(file));

@@ -593,3 +593,31 @@ fn no_end_is_noted_where_effects_could_not_be_written() {
     bench.aof.note_end(17, 1);
     assert!(!bench.text("a.aof.manifest").contains("endoffset"));
 }
+
+/// Dropped with the old place, the thread was waited for.
+#[test]
+fn the_thread_moves_along_to_another_directory() {
+    let mut bench = bench();
+    bench
+        .plan
+        .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+    bench.append("SET a 1");
+    bench.flush(Fsync::EverySecond, 1).expect("written");
+    while bench.aof.pending_syncs() > 0 {
+        std::thread::yield_now();
+    }
+    bench.aof.close();
+    let other = tempfile::tempdir().expect("a directory");
+    fs::write(other.path().join("a.aof.manifest"), "no manifest").expect("written");
+    let here = bench.aof.directory().to_owned();
+    let there = other.path().to_owned();
+    bench
+        .aof
+        .move_to(there.clone(), "a.aof")
+        .expect_err("it cannot be read");
+    assert!(!bench.aof.is_elsewhere(&here));
+    fs::remove_file(there.join("a.aof.manifest")).expect("removed");
+    bench.aof.move_to(there.clone(), "a.aof").expect("moved");
+    assert!(!bench.aof.is_elsewhere(&there) && bench.aof.manifest.is_empty());
+    assert_eq!(bench.aof.syncer.failures(), 1, "it is the same thread");
+}
