@@ -150,6 +150,9 @@ fn dumps_go_both_ways() {
     let Value::Bulk(dump) = ours.line("FUNCTION DUMP") else {
         panic!("a dump is a bulk")
     };
+    if !redis.reads_snapshots_of_gyre() {
+        return;
+    }
     theirs.line("FUNCTION FLUSH");
     assert_eq!(
         theirs.run(&[b"FUNCTION", &b"RESTORE"[..], &dump]),
@@ -172,12 +175,12 @@ fn files_go_both_ways() {
                 assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
             }
         };
-        let before = {
+        let (before, goes_back) = {
             let redis = Redis::start(directory.path(), directives);
             let mut raw = redis.raw();
             load(&mut raw);
             saves(&mut raw);
-            listed(&mut raw)
+            (listed(&mut raw), redis.reads_snapshots_of_gyre())
         };
         {
             let server = Server::with(&[directives, &["--dir", dir]].concat());
@@ -189,8 +192,10 @@ fn files_go_both_ways() {
                 rewrite(&mut raw);
             }
         }
-        let redis = Redis::start(directory.path(), directives);
-        check(&mut redis.raw(), &before);
+        if goes_back {
+            let redis = Redis::start(directory.path(), directives);
+            check(&mut redis.raw(), &before);
+        }
     }
 }
 

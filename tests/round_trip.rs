@@ -81,23 +81,6 @@ fn digest(raw: &mut Raw) -> String {
     }
 }
 
-/// Whether a Redis is of 7.4 or newer, which reads snapshots of version 12; says so if not.
-fn reads_snapshots_of_gyre(raw: &mut Raw) -> bool {
-    let Value::Bulk(page) = raw.line("INFO server") else {
-        panic!("INFO answers a bulk")
-    };
-    let page = String::from_utf8_lossy(&page).into_owned();
-    let version = page.split("redis_version:").nth(1).unwrap_or_default();
-    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0u32));
-    let is_new = (numbers.next(), numbers.next()) >= (Some(7), Some(4));
-    if !is_new {
-        eprintln!(
-            "skipped: the way back to a Redis before 7.4, which does not read snapshots of version 12"
-        );
-    }
-    is_new
-}
-
 #[test]
 fn snapshots_go_both_ways() {
     if !Redis::is_installed() {
@@ -110,7 +93,7 @@ fn snapshots_go_both_ways() {
         let mut raw = redis.raw();
         fill(&mut raw);
         assert_eq!(raw.line("SAVE"), Value::Simple("OK".into()));
-        (digest(&mut raw), reads_snapshots_of_gyre(&mut raw))
+        (digest(&mut raw), redis.reads_snapshots_of_gyre())
     };
     let dir = directory.path().to_str().expect("a plain path");
     {
@@ -139,7 +122,7 @@ fn append_only_files_go_both_ways() {
             let redis = Redis::start(directory.path(), on);
             let mut raw = redis.raw();
             fill(&mut raw);
-            (digest(&mut raw), reads_snapshots_of_gyre(&mut raw))
+            (digest(&mut raw), redis.reads_snapshots_of_gyre())
         };
         let dir = directory.path().to_str().expect("a plain path");
         {

@@ -257,6 +257,8 @@ impl Raw {
                 Ok(0) => return None,
                 Ok(len) => self.unread.extend(&buffer[..len]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // With a time limit even a stop and a continue of the process end a read.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => panic!("{error}"),
             }
         }

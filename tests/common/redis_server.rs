@@ -63,6 +63,22 @@ impl Redis {
         TcpStream::connect(("127.0.0.1", self.port))
             .is_ok_and(|stream| Raw::over(stream).line("PING") == Value::Simple("PONG".into()))
     }
+    /// Whether it is of 7.4 or newer, which reads snapshots and dumps of version 12; says so if not.
+    pub fn reads_snapshots_of_gyre(&self) -> bool {
+        let Value::Bulk(page) = self.raw().line("INFO server") else {
+            panic!("INFO answers a bulk")
+        };
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let version = page.split("redis_version:").nth(1).unwrap_or_default();
+        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0u32));
+        let is_new = (numbers.next(), numbers.next()) >= (Some(7), Some(4));
+        if !is_new {
+            eprintln!(
+                "skipped: the way back to a Redis before 7.4, which does not read snapshots of version 12"
+            );
+        }
+        is_new
+    }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {
         Raw::over(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))

@@ -484,8 +484,9 @@ impl Model {
                         i128::from(index)
                     }
                 };
-                let (from, to) = (place(start).max(0), place(end).min(len - 1));
-                Ok(if from > to {
+                let in_wrong_order = start < 0 && end < start;
+                let (from, to) = (place(start).max(0), place(end).max(0).min(len - 1));
+                Ok(if in_wrong_order || from > to {
                     bulk(b"")
                 } else {
                     bulk(&value[from as usize..=to as usize])
