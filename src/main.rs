@@ -3,8 +3,13 @@
 use std::io::Read;
 use std::process::ExitCode;
 
+#[cfg(not(feature = "sanitizer"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(feature = "sanitizer")]
+#[global_allocator]
+static ALLOCATOR: gyre::system::memory::Counted = gyre::system::memory::Counted;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();

@@ -17,8 +17,13 @@ use gyre::system::memory;
 use gyre::system::rng::Rng;
 use std::time::Duration;
 
+#[cfg(not(feature = "sanitizer"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(feature = "sanitizer")]
+#[global_allocator]
+static ALLOCATOR: memory::Counted = memory::Counted;
 
 const INPUTS: u64 = 100_000;
 const INPUTS_OF_A_LIFE: u64 = 10_000;

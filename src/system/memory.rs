@@ -2,7 +2,8 @@
 //! zmalloc.c.
 //!
 //! The allocator is jemalloc in the server. In a program that does not make it the global allocator (the tests of this
-//! crate) the figures are those of an idle jemalloc: small, but there; nothing here panics for it.
+//! crate) the figures are those of an idle jemalloc: small, but there; nothing here panics for it. For AddressSanitizer,
+//! which sees nothing of what jemalloc hands out, the server takes the system's allocator, counted (`Counted`).
 #![allow(unsafe_code)]
 
 use tikv_jemalloc_ctl::{epoch, raw, stats, thread};
@@ -33,6 +34,16 @@ impl AllocatorStats {
 
 /// Reads the figures afresh, which costs some microseconds; all zero if there are none.
 pub fn allocator_stats() -> AllocatorStats {
+    #[cfg(feature = "sanitizer")]
+    if let Some(allocated) = Counted::net_bytes() {
+        return AllocatorStats {
+            allocated,
+            active: allocated,
+            resident: allocated,
+            mapped: allocated,
+            ..AllocatorStats::default()
+        };
+    }
     // The figures stand still until the epoch advances.
     let _ = epoch::advance();
     let known = |figure: Result<usize, _>| figure.map_or(0, |figure: usize| figure as u64);
@@ -74,7 +85,56 @@ impl ThreadMemory {
     /// Bytes taken minus bytes given back; negative if this thread freed what others took.
     #[inline]
     pub fn net_bytes(&self) -> i64 {
+        #[cfg(feature = "sanitizer")]
+        if let Some(bytes) = Counted::net_bytes() {
+            return bytes as i64;
+        }
         self.allocated.get().wrapping_sub(self.deallocated.get()) as i64
+    }
+}
+
+/// The system's allocator, which AddressSanitizer watches, with a count of what it has handed out.
+#[cfg(feature = "sanitizer")]
+pub struct Counted;
+
+#[cfg(feature = "sanitizer")]
+static NET_BYTES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+#[cfg(feature = "sanitizer")]
+impl Counted {
+    /// Bytes handed out and not given back; none where another allocator is the global one.
+    fn net_bytes() -> Option<u64> {
+        let bytes = NET_BYTES.load(std::sync::atomic::Ordering::Relaxed);
+        (bytes > 0).then_some(bytes)
+    }
+    fn count(taken: usize, given_back: usize) {
+        let change = (taken as u64).wrapping_sub(given_back as u64);
+        NET_BYTES.fetch_add(change, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+#[cfg(feature = "sanitizer")]
+unsafe impl std::alloc::GlobalAlloc for Counted {
+    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
+        Counted::count(layout.size(), 0);
+        // SAFETY: the caller's.
+        unsafe { std::alloc::System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, place: *mut u8, layout: std::alloc::Layout) {
+        Counted::count(0, layout.size());
+        // SAFETY: the caller's.
+        unsafe { std::alloc::System.dealloc(place, layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: std::alloc::Layout) -> *mut u8 {
+        Counted::count(layout.size(), 0);
+        // SAFETY: the caller's.
+        unsafe { std::alloc::System.alloc_zeroed(layout) }
+    }
+    unsafe fn realloc(&self, place: *mut u8, layout: std::alloc::Layout, size: usize) -> *mut u8 {
+        Counted::count(size, layout.size());
+        // SAFETY: the caller's.
+        unsafe { std::alloc::System.realloc(place, layout, size) }
     }
 }
 
