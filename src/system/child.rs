@@ -155,10 +155,12 @@ impl Child {
     pub fn pid(&self) -> i32 {
         self.pid
     }
-    /// Asks it to end at once.
+    /// Asks it to end at once, also if somebody has stopped it: whoever waits for it then would wait for that somebody.
     pub fn kill(&self) {
-        // SAFETY: a plain system call; the child is ours and not yet waited for, so the number is its.
-        unsafe { libc::kill(self.pid, libc::SIGUSR1) };
+        for signal in [libc::SIGUSR1, libc::SIGCONT] {
+            // SAFETY: a plain system call; the child is ours and not yet waited for, so the number is its.
+            unsafe { libc::kill(self.pid, signal) };
+        }
     }
     /// How it ended, or `None` while it runs.
     pub fn try_wait(&self) -> Option<Exit> {
@@ -320,6 +322,8 @@ mod tests {
             },
             Forked::Parent(child, _pipe) => {
                 assert_eq!(child.try_wait(), None);
+                // SAFETY: a plain system call; the number is the child's, which is not waited for yet.
+                unsafe { libc::kill(child.pid(), libc::SIGSTOP) };
                 child.kill();
                 assert_eq!(child.wait(), Some(Exit::Signal(libc::SIGUSR1)));
             }
