@@ -285,7 +285,7 @@ impl Clients {
             let limit = class.map_or(0, |class| self.hard_limits[class]);
             if limit > 0
                 && waiting > UNCOUNTED_OUTPUT
-                && reply.output().limited_bytes() as u64 >= limit
+                && reply.output().memory_bytes() as u64 >= limit
             {
                 return;
             }

@@ -175,18 +175,10 @@ impl OutputBuffer {
         self.check();
     }
 
-    /// What it holds: buffers at their full size, and shared values.
+    /// What it holds, for the limits: buffers at their full size, and shared values.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
         self.chunk_memory.saturating_add(self.tail.capacity())
-    }
-
-    /// What the limits of output count: as `omem` of CLIENT LIST, without a tail of the usual size, as Redis leaves out
-    /// the buffer that every client has.
-    #[inline]
-    pub fn limited_bytes(&self) -> usize {
-        let beyond = self.tail.capacity().saturating_sub(CHUNK_LEN);
-        self.chunk_memory.saturating_add(beyond)
     }
 
     /// Figures for CLIENT LIST: bytes that wait in the tail, size of the tail, number of chunks before it, their memory.

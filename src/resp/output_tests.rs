@@ -162,17 +162,3 @@ proptest! {
         }
     }
 }
-
-/// The soft limit's time began some messages before `omem` reached the limit.
-#[test]
-fn the_limits_count_what_client_list_shows() {
-    let mut output = OutputBuffer::new();
-    for _ in 0..200 {
-        output.extend(&[b'x'; 1000]);
-        assert_eq!(output.limited_bytes(), output.figures().3);
-    }
-    assert!(output.limited_bytes() + 2 * CHUNK_LEN > output.len());
-    let mut output = OutputBuffer::new();
-    output.room(1 << 20);
-    assert!(output.limited_bytes() >= (1 << 20) - CHUNK_LEN);
-}

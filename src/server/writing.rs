@@ -38,7 +38,7 @@ impl Core {
             return;
         };
         let limit = &self.state.config.settings().client_output_buffer_limits[class];
-        let used = client.reply.output().limited_bytes() as u64;
+        let used = client.reply.output().memory_bytes() as u64;
         let unauthenticated = !client.session.authenticated;
         let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
         if limit.soft_bytes > 0 && used >= limit.soft_bytes {
@@ -143,7 +143,7 @@ impl Core {
             let output = client.reply.output();
             let is_below = output.len() <= UNCOUNTED_OUTPUT
                 || class
-                    .is_none_or(|class| (output.limited_bytes() as u64) < limits[class].soft_bytes);
+                    .is_none_or(|class| (output.memory_bytes() as u64) < limits[class].soft_bytes);
             if is_below {
                 client.session.soft_limit_since_ns = 0;
             }

@@ -265,7 +265,7 @@ fn output_is_bounded_within_one_command() {
     }
     let state = &mut pair.harness.state;
     let client = state.clients.get(pair.other).expect("a client");
-    assert!(client.reply.output().memory_bytes() < 150_000);
+    assert!(client.reply.output().memory_bytes() < 130_000);
     assert_eq!(state.clients.pushed, [pair.other]);
 }
 
