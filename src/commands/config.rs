@@ -133,6 +133,12 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         is_local: context.session().is_local(),
         is_loading: context.state.persistence.loading.is_some(),
     };
+    if pairs
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case(b"appendfsync"))
+    {
+        super::persistence::aof::before_policy_changes(context.state);
+    }
     let before = context.state.config.snapshot();
     let changes = context
         .state

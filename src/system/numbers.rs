@@ -409,7 +409,7 @@ mod tests {
         assert_eq!(parse_u64(b""), None);
         // Redis reads a C string.
         assert_eq!(parse_u64(b"7\0x"), Some(7));
-        assert_eq!(parse_u64(b"\07"), None);
+        assert_eq!(parse_u64(b"\x007"), None);
         assert_eq!(parse_u64(b" "), None);
         assert_eq!(parse_u64(b"-"), None);
     }

@@ -110,7 +110,19 @@ pub fn flush_at_end(state: &mut State) {
     if state.persistence.aof.state != AofState::Off {
         log::info!("Calling fsync() on the AOF file.");
         flush_and_sync(state);
+        let aof = &state.persistence.aof;
+        if aof.buffered() > 0 {
+            let (bytes, reason) = (aof.buffered(), aof.error().unwrap_or_default());
+            log::warn!(
+                "{bytes} bytes of acknowledged writes are lost: the AOF file cannot be written: {reason}"
+            );
+        }
     }
+}
+
+/// `appendfsync` is about to change: what was written before is kept by the policy under which it was.
+pub fn before_policy_changes(state: &mut State) {
+    flush(state, true);
 }
 
 /// The server ends in order: the manifest is told where the file ends.
@@ -598,7 +610,12 @@ mod tests {
     #[test]
     fn under_always_nobody_goes_on_after_a_failed_write_or_sync() {
         for (call, number) in [(Call::Write, libc::ENOSPC), (Call::Sync, libc::EIO)] {
-            for line in ["CONFIG SET appendonly no", "BGREWRITEAOF", ""] {
+            for line in [
+                "CONFIG SET appendonly no",
+                "CONFIG SET appendfsync no",
+                "BGREWRITEAOF",
+                "",
+            ] {
                 let mut bench = bench("always");
                 bench.harness.line("SET a 1");
                 // Once only: a second sync would say that all is well.
