@@ -181,13 +181,15 @@ impl OutputBuffer {
         self.chunk_memory.saturating_add(self.tail.capacity())
     }
 
-    /// Figures for CLIENT LIST: bytes that wait in the tail, size of the tail, number of chunks before it, their memory.
+    /// Figures for CLIENT LIST: bytes that wait in the tail, size of the tail, number of chunks before it, and what all hold
+    /// when there are such: by that figure (`omem`) the limits are followed from outside.
     pub fn figures(&self) -> (usize, usize, usize, usize) {
+        let is_queued = !self.chunks.is_empty();
         (
             self.tail.len().saturating_sub(self.tail_sent),
             self.tail.capacity(),
             self.chunks.len(),
-            self.chunk_memory,
+            if is_queued { self.memory_bytes() } else { 0 },
         )
     }
 

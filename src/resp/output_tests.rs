@@ -162,3 +162,16 @@ proptest! {
         }
     }
 }
+
+/// The time of a soft limit began some messages before CLIENT LIST showed that much.
+#[test]
+fn client_list_shows_what_the_limits_count() {
+    let mut output = OutputBuffer::new();
+    output.extend(b"+OK\r\n");
+    assert_eq!(output.figures().3, 0);
+    for _ in 0..200 {
+        output.extend(&[b'x'; 1000]);
+        let shown = output.figures().3;
+        assert!(shown == output.memory_bytes() || output.len() <= CHUNK_LEN);
+    }
+}
