@@ -321,6 +321,7 @@ impl Pair {
             let is_kept = matches!((&before[0].0, &before[0].1), (Value::Array(ours), Value::Array(theirs))
                 if ours.first() == digest(&digests.0) && theirs.first() == digest(&digests.1));
             if is_kept && encodings.0 == encodings.1 && self.is_same_by_scores(key)
+                || digests.0 == digests.1 && self.is_a_mixed_set(key)
                 || is_passed_over(&format!("{} {}", show(&encodings.0), show(&encodings.1)))
             {
                 continue;
