@@ -70,7 +70,10 @@ fn ten_thousand_connections_are_all_answered() {
     }
     // An idle connection holds its session and its socket, but no buffers.
     let each = (resident_kib(server.pid()) - before) * 1024 / wanted as u64;
-    assert!(each < 2500, "{each} bytes per idle connection");
+    // AddressSanitizer's allocator surrounds each allocation and keeps what is freed.
+    if !cfg!(feature = "sanitizer") {
+        assert!(each < 2500, "{each} bytes per idle connection");
+    }
     // With all of them open and idle, another one is served as ever.
     let mut other = server.raw();
     let start = Instant::now();
