@@ -120,8 +120,8 @@ fn a_paused_cron_expires_nothing_and_goes_on_later() {
     ask(&mut raw, "SET k v PX 1");
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(ask(&mut raw, "DBSIZE"), Value::Integer(1));
-    ask(&mut raw, "DEBUG PAUSE-CRON 0");
     ask(&mut raw, "DEBUG SET-ACTIVE-EXPIRE 0");
+    ask(&mut raw, "DEBUG PAUSE-CRON 0");
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(ask(&mut raw, "DBSIZE"), Value::Integer(1));
     ask(&mut raw, "DEBUG SET-ACTIVE-EXPIRE 1");

@@ -6,6 +6,7 @@ use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
+use crate::system::numbers::i64_text_len;
 
 /// Type of a value, with Redis's RDB-independent numbering of `TYPE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ impl Value<'_> {
     /// Length of the string in bytes.
     pub fn len(&self) -> usize {
         match self {
-            Value::Int(number) => itoa::Buffer::new().format(*number).len(),
+            Value::Int(number) => i64_text_len(*number),
             Value::Bytes(bytes) => bytes.len(),
             Value::Blob(blob) => blob.len(),
         }

@@ -31,7 +31,7 @@
 
 use super::bytes::{Bytes, GAP_MAX, class};
 use super::one_of::Thin;
-use crate::system::numbers::parse_i64;
+use crate::system::numbers::{i64_text_len, parse_i64};
 
 /// Bytes of the header: total length and number of elements.
 const HEADER: usize = 6;
@@ -96,13 +96,7 @@ impl Item<'_> {
     pub fn len(&self) -> usize {
         match *self {
             Item::Bytes(bytes) => bytes.len(),
-            Item::Int(int) => {
-                let digits = int
-                    .unsigned_abs()
-                    .checked_ilog10()
-                    .map_or(1, |log| log as usize + 1);
-                digits + usize::from(int < 0)
-            }
+            Item::Int(int) => i64_text_len(int),
         }
     }
 

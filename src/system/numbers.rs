@@ -11,6 +11,13 @@ pub use super::long_double::{FloatError, LongDouble, add_long_double};
 /// Longest text of an `i64` (`-9223372036854775808`).
 pub const I64_TEXT_MAX: usize = 20;
 
+/// Length of the text of an integer in bytes, its sign included.
+#[inline]
+pub fn i64_text_len(number: i64) -> usize {
+    let digits = number.unsigned_abs().checked_ilog10().unwrap_or(0) as usize + 1;
+    digits + usize::from(number < 0)
+}
+
 /// Reads an integer spelled in the one way that [`write_i64`] would spell it: no leading zeros, no `+`, no `-0`, no
 /// spaces, in range. This strictness is what lets a value be stored as an integer and come back the same.
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
@@ -568,6 +575,13 @@ mod tests {
             let mut out = Vec::new();
             write_i64(&mut out, value);
             prop_assert_eq!(parse_i64(&out), Some(value));
+        }
+
+        #[test]
+        fn the_length_of_an_integer_is_that_of_its_text(value: i64, shift in 0u32..64) {
+            for value in [value >> shift, 0, i64::MIN, i64::MAX, 9, 10, -9, -10] {
+                prop_assert_eq!(i64_text_len(value), value.to_string().len());
+            }
         }
 
         /// Accepted is exactly what the standard library reads and would spell in the same way.
