@@ -104,10 +104,11 @@ fn who_waited_is_told_for_whom() {
         waits.any(|wait| {
             int(get(wait, "client-id")) == victim_id
                 && us(get(wait, "total-us")) >= 150_000.0
-                && us(get(wait, "perhaps-unseen-us")) >= 60_000.0
+                // Only a poll that took no time counts for one that found its events waiting: a slow one hides them.
+                && (cfg!(feature = "sanitizer") || us(get(wait, "perhaps-unseen-us")) >= 60_000.0)
         })
     };
-    let waited = (0..20).map(|_| round()).find(came_together);
+    let waited = (0..40).map(|_| round()).find(came_together);
     let waited = waited.expect("a round in which both came while the first slept");
     let waits = waited.items().expect("an array");
     let of = |id: i64| {
