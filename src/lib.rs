@@ -8,8 +8,9 @@
 //!
 //! | floor | room | what lives there |
 //! | --- | --- | --- |
-//! | 5 | [`server`] | owns every room below and wires one turn of the loop |
-//! | 4 | [`commands`] | one file per command group, the command table, dispatch and `call` |
+//! | 6 | [`server`] | owns every module below and wires one turn of the loop |
+//! | 5 | [`commands`] | one file per command group: rows of the command table, and handlers |
+//! | 4 | [`engine`] | what runs commands: state, checks, `call`, propagation, blocking, scripts, saving |
 //! | 3 | [`observe`] | INFO, slow log, latency histograms, command statistics |
 //! | 3 | [`messaging`] | Pub/Sub, notifications, client-side caching, MONITOR |
 //! | 3 | [`scripting`] | Lua: the interpreter, its libraries, functions |
@@ -28,6 +29,7 @@
 pub mod clients;
 pub mod commands;
 pub mod config;
+pub mod engine;
 pub mod event_loop;
 pub mod journal;
 pub mod keyspace;

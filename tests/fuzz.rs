@@ -8,8 +8,9 @@
 //! Inputs come in lives: each has a server of its own and a seed. One that fails tells its number, and `GYRE_FUZZ_LIFE`
 //! plays that one alone.
 
-use gyre::commands::{Argument, ArgumentType, CommandSpec, GROUPS};
+use gyre::commands::GROUPS;
 use gyre::config::Config;
+use gyre::engine::{Argument, ArgumentType, CommandSpec};
 use gyre::event_loop::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
 use gyre::resp::reader::{ReadError, read_all};
 use gyre::server::Server;

@@ -26,8 +26,9 @@ const FLOORS: &[(&str, u8)] = &[
     ("messaging", 3),
     ("persistence", 3),
     ("scripting", 3),
-    ("commands", 4),
-    ("server", 5),
+    ("engine", 4),
+    ("commands", 5),
+    ("server", 6),
 ];
 
 fn root() -> PathBuf {
@@ -106,7 +107,10 @@ fn no_room_imports_from_a_floor_above() {
             continue;
         };
         let Some(own) = floor(room) else { continue };
-        for (number, line) in text.lines().enumerate() {
+        // Unit tests of a lower floor may run commands: they are no part of what is built.
+        let built = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+        for (number, line) in built.lines().enumerate().filter(|_| !is_test) {
             let code = line.split("//").next().unwrap_or("");
             for part in code.split("crate::").skip(1) {
                 let used: String = part

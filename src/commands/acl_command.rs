@@ -4,9 +4,9 @@
 //! them (SETUSER, DELUSER, LOAD, SAVE, LOG, DRYRUN) is unknown: nothing must answer OK that was not done. Mirrors
 //! `aclCommand` of Redis's acl.c.
 
-use super::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, help,
-    parse,
+use super::help;
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
 };
 use crate::resp::{Args, Reply};
 use sha2::{Digest, Sha256};

@@ -3,7 +3,7 @@
 //! The rows are there because clients ask which mode a server runs in by sending one of them, and take an unknown
 //! command for a server that is no Redis. Mirrors the first lines of `clusterCommand` of Redis's cluster.c.
 
-use super::{Argument, CommandError, CommandSpec, Context, Group, Handler, acl, flags};
+use crate::engine::{Argument, CommandError, CommandSpec, Context, Group, Handler, acl, flags};
 use crate::resp::Args;
 
 /// What the subcommands share.

@@ -3,10 +3,11 @@
 //! In: the command table. Out: its rows in the shapes that clients parse: arrays with sets and maps inside, which
 //! RESP2 sees as arrays. Mirrors the COMMAND family of Redis's server.c.
 
-use super::{
+use super::help;
+use crate::engine::{
     Argument, ArgumentType, BeginSearch, Command, CommandError, CommandId, CommandSpec,
-    CommandTable, FindKeys, Group, Handler, KeySpec, WideContext, acl, flags, help, key_flags,
-    keyspecs, parse,
+    CommandTable, FindKeys, Group, Handler, KeySpec, WideContext, acl, flags, key_flags, keyspecs,
+    parse,
 };
 use crate::resp::{Args, Reply};
 use crate::system::glob;

@@ -5,8 +5,8 @@
 //! is as it was before. Mirrors the CONFIG command and the `update*` functions of Redis's config.c.
 
 use super::help::help;
-use super::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
 use crate::config::{Change, Config, ConfigSetError, SetContext};
+use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
 
@@ -137,7 +137,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         .iter()
         .any(|(name, _)| name.eq_ignore_ascii_case(b"appendfsync"))
     {
-        super::persistence::aof::before_policy_changes(context.state);
+        crate::engine::persistence::aof::before_policy_changes(context.state);
     }
     let before = context.state.config.snapshot();
     let changes = context
@@ -268,7 +268,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             }
         }
         Listener::WorkingDirectory => {
-            super::persistence::aof::may_change_directory(context.state, &settings.dir)?;
+            crate::engine::persistence::aof::may_change_directory(context.state, &settings.dir)?;
             context.host.change_directory(&settings.dir)?;
         }
         Listener::Log => server_log::set_level(settings.loglevel),
@@ -323,7 +323,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                 .state
                 .journal
                 .set_timestamps(settings.aof_timestamp_enabled);
-            super::persistence::aof::follow_setting(context.state, context.host)?;
+            crate::engine::persistence::aof::follow_setting(context.state, context.host)?;
         }
     }
     Ok(())

@@ -6,11 +6,12 @@
 //! and `authCommand` of acl.c.
 
 use super::client::{NAME_ERROR, is_printable};
-use super::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
-};
 use crate::REDIS_VERSION;
 use crate::clients::{Client, ClientKind, ReplyMode};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, monitor,
+    parse, pubsub, tracking, transactions,
+};
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
 
@@ -146,10 +147,10 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
 }
 
 fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    super::transactions::discard(context.state, context.client);
-    super::pubsub::leave(context.state, context.client);
-    super::tracking::disable(context.state, context.client);
-    super::monitor::end(context.state, context.client);
+    transactions::discard(context.state, context.client);
+    pubsub::leave(context.state, context.client);
+    tracking::disable(context.state, context.client);
+    monitor::end(context.state, context.client);
     let open = context.state.config.settings().requirepass.is_none();
     let Client { session, reply, .. } = context.caller();
     reply.set_protocol(Protocol::Resp2);

@@ -4,11 +4,12 @@
 //! whose work is really done are there; those that need a type, persistence or replication of a later issue are
 //! unknown. The gate `enable-debug-command` stands in dispatch. Mirrors `debugCommand` of Redis's debug.c.
 
-use super::{
-    CommandError, CommandSpec, Group, Handler, State, WideContext, blocking, flags, help, parse,
+use super::help;
+use crate::config::value::parse_bytes;
+use crate::engine::{
+    CommandError, CommandSpec, Group, Handler, State, WideContext, blocking, flags, parse,
     persistence,
 };
-use crate::config::value::parse_bytes;
 use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value};
 use crate::persistence::loading::{LoadFailure, OnDuplicate};
 use crate::persistence::rdb::save;
@@ -804,7 +805,7 @@ fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandE
 }
 
 /// A fingerprint of all databases, as DEBUG DIGEST answers it.
-pub fn digest_of(state: &mut crate::commands::State) -> String {
+pub fn digest_of(state: &mut crate::engine::State) -> String {
     let now = state.now;
     let mut all = Digest::default();
     for index in 0..state.keyspace.count() {

@@ -3,8 +3,9 @@
 //! In: the rows of the command table and of the directives. Out: Markdown. `tests/docs.rs` holds the file to what
 //! these functions say, and `make docs` writes it anew; so the document cannot promise what the server does not know.
 
-use super::{CommandSpec, GROUPS, Group, help};
+use super::{GROUPS, help};
 use crate::config;
+use crate::engine::{CommandSpec, Group};
 use std::fmt::Write;
 
 /// Groups in the order of the document, with the names of all of Redis's commands in them.

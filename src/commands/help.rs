@@ -3,7 +3,7 @@
 //! In: the rows of a container's subcommands, or lines of its own where rows cannot say enough. Out: an array of simple strings, framed as `addReplyHelp` of Redis's
 //! networking.c frames them.
 
-use super::{Argument, ArgumentType, CommandSpec};
+use crate::engine::{Argument, ArgumentType, CommandSpec};
 use crate::resp::{Args, Reply};
 
 /// Answers HELP: `lines` are usages, each followed by its explanation, which is indented by four blanks.

@@ -5,12 +5,12 @@
 //! that writes its fields. Nothing walks the keys or the clients; what is not O(1) is a line for each database or
 //! command. Mirrors `genRedisInfoString` of Redis's server.c.
 
-use super::{
+use crate::clients::Listening;
+use crate::config::Supervised;
+use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, LoopFigures, State, WideContext, acl,
     flags,
 };
-use crate::clients::Listening;
-use crate::config::Supervised;
 use crate::event_loop::{Phase, Recorder};
 use crate::keyspace::Type;
 use crate::observe::{Histogram, MemoryFigures, WaitPart};
@@ -320,7 +320,7 @@ fn memory_section(page: &mut Page<'_>) {
     let figures = MemoryFigures::measure(
         page.used_memory,
         state.persistence.aof.buffered(),
-        super::functions::memory(state),
+        crate::engine::functions::memory(state),
         &state.keyspace,
         &state.observe,
     );
@@ -368,7 +368,7 @@ fn memory_section(page: &mut Page<'_>) {
     }
     page.field(
         "mem_not_counted_for_evict",
-        super::eviction::not_counted(state),
+        crate::engine::eviction::not_counted(state),
     );
     page.fields(
         &[

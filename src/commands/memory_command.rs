@@ -1,8 +1,9 @@
 //! MEMORY: where the memory is, and giving back what is not used. Mirrors `memoryCommand` of Redis's object.c.
 
-use super::{
+use super::help;
+use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, WideContext, flags,
-    help, key_flags, parse,
+    key_flags, parse,
 };
 use crate::observe::MemoryFigures;
 use crate::resp::{Args, Reply};
@@ -128,7 +129,7 @@ fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
     MemoryFigures::measure(
         used,
         buffered,
-        super::functions::memory(state),
+        crate::engine::functions::memory(state),
         &state.keyspace,
         &state.observe,
     )

@@ -7,18 +7,14 @@
 pub mod acks;
 pub mod acl_command;
 pub mod bitmaps;
-pub mod blocking;
 pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod config;
 pub mod connection;
 pub mod debug;
-pub mod dispatch;
 pub mod docs;
 pub mod dump;
-mod errors;
-pub mod eviction;
 pub mod functions;
 pub mod geo;
 pub mod hashes;
@@ -26,15 +22,12 @@ pub mod help;
 pub mod hyperloglog;
 pub mod info;
 pub mod keys;
-pub mod keyspecs;
 pub mod latency;
 pub mod lists;
 pub mod loop_command;
 pub mod memory_command;
 pub mod modules;
 pub mod monitor;
-pub mod notifications;
-pub mod parse;
 pub mod persistence;
 pub mod pubsub;
 pub mod scripting;
@@ -43,22 +36,14 @@ pub mod sets;
 pub mod slowlog;
 pub mod sort;
 pub mod sorted_sets;
-mod spec;
-mod state;
 pub mod streams;
 pub mod strings;
-mod table;
 #[cfg(test)]
 pub mod testing;
 pub mod tracking;
-pub mod trail;
 pub mod transactions;
 
-pub use dispatch::{Outcome, call, process, process_found};
-pub use errors::CommandError;
-pub use spec::*;
-pub use state::*;
-pub use table::{Command, CommandId, CommandTable};
+use crate::engine::CommandSpec;
 
 /// Every group's rows: what the server knows.
 pub const GROUPS: &[&[CommandSpec]] = &[

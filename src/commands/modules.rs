@@ -3,7 +3,8 @@
 //! LOAD and its like are behind `enable-module-command`, as in Redis; where that lets them through, loading fails as it
 //! does there for a file that is no module. Mirrors `moduleCommand` of Redis's module.c.
 
-use super::{Argument, CommandError, CommandSpec, Context, Group, Handler, flags, help};
+use super::help;
+use crate::engine::{Argument, CommandError, CommandSpec, Context, Group, Handler, flags};
 use crate::resp::Args;
 
 const LOADS: u32 = flags::ADMIN | flags::NOSCRIPT | flags::PROTECTED | flags::NO_ASYNC_LOADING;

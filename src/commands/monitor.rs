@@ -5,11 +5,8 @@
 //! scripts are shown before what they run. Administrative commands are not shown. Mirrors `replicationFeedMonitors`
 //! of Redis's replication.c.
 
-use super::{CommandError, CommandId, CommandSpec, Group, Handler, State, WideContext, flags};
-use crate::clients::{Address, ClientKey, ClientKind, ReplyMode};
-use crate::config::quoting;
+use crate::engine::{CommandError, CommandSpec, Group, Handler, WideContext, flags};
 use crate::resp::Args;
-use std::io::Write;
 
 /// The group's rows.
 pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
@@ -41,71 +38,4 @@ fn monitor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
     context.state.messaging.settle();
     context.reply().ok();
     Ok(())
-}
-
-/// Ends a client's MONITOR, if it is in it: RESET, and when the client goes.
-pub fn end(state: &mut State, key: ClientKey) {
-    let Some(client) = state.clients.get_mut(key) else {
-        return;
-    };
-    if std::mem::take(&mut client.session.monitors) {
-        state.messaging.monitors.retain(|monitor| *monitor != key);
-        state.messaging.settle();
-    }
-}
-
-/// Whether a command is shown before it runs: a script, so that what it runs comes after it.
-pub(super) fn is_shown_before(row_flags: u32) -> bool {
-    row_flags & flags::SKIP_MONITOR != 0
-}
-
-/// Shows a command that has run, unless it is one of those that are not shown, or not after they have run.
-pub(super) fn ran(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
-    if state.table.get(id).flags & (flags::SKIP_MONITOR | flags::ADMIN) == 0 {
-        show(state, key, args);
-    }
-}
-
-/// Shows a command to all who are in MONITOR.
-pub(super) fn show(state: &mut State, key: ClientKey, args: Args<'_>) {
-    if state.messaging.monitors.is_empty() || state.persistence.loading.is_some() {
-        return;
-    }
-    let line = line(state, key, args);
-    for index in 0..state.messaging.monitors.len() {
-        let monitor = state.messaging.monitors[index];
-        // Unlike messages and invalidations, lines are replies: CLIENT REPLY OFF holds for them.
-        let mode = |key| Some(state.clients.get(key)?.session.reply_mode);
-        if matches!(mode(monitor), Some(ReplyMode::On | ReplyMode::SkipNext)) {
-            state.clients.push(monitor, |reply| reply.raw(&line));
-        }
-    }
-}
-
-/// The line with its line end: `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
-fn line(state: &State, key: ClientKey, args: Args<'_>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(64 + args.total_bytes());
-    let now = state.now.unix_us;
-    // Writing to a vector cannot fail.
-    let _ = write!(line, "+{}.{:06} ", now / 1_000_000, now % 1_000_000);
-    if let Some(client) = state.clients.get(key) {
-        let session = &client.session;
-        let _ = write!(line, "[{} ", session.db);
-        let _ = match (&session.address, &state.config.settings().unixsocket) {
-            _ if session.kind == ClientKind::Script => write!(line, "lua"),
-            (Address::Unix(_), Some(path)) => write!(line, "unix:{}", path.display()),
-            (Address::Unix(path), None) => write!(line, "unix:{path}"),
-            (address, _) => write!(line, "{address}"),
-        };
-        line.extend_from_slice(b"] ");
-    }
-    for (index, arg) in args.iter().enumerate() {
-        if index > 0 {
-            line.push(b' ');
-        }
-        let hide = state.effects.redacted.contains(&index);
-        quoting::quote_into(&mut line, if hide { b"(redacted)" } else { arg });
-    }
-    line.extend_from_slice(b"\r\n");
-    line
 }

@@ -3,7 +3,7 @@
 //! SHUTDOWN only checks its arguments and leaves the wish in [`super::Effects`]; the server does it after the
 //! command. Mirrors parts of Redis's server.c, db.c, replication.c and lolwut.c.
 
-use super::{
+use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, Shutdown, WideContext, acl,
     flags, parse,
 };
@@ -171,7 +171,7 @@ fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         && !how.nosave
     {
         // What the script has done so far must not be saved.
-        return Err(super::scripting::run::busy_error(running.is_function));
+        return Err(crate::engine::script::busy_error(running.is_function));
     }
     context.state.effects.shutdown = Some(how);
     Ok(())
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(harness.state.effects.shutdown, None);
         let request =
             crate::resp::OwnedRequest::from_slices(&["SHUTDOWN", "nosave", "NOW", "FORCE"]);
-        super::super::process(
+        crate::engine::process::process(
             &mut harness.state,
             &mut harness.host,
             harness.client,

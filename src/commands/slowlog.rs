@@ -1,8 +1,9 @@
 //! SLOWLOG: the commands that took too long. Mirrors `slowlogCommand` of Redis's slowlog.c; what is kept, and how it
 //! is cut, is decided in [`crate::observe::SlowLog`].
 
-use super::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, flags, help,
+use super::help;
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, flags,
 };
 use crate::resp::Args;
 use crate::system::numbers;

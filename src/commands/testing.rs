@@ -1,8 +1,11 @@
 //! A small harness for unit tests of commands: a whole [`State`] without sockets, and one client.
 
-use super::{CommandTable, Context, Effects, GROUPS, Handler, Host, LoopFigures, State, process};
+use super::GROUPS;
 use crate::clients::{Client, ClientKey, Clients};
 use crate::config::{Config, SetContext, Settings};
+use crate::engine::{
+    CommandTable, Context, Effects, Handler, Host, LoopFigures, State, process::process,
+};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::Journal;
 use crate::keyspace::{Clock, Keyspace};

@@ -3,9 +3,9 @@
 use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::ClientKind;
-use crate::commands::Host;
-use crate::commands::eviction::{Room, make_room};
 use crate::config::SetContext;
+use crate::engine::Host;
+use crate::engine::eviction::{Room, make_room};
 use crate::event_loop::{EventLoop, Phase, TimerId};
 use crate::observe::LatencyEvent;
 use crate::system::{crash, process, supervisor};
@@ -71,7 +71,7 @@ impl Core {
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
         self.look_after_clients(events, interval_ns);
         self.end_pause(events);
-        crate::commands::tracking::limit(&mut self.state);
+        crate::engine::tracking::limit(&mut self.state);
         self.look_at_save_points(events);
         self.sample(events);
     }
@@ -114,8 +114,8 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        crate::commands::persistence::look_at_save_points(&mut self.state, &mut host);
-        crate::commands::persistence::aof::look_at_growth(&mut self.state, &mut host);
+        crate::engine::persistence::look_at_save_points(&mut self.state, &mut host);
+        crate::engine::persistence::aof::look_at_growth(&mut self.state, &mut host);
     }
 
     /// When the slow cycle ran out of time, a short one is put before each sleep, not too often.
@@ -275,7 +275,7 @@ impl Core {
             crate::commands::info::build(&self.state, figures, recorder, used, &sections)
                 .into_bytes();
         text.extend_from_slice(b"\n------ CLIENT LIST OUTPUT ------\n");
-        crate::commands::client::write_lines(&mut text, &self.state, CLIENTS_NOTED);
+        crate::engine::client_line::write_lines(&mut text, &self.state, CLIENTS_NOTED);
         crash::set_snapshot(text);
     }
 

@@ -2,8 +2,8 @@
 
 use super::http;
 use super::listeners::Listeners;
-use crate::commands::{Host, LoopFigures};
 use crate::config::Settings;
+use crate::engine::{Host, LoopFigures};
 use crate::event_loop::{EventLoop, Recorder, Token};
 use crate::system::oom_score::{self, OomScore};
 use crate::system::{memory, process};

@@ -30,8 +30,8 @@ pub use host::MemoryGauge;
 pub use listeners::Listeners;
 pub use service::Core;
 
-use crate::commands::{self, CommandTable, State};
 use crate::config::{Config, ConfigError, StatementKind, Supervised};
+use crate::engine::{CommandTable, State};
 use crate::event_loop::{EventLoop, Seam, TurnReport};
 use crate::keyspace::{Clock, Keyspace};
 use crate::observe::Observe;
@@ -40,6 +40,7 @@ use crate::system::rng::Rng;
 use crate::system::signals::ShutdownSignal;
 use crate::system::supervisor::{self, Supervisor};
 use crate::system::{crash, memory, oom_score, process, signals};
+use crate::{commands, engine};
 use std::time::Duration;
 
 /// What `--help` prints.
@@ -161,7 +162,7 @@ impl Server {
     fn load(&mut self) -> bool {
         if let Err(failure) = self.core.begin_loading(&mut self.events) {
             let settings = self.core.state.config.settings();
-            commands::persistence::loading::tell_fatal(settings, &failure);
+            engine::persistence::loading::tell_fatal(settings, &failure);
             return false;
         }
         if self.core.state.persistence.loading.is_none() {

@@ -10,7 +10,8 @@
 
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
-use crate::commands::{self, CommandId, Outcome};
+use crate::engine;
+use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN};
 use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
@@ -591,7 +592,7 @@ impl Core {
     }
 
     fn enforce_query_limit(&mut self, key: ClientKey) {
-        commands::client::eviction::count(&mut self.state, key);
+        engine::client_eviction::count(&mut self.state, key);
         let limit = self.state.config.settings().client_query_buffer_limit;
         let Some(client) = self.state.clients.get_mut(key) else {
             return;

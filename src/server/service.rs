@@ -11,7 +11,7 @@ use super::flights::Tally;
 use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
 use crate::clients::{Address, Blocked, Client, ClientKey};
-use crate::commands::{self, CommandId, Host, Outcome, Shutdown, State};
+use crate::engine::{CommandId, Host, Outcome, Shutdown, State};
 use crate::event_loop::{Accepted, EventLoop, Peer, Phase, Progress, Service, TimerId, Token};
 use crate::net::READ_LEN;
 use crate::persistence::aof::AofState;
@@ -20,6 +20,7 @@ use crate::persistence::status::ChildKind;
 use crate::resp::Args;
 use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{crash, process, supervisor};
+use crate::{commands, engine};
 use std::io::{self, IoSlice};
 
 /// Time for loading in one turn, ns.
@@ -103,7 +104,7 @@ impl Core {
             return Outcome::Done;
         }
         if self.state.clients.counts_memory {
-            commands::client::eviction::evict(&mut self.state);
+            engine::client_eviction::evict(&mut self.state);
             if !self.is_served(key) {
                 return Outcome::Done;
             }
@@ -116,7 +117,8 @@ impl Core {
         };
         let before_ns = self.state.now.mono_ns;
         let waiting = self.state.clients.waiting;
-        let outcome = commands::process_found(&mut self.state, &mut host, key, command, args);
+        let outcome =
+            engine::process::process_found(&mut self.state, &mut host, key, command, args);
         if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
             self.drop_if_gone(events, key);
         }
@@ -152,7 +154,7 @@ impl Core {
         };
         // What is loaded is there for those who wait when all of it is.
         if !self.state.scripting.is_busy() && self.state.persistence.loading.is_none() {
-            commands::blocking::serve_ready(&mut self.state, &mut host);
+            engine::blocking::serve_ready(&mut self.state, &mut host);
         }
         self.resume_unblocked(events);
     }
@@ -170,7 +172,7 @@ impl Core {
 
     /// Gives a script that has run for too long its slice of this turn.
     fn run_script(&mut self, events: &mut EventLoop) {
-        if !commands::scripting::wants_turns(&self.state) {
+        if !engine::script::wants_turns(&self.state) {
             return;
         }
         let mut host = LoopHost {
@@ -179,9 +181,9 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        commands::scripting::go_on(&mut self.state, &mut host);
+        engine::script::go_on(&mut self.state, &mut host);
         events.mark(Phase::Execute);
-        if commands::scripting::wants_turns(&self.state) {
+        if engine::script::wants_turns(&self.state) {
             events.stay_awake();
         }
     }
@@ -190,7 +192,7 @@ impl Core {
     /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
     pub(super) fn flush_append_only(&mut self, force: bool) {
         if self.state.persistence.aof.state != AofState::Off {
-            commands::persistence::aof::flush(&mut self.state, force);
+            engine::persistence::aof::flush(&mut self.state, force);
         }
     }
 
@@ -199,7 +201,7 @@ impl Core {
         self.detach_closing();
         let is_busy = self.state.scripting.is_busy();
         if !self.state.clients.freeing.is_empty() && !is_busy {
-            commands::blocking::end_freeing(&mut self.state, events.turn_ns());
+            engine::blocking::end_freeing(&mut self.state, events.turn_ns());
         }
         let may_end = self.state.clients.deadlines() > 0 && !is_busy;
         let mut may_go_on = self.state.keyspace.has_ready();
@@ -208,7 +210,7 @@ impl Core {
             self.serve_waiting(events);
         }
         if may_end {
-            commands::blocking::expire(&mut self.state, events.turn_ns());
+            engine::blocking::expire(&mut self.state, events.turn_ns());
         }
         if !self.state.clients.unblocked.is_empty() {
             may_go_on = true;
@@ -256,7 +258,7 @@ impl Core {
             Some(Blocked::Keys | Blocked::Paused | Blocked::Shutdown) => {}
         }
         log::debug!("Client closed connection id={}", client.session.id);
-        commands::blocking::end(&mut self.state, key);
+        engine::blocking::end(&mut self.state, key);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.session.blocked = None;
             client.query = Default::default();
@@ -275,7 +277,7 @@ impl Core {
             .copied()
         {
             self.state.clients.detached += 1;
-            commands::client::detach(&mut self.state, key);
+            engine::detach::detach(&mut self.state, key);
         }
     }
 
@@ -283,12 +285,12 @@ impl Core {
         self.state.clients.detached = 0;
         let mut held = None;
         while let Some(key) = self.state.clients.to_close.pop() {
-            if commands::scripting::run::holds(&self.state, key) {
+            if engine::script::holds(&self.state, key) {
                 // Its transaction is to come to its end, whoever reads the answer.
                 held = Some(key);
                 continue;
             }
-            commands::client::detach(&mut self.state, key);
+            engine::detach::detach(&mut self.state, key);
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };
@@ -376,12 +378,12 @@ impl Core {
             log::warn!("Writing initial AOF. Exit anyway.");
         }
         // What a script leaves half done is lost with it: only what is whole is written.
-        commands::persistence::aof::flush_at_end(state);
+        engine::persistence::aof::flush_at_end(state);
         if saves {
             log::info!("Saving the final RDB snapshot before exiting.");
             supervisor::tell("STATUS=Saving the final RDB snapshot\n");
             // The child that saves is ended only when the server surely does: where this is refused it goes on.
-            if !commands::persistence::save_at_end(state, &mut host) {
+            if !engine::persistence::save_at_end(state, &mut host) {
                 if !how.force {
                     log::warn!("Error trying to save the DB, can't exit.");
                     supervisor::tell("STATUS=Error trying to save the DB, can't exit.\n");
@@ -394,8 +396,8 @@ impl Core {
         if child == Some(ChildKind::Rewrite) {
             log::warn!("There is a child rewriting the AOF. Killing it!");
         }
-        commands::persistence::kill_child(state, &mut host);
-        commands::persistence::aof::note_end(state);
+        engine::persistence::kill_child(state, &mut host);
+        engine::persistence::aof::note_end(state);
         true
     }
 
@@ -418,13 +420,13 @@ impl Core {
         let exit = child.child.wait();
         events.close(token);
         let exit = exit.unwrap_or(crate::system::child::Exit::Status(-1));
-        commands::persistence::child_ended(&mut self.state, exit);
+        engine::persistence::child_ended(&mut self.state, exit);
         Progress::Drained
     }
 
     /// Begins to load the data, if there is any; else opens the append-only file.
     pub(super) fn begin_loading(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
-        commands::persistence::loading::begin(&mut self.state)?;
+        engine::persistence::loading::begin(&mut self.state)?;
         match self.state.persistence.loading {
             Some(_) => signals::set_loading(true),
             None => self.open_append_only(events)?,
@@ -439,7 +441,7 @@ impl Core {
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,
         };
-        commands::persistence::aof::open_at_start(&mut self.state, &mut host)
+        engine::persistence::aof::open_at_start(&mut self.state, &mut host)
     }
 
     /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
@@ -466,7 +468,7 @@ impl Core {
         };
         let state = &mut self.state;
         let stepped =
-            commands::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
+            engine::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
         if let Ok(false) = stepped {
             state.persistence.loading = Some(loading);
             events.stay_awake();
@@ -474,12 +476,12 @@ impl Core {
         }
         if loading.asked.is_some() {
             let took_ns = host.monotonic_ns().saturating_sub(loading.started_ns);
-            if let Some(asked) = commands::persistence::loading::end_again(state, &mut loading) {
+            if let Some(asked) = engine::persistence::loading::end_again(state, &mut loading) {
                 let failure = stepped.as_ref().err();
                 commands::debug::aof_loaded(state, asked, took_ns, failure);
             }
             // It may have been switched meanwhile, which waited for this.
-            if let Err(reason) = commands::persistence::aof::follow_setting(state, &mut host) {
+            if let Err(reason) = engine::persistence::aof::follow_setting(state, &mut host) {
                 log::warn!("{reason}");
             }
             return;
@@ -504,7 +506,7 @@ impl Core {
             Err(failure) => failure,
         };
         let settings = self.state.config.settings();
-        commands::persistence::loading::tell_fatal(settings, &failure);
+        engine::persistence::loading::tell_fatal(settings, &failure);
         self.ended = Some(End::Failed);
     }
 
@@ -698,22 +700,22 @@ impl Service for Core {
         self.evict_before_sleep(events);
         self.time_pause(events);
         self.end_waits(events);
-        commands::trail::drain(&mut self.state);
-        commands::tracking::broadcast(&mut self.state);
+        engine::keyspace_events::drain(&mut self.state);
+        engine::tracking::broadcast(&mut self.state);
         self.enforce_pushed_limits(events);
         if self.state.persistence.aof.state != AofState::Off {
             self.flush_append_only(false);
             events.mark(Phase::Journal);
         }
         if !self.state.waits_for_sync.is_empty() {
-            commands::acks::serve(&mut self.state);
+            engine::acks::serve(&mut self.state);
             self.resume_unblocked(events);
         }
         if !self.state.clients.pending_write.is_empty() {
             self.write_replies(events);
             events.mark(Phase::Write);
         }
-        commands::client::eviction::evict(&mut self.state);
+        engine::client_eviction::evict(&mut self.state);
         if !self.state.clients.to_close.is_empty() {
             self.close_clients(events);
             events.mark(Phase::Close);

@@ -5,7 +5,7 @@
 
 use super::service::Core;
 use crate::clients::{ClientKey, UNCOUNTED_OUTPUT};
-use crate::commands;
+use crate::engine;
 use crate::event_loop::EventLoop;
 use crate::net::WRITE_BUDGET;
 use std::io::{self, IoSlice};
@@ -20,7 +20,7 @@ impl Core {
     pub(super) fn enforce_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
         self.close_over_output_limit(events, key);
         // One that is cut off for itself makes room: nobody else need go.
-        commands::client::eviction::count(&mut self.state, key);
+        engine::client_eviction::count(&mut self.state, key);
     }
 
     fn close_over_output_limit(&mut self, events: &EventLoop, key: ClientKey) {
@@ -80,7 +80,7 @@ impl Core {
             if let Some(client) = self.state.clients.get_mut(*key) {
                 client.session.write_pending = false;
                 self.write_to(events, *key);
-                commands::client::eviction::count(&mut self.state, *key);
+                engine::client_eviction::count(&mut self.state, *key);
             }
         }
         // Keeps its room for the next turn; nobody is marked while replies are written.

@@ -4,7 +4,7 @@
 //! where the farthest write reaches.
 
 use super::{bit_offset, insert_zeros_and};
-use crate::commands::{CommandError, Context, key_flags, parse};
+use crate::engine::{CommandError, Context, key_flags, parse};
 use crate::keyspace::{EventClass, Slot, Value};
 use crate::resp::{Args, Reply};
 use crate::structures::bits;

@@ -17,7 +17,7 @@ mod spec;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EMBED_MAX, EventClass, Expiry, NewValue, Occupied, Slot, Vacant, Value};
 use crate::resp::{Args, Blob};
 use crate::structures::bits::{self, Operation};

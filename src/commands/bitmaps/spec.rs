@@ -1,7 +1,7 @@
 //! Rows of the bitmap commands. Facts as Redis documents them, in our own words.
 
 use super::field;
-use crate::commands::{
+use crate::engine::{
     Argument, CommandSpec, Group, Handler, KeySpec, PlainHandler, acl, flags, key_flags,
 };
 

@@ -4,7 +4,7 @@
 //! and several ids, is Valkey's.
 
 use crate::clients::{ClientKind, Session};
-use crate::commands::{CommandError, parse};
+use crate::engine::{CommandError, parse};
 use crate::keyspace::Clock;
 use crate::resp::Args;
 use crate::system::numbers;

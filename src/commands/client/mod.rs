@@ -8,24 +8,19 @@
 //! | --- | --- |
 //! | `spec` | the rows |
 //! | `filter` | the filters of LIST and KILL |
-//! | `line` | one client as CLIENT LIST shows it |
-//! | `eviction` | `maxmemory-clients` |
 
-pub mod eviction;
 mod filter;
-mod line;
 mod spec;
 #[cfg(test)]
 mod tests;
 
-pub use line::write_line;
 pub use spec::COMMANDS;
 
-use super::{
-    CommandError, Context, Pause, State, WideContext, blocking, help, monitor, parse, pubsub,
-    scripting, tracking, transactions,
-};
+use super::help;
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
+pub use crate::engine::client_line::write_line;
+use crate::engine::detach::detach;
+use crate::engine::{CommandError, Context, Pause, WideContext, blocking, parse};
 use crate::resp::Args;
 use crate::system::numbers;
 use filter::Filter;
@@ -141,18 +136,6 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
-/// Appends the lines of so many clients at most.
-pub fn write_lines(text: &mut Vec<u8>, state: &State, most: usize) {
-    let seen = state
-        .clients
-        .iter()
-        .filter(|(_, client)| client.session.kind != ClientKind::Internal);
-    for (_, client) in seen.take(most) {
-        write_line(text, client, &state.table, state.now, None);
-        text.push(b'\n');
-    }
-}
-
 /// Appends one client's line; `args` are those of the caller, which stand for its input.
 fn line_of(context: &WideContext<'_>, key: ClientKey, args: Args<'_>, text: &mut Vec<u8>) {
     let state = &*context.state;
@@ -200,19 +183,6 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     }
     context.reply().verbatim("txt", &text);
     Ok(())
-}
-
-/// Takes a client that is being closed out of all that it listens to, watches and waits for: from here on it counts
-/// nowhere, though its slot is its own until the end of the turn. The one whose script runs stays as it is.
-pub fn detach(state: &mut State, key: ClientKey) {
-    if scripting::run::holds(state, key) {
-        return;
-    }
-    transactions::unwatch(state, key);
-    blocking::end(state, key);
-    pubsub::leave(state, key);
-    tracking::disable(state, key);
-    monitor::end(state, key);
 }
 
 fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -1,6 +1,7 @@
 //! The rows of CLIENT and its subcommands.
 
-use crate::commands::{Argument, CommandSpec, Group, Handler, flags, tracking};
+use crate::commands::tracking;
+use crate::engine::{Argument, CommandSpec, Group, Handler, flags};
 
 const FLAGS: u32 = flags::NOSCRIPT | flags::LOADING | flags::STALE;
 const ADMIN: u32 = FLAGS | flags::ADMIN;

@@ -218,7 +218,7 @@ fn reply_off_on_and_skip() {
         for line in lines {
             let words: Vec<&str> = line.split(' ').collect();
             let request = crate::resp::OwnedRequest::from_slices(&words);
-            crate::commands::process(
+            crate::engine::process::process(
                 &mut harness.state,
                 &mut harness.host,
                 harness.client,

@@ -4,7 +4,7 @@
 //! payload is whole to its last byte: what is wrong anywhere in it is an error here, and nothing has changed then.
 //! The codec is [`crate::persistence::rdb`]. Mirrors `dumpCommand` and `restoreCommand` of Redis's cluster.c.
 
-use super::{
+use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, WideContext, acl, flags,
     key_flags, parse,
 };

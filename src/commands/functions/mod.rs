@@ -17,8 +17,10 @@ mod tests;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, Host, State, WideContext, help, parse};
+use super::help;
 use crate::clients::ClientKind;
+use crate::engine::functions::{drop_handles, flush, forget, load, run_code};
+use crate::engine::{CommandError, Context, Host, State, WideContext, parse};
 use crate::persistence::rdb::{library, payload};
 use crate::resp::{Args, Reply};
 use crate::scripting::functions::{
@@ -26,7 +28,6 @@ use crate::scripting::functions::{
     metadata::{self, shown},
 };
 use crate::system::glob;
-use std::sync::Arc;
 
 /// Loading a library may take so long, ms, where a client asks for it.
 const LOAD_LIMIT_MS: u64 = 500;
@@ -50,67 +51,6 @@ fn subcommand_syntax(args: Args<'_>) -> CommandError {
 }
 
 // ---- loading -------------------------------------------------------------------------------------
-
-/// Runs the code of a library and adds what it registers; its name. The error is Redis's text without a code; nothing
-/// has changed then. `limit_ms`: how long the code may run.
-pub fn load(
-    state: &mut State,
-    host: &mut dyn Host,
-    code: &[u8],
-    replace: bool,
-    limit_ms: Option<u64>,
-) -> Result<Vec<u8>, String> {
-    let found = metadata::parse(code)?;
-    state.scripting.libraries.may_load(&found.name, replace)?;
-    let library = run_code(state, host, code, limit_ms)?;
-    let handles: Vec<u64> = library.handles().collect();
-    match state.scripting.libraries.add(library) {
-        Ok(replaced) => {
-            forget(state, replaced);
-            Ok(found.name)
-        }
-        Err(error) => {
-            run::drop_handles(state, handles);
-            Err(error)
-        }
-    }
-}
-
-/// Runs the code of a library, whose first line has been checked.
-fn run_code(
-    state: &mut State,
-    host: &mut dyn Host,
-    code: &[u8],
-    limit_ms: Option<u64>,
-) -> Result<Library, String> {
-    let found = metadata::parse(code)?;
-    let functions = run::load_code(state, host, found.program, limit_ms)?;
-    Ok(Library {
-        name: found.name,
-        code: Arc::from(code),
-        functions: functions.into_iter().map(Arc::new).collect(),
-    })
-}
-
-/// Has the interpreter forget libraries that are gone from the registry.
-fn forget(state: &mut State, libraries: impl IntoIterator<Item = Library>) {
-    let handles: Vec<u64> = libraries
-        .into_iter()
-        .flat_map(|library| library.handles().collect::<Vec<_>>())
-        .collect();
-    run::drop_handles(state, handles);
-}
-
-/// Removes all libraries.
-pub fn flush(state: &mut State) {
-    let all = state.scripting.libraries.clear();
-    forget(state, all);
-}
-
-/// Bytes that libraries take, the interpreter's part not counted (`functions.caches`).
-pub fn memory(state: &State) -> usize {
-    state.scripting.libraries.memory()
-}
 
 /// How long a library of this client may load: as long as it likes, where it was loaded before.
 fn load_limit(context: &mut WideContext<'_>) -> Option<u64> {
@@ -224,7 +164,7 @@ fn load_aside(
     aside
         .add(library)
         .map(|_| ())
-        .inspect_err(|_| run::drop_handles(state, handles))
+        .inspect_err(|_| drop_handles(state, handles))
 }
 
 // ---- listing -------------------------------------------------------------------------------------

@@ -3,53 +3,12 @@
 //! In: a function's name, keys and arguments. Out: its reply, through the same host as a script's. Mirrors
 //! `fcallCommandGeneric` and `functionStatsCommand` of Redis's functions.c.
 
-use crate::commands::scripting::run::{Program, busy_error, start};
-use crate::commands::{CommandError, Host, State, WideContext, key_flags, scripting};
+use crate::engine::script::{self, Program, busy_error, start};
+use crate::engine::{CommandError, WideContext, key_flags};
 use crate::resp::Args;
-use crate::scripting::flags::ScriptFlags;
-use crate::scripting::functions::metadata::shown;
-use crate::scripting::functions::{ENGINE, Function};
-use crate::scripting::interpreter::{Ask, Tell};
+use crate::scripting::functions::ENGINE;
+use crate::scripting::interpreter::Tell;
 use crate::system::numbers;
-
-/// Runs the code of a library in the interpreter, for at most `limit_ms`; what it registered. The error is Redis's text.
-pub(super) fn load_code(
-    state: &mut State,
-    host: &mut dyn Host,
-    program: &[u8],
-    limit_ms: Option<u64>,
-) -> Result<Vec<Function>, String> {
-    const FAILED: &str = "the interpreter of scripts has failed";
-    let began_ns = host.monotonic_ns();
-    let interpreter = scripting::interpreter(state).map_err(|error| error.text().into_owned())?;
-    let mut tell = Tell::LoadLibrary(program.to_vec());
-    loop {
-        match interpreter.resume(tell) {
-            Ask::Loaded(result) => return result.map_err(|error| shown(&error)),
-            Ask::Clock => tell = Tell::Clock(host.monotonic_ns()),
-            Ask::Busy => {
-                let elapsed_ms = host.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
-                tell = match limit_ms {
-                    Some(limit_ms) if elapsed_ms > limit_ms => Tell::Kill,
-                    _ => Tell::GoOn,
-                };
-            }
-            other => {
-                log::error!("The interpreter answered the load of a library with {other:?}");
-                return Err(FAILED.into());
-            }
-        }
-    }
-}
-
-/// Has the interpreter forget functions. It is there if there were any.
-pub(super) fn drop_handles(state: &mut State, handles: Vec<u64>) {
-    if let Some(interpreter) = &mut state.scripting.interpreter
-        && !handles.is_empty()
-    {
-        interpreter.resume(Tell::ForgetFunctions(handles));
-    }
-}
 
 /// The keys of a call of FCALL; none where their number does not fit.
 pub(super) fn call_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
@@ -119,12 +78,6 @@ fn run(context: &mut WideContext<'_>, args: Args<'_>, read_only: bool) -> Result
     start(context, args, &program, tell)
 }
 
-/// What the function that a command names says of itself, if there is one.
-pub fn flags_of(state: &State, args: Args<'_>) -> Option<ScriptFlags> {
-    let function = state.scripting.libraries.function(args.at(1))?;
-    Some(function.flags)
-}
-
 pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let WideContext {
         state,
@@ -170,5 +123,5 @@ pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<()
 }
 
 pub(super) fn kill(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    scripting::run::kill(context, true)
+    script::kill(context, true)
 }

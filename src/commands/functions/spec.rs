@@ -1,6 +1,6 @@
 //! The rows of FUNCTION with its subcommands, FCALL and FCALL_RO.
 
-use crate::commands::{
+use crate::engine::{
     Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, acl, flags, key_flags,
 };
 

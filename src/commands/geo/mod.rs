@@ -18,7 +18,7 @@ mod spec;
 pub use spec::COMMANDS;
 
 use super::sorted_sets::limits;
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, NewValue, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::geohash::Point;

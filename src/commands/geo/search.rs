@@ -5,7 +5,7 @@
 
 use super::{point, reply_distance, reply_point, unit_m};
 use crate::commands::sorted_sets::{limits, reply_member, store};
-use crate::commands::{CommandError, Context, key_flags, parse};
+use crate::engine::{CommandError, Context, key_flags, parse};
 use crate::keyspace::{EntryRef, WrongType};
 use crate::resp::{Args, Reply};
 use crate::structures::geohash::{Point, Search, Shape};

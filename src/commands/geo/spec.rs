@@ -1,7 +1,7 @@
 //! Rows of the geo commands. Facts as Redis documents them, in our own words.
 
 use super::search;
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
     PlainHandler, acl, flags, key_flags,
 };

@@ -2,8 +2,8 @@
 
 use super::expire::{Changes, NOT_POSITIVE, fields, unix_ms};
 use super::{limits, settle, tell_removed, write_item};
-use crate::commands::parse::{self, ExpireUnit};
-use crate::commands::{CommandError, Context};
+use crate::engine::parse::{self, ExpireUnit};
+use crate::engine::{CommandError, Context};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;

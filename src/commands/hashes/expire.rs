@@ -1,7 +1,7 @@
 //! Times to live of fields: HEXPIRE and its like set them, HTTL and its like tell them, HPERSIST removes them.
 
-use crate::commands::parse::{self, ExpireCondition, ExpireUnit};
-use crate::commands::{CommandError, Context};
+use crate::engine::parse::{self, ExpireCondition, ExpireUnit};
+use crate::engine::{CommandError, Context};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -21,7 +21,7 @@ mod walk;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, FieldsExpired, NewValue, Occupied, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;

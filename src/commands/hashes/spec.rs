@@ -1,7 +1,7 @@
 //! Rows of the hash commands. Facts as Redis documents them, in our own words.
 
 use super::{combined, expire, walk};
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, flags, key_flags,
 };
 

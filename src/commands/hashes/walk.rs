@@ -1,7 +1,7 @@
 //! Some fields of a hash: HRANDFIELD by chance, HSCAN step by step.
 
 use super::write_item;
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::FieldsExpired;
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;

@@ -9,7 +9,7 @@ mod spec;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EMBED_MAX, EntryRef, EventClass, Expiry, NewValue, Occupied, Slot, Value};
 use crate::resp::Args;
 use crate::structures::hyperloglog::{self, Buffer, Corrupt, Encoding, REGISTERS, Registers};

@@ -1,6 +1,6 @@
 //! Rows of the HyperLogLog commands. Facts as Redis documents them, in our own words.
 
-use crate::commands::{
+use crate::engine::{
     Argument, CommandSpec, Group, Handler, KeySpec, PlainHandler, acl, flags, key_flags,
 };
 

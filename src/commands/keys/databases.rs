@@ -1,6 +1,6 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
-use crate::commands::{CommandError, Context, WideContext, blocking, parse, persistence, tracking};
+use crate::engine::{CommandError, Context, WideContext, blocking, parse, persistence, tracking};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};

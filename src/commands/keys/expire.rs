@@ -1,8 +1,8 @@
 //! Times to live: EXPIRE and its like set them, TTL and its like tell them, PERSIST removes them.
 
-use crate::commands::parse::{ExpireCondition, ExpireOption, ExpireUnit};
 use crate::commands::strings::{expire_del, rewrite_as_del};
-use crate::commands::{CommandError, Context};
+use crate::engine::parse::{ExpireCondition, ExpireOption, ExpireUnit};
+use crate::engine::{CommandError, Context};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
 

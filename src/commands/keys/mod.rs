@@ -20,7 +20,8 @@ mod spec;
 pub use databases::Gathered;
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, WideContext, help, parse};
+use super::help;
+use crate::engine::{CommandError, Context, WideContext, parse};
 use crate::keyspace::{EntryRef, EventClass, Free, TransferError, Value};
 use crate::resp::Args;
 

@@ -1,7 +1,7 @@
 //! Rows of the key and database commands. Facts as Redis documents them, in our own words.
 
 use super::{databases, expire};
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, WideHandler, acl,
     flags, key_flags,
 };

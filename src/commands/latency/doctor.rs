@@ -3,8 +3,8 @@
 //! The lines of figures have Redis's form, because scripts look for them; the advice is ours, and names the means that
 //! this server has. Each piece of advice is given once, however many events call for it.
 
-use crate::commands::State;
 use crate::config::Fsync;
+use crate::engine::State;
 use crate::observe::{LatencyEvent, LatencyMonitor};
 
 /// What can be done.

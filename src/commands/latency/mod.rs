@@ -6,9 +6,9 @@
 mod doctor;
 mod graph;
 
-use super::{
+use super::help;
+use crate::engine::{
     Argument, CommandError, CommandId, CommandSpec, Context, Group, Handler, WideContext, flags,
-    help,
 };
 use crate::observe::Histogram;
 use crate::resp::{Args, Reply};

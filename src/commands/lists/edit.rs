@@ -1,7 +1,7 @@
 //! Changes in the middle of a list, and looking for its elements.
 
 use super::{clamp_range, limits};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -21,8 +21,8 @@ mod tests;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
 use crate::config::Settings;
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{Db, EventClass, NewValue, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;

@@ -1,7 +1,7 @@
 //! Elements that go from one list to another, pops from the first of several lists, and the commands that wait for one.
 
 use super::{End, limits, pop_at, pop_many, pop_one, push_all};
-use crate::commands::{CommandError, Context, Wait, parse};
+use crate::engine::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::Args;
 use crate::structures::Collection;

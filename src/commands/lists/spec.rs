@@ -1,7 +1,7 @@
 //! Rows of the list commands. Facts as Redis documents them, in our own words.
 
 use super::{edit, moves};
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
     PlainHandler, flags, key_flags,
 };

@@ -10,9 +10,10 @@ mod tests;
 
 pub use spec::COMMANDS;
 
+use super::help;
 use super::latency::write_distribution;
-use super::{CommandError, CommandId, CommandTable, Context, WideContext, help};
 use crate::clients::{Client, Clients};
+use crate::engine::{CommandError, CommandId, CommandTable, Context, WideContext};
 use crate::event_loop::{Phase, Recorder, TurnReport, Work};
 use crate::observe::{Behind, Histogram, LongWait, Observe, WaitPart};
 use crate::resp::{Args, Reply};

@@ -1,7 +1,7 @@
 //! The rows of LOOP. The command is gyre's own, so `since` names gyre's version and not Redis's.
 
 use super::{histogram, print_help, reset, slowest, stats, trace, waited};
-use crate::commands::{Argument, CommandSpec, Group, Handler, flags};
+use crate::engine::{Argument, CommandSpec, Group, Handler, flags};
 
 const ROW: CommandSpec = CommandSpec {
     since: "gyre 0.1",

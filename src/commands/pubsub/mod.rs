@@ -10,100 +10,12 @@ mod tests;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, State, WideContext, help, notifications};
-use crate::clients::{Client, ClientKey, ClientKind, Listening, Subscriptions};
+use super::help;
+use crate::clients::{ClientKind, Listening, Subscriptions};
+use crate::engine::pubsub::{publish, settle_kind};
+use crate::engine::{CommandError, Context, State, WideContext, notifications};
 use crate::resp::{Args, Reply};
 use crate::system::glob;
-
-/// Sends a message to all who listen to a channel; how many got it (who listens in several ways, several times).
-/// Nothing is told to the journal: messages are for replicas, and never for the append-only file.
-pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8]) -> usize {
-    let State {
-        messaging, clients, ..
-    } = state;
-    let (pubsub, frame) = (&messaging.pubsub, &mut messaging.frame);
-    let listeners = pubsub.listeners(kind, channel);
-    let mut receivers = listeners.len();
-    if receivers > 0 {
-        let word: &[u8] = match kind {
-            Listening::Shard => b"smessage",
-            _ => b"message",
-        };
-        frame.encode(&[word, channel, message]);
-        for key in listeners {
-            clients.push_frame(*key, frame);
-        }
-    }
-    if kind == Listening::Shard || pubsub.count(Listening::Pattern) == 0 {
-        frame.release();
-        return receivers;
-    }
-    pubsub.matching(channel, &mut messaging.found);
-    for pattern in &messaging.found {
-        let Some((name, listeners)) = pubsub.pattern(*pattern) else {
-            continue;
-        };
-        frame.encode(&[b"pmessage", name, channel, message]);
-        for key in listeners {
-            clients.push_frame(*key, frame);
-        }
-        receivers += listeners.len();
-    }
-    frame.release();
-    receivers
-}
-
-/// Ends all subscriptions of a client, without telling it (it goes, or is reset).
-pub fn leave(state: &mut State, key: ClientKey) {
-    let Some(client) = state.clients.get_mut(key) else {
-        return;
-    };
-    let Some(its) = client.subscriptions.take() else {
-        return;
-    };
-    settle_kind(client);
-    state.messaging.pubsub.leave(key, *its);
-    notifications::follow_interest(state);
-}
-
-/// A client is of the class `pubsub` while it has a subscription.
-fn settle_kind(client: &mut Client) {
-    let listens = client
-        .subscriptions
-        .as_ref()
-        .is_some_and(|its| !its.is_empty());
-    match client.session.kind {
-        ClientKind::Normal if listens => client.session.kind = ClientKind::PubSub,
-        ClientKind::PubSub if !listens => client.session.kind = ClientKind::Normal,
-        _ => {}
-    }
-    if !listens {
-        client.subscriptions = None;
-    }
-}
-
-/// Whether a client may only subscribe, unsubscribe, ping and go: one that listens and speaks RESP2, which cannot tell a
-/// message from an answer.
-#[inline]
-pub(super) fn is_restricted(client: &Client) -> bool {
-    client.session.kind == ClientKind::PubSub && !client.session.resp3
-}
-
-/// The commands that such a client may call; none of them is a subcommand.
-pub(super) fn is_allowed_while_restricted(name: &str) -> bool {
-    const ALLOWED: [&str; 9] = [
-        "ping",
-        "subscribe",
-        "ssubscribe",
-        "unsubscribe",
-        "sunsubscribe",
-        "psubscribe",
-        "punsubscribe",
-        "quit",
-        "reset",
-    ];
-    ALLOWED.contains(&name)
-}
 
 /// The words of confirmations, and of the command in errors.
 const fn words(kind: Listening) -> (&'static str, &'static str, &'static str) {

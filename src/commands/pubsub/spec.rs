@@ -1,6 +1,6 @@
 //! The rows of the Pub/Sub commands.
 
-use super::super::{
+use crate::engine::{
     Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, WideHandler, flags, key_flags,
 };
 

@@ -33,7 +33,7 @@ impl Pair {
         let words: Vec<&str> = line.split(' ').collect();
         let request = OwnedRequest::from_slices(&words);
         let Harness { state, host, .. } = &mut self.harness;
-        super::super::process(state, host, key, request.args());
+        crate::engine::process::process(state, host, key, request.args());
         self.sent(key)
     }
     fn sent(&mut self, key: ClientKey) -> Vec<String> {
@@ -165,7 +165,7 @@ fn pubsub_tells_who_listens() {
         line(&mut pair, "CLIENT LIST TYPE normal").lines().count(),
         1
     );
-    super::leave(&mut pair.harness.state, pair.other);
+    crate::engine::pubsub::leave(&mut pair.harness.state, pair.other);
     assert_eq!(line(&mut pair, "PUBSUB CHANNELS"), "");
     assert!(pair.harness.state.messaging.pubsub.is_silent());
 }

@@ -1,10 +1,9 @@
 //! EVAL and its like: which script, with which keys and arguments.
 
-use super::run::{self, Program};
-use crate::commands::{CommandError, CommandId, State, WideContext};
+use crate::engine::script::{self, Program};
+use crate::engine::{CommandError, State, WideContext};
 use crate::resp::Args;
 use crate::scripting::cache;
-use crate::scripting::flags::ScriptFlags;
 use crate::scripting::interpreter::{Ask, Tell};
 use crate::system::numbers;
 
@@ -79,7 +78,7 @@ fn run_script(
         keys,
         args: request,
     };
-    run::start(context, args, &program, tell)
+    script::start(context, args, &program, tell)
 }
 
 /// Takes a script in that is not known.
@@ -93,7 +92,7 @@ pub(super) fn learn(state: &mut State, text: &[u8], is_loaded: bool) -> Result<u
     let (flags, start) = cache::shebang(text).map_err(error)?;
     let id = state.scripting.scripts.next_id();
     let program = text.get(start..).unwrap_or_default().to_vec();
-    let interpreter = super::interpreter(state)?;
+    let interpreter = script::interpreter(state)?;
     match interpreter.resume(Tell::Compile { id, program }) {
         Ask::Compiled(Ok(())) => {}
         Ask::Compiled(Err(problem)) => {
@@ -108,21 +107,7 @@ pub(super) fn learn(state: &mut State, text: &[u8], is_loaded: bool) -> Result<u
         }
     }
     if let Some(gone) = state.scripting.scripts.add(text, digest, flags, is_loaded) {
-        super::interpreter(state)?.resume(Tell::Forget(gone));
+        script::interpreter(state)?.resume(Tell::Forget(gone));
     }
     Ok(id)
-}
-
-/// What the script of a command says of itself, if it says anything.
-pub(super) fn flags_of(state: &State, id: CommandId, args: Args<'_>) -> Option<ScriptFlags> {
-    let text = args.at(1);
-    let scripts = &state.scripting.scripts;
-    match state.table.get(id).spec.name {
-        "eval" | "eval_ro" => match scripts.by_text(text) {
-            Some(id) => scripts.get(id)?.flags,
-            None => cache::shebang(text).ok()?.0,
-        },
-        "evalsha" | "evalsha_ro" => scripts.get(scripts.by_digest(text)?)?.flags,
-        _ => None,
-    }
 }

@@ -1,7 +1,8 @@
 //! SCRIPT: the cache of scripts, and the end of one that runs for too long.
 
-use super::{eval, run, spec};
-use crate::commands::{CommandError, WideContext, help, parse};
+use super::{eval, spec};
+use crate::commands::help;
+use crate::engine::{CommandError, WideContext, parse, script};
 use crate::resp::Args;
 use crate::scripting::interpreter::Tell;
 
@@ -60,7 +61,7 @@ pub(super) fn flush(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(),
 }
 
 pub(super) fn kill(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    run::kill(context, false)
+    script::kill(context, false)
 }
 
 /// There is no debugger. Switching it off is no harm.

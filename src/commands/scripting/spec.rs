@@ -1,7 +1,7 @@
 //! Rows of the scripting commands. Facts as Redis documents them, in our own words.
 
 use super::{eval, script};
-use crate::commands::{
+use crate::engine::{
     Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, WideHandler, flags,
     key_flags,
 };

@@ -1,7 +1,7 @@
 //! Intersections, unions and differences of sets, answered or stored.
 
 use super::{limits, reply_item};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{Db, EntryRef, EventClass, NewValue};
 use crate::resp::Args;
 use crate::structures::Collection;

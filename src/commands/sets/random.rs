@@ -1,7 +1,7 @@
 //! Members at random: SPOP, which removes them and is propagated as what it removed, and SRANDMEMBER.
 
 use super::{limits, reply_item};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Free, Slot};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -1,7 +1,7 @@
 //! Rows of the set commands. Facts as Redis documents them, in our own words.
 
 use super::{algebra, random};
-use crate::commands::{
+use crate::engine::{
     Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, PlainHandler, acl,
     flags, key_flags,
 };

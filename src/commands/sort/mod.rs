@@ -17,7 +17,7 @@ mod tests;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{Db, EventClass, Expiry, Free, NewValue, Slot, Stored};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -1,6 +1,6 @@
 //! Rows of SORT and SORT_RO. Facts as Redis documents them, in our own words.
 
-use crate::commands::{
+use crate::engine::{
     Argument, BeginSearch, CommandError, CommandSpec, FindKeys, Group, Handler, KeySpec, acl,
     flags, key_flags, parse,
 };

@@ -1,7 +1,7 @@
 //! SORT through the gates, against a whole state without sockets.
 
-use crate::commands::keyspecs;
 use crate::commands::testing::{Harness, bulk, error, int, ok};
+use crate::engine::keyspecs;
 use crate::resp::OwnedRequest;
 use crate::resp::reader::Value;
 

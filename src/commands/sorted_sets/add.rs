@@ -1,7 +1,7 @@
 //! Members and scores one by one: ZADD, ZINCRBY, ZREM.
 
 use super::limits;
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, NewValue, Slot};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -1,7 +1,7 @@
 //! Unions, intersections and differences of sorted sets and sets, answered or stored.
 
 use super::{begin_pairs, limits, reply_member, reply_pair, store};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{Db, EntryRef, Stored};
 use crate::resp::Args;
 use crate::structures::Collection;

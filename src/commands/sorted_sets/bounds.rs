@@ -4,7 +4,7 @@
 //! Mirrors `zslParseRange` and `zslParseLexRange` of Redis's t_zset.c.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use crate::commands::{CommandError, parse};
+use crate::engine::{CommandError, parse};
 use crate::structures::sorted_set::{LexBound, LexRange, ScoreRange};
 use crate::system::numbers::parse_decimal;
 use std::ops::Range;

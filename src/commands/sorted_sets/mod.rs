@@ -28,8 +28,8 @@ mod tests;
 
 pub use spec::COMMANDS;
 
-use super::Context;
 use crate::config::Settings;
+use crate::engine::Context;
 use crate::keyspace::{EventClass, NewValue};
 use crate::resp::Reply;
 use crate::structures::Collection;

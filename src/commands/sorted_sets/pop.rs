@@ -1,7 +1,7 @@
 //! Taking from the ends: ZPOPMIN, ZPOPMAX, ZMPOP, and those that wait for something to take.
 
 use super::reply_member;
-use crate::commands::{CommandError, Context, Wait, parse};
+use crate::engine::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::Args;
 use crate::structures::Collection;

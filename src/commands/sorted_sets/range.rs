@@ -2,7 +2,7 @@
 
 use super::bounds::{self, Ranks};
 use super::{begin_pairs, limits, reply_member, reply_pair, store};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::Args;
 use crate::structures::Collection;

@@ -1,7 +1,7 @@
 //! Questions: scores, ranks, counts; ZSCAN; ZRANDMEMBER.
 
 use super::{begin_pairs, bounds, reply_member, reply_pair};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::sorted_set::SortedSet;

@@ -1,9 +1,9 @@
 //! Rows of the sorted-set commands. Facts as Redis documents them, in our own words.
 
 use super::{add, algebra, pop, range, read};
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, flags, key_flags,
+    PlainHandler, acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -132,7 +132,7 @@ const DIFF_COST: &str =
 /// What all rows of the group share.
 const SORTED_SET: CommandSpec = CommandSpec {
     group: Group::SortedSet,
-    acl: crate::commands::acl::SORTEDSET,
+    acl: acl::SORTEDSET,
     ..CommandSpec::DEFAULT
 };
 

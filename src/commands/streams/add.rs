@@ -1,7 +1,7 @@
 //! XADD, XTRIM, XSETID: what changes the end and the beginning of a stream.
 
 use super::{INVALID_ID, PartialId, id, parse_partial};
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Expiry, NewValue, Slot};
 use crate::resp::Args;
 use crate::structures::stream::{

@@ -3,7 +3,7 @@
 use super::{
     Rewrites, count, id, interval_end, interval_start, lossy, no_group, write_entry, write_id,
 };
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::stream::{ConsumerKey, Entries, Group, StreamId};

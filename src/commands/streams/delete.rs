@@ -2,7 +2,7 @@
 
 use super::add::references_word;
 use super::ids;
-use crate::commands::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::{Args, Reply};
 use crate::structures::stream::{Deletion, References, Stream, StreamId};

@@ -1,7 +1,8 @@
 //! XGROUP: groups and consumers come and go.
 
 use super::{id, id_or_end, lossy};
-use crate::commands::{CommandError, Context, help, parse};
+use crate::commands::help;
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, NewValue, Slot};
 use crate::resp::Args;
 use crate::structures::stream::{Group, Stream, StreamId};

@@ -2,7 +2,8 @@
 
 use super::group::{no_group_for_key, subcommand_syntax};
 use super::{count, write_entries, write_entry, write_id};
-use crate::commands::{CommandError, Context, help, parse};
+use crate::commands::help;
+use crate::engine::{CommandError, Context, parse};
 use crate::resp::{Args, Reply};
 use crate::structures::stream::{Consumer, Group, Stream, StreamId};
 

@@ -29,7 +29,7 @@ mod spec;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, Effects, parse};
+use crate::engine::{CommandError, Context, Effects, parse};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::listpack::Item;

@@ -5,7 +5,7 @@
 
 use super::claim::claimant;
 use super::{Rewrites, count, id, no_group, write_entries, write_entry, write_id};
-use crate::commands::{CommandError, Context, Wait, parse};
+use crate::engine::{CommandError, Context, Wait, parse};
 use crate::keyspace::{EventClass, Slot, Type};
 use crate::resp::{Args, Deferred, Reply};
 use crate::structures::stream::{ConsumerKey, Entries, Group, Stream, StreamId};

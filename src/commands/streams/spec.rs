@@ -1,9 +1,9 @@
 //! Rows of the stream commands. Facts as Redis documents them, in our own words.
 
 use super::{add, claim, delete, group, info, read};
-use crate::commands::{
+use crate::engine::{
     Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, flags, key_flags,
+    PlainHandler, acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -106,7 +106,7 @@ const REFERENCE_OPTIONS: (&str, &str) = (
 const STREAM: CommandSpec = CommandSpec {
     group: Group::Stream,
     since: "5.0.0",
-    acl: crate::commands::acl::STREAM,
+    acl: acl::STREAM,
     ..CommandSpec::DEFAULT
 };
 

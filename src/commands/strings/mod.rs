@@ -22,7 +22,7 @@ mod spec;
 
 pub use spec::COMMANDS;
 
-use super::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{Db, EventClass, Expiry, Free, NewValue, Slot, Value};
 use crate::resp::{Args, Reply};
 use crate::system::long_double::LongDouble;

@@ -510,7 +510,7 @@ pub(super) fn msetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 
 /// SET reads the old value only with some options; so say its key's flags.
 pub(super) fn set_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
-    use crate::commands::key_flags;
+    use crate::engine::key_flags;
     let reads =
         |option: &[u8]| parse::is_word(option, "GET") || Comparison::of_word(option, b"").is_some();
     let flags = if args.skip(3).iter().any(reads) {
@@ -523,7 +523,7 @@ pub(super) fn set_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError
 
 /// DELEX reads the value unless it has no condition.
 pub(super) fn delex_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
-    use crate::commands::key_flags;
+    use crate::engine::key_flags;
     let flags = if args.len() == 2 {
         key_flags::RM | key_flags::DELETE
     } else {

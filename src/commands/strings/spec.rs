@@ -1,9 +1,9 @@
 //! Rows of the string commands. Facts as Redis documents them, in our own words.
 
 use super::{edit, lcs, set};
-use crate::commands::{
-    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, PlainHandler, flags,
-    key_flags,
+use crate::engine::{
+    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
+    PlainHandler, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -23,13 +23,9 @@ const KEY_OVERWRITE: &[KeySpec] = &[KeySpec::first(key_flags::OW | key_flags::UP
 
 const EX: Argument = Argument::integer("seconds").after("EX");
 const PX: Argument = Argument::integer("milliseconds").after("PX");
-const EXAT: Argument =
-    Argument::new("unix-time-seconds", crate::commands::ArgumentType::UnixTime).after("EXAT");
-const PXAT: Argument = Argument::new(
-    "unix-time-milliseconds",
-    crate::commands::ArgumentType::UnixTime,
-)
-.after("PXAT");
+const EXAT: Argument = Argument::new("unix-time-seconds", ArgumentType::UnixTime).after("EXAT");
+const PXAT: Argument =
+    Argument::new("unix-time-milliseconds", ArgumentType::UnixTime).after("PXAT");
 const NX: Argument = Argument::token("nx", "NX");
 const XX: Argument = Argument::token("xx", "XX");
 
@@ -231,10 +227,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: GROW_FAST,
         keys: KEY_UPDATE,
-        arguments: &[
-            KEY,
-            Argument::new("increment", crate::commands::ArgumentType::Double),
-        ],
+        arguments: &[KEY, Argument::new("increment", ArgumentType::Double)],
         handler: plain(super::incrbyfloat),
         ..STRING
     },

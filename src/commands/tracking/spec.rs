@@ -1,6 +1,6 @@
 //! The rows of client-side caching; they are subcommands of CLIENT.
 
-use crate::commands::{Argument, CommandSpec, Group, Handler, flags};
+use crate::engine::{Argument, CommandSpec, Group, Handler, flags};
 
 const ROW: CommandSpec = CommandSpec {
     group: Group::Connection,

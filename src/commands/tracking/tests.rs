@@ -2,7 +2,7 @@
 
 use crate::clients::{Client, ClientKey, ClientKind};
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
-use crate::commands::{call, process, trail};
+use crate::engine::{call::call, keyspace_events, process::process};
 use crate::resp::reader::{Value, read_all};
 use crate::resp::{OwnedRequest, Protocol, Reply};
 
@@ -51,8 +51,8 @@ impl Room {
     }
     /// The end of a turn.
     fn sleep(&mut self) {
-        trail::drain(&mut self.0.state);
-        super::broadcast(&mut self.0.state);
+        keyspace_events::drain(&mut self.0.state);
+        crate::engine::tracking::broadcast(&mut self.0.state);
     }
     fn id(&self, client: ClientKey) -> u64 {
         self.0.state.clients.get(client).unwrap().session.id
@@ -469,7 +469,7 @@ fn the_table_keeps_its_limit() {
     }
     room.0.config("tracking-table-max-keys", "1");
     for left in [150, 1, 1] {
-        super::limit(&mut room.0.state);
+        crate::engine::tracking::limit(&mut room.0.state);
         let tracking = &room.0.state.messaging.tracking;
         assert_eq!((tracking.keys(), tracking.items()), (left, left));
     }
@@ -570,7 +570,7 @@ fn monitors_see_what_runs() {
     room.run(third, "SELECT 3");
     room.run(third, "RPUSH list x");
     let harness = &mut room.0;
-    crate::commands::blocking::serve_ready(&mut harness.state, &mut harness.host);
+    crate::engine::blocking::serve_ready(&mut harness.state, &mut harness.host);
     assert_eq!(room.heard(other).len(), 1);
     assert_eq!(
         lines(room.heard(monitor)),

@@ -3,14 +3,13 @@
 //! Between MULTI and EXEC the gates let a command pass as ever, but it is queued instead of run; EXEC runs the queue
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
-use super::{
-    Argument, CommandError, CommandId, CommandSpec, Group, Handler, Host, KeySpec, State,
-    WideContext, WideHandler, call, flags, key_flags,
+use crate::clients::{Transaction, WatchedKey};
+use crate::engine::transactions::{discard, mark_dirty, run_queue, unwatch};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Group, Handler, KeySpec, WideContext, WideHandler, flags,
+    key_flags,
 };
-use crate::clients::{ClientKey, Transaction, WatchedKey};
-use crate::keyspace::Keyspace;
-use crate::resp::{Args, OwnedRequest};
-use crate::system::crash;
+use crate::resp::Args;
 
 const ROW: CommandSpec = CommandSpec {
     group: Group::Transactions,
@@ -79,81 +78,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         ..ROW
     },
 ];
-
-/// Queues a command of a client that is in MULTI, and says so. `call_flags`: those of this call, which for a script
-/// are its own.
-pub(super) fn queue(
-    state: &mut State,
-    key: ClientKey,
-    id: CommandId,
-    call_flags: u32,
-    args: Args<'_>,
-) {
-    let Some(client) = state.clients.get_mut(key) else {
-        return;
-    };
-    if let Some(transaction) = &mut client.transaction
-        // What comes after a refusal or a change is never run: there is no point in keeping it.
-        && !transaction.aborted
-        && !transaction.dirty
-    {
-        let request = args.to_owned();
-        transaction.queue_bytes += request.memory_bytes();
-        transaction.flags |= call_flags;
-        transaction.lacks |= !call_flags;
-        transaction.queue.push((id.0, request));
-    }
-    client.reply.simple("QUEUED");
-}
-
-/// Ends a client's transaction, and its watching with it.
-pub fn discard(state: &mut State, key: ClientKey) {
-    unwatch(state, key);
-    if let Some(client) = state.clients.get_mut(key) {
-        client.transaction = None;
-        client.session.in_multi = false;
-    }
-}
-
-/// Forgets what a client watches.
-pub fn unwatch(state: &mut State, key: ClientKey) {
-    if state.keyspace.has_dirty_watchers() {
-        // A key that went by itself is noted but nobody is marked yet. Marked later, it would fail a transaction that
-        // does not watch it any more.
-        mark_dirty(state);
-    }
-    let Some(client) = state.clients.get_mut(key) else {
-        return;
-    };
-    let id = client.session.id;
-    let Some(transaction) = &mut client.transaction else {
-        return;
-    };
-    transaction.dirty = false;
-    forget_watched(&mut state.keyspace, id, transaction);
-}
-
-fn forget_watched(keyspace: &mut Keyspace, id: u64, transaction: &mut Transaction) {
-    transaction.watched_bytes = 0;
-    for key in std::mem::take(&mut transaction.watched) {
-        keyspace.unwatch(key.db, &key.name, id);
-    }
-}
-
-/// Marks the clients whose watched keys have changed. One change is enough: they need watch nothing any more.
-#[cold]
-pub(super) fn mark_dirty(state: &mut State) {
-    for id in state.keyspace.take_dirty_watchers() {
-        let client = state
-            .clients
-            .by_id(id)
-            .and_then(|key| state.clients.get_mut(key));
-        if let Some(transaction) = client.and_then(|client| client.transaction.as_mut()) {
-            transaction.dirty = true;
-            forget_watched(&mut state.keyspace, id, transaction);
-        }
-    }
-}
 
 fn multi(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let client = context.caller();
@@ -250,56 +174,6 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
     context.state.effects.do_not_propagate = true;
     context.state.effects.errors_counted = true;
     Ok(())
-}
-
-/// Runs what is queued, to its end (then it is true) or until a script stands still; the rest is kept for then.
-fn run_queue(
-    state: &mut State,
-    host: &mut dyn Host,
-    client: ClientKey,
-    queue: Vec<(u16, OwnedRequest)>,
-    started_ns: u64,
-) -> bool {
-    let mut queue = queue.into_iter();
-    while let Some((command, request)) = queue.next() {
-        let id = CommandId(command);
-        crash::set_command(state.table.get(id).spec.name);
-        call(state, host, client, id, request.args());
-        if state.scripting.runs_for(client) {
-            if let Some(client) = state.clients.get_mut(client) {
-                let transaction = client.transaction.get_or_insert_default();
-                transaction.queue = queue.collect();
-                transaction.stands_since_ns = Some(started_ns);
-            }
-            state.clients.answered_half(client);
-            return false;
-        }
-    }
-    state.journal.end_unit();
-    discard(state, client);
-    state.clients.answered(client);
-    true
-}
-
-/// Goes on with an EXEC whose script has ended; whether it has come to its end.
-pub(super) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -> bool {
-    let transaction = state
-        .clients
-        .get_mut(client)
-        .and_then(|client| client.transaction.as_deref_mut());
-    let Some(transaction) = transaction else {
-        return true;
-    };
-    let started_ns = transaction.stands_since_ns.take().unwrap_or_default();
-    let queue = std::mem::take(&mut transaction.queue);
-    if !run_queue(state, host, client, queue, started_ns) {
-        return false;
-    }
-    if let Some(exec) = state.table.find(b"exec") {
-        let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
-        state.observe.command_run(exec.0, elapsed_ns, 0);
-    }
-    true
 }
 
 /// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and

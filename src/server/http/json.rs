@@ -1,6 +1,6 @@
 //! Turns of the loop as JSON, the same for the page and for tools.
 
-use crate::commands::{CommandId, State};
+use crate::engine::{CommandId, State};
 use crate::event_loop::{Phase, TurnReport, Work};
 use serde_json::{Value, json};
 

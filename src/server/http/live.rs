@@ -5,7 +5,7 @@
 
 use super::json;
 use crate::clients::{Blocked, Client, ClientKind};
-use crate::commands::{CommandId, State};
+use crate::engine::{CommandId, State};
 use crate::event_loop::{EventLoop, Phase, TurnReport};
 use crate::observe::WaitPart;
 use serde_json::{Value, json};

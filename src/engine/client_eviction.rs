@@ -5,10 +5,10 @@
 //! limit nothing is counted. Mirrors `evictClients` of Redis's networking.c, without its buckets: the clients are gone
 //! through only when some have to go.
 
-use super::line;
+use super::client_line as line;
 use crate::clients::{ClientKey, ClientKind};
-use crate::commands::State;
 use crate::config::Settings;
+use crate::engine::State;
 
 /// Less than this would let nobody in who could raise it, bytes.
 const LEAST_LIMIT: u64 = 128 * 1024;

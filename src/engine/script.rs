@@ -5,14 +5,15 @@
 //! changes a key, so that its effects stay together; time stands still for it. Mirrors script.c of Redis.
 
 use crate::clients::{Blocked, Client, ClientKey, ClientKind};
-use crate::commands::eviction::{Room, make_room};
-use crate::commands::{
-    CommandError, CommandId, Host, State, WideContext, call, dispatch, flags, tracking,
-    transactions,
+use crate::engine::call::{call, log_if_slow, settle_reply_mode};
+use crate::engine::eviction::{Room, make_room};
+use crate::engine::{
+    CommandError, CommandId, Host, State, WideContext, flags, functions, tracking, transactions,
 };
 use crate::resp::{Args, Protocol, Reply};
+use crate::scripting::cache;
 use crate::scripting::flags::ScriptFlags;
-use crate::scripting::interpreter::{Ask, Call, Tell};
+use crate::scripting::interpreter::{Ask, Call, Interpreter, Options, Tell};
 use crate::scripting::{Called, Errors, Running};
 
 /// Time of a busy program in one turn of the loop, ns.
@@ -42,7 +43,7 @@ pub(crate) fn start(
     if state.scripting.running.is_some() {
         return Err(CommandError::fixed("ERR a script runs"));
     }
-    super::interpreter(state)?;
+    interpreter(state)?;
     let (kind, db, no_touch) = match state.clients.get(caller).map(|client| &client.session) {
         Some(session) => (session.kind, session.db, session.no_touch),
         None => return Ok(()),
@@ -308,7 +309,7 @@ fn may_call(
     };
     let refuse = |error: CommandError| Err((Some(id), error));
     let command = state.table.get(id);
-    let is_container = matches!(command.spec.handler, crate::commands::Handler::Container);
+    let is_container = matches!(command.spec.handler, crate::engine::Handler::Container);
     if !command.spec.accepts(args.len()) || is_container {
         return refuse(CommandError::fixed(
             "ERR Wrong number of args calling Redis command from script",
@@ -465,7 +466,7 @@ fn end(
     let failures = u64::from(failed) + std::mem::take(&mut state.effects.failures);
     let id = CommandId(called.command);
     state.observe.command_run(id.0, elapsed_ns, failures);
-    dispatch::log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
+    log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
     tracking::remember(state, caller, id, called.request.args());
     state.effects.do_not_propagate = false;
     let is_in_exec = state
@@ -476,7 +477,7 @@ fn end(
     if is_in_exec && !transactions::go_on(state, host, caller) {
         return;
     }
-    dispatch::settle_reply_mode(state, caller);
+    settle_reply_mode(state, caller);
     tracking::command_ended(state, caller, None);
     if let Some(client) = state.clients.get_mut(caller)
         && client.session.kind == ClientKind::Internal
@@ -530,4 +531,68 @@ pub(crate) fn busy_error(is_function: bool) -> CommandError {
 /// Whether a client has to stay in the slab: its program stands still, and its transaction may have to go on.
 pub fn holds(state: &State, client: ClientKey) -> bool {
     state.scripting.runs_for(client)
+}
+
+/// The flags of a command that runs a program, by what the program says of itself.
+pub(crate) fn command_flags(state: &State, id: CommandId, args: Args<'_>, all: u32) -> u32 {
+    let said = match state.table.get(id).spec.name {
+        "fcall" | "fcall_ro" => functions::flags_of(state, args),
+        _ => flags_of_script(state, id, args),
+    };
+    match said {
+        Some(said) => with_flags(all, said),
+        None => all,
+    }
+}
+
+/// The flags of a command whose program has these.
+pub(crate) fn with_flags(all: u32, said: ScriptFlags) -> u32 {
+    let mut all = all & !(flags::STALE | flags::DENYOOM | flags::WRITE | flags::MAY_REPLICATE);
+    if !said.has(ScriptFlags::ALLOW_OOM.and(ScriptFlags::NO_WRITES)) {
+        all |= flags::DENYOOM;
+    }
+    if !said.has(ScriptFlags::NO_WRITES) {
+        all |= flags::WRITE;
+    }
+    if said.has(ScriptFlags::ALLOW_STALE) {
+        all |= flags::STALE;
+    }
+    all
+}
+
+/// The interpreter, made when it is first needed. None while a program runs in it: it is not here then, or stands in the
+/// middle of that program and would take what it is told for an answer.
+pub(crate) fn interpreter(state: &mut State) -> Result<&mut Interpreter, CommandError> {
+    if state.scripting.running.is_some() {
+        return Err(CommandError::fixed("ERR a script runs"));
+    }
+    if state.scripting.interpreter.is_none() {
+        let options = Options {
+            deprecated: state.config.settings().lua_enable_deprecated_api,
+        };
+        let made = Interpreter::new(options).map_err(|error| {
+            log::error!("The interpreter of scripts cannot be made: {error}");
+            CommandError::fixed("ERR the interpreter of scripts cannot be made")
+        })?;
+        state.scripting.interpreter = Some(Box::new(made));
+    }
+    state
+        .scripting
+        .interpreter
+        .as_deref_mut()
+        .ok_or(CommandError::fixed("ERR a script runs"))
+}
+
+/// What the script of a command says of itself, if it says anything.
+pub(crate) fn flags_of_script(state: &State, id: CommandId, args: Args<'_>) -> Option<ScriptFlags> {
+    let text = args.at(1);
+    let scripts = &state.scripting.scripts;
+    match state.table.get(id).spec.name {
+        "eval" | "eval_ro" => match scripts.by_text(text) {
+            Some(id) => scripts.get(id)?.flags,
+            None => cache::shebang(text).ok()?.0,
+        },
+        "evalsha" | "evalsha_ro" => scripts.get(scripts.by_digest(text)?)?.flags,
+        _ => None,
+    }
 }

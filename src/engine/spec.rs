@@ -6,7 +6,7 @@
 //! [`super::table`] gathers them. Mirrors `src/commands/*.json` and `struct redisCommand` of Redis.
 
 use super::{Context, WideContext};
-use crate::commands::CommandError;
+use crate::engine::CommandError;
 use crate::resp::Args;
 
 /// A handler that sees one database and its own session: nearly every command.

@@ -6,14 +6,11 @@
 pub mod aof;
 pub mod loading;
 
-use super::{
-    Argument, CommandError, CommandSpec, Group, Handler, Host, State, WideContext, flags, parse,
-};
+use crate::engine::{CommandError, Host, State, functions};
 use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
 use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
 use crate::persistence::status::{ChildKind, SavingChild, report};
-use crate::resp::Args;
 use crate::system::child::{self, ChildEnd, Exit, Forked};
 use std::io;
 
@@ -21,116 +18,6 @@ use std::io;
 const RETRY_S: i64 = 5;
 /// The child reports at most this often, ns.
 const REPORT_NS: u128 = 100_000_000;
-
-const ROW: CommandSpec = CommandSpec {
-    group: Group::Server,
-    ..CommandSpec::DEFAULT
-};
-
-/// The rows of this group.
-pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec {
-        name: "save",
-        summary: "Writes a snapshot to the disk before it answers.",
-        complexity: "O(N) where N is the total number of keys in all databases",
-        arity: 1,
-        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT | flags::NO_MULTI,
-        handler: Handler::Wide(save),
-        ..ROW
-    },
-    CommandSpec {
-        name: "bgsave",
-        summary: "Has a child write a snapshot to the disk.",
-        complexity: "O(1)",
-        arity: -1,
-        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
-        history: &[("3.2.2", "Has `SCHEDULE`.")],
-        arguments: &[Argument::token("schedule", "SCHEDULE")
-            .optional()
-            .since("3.2.2")],
-        handler: Handler::Wide(background_save),
-        ..ROW
-    },
-    CommandSpec {
-        name: "bgrewriteaof",
-        summary: "Has a child write the append-only file anew, as short as it can be.",
-        complexity: "O(1)",
-        arity: 1,
-        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
-        handler: Handler::Wide(aof::command),
-        ..ROW
-    },
-    CommandSpec {
-        name: "lastsave",
-        summary: "Returns when the data was last saved to disk.",
-        complexity: "O(1)",
-        flags: flags::LOADING | flags::STALE | flags::FAST,
-        acl: super::acl::ADMIN | super::acl::DANGEROUS,
-        tips: &["nondeterministic_output"],
-        handler: Handler::Wide(last_save),
-        ..ROW
-    },
-];
-
-const IN_PROGRESS: CommandError = CommandError::fixed("ERR Background save already in progress");
-
-fn save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if context
-        .state
-        .persistence
-        .child
-        .as_ref()
-        .is_some_and(|child| child.kind == ChildKind::Snapshot)
-    {
-        return Err(IN_PROGRESS);
-    }
-    if !save_now(context.state, context.host) {
-        return Err(CommandError::fixed("ERR"));
-    }
-    context.reply().ok();
-    Ok(())
-}
-
-fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    match args.get(1) {
-        Some(word) if args.len() > 2 || !parse::is_word(word, "SCHEDULE") => {
-            return Err(CommandError::Syntax);
-        }
-        _ => {}
-    }
-    let in_multi = context.session().in_multi;
-    match &context.state.persistence.child {
-        Some(child) if child.kind == ChildKind::Snapshot => return Err(IN_PROGRESS),
-        // A transaction is not to be held up by the fork, nor to be half in the snapshot.
-        child if in_multi || (child.is_some() && args.len() > 1) => {
-            context.state.persistence.scheduled = true;
-            context.reply().simple("Background saving scheduled");
-            return Ok(());
-        }
-        Some(_) => {
-            return Err(CommandError::fixed(
-                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
-                 schedule a BGSAVE whenever possible.",
-            ));
-        }
-        None => {}
-    }
-    if !start_background(context.state, context.host) {
-        return Err(CommandError::fixed("ERR"));
-    }
-    context.reply().simple("Background saving started");
-    Ok(())
-}
-
-/// As in Redis, a server that has never saved names its start.
-fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let at = match context.state.persistence.last_save_unix_s {
-        0 => context.state.observe.stats.start_unix_ms / 1000,
-        at => at,
-    };
-    context.reply().integer(at);
-    Ok(())
-}
 
 /// How a snapshot is written now.
 fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
@@ -422,7 +309,7 @@ pub fn reload(
     }
     if flush {
         state.keyspace.flush(None, crate::keyspace::Free::Now);
-        super::functions::flush(state);
+        functions::flush(state);
     }
     if let Err(error) = load_now(state, host, on_duplicate) {
         log::warn!("Loading the snapshot failed: {error}");

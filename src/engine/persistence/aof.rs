@@ -5,13 +5,12 @@
 //! `backgroundRewriteDoneHandler`, `startAppendOnly` and `stopAppendOnly` of Redis's aof.c.
 
 use super::{ChildKind, fork_child, options};
-use crate::commands::{CommandError, Host, State, WideContext};
+use crate::engine::{Host, State};
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
 use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
 use crate::persistence::loading::LoadFailure;
 use crate::persistence::snapshot::{self, SnapshotOptions};
-use crate::resp::Args;
 use crate::system::child::Exit;
 use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
@@ -24,37 +23,6 @@ use std::path::Path;
 const FAILURES_MAX: u64 = 3;
 /// The longest that they wait, minutes.
 const DELAY_MAX_MIN: i64 = 60;
-
-pub(super) fn command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let in_multi = context.session().in_multi;
-    let state = &mut *context.state;
-    match &state.persistence.child {
-        Some(child) if child.kind == ChildKind::Rewrite => {
-            return Err(CommandError::fixed(
-                "ERR Background append only file rewriting already in progress",
-            ));
-        }
-        // In the middle of what belongs together the child's copy would have half of it.
-        child if child.is_some() || in_multi || state.journal.is_in_unit() => {
-            state.persistence.rewrite.scheduled = true;
-            state.persistence.rewrite.failures = 0;
-            context
-                .reply()
-                .simple("Background append only file rewriting scheduled");
-            return Ok(());
-        }
-        _ => {}
-    }
-    if !start_rewrite(state, context.host) {
-        return Err(CommandError::fixed(
-            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
-        ));
-    }
-    context
-        .reply()
-        .simple("Background append only file rewriting started");
-    Ok(())
-}
 
 /// Switches the journal on or off, and with it the interest in keys that go by themselves.
 pub fn set_journal(state: &mut State, on: bool) {
@@ -242,7 +210,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
 }
 
 /// What follows from the end of the child that wrote a base.
-pub(super) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: bool) {
+pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: bool) {
     let path = state.persistence.aof.temporary_base(pid);
     let now_s = state.now.unix_s();
     let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
@@ -515,7 +483,7 @@ mod tests {
         let state = &mut harness.state;
         state.persistence.disk = Disk::with_faults(&plan);
         state.persistence.end_unanswered = || panic!("the process ends");
-        crate::commands::persistence::loading::begin(state).expect("nothing to load");
+        crate::engine::persistence::loading::begin(state).expect("nothing to load");
         open_at_start(state, &mut harness.host).expect("opened");
         Bench {
             directory,

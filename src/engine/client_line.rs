@@ -6,7 +6,7 @@
 //! the loop's shared buffer shows there what it is running at the moment.
 
 use crate::clients::{Client, ClientKind, Listening};
-use crate::commands::{CommandId, CommandTable, tracking};
+use crate::engine::{CommandId, CommandTable, State, tracking};
 use crate::keyspace::Clock;
 use crate::net::READ_LEN;
 use crate::observe::ClientMemory;
@@ -141,4 +141,16 @@ fn wire_len(args: Args<'_>) -> usize {
         sum.saturating_add(5 + digits(arg.len()))
             .saturating_add(arg.len())
     })
+}
+
+/// Appends the lines of so many clients at most.
+pub fn write_lines(text: &mut Vec<u8>, state: &State, most: usize) {
+    let seen = state
+        .clients
+        .iter()
+        .filter(|(_, client)| client.session.kind != ClientKind::Internal);
+    for (_, client) in seen.take(most) {
+        write_line(text, client, &state.table, state.now, None);
+        text.push(b'\n');
+    }
 }

@@ -1,13 +1,13 @@
 //! Loading the data at the start of the server, a slice in each turn.
 //!
 //! In: the files that the directives name. Out: the data in the keyspace; or why the server cannot start. Commands of
-//! the append-only file are run by [`crate::commands::call`] for a client without a socket, whose answers go nowhere.
+//! the append-only file are run by [`crate::engine::call`] for a client without a socket, whose answers go nowhere.
 //! Mirrors `loadDataFromDisk` of server.c and `loadAppendOnlyFiles` of aof.c.
 
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
-use crate::commands::scripting::{go_on, wants_turns};
-use crate::commands::{Host, State, dispatch, functions};
 use crate::config::Settings;
+use crate::engine::script::{go_on, wants_turns};
+use crate::engine::{Host, State, blocking, functions, process, transactions};
 use crate::keyspace::Free;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
@@ -205,7 +205,7 @@ pub fn step(
 }
 
 /// Loads a snapshot on, and the libraries of functions in it as they come.
-pub(super) fn step_snapshot(
+pub(crate) fn step_snapshot(
     state: &mut State,
     host: &mut dyn Host,
     loading: &mut Loading,
@@ -256,8 +256,8 @@ fn add_client(state: &mut State) -> ClientKey {
 /// Removes the client that ran the commands. Nothing holds its key: it has no socket, and its commands never wait.
 pub fn remove_client(state: &mut State, loading: &mut DataLoading) {
     if let Some(key) = loading.client.take() {
-        super::super::transactions::discard(state, key);
-        super::super::blocking::end(state, key);
+        transactions::discard(state, key);
+        blocking::end(state, key);
         state.clients.unblocked.retain(|other| *other != key);
         state.clients.remove(key);
     }
@@ -336,7 +336,7 @@ fn run_commands(
                 if args.at(0).eq_ignore_ascii_case(b"multi") {
                     file.valid_before_multi = file.valid;
                 }
-                if let Err(reason) = dispatch::run_trusted(state, host, client, args) {
+                if let Err(reason) = process::run_trusted(state, host, client, args) {
                     return wrong(format!(
                         "{reason} reading the append only file {}",
                         file.name
@@ -355,7 +355,7 @@ fn run_commands(
                         file.name
                     );
                     file.valid = file.valid_before_multi;
-                    super::super::transactions::discard(state, client);
+                    transactions::discard(state, client);
                 }
                 let name = &file.name;
                 if !state.config.settings().aof_load_truncated {

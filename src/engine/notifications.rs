@@ -43,7 +43,7 @@ pub fn follow_interest(state: &mut State) {
 }
 
 /// Publishes what happened.
-pub(super) fn tell(state: &mut State, note: &Touched) {
+pub(crate) fn tell(state: &mut State, note: &Touched) {
     let Touched::Key {
         db,
         class,

@@ -5,14 +5,15 @@
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
-use super::dispatch::{self, Admitted};
-use super::{CommandError, CommandId, Host, State, Wait, call};
+use super::admit::{Admitted, admit};
+use super::call::{call, settle_reply_mode};
+use super::{CommandError, CommandId, Host, State, Wait};
 use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
 use crate::keyspace::{Clock, Type};
 use crate::resp::{Args, OwnedRequest};
 
 /// Has a client wait; called once its handler has asked for it.
-pub(super) fn begin(
+pub(crate) fn begin(
     state: &mut State,
     key: ClientKey,
     command: CommandId,
@@ -92,7 +93,7 @@ pub fn end_freeing(state: &mut State, now_ns: u64) {
 }
 
 /// The monotonic time of a moment of the Unix clock, ns.
-pub(super) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
+pub(crate) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
     let left_ms = u64::try_from(until_ms.saturating_sub(now.unix_ms())).unwrap_or(0);
     now.mono_ns
         .saturating_add(left_ms.saturating_mul(1_000_000))
@@ -166,7 +167,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let request = std::mem::take(&mut blocked.request);
     let caller = state.caller.replace(key);
     let answering = state.clients.answer(Some(key));
-    let became = match dispatch::admit(state, host, key, command, request.args()) {
+    let became = match admit(state, host, key, command, request.args()) {
         Admitted::Runs => match call(state, host, key, command, request.args()) {
             true => Became::WaitsOn,
             false => Became::Answered,
@@ -201,7 +202,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             return;
         }
     }
-    super::dispatch::settle_reply_mode(state, key);
+    settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }
 
@@ -240,7 +241,7 @@ pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) 
 }
 
 /// Ends a client's waiting with an answer: that nothing came, or (who waited for no key) that it is done, or an error.
-pub(super) fn give_up(
+pub(crate) fn give_up(
     state: &mut State,
     key: ClientKey,
     took_ns: u64,
@@ -266,6 +267,6 @@ pub(super) fn give_up(
     state
         .observe
         .command_run(blocked.command, took_ns, u64::from(error.is_some()));
-    super::dispatch::settle_reply_mode(state, key);
+    settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

@@ -1,0 +1,153 @@
+//! Commands: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE.
+//!
+//! In: the wish for a snapshot or a shorter append-only file. Out: [`crate::engine::persistence`] has been asked for it.
+//! Mirrors `saveCommand`, `bgsaveCommand` and `bgrewriteaofCommand` of Redis.
+
+use crate::engine::persistence::aof::start_rewrite;
+use crate::engine::persistence::{save_now, start_background};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Group, Handler, WideContext, acl, flags, parse,
+};
+use crate::persistence::status::ChildKind;
+use crate::resp::Args;
+
+const ROW: CommandSpec = CommandSpec {
+    group: Group::Server,
+    ..CommandSpec::DEFAULT
+};
+
+/// The rows of this group.
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec {
+        name: "save",
+        summary: "Writes a snapshot to the disk before it answers.",
+        complexity: "O(N) where N is the total number of keys in all databases",
+        arity: 1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT | flags::NO_MULTI,
+        handler: Handler::Wide(save),
+        ..ROW
+    },
+    CommandSpec {
+        name: "bgsave",
+        summary: "Has a child write a snapshot to the disk.",
+        complexity: "O(1)",
+        arity: -1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
+        history: &[("3.2.2", "Has `SCHEDULE`.")],
+        arguments: &[Argument::token("schedule", "SCHEDULE")
+            .optional()
+            .since("3.2.2")],
+        handler: Handler::Wide(background_save),
+        ..ROW
+    },
+    CommandSpec {
+        name: "bgrewriteaof",
+        summary: "Has a child write the append-only file anew, as short as it can be.",
+        complexity: "O(1)",
+        arity: 1,
+        flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
+        handler: Handler::Wide(rewrite),
+        ..ROW
+    },
+    CommandSpec {
+        name: "lastsave",
+        summary: "Returns when the data was last saved to disk.",
+        complexity: "O(1)",
+        flags: flags::LOADING | flags::STALE | flags::FAST,
+        acl: acl::ADMIN | acl::DANGEROUS,
+        tips: &["nondeterministic_output"],
+        handler: Handler::Wide(last_save),
+        ..ROW
+    },
+];
+
+const IN_PROGRESS: CommandError = CommandError::fixed("ERR Background save already in progress");
+
+fn save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    if context
+        .state
+        .persistence
+        .child
+        .as_ref()
+        .is_some_and(|child| child.kind == ChildKind::Snapshot)
+    {
+        return Err(IN_PROGRESS);
+    }
+    if !save_now(context.state, context.host) {
+        return Err(CommandError::fixed("ERR"));
+    }
+    context.reply().ok();
+    Ok(())
+}
+
+fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    match args.get(1) {
+        Some(word) if args.len() > 2 || !parse::is_word(word, "SCHEDULE") => {
+            return Err(CommandError::Syntax);
+        }
+        _ => {}
+    }
+    let in_multi = context.session().in_multi;
+    match &context.state.persistence.child {
+        Some(child) if child.kind == ChildKind::Snapshot => return Err(IN_PROGRESS),
+        // A transaction is not to be held up by the fork, nor to be half in the snapshot.
+        child if in_multi || (child.is_some() && args.len() > 1) => {
+            context.state.persistence.scheduled = true;
+            context.reply().simple("Background saving scheduled");
+            return Ok(());
+        }
+        Some(_) => {
+            return Err(CommandError::fixed(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            ));
+        }
+        None => {}
+    }
+    if !start_background(context.state, context.host) {
+        return Err(CommandError::fixed("ERR"));
+    }
+    context.reply().simple("Background saving started");
+    Ok(())
+}
+
+/// As in Redis, a server that has never saved names its start.
+fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let at = match context.state.persistence.last_save_unix_s {
+        0 => context.state.observe.stats.start_unix_ms / 1000,
+        at => at,
+    };
+    context.reply().integer(at);
+    Ok(())
+}
+
+fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let in_multi = context.session().in_multi;
+    let state = &mut *context.state;
+    match &state.persistence.child {
+        Some(child) if child.kind == ChildKind::Rewrite => {
+            return Err(CommandError::fixed(
+                "ERR Background append only file rewriting already in progress",
+            ));
+        }
+        // In the middle of what belongs together the child's copy would have half of it.
+        child if child.is_some() || in_multi || state.journal.is_in_unit() => {
+            state.persistence.rewrite.scheduled = true;
+            state.persistence.rewrite.failures = 0;
+            context
+                .reply()
+                .simple("Background append only file rewriting scheduled");
+            return Ok(());
+        }
+        _ => {}
+    }
+    if !start_rewrite(state, context.host) {
+        return Err(CommandError::fixed(
+            "ERR Can't execute an AOF background rewriting. Please check the server logs for more information.",
+        ));
+    }
+    context
+        .reply()
+        .simple("Background append only file rewriting started");
+    Ok(())
+}

@@ -1,0 +1,17 @@
+//! What is undone when a client goes.
+
+use super::{State, blocking, monitor, pubsub, script, tracking, transactions};
+use crate::clients::ClientKey;
+
+/// Takes a client that is being closed out of all that it listens to, watches and waits for: from here on it counts
+/// nowhere, though its slot is its own until the end of the turn. The one whose script runs stays as it is.
+pub fn detach(state: &mut State, key: ClientKey) {
+    if script::holds(state, key) {
+        return;
+    }
+    transactions::unwatch(state, key);
+    blocking::end(state, key);
+    pubsub::leave(state, key);
+    tracking::disable(state, key);
+    monitor::end(state, key);
+}

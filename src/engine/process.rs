@@ -1,0 +1,174 @@
+//! Commands as they come from connections, and from files that are trusted.
+//!
+//! In: a client and the arguments of one command. Out: the command run, queued, refused and answered, or held back.
+//! Mirrors `processCommand` of Redis's server.c.
+
+use super::admit::{Gate, call_flags, gates, refuse, resolve};
+use super::call::{call, settle_reply_mode};
+use super::{CommandError, CommandId, Host, State, flags};
+use crate::clients::{Blocked, ClientKey};
+use crate::observe::Executed;
+use crate::resp::Args;
+use crate::system::crash;
+
+/// What became of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was run or refused, and answered.
+    Done,
+    /// It has to wait and must be given again later; it was not answered.
+    Postponed,
+}
+
+/// Takes a command from a connection through the gates and runs it.
+pub fn process(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    args: Args<'_>,
+) -> Outcome {
+    let found = state.table.find(args.at(0));
+    process_found(state, host, client, found, args)
+}
+
+/// The same for a name that was looked up already.
+pub fn process_found(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    found: Option<CommandId>,
+    args: Args<'_>,
+) -> Outcome {
+    let unix_us = state.now.unix_us;
+    if state.messaging.hears_commands {
+        super::tracking::limit(state);
+    }
+    state.caller = Some(client);
+    state.clients.answer(Some(client));
+    let names = found.map_or(1, |id| {
+        1 + usize::from(!state.table.get(id).subcommands.is_empty())
+    });
+    let words = crash::ArgumentList {
+        len: args.len(),
+        names,
+        word: &|index| args.at(index),
+    };
+    let outcome =
+        crash::with_arguments(&words, || process_checked(state, host, client, found, args));
+    state.clients.answer(None);
+    state.caller = None;
+    if state.messaging.hears_commands && outcome == Outcome::Done {
+        super::tracking::command_ended(state, client, found);
+    }
+    if outcome == Outcome::Done && state.observe.executed.is_some() {
+        record(state, client, unix_us, args);
+    }
+    outcome
+}
+
+fn process_checked(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    found: Option<CommandId>,
+    args: Args<'_>,
+) -> Outcome {
+    if found.is_none() && is_browser(args.at(0)) {
+        turn_away(state, client);
+        return Outcome::Done;
+    }
+    let checked = resolve(state, found, args)
+        .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
+    match checked {
+        Ok((_, Gate::Postpone)) => return Outcome::Postponed,
+        Ok((id, Gate::Pass)) => {
+            crash::set_command(state.table.get(id).spec.name);
+            let own = call_flags(state, id, args);
+            if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
+                super::transactions::queue(state, client, id, own, args);
+            } else {
+                call(state, host, client, id, args);
+            }
+        }
+        Err((id, error)) => refuse(state, client, id, &error, args),
+    }
+    // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
+    if state.clients.get(client).is_none_or(|client| {
+        client.waits.is_none() && client.session.blocked != Some(Blocked::Script)
+    }) {
+        settle_reply_mode(state, client);
+    }
+    Outcome::Done
+}
+
+/// Runs a command of a source that is trusted (the append-only file): no gate is asked but whether there is such a
+/// command with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
+pub fn run_trusted(
+    state: &mut State,
+    host: &mut dyn Host,
+    client: ClientKey,
+    args: Args<'_>,
+) -> Result<(), String> {
+    let found = state.table.find(args.at(0));
+    let id = resolve(state, found, args).map_err(|(_, error)| match error {
+        CommandError::WrongArity(_) => error.text().into_owned(),
+        _ => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
+    })?;
+    let own = state.table.get(id).flags;
+    if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
+        super::transactions::queue(state, client, id, own, args);
+    } else {
+        call(state, host, client, id, args);
+    }
+    if let Some(client) = state.clients.get_mut(client) {
+        client.reply.output_mut().clear();
+    }
+    Ok(())
+}
+
+/// Whether this is the beginning of an HTTP request: a web page has its visitor's browser send one.
+fn is_browser(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+/// Closes the connection of a browser before a line of its request's body is taken for a command.
+#[cold]
+fn turn_away(state: &mut State, key: ClientKey) {
+    const BETWEEN_WARNINGS_NS: u64 = 60_000_000_000;
+    let now_ns = state.now.mono_ns;
+    let warned = &mut state.observe.attack_warned_ns;
+    let is_due = warned.is_none_or(|at| now_ns.saturating_sub(at) > BETWEEN_WARNINGS_NS);
+    if is_due && let Some(client) = state.clients.get(key) {
+        *warned = Some(now_ns);
+        log::warn!(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This \
+             is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. \
+             Connection from {} aborted.",
+            client.session.address
+        );
+    }
+    state.clients.close(key, false);
+}
+
+fn is_in_multi(state: &State, client: ClientKey) -> bool {
+    state
+        .clients
+        .get(client)
+        .is_some_and(|client| client.session.in_multi)
+}
+
+/// Tells a simulation what was answered.
+#[cold]
+fn record(state: &mut State, client: ClientKey, unix_us: i64, args: Args<'_>) {
+    let client = state
+        .clients
+        .get(client)
+        .map_or(0, |client| client.session.id);
+    if let Some(executed) = &mut state.observe.executed {
+        executed.push(Executed {
+            client,
+            unix_us,
+            args: args.iter().map(<[u8]>::to_vec).collect(),
+        });
+    }
+}
