@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{Raw, Server, wait_for};
 use gyre::resp::reader::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -388,6 +388,59 @@ fn the_end_behind_more_than_the_buffers_hold_is_seen() {
     let mut stream = flood(connect()).expect("all was read");
     for _ in 0..4 {
         if stream.write_all(requests.as_bytes()).is_err() {
+            break;
+        }
+    }
+    await_connected(&mut control, 1);
+}
+
+/// What had run counted with what waits, and a client that was within the limit was closed.
+#[test]
+fn what_has_run_does_not_count_against_the_limit_of_what_waits() {
+    let server = Server::with(&["--client-query-buffer-limit", "1mb"]);
+    let mut control = server.raw();
+    let mut raw = server.raw();
+    let Value::Integer(id) = raw.line("CLIENT ID") else {
+        panic!("CLIENT ID answers a number")
+    };
+    let request = format!("SET k {:0990}\r\n", 0);
+    let requests = |count| request.repeat(count).into_bytes();
+    let waiting = |control: &mut Raw| -> usize {
+        let Value::Bulk(line) = control.run(&["CLIENT", "LIST", "ID", &id.to_string()]) else {
+            panic!("CLIENT LIST answers a bulk")
+        };
+        let line = String::from_utf8(line).expect("text");
+        let field = |name| line.split(' ').find_map(|word| word.strip_prefix(name));
+        field("qbuf=")
+            .expect("the client is there")
+            .parse()
+            .expect("a number")
+    };
+    raw.send(b"BLPOP q 0\r\n");
+    await_blocked(&mut control, 1);
+    raw.send(&requests(400));
+    raw.send(b"BLPOP q 0\r\n");
+    raw.send(&requests(600));
+    wait_for("the first part", || waiting(&mut control) > 998_000);
+    control.line("RPUSH q 1");
+    assert_eq!(raw.read(), pair("q", "1"));
+    for _ in 0..400 {
+        assert_eq!(raw.read(), Value::Simple("OK".into()));
+    }
+    wait_for("the second wait", || waiting(&mut control) < 600_000);
+    raw.send(&requests(200));
+    // Some are parsed already, and no longer in the buffer.
+    wait_for("the second part", || waiting(&mut control) > 780_000);
+    control.line("RPUSH q 2");
+    assert_eq!(raw.read(), pair("q", "2"));
+    for _ in 0..800 {
+        assert_eq!(raw.read(), Value::Simple("OK".into()));
+    }
+    // There is a bound all the same.
+    raw.send(b"BLPOP q 0\r\n");
+    await_blocked(&mut control, 1);
+    for _ in 0..12 {
+        if !raw.send_unless_gone(&requests(100)) {
             break;
         }
     }

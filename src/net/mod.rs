@@ -51,9 +51,9 @@ impl QueryBuffer {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Room for more without growing (CLIENT LIST `qbuf-free`).
+    /// Room for more without growing, once what is done with is dropped (CLIENT LIST `qbuf-free`).
     pub fn free(&self) -> usize {
-        self.bytes.capacity() - self.bytes.len()
+        self.bytes.capacity() - self.bytes.len() + self.done.min(self.bytes.len())
     }
     /// Bytes of requests that are parsed in part (CLIENT LIST `argv-mem`).
     pub fn argument_memory(&self) -> usize {
@@ -64,9 +64,31 @@ impl QueryBuffer {
                 .map(OwnedRequest::memory_bytes)
                 .sum::<usize>()
     }
+    /// Bytes that wait to be run, arguments parsed already among them: what `client-query-buffer-limit` bounds. Neither
+    /// what was run nor room that is free counts.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes.len().saturating_sub(self.done) + self.argument_memory()
+    }
     /// All memory that it holds.
     pub fn memory_bytes(&self) -> usize {
         self.bytes.capacity() + self.argument_memory()
+    }
+    /// Takes in what came, behind what waits. What is done with is dropped before the buffer would grow.
+    pub fn append(&mut self, more: &[u8]) {
+        if self.done > 0 && more.len() > self.bytes.capacity() - self.bytes.len() {
+            let left = self.bytes.len().saturating_sub(self.done);
+            if self.done < left {
+                // To move more than that makes room for would be paid again at the next append: room for as much as
+                // waits is made at the same time, which pays for the move.
+                let mut grown = Vec::with_capacity(left.saturating_add(left.max(more.len())));
+                grown.extend_from_slice(&self.bytes[self.done..]);
+                self.bytes = grown;
+                self.done = 0;
+            } else {
+                self.bytes.drain(..std::mem::take(&mut self.done));
+            }
+        }
+        self.bytes.extend_from_slice(more);
     }
     /// Drops the first `n` bytes that wait, and the whole allocation when nothing is left or far too much is free.
     pub fn consume(&mut self, n: usize) {
@@ -116,5 +138,45 @@ mod tests {
         assert!(moved <= bytes.len(), "{moved} bytes were moved");
         assert_eq!((query.memory_bytes(), query.done), (0, 0));
         assert!(query.is_idle());
+    }
+    /// What was run counted with what waits, because the buffer grew with both in it: a client that was within the limit
+    /// was closed.
+    #[test]
+    fn what_was_run_is_dropped_before_the_buffer_grows() {
+        let mut query = QueryBuffer::default();
+        query.append(&vec![b'x'; 1_000_000]);
+        query.consume(400_000);
+        assert_eq!((query.len(), query.done), (600_000, 400_000));
+        assert_eq!(query.free(), query.bytes.capacity() - 600_000);
+        query.append(&vec![b'y'; 200_000]);
+        assert_eq!((query.len(), query.done), (800_000, 0));
+        assert_eq!(query.waiting_bytes(), 800_000);
+        assert_eq!(query.free(), query.bytes.capacity() - 800_000);
+        assert!(query.bytes[..600_000].iter().all(|byte| *byte == b'x'));
+        assert!(query.bytes[600_000..].iter().all(|byte| *byte == b'y'));
+    }
+
+    /// A client that sends about as fast as it is served, with much waiting: the buffer neither grows without end, nor is
+    /// what waits moved at each append.
+    #[test]
+    fn a_long_pipeline_is_not_moved_for_each_part_that_comes() {
+        const SHARE: usize = 64;
+        for waiting in [1_000, 100_000] {
+            let mut query = QueryBuffer::default();
+            query.append(&vec![b'x'; waiting]);
+            let (mut moved, mut came) = (0, 0);
+            while came < 10 * waiting {
+                query.consume(SHARE);
+                let (place, done) = (query.bytes.as_ptr(), query.done);
+                query.append(&[b'y'; SHARE]);
+                came += SHARE;
+                if query.bytes.as_ptr() != place || query.done != done {
+                    moved += query.len();
+                }
+                assert_eq!(query.len(), waiting);
+                assert!(query.bytes.capacity() <= 3 * waiting);
+            }
+            assert!(moved <= 2 * came, "{moved} bytes were moved for {came}");
+        }
     }
 }

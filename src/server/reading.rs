@@ -185,7 +185,7 @@ impl Core {
             client.query.stalled = true;
             if !read.is_large {
                 let bytes = &self.scratch[..read.len];
-                client.query.bytes.extend_from_slice(bytes);
+                client.query.append(bytes);
             }
             self.enforce_query_limit(key);
             read_left = read_left.saturating_sub(read.len);
@@ -305,7 +305,7 @@ impl Core {
             self.scratch = scratch;
             return;
         }
-        client.query.bytes.extend_from_slice(&self.scratch[..n]);
+        client.query.append(&self.scratch[..n]);
         self.run_held(events, key, commands_left);
     }
 
@@ -598,7 +598,7 @@ impl Core {
             return;
         };
         let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
-        let held = client.query.memory_bytes().saturating_add(queued);
+        let held = client.query.waiting_bytes().saturating_add(queued);
         let is_over = held > limit || (held > UNAUTHENTICATED && !client.session.authenticated);
         if is_over && !client.session.closing {
             log::warn!(
