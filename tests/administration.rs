@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{Raw, Server, wait_for};
 use gyre::resp::reader::Value;
 use std::time::{Duration, Instant};
 
@@ -279,7 +279,9 @@ fn waiting_for_replicas_ends_in_its_time() {
     ] {
         raw.command(&line.split(' ').collect::<Vec<_>>());
         let unblock = format!("CLIENT UNBLOCK {id} {mode}");
-        while ask(&mut other, &unblock) == Value::Integer(0) {}
+        wait_for("the wait", || {
+            ask(&mut other, &unblock) != Value::Integer(0)
+        });
         assert_eq!(raw.read(), answer, "{line} {mode}");
     }
     // In scripts and transactions nobody waits.
@@ -307,7 +309,9 @@ fn waiting_for_the_disk_ends_when_it_is_there() {
     assert_eq!(ask(&mut raw, "WAITAOF 1 0 20"), none);
     raw.command(&["WAITAOF", "1", "0", "0"]);
     let mut other = server.raw();
-    while field(&info(&mut other, "clients"), "blocked_clients") != "1" {}
+    wait_for("the wait", || {
+        field(&info(&mut other, "clients"), "blocked_clients") == "1"
+    });
     ask(&mut other, "CONFIG SET appendonly no");
     assert_eq!(
         raw.read(),

@@ -2,30 +2,13 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{AWAITED, Raw, Server, signal, wait_for};
 use gyre::resp::reader::Value;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
-use std::time::{Duration, Instant};
-
-/// Less than a child of these tests takes for its work.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([name, &pid.to_string()]).status();
-    assert!(status.expect("kill").success());
-}
+use std::time::Instant;
 
 /// Numbers of the children of a process.
 fn children(pid: u32) -> Vec<u32> {
@@ -131,7 +114,7 @@ fn ends(mut stream: impl Read) {
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(AWAITED)).expect("a timeout");
     stream
 }
 
@@ -143,7 +126,7 @@ fn connections_end_though_a_child_is_at_work() {
     let mut server = Server::with(&["--unixsocket", socket.to_str().expect("a plain path")]);
     let mut raw = server.raw();
     let mut by_unix = UnixStream::connect(&socket).expect("a connection");
-    by_unix.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    by_unix.set_read_timeout(Some(AWAITED)).expect("a timeout");
     by_unix.write_all(b"PING\r\n").expect("it is read");
     by_unix.read_exact(&mut [0; 7]).expect("an answer");
     let mut streams: Vec<TcpStream> = (0..4).map(|_| connect(server.port)).collect();

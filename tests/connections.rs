@@ -2,21 +2,12 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{Raw, Server, wait_for};
 use gyre::resp::reader::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
-
-/// Waits for a condition; panics with `what` when it does not come.
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// Whether the server has closed this connection (whatever it sent before).
 fn is_closed(stream: &mut TcpStream) -> bool {

@@ -5,9 +5,8 @@
 mod common;
 
 use common::redis_server::Redis;
-use common::{Raw, Server};
+use common::{Raw, Server, wait_for};
 use gyre::resp::reader::Value;
-use std::time::{Duration, Instant};
 
 /// Two libraries; one has long code (which a snapshot compresses), every flag and a description.
 fn load(raw: &mut Raw) {
@@ -100,14 +99,6 @@ fn rewrite(raw: &mut Raw) {
         let page = String::from_utf8_lossy(&page).into_owned();
         page.contains("aof_rewrite_in_progress:0") && page.contains("aof_last_bgrewrite_status:ok")
     });
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// What a function did is written, not that it was called.

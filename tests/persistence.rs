@@ -2,20 +2,12 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{Raw, Server, signal, wait_for};
 use gyre::resp::reader::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
 
 fn text(value: Value) -> String {
     match value {
@@ -275,7 +267,7 @@ fn a_shutdown_that_is_refused_leaves_the_child_at_work() {
     raw.line("CONFIG SET rdb-key-save-delay 100000000");
     assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
     assert!(matches!(raw.line("SHUTDOWN"), Value::Error(_)));
-    signal(&server, "-TERM");
+    signal(server.pid(), "-TERM");
     wait_for("the second refusal", || {
         server
             .log()
@@ -757,12 +749,6 @@ fn a_file_of_the_manifest_that_is_not_there_is_named_in_the_last_line() {
     );
 }
 
-fn signal(server: &Server, name: &str) {
-    let pid = server.pid().to_string();
-    let status = Command::new("kill").args([name, &pid]).status();
-    assert!(status.expect("kill").success());
-}
-
 #[test]
 fn a_second_interrupt_leaves_no_temporary_file() {
     let mut server = Server::with(&["--shutdown-on-sigint", "save"]);
@@ -770,9 +756,9 @@ fn a_second_interrupt_leaves_no_temporary_file() {
     raw.line("SET a 1");
     raw.line("CONFIG SET rdb-key-save-delay 100000000");
     let temporary = server.dir.path().join(format!("temp-{}.rdb", server.pid()));
-    signal(&server, "-INT");
+    signal(server.pid(), "-INT");
     wait_for("the snapshot", || temporary.exists());
-    signal(&server, "-INT");
+    signal(server.pid(), "-INT");
     assert_eq!(server.wait(), Some(1), "{}", server.log());
     assert!(!temporary.exists());
 }
@@ -783,7 +769,7 @@ fn a_shutdown_that_waits_for_the_periodic_work_can_be_called_off() {
     let mut raw = server.raw();
     assert!(matches!(raw.line("SHUTDOWN ABORT"), Value::Error(_)));
     raw.line("DEBUG PAUSE-CRON 1");
-    signal(&server, "-TERM");
+    signal(server.pid(), "-TERM");
     wait_for("the signal", || server.log().contains("Received SIGTERM"));
     assert_eq!(text(raw.line("SHUTDOWN ABORT")), "OK");
     raw.line("DEBUG PAUSE-CRON 0");
@@ -877,7 +863,7 @@ fn a_server_that_loads_answers_so_and_ends_when_it_is_told_to() {
         true
     });
     assert!(answer.contains("76, 79, 65, 68, 73, 78, 71"), "{answer}"); // LOADING
-    signal(&server, "-TERM");
+    signal(server.pid(), "-TERM");
     assert_eq!(server.wait(), Some(0), "{}", server.log());
     assert!(server.log().contains("shutdown signal during loading"));
     assert_eq!(fs::read(&path).expect("still there"), before);

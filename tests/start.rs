@@ -3,28 +3,12 @@
 
 mod common;
 
-use common::{Raw, Server};
+use common::{AWAITED, Raw, Server, signal, wait_for};
 use gyre::resp::reader::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([name, &pid.to_string()]).status();
-    assert!(status.expect("kill").success());
-}
 
 /// A server that is expected to end by itself.
 fn run(dir: &Path, args: &[&str]) -> Output {
@@ -91,7 +75,7 @@ impl Supervised {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        socket.set_read_timeout(Some(AWAITED)).expect("a timeout");
         let child = Command::new(env!("CARGO_BIN_EXE_gyre"))
             .args(["--port", "0", "--unixsocket", "socket", "--logfile", "log"])
             .args(["--supervised", mode, "--daemonize", "yes"])

@@ -14,6 +14,24 @@ use std::time::{Duration, Instant};
 
 /// How long a server may take to start, and an answer to come.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a condition may take to hold. Less than a child that saves slowly takes in the tests that look at what
+/// happens before it is done.
+pub const AWAITED: Duration = Duration::from_secs(20);
+
+/// Waits until the condition holds, and fails the test when it never does.
+pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + AWAITED;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends a signal (`-STOP`, `-KILL`, ...) to a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(status.expect("kill").success());
+}
 
 /// A running server.
 pub struct Server {
