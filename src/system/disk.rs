@@ -5,12 +5,13 @@
 //! killed. Without a plan a call costs one look at an empty option. Whoever keeps data takes a [`Disk`] and asks the
 //! system for files only through it, so that each step of a protocol of writes, syncs and renames can be made to fail.
 
+use super::process::os_error_text;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// A kind of file call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Fault {
     Error(i32),
     /// A write takes only so many bytes.
     Short(usize),
+    /// It takes until the plan is released or healed, and then fails with this number of the system.
+    Held(i32),
     /// Neither this call nor any after it does anything: the process has been killed before it.
     Stop,
 }
@@ -82,16 +85,25 @@ struct Rule {
 struct Plan {
     rules: Vec<Rule>,
     stopped: bool,
+    /// How often calls that are held have been let go.
+    releases: u64,
     calls: Vec<(Call, String)>,
+}
+
+#[derive(Debug, Default)]
+struct SharedPlan {
+    plan: Mutex<Plan>,
+    /// There was a call, or calls that are held are let go.
+    changed: Condvar,
 }
 
 /// Which calls fail, for tests; clones are one plan.
 #[derive(Clone, Debug, Default)]
-pub struct FaultPlan(Arc<Mutex<Plan>>);
+pub struct FaultPlan(Arc<SharedPlan>);
 
 impl FaultPlan {
     fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// From now on each such call on a path with `part` in it fails like this.
     pub fn fail(&self, call: Call, part: &str, fault: Fault) {
@@ -112,6 +124,25 @@ impl FaultPlan {
         let mut plan = self.plan();
         plan.rules.clear();
         plan.stopped = false;
+        drop(plan);
+        self.release();
+    }
+    /// Lets go the calls that are held now.
+    pub fn release(&self) {
+        self.plan().releases += 1;
+        self.0.changed.notify_all();
+    }
+    /// Waits for such a call on a file with `part` in its name; calls that have been taken do not count.
+    pub fn wait_for(&self, call: Call, part: &str) {
+        let is_there = |plan: &mut Plan| {
+            let mut calls = plan.calls.iter();
+            calls.any(|(made, name)| *made == call && name.contains(part))
+        };
+        let waited = self
+            .0
+            .changed
+            .wait_while(self.plan(), |plan| !is_there(plan));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
     /// The calls so far, each with the name of its file, in order; they are forgotten.
     pub fn take_calls(&self) -> Vec<(Call, String)> {
@@ -126,6 +157,7 @@ impl FaultPlan {
         };
         let names: Vec<String> = paths.iter().filter_map(name).collect();
         plan.calls.push((call, names.join(" -> ")));
+        self.0.changed.notify_all();
         let stopped = || io::Error::from_raw_os_error(libc::EIO);
         if plan.stopped {
             return Err(stopped());
@@ -143,6 +175,12 @@ impl FaultPlan {
             return match rule.fault {
                 Fault::Error(number) => Err(io::Error::from_raw_os_error(number)),
                 Fault::Short(bytes) => Ok(bytes),
+                Fault::Held(number) => {
+                    let before = plan.releases;
+                    let is_held = |plan: &mut Plan| plan.releases == before;
+                    drop(self.0.changed.wait_while(plan, is_held));
+                    Err(io::Error::from_raw_os_error(number))
+                }
                 Fault::Stop => {
                     plan.stopped = true;
                     Err(stopped())
@@ -216,7 +254,18 @@ impl Disk {
             other => other?,
         }
         let parent = path.parent().unwrap_or(Path::new("."));
-        let synced = self.open_folder(parent).and_then(|folder| folder.sync());
+        let synced = match self.open_folder(parent) {
+            // Who may make names in it need not be allowed to read them. No later attempt would get further.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let (path, parent) = (path.display(), parent.display());
+                let reason = os_error_text(&error);
+                log::warn!(
+                    "A crash may undo the new directory {path}: can't open {parent} to sync it: {reason}"
+                );
+                Ok(())
+            }
+            opened => opened.and_then(|folder| folder.sync()),
+        };
         if synced.is_err() {
             // The next attempt is to make it anew.
             let _ = fs::remove_dir(path);
@@ -325,10 +374,16 @@ pub struct DiskFolder {
 }
 
 impl DiskFolder {
-    /// Brings the names in it to the disk.
+    /// Brings the names in it to the disk; done where the file system cannot sync folders, which then keeps names as it
+    /// does.
     pub fn sync(&self) -> io::Result<()> {
-        self.disk.look(Call::SyncFolder, &[&self.path])?;
-        self.file.sync_all()
+        let looked = self.disk.look(Call::SyncFolder, &[&self.path]);
+        match looked.and_then(|_| self.file.sync_all()) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF)) => {
+                Ok(())
+            }
+            other => other,
+        }
     }
 }
 
@@ -380,6 +435,48 @@ mod tests {
         plan.take_calls();
         disk.create_folder(&folder).expect("there already");
         assert_eq!(plan.take_calls().len(), 1);
+    }
+
+    /// A server that may not read the parent of its folder, or whose file system syncs no folders, did not start.
+    #[test]
+    fn a_new_folder_needs_no_more_of_its_parent_than_the_system_gives() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let disk = Disk::with_faults(&plan);
+        for (call, number, is_made) in [
+            (Call::OpenFolder, libc::EACCES, true),
+            (Call::OpenFolder, libc::EMFILE, false),
+            (Call::SyncFolder, libc::EINVAL, true),
+            (Call::SyncFolder, libc::EBADF, true),
+            (Call::SyncFolder, libc::ENOSPC, false),
+        ] {
+            plan.fail(call, "", Fault::Error(number));
+            let folder = directory.path().join(format!("{call:?}-{number}"));
+            let made = disk.create_folder(&folder);
+            assert_eq!(made.is_ok(), is_made, "{call:?} {number}");
+            assert_eq!(folder.is_dir(), is_made, "{call:?} {number}");
+            plan.heal();
+        }
+    }
+
+    #[test]
+    fn a_plan_holds_a_call_until_it_is_released() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let plan = FaultPlan::default();
+        let file = Disk::with_faults(&plan).open(&directory.path().join("a"), Mode::Append);
+        let file = file.expect("made");
+        plan.fail_some(Call::Sync, "a", Fault::Held(libc::EIO), 0, 1);
+        let error = std::thread::scope(|scope| {
+            let held = scope.spawn(|| file.sync_data());
+            plan.wait_for(Call::Sync, "a");
+            assert!(!held.is_finished());
+            // Others go on meanwhile.
+            file.write_all(b"1").expect("written");
+            plan.release();
+            held.join().expect("no panic").expect_err("it fails")
+        });
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        file.sync_data().expect("once only");
     }
 
     #[test]
