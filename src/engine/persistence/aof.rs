@@ -439,12 +439,8 @@ pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> Result<(), LoadF
             write_base(state, options, path, &mut |_| {})
         });
         state.persistence.aof = aof;
-        opened.map_err(|error| {
-            let (path, reason) = (state.persistence.aof.directory(), os_error_text(&error));
-            LoadFailure::Aof(format!(
-                "Can't open the append-only file in {}: {reason}",
-                path.display()
-            ))
+        opened.map_err(|reason| {
+            LoadFailure::Aof(format!("Can't open the append-only file {reason}"))
         })?;
         set_journal(state, true);
     }

@@ -282,21 +282,53 @@ impl AppendOnly {
         })
     }
     /// Begins to append, at the start of the server, after all was loaded: to the last incremental file, or to a new
-    /// one, which begins at `offset`. `write_base` writes the base of an empty file.
+    /// one, which begins at `offset`. `write_base` writes the base of an empty file. On error the text says which file,
+    /// and why; what was made until then is gone again, so that the next start begins where this one did.
     pub fn open(
         &mut self,
         base_is_rdb: bool,
         offset: i64,
         now_s: i64,
         write_base: impl FnOnce(&Path) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.create_directory()?;
+    ) -> Result<(), String> {
+        let mut made = Vec::new();
+        let opened = self.try_open(base_is_rdb, offset, now_s, write_base, &mut made);
+        if opened.is_err() {
+            made.iter().for_each(|name| self.remove_now(name));
+        }
+        opened
+    }
+    /// The same; `made` are the files that no manifest names, at any moment.
+    fn try_open(
+        &mut self,
+        base_is_rdb: bool,
+        offset: i64,
+        now_s: i64,
+        write_base: impl FnOnce(&Path) -> io::Result<()>,
+        made: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let directory = self.directory.clone();
+        let describe = |name: &str, error: &io::Error| {
+            format!("{}: {}", directory.join(name).display(), text_of(error))
+        };
+        self.create_directory()
+            .map_err(|error| describe("", &error))?;
         let mut manifest = self.manifest.clone();
         if manifest.is_empty() {
+            // Under another name: half of a base is never one.
+            let temporary = temporary_base_name(std::process::id());
+            made.push(temporary.clone());
+            let from = self.path(&temporary);
+            write_base(&from).map_err(|error| describe(&temporary, &error))?;
             let name = manifest.new_base(&self.stem, base_is_rdb);
-            let name = self.free_name(name, || manifest.next_base(&self.stem, base_is_rdb))?;
-            write_base(&self.path(&name))?;
+            let name = self
+                .free_name(name.clone(), || manifest.next_base(&self.stem, base_is_rdb))
+                .map_err(|error| describe(&name, &error))?;
+            self.disk
+                .rename(&from, &self.path(&name))
+                .map_err(|error| describe(&name, &error))?;
             log::info!("Creating AOF base file {name} on server start");
+            *made = vec![name];
         }
         let known = manifest.incremental.last_mut().map(|file| {
             // From here on it goes beyond where it was closed.
@@ -305,19 +337,30 @@ impl AppendOnly {
         });
         let (name, file, action) = match known {
             Some(name) => {
-                let file = self.disk.open(&self.path(&name), Mode::Append)?;
+                let file = self.disk.open(&self.path(&name), Mode::Append);
+                let file = file.map_err(|error| describe(&name, &error))?;
                 (name, file, "Opening")
             }
-            None => {
-                let (name, file) = self.new_incremental(&mut manifest, offset)?;
-                (name, file, "Creating")
-            }
+            None => match self.new_incremental(&mut manifest, offset) {
+                Ok((name, file)) => {
+                    made.push(name.clone());
+                    (name, file, "Creating")
+                }
+                Err(error) => {
+                    let last = manifest.incremental.last();
+                    return Err(describe(last.map_or("", |file| &file.name), &error));
+                }
+            },
         };
-        self.written = file.size()?;
-        self.synced = self.written;
-        self.replace_manifest(manifest, now_s)?;
+        let size = file.size().map_err(|error| describe(&name, &error))?;
+        (self.written, self.synced) = (size, size);
+        let manifest_name = self.manifest_name();
+        self.replace_manifest(manifest, now_s)
+            .map_err(|error| describe(&manifest_name, &error))?;
+        // From here on they are named, though a crash may undo that.
+        made.clear();
         if let Some((error, _)) = self.manifest_behind.take() {
-            return Err(error);
+            return Err(describe(&manifest_name, &error));
         }
         self.file = Some(Arc::new(file));
         self.current_bytes = self.bytes_on_disk();
@@ -409,7 +452,7 @@ impl AppendOnly {
             }
             name = next();
         }
-        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+        Err(io::Error::from_raw_os_error(libc::EEXIST))
     }
     /// A child has written a base to `temporary`: makes it the base, and what it holds history.
     pub fn end_rewrite(
@@ -503,7 +546,7 @@ impl AppendOnly {
     }
     /// Where the child with this process number writes a base: beside the others, so that it can be renamed to one.
     pub fn temporary_base(&self, pid: i32) -> PathBuf {
-        self.path(&format!("{TEMPORARY_BASE}{pid}.aof"))
+        self.path(&temporary_base_name(pid))
     }
     /// Removes a file, whose space is freed in the background; whether it is gone.
     pub fn remove(&mut self, path: &Path) -> bool {
@@ -780,6 +823,10 @@ impl AppendOnly {
 
 fn elapsed_ns(begin: Instant) -> u64 {
     u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn temporary_base_name(pid: impl std::fmt::Display) -> String {
+    format!("{TEMPORARY_BASE}{pid}.aof")
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -621,3 +621,84 @@ fn the_thread_moves_along_to_another_directory() {
     assert!(!bench.aof.is_elsewhere(&there) && bench.aof.manifest.is_empty());
     assert_eq!(bench.aof.syncer.failures(), 1, "it is the same thread");
 }
+
+/// Each start that failed left files that no manifest names, and the next one took the next numbers, until there were none
+/// left. Here each call of a start fails, three times in a row.
+#[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    let start = |plan: &FaultPlan, place: &Path| {
+        let disk = Disk::with_faults(plan);
+        let mut aof = AppendOnly::default();
+        aof.place(disk.clone(), place.to_owned(), "a.aof");
+        aof.read_manifest()?;
+        aof.open(true, 0, 1, |path| {
+            let file = disk.open(path, Mode::Create)?;
+            file.write_all(b"ba")?;
+            file.write_all(b"se")?;
+            file.sync_all()
+        })
+    };
+    let calls = {
+        let (directory, plan) = (
+            tempfile::tempdir().expect("a directory"),
+            FaultPlan::default(),
+        );
+        start(&plan, &directory.path().join("dir")).expect("opened");
+        plan.take_calls()
+    };
+    assert!(calls.len() > 15, "{calls:?}");
+    for (at, (call, name)) in calls.iter().enumerate() {
+        let (directory, plan) = (
+            tempfile::tempdir().expect("a directory"),
+            FaultPlan::default(),
+        );
+        let place = directory.path().join("dir");
+        let skip = calls[..at].iter().filter(|other| other.0 == *call).count();
+        for _ in 0..3 {
+            plan.fail_some(*call, "", Fault::Error(libc::EDQUOT), skip, 1);
+            let started = start(&plan, &place);
+            plan.heal();
+            let tale = format!("{call:?} of {name}: {started:?}");
+            if let Err(text) = &started {
+                assert!(
+                    text.starts_with(place.to_str().expect("plain")) || *call == Call::Read,
+                    "{tale}"
+                );
+                assert!(text.ends_with("quota exceeded"), "{tale}");
+            }
+            let left = Disk::default().list(&place).unwrap_or_default();
+            let is_named = place.join("a.aof.manifest").exists();
+            assert!(
+                if is_named {
+                    left.len() == 3
+                } else {
+                    left.is_empty()
+                },
+                "{tale}: {left:?}"
+            );
+        }
+        start(&plan, &place).expect("opened");
+        let mut left = Disk::default().list(&place).expect("a directory");
+        left.sort();
+        assert_eq!(
+            left,
+            ["a.aof.1.base.rdb", "a.aof.1.incr.aof", "a.aof.manifest"]
+        );
+    }
+}
+
+/// "Entity already exists", said the server, and not of what.
+#[test]
+fn a_start_that_finds_no_number_names_a_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for number in 1..=TAKEN_MAX + 1 {
+        let name = format!("a.aof.{number}.incr.aof");
+        fs::write(directory.path().join(name), "old").expect("written");
+    }
+    let mut aof = AppendOnly::default();
+    aof.place(Disk::default(), directory.path().to_owned(), "a.aof");
+    aof.read_manifest().expect("none");
+    let text = aof.open(true, 0, 1, |path| fs::write(path, b"base"));
+    let text = text.expect_err("no number is free");
+    assert!(text.ends_with(".incr.aof: File exists"), "{text}");
+}
