@@ -133,11 +133,13 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         is_local: context.session().is_local(),
         is_loading: context.state.persistence.loading.is_some(),
     };
-    if pairs
+    let policy = pairs
         .iter()
-        .any(|(name, _)| name.eq_ignore_ascii_case(b"appendfsync"))
-    {
-        crate::engine::persistence::aof::before_policy_changes(context.state);
+        .find(|(name, _)| name.eq_ignore_ascii_case(b"appendfsync"));
+    if let Some((_, policy)) = policy {
+        let to_always = policy.eq_ignore_ascii_case(b"always");
+        crate::engine::persistence::aof::before_policy_changes(context.state, to_always)
+            .map_err(|reason| refusal(ConfigSetError::failed("appendfsync", reason)))?;
     }
     let before = context.state.config.snapshot();
     let changes = context

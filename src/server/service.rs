@@ -480,7 +480,8 @@ impl Core {
                 let failure = stepped.as_ref().err();
                 commands::debug::aof_loaded(state, asked, took_ns, failure);
             }
-            // It may have been switched meanwhile, which waited for this.
+            // It may have been switched meanwhile, which waited for this. Whoever asked has long been answered: what
+            // fails here is tried again by the cron.
             if let Err(reason) = engine::persistence::aof::follow_setting(state, &mut host) {
                 log::warn!("{reason}");
             }

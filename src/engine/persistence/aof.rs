@@ -8,7 +8,7 @@ use super::{ChildKind, fork_child, options};
 use crate::engine::{Host, State};
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
-use crate::persistence::aof::{AofState, Fatal, FlushOptions, rewrite};
+use crate::persistence::aof::{AofState, Fatal, FlushOptions, Fsync, rewrite};
 use crate::persistence::loading::LoadFailure;
 use crate::persistence::snapshot::{self, SnapshotOptions};
 use crate::system::child::Exit;
@@ -88,9 +88,18 @@ pub fn flush_at_end(state: &mut State) {
     }
 }
 
-/// `appendfsync` is about to change: what was written before is kept by the policy under which it was.
-pub fn before_policy_changes(state: &mut State) {
+/// `appendfsync` is about to change: what was written before is synced if the old policy would have. To `always` it only
+/// changes when all of it is on the disk; if not, the text says why. This waits for the disk, as each write will from
+/// then on.
+pub fn before_policy_changes(state: &mut State, to_always: bool) -> Result<(), String> {
     flush(state, true);
+    let old = state.config.settings().appendfsync;
+    let aof = &mut state.persistence.aof;
+    aof.leave_policy(old);
+    if to_always && old != Fsync::Always {
+        aof.wait_for_disk()?;
+    }
+    Ok(())
 }
 
 /// The server ends in order: the manifest is told where the file ends.
@@ -321,6 +330,16 @@ fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
     Ok(())
 }
 
+/// One more attempt to do what `appendonly` says. Each that fails counts as a failed rewrite, so that the next ones rest.
+fn switch_on_again(state: &mut State, host: &mut dyn Host) {
+    let failures = state.persistence.rewrite.failures;
+    // Why it failed is in the log.
+    if switch_on(state, host).is_err() {
+        let rewrite = &mut state.persistence.rewrite;
+        rewrite.failures = rewrite.failures.max(failures.saturating_add(1));
+    }
+}
+
 /// Makes ready to wait for the first rewrite, in the directory of today: `dir` may have changed while the file was off.
 fn prepare_switch_on(state: &mut State) -> Result<(), String> {
     let settings = state.config.settings();
@@ -368,6 +387,13 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.
 pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
     if state.persistence.child.is_some() || state.persistence.loading.is_some() {
+        return;
+    }
+    if state.config.settings().appendonly && state.persistence.aof.state == AofState::Off {
+        // It was set while data was loaded, and could not be followed then.
+        if !is_limited(state) {
+            switch_on_again(state, host);
+        }
         return;
     }
     if state.persistence.rewrite.scheduled {
@@ -517,6 +543,16 @@ mod tests {
             let bytes = Disk::default().read(&path).expect("read").expect("there");
             String::from_utf8_lossy(&bytes).into_owned()
         }
+        /// Syncs of the open file since this was asked last.
+        fn syncs(&self) -> usize {
+            while self.harness.state.persistence.aof.pending_syncs() > 0 {
+                std::thread::yield_now();
+            }
+            let calls = self.plan.take_calls();
+            let is_sync =
+                |(call, name): &&(Call, String)| *call == Call::Sync && name.contains("incr");
+            calls.iter().filter(is_sync).count()
+        }
         /// Whether a command ends the process.
         fn ends(&mut self, line: &str) -> bool {
             catch_unwind(AssertUnwindSafe(|| self.harness.line(line))).is_err()
@@ -596,6 +632,98 @@ mod tests {
                 assert!(ends, "{line:?} after a failed {call:?}");
             }
         }
+    }
+
+    /// The switch did not wait for the sync under way, which then failed: what was written next was promised for good
+    /// behind a hole.
+    #[test]
+    fn appendfsync_becomes_always_only_when_all_before_is_on_the_disk() {
+        let mut bench = bench("everysec");
+        let plan = bench.plan.clone();
+        plan.fail_some(Call::Sync, "incr", Fault::Held(libc::EIO), 0, 1);
+        bench.harness.line("SET a 1");
+        flush(&mut bench.harness.state, false);
+        plan.wait_for(Call::Sync, "incr");
+        plan.take_calls();
+        bench.harness.line("SET b 2");
+        let answer = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // What it writes shows that the switch has begun.
+                plan.wait_for(Call::Write, "incr");
+                plan.release();
+            });
+            text(&bench.harness.line("CONFIG SET appendfsync always"))
+        });
+        assert!(answer.contains("a background sync"), "{answer}");
+        let policy = |bench: &Bench| bench.harness.state.config.settings().appendfsync;
+        assert_eq!(policy(&bench), Fsync::EverySecond);
+        // And it waits for one that is only slow; here none has failed.
+        let mut bench = self::bench("everysec");
+        bench.harness.line("SET a 1");
+        bench.plan.take_calls();
+        let answer = text(&bench.harness.line("CONFIG SET appendfsync always"));
+        assert_eq!(answer, "OK");
+        assert_eq!(policy(&bench), Fsync::Always);
+        assert_eq!(bench.syncs(), 1);
+    }
+
+    /// The last write before the switch was never synced.
+    #[test]
+    fn what_was_written_under_everysec_is_synced_when_that_ends() {
+        for write_fails in [false, true] {
+            let mut bench = bench("everysec");
+            bench.harness.line("SET a 1");
+            flush(&mut bench.harness.state, false);
+            assert_eq!(bench.syncs(), 1);
+            // Within the same second.
+            bench.harness.line("SET b 2");
+            if write_fails {
+                let fault = Fault::Error(libc::ENOSPC);
+                bench.plan.fail(Call::Write, "incr", fault);
+            }
+            bench.harness.line("CONFIG SET appendfsync no");
+            assert_eq!(bench.syncs(), usize::from(!write_fails));
+            bench.plan.heal();
+            flush(&mut bench.harness.state, false);
+            assert_eq!(bench.syncs(), usize::from(write_fails));
+            assert!(bench.written().ends_with("b\r\n$1\r\n2\r\n"));
+            // What follows is the system's.
+            bench.harness.line("SET c 3");
+            flush(&mut bench.harness.state, false);
+            bench.harness.line("CONFIG SET appendfsync no");
+            assert_eq!(bench.syncs(), 0);
+        }
+    }
+
+    /// CONFIG SET appendonly yes while data was loaded read OK; when it failed afterwards, the file was off for good, and
+    /// CONFIG GET said yes.
+    #[test]
+    fn what_could_not_be_switched_on_after_loading_is_tried_again() {
+        let mut bench = bench("everysec");
+        let state = &mut bench.harness.state;
+        switch_off(state, &mut bench.harness.host);
+        let folder = |bench: &Bench| {
+            let calls = bench.plan.take_calls();
+            calls
+                .iter()
+                .filter(|(call, _)| *call == Call::CreateFolder)
+                .count()
+        };
+        folder(&bench);
+        for _ in 0..100 {
+            look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        }
+        assert_eq!(folder(&bench), 3);
+        let state = &mut bench.harness.state;
+        assert_eq!(state.persistence.aof.state, AofState::Off);
+        state.now.unix_us += 61_000_000;
+        look_at_growth(state, &mut bench.harness.host);
+        assert_eq!(folder(&bench), 1);
+        // Nobody wants it any more.
+        bench.harness.config("appendonly", "no");
+        bench.harness.state.now.unix_us += 3_600_000_000;
+        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        assert_eq!(folder(&bench), 0);
     }
 
     /// The file stayed where it was, and a server that began in the new directory found none.

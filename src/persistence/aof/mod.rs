@@ -135,8 +135,12 @@ pub struct AppendOnly {
     error_logged_s: i64,
     /// Why the manifest may be undone by a crash, and when it was last written, Unix s.
     manifest_behind: Option<(io::Error, i64)>,
-    /// Background syncs that had failed when the last rewrite began.
+    /// Background syncs that had failed when the last rewrite began, and when the last one that ended well did: what
+    /// they may have lost is in the base.
     failed_syncs: u32,
+    rewritten_failures: u32,
+    /// What stands in the file or waits for it was promised a sync, by a policy that is no more.
+    owes_sync: bool,
     /// Replication offset at the beginning of the temporary file.
     temporary_offset: i64,
     syncer: Syncer,
@@ -160,6 +164,7 @@ impl AppendOnly {
         there.read_manifest()?;
         // The thread may have large files to close, for which nobody is to wait.
         there.syncer = std::mem::take(&mut self.syncer);
+        there.rewritten_failures = there.syncer.failures();
         *self = there;
         Ok(())
     }
@@ -410,6 +415,7 @@ impl AppendOnly {
         // What was written goes to the disk now; where nothing was, it is in the base that the child writes.
         self.note_sync();
         (self.written, self.synced) = (0, 0);
+        self.owes_sync = false;
         Ok(())
     }
     /// A new incremental file, in the manifest.
@@ -498,6 +504,7 @@ impl AppendOnly {
         }
         if self.state != AofState::Off {
             self.state = AofState::On;
+            self.rewritten_failures = self.failed_syncs;
             if self.failed_syncs == self.syncer.failures() {
                 // The sync that failed was of a file that is history now.
                 self.syncer.forget_error();
@@ -574,6 +581,7 @@ impl AppendOnly {
             self.buffer = Vec::new();
             self.file = None;
             (self.written, self.synced) = (0, 0);
+            self.owes_sync = false;
             let name = self.temporary_incremental();
             log::info!("Removing the temp incr aof file {name} in the background");
             self.remove_now(&name);
@@ -644,6 +652,7 @@ impl AppendOnly {
         }
         self.buffer = Vec::new();
         (self.written, self.synced) = (0, 0);
+        self.owes_sync = false;
         self.postponed_since_s = None;
         self.write_error = None;
     }
@@ -664,7 +673,9 @@ impl AppendOnly {
             let behind = self.synced != self.written;
             return match options.fsync {
                 Fsync::Always if self.synced != self.written => self.sync(&file, options),
-                // Under `always` it failed before that was set, and promises to nobody.
+                _ if self.owes_sync => self.sync(&file, options),
+                // Under `always` it was of a file that a rewrite has closed, whose effects were synced before they were
+                // answered: a policy that makes promises is not set while one of the open file may fail.
                 _ if self.syncer.error().is_some() => {
                     self.sync_again(&file, options);
                     Ok(())
@@ -776,19 +787,22 @@ impl AppendOnly {
             return Ok(());
         }
         match options.fsync {
+            Fsync::EverySecond | Fsync::No if self.owes_sync => {
+                self.hand_over(file);
+                self.last_sync_s = options.now_s;
+            }
             Fsync::Always => {
                 let begin = options.timed.then(Instant::now);
                 file.sync_data().map_err(|error| Fatal::sync(&error))?;
                 self.times.sync_ns = begin.map_or(0, elapsed_ns);
                 self.synced = self.written;
+                self.owes_sync = false;
                 self.note_sync();
                 self.last_sync_s = options.now_s;
             }
             Fsync::EverySecond if options.now_s > self.last_sync_s => {
                 if !self.syncer.is_syncing() {
-                    self.syncer.sync(Arc::clone(file));
-                    self.synced = self.written;
-                    self.note_sync();
+                    self.hand_over(file);
                 }
                 self.last_sync_s = options.now_s;
             }
@@ -801,11 +815,58 @@ impl AppendOnly {
     /// as much as `everysec` promises, and refusing until a rewrite would leave a server that fails each write.
     fn sync_again(&mut self, file: &Arc<DiskFile>, options: FlushOptions) {
         if options.now_s > self.last_sync_s && !self.syncer.is_syncing() {
-            self.syncer.sync(Arc::clone(file));
-            self.synced = self.written;
-            self.note_sync();
+            self.hand_over(file);
             self.last_sync_s = options.now_s;
         }
+    }
+    /// Has the thread sync all that is written.
+    fn hand_over(&mut self, file: &Arc<DiskFile>) {
+        self.syncer.sync(Arc::clone(file));
+        self.synced = self.written;
+        self.owes_sync = self.owes_sync && !self.buffer.is_empty();
+        self.note_sync();
+    }
+    /// The policy is about to change from this one; the caller has flushed. What that one would have synced is synced
+    /// whatever comes: now, or when it can be written.
+    pub fn leave_policy(&mut self, old: Fsync) {
+        self.owes_sync |=
+            old != Fsync::No && (self.synced != self.written || !self.buffer.is_empty());
+        if let Some(file) = self.file.clone()
+            && self.synced != self.written
+            && self.owes_sync
+        {
+            self.hand_over(&file);
+        }
+    }
+    /// Whether `always` can be promised from now on; the caller has flushed. Waits until all that was written is on the
+    /// disk: what is promised must not stand behind a hole. After a background sync that failed since the last rewrite it
+    /// cannot, though the next has gone well: Linux may have given up what the first could not write, and only a new
+    /// base is sure to have it.
+    pub fn wait_for_disk(&mut self) -> Result<(), String> {
+        let Some(file) = self.file.clone() else {
+            // It begins with a rewrite.
+            return Ok(());
+        };
+        if self.synced != self.written {
+            self.hand_over(&file);
+        }
+        self.syncer.drain();
+        if let Some(error) = self
+            .write_error
+            .as_ref()
+            .or(self.manifest_behind.as_ref().map(|it| &it.0))
+        {
+            let reason = text_of(error);
+            return Err(format!("the append-only file cannot be written: {reason}"));
+        }
+        if self.syncer.failures() != self.rewritten_failures {
+            return Err(
+                "a background sync of the append-only file has failed, and what it has lost cannot be known: write the file \
+                 anew (BGREWRITEAOF) before"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
     /// All that is written so far is on the disk as soon as nothing is being synced any more.
     fn note_sync(&mut self) {

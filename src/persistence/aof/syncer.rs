@@ -18,6 +18,8 @@ enum Job {
     SyncAndClose(Arc<DiskFile>),
     /// One without a name is closed, and the system frees what it holds.
     Close(DiskFile),
+    /// All that was given before is done.
+    Tell(Sender<()>),
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +81,16 @@ impl Syncer {
             .iter()
             .all(|waiting| waiting.load(Ordering::Acquire) == 0)
     }
+    /// Waits until all that was given to it is on the disk, or could not be brought there.
+    pub(super) fn drain(&mut self) {
+        if self.is_done() {
+            return;
+        }
+        let (sender, receiver) = channel();
+        self.do_soon(Job::Tell(sender));
+        // An error would say that there is no thread any more, which might be waited for.
+        let _ = receiver.recv();
+    }
     /// Files that are being synced or wait for it.
     pub(super) fn pending(&self) -> u32 {
         self.shared.syncing.load(Ordering::Relaxed)
@@ -126,6 +138,8 @@ fn run(job: Job, shared: &Shared) {
             shared.closing.fetch_sub(1, Ordering::Release);
         }
         Job::Close(file) => drop(file),
+        // Whoever asked waits.
+        Job::Tell(asked) => drop(asked.send(())),
     }
 }
 

@@ -561,7 +561,7 @@ fn an_old_file_is_moved_only_behind_a_manifest_that_stays() {
     assert_eq!(aof.bytes_on_disk(), 3);
 }
 
-/// After `everysec` had failed, `appendfsync always` refused writes for ever: no write came to bring about a sync.
+/// After a background sync had failed, writes were refused under `always` for ever: none came to bring about a sync.
 #[test]
 fn a_background_sync_that_failed_is_tried_again_under_always_too() {
     let mut bench = bench();
@@ -701,4 +701,33 @@ fn a_start_that_finds_no_number_names_a_file() {
     let text = aof.open(true, 0, 1, |path| fs::write(path, b"base"));
     let text = text.expect_err("no number is free");
     assert!(text.ends_with(".incr.aof: File exists"), "{text}");
+}
+
+/// After a sync that failed, one that goes well says nothing of what the first has lost: only a new base does.
+#[test]
+fn always_is_promised_only_where_no_sync_has_failed_since_the_last_rewrite() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench
+        .plan
+        .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+    bench.flush(Fsync::EverySecond, 1).expect("written");
+    bench.aof.wait_for_disk().expect_err("it has failed");
+    bench.flush(Fsync::EverySecond, 2).expect("tried again");
+    let refusal = bench.aof.wait_for_disk().expect_err("who knows");
+    assert!(refusal.contains("BGREWRITEAOF"), "{refusal}");
+    assert_eq!(bench.aof.error(), None);
+    // One that fails says nothing either.
+    bench.begin().expect("a new file");
+    bench.aof.wait_for_disk().expect_err("there is no new base");
+    bench.end("new ").expect("a new base");
+    assert_eq!(bench.aof.wait_for_disk(), Ok(()));
+    // Nor can it be promised while writes fail.
+    bench.append("SET b 1");
+    bench
+        .plan
+        .fail(Call::Write, "incr", Fault::Error(libc::ENOSPC));
+    bench.flush(Fsync::EverySecond, 3).expect("later");
+    let refusal = bench.aof.wait_for_disk().expect_err("no room");
+    assert!(refusal.ends_with("No space left on device"), "{refusal}");
 }
