@@ -690,17 +690,19 @@ fn a_start_that_fails_leaves_nothing_behind() {
 /// "Entity already exists", said the server, and not of what.
 #[test]
 fn a_start_that_finds_no_number_names_a_file() {
-    let directory = tempfile::tempdir().expect("a directory");
-    for number in 1..=TAKEN_MAX + 1 {
-        let name = format!("a.aof.{number}.incr.aof");
-        fs::write(directory.path().join(name), "old").expect("written");
+    for kind in ["incr.aof", "base.rdb"] {
+        let directory = tempfile::tempdir().expect("a directory");
+        for number in 1..=TAKEN_MAX + 1 {
+            let name = format!("a.aof.{number}.{kind}");
+            fs::write(directory.path().join(name), "old").expect("written");
+        }
+        let mut aof = AppendOnly::default();
+        aof.place(Disk::default(), directory.path().to_owned(), "a.aof");
+        aof.read_manifest().expect("none");
+        let text = aof.open(true, 0, 1, |path| fs::write(path, b"base"));
+        let text = text.expect_err("no number is free");
+        assert!(text.ends_with(&format!("{kind}: File exists")), "{text}");
     }
-    let mut aof = AppendOnly::default();
-    aof.place(Disk::default(), directory.path().to_owned(), "a.aof");
-    aof.read_manifest().expect("none");
-    let text = aof.open(true, 0, 1, |path| fs::write(path, b"base"));
-    let text = text.expect_err("no number is free");
-    assert!(text.ends_with(".incr.aof: File exists"), "{text}");
 }
 
 /// After a sync that failed, one that goes well says nothing of what the first has lost: only a new base does.
