@@ -146,7 +146,7 @@ impl Reply {
     }
 
     /// An error: its code, a blank, its text, without the leading `-`. Line breaks would end it
-    /// early, so they become blanks; at the ends they are dropped.
+    /// early, so they become blanks; at the end they are dropped.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.write_error(text.as_ref());
     }
@@ -158,8 +158,6 @@ impl Reply {
 
     fn write_error(&mut self, text: &[u8]) {
         let is_break = |b: &u8| matches!(b, b'\r' | b'\n');
-        let start = text.iter().position(|b| !is_break(b)).unwrap_or(text.len());
-        let text = text.get(start..).unwrap_or_default();
         let end = text.iter().rposition(|b| !is_break(b));
         let text = end.and_then(|end| text.get(..=end)).unwrap_or_default();
         let clean = text.iter().map(|b| if is_break(b) { b' ' } else { *b });

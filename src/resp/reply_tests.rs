@@ -113,7 +113,7 @@ fn aggregates() {
 fn errors_are_one_line_and_are_counted() {
     let mut reply = Reply::default();
     reply.error("WRONGTYPE Operation");
-    reply.error_display(format_args!("\r\nERR a\r\nb\n"));
+    reply.error_display(format_args!("ERR a\r\nb\n"));
     assert_eq!(
         reply.output().to_vec(),
         b"-WRONGTYPE Operation\r\n-ERR a  b\r\n"
@@ -127,6 +127,12 @@ fn errors_are_one_line_and_are_counted() {
     assert_eq!(reply.last_error_code(), b"NOSCRIPT");
     reply.error("WITHOUTBLANK");
     assert_eq!(reply.last_error_code(), b"ERR");
+    // Line breaks in front are no code.
+    reply.error("\r\nq");
+    assert_eq!(
+        (reply.last_error_code(), reply.last_error()),
+        (&b""[..], &b"  q"[..])
+    );
     reply.output_mut().clear();
     let long = "ERR ".to_string() + &"x".repeat(1000);
     reply.error(&long);

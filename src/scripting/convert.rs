@@ -177,7 +177,7 @@ pub struct Errors {
 impl Errors {
     /// Writes an error.
     pub(super) fn write(&mut self, reply: &mut Reply, text: impl AsRef<[u8]>, counted: bool) {
-        reply.error(text);
+        reply.error(up_to_zero(text.as_ref()));
         if counted {
             self.counted += 1;
         } else {
@@ -247,11 +247,8 @@ impl Writer<'_> {
             return Ok(());
         }
         if let Value::String(text) = table.raw_get(&names.ok)? {
-            let text = text.as_bytes();
-            let end = text.iter().position(|byte| *byte == 0);
             self.reply.raw(b"+");
-            self.reply
-                .raw(&one_line(&text[..end.unwrap_or(text.len())]));
+            self.reply.raw(&one_line(up_to_zero(&text.as_bytes())));
             self.reply.raw(b"\r\n");
             return Ok(());
         }
@@ -321,6 +318,12 @@ fn truncated(number: f64) -> i64 {
     } else {
         i64::MIN
     }
+}
+
+/// What a C string holds of it: Redis writes what scripts return up to the first zero byte.
+pub(super) fn up_to_zero(text: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    text.get(..end).unwrap_or(text)
 }
 
 fn one_line(text: &[u8]) -> Vec<u8> {

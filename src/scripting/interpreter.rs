@@ -507,6 +507,7 @@ impl Engine<'_> {
         let mut text = convert::text(&error.raw_get(&names.err)?).unwrap_or_default();
         let source = convert::text(&error.raw_get(&names.source)?);
         let line = convert::text(&error.raw_get(&names.line)?);
+        text.truncate(convert::up_to_zero(&text).len());
         if let (Some(source), Some(line)) = (source, line) {
             text.extend_from_slice(b" script: ");
             text.extend_from_slice(name);

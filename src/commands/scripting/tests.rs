@@ -7,6 +7,45 @@ fn eval(harness: &mut Harness, script: &str) -> Value {
     harness.run(&["EVAL", script, "0"])
 }
 
+/// Redis writes such an error after a `-`, as a C string whose line breaks are cut off at the end only, and counts what
+/// stands before its first blank.
+#[test]
+fn errors_with_an_odd_beginning_are_written_and_counted_as_redis_does() {
+    for (text, wanted, code) in [
+        ("\\r\\nq", &b"  q"[..], &b""[..]),
+        ("q\\r\\n", b"q", b"ERR"),
+        ("q q\\r\\n", b"q q", b"q"),
+        ("a\\0b c", b"a", b"ERR"),
+        ("\\0x y", b"", b"ERR"),
+        (" ", b" ", b""),
+        ("", b"", b"ERR"),
+        ("-a q", b"-a q", b"-a"),
+    ] {
+        for nested in [false, true] {
+            let mut harness = Harness::new();
+            let script = match nested {
+                true => format!("return {{{{err='{text}'}}}}"),
+                false => format!("return {{err='{text}'}}"),
+            };
+            let wanted = Value::Error(wanted.to_vec());
+            let wanted = if nested {
+                Value::Array(vec![wanted])
+            } else {
+                wanted
+            };
+            assert_eq!(eval(&mut harness, &script), wanted, "{script}");
+            let counted: Vec<_> = harness.state.observe.errors.iter().collect();
+            assert_eq!(counted, [(&code.to_vec(), &1)], "{script}");
+        }
+    }
+    let mut harness = Harness::new();
+    let Value::Error(error) = eval(&mut harness, "error({err='\\r\\nq\\0r'})") else {
+        panic!("an error")
+    };
+    assert!(error.starts_with(b"  q script: "), "{error:?}");
+    assert!(harness.state.observe.errors.contains_key(&b""[..]));
+}
+
 #[test]
 fn values_of_lua_become_replies() {
     let mut harness = Harness::new();
