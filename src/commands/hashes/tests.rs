@@ -1002,6 +1002,29 @@ fn wrong_arity(name: &str) -> Value {
     ))
 }
 
+/// They make room rather than take it.
+#[test]
+fn fields_are_given_a_time_to_live_without_memory() {
+    let mut harness = Harness::new();
+    harness.line("HSET h f v g w");
+    harness.host.used_memory = 2000;
+    harness.config("maxmemory", "1000");
+    assert_eq!(
+        harness.line("HSET h f v"),
+        error("OOM command not allowed when used memory > 'maxmemory'.")
+    );
+    for line in [
+        "HEXPIRE h 100 FIELDS 1 f",
+        "HPEXPIRE h 100000 FIELDS 1 f",
+        "HEXPIREAT h 33177117420 FIELDS 1 f",
+        "HPEXPIREAT h 33177117420000 FIELDS 1 f",
+    ] {
+        assert_eq!(harness.line(line), ints(&[1]), "{line}");
+    }
+    assert_eq!(harness.line("HEXPIRE h 0 FIELDS 1 g"), ints(&[2]));
+    assert_eq!(harness.line("HLEN h"), int(1));
+}
+
 /// The last field went by itself, the key with it, and a command that sets a field anew made another key.
 #[test]
 fn a_key_whose_last_field_expires_under_a_command_that_sets_one_stays() {
