@@ -7,6 +7,7 @@
 use super::help;
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
+    shown_cut,
 };
 use crate::resp::{Args, Reply};
 use sha2::{Digest, Sha256};
@@ -168,12 +169,9 @@ fn get_user(context: &mut Context<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-/// Bytes of an unknown category that its error repeats.
-const SHOWN_MAX: usize = 128;
-
 fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     if args.len() > 3 {
-        return Err(CommandError::text_owned(unknown_or_wrong(args)));
+        return Err(CommandError::subcommand_syntax(args));
     }
     let Some(category) = args.get(2) else {
         let reply = context.reply();
@@ -187,10 +185,11 @@ fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
         .iter()
         .find(|(_, name)| parse::is_word(category, name));
     let Some((bit, _)) = known else {
-        let category = String::from_utf8_lossy(category.get(..SHOWN_MAX).unwrap_or(category));
-        return Err(CommandError::text_owned(format!(
-            "ERR Unknown category '{category}'"
-        )));
+        return Err(CommandError::of_parts(&[
+            b"ERR Unknown category '",
+            shown_cut(category),
+            b"'",
+        ]));
     };
     let table = &context.state.table;
     // A command that was renamed away is in no category.
@@ -210,18 +209,12 @@ fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-/// What Redis says to a subcommand with too many arguments.
-fn unknown_or_wrong(args: Args<'_>) -> String {
-    let name = String::from_utf8_lossy(args.at(1));
-    format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP.")
-}
-
 /// Digits that a client may ask for: four bits each.
 const BITS_MAX: i64 = 4096;
 
 fn generate_password(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     if args.len() > 3 {
-        return Err(CommandError::text_owned(unknown_or_wrong(args)));
+        return Err(CommandError::subcommand_syntax(args));
     }
     let bits = match args.get(2) {
         Some(bits) => parse::integer(bits)?,
@@ -246,16 +239,8 @@ fn generate_password(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use crate::commands::testing::Harness;
+    use crate::commands::testing::{Harness, bulks, error};
     use crate::resp::reader::Value;
-
-    fn error(text: &str) -> Value {
-        Value::Error(text.as_bytes().to_vec())
-    }
-
-    fn bulks(words: &[&str]) -> Value {
-        Value::Array(words.iter().map(Value::bulk).collect())
-    }
 
     #[test]
     fn the_one_user_is_told_as_it_is() {
@@ -329,6 +314,11 @@ mod tests {
         assert_eq!(
             harness.run(&["ACL", "CAT", &"x".repeat(1000)]),
             error(&format!("ERR Unknown category '{}'", "x".repeat(128)))
+        );
+        // Byte for byte, to the first zero.
+        assert_eq!(
+            harness.run(&[b"ACL", &b"CAT"[..], b"\xffab\0c"]),
+            Value::Error(b"ERR Unknown category '\xffab'".to_vec())
         );
     }
 

@@ -514,15 +514,76 @@ fn document_arguments(reply: &mut Reply, arguments: &[Argument]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Harness;
+    use super::super::testing::{Harness, bulks, error};
     use crate::resp::reader::Value;
 
-    fn error(text: &str) -> Value {
-        Value::Error(text.as_bytes().to_vec())
-    }
-
-    fn bulks(words: &[&str]) -> Value {
-        Value::Array(words.iter().map(Value::bulk).collect())
+    /// They were made into text first, which changes bytes that are none.
+    #[test]
+    fn errors_show_what_was_sent_byte_for_byte() {
+        let mut harness = Harness::new();
+        harness.line("XADD s 1-1 a b");
+        let long = [0xff; 200];
+        let cut = [
+            &b"ERR unknown subcommand '"[..],
+            &long[..128],
+            b"'. Try CONFIG HELP.",
+        ]
+        .concat();
+        for (words, wanted) in [
+            (
+                &[&b"no\xff\0such"[..], b"a\xfe", b"b\0c", b"x\r\ny"][..],
+                &b"ERR unknown command 'no\xff', with args beginning with: 'a\xfe' 'b' 'x  y' "[..],
+            ),
+            (&[b"CONFIG", &long], &cut),
+            (
+                &[b"CONFIG", b"SET", b"\xff\xfe", b"1"],
+                b"ERR Unknown option or number of arguments for CONFIG SET - '\xff\xfe'",
+            ),
+            (
+                &[b"slowLog", b"L\xc4N", b"1"],
+                b"ERR unknown subcommand 'L\xc4N'. Try SLOWLOG HELP.",
+            ),
+            (
+                &[b"SLOWLOG", b"GET", b"1", b"2"],
+                b"ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.",
+            ),
+            (
+                &[b"CLIENT", b"KILL", b"TYPE", b"\xff\0x"],
+                b"ERR Unknown client type '\xff'",
+            ),
+            (
+                &[b"HELLO", b"3", b"\xff"],
+                b"ERR Syntax error in HELLO option '\xff'",
+            ),
+            (
+                &[b"EXPIRE", b"s", b"1", b"\xff"],
+                b"ERR Unsupported option \xff",
+            ),
+            (
+                &[b"XPENDING", b"s\xfe", b"\xff\0g"],
+                b"NOGROUP No such key 's\xfe' or consumer group '\xff'",
+            ),
+            (
+                &[b"EVAL", b"#!\xff\nreturn 1", b"0"],
+                b"ERR Unexpected engine in script shebang: #!\xff",
+            ),
+            (
+                &[
+                    b"EVAL",
+                    b"return redis.pcall('config', 'a\\r\\nb\xff')",
+                    b"0",
+                ],
+                b"ERR Unknown Redis command called from script",
+            ),
+        ] {
+            assert_eq!(harness.run(words), Value::Error(wanted.to_vec()));
+        }
+        // EXEC tells the reason of a command that was refused.
+        harness.line("MULTI");
+        assert_eq!(
+            harness.run(&[&b"CONFIG"[..], b"\xff"]),
+            Value::Error(b"ERR unknown subcommand '\xff'. Try CONFIG HELP.".to_vec())
+        );
     }
 
     #[test]

@@ -173,9 +173,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
 
 fn refusal(error: ConfigSetError) -> CommandError {
     match error.message() {
-        Some(message) => {
-            CommandError::text_owned(format!("ERR {}", String::from_utf8_lossy(&message)))
-        }
+        Some(message) => CommandError::of_parts(&[b"ERR ", &message]),
         None => CommandError::Loading,
     }
 }

@@ -257,10 +257,8 @@ fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
                 at += 2;
             }
             _ => {
-                let option = String::from_utf8_lossy(option);
-                return Err(CommandError::text_owned(format!(
-                    "ERR Syntax error in HELLO option '{option}'"
-                )));
+                let problem = "ERR Syntax error in HELLO option '";
+                return Err(CommandError::showing(problem, option, "'"));
             }
         }
     }

@@ -280,16 +280,8 @@ fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
         .find(|sub| parse::is_word(args.at(1), sub.name));
     match found.filter(|sub| (sub.arguments.0..=sub.arguments.1).contains(&args.len())) {
         Some(sub) => (sub.run)(context, args),
-        None => Err(unknown(args)),
+        None => Err(CommandError::subcommand_syntax(args)),
     }
-}
-
-fn unknown(args: Args<'_>) -> CommandError {
-    let name = args.at(1);
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
-    ))
 }
 
 // ---- the server ----------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     const BAD_COUNT: CommandError =
         CommandError::fixed("ERR count should be greater than or equal to -1");
     let count = match args.get(2) {
-        _ if args.len() > 3 => return Err(unknown(args)),
+        _ if args.len() > 3 => return Err(CommandError::subcommand_syntax(args)),
         None => DEFAULT_COUNT,
         Some(text) => match numbers::parse_i64(text).ok_or(BAD_COUNT)? {
             -1 => usize::MAX,
@@ -114,16 +114,6 @@ fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         reply.bulk(&entry.client_name);
     }
     Ok(())
-}
-
-/// What Redis answers when a subcommand has more arguments than it takes and its arity cannot say so.
-fn unknown(args: Args<'_>) -> CommandError {
-    let [container, name] =
-        [args.at(0), args.at(1)].map(|word| String::from_utf8_lossy(&word[..word.len().min(128)]));
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {} HELP.",
-        container.to_ascii_uppercase()
-    ))
 }
 
 fn len(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {

@@ -239,6 +239,10 @@ pub fn error(text: &str) -> Value {
 pub fn int(n: i64) -> Value {
     Value::Integer(n)
 }
+/// An array of bulk strings.
+pub fn bulks(texts: &[&str]) -> Value {
+    Value::Array(texts.iter().map(Value::bulk).collect())
+}
 /// A bulk string.
 pub fn bulk(text: &str) -> Value {
     Value::bulk(text)

@@ -122,14 +122,12 @@ impl ConfigSetError {
     pub fn message(&self) -> Option<Vec<u8>> {
         match self {
             ConfigSetError::Loading => None,
-            ConfigSetError::Unknown(name) => Some(
-                [
-                    b"Unknown option or number of arguments for CONFIG SET - '",
-                    name.as_slice(),
-                    b"'",
-                ]
-                .concat(),
-            ),
+            ConfigSetError::Unknown(name) => {
+                // As a C string prints: up to the first zero byte.
+                let end = memchr::memchr(0, name).unwrap_or(name.len());
+                let start = b"Unknown option or number of arguments for CONFIG SET - '".as_slice();
+                Some([start, name.get(..end).unwrap_or(name), b"'"].concat())
+            }
             ConfigSetError::Failed { argument, reason } => {
                 let start = b"CONFIG SET failed (possibly related to argument '".as_slice();
                 Some([start, argument, b"') - ", reason.as_bytes()].concat())

@@ -4,7 +4,7 @@
 //! `processCommand` of Redis's server.c.
 
 use super::eviction::Room;
-use super::{Command, CommandError, CommandId, Handler, Host, State, flags};
+use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
 use crate::clients::ClientKey;
 use crate::resp::Args;
 
@@ -72,28 +72,32 @@ pub(crate) fn resolve(
 
 fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN: usize = 128;
-    let mut shown = String::new();
+    let mut told = Vec::new();
     for arg in args.iter().skip(1) {
-        if shown.len() >= SHOWN {
+        let Some(room) = SHOWN.checked_sub(told.len()).filter(|room| *room > 0) else {
             break;
-        }
-        let room = SHOWN - shown.len();
-        let cut = &arg[..arg.len().min(room)];
-        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(cut)));
+        };
+        let arg = shown(arg);
+        told.push(b'\'');
+        told.extend_from_slice(arg.get(..room).unwrap_or(arg));
+        told.extend_from_slice(b"' ");
     }
-    let name = args.at(0);
-    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN)]);
-    CommandError::text_owned(format!(
-        "ERR unknown command '{name}', with args beginning with: {shown}"
-    ))
+    CommandError::of_parts(&[
+        b"ERR unknown command '",
+        shown_cut(args.at(0)),
+        b"', with args beginning with: ",
+        &told,
+    ])
 }
 
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    let container = container.to_ascii_uppercase();
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand '{name}'. Try {container} HELP."
-    ))
+    CommandError::of_parts(&[
+        b"ERR unknown subcommand '",
+        shown_cut(name),
+        b"'. Try ",
+        container.to_ascii_uppercase().as_bytes(),
+        b" HELP.",
+    ])
 }
 
 /// Flags of this call: those of the command's row, or what the program that it runs says of itself.
@@ -288,12 +292,14 @@ pub(crate) fn refuse(
         super::transactions::discard(state, client);
         // A MULTI was shown: that it is over, too.
         super::monitor::show(state, client, args);
-        let reason = error.text();
+        let reason = error.bytes();
         // As Redis words it: of the codes all are told but the one that says nothing.
-        let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
-        format!("EXECABORT Transaction discarded because of: {reason}").into()
+        let reason = reason.strip_prefix(b"ERR ").unwrap_or(&reason);
+        [b"EXECABORT Transaction discarded because of: ", reason]
+            .concat()
+            .into()
     } else {
-        error.text()
+        error.bytes()
     };
     let Some(client) = state.clients.get_mut(client) else {
         return;
@@ -303,6 +309,6 @@ pub(crate) fn refuse(
     {
         transaction.aborted = true;
     }
-    client.reply.error(text.as_bytes());
+    client.reply.error(text);
     state.observe.error_replied(client.reply.last_error_code());
 }

@@ -255,7 +255,7 @@ pub(crate) fn give_up(
     };
     match error {
         Some(error) => {
-            client.reply.error(error.text().as_bytes());
+            client.reply.error(error.bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
         None => match blocked.acks {

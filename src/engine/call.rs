@@ -85,7 +85,7 @@ pub fn call(
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
-            client.reply.error(error.text().as_bytes());
+            client.reply.error(error.bytes());
             state.observe.stats.denied_auth += u64::from(*error == CommandError::WrongPass);
         }
         let counted = std::mem::take(&mut state.effects.errors_counted);

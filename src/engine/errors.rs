@@ -4,9 +4,10 @@
 //! is the first word of the text and is what `errorstats` counts by.
 
 use crate::keyspace::WrongType;
+use crate::resp::Args;
 use std::borrow::Cow;
 
-/// Why a command was refused or failed; `text()` is the reply without the leading `-`.
+/// Why a command was refused or failed; `bytes()` is the reply without the leading `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CommandError {
@@ -34,6 +35,23 @@ pub enum CommandError {
     WrongArity(String),
     /// Any other text, prefix included.
     Text(Cow<'static, str>),
+    /// Any other text with bytes of a client in it, which need not be UTF-8; prefix included.
+    Bytes(Vec<u8>),
+}
+
+/// Bytes that an error tells of one argument where its length is bounded.
+const SHOWN_MAX: usize = 128;
+
+/// An argument as errors show it: as Redis, whose texts are C strings, up to the first zero byte.
+pub fn shown(arg: &[u8]) -> &[u8] {
+    let end = memchr::memchr(0, arg).unwrap_or(arg.len());
+    arg.get(..end).unwrap_or(arg)
+}
+
+/// The same, and no more of it than the first 128 bytes.
+pub fn shown_cut(arg: &[u8]) -> &[u8] {
+    let arg = shown(arg);
+    arg.get(..SHOWN_MAX).unwrap_or(arg)
 }
 
 impl CommandError {
@@ -45,7 +63,35 @@ impl CommandError {
     pub const fn fixed(text: &'static str) -> CommandError {
         CommandError::Text(Cow::Borrowed(text))
     }
+    /// A text with what a client sent in it, byte for byte, put together from its parts; prefix included.
+    pub fn of_parts(parts: &[&[u8]]) -> CommandError {
+        CommandError::Bytes(parts.concat())
+    }
+    /// A text that shows one argument, of any length.
+    pub fn showing(before: &str, arg: &[u8], after: &str) -> CommandError {
+        CommandError::of_parts(&[before.as_bytes(), shown(arg), after.as_bytes()])
+    }
+    /// What a container command answers to arguments that fit none of its forms.
+    pub fn subcommand_syntax(args: Args<'_>) -> CommandError {
+        CommandError::of_parts(&[
+            b"ERR unknown subcommand or wrong number of arguments for '",
+            shown_cut(args.at(1)),
+            b"'. Try ",
+            &args.at(0).to_ascii_uppercase(),
+            b" HELP.",
+        ])
+    }
     /// What the client reads, without the leading `-`.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            CommandError::Bytes(bytes) => Cow::Borrowed(bytes),
+            other => match other.text() {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            },
+        }
+    }
+    /// The same as text, for those who can use nothing else.
     pub fn text(&self) -> Cow<'_, str> {
         let fixed = match self {
             CommandError::WrongType => {
@@ -90,6 +136,7 @@ impl CommandError {
             }
             CommandError::NoPerm(text) => return Cow::Borrowed(text),
             CommandError::Text(text) => return Cow::Borrowed(text),
+            CommandError::Bytes(bytes) => return String::from_utf8_lossy(bytes),
         };
         Cow::Borrowed(fixed)
     }

@@ -50,7 +50,7 @@ mod table;
 pub mod tracking;
 pub mod transactions;
 
-pub use errors::CommandError;
+pub use errors::{CommandError, shown, shown_cut};
 pub use process::Outcome;
 pub use spec::*;
 pub use state::*;

@@ -190,10 +190,7 @@ impl ExpireCondition {
                 () if is_word(option, "GT") => &mut condition.gt,
                 () if is_word(option, "LT") => &mut condition.lt,
                 () => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::text_owned(format!(
-                        "ERR Unsupported option {option}"
-                    )));
+                    return Err(CommandError::showing("ERR Unsupported option ", option, ""));
                 }
             };
             *flag = true;

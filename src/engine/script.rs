@@ -367,11 +367,16 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
             if let Some(id) = id {
                 state.observe.command_rejected(id.0);
             }
-            let text = error.text();
-            let code = text.split(' ').next().unwrap_or("ERR");
-            state.observe.error_replied(code.as_bytes());
+            let text = error.bytes();
+            let code = text.split(|byte| *byte == b' ').next();
+            state.observe.error_replied(code.unwrap_or(b"ERR"));
             reply.push(b'-');
-            reply.extend_from_slice(text.as_bytes());
+            // What the program sent may hold what would end the line.
+            let clean = |byte: &u8| match byte {
+                b'\r' | b'\n' => b' ',
+                byte => *byte,
+            };
+            reply.extend(text.iter().map(clean));
             reply.extend_from_slice(b"\r\n");
             return;
         }

@@ -226,31 +226,30 @@ pub fn digest(text: &[u8]) -> Digest {
 
 /// Reads a script's first line, `#!lua flags=...`: its flags (none without such a line), and where the program begins
 /// (with the line feed, so that lines are numbered as in the whole). The error is Redis's text, without a code in front.
-pub fn shebang(text: &[u8]) -> Result<(Option<ScriptFlags>, usize), String> {
+pub fn shebang(text: &[u8]) -> Result<(Option<ScriptFlags>, usize), Vec<u8>> {
     if !text.starts_with(b"#!") {
         return Ok((None, 0));
     }
-    let end = memchr::memchr(b'\n', text).ok_or("Invalid script shebang")?;
+    let end = memchr::memchr(b'\n', text).ok_or(b"Invalid script shebang")?;
     let words = quoting::split(&text[..end])
         .ok()
         .filter(|words| !words.is_empty())
-        .ok_or("Invalid engine in script shebang")?;
-    let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        .ok_or(b"Invalid engine in script shebang")?;
+    let problem = |text: &str, word: &[u8]| [text.as_bytes(), word].concat();
     if words[0] != b"#!lua" {
-        let engine = shown(&words[0]);
-        return Err(format!("Unexpected engine in script shebang: {engine}"));
+        return Err(problem("Unexpected engine in script shebang: ", &words[0]));
     }
     let mut flags = ScriptFlags::default();
     for word in &words[1..] {
         let Some(names) = word.strip_prefix(b"flags=") else {
-            return Err(format!("Unknown lua shebang option: {}", shown(word)));
+            return Err(problem("Unknown lua shebang option: ", word));
         };
         if names.is_empty() {
             continue;
         }
         for name in names.split(|byte| *byte == b',') {
             let flag = ScriptFlags::by_name(name)
-                .ok_or_else(|| format!("Unexpected flag in script shebang: {}", shown(name)))?;
+                .ok_or_else(|| problem("Unexpected flag in script shebang: ", name))?;
             flags = flags.and(flag);
         }
     }
@@ -320,7 +319,7 @@ mod tests {
             ),
             ("#!lua flags=a\n", "Unexpected flag in script shebang: a"),
         ] {
-            assert_eq!(shebang(text.as_bytes()), Err(error.to_string()));
+            assert_eq!(shebang(text.as_bytes()), Err(error.as_bytes().to_vec()));
         }
     }
 }

@@ -184,12 +184,11 @@ fn kind(name: &[u8]) -> Result<ClientKind, CommandError> {
         () if parse::is_word(name, "master") || parse::is_word(name, "primary") => {
             Ok(ClientKind::Primary)
         }
-        () => {
-            let name = String::from_utf8_lossy(name);
-            Err(CommandError::text_owned(format!(
-                "ERR Unknown client type '{name}'"
-            )))
-        }
+        () => Err(CommandError::showing(
+            "ERR Unknown client type '",
+            name,
+            "'",
+        )),
     }
 }
 
@@ -198,10 +197,7 @@ fn user(name: &[u8]) -> Result<&[u8], CommandError> {
     if name == b"default" {
         return Ok(name);
     }
-    let name = String::from_utf8_lossy(name);
-    Err(CommandError::text_owned(format!(
-        "ERR No such user '{name}'"
-    )))
+    Err(CommandError::showing("ERR No such user '", name, "'"))
 }
 
 fn seconds(

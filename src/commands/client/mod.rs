@@ -34,14 +34,6 @@ pub fn is_printable(name: &[u8]) -> bool {
     name.iter().all(u8::is_ascii_graphic)
 }
 
-/// What too many arguments are answered with where the arity does not bound them.
-fn too_many(args: Args<'_>) -> CommandError {
-    let name = String::from_utf8_lossy(args.at(1)).into_owned();
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."
-    ))
-}
-
 /// `ON` or `OFF`.
 fn on_off(arg: &[u8]) -> Result<bool, CommandError> {
     match () {
@@ -76,20 +68,20 @@ fn set_name(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandErro
 
 fn set_info(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (attribute, value) = (args.at(2), args.at(3));
-    let name = String::from_utf8_lossy(attribute);
     let field = match () {
         () if parse::is_word(attribute, "LIB-NAME") => &mut context.session.lib_name,
         () if parse::is_word(attribute, "LIB-VER") => &mut context.session.lib_ver,
         () => {
-            return Err(CommandError::text_owned(format!(
-                "ERR Unrecognized option '{name}'"
-            )));
+            return Err(CommandError::showing(
+                "ERR Unrecognized option '",
+                attribute,
+                "'",
+            ));
         }
     };
     if !is_printable(value) {
-        return Err(CommandError::text_owned(format!(
-            "ERR {name} cannot contain spaces, newlines or special characters."
-        )));
+        let problem = " cannot contain spaces, newlines or special characters.";
+        return Err(CommandError::showing("ERR ", attribute, problem));
     }
     *field = value.to_vec();
     context.reply.ok();
@@ -214,7 +206,7 @@ fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 /// `CLIENT PAUSE timeout [WRITE|ALL]`. A pause in force is only ever made longer and stricter.
 fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let writes_only = match args.get(3) {
-        _ if args.len() > 4 => return Err(too_many(args)),
+        _ if args.len() > 4 => return Err(CommandError::subcommand_syntax(args)),
         None => false,
         Some(mode) if parse::is_word(mode, "WRITE") => true,
         Some(mode) if parse::is_word(mode, "ALL") => false,
@@ -265,7 +257,7 @@ fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
 /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`. A paused client is not blocked by a command.
 fn unblock(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 4 {
-        return Err(too_many(args));
+        return Err(CommandError::subcommand_syntax(args));
     }
     let error = match args.get(3) {
         Some(reason) if parse::is_word(reason, "ERROR") => Some(CommandError::fixed(

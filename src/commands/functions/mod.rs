@@ -23,10 +23,7 @@ use crate::engine::functions::{drop_handles, flush, forget, load, run_code};
 use crate::engine::{CommandError, Context, Host, State, WideContext, parse};
 use crate::persistence::rdb::{library, payload};
 use crate::resp::{Args, Reply};
-use crate::scripting::functions::{
-    ENGINE, Function, Libraries, Library, Policy,
-    metadata::{self, shown},
-};
+use crate::scripting::functions::{ENGINE, Function, Libraries, Library, Policy, metadata};
 use crate::system::glob;
 
 /// Loading a library may take so long, ms, where a client asks for it.
@@ -42,14 +39,6 @@ fn generic(text: String) -> CommandError {
     CommandError::text_owned(format!("ERR {text}"))
 }
 
-fn subcommand_syntax(args: Args<'_>) -> CommandError {
-    let name = args.at(1);
-    let name = shown(&name[..name.len().min(128)]);
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try FUNCTION HELP."
-    ))
-}
-
 // ---- loading -------------------------------------------------------------------------------------
 
 /// How long a library of this client may load: as long as it likes, where it was loaded before.
@@ -62,7 +51,11 @@ fn load_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Com
     let mut replace = false;
     for option in args.iter().take(last).skip(2) {
         if !parse::is_word(option, "REPLACE") {
-            return Err(generic(format!("Unknown option given: {}", shown(option))));
+            return Err(CommandError::showing(
+                "ERR Unknown option given: ",
+                option,
+                "",
+            ));
         }
         replace = true;
     }
@@ -87,7 +80,7 @@ fn delete(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
 /// The interpreter's memory is freed at once either way: it cannot be given to another thread.
 fn flush_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.get(2) {
-        _ if args.len() > 3 => return Err(subcommand_syntax(args)),
+        _ if args.len() > 3 => return Err(CommandError::subcommand_syntax(args)),
         Some(word) if !parse::is_word(word, "SYNC") && !parse::is_word(word, "ASYNC") => {
             return Err(CommandError::fixed(
                 "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
@@ -113,7 +106,7 @@ fn dump(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
 
 fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let policy = match args.get(3) {
-        _ if args.len() > 4 => return Err(subcommand_syntax(args)),
+        _ if args.len() > 4 => return Err(CommandError::subcommand_syntax(args)),
         None => Policy::Append,
         Some(word) if parse::is_word(word, "APPEND") => Policy::Append,
         Some(word) if parse::is_word(word, "REPLACE") => Policy::Replace,
@@ -179,7 +172,7 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
             let missing = CommandError::fixed("ERR library name argument was not given");
             pattern = Some(options.next().ok_or(missing)?);
         } else {
-            return Err(generic(format!("Unknown argument {}", shown(option))));
+            return Err(CommandError::showing("ERR Unknown argument ", option, ""));
         }
     }
     let WideContext { state, client, .. } = context;

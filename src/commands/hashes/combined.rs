@@ -208,10 +208,7 @@ impl<'a> SetEx<'a> {
                 parsed.check_condition()?;
                 parsed.condition = Condition::AllExist;
             } else {
-                let word = String::from_utf8_lossy(word);
-                return Err(CommandError::text_owned(format!(
-                    "ERR unknown argument: {word}"
-                )));
+                return Err(CommandError::showing("ERR unknown argument: ", word, ""));
             }
             at += 1;
         }

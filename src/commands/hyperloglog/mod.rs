@@ -206,10 +206,11 @@ fn pfdebug(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
             context.reply.integer(was_sparse.into());
         }
         () => {
-            let word = String::from_utf8_lossy(word);
-            return Err(CommandError::text_owned(format!(
-                "ERR Unknown PFDEBUG subcommand '{word}'"
-            )));
+            return Err(CommandError::showing(
+                "ERR Unknown PFDEBUG subcommand '",
+                word,
+                "'",
+            ));
         }
     }
     Ok(())

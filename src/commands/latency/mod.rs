@@ -111,11 +111,8 @@ fn doctor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandE
 fn graph(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_s = context.now().unix_s();
     let Some((event, series)) = context.state.observe.latency.series(args.at(2)) else {
-        let event = args.at(2);
-        let event = String::from_utf8_lossy(&event[..event.len().min(128)]);
-        return Err(CommandError::text_owned(format!(
-            "ERR No samples available for event '{event}'"
-        )));
+        let problem = "ERR No samples available for event '";
+        return Err(CommandError::showing(problem, args.at(2), "'"));
     };
     let drawn = graph::draw(event.name(), series, now_s);
     context.reply().verbatim("txt", drawn.as_bytes());

@@ -13,7 +13,7 @@ pub use spec::COMMANDS;
 use super::help;
 use super::latency::write_distribution;
 use crate::clients::{Client, Clients};
-use crate::engine::{CommandError, CommandId, CommandTable, Context, WideContext};
+use crate::engine::{CommandError, CommandId, CommandTable, Context, WideContext, shown_cut};
 use crate::event_loop::{Phase, Recorder, TurnReport, Work};
 use crate::observe::{Behind, Histogram, LongWait, Observe, WaitPart};
 use crate::resp::{Args, Reply};
@@ -282,8 +282,8 @@ fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comman
     let mut asked = Vec::new();
     for name in args.iter().skip(2) {
         let known = Measured::by_name(name).ok_or_else(|| {
-            let shown = String::from_utf8_lossy(&name[..name.len().min(128)]);
-            CommandError::text_owned(format!("ERR Unknown phase '{shown}'. Try LOOP HELP."))
+            let name = shown_cut(name);
+            CommandError::showing("ERR Unknown phase '", name, "'. Try LOOP HELP.")
         })?;
         asked.push(known);
     }

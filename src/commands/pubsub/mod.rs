@@ -153,21 +153,13 @@ fn publish_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Co
 
 // ---- PUBSUB -------------------------------------------------------------------------------------------------------
 
-/// A subcommand called in a way that it does not take.
-fn no_such_form(args: Args<'_>) -> CommandError {
-    let name = String::from_utf8_lossy(args.at(1));
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try PUBSUB HELP."
-    ))
-}
-
 fn channels(
     context: &mut WideContext<'_>,
     args: Args<'_>,
     kind: Listening,
 ) -> Result<(), CommandError> {
     if args.len() > 3 {
-        return Err(no_such_form(args));
+        return Err(CommandError::subcommand_syntax(args));
     }
     let State {
         clients, messaging, ..

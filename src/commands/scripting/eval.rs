@@ -1,7 +1,7 @@
 //! EVAL and its like: which script, with which keys and arguments.
 
 use crate::engine::script::{self, Program};
-use crate::engine::{CommandError, State, WideContext};
+use crate::engine::{CommandError, State, WideContext, shown};
 use crate::resp::Args;
 use crate::scripting::cache;
 use crate::scripting::interpreter::{Ask, Tell};
@@ -88,7 +88,7 @@ pub(super) fn learn(state: &mut State, text: &[u8], is_loaded: bool) -> Result<u
     if let Some(id) = state.scripting.scripts.by_digest(&digest) {
         return Ok(id);
     }
-    let error = |text: String| CommandError::text_owned(format!("ERR {text}"));
+    let error = |text: Vec<u8>| CommandError::of_parts(&[b"ERR ", shown(&text)]);
     let (flags, start) = cache::shebang(text).map_err(error)?;
     let id = state.scripting.scripts.next_id();
     let program = text.get(start..).unwrap_or_default().to_vec();
@@ -96,10 +96,8 @@ pub(super) fn learn(state: &mut State, text: &[u8], is_loaded: bool) -> Result<u
     match interpreter.resume(Tell::Compile { id, program }) {
         Ask::Compiled(Ok(())) => {}
         Ask::Compiled(Err(problem)) => {
-            let problem = String::from_utf8_lossy(&problem);
-            return Err(error(format!(
-                "Error compiling script (new function): {problem}"
-            )));
+            let what = "ERR Error compiling script (new function): ";
+            return Err(CommandError::showing(what, &problem, ""));
         }
         other => {
             log::error!("The interpreter answered a compilation with {other:?}");

@@ -1,8 +1,6 @@
 //! XPENDING, XCLAIM, XAUTOCLAIM: what was delivered and not acknowledged, and how others take it over.
 
-use super::{
-    Rewrites, count, id, interval_end, interval_start, lossy, no_group, write_entry, write_id,
-};
+use super::{Rewrites, count, id, interval_end, interval_start, no_group, write_entry, write_id};
 use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EventClass, Slot};
 use crate::resp::{Args, Reply};
@@ -266,10 +264,8 @@ impl ClaimOptions {
                 }
                 Some(value) if parse::is_word(option, "LASTID") => options.last_id = id(value, 0)?,
                 _ => {
-                    return Err(CommandError::text_owned(format!(
-                        "ERR Unrecognized XCLAIM option '{}'",
-                        lossy(option)
-                    )));
+                    let problem = "ERR Unrecognized XCLAIM option '";
+                    return Err(CommandError::showing(problem, option, "'"));
                 }
             }
             rest = rest.skip(1);

@@ -1,8 +1,8 @@
 //! XGROUP: groups and consumers come and go.
 
-use super::{id, id_or_end, lossy};
+use super::{id, id_or_end};
 use crate::commands::help;
-use crate::engine::{CommandError, Context, parse};
+use crate::engine::{CommandError, Context, parse, shown};
 use crate::keyspace::{EventClass, NewValue, Slot};
 use crate::resp::Args;
 use crate::structures::stream::{Group, Stream, StreamId};
@@ -34,20 +34,10 @@ fn options(args: Args<'_>, is_create: bool) -> Result<Options, CommandError> {
             }
             rest = rest.skip(2);
         } else {
-            return Err(subcommand_syntax(args));
+            return Err(CommandError::subcommand_syntax(args));
         }
     }
     Ok(options)
-}
-
-/// What a container command answers to arguments that fit none of its forms.
-pub(super) fn subcommand_syntax(args: Args<'_>) -> CommandError {
-    let name = args.at(1);
-    let name = lossy(name.get(..128).unwrap_or(name)).into_owned();
-    let container = lossy(args.at(0)).to_ascii_uppercase();
-    CommandError::text_owned(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
 }
 
 fn no_key() -> CommandError {
@@ -65,17 +55,19 @@ fn group_of<'a>(stream: &'a mut Stream, args: Args<'_>) -> Result<&'a mut Group,
 }
 
 pub(super) fn no_group_for_key(key: &[u8], group: &[u8]) -> CommandError {
-    CommandError::text_owned(format!(
-        "NOGROUP No such consumer group '{}' for key name '{}'",
-        lossy(group),
-        lossy(key)
-    ))
+    CommandError::of_parts(&[
+        b"NOGROUP No such consumer group '",
+        shown(group),
+        b"' for key name '",
+        shown(key),
+        b"'",
+    ])
 }
 
 pub(super) fn create(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = options(args, true)?;
     if args.len() > 8 {
-        return Err(subcommand_syntax(args));
+        return Err(CommandError::subcommand_syntax(args));
     }
     let (key, name, start) = (args.at(2), args.at(3), args.at(4));
     let slot = context.db.slot(key);
@@ -118,7 +110,7 @@ pub(super) fn set_id(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let last_id = stream.last_id();
     let group = group_of(stream, args)?;
     if args.len() != 5 && args.len() != 7 {
-        return Err(subcommand_syntax(args));
+        return Err(CommandError::subcommand_syntax(args));
     }
     group.last_id = match args.at(4) {
         b"$" => last_id,

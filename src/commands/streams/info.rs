@@ -1,6 +1,6 @@
 //! XINFO: what a stream, its groups and their consumers look like.
 
-use super::group::{no_group_for_key, subcommand_syntax};
+use super::group::no_group_for_key;
 use super::{count, write_entries, write_entry, write_id};
 use crate::commands::help;
 use crate::engine::{CommandError, Context, parse};
@@ -15,14 +15,16 @@ pub(super) fn stream(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let stream = entry.stream()?;
     let full = match args.len() {
         3 => None,
-        4..=6 if !parse::is_word(args.at(3), "FULL") => return Err(subcommand_syntax(args)),
+        4..=6 if !parse::is_word(args.at(3), "FULL") => {
+            return Err(CommandError::subcommand_syntax(args));
+        }
         4 => Some(FULL_COUNT),
-        5 => return Err(subcommand_syntax(args)),
+        5 => return Err(CommandError::subcommand_syntax(args)),
         6 if parse::is_word(args.at(4), "COUNT") => Some(match parse::integer(args.at(5))? {
             ..0 => FULL_COUNT,
             _ => count(args.at(5))?,
         }),
-        _ => return Err(subcommand_syntax(args)),
+        _ => return Err(CommandError::subcommand_syntax(args)),
     };
     match full {
         None => write_stream(context.reply, stream),

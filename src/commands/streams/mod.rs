@@ -29,7 +29,7 @@ mod spec;
 
 pub use spec::COMMANDS;
 
-use crate::engine::{CommandError, Context, Effects, parse};
+use crate::engine::{CommandError, Context, Effects, parse, shown};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
@@ -177,17 +177,16 @@ fn count(arg: &[u8]) -> Result<usize, CommandError> {
     Ok(usize::try_from(count.max(0)).unwrap_or(usize::MAX))
 }
 
-fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
-}
-
 /// Neither key nor group, in the words that most commands share.
 fn no_group(key: &[u8], group: &[u8], more: &str) -> CommandError {
-    CommandError::text_owned(format!(
-        "NOGROUP No such key '{}' or consumer group '{}'{more}",
-        lossy(key),
-        lossy(group)
-    ))
+    CommandError::of_parts(&[
+        b"NOGROUP No such key '",
+        shown(key),
+        b"' or consumer group '",
+        shown(group),
+        b"'",
+        more.as_bytes(),
+    ])
 }
 
 // ---- the journal -----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ pub use spec::{CACHING, GET_REDIR, TRACKING, TRACKING_INFO};
 
 use crate::clients::{CachingMode, ClientKey, Remembered};
 use crate::engine::tracking::{disable, shown_redirect};
-use crate::engine::{CommandError, State, WideContext, parse};
+use crate::engine::{CommandError, State, WideContext, parse, shown};
 use crate::keyspace::interest;
 use crate::resp::Args;
 use crate::structures::dict::HashSeed;
@@ -123,14 +123,15 @@ impl<'a> Options<'a> {
         }
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let refuse = |prefix: &[u8], what: &str, other: &[u8]| {
-            let (prefix, other) = (
-                String::from_utf8_lossy(prefix),
-                String::from_utf8_lossy(other),
-            );
-            Err(CommandError::text_owned(format!(
-                "ERR Prefix '{prefix}' overlaps with {what} prefix '{other}'. Prefixes for a single client must not \
-                 overlap."
-            )))
+            Err(CommandError::of_parts(&[
+                b"ERR Prefix '",
+                shown(prefix),
+                b"' overlaps with ",
+                what.as_bytes(),
+                b" prefix '",
+                shown(other),
+                b"'. Prefixes for a single client must not overlap.",
+            ]))
         };
         for (at, prefix) in self.prefixes.iter().enumerate() {
             if !overlapping.contains(prefix) {
