@@ -524,6 +524,56 @@ fn a_command_that_is_woken_is_checked_again() {
     assert_eq!(control.line("EXISTS b"), Value::Integer(0));
 }
 
+/// The same for writes that are refused because snapshots fail, and for the end of it.
+#[test]
+fn a_command_that_is_woken_is_refused_when_snapshots_fail() {
+    let server = Server::start();
+    let mut control = server.raw();
+    let mut waiting = waiters(&server, &mut control, &["BLPOP a 0"]);
+    // Nothing can be renamed over a directory.
+    std::fs::create_dir(server.dir.path().join("dump.rdb")).expect("a directory in the way");
+    control.run(&["CONFIG", "SET", "save", "3600 1"]);
+    control.line("BGSAVE");
+    let status = |control: &mut Raw, wanted: &str| {
+        let Value::Bulk(page) = control.line("INFO persistence") else {
+            panic!("INFO answers a bulk")
+        };
+        let page = String::from_utf8_lossy(&page);
+        page.contains("rdb_bgsave_in_progress:0") && page.contains(wanted)
+    };
+    wait_for("the failure", || {
+        status(&mut control, "rdb_last_bgsave_status:err")
+    });
+    // A push is refused too, but for the one of a transaction that was queued before.
+    control.line("CONFIG SET stop-writes-on-bgsave-error no");
+    control.send(b"MULTI\r\nRPUSH a x\r\nCONFIG SET stop-writes-on-bgsave-error yes\r\nEXEC\r\n");
+    for _ in 0..4 {
+        control.read();
+    }
+    let Value::Error(error) = waiting[0].read() else {
+        panic!("it writes")
+    };
+    assert!(error.starts_with(b"MISCONF"));
+    assert_eq!(control.line("LRANGE a 0 -1"), Value::Array(vec![bulk("x")]));
+}
+
+/// And for a pause: who is woken while it lasts is held until its end, and takes nothing meanwhile.
+#[test]
+fn a_command_that_is_woken_is_held_by_a_pause() {
+    let server = Server::start();
+    let mut control = server.raw();
+    let mut waiting = waiters(&server, &mut control, &["BLPOP a 0", "BLPOP a 0"]);
+    control.send(b"MULTI\r\nRPUSH a x\r\nCLIENT PAUSE 60000 WRITE\r\nEXEC\r\n");
+    for _ in 0..4 {
+        control.read();
+    }
+    assert_eq!(control.line("LRANGE a 0 -1"), Value::Array(vec![bulk("x")]));
+    control.line("CLIENT UNPAUSE");
+    assert_eq!(waiting[0].read(), pair("a", "x"));
+    assert_eq!(control.line("RPUSH a y"), Value::Integer(1));
+    assert_eq!(waiting[1].read(), pair("a", "y"));
+}
+
 /// A script pushes in time, and is busy until the time of who waits is over: the element was left and nil was answered.
 #[test]
 fn what_a_busy_script_has_pushed_is_given_before_deadlines_are_looked_at() {

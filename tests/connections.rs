@@ -502,3 +502,36 @@ fn changing_the_addresses_keeps_what_stays_and_comes_back_from_what_fails() {
     );
     assert_eq!(inode(&path), before, "the Unix socket was left alone");
 }
+
+/// Who has not authenticated and never reads would have the server keep its answers without end: there is no limit for
+/// ordinary clients.
+#[test]
+fn who_has_not_authenticated_is_owed_little() {
+    let server = Server::with(&["--requirepass", "s3cret"]);
+    let mut control = server.raw();
+    control.line("AUTH s3cret");
+    let mut flood = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    flood
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .expect("a timeout");
+    // Each answer is longer than what asks for it. What the system takes in for a client is not the server's.
+    let requests = "GET k\r\n".repeat(10_000);
+    let is_gone = |control: &mut Raw| {
+        let Value::Bulk(page) = control.line("INFO clients") else {
+            panic!("INFO answers a bulk")
+        };
+        String::from_utf8_lossy(&page).contains("\r\nconnected_clients:1\r\n")
+    };
+    wait_for("the end of the one that never reads", || {
+        let _ = flood.write(requests.as_bytes());
+        is_gone(&mut control)
+    });
+    let Value::Bulk(page) = control.line("INFO stats") else {
+        panic!("INFO answers a bulk")
+    };
+    let page = String::from_utf8_lossy(&page);
+    assert!(
+        page.contains("\r\nclient_output_buffer_limit_disconnections:1\r\n"),
+        "{page}"
+    );
+}
