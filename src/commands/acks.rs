@@ -100,7 +100,7 @@ fn may_block(context: &mut WideContext<'_>) -> bool {
 
 /// Has the caller wait; what for is taken up when its command has ended.
 fn begin(context: &mut WideContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
-    context.state.effects.wait_for_acks = Some((wait, until_ms));
+    context.effects.wait_for_acks = Some(Box::new((wait, until_ms)));
 }
 
 #[cfg(test)]

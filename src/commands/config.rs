@@ -125,7 +125,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         let (name, value) = (args.at(at), args.at(at.saturating_add(1)));
         // All of them, also when one is refused: the slow log must not show a password.
         if Config::is_sensitive(name) {
-            context.state.effects.redacted.push(at.saturating_add(1));
+            context.effects.redacted.push(at.saturating_add(1));
         }
         pairs.push((name, value));
     }
@@ -292,7 +292,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
                      usage ({used}). This will result in key eviction and/or the inability to accept new write \
                      commands depending on the maxmemory-policy."
                 );
-                context.state.effects.evict = true;
+                context.state.requests.evict = true;
             }
         }
         Listener::Keyspace | Listener::Observations => context.state.apply_settings(),

@@ -361,7 +361,7 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
     if can_wait && context.state.persistence.child.is_none() {
         return match persistence::loading::begin_again(context.state, id) {
             Ok(()) => {
-                context.state.effects.block = Some(blocking::for_no_key());
+                context.effects.block = Some(blocking::for_no_key());
                 Ok(())
             }
             Err(failure) => Err(aof_failure(&failure)),

@@ -173,7 +173,7 @@ fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         // What the script has done so far must not be saved.
         return Err(crate::engine::script::busy_error(running.is_function));
     }
-    context.state.effects.shutdown = Some(how);
+    context.state.requests.shutdown = Some(how);
     Ok(())
 }
 
@@ -217,7 +217,7 @@ mod tests {
         }
         let none = Value::Error(b"ERR No shutdown in progress.".to_vec());
         assert_eq!(harness.line("SHUTDOWN abort"), none);
-        assert_eq!(harness.state.effects.shutdown, None);
+        assert_eq!(harness.state.requests.shutdown, None);
         let request =
             crate::resp::OwnedRequest::from_slices(&["SHUTDOWN", "nosave", "NOW", "FORCE"]);
         crate::engine::process::process(
@@ -232,7 +232,7 @@ mod tests {
             force: true,
             ..Shutdown::default()
         };
-        assert_eq!(harness.state.effects.shutdown, Some(wish));
+        assert_eq!(harness.state.requests.shutdown, Some(wish));
     }
 
     #[test]

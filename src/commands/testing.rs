@@ -1,19 +1,14 @@
 //! A small harness for unit tests of commands: a whole [`State`] without sockets, and one client.
 
 use super::GROUPS;
-use crate::clients::{Client, ClientKey, Clients};
+use crate::clients::{Client, ClientKey};
 use crate::config::{Config, SetContext, Settings};
-use crate::engine::{
-    CommandTable, Context, Effects, Handler, Host, LoopFigures, State, process::process,
-};
+use crate::engine::{Context, Effects, Handler, Host, LoopFigures, State, process::process};
 use crate::event_loop::{Recorder, Token};
-use crate::journal::Journal;
-use crate::keyspace::{Clock, Keyspace};
-use crate::observe::Observe;
+use crate::keyspace::Clock;
 use crate::resp::reader::{Value, read_all};
 use crate::resp::{OwnedRequest, Protocol, Reply};
 use crate::system::oom_score::OomScore;
-use crate::system::rng::Rng;
 use std::time::Duration;
 
 /// A host that owns no sockets and whose clock stands still.
@@ -86,33 +81,13 @@ impl Harness {
     /// Default directives but for save points (a FLUSHALL would write to the disk), empty databases, a RESP2 client, the year 2023.
     pub fn new() -> Harness {
         let config = Config::with_dir(std::path::Path::new("/"));
-        let table = CommandTable::new(GROUPS);
-        let mut state = State {
-            keyspace: Keyspace::new(config.settings().databases, [1, 2, 3, 4]),
-            clients: Clients::default(),
-            observe: Observe::new(table.len()),
-            config,
-            journal: Journal::default(),
-            persistence: Default::default(),
-            waits_for_sync: Vec::new(),
-            notes: Vec::new(),
-            messaging: Default::default(),
-            scripting: Default::default(),
-            caller: None,
-            table,
-            effects: Effects::default(),
-            rng: Rng::new(5),
-            now: Clock {
-                unix_us: 1_700_000_000_000_000,
-                mono_ns: 1,
-                keeps_expired: false,
-            },
-            pause: None,
-            active_expire: true,
-            cron_paused: false,
-            skip_checksum_validation: false,
+        let now = Clock {
+            unix_us: 1_700_000_000_000_000,
+            mono_ns: 1,
+            keeps_expired: false,
         };
-        state.apply_settings();
+        let mut state =
+            State::new(config, GROUPS, [1, 2, 3, 4], now).expect("no command is renamed");
         let mut client = Client {
             reply: Reply::new(Protocol::Resp2),
             ..Client::default()
@@ -180,11 +155,12 @@ impl Harness {
             .clients
             .get_mut(self.client)
             .expect("the client stays");
+        let mut effects = Effects::default();
         let mut context = Context {
             db: state.keyspace.db(client.session.db, state.now, false),
             session: &mut client.session,
             reply: &mut client.reply,
-            effects: &mut state.effects,
+            effects: &mut effects,
             settings: state.config.settings(),
             now: state.now,
             rng: &mut state.rng,
@@ -194,7 +170,7 @@ impl Harness {
         };
         run(&mut context, request.args()).expect("no error");
         client.reply.output_mut().clear();
-        let commands = std::mem::take(&mut state.effects.rewritten);
+        let commands = effects.rewritten;
         let spell = |words: &Vec<Vec<u8>>| String::from_utf8_lossy(&words.join(&b' ')).into_owned();
         commands.iter().map(spell).collect()
     }

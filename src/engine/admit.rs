@@ -1,71 +1,98 @@
-//! Whether a command may run: the checks, in the order in which Redis makes them.
+//! Whether a command may run: the checks, in the order in which Redis makes them, for all who run commands.
 //!
-//! In: a command and who asks. Out: that it runs, waits, or the error that it is refused with. Mirrors the checks of
-//! `processCommand` of Redis's server.c.
+//! In: a command and where it comes from. Out: that it runs, waits, or the error that it is refused with. Mirrors the
+//! checks of `processCommand` of Redis's server.c, and of `scriptCall` of its script.c.
+//!
+//! The order can be seen by clients: it decides which of two errors is answered. So each check stands in a list, and says
+//! why it stands there.
 
-use super::eviction::Room;
+use super::eviction::{Room, make_room};
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
 use crate::clients::ClientKey;
 use crate::resp::Args;
 
-pub(crate) enum Gate {
-    Pass,
-    Postpone,
+/// Where a command comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A connection has sent it: every check.
+    Connection,
+    /// EXEC runs it: it was checked when it was queued, and EXEC for all of its queue.
+    Exec,
+    /// A script or a function calls it: what the program may do.
+    Script,
+    /// A file that this server has written: it ran once, and must run again.
+    Trusted,
+    /// A primary has sent it: it ran there.
+    Primary,
 }
 
-/// Whether a command that has waited may run now.
-pub(crate) enum Admitted {
-    /// It may.
+/// Whether a command that was not refused runs now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It does.
     Runs,
-    /// It was refused, and answered so.
-    Refused,
-    /// CLIENT PAUSE holds it back.
+    /// CLIENT PAUSE holds it back; its client is among those that wait for the end of the pause.
     Postponed,
 }
 
-/// Takes a command that was woken through the gates again: memory, the disk or a pause may forbid now what they allowed
-/// when it began to wait.
-pub(crate) fn admit(
-    state: &mut State,
-    host: &mut dyn Host,
-    client: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-) -> Admitted {
-    match gates(state, host, client, id, args) {
-        Ok(Gate::Pass) => Admitted::Runs,
-        Ok(Gate::Postpone) => Admitted::Postponed,
-        Err((id, error)) => {
-            refuse(state, client, id, &error, args);
-            Admitted::Refused
+/// Why there is no such command to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// No command has the name.
+    Command,
+    /// The container of this number has no subcommand of the name.
+    Subcommand(CommandId),
+    /// The command takes another number of arguments, or is a container without a subcommand.
+    Arity(CommandId),
+}
+
+impl Unresolved {
+    /// The command, where there is one: its refusals are counted.
+    pub fn command(self) -> Option<CommandId> {
+        match self {
+            Unresolved::Arity(id) => Some(id),
+            Unresolved::Command | Unresolved::Subcommand(_) => None,
+        }
+    }
+
+    /// What is answered.
+    pub fn error(self, state: &State, origin: Origin, args: Args<'_>) -> CommandError {
+        match (self, origin) {
+            (Unresolved::Arity(_), Origin::Script) => {
+                CommandError::fixed("ERR Wrong number of args calling Redis command from script")
+            }
+            (_, Origin::Script) => {
+                CommandError::fixed("ERR Unknown Redis command called from script")
+            }
+            (Unresolved::Command, _) => unknown_command(args),
+            (Unresolved::Subcommand(container), _) => {
+                unknown_subcommand(&state.table.get(container).name, args.at(1))
+            }
+            (Unresolved::Arity(id), _) => {
+                CommandError::WrongArity(state.table.get(id).name.clone())
+            }
         }
     }
 }
 
-pub(crate) type Refusal = (Option<CommandId>, CommandError);
-
-/// Finds the command or subcommand and checks its arity.
-pub(crate) fn resolve(
-    state: &mut State,
+/// Finds the command or subcommand, and checks its arity. `found`: what the first argument names.
+pub fn resolve(
+    state: &State,
     found: Option<CommandId>,
     args: Args<'_>,
-) -> Result<CommandId, Refusal> {
-    let Some(top) = found else {
-        return Err((None, unknown_command(args)));
-    };
+) -> Result<CommandId, Unresolved> {
+    let top = found.ok_or(Unresolved::Command)?;
     let mut id = top;
-    let container = state.table.get(top);
-    if !container.subcommands.is_empty() && args.len() > 1 {
-        match state.table.find_subcommand(top, args.at(1)) {
-            Some(sub) => id = sub,
-            // A container that can also be called by itself (COMMAND) takes no unknown words either.
-            None => return Err((None, unknown_subcommand(&container.name, args.at(1)))),
-        }
+    if !state.table.get(top).subcommands.is_empty() && args.len() > 1 {
+        // A container that can also be called by itself (COMMAND) takes no unknown words either.
+        id = state
+            .table
+            .find_subcommand(top, args.at(1))
+            .ok_or(Unresolved::Subcommand(top))?;
     }
-    let command = state.table.get(id);
-    let wrong = !command.spec.accepts(args.len());
-    if wrong || (matches!(command.spec.handler, Handler::Container)) {
-        return Err((Some(id), CommandError::WrongArity(command.name.clone())));
+    let spec = state.table.get(id).spec;
+    if !spec.accepts(args.len()) || matches!(spec.handler, Handler::Container) {
+        return Err(Unresolved::Arity(id));
     }
     Ok(id)
 }
@@ -109,19 +136,52 @@ pub(crate) fn call_flags(state: &State, id: CommandId, args: Args<'_>) -> u32 {
     all
 }
 
-/// All gates after the command is known.
-pub(crate) fn gates(
+/// A command that wants to run.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'a>,
+    /// What it may do, and what all may do that it runs (EXEC).
+    flags: u32,
+}
+
+impl Candidate<'_> {
+    #[inline]
+    fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+}
+
+type Checked = Result<(), CommandError>;
+
+/// Asks whether a command may run. `id` is of [`resolve`].
+#[inline]
+pub fn admit(
+    state: &mut State,
+    host: &mut dyn Host,
+    origin: Origin,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> Result<Admission, CommandError> {
+    match origin {
+        Origin::Connection => admit_from_connection(state, host, client, id, args),
+        Origin::Script => admit_from_script(state, client, id, args),
+        Origin::Exec | Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
+    }
+}
+
+fn admit_from_connection(
     state: &mut State,
     host: &mut dyn Host,
     client: ClientKey,
     id: CommandId,
     args: Args<'_>,
-) -> Result<Gate, Refusal> {
-    let refuse = |error: CommandError| Err((Some(id), error));
+) -> Result<Admission, CommandError> {
     let mut all = call_flags(state, id, args);
-    let settings = state.config.settings();
     let Some(caller) = state.clients.get_mut(client) else {
-        return Ok(Gate::Pass);
+        return Ok(Admission::Runs);
     };
     if all & flags::RUNS_QUEUE != 0
         && let Some(transaction) = &caller.transaction
@@ -130,100 +190,275 @@ pub(crate) fn gates(
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
     }
-    let session = &mut caller.session;
-    session.last_command = Some(id.0);
-    if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
-        return refuse(protected_error(args));
+    caller.session.last_command = Some(id.0);
+    let candidate = Candidate {
+        client,
+        id,
+        args,
+        flags: all,
+    };
+    // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
+    check_protected(state, &candidate)?;
+    // Nothing else is told to strangers, and nothing is done for them.
+    check_authenticated(state, &candidate)?;
+    check_in_multi(state, &candidate)?;
+    // Room is made for whatever runs, as all take memory; who would take more is refused where there is none. It stands
+    // before what looks at keys: a script's flags, a queue, a key that was evicted here.
+    check_memory(state, host, &candidate)?;
+    // Writes that would be lost are refused before anything tells of their keys.
+    check_disk(state, &candidate)?;
+    check_subscriber(state, &candidate)?;
+    // From here on it is about the state of the server, which passes: what is refused for itself was refused above.
+    check_loading(state, &candidate)?;
+    check_busy(state, &candidate)?;
+    check_monitor(state, &candidate)?;
+    // Last, because it does not refuse: what is held now is admitted anew when the pause is over.
+    Ok(hold_while_paused(state, &candidate))
+}
+
+/// A script's caller has been through all checks of a connection; the program has been through those of its flags.
+fn admit_from_script(
+    state: &mut State,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> Result<Admission, CommandError> {
+    let candidate = Candidate {
+        client,
+        id,
+        args,
+        flags: state.table.get(id).flags,
+    };
+    check_from_script(state, &candidate)?;
+    let Some(running) = state.scripting.running.as_deref() else {
+        return Err(CommandError::fixed("ERR no script runs"));
+    };
+    // After its first write a script is not stopped any more: half of its effects would be worse than either.
+    if !candidate.has(flags::WRITE) || running.wrote {
+        return Ok(Admission::Runs);
     }
-    if !session.authenticated && all & flags::NO_AUTH == 0 {
-        return refuse(CommandError::NoAuth);
+    // What a file repeats ran once, with a disk and with memory.
+    if !running.is_trusted {
+        check_disk(state, &candidate)?;
     }
-    if session.in_multi && all & flags::NO_MULTI != 0 {
-        return refuse(CommandError::fixed(
+    // Asked when the script began: its own garbage shall not stop it in the middle.
+    if running.is_oom && !running.allow_oom && candidate.has(flags::DENYOOM) {
+        return Err(CommandError::OutOfMemory);
+    }
+    Ok(Admission::Runs)
+}
+
+/// DEBUG and MODULE, where `enable-debug-command` and `enable-module-command` do not let this client.
+#[inline]
+fn check_protected(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if !candidate.has(flags::PROTECTED) {
+        return Ok(());
+    }
+    let session = state
+        .clients
+        .get(candidate.client)
+        .map(|client| &client.session);
+    let settings = state.config.settings();
+    if session.is_none_or(|session| protected_allowed(settings, session, candidate.args)) {
+        return Ok(());
+    }
+    Err(protected_error(candidate.args))
+}
+
+#[inline]
+fn check_authenticated(state: &State, candidate: &Candidate<'_>) -> Checked {
+    let is_stranger = state
+        .clients
+        .get(candidate.client)
+        .is_some_and(|client| !client.session.authenticated);
+    if is_stranger && !candidate.has(flags::NO_AUTH) {
+        return Err(CommandError::NoAuth);
+    }
+    Ok(())
+}
+
+/// What cannot be done in a transaction is not queued either.
+#[inline]
+fn check_in_multi(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if candidate.has(flags::NO_MULTI)
+        && state
+            .clients
+            .get(candidate.client)
+            .is_some_and(|client| client.session.in_multi)
+    {
+        return Err(CommandError::fixed(
             "ERR Command not allowed inside a transaction",
         ));
     }
-    if settings.maxmemory > 0
-        && state.pause.is_none()
-        && state.persistence.loading.is_none()
-        && !state.scripting.is_busy()
+    Ok(())
+}
+
+/// Makes room within `maxmemory`, and refuses what may take memory where there is none. Nothing is evicted while writes
+/// are paused, while data is loaded, or under a script that stands still.
+#[inline]
+fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate<'_>) -> Checked {
+    if state.config.settings().maxmemory == 0
+        || state.pause.is_some()
+        || state.persistence.loading.is_some()
+        || state.scripting.is_busy()
     {
-        let room = super::eviction::make_room(state, host);
-        if state.keyspace.has_touched() {
-            tell_evicted(state);
-        }
-        if room == Room::None && all & flags::DENYOOM != 0 {
-            return refuse(CommandError::OutOfMemory);
-        }
+        return Ok(());
     }
+    let room = make_room(state, host);
+    if state.keyspace.has_touched() {
+        tell_evicted(state);
+    }
+    if room == Room::None && candidate.has(flags::DENYOOM) {
+        return Err(CommandError::OutOfMemory);
+    }
+    Ok(())
+}
+
+/// Why writes are refused: what they change could not be kept.
+pub(crate) enum Unkept {
+    /// The last snapshot failed.
+    Snapshot,
+    /// The append-only file cannot be written.
+    Aof(String),
+}
+
+/// Whether what is written now could not be kept, and why.
+#[inline]
+pub(crate) fn unkept(state: &State) -> Option<Unkept> {
     let settings = state.config.settings();
     if settings.stop_writes_on_bgsave_error
         && !state.persistence.last_status_ok
         && !settings.save.is_empty()
-        && (all & flags::WRITE != 0 || state.table.get(id).spec.name == "ping")
     {
-        return refuse(CommandError::SnapshotFailed);
+        return Some(Unkept::Snapshot);
     }
-    if all & flags::WRITE != 0
-        && let Some(reason) = state.persistence.aof.error()
-    {
-        return refuse(CommandError::text_owned(format!(
+    state
+        .persistence
+        .aof
+        .error()
+        .map(|reason| Unkept::Aof(reason.to_string()))
+}
+
+/// Refuses a write that could not be kept. PING, which writes nothing, is refused with the snapshot's error: so those
+/// who watch the server see it.
+#[inline]
+fn check_disk(state: &State, candidate: &Candidate<'_>) -> Checked {
+    let writes = candidate.has(flags::WRITE);
+    // The usual read.
+    if !writes && state.persistence.last_status_ok {
+        return Ok(());
+    }
+    match unkept(state) {
+        Some(Unkept::Snapshot) if writes || state.table.get(candidate.id).spec.name == "ping" => {
+            Err(CommandError::SnapshotFailed)
+        }
+        Some(Unkept::Aof(reason)) if writes => Err(CommandError::text_owned(format!(
             "MISCONF Errors writing to the AOF file: {reason}"
-        )));
+        ))),
+        _ => Ok(()),
     }
+}
+
+/// A subscriber that speaks RESP2 could not tell an answer from a message.
+#[inline]
+fn check_subscriber(state: &State, candidate: &Candidate<'_>) -> Checked {
+    let command = state.table.get(candidate.id);
     if state
         .clients
-        .get(client)
+        .get(candidate.client)
         .is_some_and(super::pubsub::is_restricted)
-        && !super::pubsub::is_allowed_while_restricted(top_name(state.table.get(id)))
+        && !super::pubsub::is_allowed_while_restricted(top_name(command))
     {
-        return refuse(CommandError::text_owned(format!(
+        return Err(CommandError::text_owned(format!(
             "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
              context",
-            state.table.get(id).name
+            command.name
         )));
     }
-    if state.persistence.loading.is_some() && all & flags::LOADING == 0 {
-        return refuse(CommandError::Loading);
+    Ok(())
+}
+
+#[inline]
+fn check_loading(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if state.persistence.loading.is_some() && !candidate.has(flags::LOADING) {
+        return Err(CommandError::Loading);
     }
-    if state.scripting.is_busy() && all & flags::ALLOW_BUSY == 0 {
-        let is_function = state
-            .scripting
-            .running
-            .as_ref()
-            .is_some_and(|running| running.is_function);
-        return refuse(super::script::busy_error(is_function));
+    Ok(())
+}
+
+/// While a script stands still nothing else may see or change the half of its effects that is there.
+#[inline]
+fn check_busy(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if !state.scripting.is_busy() || candidate.has(flags::ALLOW_BUSY) {
+        return Ok(());
     }
-    let monitors = !state.messaging.monitors.is_empty()
-        && state
-            .clients
-            .get(client)
-            .is_some_and(|client| client.session.monitors);
-    if monitors && reads_or_writes(state, client, all) {
-        // To Redis it is a kind of replica.
-        return refuse(CommandError::fixed(
+    let running = state.scripting.running.as_ref();
+    let is_function = running.is_some_and(|running| running.is_function);
+    Err(super::script::busy_error(is_function))
+}
+
+/// A client in MONITOR is to Redis a kind of replica.
+#[inline]
+fn check_monitor(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if is_monitor(state, candidate.client)
+        && reads_or_writes(state, candidate.client, candidate.flags)
+    {
+        return Err(CommandError::fixed(
             "ERR Replica can't interact with the keyspace",
         ));
     }
+    Ok(())
+}
+
+#[inline]
+fn is_monitor(state: &State, client: ClientKey) -> bool {
+    !state.messaging.monitors.is_empty()
+        && state
+            .clients
+            .get(client)
+            .is_some_and(|client| client.session.monitors)
+}
+
+/// CLIENT PAUSE holds back everything, or what writes. Those in MONITOR are not held, as replicas are not.
+#[inline]
+fn hold_while_paused(state: &mut State, candidate: &Candidate<'_>) -> Admission {
     if let Some(pause) = state.pause
-        && !monitors
-        && (!pause.writes_only || all & (flags::WRITE | flags::MAY_REPLICATE) != 0)
+        && !is_monitor(state, candidate.client)
+        && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
     {
-        state.clients.hold(client);
-        return Ok(Gate::Postpone);
+        state.clients.hold(candidate.client);
+        return Admission::Postponed;
     }
-    Ok(Gate::Pass)
+    Admission::Runs
+}
+
+/// What a script may call: nothing that is not for scripts, and nothing that writes where it said that it only reads.
+fn check_from_script(state: &State, candidate: &Candidate<'_>) -> Checked {
+    if candidate.has(flags::NOSCRIPT) && !state.scripting.calls_denied {
+        return Err(CommandError::fixed(
+            "ERR This Redis command is not allowed from script",
+        ));
+    }
+    let reads_only = state
+        .scripting
+        .running
+        .as_deref()
+        .is_some_and(|running| running.read_only);
+    if reads_only && candidate.has(flags::WRITE | flags::MAY_REPLICATE) {
+        return Err(CommandError::fixed(
+            "ERR Write commands are not allowed from read-only scripts.",
+        ));
+    }
+    Ok(())
 }
 
 /// Tells what was evicted to make room for a command. It is not the command's doing, and its client hears of it before the
 /// answer: what it reads now is no longer what was evicted.
 #[cold]
 fn tell_evicted(state: &mut State) {
-    let caller = state.caller.take();
     let answering = state.clients.answer(None);
-    super::keyspace_events::drain(state);
+    super::keyspace_events::drain(state, None);
     state.clients.answer(answering);
-    state.caller = caller;
 }
 
 /// Name of a command, whatever it was renamed to; nothing for a subcommand: SLOWLOG RESET is not RESET.
@@ -291,7 +526,7 @@ pub(crate) fn refuse(
     let text = if runs_queue {
         super::transactions::discard(state, client);
         // A MULTI was shown: that it is over, too.
-        super::monitor::show(state, client, args);
+        super::monitor::show(state, client, args, &[]);
         let reason = error.bytes();
         // As Redis words it: of the codes all are told but the one that says nothing.
         let reason = reason.strip_prefix(b"ERR ").unwrap_or(&reason);

@@ -5,9 +5,9 @@
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
-use super::admit::{Admitted, admit};
+use super::admit::{Admission, Origin, admit, refuse};
 use super::call::{call, settle_reply_mode};
-use super::{CommandError, CommandId, Host, State, Wait};
+use super::{CommandError, CommandId, Host, Invocation, State, Wait};
 use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
 use crate::keyspace::{Clock, Type};
 use crate::resp::{Args, OwnedRequest};
@@ -46,29 +46,27 @@ pub(crate) fn begin(
     state.clients.begin_wait(key, blocked);
 }
 
-/// Has a client whose databases are being freed wait for the bell.
-pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) {
-    let Some(client) = state.clients.get(key) else {
-        return;
-    };
+/// Has a client whose databases are being freed wait for the bell; what its handler is to ask for.
+pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<Box<Wait>> {
+    let client = state.clients.get(key)?;
     let freeing = Freeing {
         client: client.session.id,
         bell,
         since_ns: state.now.mono_ns,
     };
     state.clients.freeing.push_back(freeing);
-    state.effects.block = Some(for_no_key());
+    Some(for_no_key())
 }
 
 /// A wait for something else than a key, without an end in time. Who ends it answers OK, or an error, by [`give_up`].
-pub fn for_no_key() -> Wait {
-    Wait {
+pub fn for_no_key() -> Box<Wait> {
+    Box::new(Wait {
         keys: Vec::new(),
         kind: Type::String,
         until_ms: None,
         on_removal: false,
         again_as: Some(Vec::new()),
-    }
+    })
 }
 
 /// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its transaction.
@@ -165,18 +163,21 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     };
     let command = CommandId(blocked.command);
     let request = std::mem::take(&mut blocked.request);
-    let caller = state.caller.replace(key);
     let answering = state.clients.answer(Some(key));
-    let became = match admit(state, host, key, command, request.args()) {
-        Admitted::Runs => match call(state, host, key, command, request.args()) {
+    let args = request.args();
+    // Memory, the disk or a pause may forbid now what they allowed when it began to wait.
+    let became = match admit(state, host, Origin::Connection, key, command, args) {
+        Ok(Admission::Runs) => match call(state, host, &Invocation::of(key, command, args)) {
             true => Became::WaitsOn,
             false => Became::Answered,
         },
-        Admitted::Refused => Became::Answered,
-        Admitted::Postponed => Became::Held,
+        Ok(Admission::Postponed) => Became::Held,
+        Err(error) => {
+            refuse(state, key, Some(command), &error, args);
+            Became::Answered
+        }
     };
     state.clients.answer(answering);
-    state.caller = caller;
     match became {
         Became::Answered => {
             end(state, key);

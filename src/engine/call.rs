@@ -4,20 +4,23 @@
 //! events and propagation, each once. Mirrors `call` of Redis's server.c.
 
 use super::propagate::{note_write, propagate};
-use super::{CommandError, CommandId, Context, Handler, Host, State, WideContext, flags};
+use super::{
+    CommandError, CommandId, Context, Effects, Handler, Host, Invocation, State, WideContext, flags,
+};
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::observe::LatencyEvent;
 use crate::resp::{Args, OwnedRequest};
 
 /// Runs a command and everything that hangs on it. Whether the client now waits for a key instead of having been
-/// answered (a command of a client that waited already waits on).
-pub fn call(
-    state: &mut State,
-    host: &mut dyn Host,
-    key: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-) -> bool {
+/// answered (a command of a client that waited already waits on). Re-entrant: EXEC and scripts call commands from within.
+pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>) -> bool {
+    let Invocation {
+        asker,
+        client: key,
+        command: id,
+        args,
+        ..
+    } = *invocation;
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
@@ -25,14 +28,13 @@ pub fn call(
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {
-        super::monitor::show(state, key, args);
+        super::monitor::show(state, key, args, &[]);
     }
     let Some(client) = state.clients.get_mut(key) else {
         return false;
     };
     let runs_again = client.waits.is_some();
-    let is_script = client.session.kind == ClientKind::Script;
-    if !runs_again && !is_script {
+    if !runs_again && asker == key {
         client.session.commands += 1;
     }
     if client.session.reply_mode != ReplyMode::On {
@@ -44,6 +46,7 @@ pub fn call(
     let errors = client.reply.error_count();
     let db = client.session.db;
 
+    let mut effects = Effects::default();
     let result = match handler {
         Handler::Plain(run) => {
             let may_block = !client.session.in_multi && client.session.kind != ClientKind::Script;
@@ -51,7 +54,7 @@ pub fn call(
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
                 reply: &mut client.reply,
-                effects: &mut state.effects,
+                effects: &mut effects,
                 settings: state.config.settings(),
                 now: start,
                 rng: &mut state.rng,
@@ -66,93 +69,121 @@ pub fn call(
                 state,
                 host,
                 client: key,
+                asker,
+                effects: &mut effects,
             },
             args,
         ),
         Handler::Container => Ok(()),
     };
 
-    if is_script
-        && let Some(caller) = state
-            .caller
-            .and_then(|caller| state.clients.get_mut(caller))
+    if asker != key
+        && let Some(asker) = state.clients.get_mut(asker)
     {
         // What a script runs is its caller's.
-        caller.session.commands += 1;
+        asker.session.commands += 1;
     }
-    let wait = state.effects.block.take();
-    let acks = state.effects.wait_for_acks.take();
+    state.requests.close_caller |= effects.close_caller;
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
             client.reply.error(error.bytes());
             state.observe.stats.denied_auth += u64::from(*error == CommandError::WrongPass);
         }
-        let counted = std::mem::take(&mut state.effects.errors_counted);
-        failed = client.reply.error_count() != errors && !counted;
+        failed = client.reply.error_count() != errors && !effects.errors_counted;
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }
     }
-    let failures = u64::from(failed) + std::mem::take(&mut state.effects.failures);
     let end_ns = host.monotonic_ns();
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
     state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
-    let waits = wait.is_some() || acks.is_some();
-    if let Some(wait) = wait
-        && state
-            .clients
-            .get(key)
-            .is_some_and(|client| client.waits.is_none())
-    {
-        super::blocking::begin(state, key, id, args, wait);
-    }
-    if let Some((wait, until_ms)) = acks {
-        super::acks::begin_wait(state, key, id, wait, until_ms);
-    }
+    let waits = begin_to_wait(state, invocation, &mut effects);
     // A command that waits is counted when it is answered.
-    if !std::mem::take(&mut state.effects.skip_statistics) && !waits {
-        state.observe.command_run(id.0, elapsed_ns, failures);
-        if state.observe.latency.is_on() {
-            let is_fast = state.table.get(id).flags & flags::FAST != 0;
-            let event = if is_fast {
-                LatencyEvent::FastCommand
-            } else {
-                LatencyEvent::Command
-            };
-            let unix_s = state.now.unix_s();
-            state.observe.latency.took(event, elapsed_ns, unix_s);
-        }
-        log_if_slow(state, key, id, args, elapsed_ns);
+    if !effects.skip_statistics && !waits {
+        let failures = u64::from(failed) + effects.failures;
+        note_run(state, invocation, elapsed_ns, failures, &effects.redacted);
     }
     // What expired under the command's eyes was gone before it ran.
-    super::keyspace_events::drain(state);
+    super::keyspace_events::drain(state, Some(asker));
     if state.messaging.hears_commands {
-        super::tracking::remember(state, key, id, args);
+        super::tracking::remember(state, asker, id, args);
         // One that waited was shown when it began to.
         if !runs_again {
-            super::monitor::ran(state, key, id, args);
+            super::monitor::ran(state, key, id, args, &effects.redacted);
         }
     }
     // A command that saves sets the number back.
-    if state.keyspace.dirty > dirty || state.effects.propagate {
-        propagate(state, db, args);
+    if (state.keyspace.dirty > dirty || effects.propagate)
+        && invocation.propagates
+        && !effects.do_not_propagate
+    {
+        propagate(state, db, args, &effects.rewritten);
     }
     if propagates && state.journal.written_bytes() != written {
         note_write(state, key);
     }
-    state.effects.rewritten.clear();
-    state.effects.redacted.clear();
-    state.effects.do_not_propagate = false;
-    state.effects.propagate = false;
     if state.keyspace.has_dirty_watchers() {
         super::transactions::mark_dirty(state);
     }
     waits
 }
 
-/// Notes a command in the slow log if it took long enough.
+/// Has the client wait if its handler has asked for it; whether it waits.
+#[inline]
+fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut Effects) -> bool {
+    let (key, id) = (invocation.client, invocation.command);
+    let (wait, acks) = (effects.block.take(), effects.wait_for_acks.take());
+    let waits = wait.is_some() || acks.is_some();
+    if let Some(wait) = wait
+        // One that waits already keeps its place.
+        && state
+            .clients
+            .get(key)
+            .is_some_and(|client| client.waits.is_none())
+    {
+        super::blocking::begin(state, key, id, invocation.args, *wait);
+    }
+    if let Some(acks) = acks {
+        let (wait, until_ms) = *acks;
+        super::acks::begin_wait(state, key, id, wait, until_ms);
+    }
+    waits
+}
+
+/// Counts a command that has run, in the statistics, the latency monitor and the slow log.
+#[inline]
+fn note_run(
+    state: &mut State,
+    invocation: &Invocation<'_>,
+    elapsed_ns: u64,
+    failures: u64,
+    redacted: &[usize],
+) {
+    let id = invocation.command;
+    state.observe.command_run(id.0, elapsed_ns, failures);
+    if state.observe.latency.is_on() {
+        let is_fast = state.table.get(id).flags & flags::FAST != 0;
+        let event = if is_fast {
+            LatencyEvent::FastCommand
+        } else {
+            LatencyEvent::Command
+        };
+        let unix_s = state.now.unix_s();
+        state.observe.latency.took(event, elapsed_ns, unix_s);
+    }
+    log_if_slow(
+        state,
+        invocation.client,
+        id,
+        invocation.args,
+        elapsed_ns,
+        redacted,
+    );
+}
+
+/// Notes a command in the slow log if it took long enough; not the arguments whose indexes are `redacted`.
 #[inline]
 pub(crate) fn log_if_slow(
     state: &mut State,
@@ -160,15 +191,23 @@ pub(crate) fn log_if_slow(
     id: CommandId,
     args: Args<'_>,
     elapsed_ns: u64,
+    redacted: &[usize],
 ) {
     let slower_than = state.config.settings().slowlog_log_slower_than_us;
     if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
-        log_slow(state, key, id, args, elapsed_ns);
+        log_slow(state, key, id, args, elapsed_ns, redacted);
     }
 }
 
 #[cold]
-fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, elapsed_ns: u64) {
+fn log_slow(
+    state: &mut State,
+    key: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    elapsed_ns: u64,
+    redacted: &[usize],
+) {
     if state.table.get(id).flags & flags::SKIP_SLOWLOG != 0 {
         return;
     }
@@ -182,9 +221,9 @@ fn log_slow(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>, el
     let address = client.session.address.to_string();
     let max_len = state.config.settings().slowlog_max_len;
     let mut shown = OwnedRequest::new();
-    if !state.effects.redacted.is_empty() {
+    if !redacted.is_empty() {
         for (index, arg) in args.iter().enumerate() {
-            let hide = state.effects.redacted.contains(&index);
+            let hide = redacted.contains(&index);
             shown.push(if hide { b"(redacted)" } else { arg });
         }
     }

@@ -1,7 +1,7 @@
 //! Keeping within `maxmemory`: the OOM gate.
 //!
 //! In: used memory and the policy. Out: keys are gone, and whether that was enough. What is too much for one command
-//! goes on between the turns ([`super::Effects::evict`]). Mirrors `performEvictions` of Redis's evict.c.
+//! goes on between the turns ([`super::Requests::evict`]). Mirrors `performEvictions` of Redis's evict.c.
 
 use super::{Host, State};
 use crate::config::MaxmemoryPolicy;
@@ -98,7 +98,7 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
     if fresh(host) <= limit {
         return Room::Made;
     }
-    state.effects.evict = true;
+    state.requests.evict = true;
     Room::Making
 }
 

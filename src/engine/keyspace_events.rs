@@ -4,27 +4,27 @@
 //! the journal, invalidations for clients that cache keys. It is drained after every command, before the command itself is propagated, and before the loop sleeps.
 
 use super::State;
+use crate::clients::ClientKey;
 use crate::keyspace::{EventClass, Touched};
 
-/// Tells everyone what has changed. Costs one branch where nobody is interested.
+/// Tells everyone what has changed, and that `by` has changed it; none: it went by itself. Costs one branch where nobody is interested.
 #[inline]
-pub fn drain(state: &mut State) {
+pub fn drain(state: &mut State, by: Option<ClientKey>) {
     if state.keyspace.has_touched() {
-        tell(state);
+        tell(state, by);
     }
 }
 
-fn tell(state: &mut State) {
-    let mut notes = std::mem::take(&mut state.notes);
-    state.keyspace.take_touched(&mut notes);
+fn tell(state: &mut State, by: Option<ClientKey>) {
+    let notes = state.keyspace.take_touched();
     for note in &notes {
         journal(state, note);
         super::notifications::tell(state, note);
         if state.messaging.tracking.is_active() {
-            super::tracking::changed(state, note);
+            super::tracking::changed(state, note, by);
         }
     }
-    state.notes = notes;
+    state.keyspace.reuse_touched(notes);
 }
 
 /// Gives the journal the keys and fields that went by themselves: expired ones, evicted ones.

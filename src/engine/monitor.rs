@@ -28,18 +28,24 @@ pub(crate) fn is_shown_before(row_flags: u32) -> bool {
 }
 
 /// Shows a command that has run, unless it is one of those that are not shown, or not after they have run.
-pub(crate) fn ran(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
+pub(crate) fn ran(
+    state: &mut State,
+    key: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    redacted: &[usize],
+) {
     if state.table.get(id).flags & (flags::SKIP_MONITOR | flags::ADMIN) == 0 {
-        show(state, key, args);
+        show(state, key, args, redacted);
     }
 }
 
-/// Shows a command to all who are in MONITOR.
-pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>) {
+/// Shows a command to all who are in MONITOR; not the arguments whose indexes are `redacted`.
+pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>, redacted: &[usize]) {
     if state.messaging.monitors.is_empty() || state.persistence.loading.is_some() {
         return;
     }
-    let line = line(state, key, args);
+    let line = line(state, key, args, redacted);
     for index in 0..state.messaging.monitors.len() {
         let monitor = state.messaging.monitors[index];
         // Unlike messages and invalidations, lines are replies: CLIENT REPLY OFF holds for them.
@@ -51,7 +57,7 @@ pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>) {
 }
 
 /// The line with its line end: `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
-fn line(state: &State, key: ClientKey, args: Args<'_>) -> Vec<u8> {
+fn line(state: &State, key: ClientKey, args: Args<'_>, redacted: &[usize]) -> Vec<u8> {
     let mut line = Vec::with_capacity(64 + args.total_bytes());
     let now = state.now.unix_us;
     // Writing to a vector cannot fail.
@@ -71,7 +77,7 @@ fn line(state: &State, key: ClientKey, args: Args<'_>) -> Vec<u8> {
         if index > 0 {
             line.push(b' ');
         }
-        let hide = state.effects.redacted.contains(&index);
+        let hide = redacted.contains(&index);
         quoting::quote_into(&mut line, if hide { b"(redacted)" } else { arg });
     }
     line.extend_from_slice(b"\r\n");

@@ -3,9 +3,9 @@
 //! In: a client and the arguments of one command. Out: the command run, queued, refused and answered, or held back.
 //! Mirrors `processCommand` of Redis's server.c.
 
-use super::admit::{Gate, call_flags, gates, refuse, resolve};
+use super::admit::{Admission, Origin, Unresolved, admit, call_flags, refuse, resolve};
 use super::call::{call, settle_reply_mode};
-use super::{CommandError, CommandId, Host, State, flags};
+use super::{CommandId, Host, Invocation, State, flags};
 use crate::clients::{Blocked, ClientKey};
 use crate::observe::Executed;
 use crate::resp::Args;
@@ -20,7 +20,7 @@ pub enum Outcome {
     Postponed,
 }
 
-/// Takes a command from a connection through the gates and runs it.
+/// Runs a command from a connection, if it may run.
 pub fn process(
     state: &mut State,
     host: &mut dyn Host,
@@ -43,7 +43,6 @@ pub fn process_found(
     if state.messaging.hears_commands {
         super::tracking::limit(state);
     }
-    state.caller = Some(client);
     state.clients.answer(Some(client));
     let names = found.map_or(1, |id| {
         1 + usize::from(!state.table.get(id).subcommands.is_empty())
@@ -56,7 +55,6 @@ pub fn process_found(
     let outcome =
         crash::with_arguments(&words, || process_checked(state, host, client, found, args));
     state.clients.answer(None);
-    state.caller = None;
     if state.messaging.hears_commands && outcome == Outcome::Done {
         super::tracking::command_ended(state, client, found);
     }
@@ -77,20 +75,24 @@ fn process_checked(
         turn_away(state, client);
         return Outcome::Done;
     }
-    let checked = resolve(state, found, args)
-        .and_then(|id| gates(state, host, client, id, args).map(|passed| (id, passed)));
-    match checked {
-        Ok((_, Gate::Postpone)) => return Outcome::Postponed,
-        Ok((id, Gate::Pass)) => {
-            crash::set_command(state.table.get(id).spec.name);
-            let own = call_flags(state, id, args);
-            if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
-                super::transactions::queue(state, client, id, own, args);
-            } else {
-                call(state, host, client, id, args);
+    match resolve(state, found, args) {
+        Ok(id) => match admit(state, host, Origin::Connection, client, id, args) {
+            Ok(Admission::Postponed) => return Outcome::Postponed,
+            Ok(Admission::Runs) => {
+                crash::set_command(state.table.get(id).spec.name);
+                let own = call_flags(state, id, args);
+                if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
+                    super::transactions::queue(state, client, id, own, args);
+                } else {
+                    call(state, host, &Invocation::of(client, id, args));
+                }
             }
+            Err(error) => refuse(state, client, Some(id), &error, args),
+        },
+        Err(unresolved) => {
+            let error = unresolved.error(state, Origin::Connection, args);
+            refuse(state, client, unresolved.command(), &error, args);
         }
-        Err((id, error)) => refuse(state, client, id, &error, args),
     }
     // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
     if state.clients.get(client).is_none_or(|client| {
@@ -101,8 +103,8 @@ fn process_checked(
     Outcome::Done
 }
 
-/// Runs a command of a source that is trusted (the append-only file): no gate is asked but whether there is such a
-/// command with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
+/// Runs a command of a source that is trusted (the append-only file): all that is checked is whether there is such
+/// a command with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
 pub fn run_trusted(
     state: &mut State,
     host: &mut dyn Host,
@@ -110,15 +112,18 @@ pub fn run_trusted(
     args: Args<'_>,
 ) -> Result<(), String> {
     let found = state.table.find(args.at(0));
-    let id = resolve(state, found, args).map_err(|(_, error)| match error {
-        CommandError::WrongArity(_) => error.text().into_owned(),
+    let id = resolve(state, found, args).map_err(|unresolved| match unresolved {
+        Unresolved::Arity(_) => {
+            let error = unresolved.error(state, Origin::Trusted, args);
+            error.text().into_owned()
+        }
         _ => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
     })?;
     let own = state.table.get(id).flags;
     if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
         super::transactions::queue(state, client, id, own, args);
     } else {
-        call(state, host, client, id, args);
+        call(state, host, &Invocation::of(client, id, args));
     }
     if let Some(client) = state.clients.get_mut(client) {
         client.reply.output_mut().clear();

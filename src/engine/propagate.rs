@@ -5,21 +5,20 @@ use crate::clients::ClientKey;
 use crate::resp::Args;
 
 /// Gives the journal what the command asks for, or the command as it was. Several commands are one unit.
-pub(crate) fn propagate(state: &mut State, db: usize, args: Args<'_>) {
-    if state.effects.do_not_propagate || !state.journal.has_consumers() {
+pub(crate) fn propagate(state: &mut State, db: usize, args: Args<'_>, rewritten: &[Vec<Vec<u8>>]) {
+    if !state.journal.has_consumers() {
         return;
     }
     let unix_s = state.now.unix_s();
-    if state.effects.rewritten.is_empty() {
+    if rewritten.is_empty() {
         state.journal.append(db, unix_s, args);
         return;
     }
-    let rewritten = std::mem::take(&mut state.effects.rewritten);
     let is_unit = rewritten.len() > 1 && !state.journal.is_in_unit();
     if is_unit {
         state.journal.begin_unit();
     }
-    for command in &rewritten {
+    for command in rewritten {
         let words = command.iter().map(Vec::as_slice);
         state.journal.append_words(db, unix_s, words);
     }

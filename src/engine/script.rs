@@ -1,14 +1,16 @@
-//! Running a program: the gates before it, the commands that it calls, its slices of time, its end.
+//! Running a program: whether it may run, the commands that it calls, its slices of time, its end.
 //!
 //! In: a program with its arguments, from EVAL or FCALL. Out: its reply at the caller; effects as one unit of the
 //! journal. What always holds: at most one program runs; while it stands for the loop's sake (it is *busy*) nothing else
 //! changes a key, so that its effects stay together; time stands still for it. Mirrors script.c of Redis.
 
 use crate::clients::{Blocked, Client, ClientKey, ClientKind};
+use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{call, log_if_slow, settle_reply_mode};
 use crate::engine::eviction::{Room, make_room};
 use crate::engine::{
-    CommandError, CommandId, Host, State, WideContext, flags, functions, tracking, transactions,
+    CommandError, CommandId, Host, Invocation, State, WideContext, flags, functions, tracking,
+    transactions,
 };
 use crate::resp::{Args, Protocol, Reply};
 use crate::scripting::cache;
@@ -84,8 +86,10 @@ pub(crate) fn start(
         killed: false,
         command: None,
     }));
-    let ended = drive(state, context.host, key, tell);
-    if !ended {
+    if let Some(ended) = drive(state, context.host, key, tell) {
+        context.effects.errors_counted = ended.errors_counted;
+        context.effects.failures = ended.failures;
+    } else {
         // The caller waits, and what is to be noted of its command is noted at the end.
         if let Some(running) = &mut state.scripting.running {
             running.command = command.map(|id| {
@@ -98,14 +102,14 @@ pub(crate) fn start(
         if let Some(client) = state.clients.get_mut(caller) {
             client.session.blocked = Some(Blocked::Script);
         }
-        state.effects.skip_statistics = true;
+        context.effects.skip_statistics = true;
     }
     // Its commands have told the journal by themselves.
-    state.effects.do_not_propagate = true;
+    context.effects.do_not_propagate = true;
     Ok(())
 }
 
-/// The gates of a program that says what it needs.
+/// Whether a program may run that says what it needs.
 fn may_run(
     state: &State,
     program: &Program<'_>,
@@ -114,18 +118,15 @@ fn may_run(
     is_oom: bool,
 ) -> Result<(), CommandError> {
     if !said.has(ScriptFlags::NO_WRITES) {
-        if !is_trusted {
-            let settings = state.config.settings();
-            if settings.stop_writes_on_bgsave_error
-                && !state.persistence.last_status_ok
-                && !settings.save.is_empty()
-            {
+        match unkept(state).filter(|_| !is_trusted) {
+            None => {}
+            Some(Unkept::Snapshot) => {
                 return Err(CommandError::fixed(
                     "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                      Writable scripts are blocked. Use 'no-writes' flag for read only scripts.",
                 ));
             }
-            if let Some(reason) = state.persistence.aof.error() {
+            Some(Unkept::Aof(reason)) => {
                 return Err(CommandError::text_owned(format!(
                     "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to \
                      disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {reason}"
@@ -163,10 +164,19 @@ fn client(state: &mut State) -> ClientKey {
     key
 }
 
-/// Runs on until the program ends (then it is true, and the caller is answered) or has used up its time.
-fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell) -> bool {
+/// How a program has ended, for the statistics of the command that ran it.
+#[derive(Clone, Copy, Default)]
+struct Ended {
+    /// The errors in its reply have been counted.
+    errors_counted: bool,
+    /// How often the command has failed by them.
+    failures: u64,
+}
+
+/// Runs on until the program ends, and the caller is answered; none: it has used up its time.
+fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell) -> Option<Ended> {
     let Some(mut interpreter) = state.scripting.interpreter.take() else {
-        return true;
+        return Some(Ended::default());
     };
     let slice_end = host.monotonic_ns().saturating_add(SLICE_NS);
     let ended = loop {
@@ -175,11 +185,11 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 command(state, host, key, &mut asked);
                 Tell::Answer(asked)
             }
-            Ask::Check(request) => Tell::Known(find(state, request.args()).is_some()),
+            Ask::Check(request) => Tell::Known(is_known(state, request.args())),
             Ask::Clock => Tell::Clock(host.monotonic_ns()),
             Ask::Busy => match pause(state, host, slice_end) {
                 Some(tell) => tell,
-                None => break false,
+                None => break None,
             },
             Ask::Ended { failed, args } => {
                 state.scripting.spare = args;
@@ -205,12 +215,10 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 memory,
             } => {
                 state.scripting.memory = memory;
-                answer(state, Some((*reply, errors)));
-                break true;
+                break Some(answer(state, Some((*reply, errors))));
             }
             Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
-                answer(state, None);
-                break true;
+                break Some(answer(state, None));
             }
         };
     };
@@ -219,9 +227,10 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
 }
 
 /// Gives the caller its reply back, and ends what runs.
-fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
+fn answer(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
+    let mut ended = Ended::default();
     let Some(running) = state.scripting.running.take() else {
-        return;
+        return ended;
     };
     let caller = state.clients.get_mut(running.caller);
     match (written, caller) {
@@ -233,9 +242,9 @@ fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
             for (code, count) in &errors.fresh {
                 state.observe.errors_replied(code, *count);
             }
-            state.effects.errors_counted = true;
+            ended.errors_counted = true;
             // As Redis counts: the new ones once, the others each.
-            state.effects.failures = errors.counted + u64::from(!errors.fresh.is_empty());
+            ended.failures = errors.counted + u64::from(!errors.fresh.is_empty());
         }
         (None, Some(client)) => client
             .reply
@@ -245,6 +254,7 @@ fn answer(state: &mut State, written: Option<(Reply, Errors)>) {
     if running.owns_unit {
         state.journal.end_unit();
     }
+    ended
 }
 
 /// After many instructions: what the program is told, or `None` if it is to stand still and the loop to turn.
@@ -287,70 +297,13 @@ fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell>
     None
 }
 
-/// Finds the command that a script names.
-fn find(state: &mut State, args: Args<'_>) -> Option<CommandId> {
-    let top = state.table.find(args.at(0))?;
-    if !state.table.get(top).subcommands.is_empty() && args.len() > 1 {
-        return state.table.find_subcommand(top, args.at(1));
-    }
-    Some(top)
-}
-
-/// The gates of a command that a script calls.
-fn may_call(
-    state: &mut State,
-    args: Args<'_>,
-) -> Result<CommandId, (Option<CommandId>, CommandError)> {
-    let Some(id) = find(state, args) else {
-        return Err((
-            None,
-            CommandError::fixed("ERR Unknown Redis command called from script"),
-        ));
-    };
-    let refuse = |error: CommandError| Err((Some(id), error));
-    let command = state.table.get(id);
-    let is_container = matches!(command.spec.handler, crate::engine::Handler::Container);
-    if !command.spec.accepts(args.len()) || is_container {
-        return refuse(CommandError::fixed(
-            "ERR Wrong number of args calling Redis command from script",
-        ));
-    }
-    let all = command.flags;
-    if all & flags::NOSCRIPT != 0 && !state.scripting.calls_denied {
-        return refuse(CommandError::fixed(
-            "ERR This Redis command is not allowed from script",
-        ));
-    }
-    let Some(running) = state.scripting.running.as_deref_mut() else {
-        return refuse(CommandError::fixed("ERR no script runs"));
-    };
-    if running.read_only && all & (flags::WRITE | flags::MAY_REPLICATE) != 0 {
-        return refuse(CommandError::fixed(
-            "ERR Write commands are not allowed from read-only scripts.",
-        ));
-    }
-    if all & flags::WRITE == 0 || running.wrote {
-        return Ok(id);
-    }
-    let settings = state.config.settings();
-    if !running.is_trusted {
-        if settings.stop_writes_on_bgsave_error
-            && !state.persistence.last_status_ok
-            && !settings.save.is_empty()
-        {
-            return refuse(CommandError::SnapshotFailed);
-        }
-        if let Some(reason) = state.persistence.aof.error() {
-            return refuse(CommandError::text_owned(format!(
-                "MISCONF Errors writing to the AOF file: {reason}"
-            )));
-        }
-    }
-    if running.is_oom && !running.allow_oom && all & flags::DENYOOM != 0 {
-        return refuse(CommandError::OutOfMemory);
-    }
-    running.wrote = true;
-    Ok(id)
+/// Whether there is a command that a script names, whatever its arguments.
+fn is_known(state: &mut State, args: Args<'_>) -> bool {
+    let found = state.table.find(args.at(0));
+    matches!(
+        resolve(state, found, args),
+        Ok(_) | Err(Unresolved::Arity(_))
+    )
 }
 
 /// Runs a command for the program.
@@ -361,7 +314,20 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
         resp3,
         propagation,
     } = asked;
-    let id = match may_call(state, request.args()) {
+    let args = request.args();
+    let found = state.table.find(args.at(0));
+    let admitted = resolve(state, found, args)
+        .map_err(|unresolved| {
+            let error = unresolved.error(state, Origin::Script, args);
+            (unresolved.command(), error)
+        })
+        .and_then(
+            |id| match admit(state, host, Origin::Script, key, id, args) {
+                Ok(_) => Ok(id),
+                Err(error) => Err((Some(id), error)),
+            },
+        );
+    let id = match admitted {
         Ok(id) => id,
         Err((id, error)) => {
             if let Some(id) = id {
@@ -381,6 +347,11 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
             return;
         }
     };
+    if state.table.get(id).flags & flags::WRITE != 0
+        && let Some(running) = state.scripting.running.as_deref_mut()
+    {
+        running.wrote = true;
+    }
     if let Some(client) = state.clients.get_mut(key)
         && client.session.resp3 != *resp3
     {
@@ -392,12 +363,20 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
         client.session.resp3 = *resp3;
     }
     // Time stands still for the program, but not for the measure of its commands.
+    let mut asker = key;
     if let Some(running) = &state.scripting.running {
+        asker = running.caller;
         state.now.unix_us = running.now.unix_us;
         state.now.keeps_expired = running.now.keeps_expired;
     }
-    state.effects.do_not_propagate = *propagation & crate::scripting::REPL_AOF == 0;
-    call(state, host, key, id, request.args());
+    let invocation = Invocation {
+        asker,
+        client: key,
+        command: id,
+        args: request.args(),
+        propagates: *propagation & crate::scripting::REPL_AOF != 0,
+    };
+    call(state, host, &invocation);
     if let Some(client) = state.clients.get_mut(key) {
         client.reply.output_mut().drain_into(reply);
     }
@@ -422,7 +401,6 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     let now = state.now;
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
-    state.caller = Some(caller);
     state.clients.answer(Some(caller));
     let command = state
         .scripting
@@ -434,16 +412,15 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         .get(caller)
         .map_or(0, |client| client.reply.error_count());
     let key = client(state);
-    if drive(state, host, key, tell) {
+    if let Some(ended) = drive(state, host, key, tell) {
         state.now.mono_ns = host.monotonic_ns();
         if let Some(called) = command {
-            end(state, host, caller, &called, began.mono_ns, errors);
+            end(state, host, caller, &called, began.mono_ns, errors, ended);
         }
     } else if let Some(running) = state.scripting.running.as_deref_mut() {
         running.command = command;
     }
     state.clients.answer(None);
-    state.caller = None;
     let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
     state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
     state.now.keeps_expired = now.keeps_expired;
@@ -457,23 +434,22 @@ fn end(
     called: &Called,
     began_ns: u64,
     errors: u64,
+    ended: Ended,
 ) {
     let elapsed_ns = state.now.mono_ns.saturating_sub(began_ns);
-    let counted = std::mem::take(&mut state.effects.errors_counted);
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(caller) {
-        failed = client.reply.error_count() != errors && !counted;
+        failed = client.reply.error_count() != errors && !ended.errors_counted;
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }
         client.session.blocked = None;
     }
-    let failures = u64::from(failed) + std::mem::take(&mut state.effects.failures);
+    let failures = u64::from(failed) + ended.failures;
     let id = CommandId(called.command);
     state.observe.command_run(id.0, elapsed_ns, failures);
-    log_if_slow(state, caller, id, called.request.args(), elapsed_ns);
+    log_if_slow(state, caller, id, called.request.args(), elapsed_ns, &[]);
     tracking::remember(state, caller, id, called.request.args());
-    state.effects.do_not_propagate = false;
     let is_in_exec = state
         .clients
         .get(caller)

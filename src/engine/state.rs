@@ -1,7 +1,8 @@
 //! What command handlers see.
 
+use super::{CommandId, CommandSpec, CommandTable};
 use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
-use crate::config::{Config, Settings};
+use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::Journal;
 use crate::keyspace::{
@@ -9,7 +10,7 @@ use crate::keyspace::{
 };
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
-use crate::resp::{Protocol, Reply};
+use crate::resp::{Args, Protocol, Reply};
 use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 
@@ -29,18 +30,14 @@ pub struct State {
     pub messaging: crate::messaging::Messaging,
     /// Lua.
     pub scripting: crate::scripting::Scripting,
-    /// The client whose command runs, also while what runs is its transaction's or its script's; none between commands.
-    pub caller: Option<ClientKey>,
     /// Saving and loading.
     pub persistence: Persistence,
     /// The command table with its renamings.
-    pub table: super::CommandTable,
+    pub table: CommandTable,
     /// Clients that wait for the append-only file to reach the disk, oldest first; some may have been answered already.
     pub waits_for_sync: Vec<ClientKey>,
-    /// What the trail told last; its room is used again.
-    pub notes: Vec<crate::keyspace::Touched>,
-    /// What the running command wants to happen beyond itself; drained after it.
-    pub effects: Effects,
+    /// What the loop is asked for.
+    pub requests: Requests,
     /// The one source of randomness, seeded through the seam.
     pub rng: Rng,
     /// Time of the running command.
@@ -56,6 +53,51 @@ pub struct State {
 }
 
 impl State {
+    /// An empty state: the commands of `groups` under the names that the configuration gives them, no data, no clients.
+    /// `seed` is all its randomness, `now` the moment at which it begins. Fails where a command cannot be renamed.
+    pub fn new(
+        config: Config,
+        groups: &[&'static [CommandSpec]],
+        seed: [u64; 4],
+        now: Clock,
+    ) -> Result<State, ConfigError> {
+        let mut table = CommandTable::new(groups);
+        for statement in config.statements() {
+            if let StatementKind::RenameCommand { from, to } = &statement.kind {
+                table
+                    .rename(from, to)
+                    .map_err(|reason| ConfigError::at(&statement.place, reason))?;
+            }
+        }
+        let mut rng = Rng::new(seed[3] ^ seed[0].rotate_left(17));
+        let mut observe = Observe::new(table.len());
+        observe.stats.start_unix_ms = now.unix_ms();
+        observe.stats.start_ns = now.mono_ns;
+        observe.stats.run_id = hex_id(&mut rng);
+        observe.stats.replication_id = hex_id(&mut rng);
+        let mut state = State {
+            keyspace: Keyspace::new(config.settings().databases, seed),
+            clients: Clients::default(),
+            config,
+            observe,
+            journal: Journal::default(),
+            messaging: Default::default(),
+            scripting: Default::default(),
+            persistence: Persistence::default(),
+            table,
+            waits_for_sync: Vec::new(),
+            requests: Requests::default(),
+            rng,
+            now,
+            pause: None,
+            active_expire: true,
+            cron_paused: false,
+            skip_checksum_validation: false,
+        };
+        state.apply_settings();
+        Ok(state)
+    }
+
     /// How often periodic work is done in a second: `hz`, raised with the number of clients when `dynamic-hz` says so.
     pub fn effective_hz(&self) -> u64 {
         let settings = self.config.settings();
@@ -105,6 +147,13 @@ impl State {
     }
 }
 
+/// 40 hex digits.
+fn hex_id(rng: &mut Rng) -> String {
+    let mut bytes = [0; 20];
+    rng.fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// CLIENT PAUSE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
@@ -114,12 +163,53 @@ pub struct Pause {
     pub writes_only: bool,
 }
 
-/// What a handler wants to happen to others or later.
+/// What the loop is asked for by commands. It looks after each command of a connection, or at the end of the turn.
 #[derive(Debug, Default)]
-pub struct Effects {
+pub struct Requests {
     /// SHUTDOWN was asked for and its arguments were right.
     pub shutdown: Option<Shutdown>,
-    /// Close the caller when its reply is written (QUIT, protocol errors).
+    /// The client whose command has run is to be closed when its reply is written.
+    pub close_caller: bool,
+    /// Clients whose paused commands may go on.
+    pub unpaused: bool,
+    /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
+    pub evict: bool,
+}
+
+/// One call of a command: who asks, who is answered, what runs.
+#[derive(Clone, Copy)]
+pub struct Invocation<'a> {
+    /// The client whose command it is, also where what runs is of its transaction or of its script: it has read what is
+    /// read, and has changed what is changed.
+    pub asker: ClientKey,
+    /// The client whose session holds for it and whose buffer the answer goes to. Scripts have one of their own.
+    pub client: ClientKey,
+    /// The command.
+    pub command: CommandId,
+    /// Its arguments, the name first.
+    pub args: Args<'a>,
+    /// Its effects are for the journal (a script may say that they are not: `redis.set_repl`).
+    pub propagates: bool,
+}
+
+impl<'a> Invocation<'a> {
+    /// A command that a client calls for itself.
+    pub fn of(client: ClientKey, command: CommandId, args: Args<'a>) -> Invocation<'a> {
+        Invocation {
+            asker: client,
+            client,
+            command,
+            args,
+            propagates: true,
+        }
+    }
+}
+
+/// What the handler of one call wants to happen beyond its answer. Each call has its own: what a command asks for that
+/// another one runs (EXEC, a script) is not mixed up with what that one asks for.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Close the caller when its reply is written (QUIT).
     pub close_caller: bool,
     /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
     pub rewritten: Vec<Vec<Vec<u8>>>,
@@ -127,16 +217,12 @@ pub struct Effects {
     pub propagate: bool,
     /// The command changed something but nothing of it is to be propagated.
     pub do_not_propagate: bool,
-    /// Clients whose paused commands may go on.
-    pub unpaused: bool,
     /// Arguments that the slow log must not show, such as passwords: their indexes.
     pub redacted: Vec<usize>,
-    /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
-    pub evict: bool,
     /// The command waits for a key (set through `Context::block`) and has not answered.
-    pub block: Option<Wait>,
+    pub block: Option<Box<Wait>>,
     /// The command waits for acknowledgements, until a Unix ms if there is one, and has not answered.
-    pub wait_for_acks: Option<(Option<AckWait>, Option<i64>)>,
+    pub wait_for_acks: Option<Box<(Option<AckWait>, Option<i64>)>>,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
     /// How often this call has failed by the errors in the reply of its script.
@@ -300,7 +386,7 @@ impl Context<'_> {
     /// ([`Context::may_block`]) the reply of the timeout is given at once.
     pub fn block(&mut self, wait: Wait) {
         if self.may_block {
-            self.effects.block = Some(wait);
+            self.effects.block = Some(Box::new(wait));
             return;
         }
         self.reply.null_array();
@@ -321,8 +407,12 @@ pub struct WideContext<'a> {
     pub state: &'a mut State,
     /// The server's sockets, loop and process.
     pub host: &'a mut dyn Host,
-    /// Who asks; always in the slab while its command runs.
+    /// Who is answered; always in the slab while its command runs.
     pub client: ClientKey,
+    /// Whose command it is: see [`Invocation::asker`].
+    pub asker: ClientKey,
+    /// What shall happen beyond the answer.
+    pub effects: &'a mut Effects,
 }
 
 impl WideContext<'_> {
@@ -352,7 +442,7 @@ impl WideContext<'_> {
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.state.journal.has_consumers() {
             let command = arguments.iter().map(|a| a.to_vec()).collect();
-            self.state.effects.rewritten.push(command);
+            self.effects.rewritten.push(command);
         }
     }
     /// The time; fixed while the command runs.

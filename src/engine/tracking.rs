@@ -36,15 +36,14 @@ pub fn disable(state: &mut State, key: ClientKey) {
     state.messaging.settle();
 }
 
-/// After a command of `key` has run: the keys that it has read are remembered. Only commands that write nothing make
+/// After a command has run: `reader`, who asked for it, is remembered with the keys that it has read. Only commands that write nothing make
 /// their client a reader. What a script reads is its caller's; what it declares and does not read is nobody's.
-pub(crate) fn remember(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
+pub(crate) fn remember(state: &mut State, reader: ClientKey, id: CommandId, args: Args<'_>) {
     let command = state.table.get(id);
     let is_script = command.flags & flags::SKIP_MONITOR != 0;
     if is_script || command.flags & flags::READONLY == 0 || command.flags & flags::PUBSUB != 0 {
         return;
     }
-    let reader = state.caller.unwrap_or(key);
     let Some(client) = state.clients.get(reader) else {
         return;
     };
@@ -95,7 +94,7 @@ pub fn limit(state: &mut State) {
         let Some(key) = state.messaging.tracking.random_key(random) else {
             return;
         };
-        invalidate(state, &key, false);
+        invalidate(state, &key, None);
     }
 }
 
@@ -122,8 +121,8 @@ impl Invalid<'_> {
     }
 }
 
-/// Something of the trail, told to those who hold what has changed.
-pub(crate) fn changed(state: &mut State, note: &Touched) {
+/// Something of the trail, told to those who hold what has changed. `by`: who has changed it.
+pub(crate) fn changed(state: &mut State, note: &Touched, by: Option<ClientKey>) {
     match note {
         Touched::Key {
             class,
@@ -132,10 +131,10 @@ pub(crate) fn changed(state: &mut State, note: &Touched) {
             ..
         } => {
             let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
-            let by = state.caller.filter(|_| !by_itself);
-            let by = by.and_then(|key| Some(state.clients.get(key)?.session.id));
-            state.messaging.tracking.note(key, by);
-            invalidate(state, key, !by_itself);
+            let by = by.filter(|_| !by_itself);
+            let by_id = by.and_then(|key| Some(state.clients.get(key)?.session.id));
+            state.messaging.tracking.note(key, by_id);
+            invalidate(state, key, by);
         }
         Touched::Key { .. } | Touched::FieldExpired { .. } => {}
         Touched::Flushed { .. } | Touched::Swapped { .. } => invalidate_all(state),
@@ -143,19 +142,19 @@ pub(crate) fn changed(state: &mut State, note: &Touched) {
 }
 
 /// Tells those who have read a key that it is invalid, but for a client that has changed it and wants no echo
-/// (`through_caller`). They have to read it again to be told again.
-fn invalidate(state: &mut State, name: &[u8], through_caller: bool) {
+/// (`by`). They have to read it again to be told again.
+fn invalidate(state: &mut State, name: &[u8], by: Option<ClientKey>) {
     for id in state.messaging.tracking.forget(name) {
         let Some(key) = state.clients.by_id(id) else {
             continue;
         };
-        let is_caller = through_caller && state.caller == Some(key);
+        let is_changer = by == Some(key);
         let wants = state
             .clients
             .get(key)
             .and_then(|client| client.caching.as_ref())
             // What it read before it switched to the broadcast does not concern it.
-            .is_some_and(|mode| !(mode.broadcast || is_caller && mode.no_loop));
+            .is_some_and(|mode| !(mode.broadcast || is_changer && mode.no_loop));
         if wants {
             tell(state, key, &Invalid::Key(name));
         }
@@ -164,7 +163,7 @@ fn invalidate(state: &mut State, name: &[u8], through_caller: bool) {
 
 /// A flush that is waited for tells its own client that nothing is valid any more before it answers, because in Redis it
 /// is over only then. In a transaction or a script the message comes behind the whole answer as ever.
-pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey) {
+pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey, asker: ClientKey) {
     let tracks_alone = state.clients.get(key).is_some_and(|client| {
         client.caching.is_some()
             && !client.session.in_multi
@@ -172,7 +171,7 @@ pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey) {
     });
     if tracks_alone {
         let answering = state.clients.answer(None);
-        super::keyspace_events::drain(state);
+        super::keyspace_events::drain(state, Some(asker));
         state.clients.answer(answering);
     }
 }

@@ -4,7 +4,7 @@
 //! Mirrors `multi.c` of Redis.
 
 use super::call::call;
-use super::{CommandId, Host, State};
+use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, Transaction};
 use crate::keyspace::Keyspace;
 use crate::resp::{Args, OwnedRequest};
@@ -97,7 +97,7 @@ pub(crate) fn run_queue(
     while let Some((command, request)) = queue.next() {
         let id = CommandId(command);
         crash::set_command(state.table.get(id).spec.name);
-        call(state, host, client, id, request.args());
+        call(state, host, &Invocation::of(client, id, request.args()));
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
                 let transaction = client.transaction.get_or_insert_default();

@@ -302,10 +302,18 @@ impl Keyspace {
     pub fn has_touched(&self) -> bool {
         !self.shared.trail.is_empty()
     }
-    /// Gives the trail away, in the order of the changes. `into` is cleared first and its room reused; take it after
-    /// each command, cycle of expiry and eviction.
-    pub fn take_touched(&mut self, into: &mut Vec<Touched>) {
-        self.shared.trail.take(into);
+    /// Gives the trail away, in the order of the changes; to be taken after each command, cycle of expiry and eviction.
+    pub fn take_touched(&mut self) -> Vec<Touched> {
+        self.shared.trail.take()
+    }
+    /// Takes the trail back that was given away, so that its room is used again.
+    pub fn reuse_touched(&mut self, told: Vec<Touched>) {
+        self.shared.trail.reuse(told);
+    }
+    /// What was given away last, once it is back.
+    #[cfg(test)]
+    pub fn told(&self) -> &[Touched] {
+        self.shared.trail.told()
     }
 
     /// SWAPDB. Counts as one change; clients stay in the number they selected.

@@ -97,6 +97,8 @@ pub(super) struct Trail {
     /// Clients that watch keys.
     pub(super) watched: Watched,
     notes: Vec<Touched>,
+    /// What was given away last; its room is used again.
+    told: Vec<Touched>,
 }
 
 impl Trail {
@@ -173,10 +175,19 @@ impl Trail {
             self.notes.push(note);
         }
     }
-    /// Gives the notes away; `into` is cleared and its room used for the next ones.
-    pub(super) fn take(&mut self, into: &mut Vec<Touched>) {
-        into.clear();
-        std::mem::swap(&mut self.notes, into);
+    /// Gives the notes away.
+    pub(super) fn take(&mut self) -> Vec<Touched> {
+        self.told.clear();
+        std::mem::replace(&mut self.notes, std::mem::take(&mut self.told))
+    }
+    /// Takes back what was given away, so that its room is used again.
+    pub(super) fn reuse(&mut self, told: Vec<Touched>) {
+        self.told = told;
+    }
+    /// What was given away last.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> &[Touched] {
+        &self.told
     }
     pub(super) fn is_empty(&self) -> bool {
         self.notes.is_empty()

@@ -134,7 +134,7 @@ impl Core {
     /// before it is done.
     pub(super) fn evict_before_sleep(&mut self, events: &mut EventLoop) {
         if self.state.scripting.is_busy()
-            || !std::mem::take(&mut self.state.effects.evict)
+            || !std::mem::take(&mut self.state.requests.evict)
             || self.state.pause.is_some()
         {
             return;
@@ -154,10 +154,10 @@ impl Core {
             if events.seam().monotonic_ns() >= until {
                 break;
             }
-            self.state.effects.evict = false;
+            self.state.requests.evict = false;
         }
         events.mark(Phase::Evict);
-        // `effects.evict` still stands.
+        // `requests.evict` still stands.
         events.stay_awake();
     }
 

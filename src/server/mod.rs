@@ -30,13 +30,11 @@ pub use host::MemoryGauge;
 pub use listeners::Listeners;
 pub use service::Core;
 
-use crate::config::{Config, ConfigError, StatementKind, Supervised};
-use crate::engine::{CommandTable, State};
+use crate::config::{Config, ConfigError, Supervised};
+use crate::engine::State;
 use crate::event_loop::{EventLoop, Seam, TurnReport};
-use crate::keyspace::{Clock, Keyspace};
-use crate::observe::Observe;
+use crate::keyspace::Clock;
 use crate::system::log::LogOptions;
-use crate::system::rng::Rng;
 use crate::system::signals::ShutdownSignal;
 use crate::system::supervisor::{self, Supervisor};
 use crate::system::{crash, memory, oom_score, process, signals};
@@ -103,41 +101,7 @@ impl Server {
             mono_ns: seam.monotonic_ns(),
             keeps_expired: false,
         };
-        let mut table = CommandTable::new(commands::GROUPS);
-        for statement in config.statements() {
-            if let StatementKind::RenameCommand { from, to } = &statement.kind {
-                table
-                    .rename(from, to)
-                    .map_err(|reason| ConfigError::at(&statement.place, reason))?;
-            }
-        }
-        let mut observe = Observe::new(table.len());
-        let mut rng = Rng::new(seed[3] ^ seed[0].rotate_left(17));
-        observe.stats.start_unix_ms = now.unix_ms();
-        observe.stats.start_ns = now.mono_ns;
-        observe.stats.run_id = hex_id(&mut rng);
-        observe.stats.replication_id = hex_id(&mut rng);
-        let state = State {
-            keyspace: Keyspace::new(config.settings().databases, seed),
-            clients: Default::default(),
-            observe,
-            journal: Default::default(),
-            persistence: Default::default(),
-            waits_for_sync: Vec::new(),
-            notes: Vec::new(),
-            messaging: Default::default(),
-            scripting: Default::default(),
-            caller: None,
-            table,
-            effects: Default::default(),
-            rng,
-            now,
-            pause: None,
-            active_expire: true,
-            cron_paused: false,
-            skip_checksum_validation: false,
-            config,
-        };
+        let state = State::new(config, commands::GROUPS, seed, now)?;
         let mut core = Core::new(state);
         core.apply_settings();
         let mut events = EventLoop::new(seam);
@@ -328,11 +292,4 @@ fn announce(config: &Config) {
     } else {
         log::info!("Configuration loaded");
     }
-}
-
-/// 40 hex digits.
-fn hex_id(rng: &mut Rng) -> String {
-    let mut bytes = [0; 20];
-    rng.fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -125,14 +125,13 @@ impl Core {
         if outcome == Outcome::Done {
             self.note_command(events, key, before_ns);
         }
-        let effects = &mut self.state.effects;
-        if std::mem::take(&mut effects.close_caller) {
+        if std::mem::take(&mut self.state.requests.close_caller) {
             self.state.clients.close(key, true);
         }
-        if let Some(shutdown) = self.state.effects.shutdown.take() {
+        if let Some(shutdown) = self.state.requests.shutdown.take() {
             self.shut_down(events, shutdown, Some(key));
         }
-        if std::mem::take(&mut self.state.effects.unpaused) {
+        if std::mem::take(&mut self.state.requests.unpaused) {
             self.resume_paused(events);
         }
         self.enforce_output_limit(events, key);
@@ -701,7 +700,7 @@ impl Service for Core {
         self.evict_before_sleep(events);
         self.time_pause(events);
         self.end_waits(events);
-        engine::keyspace_events::drain(&mut self.state);
+        engine::keyspace_events::drain(&mut self.state, None);
         engine::tracking::broadcast(&mut self.state);
         self.enforce_pushed_limits(events);
         if self.state.persistence.aof.state != AofState::Off {

@@ -187,7 +187,7 @@ fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     let doomed = matching(context, &filter);
     for key in &doomed {
         if *key == context.client {
-            context.state.effects.close_caller = true;
+            context.effects.close_caller = true;
         } else {
             context.state.clients.close(*key, false);
             detach(context.state, *key);
@@ -249,7 +249,7 @@ fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.pause = None;
     context.state.keyspace.freeze(false);
-    context.state.effects.unpaused = true;
+    context.state.requests.unpaused = true;
     context.reply().ok();
     Ok(())
 }

@@ -141,7 +141,7 @@ fn kill_answers_by_its_form() {
         harness.line("CLIENT KILL ID 1 SKIPME yes"),
         Value::Integer(0)
     );
-    assert!(!harness.state.effects.close_caller);
+    assert!(!harness.state.requests.close_caller);
     assert_eq!(
         harness.line("CLIENT KILL MAXAGE 10 SKIPME yes"),
         Value::Integer(0)
@@ -152,7 +152,7 @@ fn kill_answers_by_its_form() {
         harness.line("CLIENT KILL ID 1 SKIPME no"),
         Value::Integer(1)
     );
-    assert!(harness.state.effects.close_caller);
+    assert!(harness.state.requests.close_caller);
     for (line, wrong) in [
         (
             "CLIENT KILL",
@@ -208,7 +208,7 @@ fn pause_only_grows_until_unpause() {
     let pause = harness.state.pause.unwrap();
     assert_eq!((pause.until_ms, pause.writes_only), (now_ms + 1000, true));
     assert_eq!(harness.line("CLIENT UNPAUSE"), ok());
-    assert!(harness.state.pause.is_none() && harness.state.effects.unpaused);
+    assert!(harness.state.pause.is_none() && harness.state.requests.unpaused);
 }
 
 #[test]

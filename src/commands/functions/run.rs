@@ -83,6 +83,7 @@ pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<()
         state,
         host,
         client,
+        ..
     } = context;
     let Some(client) = state.clients.get_mut(*client) else {
         return Ok(());

@@ -50,7 +50,7 @@ fn flush(
     let free = if waits { Free::Lazily } else { free };
     let removed = context.state.keyspace.flush(db, free);
     // Replicas and files shall be empty too, whatever they held.
-    context.state.effects.propagate = true;
+    context.effects.propagate = true;
     // A flush that an append-only file repeats is of long ago.
     let repeats = context.session().repeats;
     if db.is_none() && !repeats {
@@ -64,11 +64,11 @@ fn flush(
         && removed > 0
         && let Some(bell) = context.state.keyspace.ring_when_freed()
     {
-        blocking::wait_for_freeing(context.state, context.client, bell);
+        context.effects.block = blocking::wait_for_freeing(context.state, context.client, bell);
         return Ok(());
     }
     if is_waited_for {
-        tracking::tell_before_answer(context.state, context.client);
+        tracking::tell_before_answer(context.state, context.client, context.asker);
     }
     context.reply().ok();
     Ok(())

@@ -2,7 +2,7 @@
 
 use crate::clients::{Client, ClientKey, ClientKind};
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
-use crate::engine::{call::call, keyspace_events, process::process};
+use crate::engine::{Invocation, call::call, keyspace_events, process::process};
 use crate::resp::reader::{Value, read_all};
 use crate::resp::{OwnedRequest, Protocol, Reply};
 
@@ -51,7 +51,7 @@ impl Room {
     }
     /// The end of a turn.
     fn sleep(&mut self) {
-        keyspace_events::drain(&mut self.0.state);
+        keyspace_events::drain(&mut self.0.state, None);
         crate::engine::tracking::broadcast(&mut self.0.state);
     }
     fn id(&self, client: ClientKey) -> u64 {
@@ -492,9 +492,11 @@ fn a_script_reads_for_its_caller() {
     let state = &mut room.0.state;
     let request = OwnedRequest::from_slices(&["GET", "k"]);
     let id = state.table.find(b"GET").unwrap();
-    state.caller = Some(reader);
-    call(state, &mut room.0.host, script, id, request.args());
-    state.caller = None;
+    let of_reader = Invocation {
+        asker: reader,
+        ..Invocation::of(script, id, request.args())
+    };
+    call(state, &mut room.0.host, &of_reader);
     room.heard(script);
     room.quiet(writer, &["SET k 1"]);
     assert_eq!(room.heard(script), []);
@@ -620,16 +622,15 @@ fn a_monitor_is_a_kind_of_replica() {
     state.clients.get_mut(script).unwrap().session.kind = ClientKind::Script;
     let request = OwnedRequest::from_slices(&["GET", "k"]);
     let id = state.table.find(b"GET").unwrap();
-    call(state, &mut room.0.host, script, id, request.args());
+    call(
+        state,
+        &mut room.0.host,
+        &Invocation::of(script, id, request.args()),
+    );
     room.heard(monitor);
     let request = OwnedRequest::from_slices(&["SET", "k", "v"]);
     let id = room.0.state.table.find(b"SET").unwrap();
-    call(
-        &mut room.0.state,
-        &mut room.0.host,
-        script,
-        id,
-        request.args(),
-    );
+    let set = Invocation::of(script, id, request.args());
+    call(&mut room.0.state, &mut room.0.host, &set);
     assert_eq!(lines(room.heard(monitor)), ["[0 lua] \"SET\" \"k\" \"v\""]);
 }

@@ -168,11 +168,11 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
         started_ns,
     ) {
         // It is counted when it ends.
-        context.state.effects.skip_statistics = true;
+        context.effects.skip_statistics = true;
     }
     // Each command has told the journal, the statistics and the error counters by itself.
-    context.state.effects.do_not_propagate = true;
-    context.state.effects.errors_counted = true;
+    context.effects.do_not_propagate = true;
+    context.effects.errors_counted = true;
     Ok(())
 }
 

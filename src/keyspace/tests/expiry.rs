@@ -48,7 +48,6 @@ fn an_expired_key_is_gone_at_access_and_counted() {
 #[test]
 fn the_trail_tells_only_those_who_listen() {
     let mut keyspace = keyspace();
-    let mut trail = vec![];
     set(
         &mut keyspace.db(0, at(1000), false),
         b"k",
@@ -67,7 +66,7 @@ fn the_trail_tells_only_those_who_listen() {
         Expiry::At(2000),
     );
     get(&mut keyspace.db(0, at(2001), false), b"k");
-    keyspace.take_touched(&mut trail);
+    let trail = keyspace.take_touched();
     let note = |class, event, key: &[u8], modified| Touched::Key {
         db: 0,
         class,
@@ -93,7 +92,7 @@ fn the_trail_tells_only_those_who_listen() {
         .db(0, at(1000), false)
         .event(EventClass::Generic, "expire", b"k3");
     keyspace.flush(Some(0), Free::Now);
-    keyspace.take_touched(&mut trail);
+    let trail = keyspace.take_touched();
     assert_eq!(
         trail,
         [
@@ -312,8 +311,7 @@ fn every_policy_evicts_the_right_kind() {
             _ => assert!(mean < 350, "{policy:?} {mean}"),
         }
         assert_eq!(keyspace.stats.evicted, 200);
-        let mut trail = vec![];
-        keyspace.take_touched(&mut trail);
+        let trail = keyspace.take_touched();
         assert_eq!(trail.len(), 200);
         // On to the last one that may go.
         let mut more = 0;
