@@ -6,7 +6,9 @@
 
 use crate::clients::{AckWait, ClientKind};
 use crate::engine::acks::{APPENDONLY_OFF, REPLICAS, answer, is_synced};
-use crate::engine::{Argument, CommandError, CommandSpec, Handler, WideContext, acl, flags, parse};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Handler, WaitFor, WideContext, acl, flags, parse,
+};
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
 use crate::system::numbers;
@@ -100,7 +102,7 @@ fn may_block(context: &mut WideContext<'_>) -> bool {
 
 /// Has the caller wait; what for is taken up when its command has ended.
 fn begin(context: &mut WideContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
-    context.effects.wait_for_acks = Some(Box::new((wait, until_ms)));
+    context.effects.block = Some(Box::new(WaitFor::Acks(wait, until_ms)));
 }
 
 #[cfg(test)]

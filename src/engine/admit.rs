@@ -8,7 +8,9 @@
 
 use super::eviction::{Room, make_room};
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
-use crate::clients::ClientKey;
+use crate::clients::{ClientKey, Session};
+use crate::config::Settings;
+use crate::persistence::aof::AofState;
 use crate::resp::Args;
 
 /// Where a command comes from.
@@ -128,6 +130,7 @@ fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
 }
 
 /// Flags of this call: those of the command's row, or what the program that it runs says of itself.
+#[inline]
 pub(crate) fn call_flags(state: &State, id: CommandId, args: Args<'_>) -> u32 {
     let all = state.table.get(id).flags;
     if all & flags::RUNS_SCRIPT != 0 {
@@ -138,15 +141,14 @@ pub(crate) fn call_flags(state: &State, id: CommandId, args: Args<'_>) -> u32 {
 
 /// A command that wants to run.
 #[derive(Clone, Copy)]
-struct Candidate<'a> {
+struct Candidate {
     client: ClientKey,
     id: CommandId,
-    args: Args<'a>,
     /// What it may do, and what all may do that it runs (EXEC).
     flags: u32,
 }
 
-impl Candidate<'_> {
+impl Candidate {
     #[inline]
     fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
@@ -167,7 +169,7 @@ pub fn admit(
 ) -> Result<Admission, CommandError> {
     match origin {
         Origin::Connection => admit_from_connection(state, host, client, id, args),
-        Origin::Script => admit_from_script(state, client, id, args),
+        Origin::Script => admit_from_script(state, client, id),
         Origin::Exec | Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
     }
 }
@@ -190,18 +192,18 @@ fn admit_from_connection(
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
     }
-    caller.session.last_command = Some(id.0);
+    let session = &mut caller.session;
+    session.last_command = Some(id.0);
+    // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
+    check_protected(state.config.settings(), session, all, args)?;
+    // Nothing else is told to strangers, and nothing is done for them.
+    check_authenticated(session, all)?;
+    check_in_multi(session, all)?;
     let candidate = Candidate {
         client,
         id,
-        args,
         flags: all,
     };
-    // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
-    check_protected(state, &candidate)?;
-    // Nothing else is told to strangers, and nothing is done for them.
-    check_authenticated(state, &candidate)?;
-    check_in_multi(state, &candidate)?;
     // Room is made for whatever runs, as all take memory; who would take more is refused where there is none. It stands
     // before what looks at keys: a script's flags, a queue, a key that was evicted here.
     check_memory(state, host, &candidate)?;
@@ -221,12 +223,10 @@ fn admit_from_script(
     state: &mut State,
     client: ClientKey,
     id: CommandId,
-    args: Args<'_>,
 ) -> Result<Admission, CommandError> {
     let candidate = Candidate {
         client,
         id,
-        args,
         flags: state.table.get(id).flags,
     };
     check_from_script(state, &candidate)?;
@@ -249,43 +249,26 @@ fn admit_from_script(
 }
 
 /// DEBUG and MODULE, where `enable-debug-command` and `enable-module-command` do not let this client.
-#[inline]
-fn check_protected(state: &State, candidate: &Candidate<'_>) -> Checked {
-    if !candidate.has(flags::PROTECTED) {
-        return Ok(());
+#[inline(always)]
+fn check_protected(settings: &Settings, session: &Session, all: u32, args: Args<'_>) -> Checked {
+    if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
+        return Err(protected_error(args));
     }
-    let session = state
-        .clients
-        .get(candidate.client)
-        .map(|client| &client.session);
-    let settings = state.config.settings();
-    if session.is_none_or(|session| protected_allowed(settings, session, candidate.args)) {
-        return Ok(());
-    }
-    Err(protected_error(candidate.args))
+    Ok(())
 }
 
-#[inline]
-fn check_authenticated(state: &State, candidate: &Candidate<'_>) -> Checked {
-    let is_stranger = state
-        .clients
-        .get(candidate.client)
-        .is_some_and(|client| !client.session.authenticated);
-    if is_stranger && !candidate.has(flags::NO_AUTH) {
+#[inline(always)]
+fn check_authenticated(session: &Session, all: u32) -> Checked {
+    if !session.authenticated && all & flags::NO_AUTH == 0 {
         return Err(CommandError::NoAuth);
     }
     Ok(())
 }
 
 /// What cannot be done in a transaction is not queued either.
-#[inline]
-fn check_in_multi(state: &State, candidate: &Candidate<'_>) -> Checked {
-    if candidate.has(flags::NO_MULTI)
-        && state
-            .clients
-            .get(candidate.client)
-            .is_some_and(|client| client.session.in_multi)
-    {
+#[inline(always)]
+fn check_in_multi(session: &Session, all: u32) -> Checked {
+    if session.in_multi && all & flags::NO_MULTI != 0 {
         return Err(CommandError::fixed(
             "ERR Command not allowed inside a transaction",
         ));
@@ -295,8 +278,8 @@ fn check_in_multi(state: &State, candidate: &Candidate<'_>) -> Checked {
 
 /// Makes room within `maxmemory`, and refuses what may take memory where there is none. Nothing is evicted while writes
 /// are paused, while data is loaded, or under a script that stands still.
-#[inline]
-fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
     if state.config.settings().maxmemory == 0
         || state.pause.is_some()
         || state.persistence.loading.is_some()
@@ -341,13 +324,19 @@ pub(crate) fn unkept(state: &State) -> Option<Unkept> {
 
 /// Refuses a write that could not be kept. PING, which writes nothing, is refused with the snapshot's error: so those
 /// who watch the server see it.
-#[inline]
-fn check_disk(state: &State, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_disk(state: &State, candidate: &Candidate) -> Checked {
     let writes = candidate.has(flags::WRITE);
-    // The usual read.
-    if !writes && state.persistence.last_status_ok {
+    // The usual case, and the quick one.
+    let persistence = &state.persistence;
+    if persistence.last_status_ok && (!writes || persistence.aof.state == AofState::Off) {
         return Ok(());
     }
+    check_disk_anew(state, candidate, writes)
+}
+
+#[cold]
+fn check_disk_anew(state: &State, candidate: &Candidate, writes: bool) -> Checked {
     match unkept(state) {
         Some(Unkept::Snapshot) if writes || state.table.get(candidate.id).spec.name == "ping" => {
             Err(CommandError::SnapshotFailed)
@@ -360,8 +349,8 @@ fn check_disk(state: &State, candidate: &Candidate<'_>) -> Checked {
 }
 
 /// A subscriber that speaks RESP2 could not tell an answer from a message.
-#[inline]
-fn check_subscriber(state: &State, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_subscriber(state: &State, candidate: &Candidate) -> Checked {
     let command = state.table.get(candidate.id);
     if state
         .clients
@@ -378,8 +367,8 @@ fn check_subscriber(state: &State, candidate: &Candidate<'_>) -> Checked {
     Ok(())
 }
 
-#[inline]
-fn check_loading(state: &State, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_loading(state: &State, candidate: &Candidate) -> Checked {
     if state.persistence.loading.is_some() && !candidate.has(flags::LOADING) {
         return Err(CommandError::Loading);
     }
@@ -387,8 +376,8 @@ fn check_loading(state: &State, candidate: &Candidate<'_>) -> Checked {
 }
 
 /// While a script stands still nothing else may see or change the half of its effects that is there.
-#[inline]
-fn check_busy(state: &State, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_busy(state: &State, candidate: &Candidate) -> Checked {
     if !state.scripting.is_busy() || candidate.has(flags::ALLOW_BUSY) {
         return Ok(());
     }
@@ -398,8 +387,8 @@ fn check_busy(state: &State, candidate: &Candidate<'_>) -> Checked {
 }
 
 /// A client in MONITOR is to Redis a kind of replica.
-#[inline]
-fn check_monitor(state: &State, candidate: &Candidate<'_>) -> Checked {
+#[inline(always)]
+fn check_monitor(state: &State, candidate: &Candidate) -> Checked {
     if is_monitor(state, candidate.client)
         && reads_or_writes(state, candidate.client, candidate.flags)
     {
@@ -410,7 +399,7 @@ fn check_monitor(state: &State, candidate: &Candidate<'_>) -> Checked {
     Ok(())
 }
 
-#[inline]
+#[inline(always)]
 fn is_monitor(state: &State, client: ClientKey) -> bool {
     !state.messaging.monitors.is_empty()
         && state
@@ -420,8 +409,8 @@ fn is_monitor(state: &State, client: ClientKey) -> bool {
 }
 
 /// CLIENT PAUSE holds back everything, or what writes. Those in MONITOR are not held, as replicas are not.
-#[inline]
-fn hold_while_paused(state: &mut State, candidate: &Candidate<'_>) -> Admission {
+#[inline(always)]
+fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
     if let Some(pause) = state.pause
         && !is_monitor(state, candidate.client)
         && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
@@ -433,7 +422,7 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate<'_>) -> Admission 
 }
 
 /// What a script may call: nothing that is not for scripts, and nothing that writes where it said that it only reads.
-fn check_from_script(state: &State, candidate: &Candidate<'_>) -> Checked {
+fn check_from_script(state: &State, candidate: &Candidate) -> Checked {
     if candidate.has(flags::NOSCRIPT) && !state.scripting.calls_denied {
         return Err(CommandError::fixed(
             "ERR This Redis command is not allowed from script",
@@ -481,11 +470,7 @@ fn reads_or_writes(state: &State, client: ClientKey, all: u32) -> bool {
     (all | queued) & (flags::READONLY | flags::WRITE | flags::MAY_REPLICATE) != 0
 }
 
-fn protected_allowed(
-    settings: &crate::config::Settings,
-    session: &crate::clients::Session,
-    args: Args<'_>,
-) -> bool {
+fn protected_allowed(settings: &Settings, session: &Session, args: Args<'_>) -> bool {
     let local = session.is_local();
     if args.at(0).eq_ignore_ascii_case(b"debug") {
         settings.enable_debug_command.allows(local)

@@ -7,7 +7,7 @@
 
 use super::admit::{Admission, Origin, admit, refuse};
 use super::call::{call, settle_reply_mode};
-use super::{CommandError, CommandId, Host, Invocation, State, Wait};
+use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
 use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
 use crate::keyspace::{Clock, Type};
 use crate::resp::{Args, OwnedRequest};
@@ -47,7 +47,7 @@ pub(crate) fn begin(
 }
 
 /// Has a client whose databases are being freed wait for the bell; what its handler is to ask for.
-pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<Box<Wait>> {
+pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<Box<WaitFor>> {
     let client = state.clients.get(key)?;
     let freeing = Freeing {
         client: client.session.id,
@@ -59,14 +59,14 @@ pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<
 }
 
 /// A wait for something else than a key, without an end in time. Who ends it answers OK, or an error, by [`give_up`].
-pub fn for_no_key() -> Box<Wait> {
-    Box::new(Wait {
+pub fn for_no_key() -> Box<WaitFor> {
+    Box::new(WaitFor::Key(Wait {
         keys: Vec::new(),
         kind: Type::String,
         until_ms: None,
         on_removal: false,
         again_as: Some(Vec::new()),
-    })
+    }))
 }
 
 /// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its transaction.

@@ -5,7 +5,8 @@
 
 use super::propagate::{note_write, propagate};
 use super::{
-    CommandError, CommandId, Context, Effects, Handler, Host, Invocation, State, WideContext, flags,
+    CommandError, CommandId, Context, Effects, Handler, Host, Invocation, State, WaitFor,
+    WideContext, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::observe::LatencyEvent;
@@ -134,22 +135,20 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
 #[inline]
 fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut Effects) -> bool {
     let (key, id) = (invocation.client, invocation.command);
-    let (wait, acks) = (effects.block.take(), effects.wait_for_acks.take());
-    let waits = wait.is_some() || acks.is_some();
-    if let Some(wait) = wait
-        // One that waits already keeps its place.
-        && state
-            .clients
-            .get(key)
-            .is_some_and(|client| client.waits.is_none())
-    {
-        super::blocking::begin(state, key, id, invocation.args, *wait);
+    let Some(wait) = effects.block.take() else {
+        return false;
+    };
+    match *wait {
+        WaitFor::Key(wait) => {
+            let client = state.clients.get(key);
+            // One that waits already keeps its place.
+            if client.is_some_and(|client| client.waits.is_none()) {
+                super::blocking::begin(state, key, id, invocation.args, wait);
+            }
+        }
+        WaitFor::Acks(wait, until_ms) => super::acks::begin_wait(state, key, id, wait, until_ms),
     }
-    if let Some(acks) = acks {
-        let (wait, until_ms) = *acks;
-        super::acks::begin_wait(state, key, id, wait, until_ms);
-    }
-    waits
+    true
 }
 
 /// Counts a command that has run, in the statistics, the latency monitor and the slow log.

@@ -219,16 +219,23 @@ pub struct Effects {
     pub do_not_propagate: bool,
     /// Arguments that the slow log must not show, such as passwords: their indexes.
     pub redacted: Vec<usize>,
-    /// The command waits for a key (set through `Context::block`) and has not answered.
-    pub block: Option<Box<Wait>>,
-    /// The command waits for acknowledgements, until a Unix ms if there is one, and has not answered.
-    pub wait_for_acks: Option<Box<(Option<AckWait>, Option<i64>)>>,
+    /// The command waits (for keys: set through `Context::block`) and has not answered.
+    pub block: Option<Box<WaitFor>>,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
     /// How often this call has failed by the errors in the reply of its script.
     pub failures: u64,
     /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
     pub skip_statistics: bool,
+}
+
+/// What a command waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    /// A change of a key.
+    Key(Wait),
+    /// Acknowledgements of the writes of its client (none: what can never come), until a Unix ms if there is one.
+    Acks(Option<AckWait>, Option<i64>),
 }
 
 /// What a blocking command waits for. When one of the keys gets a value of the type (or, with `on_removal`, loses it),
@@ -386,7 +393,7 @@ impl Context<'_> {
     /// ([`Context::may_block`]) the reply of the timeout is given at once.
     pub fn block(&mut self, wait: Wait) {
         if self.may_block {
-            self.effects.block = Some(Box::new(wait));
+            self.effects.block = Some(Box::new(WaitFor::Key(wait)));
             return;
         }
         self.reply.null_array();

@@ -31,7 +31,7 @@ use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
-use crate::system::numbers::parse_i64;
+use crate::system::numbers::{i64_text_len, parse_i64};
 use crate::system::size_class::{next_class, size_class};
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -92,10 +92,13 @@ impl Part<'_> {
             Part::Object(_) => OBJECT,
         }
     }
+    /// What the head is to remember of it. A number's is the length of its text: it is counted with the sizes of
+    /// strings, and a counter is counted at every step.
     fn value_len(&self) -> usize {
         match self {
             Part::Bytes { bytes, .. } => bytes.len(),
-            _ => 0,
+            Part::Int(number) => i64_text_len(*number),
+            Part::Object(_) => 0,
         }
     }
 }
@@ -555,11 +558,12 @@ impl Entry {
     }
 
     /// Where its size is to be counted; a stream's is not.
+    #[inline]
     fn size(&self) -> Counted {
         let head = self.head();
         let len = match (head.kind(), head.encoding()) {
             (Type::Stream | Type::Module, _) => return None,
-            (_, EMBEDDED) => head.value_len(),
+            (_, EMBEDDED | INT) => head.value_len(),
             (Type::String, _) => self.string().map_or(0, |value| value.len()),
             _ => self.collection().map_or(0, Collection::len),
         };
