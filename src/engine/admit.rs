@@ -3,8 +3,8 @@
 //! In: a command and where it comes from. Out: that it runs, waits, or the error that it is refused with. Mirrors the
 //! checks of `processCommand` of Redis's server.c, and of `scriptCall` of its script.c.
 //!
-//! The order can be seen by clients: it decides which of two errors is answered. So each check stands in a list, and says
-//! why it stands there.
+//! The order can be seen by clients: it decides which of two errors is answered. So each check stands in a list, and
+//! says why it stands there.
 
 use super::eviction::{Room, make_room};
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
@@ -288,7 +288,7 @@ fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -
         return Ok(());
     }
     let room = make_room(state, host);
-    if state.keyspace.has_touched() {
+    if state.keyspace.has_events() {
         tell_evicted(state);
     }
     if room == Room::None && candidate.has(flags::DENYOOM) {
@@ -441,8 +441,8 @@ fn check_from_script(state: &State, candidate: &Candidate) -> Checked {
     Ok(())
 }
 
-/// Tells what was evicted to make room for a command. It is not the command's doing, and its client hears of it before the
-/// answer: what it reads now is no longer what was evicted.
+/// Tells what was evicted to make room for a command. It is not the command's doing, and its client hears of it
+/// before the answer: what it reads now is no longer what was evicted.
 #[cold]
 fn tell_evicted(state: &mut State) {
     let answering = state.clients.answer(None);

@@ -1,14 +1,14 @@
 //! Keyspace notifications: what happens to keys, published.
 //!
-//! In: the notes of the trail. Out: for each event of a class that `notify-keyspace-events` names, a message to
+//! In: keyspace events. Out: for each event of a class that `notify-keyspace-events` names, a message to
 //! `__keyspace@<db>__:<key>` (the event) and one to `__keyevent@<db>__:<event>` (the key), as K and E say. While nobody
-//! listens to anything, or nothing is to be told, the trail keeps no notes for this. Mirrors `notify.c` of Redis.
+//! listens to anything, or nothing is to be told, the keyspace records no events for this. Mirrors `notify.c` of Redis.
 
 use super::State;
 use super::pubsub::publish;
 use crate::clients::Listening;
 use crate::config::events;
-use crate::keyspace::{EventClass, Touched, interest};
+use crate::keyspace::{EventClass, KeyspaceEvent, interest};
 
 /// Every class with its bit of `notify_keyspace_events`.
 const CLASSES: [(EventClass, u32); 11] = [
@@ -25,7 +25,8 @@ const CLASSES: [(EventClass, u32); 11] = [
     (EventClass::KeyMiss, events::KEY_MISS),
 ];
 
-/// Has the trail keep what is to be told from here on; call it when the directive has changed, or who listens.
+/// Has the keyspace record the events that are to be published from here on; call it when the directive has changed,
+/// or who listens.
 pub fn follow_interest(state: &mut State) {
     let set = state.config.settings().notify_keyspace_events;
     let mut classes = 0;
@@ -42,15 +43,15 @@ pub fn follow_interest(state: &mut State) {
     state.keyspace.set_notified(classes);
 }
 
-/// Publishes what happened.
-pub(crate) fn tell(state: &mut State, note: &Touched) {
-    let Touched::Key {
+/// Publishes an event, if its class is wanted.
+pub(crate) fn publish_event(state: &mut State, happened: &KeyspaceEvent) {
+    let KeyspaceEvent::Key {
         db,
         class,
         event,
         key,
         ..
-    } = note
+    } = happened
     else {
         return;
     };

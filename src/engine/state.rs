@@ -280,7 +280,8 @@ pub trait Host {
     fn fresh_used_memory(&mut self) -> u64;
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;
-    /// Sets how readily the kernel ends the process; whether it could be (else the log says why). A replay changes nothing.
+    /// Sets how readily the kernel ends the process; whether it could be (else the log says why). A replay changes
+    /// nothing.
     fn adjust_oom_score(&mut self, how: OomScore, wish: i32) -> bool;
     /// Blocks the whole server (DEBUG SLEEP).
     fn sleep(&mut self, duration: std::time::Duration);
@@ -345,7 +346,8 @@ pub struct Context<'a> {
     pub rng: &'a mut Rng,
     /// Whether the journal has consumers: only then rewriting is worth its allocations.
     pub propagates: bool,
-    /// Whether the command may wait: not in a transaction or a script, where it answers at once as if its time were over.
+    /// Whether the command may wait: not in a transaction or a script, where it answers at once as if its time were
+    /// over.
     pub may_block: bool,
     /// Whether the command waited and is run again because of a key.
     pub runs_again: bool,
@@ -372,7 +374,7 @@ impl Context<'_> {
                 Free::Now
             };
             if self.db.remove_expired_or_not(key, free) {
-                self.db.touch(EventClass::Generic, "del", key);
+                self.db.signal_modified(EventClass::Generic, "del", key);
             }
             return;
         };
@@ -380,7 +382,7 @@ impl Context<'_> {
             Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
             Slot::Vacant(place) => place.insert(value, Expiry::Clear),
         }
-        self.db.touch(class, event, key);
+        self.db.signal_modified(class, event, key);
     }
     /// The longest string that this client may make, bytes: `proto-max-bulk-len`, but for those who are obeyed.
     pub fn longest_string(&self) -> usize {

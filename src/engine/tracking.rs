@@ -1,12 +1,12 @@
 //! Client-side caching around commands: which keys a client has read, and who is told that one is invalid.
 //!
-//! In: the keys that commands of tracking clients read, the trail of changes. Out: invalidations, pushed to RESP3 clients
+//! In: the keys that commands of tracking clients read, keyspace events. Out: invalidations, pushed to RESP3 clients
 //! or sent as messages of a channel to a RESP2 subscriber that another client names. Who may hold which key is kept in
 //! [`crate::messaging::tracking`]. Mirrors the half of `tracking.c` of Redis that knows clients.
 
 use super::{BeginSearch, CommandId, FindKeys, State, flags, key_flags, keyspecs};
 use crate::clients::{CachingMode, ClientKey, ClientKind};
-use crate::keyspace::{EventClass, Touched, interest};
+use crate::keyspace::{EventClass, KeyspaceEvent, interest};
 use crate::resp::{Args, Reply};
 
 /// The channel on which RESP2 clients hear of invalid keys.
@@ -36,8 +36,9 @@ pub fn disable(state: &mut State, key: ClientKey) {
     state.messaging.settle();
 }
 
-/// After a command has run: `reader`, who asked for it, is remembered with the keys that it has read. Only commands that write nothing make
-/// their client a reader. What a script reads is its caller's; what it declares and does not read is nobody's.
+/// After a command has run: `reader`, who asked for it, is remembered with the keys that it has read. Only commands
+/// that write nothing make their client a reader. What a script reads is its caller's; what it declares and does not
+/// read is nobody's.
 pub(crate) fn remember(state: &mut State, reader: ClientKey, id: CommandId, args: Args<'_>) {
     let command = state.table.get(id);
     let is_script = command.flags & flags::SKIP_MONITOR != 0;
@@ -69,8 +70,8 @@ pub(crate) fn remember(state: &mut State, reader: ClientKey, id: CommandId, args
     }
 }
 
-/// A command of this client has run or was refused; `found` is its name's row. CLIENT CACHING holds until the command or
-/// transaction after it is answered.
+/// A command of this client has run or was refused; `found` is its name's row. CLIENT CACHING holds until the command
+/// or transaction after it is answered.
 pub(crate) fn command_ended(state: &mut State, key: ClientKey, found: Option<CommandId>) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
@@ -121,10 +122,10 @@ impl Invalid<'_> {
     }
 }
 
-/// Something of the trail, told to those who hold what has changed. `by`: who has changed it.
-pub(crate) fn changed(state: &mut State, note: &Touched, by: Option<ClientKey>) {
-    match note {
-        Touched::Key {
+/// Tells the clients that hold what has changed of one keyspace event. `by`: who has changed it.
+pub(crate) fn changed(state: &mut State, event: &KeyspaceEvent, by: Option<ClientKey>) {
+    match event {
+        KeyspaceEvent::Key {
             class,
             key,
             modified: true,
@@ -136,8 +137,8 @@ pub(crate) fn changed(state: &mut State, note: &Touched, by: Option<ClientKey>) 
             state.messaging.tracking.note(key, by_id);
             invalidate(state, key, by);
         }
-        Touched::Key { .. } | Touched::FieldExpired { .. } => {}
-        Touched::Flushed { .. } | Touched::Swapped { .. } => invalidate_all(state),
+        KeyspaceEvent::Key { .. } | KeyspaceEvent::FieldExpired { .. } => {}
+        KeyspaceEvent::Flushed { .. } | KeyspaceEvent::Swapped { .. } => invalidate_all(state),
     }
 }
 
@@ -161,8 +162,8 @@ fn invalidate(state: &mut State, name: &[u8], by: Option<ClientKey>) {
     }
 }
 
-/// A flush that is waited for tells its own client that nothing is valid any more before it answers, because in Redis it
-/// is over only then. In a transaction or a script the message comes behind the whole answer as ever.
+/// A flush that is waited for tells its own client that nothing is valid any more before it answers, because in Redis
+/// it is over only then. In a transaction or a script the message comes behind the whole answer as ever.
 pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey, asker: ClientKey) {
     let tracks_alone = state.clients.get(key).is_some_and(|client| {
         client.caching.is_some()

@@ -149,7 +149,7 @@ impl Db<'_> {
                 if look.count {
                     self.stats.misses += 1;
                     self.shared
-                        .trail
+                        .events
                         .event(self.index, EventClass::KeyMiss, "keymiss", key);
                 }
                 None
@@ -177,7 +177,7 @@ impl Db<'_> {
     pub fn list_packed_threshold(&self) -> usize {
         self.shared.settings.list_packed_threshold
     }
-    /// Removes a collection that a command has emptied, which it has touched; raises `del`.
+    /// Removes a collection that a command has emptied, whose change it has signalled; raises `del`.
     pub fn remove_emptied(&mut self, key: &[u8]) {
         if self.remove(key, Free::Now) {
             self.event(EventClass::Generic, "del", key);
@@ -243,7 +243,7 @@ impl Db<'_> {
             Place::Free(_) => {
                 self.stats.misses += 1;
                 self.shared
-                    .trail
+                    .events
                     .event(self.index, EventClass::KeyMiss, "keymiss", from);
                 None
             }
@@ -271,24 +271,24 @@ impl Db<'_> {
     }
     /// The door: every change to a key is told here, once per change, with its event (`set`, `del`, `expire`...).
     #[inline]
-    pub fn touch(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+    pub fn signal_modified(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
         *self.dirty += 1;
-        self.shared.trail.modified(self.index, class, event, key);
+        self.shared.events.modified(self.index, class, event, key);
     }
     /// A change that only the journal is to learn of: what consumer groups do with a stream's entries (XACK, XCLAIM,
     /// XREADGROUP) fails no watcher, wakes nobody and has no event in Redis.
     #[inline]
-    pub fn touch_quietly(&mut self) {
+    pub fn count_change(&mut self) {
         *self.dirty += 1;
     }
-    /// A further key of a change that has been touched (RENAME's new name): told like a change, but not dirty again.
-    pub fn touch_also(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
-        self.shared.trail.modified(self.index, class, event, key);
+    /// A further key of a change that has been signalled (RENAME's new name): told like a change, but not dirty again.
+    pub fn signal_also_modified(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        self.shared.events.modified(self.index, class, event, key);
     }
-    /// A further event of a change that has been touched (`expire` after `set` in SET EX): not dirty again.
+    /// A further event of a change that has been signalled (`expire` after `set` in SET EX): not dirty again.
     #[inline]
     pub fn event(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
-        self.shared.trail.event(self.index, class, event, key);
+        self.shared.events.event(self.index, class, event, key);
     }
     /// One step of SCAN; calls back with each entry that is not expired. Expired ones are removed.
     pub fn scan(&mut self, cursor: u64, each: &mut dyn FnMut(EntryRef<'_>)) -> u64 {

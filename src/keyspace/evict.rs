@@ -97,7 +97,7 @@ impl Keyspace {
         let (entry, _) = held.remove();
         self.stats.evicted += 1;
         self.shared
-            .trail
+            .events
             .modified(db, EventClass::Evicted, "evicted", &key);
         let lazily = self.shared.settings.lazy_eviction;
         self.shared.free_entry(entry, lazily);

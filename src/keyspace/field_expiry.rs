@@ -1,6 +1,6 @@
 //! Fields of hashes that go by themselves.
 //!
-//! In: hashes as they come, change and go, and the time. Out: expired fields are gone, and the trail knows. Each
+//! In: hashes as they come, change and go, and the time. Out: expired fields are gone, and an event is recorded. Each
 //! database has an index of its hashes with expiring fields, ordered by the earliest of each, so that active expiry
 //! looks at nothing but what has expired. Mirrors the active and lazy expiry of fields in Redis's t_hash.c.
 //!
@@ -100,7 +100,7 @@ enum Emptied {
     Keep,
 }
 
-/// Removes expired fields of the hash at `place` and tells the trail, with one event however many they are.
+/// Removes expired fields of the hash at `place` and records it, with one event however many they are.
 fn expire_at_place(
     place: Place<'_>,
     shared: &mut Shared,
@@ -116,17 +116,17 @@ fn expire_at_place(
     let Ok(hash) = held.entry_mut().hash_mut() else {
         return FieldsExpired::None;
     };
-    let trail = &mut shared.trail;
+    let events = &mut shared.events;
     let removed = match which {
         Which::Most(max) => {
-            hash.remove_expired(now_ms, max, |field| trail.field_expired(db, &key, field))
+            hash.remove_expired(now_ms, max, |field| events.field_expired(db, &key, field))
         }
         Which::Named(fields) => {
             let mut removed = 0;
             for field in fields {
                 if hash.get(field).is_some_and(|pair| pair.is_expired(now_ms)) {
                     hash.remove(field);
-                    trail.field_expired(db, &key, field);
+                    events.field_expired(db, &key, field);
                     removed += 1;
                 }
             }
@@ -136,7 +136,7 @@ fn expire_at_place(
     let emptied = hash.is_empty();
     stats.expired_subkeys += removed as u64;
     if removed > 0 {
-        trail.modified(db, EventClass::Hash, "hexpired", &key);
+        events.modified(db, EventClass::Hash, "hexpired", &key);
     }
     if !emptied || then == Emptied::Keep {
         // Even when nothing has expired: so an index that is off comes in step.
@@ -149,7 +149,7 @@ fn expire_at_place(
     }
     let (entry, _) = held.remove();
     shared.free_entry(entry, shared.settings.lazy_expire);
-    shared.trail.event(db, EventClass::Generic, "del", &key);
+    shared.events.event(db, EventClass::Generic, "del", &key);
     FieldsExpired::All
 }
 

@@ -2,11 +2,11 @@
 
 use super::database::live;
 use super::entry::{Borrowed, Entry, Place, Table};
+use super::events::Events;
 use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
-use super::touched::Trail;
-use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, Touched, Type, Waiter, interest};
+use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
 use crate::system::clock;
@@ -99,7 +99,7 @@ pub(super) struct Shared {
     /// Objects handed to the free thread since [`Keyspace::settle_stats`].
     pub(super) lazyfreed: u64,
     pub(super) rng: Rng,
-    pub(super) trail: Trail,
+    pub(super) events: Events,
     /// Keys the hash of databases and collections.
     pub(super) hash_seed: HashSeed,
     /// The longest removal of an expired key since it was asked for, ns; 0 unless they are timed.
@@ -116,7 +116,7 @@ impl Shared {
     #[cold]
     pub(super) fn expired(&mut self, entry: Entry, db: usize, stats: &mut KeyspaceStats) {
         stats.expired += 1;
-        self.trail
+        self.events
             .modified(db, EventClass::Expired, "expired", entry.key());
         if !self.settings.times_removals {
             return self.free_entry(entry, self.settings.lazy_expire);
@@ -135,7 +135,7 @@ impl Shared {
     pub(super) fn put(&mut self, db: usize, table: &mut Table, entry: Entry) {
         let hash = table.hash(entry.key());
         // What was there is replaced by another key of the same name.
-        self.trail.event(db, EventClass::New, "new", entry.key());
+        self.events.event(db, EventClass::New, "new", entry.key());
         match table.place(hash, entry.key()) {
             Place::Held(mut held) => {
                 if let Some(old) = held.replace(entry) {
@@ -183,7 +183,7 @@ impl Keyspace {
                 free: FreeThread::default(),
                 lazyfreed: 0,
                 rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
-                trail: Trail::default(),
+                events: Events::default(),
                 hash_seed,
                 slowest_removal_ns: 0,
             },
@@ -273,13 +273,13 @@ impl Keyspace {
             .table
             .for_each(&mut |entry| each(EntryRef::new(Borrowed::of(entry), policy)));
     }
-    /// Switches a service's interest in the trail on or off; bits of [`super::interest`]. Notifications are about all
-    /// classes of events until [`Keyspace::set_notified`] narrows them.
+    /// Switches a service's interest in keyspace events on or off; bits of [`super::interest`]. Notifications are
+    /// about all classes of events until [`Keyspace::set_notified`] narrows them.
     pub fn set_interest(&mut self, service: u32, on: bool) {
         if service & interest::NOTIFICATIONS != 0 {
-            self.shared.trail.notified = if on { u32::MAX } else { 0 };
+            self.shared.events.notified = if on { u32::MAX } else { 0 };
         }
-        let interest = &mut self.shared.trail.interest;
+        let interest = &mut self.shared.events.interest;
         *interest = if on {
             *interest | service
         } else {
@@ -288,32 +288,33 @@ impl Keyspace {
     }
     /// Says which classes of events the notifications are about: bits of [`EventClass::bit`].
     pub fn set_notified(&mut self, classes: u32) {
-        self.shared.trail.notified = classes;
+        self.shared.events.notified = classes;
     }
     /// Bits of the classes of events that the notifications are about.
     pub fn notified(&self) -> u32 {
-        self.shared.trail.notified
+        self.shared.events.notified
     }
-    /// Services interested in the trail.
+    /// Services interested in the events.
     pub fn interest(&self) -> u32 {
-        self.shared.trail.interest
+        self.shared.events.interest
     }
     /// Whether there is anything to take.
-    pub fn has_touched(&self) -> bool {
-        !self.shared.trail.is_empty()
+    pub fn has_events(&self) -> bool {
+        !self.shared.events.is_empty()
     }
-    /// Gives the trail away, in the order of the changes; to be taken after each command, cycle of expiry and eviction.
-    pub fn take_touched(&mut self) -> Vec<Touched> {
-        self.shared.trail.take()
+    /// Gives the events away, in the order of the changes; to be taken after each command, cycle of expiry and
+    /// eviction.
+    pub fn take_events(&mut self) -> Vec<KeyspaceEvent> {
+        self.shared.events.take()
     }
-    /// Takes the trail back that was given away, so that its room is used again.
-    pub fn reuse_touched(&mut self, told: Vec<Touched>) {
-        self.shared.trail.reuse(told);
+    /// Takes back the list that was given away, so that its memory is used again.
+    pub fn reuse_events(&mut self, taken: Vec<KeyspaceEvent>) {
+        self.shared.events.reuse(taken);
     }
     /// What was given away last, once it is back.
     #[cfg(test)]
-    pub fn told(&self) -> &[Touched] {
-        self.shared.trail.told()
+    pub fn taken_events(&self) -> &[KeyspaceEvent] {
+        self.shared.events.taken()
     }
 
     /// SWAPDB. Counts as one change; clients stay in the number they selected.
@@ -321,14 +322,14 @@ impl Keyspace {
         if a != b {
             // Watched keys whose time is over go first: one that arrives in the other database would go there later,
             // and be taken for a change of something that its watchers never saw.
-            for name in self.shared.trail.watched.names(&[a, b]) {
+            for name in self.shared.events.watched.names(&[a, b]) {
                 self.db(a, now, true).peek(&name);
                 self.db(b, now, true).peek(&name);
             }
             self.concern_all(a, Some(b));
             self.concern_all(b, Some(a));
             self.databases.swap(a, b);
-            self.shared.trail.whole(Touched::Swapped { a, b });
+            self.shared.events.whole(KeyspaceEvent::Swapped { a, b });
         }
         self.dirty += 1;
     }
@@ -413,7 +414,7 @@ impl Keyspace {
         }
         self.dirty += removed;
         self.settle_stats();
-        self.shared.trail.whole(Touched::Flushed { db });
+        self.shared.events.whole(KeyspaceEvent::Flushed { db });
         removed
     }
     /// The free thread may wake the loop from now on, so that a command can wait for what it has to free.
@@ -440,17 +441,17 @@ impl Keyspace {
     }
     /// Tells those who wait for or watch keys of a database that it is about to be emptied or replaced.
     fn concern_all(&mut self, index: usize, replaced_with: Option<usize>) {
-        let trail = &mut self.shared.trail;
-        if trail.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
+        let events = &mut self.shared.events;
+        if events.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
             return;
         }
-        trail.waiting.touched_all(index);
+        events.waiting.database_changed(index);
         let databases = &self.databases;
         let has = |index: usize, key: &[u8]| {
             let table = &databases[index].table;
             table.contains(table.hash(key), key)
         };
-        trail.watched.touched_all(index, |key| {
+        events.watched.database_changed(index, |key| {
             has(index, key) || replaced_with.is_some_and(|other| has(other, key))
         });
     }
@@ -463,7 +464,7 @@ impl Keyspace {
         kind: Type,
         on_removal: bool,
     ) -> u64 {
-        let waiting = &mut self.shared.trail.waiting;
+        let waiting = &mut self.shared.events.waiting;
         let ticket = waiting.ticket();
         for key in keys {
             let waiter = Waiter {
@@ -479,7 +480,7 @@ impl Keyspace {
     }
     /// Takes a client out of the queues of `keys`.
     pub fn end_wait(&mut self, db: usize, keys: &[Vec<u8>], ticket: u64) {
-        let waiting = &mut self.shared.trail.waiting;
+        let waiting = &mut self.shared.events.waiting;
         for key in keys {
             waiting.remove(db, key, ticket);
         }
@@ -489,36 +490,37 @@ impl Keyspace {
     /// Whether a key that somebody waits for has changed.
     #[inline]
     pub fn has_ready(&self) -> bool {
-        self.shared.trail.waiting.has_ready()
+        self.shared.events.waiting.has_ready()
     }
     /// Takes the keys that have changed and that somebody waits for, in the order of the changes.
     pub fn take_ready(&mut self) -> Vec<(usize, Vec<u8>)> {
-        self.shared.trail.waiting.take_ready()
+        self.shared.events.waiting.take_ready()
     }
     /// The first client in a key's queue with a ticket above `after`.
     pub fn next_waiter(&self, db: usize, key: &[u8], after: u64) -> Option<Waiter> {
-        self.shared.trail.waiting.next(db, key, after)
+        self.shared.events.waiting.next(db, key, after)
     }
     /// Whether somebody waits for the removal of a key.
     pub fn waits_for_removal(&self, db: usize, key: &[u8]) -> bool {
-        self.shared.trail.waiting.any_on_removal(db, key)
+        self.shared.events.waiting.any_on_removal(db, key)
     }
-    /// Keys that somebody waits for, and those of them where somebody waits for the removal (INFO). O(clients that wait).
+    /// Keys that somebody waits for, and those of them where somebody waits for the removal (INFO). O(clients that
+    /// wait).
     pub fn waited_keys(&self) -> (usize, usize) {
-        self.shared.trail.waiting.keys()
+        self.shared.events.waiting.keys()
     }
     /// Clients that watch, and keys that are watched (INFO). O(watched keys).
     pub fn watchers(&self) -> (usize, usize) {
-        self.shared.trail.watched.figures()
+        self.shared.events.watched.figures()
     }
     /// WATCH; whether the client did not watch the key before.
     pub fn watch(&mut self, db: usize, key: &[u8], client: u64) -> bool {
         self.set_interest(interest::WATCHERS, true);
-        self.shared.trail.watched.add(db, key, client)
+        self.shared.events.watched.add(db, key, client)
     }
     /// Ends the watching of a key.
     pub fn unwatch(&mut self, db: usize, key: &[u8], client: u64) {
-        let watched = &mut self.shared.trail.watched;
+        let watched = &mut self.shared.events.watched;
         watched.remove(db, key, client);
         let watches = !watched.is_empty();
         self.set_interest(interest::WATCHERS, watches);
@@ -526,11 +528,11 @@ impl Keyspace {
     /// Whether a watched key has changed.
     #[inline]
     pub fn has_dirty_watchers(&self) -> bool {
-        self.shared.trail.watched.has_dirty()
+        self.shared.events.watched.has_dirty()
     }
     /// Takes the ids of the clients whose watched keys have changed; one may be there more than once.
     pub fn take_dirty_watchers(&mut self) -> Vec<u64> {
-        self.shared.trail.watched.take_dirty()
+        self.shared.events.watched.take_dirty()
     }
     /// Brings counters that the shared part gathers into the public ones: before they are shown or reset.
     pub fn settle_stats(&mut self) {

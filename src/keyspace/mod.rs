@@ -1,8 +1,8 @@
 //! The keyspace: databases with expiry and eviction, and the one door for changes.
 //!
-//! In: keys and values from command handlers. Out: values by reference, and the trail of what changed.
+//! In: keys and values from command handlers. Out: values by reference, and the events of what changed.
 //! A handler gets a [`Db`]: one database and what all databases share. Every change goes through
-//! [`Db::touch`], so that no command can forget the dirty counter, watchers, blocked clients, tracking,
+//! [`Db::signal_modified`], so that no command can forget the dirty counter, watchers, blocked clients, tracking,
 //! notifications or the journal; keys that go by themselves (expired, evicted, flushed) are noted here.
 //!
 //! | file | what it is for | mirrors |
@@ -12,7 +12,7 @@
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
-//! | `touched.rs` | the trail of changes | notify.c |
+//! | `events.rs` | keyspace events: what changed | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
 //! | `field_expiry.rs` | fields of hashes that go by themselves | t_hash.c |
@@ -25,6 +25,7 @@ mod clock;
 mod database;
 mod digest;
 mod entry;
+mod events;
 mod evict;
 mod expire;
 mod field_expiry;
@@ -36,7 +37,6 @@ mod sizes;
 mod slot;
 #[cfg(test)]
 mod tests;
-mod touched;
 mod value;
 mod waiting;
 
@@ -45,12 +45,12 @@ pub use clock::Clock;
 pub use database::Db;
 pub use digest::Digest;
 pub use entry::{EMBED_MAX, Entry};
+pub use events::{EventClass, KeyspaceEvent, interest};
 pub use expire::{ExpireCycle, slow_expire_budget_ns};
 pub use field_expiry::FieldsExpired;
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
 pub use sizes::Sizes;
 pub use slot::{EntryRef, Occupied, Slot, Vacant};
-pub use touched::{EventClass, Touched, interest};
 pub use value::{Expiry, NewValue, Stored, Type, Value};
 pub use waiting::Waiter;
 

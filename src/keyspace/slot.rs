@@ -101,7 +101,8 @@ pub enum Slot<'a> {
     Vacant(Vacant<'a>),
 }
 
-/// An existing key, to change. Changing calls do not `touch`: the command does, once, naming its event.
+/// An existing key, to change. Changing calls signal nothing: the command calls [`super::Db::signal_modified`], once,
+/// naming its event.
 pub struct Occupied<'a> {
     pub(super) held: Held<'a>,
     pub(super) shared: &'a mut Shared,
@@ -231,7 +232,7 @@ impl<'a> Slot<'a> {
 }
 
 impl<'a> Vacant<'a> {
-    /// Creates it. The `new` event is raised here; the command's own event is the command's to `touch`.
+    /// Creates it. The `new` event is raised here; the command's own event is the command's to signal.
     #[inline]
     pub fn insert(self, value: NewValue<'_>, expiry: Expiry) {
         self.insert_held(value, expiry);
@@ -246,7 +247,7 @@ impl<'a> Vacant<'a> {
         let entry = Entry::new(self.key, value, self.shared.policy.fresh(self.now), at);
         let held = self.table.insert_held(self.hash, entry);
         self.shared
-            .trail
+            .events
             .event(self.db, EventClass::New, "new", self.key);
         Occupied {
             held,

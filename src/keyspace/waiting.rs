@@ -85,7 +85,7 @@ impl Waiting {
         })
     }
     /// A key has changed.
-    pub(super) fn touched(&mut self, db: usize, key: &[u8]) {
+    pub(super) fn key_changed(&mut self, db: usize, key: &[u8]) {
         let Some(queue) = self.queues.get_mut(&db).and_then(|all| all.get_mut(key)) else {
             return;
         };
@@ -94,9 +94,9 @@ impl Waiting {
             self.ready.push((db, key.to_vec()));
         }
     }
-    /// A whole database has changed: every key of it may be ready. They become so in the order of those who wait longest
-    /// for each, which chance must not decide.
-    pub(super) fn touched_all(&mut self, db: usize) {
+    /// A whole database has changed: every key of it may be ready. They become so in the order of those who wait
+    /// longest for each, which chance must not decide.
+    pub(super) fn database_changed(&mut self, db: usize) {
         let mut ready = Vec::new();
         for (key, queue) in self.queues.get_mut(&db).into_iter().flatten() {
             if !queue.ready {
@@ -185,13 +185,13 @@ impl Watched {
         self.clients.is_empty()
     }
     /// A key has changed.
-    pub(super) fn touched(&mut self, db: usize, key: &[u8]) {
+    pub(super) fn key_changed(&mut self, db: usize, key: &[u8]) {
         if let Some(clients) = self.clients.get(&db).and_then(|keys| keys.get(key)) {
             self.dirty.extend(clients);
         }
     }
     /// A whole database has changed; only keys that `concerns` says yes to have.
-    pub(super) fn touched_all(&mut self, db: usize, mut concerns: impl FnMut(&[u8]) -> bool) {
+    pub(super) fn database_changed(&mut self, db: usize, mut concerns: impl FnMut(&[u8]) -> bool) {
         for (key, clients) in self.clients.get(&db).into_iter().flatten() {
             if concerns(key) {
                 self.dirty.extend(clients);
@@ -239,15 +239,15 @@ mod tests {
     #[test]
     fn a_key_is_ready_once_until_it_is_taken() {
         let mut waiting = Waiting::default();
-        waiting.touched(0, b"k");
+        waiting.key_changed(0, b"k");
         assert!(!waiting.has_ready(), "nobody waits for it");
         waiting.add(0, b"k", waiter(1, 1));
-        waiting.touched(0, b"k");
-        waiting.touched(0, b"k");
-        waiting.touched(1, b"k");
+        waiting.key_changed(0, b"k");
+        waiting.key_changed(0, b"k");
+        waiting.key_changed(1, b"k");
         assert_eq!(waiting.take_ready(), [(0, b"k".to_vec())]);
         assert!(!waiting.has_ready());
-        waiting.touched_all(0);
+        waiting.database_changed(0);
         assert!(waiting.has_ready());
         waiting.remove(0, b"k", 1);
         assert!(waiting.is_empty());
@@ -261,7 +261,7 @@ mod tests {
             let ticket = waiting.ticket();
             waiting.add(0, key, waiter(1, ticket));
         }
-        waiting.touched_all(0);
+        waiting.database_changed(0);
         let ready: Vec<Vec<u8>> = waiting
             .take_ready()
             .into_iter()
@@ -296,10 +296,10 @@ mod tests {
         assert!(watched.add(0, b"a", 1));
         assert!(!watched.add(0, b"a", 1));
         assert!(watched.add(0, b"b", 2));
-        watched.touched(0, b"c");
+        watched.key_changed(0, b"c");
         assert!(!watched.has_dirty());
-        watched.touched(0, b"a");
-        watched.touched_all(0, |key| key == b"b");
+        watched.key_changed(0, b"a");
+        watched.database_changed(0, |key| key == b"b");
         assert_eq!(watched.take_dirty(), [1, 2]);
         watched.remove(0, b"a", 1);
         watched.remove(0, b"b", 2);

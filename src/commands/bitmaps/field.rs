@@ -210,7 +210,9 @@ pub(super) fn bitfield(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
     let changed = apply(context.reply, held.bytes_mut()?, &operations);
     // Redis does not tell a string that only grew because all writes into it failed; but it is not what it was.
     if changed || created || is_short {
-        context.db.touch(EventClass::String, "setbit", key);
+        context
+            .db
+            .signal_modified(EventClass::String, "setbit", key);
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Bitmaps: strings whose bits are set, counted, searched and combined.
 //!
-//! In: keys of strings, positions in bits or bytes. Out: bits, counts, positions; strings changed in place, grown in one
-//! step where a position lies behind their end, and only told as changed where they did. No position reaches beyond
-//! `proto-max-bulk-len`, which bounds the memory that it can ask for.
+//! In: keys of strings, positions in bits or bytes. Out: bits, counts, positions; strings changed in place, grown in
+//! one step where a position lies behind their end, and only told as changed where they did. No position reaches
+//! beyond `proto-max-bulk-len`, which bounds the memory that it can ask for.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -131,7 +131,9 @@ fn setbit(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
             }
         }
     };
-    context.db.touch(EventClass::String, "setbit", key);
+    context
+        .db
+        .signal_modified(EventClass::String, "setbit", key);
     context.reply.integer(i64::from(old));
     Ok(())
 }

@@ -168,7 +168,7 @@ fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
     let replaced = options.replace && db.remove(key, free);
     if at.is_some_and(|at| at <= now.expiry_ms()) {
         if replaced {
-            db.touch(EventClass::Generic, "del", key);
+            db.signal_modified(EventClass::Generic, "del", key);
             context.rewrite(&[b"DEL", key]);
         }
         context.reply().ok();
@@ -179,7 +179,7 @@ fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
         let mut held = slot.insert_held(value, expiry);
         held.set_use(now, options.idle_s, options.counter);
     }
-    db.touch(EventClass::Generic, "restore", key);
+    db.signal_modified(EventClass::Generic, "restore", key);
     if let Some(at) = at.filter(|_| !options.absolute) {
         let at = at.to_string();
         let mut again: Vec<&[u8]> = args.iter().collect();

@@ -1,8 +1,8 @@
 //! Places: sorted sets whose scores are numbers of places.
 //!
-//! In: keys of sorted sets, coordinates, distances in four units. Out: coordinates, distances and geohashes, spelled to
-//! the last digit as Redis does; sorted sets with places, or with distances as scores. GEOADD is ZADD with another kind of
-//! score and is given to the journal as that.
+//! In: keys of sorted sets, coordinates, distances in four units. Out: coordinates, distances and geohashes, spelled
+//! to the last digit as Redis does; sorted sets with places, or with distances as scores. GEOADD is ZADD with another
+//! kind of score and is given to the journal as that.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -121,7 +121,9 @@ fn geoadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
         }
     }
     if added + updated > 0 {
-        context.db.touch(EventClass::SortedSet, "zadd", key);
+        context
+            .db
+            .signal_modified(EventClass::SortedSet, "zadd", key);
     }
     if context.propagates {
         let texts: Vec<String> = scores.iter().map(u64::to_string).collect();

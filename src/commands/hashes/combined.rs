@@ -117,7 +117,9 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     held.settle_fields();
     if !persisted.is_empty() {
         rewrite_persisted(context, key, &persisted);
-        context.db.touch(EventClass::Hash, "hpersist", key);
+        context
+            .db
+            .signal_modified(EventClass::Hash, "hpersist", key);
     }
     changes.rewrite_deleted(context, key);
     if let Then::ExpireAt(at_ms) = then {
@@ -296,7 +298,7 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     held.settle_fields();
     let rewritten = rewrite_set(context, args, &wanted, &changes);
     super::rewrite_key_expiry(context, key, expired, (!rewritten).then_some(args));
-    context.db.touch(EventClass::Hash, "hset", key);
+    context.db.signal_modified(EventClass::Hash, "hset", key);
     changes.tell(context, key, emptied, true);
     context.reply.integer(1);
     Ok(())

@@ -68,7 +68,7 @@ pub(super) fn unix_ms(
         .ok_or_else(|| CommandError::InvalidExpire(command.to_owned()))
 }
 
-/// Which fields a command on expiries has changed and how; the journal and the trail are told from it.
+/// Which fields a command on expiries has changed and how; the journal and keyspace events are made from it.
 #[derive(Default)]
 pub(super) struct Changes<'a> {
     /// These have got the expiry.
@@ -122,8 +122,14 @@ impl<'a> Changes<'a> {
         context.rewrite(&words);
     }
     /// Counts fields that have expired by a command and tells what happened to the key, which may now be empty. With
-    /// `touched` the change is told already, under another name.
-    pub(super) fn tell(&self, context: &mut Context<'_>, key: &[u8], emptied: bool, touched: bool) {
+    /// `signalled` the change is already known, under another name.
+    pub(super) fn tell(
+        &self,
+        context: &mut Context<'_>,
+        key: &[u8],
+        emptied: bool,
+        signalled: bool,
+    ) {
         context.db.count_expired_fields(self.deleted.len());
         let event = match (self.deleted.is_empty(), self.expiring.is_empty()) {
             (true, true) => None,
@@ -131,10 +137,10 @@ impl<'a> Changes<'a> {
             (true, false) => Some("hexpire"),
         };
         if let Some(event) = event {
-            if touched {
+            if signalled {
                 context.db.event(EventClass::Hash, event, key);
             } else {
-                context.db.touch(EventClass::Hash, event, key);
+                context.db.signal_modified(EventClass::Hash, event, key);
             }
         }
         if emptied {
@@ -298,7 +304,9 @@ pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
     }
     if changed {
         held.settle_fields();
-        context.db.touch(EventClass::Hash, "hpersist", key);
+        context
+            .db
+            .signal_modified(EventClass::Hash, "hpersist", key);
     }
     if emptied {
         context.db.remove_emptied(key);

@@ -1,8 +1,8 @@
 //! Hashes: HSET, HGET and everything of Redis's hash group.
 //!
-//! In: keys, fields and values from the arguments. Out: fields written straight from the keyspace into the reply; each
-//! change told once through [`Db::touch`](crate::keyspace::Db::touch). A field whose time is over is answered as
-//! missing; the command that came across it removes it, as in Redis 7.4.
+//! In: keys, fields and values from the arguments. Out: fields written straight from the keyspace into the reply;
+//! each change told once through [`Db::signal_modified`](crate::keyspace::Db::signal_modified). A field whose time is
+//! over is answered as missing; the command that came across it removes it, as in Redis 7.4.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -235,7 +235,7 @@ fn store_pairs(
         created += i64::from(is_new);
     }
     settle(&mut held)?;
-    context.db.touch(EventClass::Hash, "hset", key);
+    context.db.signal_modified(EventClass::Hash, "hset", key);
     Ok(created)
 }
 
@@ -290,7 +290,7 @@ fn hsetnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
         let limits = limits(context);
         let mut held = hash_at(context, key);
         held.hash_mut()?.set(field, args.at(3), false, &limits);
-        context.db.touch(EventClass::Hash, "hset", key);
+        context.db.signal_modified(EventClass::Hash, "hset", key);
         rewrite_key_expiry(context, key, expired, Some(args));
     }
     context.reply.integer(i64::from(!is_there));
@@ -308,7 +308,7 @@ fn store_sum(
     let key = args.at(1);
     let mut held = hash_at(context, key);
     held.hash_mut()?.set(args.at(2), text, keep, &limits);
-    context.db.touch(EventClass::Hash, event, key);
+    context.db.signal_modified(EventClass::Hash, event, key);
     Ok(())
 }
 
@@ -398,7 +398,7 @@ fn remove_fields(
 
 /// Tells that fields were removed; the key goes with the last of them.
 fn tell_removed(context: &mut Context<'_>, key: &[u8], emptied: bool) {
-    context.db.touch(EventClass::Hash, "hdel", key);
+    context.db.signal_modified(EventClass::Hash, "hdel", key);
     if emptied {
         context.db.remove_emptied(key);
     }

@@ -1,7 +1,7 @@
 //! The hash commands through the gates, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
-use crate::keyspace::{Touched, interest};
+use crate::keyspace::{KeyspaceEvent, interest};
 use crate::resp::reader::Value;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -669,20 +669,20 @@ fn the_journal_gets_absolute_times_and_only_what_was_done() {
 fn events(harness: &mut Harness, line: &str) -> Vec<String> {
     harness.state.keyspace.set_interest(interest::ALL, true);
     // What a line before this one has told is not to be seen again.
-    harness.state.keyspace.take_touched();
+    harness.state.keyspace.take_events();
     harness.line(line);
-    spell(harness.state.keyspace.told())
+    spell(harness.state.keyspace.taken_events())
 }
 
-fn spell(notes: &[Touched]) -> Vec<String> {
-    let spell = |note: &Touched| match note {
-        Touched::Key {
+fn spell(events: &[KeyspaceEvent]) -> Vec<String> {
+    let spell = |event: &KeyspaceEvent| match event {
+        KeyspaceEvent::Key {
             class,
             event,
             modified,
             ..
         } => format!("{}{class:?} {event}", if *modified { "*" } else { "" }),
-        Touched::FieldExpired { key, field, .. } => {
+        KeyspaceEvent::FieldExpired { key, field, .. } => {
             format!(
                 "{} {}",
                 String::from_utf8_lossy(key),
@@ -691,7 +691,7 @@ fn spell(notes: &[Touched]) -> Vec<String> {
         }
         other => format!("{other:?}"),
     };
-    notes.iter().map(spell).collect()
+    events.iter().map(spell).collect()
 }
 
 #[test]
@@ -742,13 +742,13 @@ fn every_change_is_told_once() {
 /// One cycle of active expiry with a clock that stands still; what was told.
 fn cycle(harness: &mut Harness) -> Vec<String> {
     harness.state.keyspace.set_interest(interest::ALL, true);
-    harness.state.keyspace.take_touched();
+    harness.state.keyspace.take_events();
     let now = harness.state.now;
     harness
         .state
         .keyspace
         .expire_cycle(now, 1, 1_000_000, &mut || 0);
-    spell(&harness.state.keyspace.take_touched())
+    spell(&harness.state.keyspace.take_events())
 }
 
 #[test]
@@ -943,7 +943,7 @@ proptest! {
 /// nothing expired, and there HPERSIST would revive it, HSETEX keep its old time, SORT store it.
 #[test]
 fn a_field_that_a_write_takes_for_missing_is_told_to_have_expired() {
-    use crate::keyspace::{Touched, interest};
+    use crate::keyspace::{KeyspaceEvent, interest};
     for line in [
         "HPERSIST h FIELDS 2 gone stays",
         "HSETEX h KEEPTTL FIELDS 1 gone v",
@@ -960,13 +960,13 @@ fn a_field_that_a_write_takes_for_missing_is_told_to_have_expired() {
         harness.line("HSETEX h PX 1000 FIELDS 1 stays 1");
         harness.advance_ms(11);
         harness.line(line);
-        let notes = harness.state.keyspace.told();
-        let told = Touched::FieldExpired {
+        let events = harness.state.keyspace.taken_events();
+        let told = KeyspaceEvent::FieldExpired {
             db: 0,
             key: b"h".to_vec(),
             field: b"gone".to_vec(),
         };
-        assert!(notes.contains(&told), "{line}: {notes:?}");
+        assert!(events.contains(&told), "{line}: {events:?}");
         harness.state.keyspace.check_field_index(0);
     }
 }

@@ -1,8 +1,8 @@
 //! HyperLogLog: PFADD, PFCOUNT, PFMERGE and the two commands that look inside.
 //!
-//! In: keys of strings that are HyperLogLogs, elements. Out: estimates; strings changed in place. A string that is none
-//! by its header is refused as the wrong type, one whose registers do not add up as invalid. PFCOUNT of one key keeps its
-//! answer in the string and counts as a change then, though it is a read. The structure itself is in
+//! In: keys of strings that are HyperLogLogs, elements. Out: estimates; strings changed in place. A string that is
+//! none by its header is refused as the wrong type, one whose registers do not add up as invalid. PFCOUNT of one key
+//! keeps its answer in the string and counts as a change then, though it is a read. The structure itself is in
 //! [`crate::structures::hyperloglog`]. Mirrors the commands of Redis's hyperloglog.c.
 
 mod spec;
@@ -81,7 +81,7 @@ fn pfadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     };
     // Elements before the one at which a corrupt string showed itself are in it.
     if changed > 0 {
-        context.db.touch(EventClass::String, "pfadd", key);
+        context.db.signal_modified(EventClass::String, "pfadd", key);
     }
     result?;
     context.reply.integer(i64::from(changed > 0));
@@ -129,7 +129,7 @@ fn pfcount(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
     if let Slot::Occupied(mut held) = context.db.slot(key) {
         hyperloglog::cache_count(held.bytes_mut()?, count);
         // Watchers, replicas and the file are told; an event is not raised, for nothing was added.
-        context.db.touch(EventClass::String, "", key);
+        context.db.signal_modified(EventClass::String, "", key);
     }
     reply_count(context, count);
     Ok(())
@@ -151,7 +151,7 @@ fn pfmerge(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
             with_value(bytes, |value| place.insert(value, Expiry::Clear));
         }
     }
-    context.db.touch(EventClass::String, "pfadd", key);
+    context.db.signal_modified(EventClass::String, "pfadd", key);
     context.reply.ok();
     Ok(())
 }
@@ -166,7 +166,7 @@ fn make_dense(context: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandErro
     }
     let value = hyperloglog::to_dense(held.bytes_mut()?)?;
     Stored(&mut held).replace(value);
-    context.db.touch(EventClass::String, "", key);
+    context.db.signal_modified(EventClass::String, "", key);
     Ok(true)
 }
 

@@ -29,12 +29,14 @@ fn set_expiry(
     };
     if at_ms <= context.now.expiry_ms() {
         held.remove(free);
-        context.db.touch(EventClass::Generic, "del", key);
+        context.db.signal_modified(EventClass::Generic, "del", key);
         rewrite_as_del(context, key, free);
     } else {
         let mut held = held;
         held.set_expiry(Some(at_ms));
-        context.db.touch(EventClass::Generic, "expire", key);
+        context
+            .db
+            .signal_modified(EventClass::Generic, "expire", key);
         rewrite_as_time(context, args, unit, at_ms);
     }
     context.reply.integer(1);
@@ -117,7 +119,9 @@ pub(super) fn persist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         _ => false,
     };
     if persisted {
-        context.db.touch(EventClass::Generic, "persist", key);
+        context
+            .db
+            .signal_modified(EventClass::Generic, "persist", key);
     }
     context.reply.integer(i64::from(persisted));
     Ok(())

@@ -1,8 +1,9 @@
 //! Keys whatever their type: DEL, RENAME, COPY, SCAN, OBJECT and everything of Redis's generic group that needs no type
 //! of its own; and the databases that hold them: SELECT, SWAPDB, FLUSHALL, DBSIZE.
 //!
-//! In: keys. Out: their presence, place, type; each change told once through [`Db::touch`](crate::keyspace::Db::touch),
-//! in the database where it happened. KEYS is O(N) by nature; SCAN is what bounds it.
+//! In: keys. Out: their presence, place, type; each change told once through
+//! [`Db::signal_modified`](crate::keyspace::Db::signal_modified), in the database where it happened. KEYS is O(N) by
+//! nature; SCAN is what bounds it.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -29,7 +30,7 @@ fn remove_all(context: &mut Context<'_>, args: Args<'_>, free: Free) {
     let mut removed = 0;
     for key in args.skip(1).iter() {
         if context.db.remove(key, free) {
-            context.db.touch(EventClass::Generic, "del", key);
+            context.db.signal_modified(EventClass::Generic, "del", key);
             removed += 1;
         }
     }
@@ -89,8 +90,12 @@ fn rename_key(
     let (from, to) = (args.at(1), args.at(2));
     match context.db.rename(from, to, replace) {
         Ok(()) => {
-            context.db.touch(EventClass::Generic, "rename_from", from);
-            context.db.touch_also(EventClass::Generic, "rename_to", to);
+            context
+                .db
+                .signal_modified(EventClass::Generic, "rename_from", from);
+            context
+                .db
+                .signal_also_modified(EventClass::Generic, "rename_to", to);
             Ok(true)
         }
         Err(TransferError::NoSuchKey) => Err(CommandError::NoSuchKey),
@@ -129,10 +134,10 @@ fn move_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
     if moved {
         keyspace
             .db(from, now, no_touch)
-            .touch(EventClass::Generic, "move_from", key);
+            .signal_modified(EventClass::Generic, "move_from", key);
         keyspace
             .db(to, now, no_touch)
-            .touch_also(EventClass::Generic, "move_to", key);
+            .signal_also_modified(EventClass::Generic, "move_to", key);
     }
     context.reply().integer(i64::from(moved));
     Ok(())
@@ -168,7 +173,7 @@ fn copy(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     if copied {
         keyspace
             .db(to_db, now, no_touch)
-            .touch(EventClass::Generic, "copy_to", to);
+            .signal_modified(EventClass::Generic, "copy_to", to);
     }
     context.reply().integer(i64::from(copied));
     Ok(())

@@ -22,7 +22,7 @@ pub(super) fn lset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         return Err(CommandError::OutOfRange);
     }
     list.shrunk(&limits);
-    context.db.touch(EventClass::List, "lset", key);
+    context.db.signal_modified(EventClass::List, "lset", key);
     context.reply.ok();
     Ok(())
 }
@@ -49,7 +49,7 @@ pub(super) fn linsert(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         return Ok(());
     }
     let len = list.len();
-    context.db.touch(EventClass::List, "linsert", key);
+    context.db.signal_modified(EventClass::List, "linsert", key);
     context.reply.count(len);
     Ok(())
 }
@@ -68,7 +68,7 @@ pub(super) fn lrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     let emptied = list.is_empty();
     if removed > 0 {
         list.shrunk(&limits);
-        context.db.touch(EventClass::List, "lrem", key);
+        context.db.signal_modified(EventClass::List, "lrem", key);
     }
     if emptied {
         context.db.remove_emptied(key);
@@ -94,9 +94,11 @@ pub(super) fn ltrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     list.shrunk(&limits);
     if count == len {
         // Nothing was trimmed, so there is nothing to propagate; but it is told all the same, as Redis does.
-        context.db.touch_also(EventClass::List, "ltrim", key);
+        context
+            .db
+            .signal_also_modified(EventClass::List, "ltrim", key);
     } else {
-        context.db.touch(EventClass::List, "ltrim", key);
+        context.db.signal_modified(EventClass::List, "ltrim", key);
     }
     if count == 0 {
         context.db.remove_emptied(key);

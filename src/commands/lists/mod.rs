@@ -1,8 +1,8 @@
 //! Lists: LPUSH, LRANGE and everything of Redis's list group.
 //!
 //! In: keys and elements from the arguments. Out: elements written straight from the listpacks into the reply; each
-//! change told once through [`Db::touch`]. A list that became empty goes with its key. What pops from the first of
-//! several keys, or waits for one, is given to the journal as the plain pop that it came down to.
+//! change told once through [`Db::signal_modified`]. A list that became empty goes with its key. What pops from the
+//! first of several keys, or waits for one, is given to the journal as the plain pop that it came down to.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -132,7 +132,9 @@ fn push(context: &mut Context<'_>, args: Args<'_>, end: End) -> Result<(), Comma
     let elements = args.skip(2).iter();
     let bytes = elements.clone().map(<[u8]>::len).sum();
     let len = push_all(&mut context.db, context.settings, key, end, bytes, elements)?;
-    context.db.touch(EventClass::List, end.push_event(), key);
+    context
+        .db
+        .signal_modified(EventClass::List, end.push_event(), key);
     context.reply.count(len);
     Ok(())
 }
@@ -165,7 +167,7 @@ fn rpushx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
 /// Tells that elements were popped, and removes the key if it has none left.
 #[inline]
 fn popped(db: &mut Db<'_>, key: &[u8], end: End, emptied: bool) {
-    db.touch(EventClass::List, end.pop_event(), key);
+    db.signal_modified(EventClass::List, end.pop_event(), key);
     if emptied {
         db.remove_emptied(key);
     }

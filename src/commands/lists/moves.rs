@@ -47,8 +47,8 @@ fn move_one(
             held.list_mut()?.shrunk(&limits);
         }
     }
-    db.touch(EventClass::List, to.push_event(), destination);
-    db.touch_also(EventClass::List, from.pop_event(), source);
+    db.signal_modified(EventClass::List, to.push_event(), destination);
+    db.signal_also_modified(EventClass::List, from.pop_event(), source);
     if emptied {
         db.remove_emptied(source);
     }

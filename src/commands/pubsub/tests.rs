@@ -308,7 +308,7 @@ fn notifications_tell_what_happens_to_keys() {
     );
     pair.other("PUNSUBSCRIBE");
     pair.me("SET k 1");
-    assert!(!pair.harness.state.keyspace.has_touched());
+    assert!(!pair.harness.state.keyspace.has_events());
     assert_eq!(pair.harness.state.keyspace.notified(), 0, "nobody listens");
     assert_eq!(pair.me("CONFIG SET notify-keyspace-events q").len(), 1);
     assert_eq!(pair.harness.line("SET k 2"), ok());

@@ -1,7 +1,8 @@
 //! Sets: members without order, each once.
 //!
 //! In: keys of sets and members. Out: membership, members, new sets; each change told once through
-//! [`Db::touch`](crate::keyspace::Db::touch). A set that has lost its last member goes with its key.
+//! [`Db::signal_modified`](crate::keyspace::Db::signal_modified). A set that has lost its last member goes with its
+//! key.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -70,7 +71,7 @@ fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
         added += usize::from(set.add(member, &limits));
     }
     if added > 0 {
-        context.db.touch(EventClass::Set, "sadd", key);
+        context.db.signal_modified(EventClass::Set, "sadd", key);
     }
     context.reply.count(added);
     Ok(())
@@ -91,7 +92,7 @@ fn srem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     }
     let emptied = set.is_empty();
     if removed > 0 {
-        context.db.touch(EventClass::Set, "srem", key);
+        context.db.signal_modified(EventClass::Set, "srem", key);
     }
     if emptied {
         context.db.remove_emptied(key);
@@ -130,7 +131,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if !removed {
         return Ok(());
     }
-    context.db.touch(EventClass::Set, "srem", from);
+    context.db.signal_modified(EventClass::Set, "srem", from);
     if emptied {
         context.db.remove_emptied(from);
     }
@@ -141,7 +142,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         target.expect(member, 1, &limits);
     }
     if target.add(member, &limits) {
-        context.db.touch_also(EventClass::Set, "sadd", to);
+        context.db.signal_also_modified(EventClass::Set, "sadd", to);
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ fn pop_one(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
         context.reply.null();
         return Ok(());
     };
-    context.db.touch(EventClass::Set, "spop", key);
+    context.db.signal_modified(EventClass::Set, "spop", key);
     if emptied {
         context.db.remove_emptied(key);
     }
@@ -85,7 +85,7 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
         for popped in &popped {
             reply_item(reply, popped.item());
         }
-        context.db.touch(EventClass::Set, "spop", key);
+        context.db.signal_modified(EventClass::Set, "spop", key);
         if context.propagates {
             propagate_removal(context, key, popped.iter().map(Popped::item));
         }
@@ -104,7 +104,7 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
     }
     let leaving = std::mem::replace(set, kept);
     leaving.for_each(|item| reply_item(reply, item));
-    context.db.touch(EventClass::Set, "spop", key);
+    context.db.signal_modified(EventClass::Set, "spop", key);
     if context.propagates {
         propagate_removal(context, key, leaving.iter());
     }
@@ -113,7 +113,7 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
 
 /// Removes a set of which all has been answered.
 fn remove_all(context: &mut Context<'_>, key: &[u8]) {
-    context.db.touch(EventClass::Set, "spop", key);
+    context.db.signal_modified(EventClass::Set, "spop", key);
     let free = if context.settings.lazyfree_lazy_server_del {
         Free::Lazily
     } else {

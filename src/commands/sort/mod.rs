@@ -143,8 +143,8 @@ impl Elements {
             .map(|element| &self.bytes[element.text.clone()])
     }
 
-    /// The elements of a key's value; if no order is asked for only those that `LIMIT` asks for, in the value's own order, and
-    /// whether there are only those.
+    /// The elements of a key's value; if no order is asked for only those that `LIMIT` asks for, in the value's own
+    /// order, and whether there are only those.
     fn gather(value: Stored<'_>, options: &Options<'_>) -> Result<(Elements, bool), CommandError> {
         let mut elements = Elements::default();
         let part = |len: usize| {
@@ -374,7 +374,7 @@ fn store(
             Free::Now
         };
         if db.remove_expired_or_not(key, free) {
-            db.touch(EventClass::Generic, "del", key);
+            db.signal_modified(EventClass::Generic, "del", key);
         }
         return;
     }
@@ -384,5 +384,5 @@ fn store(
         Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
         Slot::Vacant(place) => place.insert(value, Expiry::Clear),
     }
-    db.touch(EventClass::List, "sortstore", key);
+    db.signal_modified(EventClass::List, "sortstore", key);
 }

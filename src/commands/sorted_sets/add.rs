@@ -163,7 +163,9 @@ fn add(
     }
     if added + updated > 0 {
         let event = if options.incr { "zincr" } else { "zadd" };
-        context.db.touch(EventClass::SortedSet, event, key);
+        context
+            .db
+            .signal_modified(EventClass::SortedSet, event, key);
     }
     match (options.incr, result) {
         (true, Some(score)) => context.reply.double(score),
@@ -190,7 +192,9 @@ pub(super) fn zrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     }
     let emptied = set.is_empty();
     if removed > 0 {
-        context.db.touch(EventClass::SortedSet, "zrem", key);
+        context
+            .db
+            .signal_modified(EventClass::SortedSet, "zrem", key);
         if emptied {
             context.db.remove_emptied(key);
         }

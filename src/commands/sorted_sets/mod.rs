@@ -1,8 +1,8 @@
 //! Sorted sets: ZADD, ZRANGE and everything of Redis's sorted-set group.
 //!
 //! In: keys, scores and members from the arguments. Out: members written straight from the keyspace into the reply;
-//! each change told once through [`Db::touch`](crate::keyspace::Db::touch). All arguments are read before anything is
-//! looked up, and types are checked before anything is changed.
+//! each change told once through [`Db::signal_modified`](crate::keyspace::Db::signal_modified). All arguments are
+//! read before anything is looked up, and types are checked before anything is changed.
 //!
 //! | file | what it holds |
 //! | --- | --- |

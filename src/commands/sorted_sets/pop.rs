@@ -58,7 +58,9 @@ fn pop_from(
     let emptied = set.is_empty();
     if count > 0 {
         let event = if highest { "zpopmax" } else { "zpopmin" };
-        context.db.touch(EventClass::SortedSet, event, key);
+        context
+            .db
+            .signal_modified(EventClass::SortedSet, event, key);
         if emptied {
             context.db.remove_emptied(key);
         }

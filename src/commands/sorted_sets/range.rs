@@ -251,7 +251,9 @@ fn remove_range(
         set.remove_ranks(ranks);
     }
     if removed > 0 {
-        context.db.touch(EventClass::SortedSet, event, key);
+        context
+            .db
+            .signal_modified(EventClass::SortedSet, event, key);
         if all {
             // The whole goes at once, which is faster than one by one.
             context.db.remove_emptied(key);

@@ -307,7 +307,7 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
             (added, left)
         }
     };
-    context.db.touch(EventClass::Stream, "xadd", key);
+    context.db.signal_modified(EventClass::Stream, "xadd", key);
     if added.trimmed.is_some_and(|trimmed| trimmed.removed > 0) {
         context.db.event(EventClass::Stream, "xtrim", key);
     }
@@ -336,9 +336,9 @@ pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     if removed > 0 || trimmed.forgotten > 0 {
         let left = trim.approximate.then(|| exactly(stream, &trim, trimmed));
         if removed > 0 {
-            context.db.touch(EventClass::Stream, "xtrim", key);
+            context.db.signal_modified(EventClass::Stream, "xtrim", key);
         } else {
-            context.db.touch_quietly();
+            context.db.count_change();
         }
         rewrite(context, args, &options, left, None);
     }
@@ -396,7 +396,7 @@ pub(super) fn xsetid(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     }
     // `0-0` is how a caller says that it knows of none.
     stream.set_ids(last_id, added, max_deleted.filter(|id| !id.is_zero()));
-    context.db.touch_quietly();
+    context.db.count_change();
     context.db.event(EventClass::Stream, "xsetid", key);
     context.reply.ok();
     Ok(())

@@ -212,7 +212,7 @@ fn tell(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
             .event(EventClass::Stream, "xgroup-createconsumer", key);
     }
     if created || changed {
-        context.db.touch_quietly();
+        context.db.count_change();
     }
     Rewrites {
         active: context.propagates,

@@ -19,7 +19,7 @@ pub(super) fn xdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         deleted += usize::from(stream.delete(id, References::Keep) == Deletion::Deleted);
     }
     if deleted > 0 {
-        context.db.touch(EventClass::Stream, "xdel", key);
+        context.db.signal_modified(EventClass::Stream, "xdel", key);
     }
     context.reply.count(deleted);
     Ok(())
@@ -37,7 +37,7 @@ pub(super) fn xack(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
         }
     }
     if acknowledged > 0 {
-        context.db.touch_quietly();
+        context.db.count_change();
     }
     context.reply.count(acknowledged);
     Ok(())
@@ -107,9 +107,9 @@ pub(super) fn xdelex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     }
     let forgot = references == References::Delete && pending_total(stream) != before;
     if deleted {
-        context.db.touch(EventClass::Stream, "xdel", key);
+        context.db.signal_modified(EventClass::Stream, "xdel", key);
     } else if forgot {
-        context.db.touch_quietly();
+        context.db.count_change();
     }
     Ok(())
 }
@@ -151,9 +151,9 @@ pub(super) fn xackdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         write_outcome(context.reply, outcome);
     }
     if deleted {
-        context.db.touch(EventClass::Stream, "xdel", key);
+        context.db.signal_modified(EventClass::Stream, "xdel", key);
     } else if acknowledged {
-        context.db.touch_quietly();
+        context.db.count_change();
     }
     Ok(())
 }

@@ -91,9 +91,11 @@ pub(super) fn create(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         ));
     }
     if created {
-        context.db.touch(EventClass::Stream, "xgroup-create", key);
+        context
+            .db
+            .signal_modified(EventClass::Stream, "xgroup-create", key);
     } else {
-        context.db.touch_quietly();
+        context.db.count_change();
         context.db.event(EventClass::Stream, "xgroup-create", key);
     }
     context.reply.ok();
@@ -117,7 +119,7 @@ pub(super) fn set_id(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         start => id_or_end(start, 0)?,
     };
     group.entries_read = options.entries_read;
-    context.db.touch_quietly();
+    context.db.count_change();
     context.db.event(EventClass::Stream, "xgroup-setid", key);
     context.reply.ok();
     Ok(())
@@ -131,7 +133,9 @@ pub(super) fn destroy(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
     let existed = held.stream_mut()?.remove_group(args.at(3));
     if existed {
         // Those who wait for its entries have to learn that there will be none.
-        context.db.touch(EventClass::Stream, "xgroup-destroy", key);
+        context
+            .db
+            .signal_modified(EventClass::Stream, "xgroup-destroy", key);
     }
     context.reply.integer(i64::from(existed));
     Ok(())
@@ -149,7 +153,7 @@ pub(super) fn create_consumer(
     let group = group_of(held.stream_mut()?, args)?;
     let created = group.add_consumer(args.at(4), now_ms).is_some();
     if created {
-        context.db.touch_quietly();
+        context.db.count_change();
         context
             .db
             .event(EventClass::Stream, "xgroup-createconsumer", key);
@@ -169,7 +173,7 @@ pub(super) fn delete_consumer(
     let group = group_of(held.stream_mut()?, args)?;
     let pending = group.remove_consumer(args.at(4));
     if pending.is_some() {
-        context.db.touch_quietly();
+        context.db.count_change();
         context
             .db
             .event(EventClass::Stream, "xgroup-delconsumer", key);

@@ -1,9 +1,9 @@
 //! Streams: XADD, XREAD, consumer groups and everything of Redis's stream group.
 //!
 //! In: ids, fields and values from the arguments. Out: entries written straight from their nodes into the reply; each
-//! change told once through [`crate::keyspace::Db::touch`], or quietly where only consumer groups changed. What depends
-//! on the clock, on node boundaries or on who asks first is rewritten for the journal: `*` as the id that was given,
-//! approximate trimming as exact trimming to what was left, deliveries as XCLAIM and XGROUP SETID.
+//! change told once through [`crate::keyspace::Db::signal_modified`], or quietly where only consumer groups changed.
+//! What depends on the clock, on node boundaries or on who asks first is rewritten for the journal: `*` as the id
+//! that was given, approximate trimming as exact trimming to what was left, deliveries as XCLAIM and XGROUP SETID.
 //!
 //! | file | what it holds |
 //! | --- | --- |

@@ -452,12 +452,12 @@ impl Delivery<'_> {
 /// Tells of what changed.
 fn tell(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
     if created {
-        context.db.touch_quietly();
+        context.db.count_change();
         context
             .db
             .event(EventClass::Stream, "xgroup-createconsumer", key);
     }
     if changed {
-        context.db.touch_quietly();
+        context.db.count_change();
     }
 }

@@ -37,7 +37,9 @@ pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
             more.len()
         }
     };
-    context.db.touch(EventClass::String, "append", key);
+    context
+        .db
+        .signal_modified(EventClass::String, "append", key);
     context.reply.count(total);
     Ok(())
 }
@@ -77,7 +79,9 @@ pub(super) fn setrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
             total
         }
     };
-    context.db.touch(EventClass::String, "setrange", key);
+    context
+        .db
+        .signal_modified(EventClass::String, "setrange", key);
     context.reply.count(total);
     Ok(())
 }

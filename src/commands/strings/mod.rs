@@ -1,9 +1,10 @@
 //! Strings: GET, SET and everything of Redis's string group.
 //!
 //! In: keys and values from the arguments. Out: values written straight from the keyspace into the reply; each change
-//! told once through [`Db::touch`]. A value that was received as a shared buffer is stored and answered without a copy.
-//! Relative expiry and conditions are rewritten for the journal, so that its reader needs neither our clock nor our
-//! values. The hot commands (GET, plain SET, INCR, MSET) hash each key once and allocate nothing of their own.
+//! told once through [`Db::signal_modified`]. A value that was received as a shared buffer is stored and answered
+//! without a copy. Relative expiry and conditions are rewritten for the journal, so that its reader needs neither our
+//! clock nor our values. The hot commands (GET, plain SET, INCR, MSET) hash each key once and allocate nothing of
+//! their own.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -55,7 +56,7 @@ fn store(db: &mut Db<'_>, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         Slot::Occupied(mut held) => held.set(value, expiry),
         Slot::Vacant(place) => place.insert(value, expiry),
     }
-    db.touch(EventClass::String, "set", key);
+    db.signal_modified(EventClass::String, "set", key);
 }
 
 /// How DEL and its like free what they remove.
@@ -115,7 +116,7 @@ fn getdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
     if reply_string(context, key)? {
         let free = user_del(context);
         context.db.remove(key, free);
-        context.db.touch(EventClass::Generic, "del", key);
+        context.db.signal_modified(EventClass::Generic, "del", key);
         rewrite_as_del(context, key, free);
     }
     Ok(())
@@ -205,7 +206,9 @@ fn increment(context: &mut Context<'_>, key: &[u8], by: i64) -> Result<(), Comma
             by
         }
     };
-    context.db.touch(EventClass::String, "incrby", key);
+    context
+        .db
+        .signal_modified(EventClass::String, "incrby", key);
     context.reply.integer(sum);
     Ok(())
 }
@@ -251,7 +254,9 @@ fn incrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandE
         Slot::Occupied(mut held) => held.set(NewValue::Text(&text), Expiry::Keep),
         Slot::Vacant(place) => place.insert(NewValue::Text(&text), Expiry::Clear),
     }
-    context.db.touch(EventClass::String, "incrbyfloat", key);
+    context
+        .db
+        .signal_modified(EventClass::String, "incrbyfloat", key);
     context.reply.bulk(&text);
     // As a result, not as an addition: nobody else must come to another last digit.
     context.rewrite(&[b"SET", key, &text, b"KEEPTTL"]);

@@ -252,7 +252,7 @@ fn store_if(
             place.insert(value, expiry);
         }
     }
-    context.db.touch(EventClass::String, "set", key);
+    context.db.signal_modified(EventClass::String, "set", key);
     if matches!(expiry, Expiry::At(_)) {
         context.db.event(EventClass::Generic, "expire", key);
     }
@@ -376,13 +376,15 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
         {
             let free = super::expire_del(context);
             context.db.remove(key, free);
-            context.db.touch(EventClass::Generic, "del", key);
+            context.db.signal_modified(EventClass::Generic, "del", key);
             super::rewrite_as_del(context, key, free);
         }
         (_, Expiry::At(at_ms)) => {
             if let Slot::Occupied(mut held) = context.db.slot(key) {
                 held.set_expiry(Some(at_ms));
-                context.db.touch(EventClass::Generic, "expire", key);
+                context
+                    .db
+                    .signal_modified(EventClass::Generic, "expire", key);
                 context.rewrite(&[
                     b"PEXPIREAT",
                     key,
@@ -395,7 +397,9 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
                 && held.entry().expire_at().is_some()
             {
                 held.set_expiry(None);
-                context.db.touch(EventClass::Generic, "persist", key);
+                context
+                    .db
+                    .signal_modified(EventClass::Generic, "persist", key);
                 context.rewrite(&[b"PERSIST", key]);
             }
         }
@@ -419,7 +423,7 @@ pub(super) fn digest(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 fn delete(context: &mut Context<'_>, key: &[u8]) {
     let free = user_del(context);
     context.db.remove(key, free);
-    context.db.touch(EventClass::Generic, "del", key);
+    context.db.signal_modified(EventClass::Generic, "del", key);
     super::rewrite_as_del(context, key, free);
     context.reply.integer(1);
 }

@@ -1,13 +1,13 @@
 //! Client-side caching: CLIENT TRACKING and its kin, and who is told that a key is invalid.
 //!
-//! In: the modes of a client, the keys that commands of tracking clients read, the trail of changes. Out: invalidations,
+//! In: the modes of a client, the keys that commands of tracking clients read, keyspace events. Out: invalidations,
 //! pushed to RESP3 clients or sent as messages of a channel to a RESP2 subscriber that another client names. Who may
-//! hold which key is kept in [`crate::messaging::tracking`]. Mirrors the half of `tracking.c` of Redis that knows clients,
-//! and what of `clientCommand` belongs to it.
+//! hold which key is kept in [`crate::messaging::tracking`]. Mirrors the half of `tracking.c` of Redis that knows
+//! clients, and what of `clientCommand` belongs to it.
 //!
 //! Where gyre does otherwise than Redis 7.0, it tells more: a client with NOLOOP hears of its keys that expire, are
-//! evicted or are given up while its own command runs; SWAPDB makes all keys invalid; a script makes its caller a reader of
-//! the keys that it has read (as in 7.2), and of all that it declares (as in 7.0).
+//! evicted or are given up while its own command runs; SWAPDB makes all keys invalid; a script makes its caller a
+//! reader of the keys that it has read (as in 7.2), and of all that it declares (as in 7.0).
 //!
 //! | file | what |
 //! | --- | --- |

@@ -55,7 +55,7 @@ fn the_trail_tells_only_those_who_listen() {
         Expiry::At(2000),
     );
     assert_eq!(keyspace.dirty, 1);
-    assert!(!keyspace.has_touched(), "nobody listens");
+    assert!(!keyspace.has_events(), "nobody listens");
 
     keyspace.set_interest(interest::JOURNAL, true);
     get(&mut keyspace.db(0, at(1000), false), b"absent");
@@ -66,8 +66,8 @@ fn the_trail_tells_only_those_who_listen() {
         Expiry::At(2000),
     );
     get(&mut keyspace.db(0, at(2001), false), b"k");
-    let trail = keyspace.take_touched();
-    let note = |class, event, key: &[u8], modified| Touched::Key {
+    let events = keyspace.take_events();
+    let note = |class, event, key: &[u8], modified| KeyspaceEvent::Key {
         db: 0,
         class,
         event,
@@ -75,7 +75,7 @@ fn the_trail_tells_only_those_who_listen() {
         modified,
     };
     assert_eq!(
-        trail,
+        events,
         [note(EventClass::Expired, "expired", b"k", true)],
         "the journal is told of other changes by the commands that make them"
     );
@@ -92,15 +92,15 @@ fn the_trail_tells_only_those_who_listen() {
         .db(0, at(1000), false)
         .event(EventClass::Generic, "expire", b"k3");
     keyspace.flush(Some(0), Free::Now);
-    let trail = keyspace.take_touched();
+    let events = keyspace.take_events();
     assert_eq!(
-        trail,
+        events,
         [
             note(EventClass::KeyMiss, "keymiss", b"absent", false),
             note(EventClass::New, "new", b"k3", false),
             note(EventClass::String, "set", b"k3", true),
             note(EventClass::Generic, "expire", b"k3", false),
-            Touched::Flushed { db: Some(0) },
+            KeyspaceEvent::Flushed { db: Some(0) },
         ]
     );
     assert_eq!(keyspace.dirty, 3 + 2, "three sets, two keys flushed");
@@ -311,8 +311,8 @@ fn every_policy_evicts_the_right_kind() {
             _ => assert!(mean < 350, "{policy:?} {mean}"),
         }
         assert_eq!(keyspace.stats.evicted, 200);
-        let trail = keyspace.take_touched();
-        assert_eq!(trail.len(), 200);
+        let events = keyspace.take_events();
+        assert_eq!(events.len(), 200);
         // On to the last one that may go.
         let mut more = 0;
         while keyspace.evict_one(policy, 5, now).is_some() {

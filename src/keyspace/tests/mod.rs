@@ -26,7 +26,7 @@ pub(super) fn set(db: &mut Db<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
         Slot::Occupied(mut occupied) => occupied.set(NewValue::String(value), expiry),
         Slot::Vacant(vacant) => vacant.insert(NewValue::String(value), expiry),
     }
-    db.touch(EventClass::String, "set", key);
+    db.signal_modified(EventClass::String, "set", key);
 }
 
 /// GET.

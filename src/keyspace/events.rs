@@ -1,7 +1,8 @@
-//! The trail of changes: what the door tells those who want to know.
+//! Keyspace events: what has changed, for those who want to know.
 //!
-//! In: one note per change. Out: the notes, in order, to be drained after the command that made them. While no
-//! service is interested a note costs one branch and nothing is kept.
+//! In: each change as it is signalled ([`super::Db::signal_modified`]). Out: events, in order, to be drained after the
+//! command that made them, and what clients that wait for the key or watch it are to learn. While no service is
+//! interested a change costs one branch and nothing is kept.
 
 use super::waiting::{Waiting, Watched};
 
@@ -46,9 +47,9 @@ pub mod interest {
     pub const ALL: u32 = (1 << 5) - 1;
 }
 
-/// One step of the trail.
+/// One keyspace event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Touched {
+pub enum KeyspaceEvent {
     /// Something happened to a key. Classes `Expired` and `Evicted`: it was removed, and no command says so.
     Key {
         /// Database.
@@ -86,9 +87,9 @@ pub enum Touched {
     },
 }
 
-/// The notes of the running command.
+/// The events of the running command, and who is interested in such.
 #[derive(Debug, Default)]
-pub(super) struct Trail {
+pub(super) struct Events {
     pub(super) interest: u32,
     /// Bits of the classes that `interest::NOTIFICATIONS` is about.
     pub(super) notified: u32,
@@ -96,13 +97,13 @@ pub(super) struct Trail {
     pub(super) waiting: Waiting,
     /// Clients that watch keys.
     pub(super) watched: Watched,
-    notes: Vec<Touched>,
-    /// What was given away last; its room is used again.
-    told: Vec<Touched>,
+    pending: Vec<KeyspaceEvent>,
+    /// What was given away last; its memory is used again.
+    taken: Vec<KeyspaceEvent>,
 }
 
-impl Trail {
-    /// Notes a change of a key.
+impl Events {
+    /// A key has changed.
     #[inline]
     pub(super) fn modified(
         &mut self,
@@ -112,38 +113,38 @@ impl Trail {
         key: &[u8],
     ) {
         if self.interest != 0 {
-            self.note(db, class, event, key);
+            self.signal(db, class, event, key);
         }
     }
-    /// Notes an event that is no change.
+    /// Something happened that is no change.
     #[inline]
     pub(super) fn event(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
         if self.notified & class.bit() != 0 {
-            self.keep(db, class, event, key, false);
+            self.record(db, class, event, key, false);
         }
     }
     #[cold]
-    fn note(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
+    fn signal(&mut self, db: usize, class: EventClass, event: &'static str, key: &[u8]) {
         if self.interest & interest::BLOCKED != 0 {
-            self.waiting.touched(db, key);
+            self.waiting.key_changed(db, key);
         }
         if self.interest & interest::WATCHERS != 0 {
-            self.watched.touched(db, key);
+            self.watched.key_changed(db, key);
         }
         // The journal is told of changes by the commands that make them, and needs to hear only of keys that go by
         // themselves.
         let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
-        let keeps = self.interest & interest::TRACKING != 0 || self.notified & class.bit() != 0;
-        if keeps || (by_itself && self.interest & interest::JOURNAL != 0) {
-            self.keep(db, class, event, key, true);
+        let wanted = self.interest & interest::TRACKING != 0 || self.notified & class.bit() != 0;
+        if wanted || (by_itself && self.interest & interest::JOURNAL != 0) {
+            self.record(db, class, event, key, true);
         }
     }
-    /// Whether anyone reads notes of what commands change.
-    fn keeps(&self) -> bool {
+    /// Whether anyone reads events of what commands change.
+    fn records_changes(&self) -> bool {
         self.interest & (interest::TRACKING | interest::NOTIFICATIONS) != 0
     }
     #[cold]
-    fn keep(
+    fn record(
         &mut self,
         db: usize,
         class: EventClass,
@@ -151,7 +152,7 @@ impl Trail {
         key: &[u8],
         modified: bool,
     ) {
-        self.notes.push(Touched::Key {
+        self.pending.push(KeyspaceEvent::Key {
             db,
             class,
             event,
@@ -159,37 +160,37 @@ impl Trail {
             modified,
         });
     }
-    /// Notes that a field is gone, for the journal.
+    /// Records that a field is gone, for the journal.
     pub(super) fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
         if self.interest & interest::JOURNAL != 0 {
-            self.notes.push(Touched::FieldExpired {
+            self.pending.push(KeyspaceEvent::FieldExpired {
                 db,
                 key: key.to_vec(),
                 field: field.to_vec(),
             });
         }
     }
-    /// Notes what concerns whole databases.
-    pub(super) fn whole(&mut self, note: Touched) {
-        if self.keeps() {
-            self.notes.push(note);
+    /// Records what concerns whole databases.
+    pub(super) fn whole(&mut self, event: KeyspaceEvent) {
+        if self.records_changes() {
+            self.pending.push(event);
         }
     }
-    /// Gives the notes away.
-    pub(super) fn take(&mut self) -> Vec<Touched> {
-        self.told.clear();
-        std::mem::replace(&mut self.notes, std::mem::take(&mut self.told))
+    /// Gives the events away.
+    pub(super) fn take(&mut self) -> Vec<KeyspaceEvent> {
+        self.taken.clear();
+        std::mem::replace(&mut self.pending, std::mem::take(&mut self.taken))
     }
-    /// Takes back what was given away, so that its room is used again.
-    pub(super) fn reuse(&mut self, told: Vec<Touched>) {
-        self.told = told;
+    /// Takes back what was given away, so that its memory is used again.
+    pub(super) fn reuse(&mut self, taken: Vec<KeyspaceEvent>) {
+        self.taken = taken;
     }
     /// What was given away last.
     #[cfg(test)]
-    pub(super) fn told(&self) -> &[Touched] {
-        &self.told
+    pub(super) fn taken(&self) -> &[KeyspaceEvent] {
+        &self.taken
     }
     pub(super) fn is_empty(&self) -> bool {
-        self.notes.is_empty()
+        self.pending.is_empty()
     }
 }
