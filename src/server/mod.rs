@@ -3,8 +3,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `mod.rs` | start, the loop, shutdown |
-//! | `service.rs` | what happens at each event: accept, execute, wait, close |
-//! | `reading.rs`, `writing.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
+//! | `service.rs` | [`Core`]: all that the server has but its loop |
+//! | `turn.rs` | one turn: what each event leads to, and the order of what is done before the loop sleeps |
+//! | `input.rs`, `output.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
+//! | `lifecycle.rs` | connections from accepting to closing |
+//! | `loading.rs`, `shutdown.rs` | the data from the disk, and the way to the end |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
@@ -17,14 +20,18 @@ mod cron;
 mod flights;
 mod host;
 mod http;
+mod input;
+mod lifecycle;
 mod listeners;
-mod reading;
+mod loading;
+mod output;
 pub mod recording;
 pub mod replay;
 mod secrets;
 mod service;
+mod shutdown;
 pub mod tools;
-mod writing;
+mod turn;
 
 pub use host::MemoryGauge;
 pub use listeners::Listeners;

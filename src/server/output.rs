@@ -74,6 +74,7 @@ impl Core {
         }
     }
 
+    /// Writes to every client that has replies, once; what a socket does not take waits for its writable edge.
     pub(super) fn write_replies(&mut self, events: &mut EventLoop) {
         let pending = std::mem::take(&mut self.state.clients.pending_write);
         for key in &pending {

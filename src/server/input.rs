@@ -8,6 +8,7 @@
 //!   own, taken out), so its arguments are borrowed and not copied.
 //! * Bytes read and commands run of one client in one turn are bounded; what was left behind is looked at next turn.
 
+use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
 use crate::engine;
@@ -34,14 +35,14 @@ pub(super) struct Batch {
     requests: Vec<ParsedRequest>,
 }
 
-/// One request of a batch: its bytes and its spans.
+/// One request of a batch, as ranges of the bytes and of the batch's spans.
 #[derive(Clone, Copy)]
 struct ParsedRequest {
     start: usize,
     end: usize,
     first_span: usize,
     last_span: usize,
-    /// What its name names; looked up with the prefetch.
+    /// The command that its name names; looked up together with the prefetch, which has to know where the keys are.
     command: Option<CommandId>,
 }
 
@@ -75,6 +76,7 @@ enum Stop {
 
 /// What one read brought.
 enum Input {
+    /// Bytes, and where they are.
     Bytes(Read),
     /// There is nothing for now.
     Nothing,
@@ -84,10 +86,12 @@ enum Input {
     Failed,
 }
 
-/// Bytes that were read: they are in the shared buffer, or where a large bulk is gathered.
+/// Bytes that were read.
 struct Read {
     len: usize,
+    /// How many the socket was asked for.
     asked: usize,
+    /// They are part of a large bulk, already in their place; else they are in the shared buffer.
     is_large: bool,
 }
 
@@ -107,6 +111,37 @@ struct Ran {
 }
 
 impl Core {
+    /// Serves a client whose socket has bytes, or its end, to read.
+    pub(super) fn read_client(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        token: Token,
+        ended: bool,
+    ) -> Progress {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return Progress::Drained;
+        };
+        if client.session.closing || client.session.close_after_reply {
+            return Progress::Drained;
+        }
+        match client.session.blocked {
+            None => {}
+            // It leaves its bytes in the socket; when it goes on it is put on the ready list.
+            Some(Blocked::Script) => return Progress::Drained,
+            Some(_) => return self.read_ahead(events, key, token),
+        }
+        if !client.reply.output().has_buffer()
+            && let Some(buffer) = self.pool.pop()
+        {
+            client.reply.output_mut().install(buffer);
+        }
+        self.note_ready(events, key);
+        let progress = self.serve(events, key, token, ended);
+        self.note_served(events, key, progress);
+        progress
+    }
+
     /// Runs what the client holds and reads on, until the socket is empty or a bound is reached.
     pub(super) fn serve(
         &mut self,
@@ -351,6 +386,8 @@ impl Core {
         ran
     }
 
+    /// Runs what was held back, then `bytes`, a batch at a time: the requests of a batch are parsed before the first of
+    /// them runs.
     fn run_batches(
         &mut self,
         events: &mut EventLoop,
@@ -437,7 +474,7 @@ impl Core {
         }
     }
 
-    /// Closing: what is left of its input is of no interest.
+    /// Whether the client is on its way out, so that what is left of its input is of no interest.
     pub(super) fn is_gone(&self, key: ClientKey) -> bool {
         self.state
             .clients
@@ -576,6 +613,58 @@ impl Core {
         }
     }
 
+    /// Runs one request and drains what it wants to happen beyond itself.
+    pub(super) fn execute(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        command: Option<CommandId>,
+        args: Args<'_>,
+    ) -> Outcome {
+        if args.is_empty() {
+            return Outcome::Done;
+        }
+        if self.state.clients.counts_memory {
+            engine::client_eviction::evict(&mut self.state);
+            if !self.is_served(key) {
+                return Outcome::Done;
+            }
+        }
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let before_ns = self.state.now.mono_ns;
+        let waiting = self.state.clients.waiting;
+        let outcome =
+            engine::process::process_found(&mut self.state, &mut host, key, command, args);
+        if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
+            self.drop_if_gone(events, key);
+        }
+        if outcome == Outcome::Done {
+            self.note_command(events, key, before_ns);
+        }
+        if std::mem::take(&mut self.state.requests.close_caller) {
+            self.state.clients.close(key, true);
+        }
+        if let Some(shutdown) = self.state.requests.shutdown.take() {
+            self.shut_down(events, shutdown, Some(key));
+        }
+        if std::mem::take(&mut self.state.requests.unpaused) {
+            self.resume_paused(events);
+        }
+        self.enforce_output_limit(events, key);
+        self.enforce_pushed_limits(events);
+        self.detach_closing();
+        if self.state.keyspace.has_ready() || !self.state.clients.unblocked.is_empty() {
+            self.serve_waiting(events);
+        }
+        outcome
+    }
+
+    /// Answers bytes that are not the protocol, and closes: where the next request would begin cannot be known.
     pub(super) fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
@@ -591,6 +680,8 @@ impl Core {
         self.state.clients.close(key, true);
     }
 
+    /// Cuts a client off that holds more input than it may: bytes of unfinished requests, requests held back, and its
+    /// queue of MULTI.
     fn enforce_query_limit(&mut self, key: ClientKey) {
         engine::client_eviction::count(&mut self.state, key);
         let limit = self.state.config.settings().client_query_buffer_limit;

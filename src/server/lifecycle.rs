@@ -1,0 +1,164 @@
+//! Connections from their accepting to their end: who is let in, whose waiting ends with its peer, who is closed.
+//!
+//! In: connections that a listener took, sources whose peer has ended its side, clients that were marked to be closed.
+//! Out: clients in the slab, and their removal from it.
+//!
+//! Invariants:
+//! * No client waits whose peer is known to be gone: it is asked when it begins to wait, and told of when it goes.
+//! * A client that is being closed counts nowhere any more before the next command runs; its slot and its token stay its
+//!   own until the turn ends, because the loop may still hold events for them.
+//!
+//! Mirrors `acceptCommonHandler`, `createClient` and `freeClientsInAsyncFreeQueue` of Redis's networking.c.
+
+use super::service::Core;
+use crate::clients::{Address, Blocked, Client, ClientKey};
+use crate::engine;
+use crate::event_loop::{Accepted, EventLoop, Peer, Token};
+use std::io::IoSlice;
+
+/// What a client from elsewhere reads while there is neither a password nor an explicit choice to go without.
+const PROTECTED_MODE_REFUSAL: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled \
+and no password is set for the default user. In this mode connections are only accepted from the loopback interface. \
+If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable \
+protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis \
+from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do \
+so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by \
+editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. \
+3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Set up an \
+authentication password for the default user. NOTE: You only need to do one of the above things in order for the \
+server to start accepting connections from the outside.\r\n";
+
+impl Core {
+    /// Takes a connection in as a client, or tells it why not and closes it.
+    pub(super) fn accept(&mut self, events: &mut EventLoop, accepted: Accepted) {
+        self.state.observe.stats.connections_received += 1;
+        let settings = self.state.config.settings();
+        let (address, local_address, unix_socket) = match accepted.peer {
+            Peer::Inet { remote, local } => (Address::Inet(remote), Address::Inet(local), false),
+            Peer::Unix(path) => {
+                let path = path.to_string_lossy().into_owned();
+                (Address::Unix(path.clone()), Address::Unix(path), true)
+            }
+        };
+        let mut client = Client {
+            token: Some(accepted.token),
+            ..Client::default()
+        };
+        let now = events.turn_ns();
+        let session = &mut client.session;
+        session.authenticated = settings.requirepass.is_none();
+        session.user = b"default".to_vec();
+        session.address = address;
+        session.local_address = local_address;
+        session.unix_socket = unix_socket;
+        session.fd = accepted.fd;
+        session.created_ns = now;
+        session.last_interaction_ns = now;
+        let refusal = if self.state.clients.connected >= settings.maxclients as usize {
+            Some(&b"-ERR max number of clients reached\r\n"[..])
+        } else if settings.protected_mode && settings.requirepass.is_none() && !session.is_local() {
+            Some(PROTECTED_MODE_REFUSAL)
+        } else {
+            None
+        };
+        if let Some(text) = refusal {
+            // Best effort, as in Redis: a socket that has just been opened takes a line.
+            let _ = events.write(accepted.token, &[IoSlice::new(text)]);
+            self.state.observe.stats.connections_rejected += 1;
+            events.close(accepted.token);
+            return;
+        }
+        let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
+        events.keep_alive(accepted.token, keepalive_s);
+        log::debug!("Accepted {}", client.session.address);
+        let key = self.state.clients.insert(client);
+        self.state.clients.connected += 1;
+        if self.by_token.len() <= accepted.token.0 {
+            self.by_token.resize(accepted.token.0 + 1, None);
+        }
+        self.by_token[accepted.token.0] = Some(key);
+    }
+
+    /// The client that owns a token; none: the token is that of an HTTP connection, of a child's pipe or of a listener.
+    pub(super) fn key_of(&self, token: Token) -> Option<ClientKey> {
+        self.by_token.get(token.0).copied().flatten()
+    }
+
+    /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:
+    /// the end may be that of its sending side only.
+    pub(super) fn drop_if_gone(&mut self, events: &EventLoop, key: ClientKey) {
+        let token = self.state.clients.get(key).and_then(|client| client.token);
+        if token.is_some_and(|token| events.has_ended(token)) {
+            self.drop_waiting(key);
+        }
+    }
+
+    /// Ends the waiting of a client whose peer has ended its side, and closes it.
+    pub(super) fn drop_waiting(&mut self, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        match client.session.blocked {
+            // Its script, or the transaction around it, comes to its end, whoever reads the answer.
+            None | Some(Blocked::Script) => return,
+            // What it waits for is under way (FLUSHALL), comes by itself, and is its to hear.
+            Some(Blocked::Keys)
+                if client
+                    .waits
+                    .as_ref()
+                    .is_some_and(|it| it.keys.is_empty() && it.acks.is_none()) =>
+            {
+                return;
+            }
+            Some(Blocked::Keys | Blocked::Paused | Blocked::Shutdown) => {}
+        }
+        log::debug!("Client closed connection id={}", client.session.id);
+        engine::blocking::end(&mut self.state, key);
+        if let Some(client) = self.state.clients.get_mut(key) {
+            client.session.blocked = None;
+            client.query = Default::default();
+        }
+        self.state.clients.close(key, true);
+        self.state.clients.mark_pending_write(key);
+    }
+
+    /// Has clients that are being closed count nowhere any more, so that the next command does not meet them as listeners,
+    /// watchers or waiters.
+    pub(super) fn detach_closing(&mut self) {
+        while let Some(key) = self
+            .state
+            .clients
+            .to_close
+            .get(self.state.clients.detached)
+            .copied()
+        {
+            self.state.clients.detached += 1;
+            engine::detach::detach(&mut self.state, key);
+        }
+    }
+
+    /// Closes the connections of all clients that are marked, and takes them out of the slab.
+    pub(super) fn close_clients(&mut self, events: &mut EventLoop) {
+        self.state.clients.detached = 0;
+        let mut held = None;
+        while let Some(key) = self.state.clients.to_close.pop() {
+            if engine::script::holds(&self.state, key) {
+                // Its transaction is to come to its end, whoever reads the answer.
+                held = Some(key);
+                continue;
+            }
+            engine::detach::detach(&mut self.state, key);
+            let Some(client) = self.state.clients.remove(key) else {
+                continue;
+            };
+            if let Some(token) = client.token {
+                events.close(token);
+                if let Some(slot) = self.by_token.get_mut(token.0) {
+                    *slot = None;
+                }
+                self.state.clients.connected -= 1;
+            }
+        }
+        self.state.clients.to_close.extend(held);
+    }
+}

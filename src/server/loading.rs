@@ -1,0 +1,138 @@
+//! The data as the disk has them: loading in slices of a turn, and the child that writes them.
+//!
+//! In: the files that are there when the server starts or DEBUG LOADAOF asks for them; the pipe of the child that saves.
+//! Out: a keyspace, the append-only file opened behind what was loaded; a save that is done or has failed.
+//!
+//! Invariants:
+//! * Loading takes a bounded time of each turn, in which clients are answered -LOADING.
+//! * A file that is wrong ends the server and stays as it is.
+//!
+//! Mirrors `loadDataFromDisk` of Redis's server.c, which holds the loop and serves clients from within the loading.
+
+use super::End;
+use super::host::LoopHost;
+use super::service::Core;
+use crate::engine::Host;
+use crate::event_loop::{EventLoop, Progress, Token};
+use crate::persistence::loading::LoadFailure;
+use crate::system::signals;
+use crate::{commands, engine};
+use std::io;
+
+/// Time for loading in one turn, ns.
+const LOAD_NS: u64 = 10_000_000;
+/// Keys or commands that are loaded between two readings of the clock, which costs more than most of them.
+const LOAD_ITEMS: u32 = 64;
+
+impl Core {
+    /// Begins to load the data, if there is any; else opens the append-only file.
+    pub(super) fn begin_loading(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
+        engine::persistence::loading::begin(&mut self.state)?;
+        match self.state.persistence.loading {
+            Some(_) => signals::set_loading(true),
+            None => self.open_append_only(events)?,
+        }
+        Ok(())
+    }
+
+    /// Opens the append-only file for what follows; when all has been loaded, for its end is where new effects go.
+    fn open_append_only(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        engine::persistence::aof::open_at_start(&mut self.state, &mut host)
+    }
+
+    /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
+    /// file untouched.
+    pub(super) fn load_some(&mut self, events: &mut EventLoop) {
+        if self.state.scripting.is_busy() {
+            // It came from the append-only file, and what follows it there waits for its end.
+            return;
+        }
+        let Some(mut loading) = self.state.persistence.loading.take() else {
+            return;
+        };
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        let until_ns = host.monotonic_ns().saturating_add(LOAD_NS);
+        let mut items = 0_u32;
+        let mut enough = |host: &mut dyn Host| {
+            items += 1;
+            items.is_multiple_of(LOAD_ITEMS) && host.monotonic_ns() >= until_ns
+        };
+        let state = &mut self.state;
+        let stepped =
+            engine::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
+        if let Ok(false) = stepped {
+            state.persistence.loading = Some(loading);
+            events.stay_awake();
+            return;
+        }
+        if loading.asked.is_some() {
+            let took_ns = host.monotonic_ns().saturating_sub(loading.started_ns);
+            if let Some(asked) = engine::persistence::loading::end_again(state, &mut loading) {
+                let failure = stepped.as_ref().err();
+                commands::debug::aof_loaded(state, asked, took_ns, failure);
+            }
+            // It may have been switched meanwhile, which waited for this. Whoever asked has long been answered: what
+            // fails here is tried again by the cron.
+            if let Err(reason) = engine::persistence::aof::follow_setting(state, &mut host) {
+                log::warn!("{reason}");
+            }
+            return;
+        }
+        let failure = match stepped {
+            Ok(_) => {
+                signals::set_loading(false);
+                let ns = events.turn_ns().saturating_sub(loading.started_ns);
+                log::info!(
+                    "DB loaded from disk: {:.3} seconds",
+                    ns as f64 / 1_000_000_000.0
+                );
+                state.keyspace.dirty = 0;
+                match self.open_append_only(events) {
+                    Ok(()) => {
+                        self.ready(events);
+                        return;
+                    }
+                    Err(failure) => failure,
+                }
+            }
+            Err(failure) => failure,
+        };
+        let settings = self.state.config.settings();
+        engine::persistence::loading::tell_fatal(settings, &failure);
+        self.ended = Some(End::Failed);
+    }
+
+    /// Reads what the child that saves has to say; at the end of its pipe it is done.
+    pub(super) fn hear_child(&mut self, events: &mut EventLoop, token: Token) -> Progress {
+        let Some(child) = &mut self.state.persistence.child else {
+            return Progress::Drained;
+        };
+        let mut buffer = [0; 1024];
+        match events.read(token, &mut buffer) {
+            Ok(0) => {}
+            Ok(n) => {
+                child.heard(&buffer[..n], events.turn_ns());
+                return Progress::MoreLeft;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Drained,
+            Err(error) => log::warn!("Reading from the child that saves: {error}"),
+        }
+        // Its end of the pipe is closed by its exit, so this does not wait.
+        let exit = child.child.wait();
+        events.close(token);
+        let exit = exit.unwrap_or(crate::system::child::Exit::Status(-1));
+        engine::persistence::child_ended(&mut self.state, exit);
+        Progress::Drained
+    }
+}

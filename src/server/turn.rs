@@ -1,0 +1,297 @@
+//! One turn of the loop: what each of its events leads to, and what is done, in which order, before it sleeps.
+//!
+//! In: what the loop tells ([`Service`]). Out: calls to the files beside this one, and the replies of the turn.
+//!
+//! Invariants:
+//! * Whatever changes data comes before the append-only file is written, and that before anyone is answered.
+//! * Replies are written once per turn, before the loop sleeps.
+//! * A client is closed only at the end of a turn; until then its slot and its token stay its own.
+//!
+//! Mirrors `beforeSleep` of Redis's server.c.
+
+use super::host::LoopHost;
+use super::service::Core;
+use crate::engine;
+use crate::event_loop::{Accepted, EventLoop, Phase, Progress, Service, TimerId, Token};
+use crate::persistence::aof::AofState;
+use crate::system::{crash, process};
+use std::io;
+
+impl Service for Core {
+    fn turn_begins(&mut self, events: &mut EventLoop) {
+        // The one reading of the Unix clock in a turn: all that happens in it counts on from here.
+        self.state.now.unix_us = events.seam().unix_us();
+        self.state.now.mono_ns = events.turn_ns();
+        events.set_turn_time(self.state.now.unix_us);
+        self.http_turn_begins();
+        self.note_long_phases(events);
+    }
+
+    fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted) {
+        if self.listeners.is_http(listener) {
+            self.http_accepted(events, &accepted);
+            return;
+        }
+        self.accept(events, accepted);
+    }
+
+    fn accept_failed(&mut self, _events: &mut EventLoop, _listener: Token, error: &io::Error) {
+        log::warn!(
+            "Accepting client connection: {}",
+            process::os_error_text(error)
+        );
+    }
+
+    fn ended(&mut self, events: &mut EventLoop, token: Token) {
+        if let Some(key) = self.key_of(token) {
+            self.drop_if_gone(events, key);
+        }
+    }
+
+    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
+        let Some(key) = self.key_of(token) else {
+            if self.http.has(token) {
+                return self.http_readable(events, token);
+            }
+            return self.hear_child(events, token);
+        };
+        self.read_client(events, key, token, ended)
+    }
+
+    fn writable(&mut self, events: &mut EventLoop, token: Token) {
+        if self.http.has(token) {
+            self.http_writable(events, token);
+            return;
+        }
+        if let Some(key) = self.key_of(token)
+            && self
+                .state
+                .clients
+                .get(key)
+                .is_some_and(|client| !client.reply.output().is_empty())
+        {
+            self.state.clients.mark_pending_write(key);
+        }
+    }
+
+    fn timer(&mut self, events: &mut EventLoop, timer: TimerId) {
+        if self.cron.timer == Some(timer) {
+            self.run_cron(events);
+        }
+        // That it is due is all that the timer of waits is for: they are ended before the loop sleeps.
+        if self.wait_timer.is_some_and(|(_, set)| set == timer) {
+            self.wait_timer = None;
+        }
+        if self.http.timer == Some(timer) {
+            self.http_tick(events);
+        }
+        if self.pause_timer.is_some_and(|(_, set)| set == timer) {
+            self.pause_timer = None;
+        }
+    }
+
+    /// A helper thread has ended what a client waits for. The loop is awake, and [`Core::end_waits`] looks at all of them.
+    fn woken(&mut self, _events: &mut EventLoop) {}
+
+    /// The end of a turn, as one list. Three rules make its order: what changes data comes before the append-only file,
+    /// the file before the replies, the replies before the closing. A step that found nothing to do marks no phase, for
+    /// that would be a reading of the clock for nothing.
+    fn before_sleep(&mut self, events: &mut EventLoop) {
+        // No command runs any more: a crash in what follows is not the last one's.
+        crash::set_command("");
+        self.state.observe.turn_ended();
+
+        // 1. Loading is first because the steps below rest while it lasts (expiry, serving those who wait); in the turn
+        //    in which it ends, they see all that was loaded.
+        if self.state.persistence.loading.is_some() {
+            self.load_some(events);
+            events.mark(Phase::Load);
+        }
+        // 2. The slice of a script that runs for long, for the same reason: when it ends here, what rested for it goes on
+        //    in this turn, and its effects reach the file as a whole.
+        self.run_script(events);
+        // 3. Expiry, if the cron's cycle could not keep up: its removals are in the file before anyone reads that a key is
+        //    gone.
+        self.expire_before_sleep(events);
+        // 4. Eviction, if it was too much for one command: after expiry, which may have made the room.
+        self.evict_before_sleep(events);
+        // 5. The end of CLIENT PAUSE: before the waits, so that who was served late because of it is served before its
+        //    time is found to be over.
+        self.time_pause(events);
+        // 6. Clients that wait: after all that could give them something (1, 2) or remove the key whose end they wait for
+        //    (3, 4). What they take is the last change of data in a turn.
+        self.end_waits(events);
+        // 7. Key events of the steps above; those of commands were drained after each. This is where the journal gets the
+        //    removals of expired and evicted keys, so it stands before the file.
+        engine::keyspace_events::drain(&mut self.state, None);
+        // 8. Invalidations for prefixes, one message for all keys of the turn: when there can be no more of them.
+        engine::tracking::broadcast(&mut self.state);
+        // 9. Those who were sent what they did not ask for (7, 8): whoever is over its limit is cut off before work is put
+        //    into writing to it.
+        self.enforce_pushed_limits(events);
+        // 10. The append-only file: after every change, so that `always` costs one sync for the whole turn; before any
+        //     reply, so that nobody reads of a write that a crash would undo.
+        if self.state.persistence.aof.state != AofState::Off {
+            self.flush_append_only(false);
+            events.mark(Phase::Journal);
+        }
+        // 11. WAITAOF: its answer is what the step above has just made true, and goes out with the replies below.
+        if !self.state.waits_for_sync.is_empty() {
+            engine::acks::serve(&mut self.state);
+            self.resume_unblocked(events);
+        }
+        // 12. Replies: once for each client, so that those of a pipeline share a system call.
+        if !self.state.clients.pending_write.is_empty() {
+            self.write_replies(events);
+            events.mark(Phase::Write);
+        }
+        // 13. `maxmemory-clients`: when what could be written counts no more, and before those go whom it cuts off.
+        engine::client_eviction::evict(&mut self.state);
+        // 14. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
+        //     to it.
+        if !self.state.clients.to_close.is_empty() {
+            self.close_clients(events);
+            events.mark(Phase::Close);
+        }
+        // 15. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
+        //     the next turn.
+        self.http_turn_ends(events);
+        // 16. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
+        self.state.clients.unblocked.clear();
+    }
+}
+
+impl Core {
+    /// Moves the time that the next commands see on to now, and ends the phase of reading there.
+    pub(super) fn refresh_clock(&mut self, events: &mut EventLoop) {
+        let mono_ns = events.seam().monotonic_ns();
+        self.set_clock(mono_ns);
+        events.mark_at(Phase::Read, mono_ns);
+    }
+
+    /// Sets the time that commands see, by the monotonic clock: within a turn the Unix clock follows it, so that a step of
+    /// the system's clock is seen between turns only.
+    pub(super) fn set_clock(&mut self, mono_ns: u64) {
+        let elapsed_us = (mono_ns.saturating_sub(self.state.now.mono_ns) / 1000) as i64;
+        self.state.now.unix_us = self.state.now.unix_us.saturating_add(elapsed_us);
+        self.state.now.mono_ns = mono_ns;
+    }
+
+    /// Gives a script that has run for too long its slice of this turn.
+    fn run_script(&mut self, events: &mut EventLoop) {
+        if !engine::script::wants_turns(&self.state) {
+            return;
+        }
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        engine::script::go_on(&mut self.state, &mut host);
+        events.mark(Phase::Execute);
+        if engine::script::wants_turns(&self.state) {
+            events.stay_awake();
+        }
+    }
+
+    /// Ends CLIENT PAUSE when its time is over, else sets the timer for its end.
+    fn time_pause(&mut self, events: &mut EventLoop) {
+        self.end_pause(events);
+        let end = self.state.pause.map(|pause| pause.until_ms);
+        if end == self.pause_timer.map(|(until_ms, _)| until_ms) {
+            return;
+        }
+        if let Some((_, timer)) = self.pause_timer.take() {
+            events.cancel_timer(timer);
+        }
+        let now = self.state.now;
+        self.pause_timer = end.map(|until_ms| {
+            let left_us = until_ms.saturating_mul(1000).saturating_sub(now.unix_us);
+            let left_ns = u64::try_from(left_us).unwrap_or(0).saturating_mul(1000);
+            let timer = events.set_timer(now.mono_ns.saturating_add(left_ns));
+            (until_ms, timer)
+        });
+    }
+
+    /// Answers clients whose waiting is over, and sets the timer for the next one.
+    fn end_waits(&mut self, events: &mut EventLoop) {
+        self.detach_closing();
+        // While a script stands still in the middle of its effects nobody else may be run or answered from the data.
+        let is_busy = self.state.scripting.is_busy();
+        if !self.state.clients.freeing.is_empty() && !is_busy {
+            engine::blocking::end_freeing(&mut self.state, events.turn_ns());
+        }
+        let may_end = self.state.clients.deadlines() > 0 && !is_busy;
+        let mut may_go_on = self.state.keyspace.has_ready();
+        if may_go_on {
+            // Whoever has something to get by now gets it, though its time is over as well.
+            self.serve_waiting(events);
+        }
+        if may_end {
+            engine::blocking::expire(&mut self.state, events.turn_ns());
+        }
+        if !self.state.clients.unblocked.is_empty() {
+            may_go_on = true;
+            self.serve_waiting(events);
+        }
+        if may_end || may_go_on {
+            events.mark(Phase::Unblock);
+        }
+        let next = self.state.clients.next_deadline().map(|(at_ns, _)| at_ns);
+        if next != self.wait_timer.map(|(at_ns, _)| at_ns) {
+            if let Some((_, timer)) = self.wait_timer.take() {
+                events.cancel_timer(timer);
+            }
+            self.wait_timer = next.map(|at_ns| (at_ns, events.set_timer(at_ns)));
+        }
+    }
+
+    /// Runs what waits for keys that are ready now, and puts clients that waited back on the ready list.
+    pub(super) fn serve_waiting(&mut self, events: &mut EventLoop) {
+        let mut host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        // What is loaded is there for those who wait when all of it is.
+        if !self.state.scripting.is_busy() && self.state.persistence.loading.is_none() {
+            engine::blocking::serve_ready(&mut self.state, &mut host);
+        }
+        self.resume_unblocked(events);
+    }
+
+    /// Puts clients whose waiting has ended back on the ready list, and has what they are told written.
+    fn resume_unblocked(&mut self, events: &mut EventLoop) {
+        for key in std::mem::take(&mut self.state.clients.unblocked) {
+            self.state.clients.mark_pending_write(key);
+            if let Some(token) = self.state.clients.get(key).and_then(|client| client.token) {
+                events.carry(token);
+            }
+            self.enforce_output_limit(events, key);
+        }
+    }
+
+    /// Lets the clients go on that CLIENT PAUSE held back.
+    pub(super) fn resume_paused(&mut self, events: &mut EventLoop) {
+        for key in self.state.clients.held() {
+            if let Some(client) = self.state.clients.get_mut(key) {
+                client.session.blocked = None;
+                if let Some(token) = client.token {
+                    events.carry(token);
+                }
+            }
+        }
+        // Keys became ready meanwhile, for whom nobody could be run again.
+        self.serve_waiting(events);
+    }
+
+    /// Brings the effects of this turn to the append-only file, before anyone is answered. What a busy script has done so
+    /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
+    pub(super) fn flush_append_only(&mut self, force: bool) {
+        if self.state.persistence.aof.state != AofState::Off {
+            engine::persistence::aof::flush(&mut self.state, force);
+        }
+    }
+}
