@@ -166,7 +166,6 @@ impl Harness {
             rng: &mut state.rng,
             propagates: true,
             may_block: true,
-            runs_again: false,
         };
         run(&mut context, request.args()).expect("no error");
         client.reply.output_mut().clear();

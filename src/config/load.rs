@@ -89,7 +89,7 @@ impl ConfigError {
     }
 
     /// Wrong as a whole, such as a log file that cannot be opened.
-    pub fn overall(reason: impl Into<String>) -> ConfigError {
+    fn overall(reason: impl Into<String>) -> ConfigError {
         ConfigError::Directive {
             place: None,
             reason: reason.into(),

@@ -324,7 +324,7 @@ const FACILITIES: &[(&str, u32)] = &[
     ("local7", 23),
 ];
 /// `loglevel`. `nothing` came with Redis 7.2.
-pub const LOG_LEVELS: &[(&str, u32)] = &[
+const LOG_LEVELS: &[(&str, u32)] = &[
     ("debug", 0),
     ("verbose", 1),
     ("notice", 2),
@@ -332,7 +332,7 @@ pub const LOG_LEVELS: &[(&str, u32)] = &[
     ("nothing", 4),
 ];
 /// `supervised`.
-pub const SUPERVISED: &[(&str, u32)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
+const SUPERVISED: &[(&str, u32)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
 const FSYNC: &[(&str, u32)] = &[("everysec", 2), ("always", 1), ("no", 0)];
 /// `shutdown-on-sigint` and `shutdown-on-sigterm`: bits that may be combined.
 pub const SHUTDOWN: &[(&str, u32)] = &[
@@ -348,7 +348,7 @@ const OOM_ADJ: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("relative", 1), ("abso
 const PUBSUB_DEFAULT: &[(&str, u32)] = &[("allchannels", 1), ("resetchannels", 0)];
 const SANITIZE: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("clients", 2)];
 /// `enable-debug-command` and its sisters.
-pub const PROTECTED_ACTION: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("local", 2)];
+const PROTECTED_ACTION: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("local", 2)];
 const ENDPOINT: &[(&str, u32)] = &[("ip", 0), ("hostname", 1), ("unknown-endpoint", 2)];
 const PROPAGATION: &[(&str, u32)] = &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)];
 

@@ -299,7 +299,7 @@ fn check_text(check: TextCheck, text: &[u8]) -> Result<(), Reason> {
 }
 
 /// Variables of `proc-title-template`.
-pub const TITLE_VARIABLES: [&str; 7] = [
+const TITLE_VARIABLES: [&str; 7] = [
     "title",
     "listen-addr",
     "server-mode",

@@ -61,7 +61,6 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
                 rng: &mut state.rng,
                 propagates,
                 may_block,
-                runs_again,
             };
             run(&mut context, args)
         }

@@ -28,7 +28,6 @@ pub enum CommandError {
     Loading,
     SnapshotFailed,
     ExecAbort,
-    InvalidDatabase,
     DatabaseOutOfRange,
     StringTooLong,
     InvalidExpire(String),
@@ -121,7 +120,6 @@ impl CommandError {
             CommandError::ExecAbort => {
                 "EXECABORT Transaction discarded because of previous errors."
             }
-            CommandError::InvalidDatabase => "ERR invalid DB index",
             CommandError::DatabaseOutOfRange => "ERR DB index is out of range",
             CommandError::StringTooLong => {
                 "ERR string exceeds maximum allowed size (proto-max-bulk-len)"

@@ -73,7 +73,7 @@ pub fn memory(state: &State) -> usize {
 }
 
 /// Runs the code of a library in the interpreter, for at most `limit_ms`; what it registered. The error is Redis's text.
-pub(crate) fn load_code(
+fn load_code(
     state: &mut State,
     host: &mut dyn Host,
     program: &[u8],

@@ -21,6 +21,7 @@ pub enum Outcome {
 }
 
 /// Runs a command from a connection, if it may run.
+#[cfg(test)]
 pub fn process(
     state: &mut State,
     host: &mut dyn Host,

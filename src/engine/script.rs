@@ -565,7 +565,7 @@ pub(crate) fn interpreter(state: &mut State) -> Result<&mut Interpreter, Command
 }
 
 /// What the script of a command says of itself, if it says anything.
-pub(crate) fn flags_of_script(state: &State, id: CommandId, args: Args<'_>) -> Option<ScriptFlags> {
+fn flags_of_script(state: &State, id: CommandId, args: Args<'_>) -> Option<ScriptFlags> {
     let text = args.at(1);
     let scripts = &state.scripting.scripts;
     match state.table.get(id).spec.name {

@@ -71,8 +71,6 @@ pub mod flags {
     pub const NO_MANDATORY_KEYS: u32 = 1 << 20;
     /// Protected: gated by `enable-debug-command` and its like.
     pub const PROTECTED: u32 = 1 << 21;
-    /// Only for Sentinel mode (kept out of the table; here for completeness of names).
-    pub const ONLY_SENTINEL: u32 = 1 << 22;
     /// Runs at once between MULTI and EXEC instead of being queued.
     pub const RUNS_IN_MULTI: u32 = 1 << 23;
     /// Runs what was queued: what is asked of those commands is asked of it (EXEC).

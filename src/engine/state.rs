@@ -349,8 +349,6 @@ pub struct Context<'a> {
     /// Whether the command may wait: not in a transaction or a script, where it answers at once as if its time were
     /// over.
     pub may_block: bool,
-    /// Whether the command waited and is run again because of a key.
-    pub runs_again: bool,
 }
 
 impl Context<'_> {

@@ -44,6 +44,7 @@ pub mod interest {
     /// The journal: it must learn of keys removed by expiry and eviction, which no command names.
     pub const JOURNAL: u32 = 1 << 4;
     /// Everyone.
+    #[cfg(test)]
     pub const ALL: u32 = (1 << 5) - 1;
 }
 

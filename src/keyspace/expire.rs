@@ -10,10 +10,6 @@ use super::{Clock, Keyspace};
 
 /// Keys looked at in one round at effort 1.
 const KEYS_PER_ROUND: u64 = 20;
-/// Length of a fast cycle at effort 1.
-const FAST_CYCLE_NS: u64 = 1_000_000;
-/// Share of a core that slow cycles may take at effort 1, percent.
-const SLOW_CYCLE_PERCENT: u64 = 25;
 /// Share of expired keys that is left alone at effort 1, percent.
 const ACCEPTABLE_STALE_PERCENT: u64 = 10;
 /// Databases looked at in one cycle.
@@ -34,7 +30,6 @@ pub struct ExpireCycle {
 pub(super) struct ExpireState {
     next_database: usize,
     time_cap_reached: bool,
-    last_fast_ns: Option<u64>,
     cpu_ns: u64,
     found: Found,
 }
@@ -60,15 +55,9 @@ fn effort_above_least(effort: u32) -> u64 {
     u64::from(effort.clamp(1, 10) - 1)
 }
 
-/// Time that a slow cycle may take when there are `hz` of them in a second.
-pub fn slow_expire_budget_ns(effort: u32, hz: u32) -> u64 {
-    let percent = SLOW_CYCLE_PERCENT + 2 * effort_above_least(effort);
-    (percent * 10_000_000 / u64::from(hz.max(1))).max(1000)
-}
-
 impl Keyspace {
-    /// One cycle of active expiry within a time budget (`clock` is called between small steps; monotonic ns). The slow
-    /// cycle runs `hz` times a second with [`slow_expire_budget_ns`].
+    /// One cycle of active expiry within a time budget (`clock` is called between small steps; monotonic ns). How often
+    /// one runs, and with what budget, is the cron's business.
     pub fn expire_cycle(
         &mut self,
         now: Clock,
@@ -119,32 +108,6 @@ impl Keyspace {
             expired: total.expired,
             time_cap_reached: self.expiring.time_cap_reached,
         }
-    }
-
-    /// The short cycle before the loop sleeps: only when the last cycle ran out of time or many expired keys are
-    /// believed to be there, and not again before twice its length has passed.
-    pub fn expire_fast_cycle(
-        &mut self,
-        now: Clock,
-        effort: u32,
-        clock: &mut dyn FnMut() -> u64,
-    ) -> ExpireCycle {
-        let above = effort_above_least(effort);
-        let length_ns = FAST_CYCLE_NS + FAST_CYCLE_NS / 4 * above;
-        let acceptable = (ACCEPTABLE_STALE_PERCENT - above) as f64;
-        if !self.expiring.time_cap_reached && self.stats.expired_stale_perc < acceptable {
-            return ExpireCycle::default();
-        }
-        let start_ns = clock();
-        if self
-            .expiring
-            .last_fast_ns
-            .is_some_and(|last| start_ns < last.saturating_add(2 * length_ns))
-        {
-            return ExpireCycle::default();
-        }
-        self.expiring.last_fast_ns = Some(start_ns);
-        self.expire_cycle(now, effort, length_ns, clock)
     }
 
     /// Rounds in one database until few enough expired keys are found; true when time ran out.

@@ -295,6 +295,7 @@ impl Keyspace {
         self.shared.events.notified
     }
     /// Services interested in the events.
+    #[cfg(test)]
     pub fn interest(&self) -> u32 {
         self.shared.events.interest
     }

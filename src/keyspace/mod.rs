@@ -46,7 +46,7 @@ pub use database::Db;
 pub use digest::Digest;
 pub use entry::{EMBED_MAX, Entry};
 pub use events::{EventClass, KeyspaceEvent, interest};
-pub use expire::{ExpireCycle, slow_expire_budget_ns};
+pub use expire::ExpireCycle;
 pub use field_expiry::FieldsExpired;
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
 pub use sizes::Sizes;

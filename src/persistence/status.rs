@@ -12,7 +12,7 @@ use crate::system::child::Child;
 use crate::system::disk::Disk;
 
 /// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
-pub const REPORT_LEN: usize = 16;
+const REPORT_LEN: usize = 16;
 
 /// Where data is loaded from.
 #[derive(Debug)]

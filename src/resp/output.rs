@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::request::Blob;
 
 /// How long the tail may become before it is queued as a chunk.
-pub const CHUNK_LEN: usize = 16 * 1024;
+const CHUNK_LEN: usize = 16 * 1024;
 /// The first allocation, if no buffer was installed.
 const FIRST_LEN: usize = 1024;
 /// A tail of less than this is copied out when it must be queued, so that it keeps its buffer.

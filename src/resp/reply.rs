@@ -106,6 +106,7 @@ impl Reply {
     }
 
     /// The last error, with its code, without `-` (cut at 256 bytes); empty if there was none.
+    #[cfg(test)]
     pub fn last_error(&self) -> &[u8] {
         &self.last_error
     }
@@ -149,11 +150,6 @@ impl Reply {
     /// early, so they become blanks; at the end they are dropped.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         self.write_error(text.as_ref());
-    }
-
-    /// The same for something that prints itself.
-    pub fn error_display(&mut self, text: impl std::fmt::Display) {
-        self.write_error(text.to_string().as_bytes());
     }
 
     fn write_error(&mut self, text: &[u8]) {

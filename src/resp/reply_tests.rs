@@ -113,7 +113,7 @@ fn aggregates() {
 fn errors_are_one_line_and_are_counted() {
     let mut reply = Reply::default();
     reply.error("WRONGTYPE Operation");
-    reply.error_display(format_args!("ERR a\r\nb\n"));
+    reply.error("ERR a\r\nb\n");
     assert_eq!(
         reply.output().to_vec(),
         b"-WRONGTYPE Operation\r\n-ERR a  b\r\n"

@@ -338,7 +338,7 @@ impl<'y> Host<'y> {
 
     /// Makes of an error what a script may see of it: a string where C would have given one, a table for errors of
     /// commands. That of a script that was killed stays an error.
-    pub(super) fn caught(&self, lua: &Lua, error: Value) -> Result<Value> {
+    fn caught(&self, lua: &Lua, error: Value) -> Result<Value> {
         if self.is_killed.get() {
             return Err(Error::external(Killed));
         }

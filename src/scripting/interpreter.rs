@@ -36,7 +36,7 @@ const STACK_LEN: usize = 16 * 1024 * 1024;
 /// Instructions between two looks at the clock.
 const INSTRUCTIONS: u32 = 10_000;
 /// Bytes that Lua may hold.
-pub const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
+const MEMORY_LIMIT: usize = 512 * 1024 * 1024;
 /// Bytes from which on garbage is collected at a script's end.
 const CROWDED: usize = MEMORY_LIMIT / 4;
 /// What the sandbox is called in places of errors, where it does not appear.

@@ -634,7 +634,7 @@ impl<E: Element> Dict<E> {
 
     /// Takes out up to `max` elements and hands them over; true once the dict is empty. For large
     /// dicts to be taken apart in slices, which are usable in between.
-    pub fn drain_some(&mut self, max: usize, mut take: impl FnMut(E)) -> bool {
+    fn drain_some(&mut self, max: usize, mut take: impl FnMut(E)) -> bool {
         for _ in 0..max {
             if self.len == 0 {
                 break;

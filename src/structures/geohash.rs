@@ -12,9 +12,9 @@ use std::f64::consts::PI;
 /// Steps per axis of a whole number: 52 bits.
 const STEPS: u32 = 26;
 /// Northernmost latitude; the southernmost is its negative.
-pub const LATITUDE_MAX: f64 = 85.051_128_78;
+const LATITUDE_MAX: f64 = 85.051_128_78;
 /// Easternmost longitude; the westernmost is its negative.
-pub const LONGITUDE_MAX: f64 = 180.0;
+const LONGITUDE_MAX: f64 = 180.0;
 /// Metres, the quadratic mean of WGS 84.
 const EARTH_RADIUS_M: f64 = 6_372_797.560_856;
 /// Half the equator of the projection, metres.

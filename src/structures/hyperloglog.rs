@@ -33,7 +33,7 @@ const RUN_BITS: usize = 64 - INDEX_BITS as usize;
 /// Bytes before the registers.
 const HEADER_LEN: usize = 16;
 /// Bytes of a dense one.
-pub const DENSE_LEN: usize = HEADER_LEN + REGISTERS * 6 / 8;
+const DENSE_LEN: usize = HEADER_LEN + REGISTERS * 6 / 8;
 /// A sparse one has no more opcodes than registers. What is longer is corrupt, and must not grow beyond what strings may.
 const SPARSE_LEN_MAX: usize = HEADER_LEN + 2 * REGISTERS;
 /// Where the encoding stands.

@@ -531,11 +531,6 @@ impl Listpack {
         self.push_back_encoded(&Encoded::int(element));
     }
 
-    /// Prepends an integer.
-    pub fn push_front_int(&mut self, element: i64) {
-        self.splice(HEADER, 0, &Encoded::int(element));
-    }
-
     /// The first element.
     #[inline]
     pub fn first(&self) -> Option<Position> {
@@ -604,21 +599,9 @@ impl Listpack {
         item_at(self.live(), at.0 as usize)
     }
 
-    /// The element there and the one behind it; for walks that may also change what they found.
-    #[inline]
-    pub fn get_and_next(&self, at: Position) -> (Item<'_>, Option<Position>) {
-        (self.get(at), self.next(at))
-    }
-
     /// Inserts before an element; where it now stands.
     pub fn insert_before(&mut self, at: Position, element: &[u8]) -> Position {
         self.splice(at.0 as usize, 0, &Encoded::new(element));
-        at
-    }
-
-    /// Inserts an integer before an element; where it now stands.
-    pub fn insert_int_before(&mut self, at: Position, element: i64) -> Position {
-        self.splice(at.0 as usize, 0, &Encoded::int(element));
         at
     }
 
@@ -760,7 +743,7 @@ impl Listpack {
     }
 
     /// The same, for one who looks more than once.
-    pub fn find_needle(&self, from: Position, needle: Needle<'_>, skip: usize) -> Option<Position> {
+    fn find_needle(&self, from: Position, needle: Needle<'_>, skip: usize) -> Option<Position> {
         let bytes = self.live();
         let mut at = from.0 as usize;
         loop {

@@ -84,7 +84,7 @@ pub fn set_command(command: &'static str) {
 }
 
 /// The turn and the command that were set last.
-pub fn turn_context() -> (u64, &'static str) {
+fn turn_context() -> (u64, &'static str) {
     let len = COMMAND_LEN.load(Ordering::Acquire);
     let start = COMMAND.load(Ordering::Acquire);
     let command = if len == 0 || start.is_null() {

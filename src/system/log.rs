@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use super::clock;
 
 /// Lines with this target are written as they stand: no prefix, no line end (INFO in a bug report, the banner).
-pub const RAW_TARGET: &str = "gyre::raw";
+const RAW_TARGET: &str = "gyre::raw";
 
 /// The directive `loglevel`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,7 +104,7 @@ pub fn set_level(level: LogLevel) {
 
 /// Changes the log file while running; none or an empty path is the standard output. A path with a NUL in it cannot
 /// exist and counts as none.
-pub fn set_file(path: Option<&Path>) {
+fn set_file(path: Option<&Path>) {
     let path = path.filter(|path| !path.as_os_str().is_empty());
     let path = path.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
     let pointer = path.map_or(std::ptr::null_mut(), CString::into_raw);
@@ -141,7 +141,7 @@ fn is_first_thread() -> bool {
 }
 
 /// Writes bytes to the log as they stand, whatever the level. As in Redis, a log that cannot be written stops nothing.
-pub fn write_raw(bytes: &[u8]) {
+fn write_raw(bytes: &[u8]) {
     HandlerLog::open().write(bytes);
 }
 

@@ -21,15 +21,6 @@ const EXPONENT_MAX: i32 = 16383 - 63;
 /// Decimals that are printed.
 const DECIMALS: u32 = 17;
 
-/// Why a sum could not be formed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FloatError {
-    /// One of the texts is not a number (or is `nan`, or out of range).
-    NotAFloat,
-    /// The sum is not finite.
-    NanOrInfinity,
-}
-
 /// A value as x87's extended precision holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LongDouble {
@@ -37,16 +28,6 @@ pub struct LongDouble {
     infinite: bool,
     exponent: i32,
     mantissa: u64,
-}
-
-/// `a + b` as `INCRBYFLOAT` answers it: both texts read, added, printed.
-pub fn add_long_double(a: &[u8], b: &[u8]) -> Result<Vec<u8>, FloatError> {
-    let a = LongDouble::parse(a).ok_or(FloatError::NotAFloat)?;
-    let b = LongDouble::parse(b).ok_or(FloatError::NotAFloat)?;
-    let sum = a.add(b).ok_or(FloatError::NanOrInfinity)?;
-    let mut text = Vec::with_capacity(24);
-    sum.write(&mut text);
-    Ok(text)
 }
 
 impl LongDouble {
@@ -640,11 +621,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// `a + b` as `INCRBYFLOAT` does it: both texts read, added, printed.
     fn sum(a: &str, b: &str) -> String {
-        match add_long_double(a.as_bytes(), b.as_bytes()) {
-            Ok(text) => String::from_utf8(text).unwrap(),
-            Err(error) => format!("{error:?}"),
-        }
+        let parse = |text: &str| LongDouble::parse(text.as_bytes());
+        let (Some(a), Some(b)) = (parse(a), parse(b)) else {
+            return "NotAFloat".to_owned();
+        };
+        let Some(sum) = a.add(b) else {
+            return "NanOrInfinity".to_owned();
+        };
+        let mut text = Vec::new();
+        sum.write(&mut text);
+        String::from_utf8(text).unwrap()
     }
 
     /// What redis-server 7.0.15 answered on x86-64.

@@ -5,8 +5,8 @@
 //!
 //! The 80-bit floats behind `INCRBYFLOAT` are in [`super::long_double`] and offered again here.
 
+pub use super::long_double::LongDouble;
 use super::long_double::{Body, Literal, round_to};
-pub use super::long_double::{FloatError, LongDouble, add_long_double};
 
 /// Longest text of an `i64` (`-9223372036854775808`).
 pub const I64_TEXT_MAX: usize = 20;
@@ -306,15 +306,6 @@ fn parse_exponent(text: &[u8]) -> i32 {
     parse_i64(text).unwrap_or(0) as i32
 }
 
-/// Appends a double with 17 decimals, trailing zeros cut, never in exponent form: what Redis calls the human spelling
-/// of a long double (`addReplyHumanLongDouble`: GEOPOS and the like). NaN prints as `nan`.
-pub fn write_human(out: &mut Vec<u8>, value: f64) {
-    match LongDouble::from_f64(value) {
-        Some(value) => value.write(out),
-        None => out.extend_from_slice(b"nan"),
-    }
-}
-
 /// Appends a double with a fixed number of decimals, as C's `%.*f`.
 pub fn write_fixed(out: &mut Vec<u8>, value: f64, decimals: usize) {
     if value.is_finite() {
@@ -554,19 +545,10 @@ mod tests {
     }
 
     #[test]
-    fn human_and_fixed() {
+    fn fixed_decimals() {
         let mut out = Vec::new();
-        write_human(&mut out, 13.361389338970184);
-        out.push(b' ');
-        write_human(&mut out, 1e22);
-        out.push(b' ');
-        write_human(&mut out, -1e-30);
-        out.push(b' ');
         write_fixed(&mut out, 166.27415156960032, 4);
-        assert_eq!(
-            out,
-            b"13.36138933897018433 10000000000000000000000 0 166.2742"
-        );
+        assert_eq!(out, b"166.2742");
     }
 
     proptest! {

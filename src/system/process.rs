@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// Descriptors that are kept for other things than clients (`CONFIG_MIN_RESERVED_FDS`).
-pub const RESERVED_DESCRIPTORS: u64 = 32;
+const RESERVED_DESCRIPTORS: u64 = 32;
 
 /// What came of the wish for `maxclients`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -254,39 +254,8 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// How a child ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChildEnd {
-    /// Which child.
-    pub pid: i32,
-    /// Its exit code; 0 if a signal ended it.
-    pub code: i32,
-    /// The signal that ended it, or 0.
-    pub signal: i32,
-}
-
-/// Collects a child that has ended: `pid`, or any for -1. None if there is none (yet). Does not wait.
-pub fn reap_child(pid: i32) -> Option<ChildEnd> {
-    let mut status = 0;
-    // SAFETY: `status` is a live integer.
-    let pid = unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) };
-    if pid <= 0 {
-        return None;
-    }
-    let code = if libc::WIFEXITED(status) {
-        libc::WEXITSTATUS(status)
-    } else {
-        0
-    };
-    let signal = if libc::WIFSIGNALED(status) {
-        libc::WTERMSIG(status)
-    } else {
-        0
-    };
-    Some(ChildEnd { pid, code, signal })
-}
-
 /// Sends a signal to a process.
+#[cfg(test)]
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     if unsafe { libc::kill(pid, signal) } == -1 {
@@ -328,18 +297,6 @@ fn notify_socket(socket: &[u8], state: &str) -> io::Result<()> {
     };
     UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
     Ok(())
-}
-
-/// Sets the permissions of a file (`unixsocketperm`).
-pub fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-/// Sets the mask of permissions that new files do not get; answers the one before.
-pub fn set_umask(mask: u32) -> u32 {
-    // SAFETY: no memory is involved.
-    unsafe { libc::umask(mask) }
 }
 
 /// Bytes of memory in the machine; 0 if unknown.
@@ -582,7 +539,6 @@ mod tests {
             std::fs::read_to_string(&file).unwrap(),
             format!("{}\n", pid())
         );
-        set_mode(&file, 0o600).unwrap();
         remove_pid_file(&file).unwrap();
         remove_pid_file(&file).unwrap();
         assert!(!file.exists());
@@ -599,27 +555,6 @@ mod tests {
         let len = systemd.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..len], b"READY=1\n");
         assert!(notify_socket(b"/nowhere/at/all", "READY=1").is_err());
-    }
-
-    #[test]
-    fn children_are_collected() {
-        let Fork::Parent(child) = fork().unwrap() else {
-            exit_now(7);
-        };
-        let ended = loop {
-            match reap_child(child) {
-                Some(ended) => break ended,
-                None => std::thread::yield_now(),
-            }
-        };
-        assert_eq!(
-            ended,
-            ChildEnd {
-                pid: child,
-                code: 7,
-                signal: 0
-            }
-        );
     }
 
     /// Runs the test `name` of this file alone in a process of its own.

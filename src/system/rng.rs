@@ -39,11 +39,6 @@ impl Rng {
         result
     }
 
-    /// The next 32 bits.
-    pub fn next_u32(&mut self) -> u32 {
-        (self.next_u64() >> 32) as u32
-    }
-
     /// A number below `bound`, each equally likely; 0 if `bound` is 0.
     ///
     /// The draw times `bound` has the answer in its upper half. Draws whose lower half falls into the uneven rest are

@@ -93,7 +93,7 @@ const OBJECT: CommandSpec = CommandSpec {
 };
 
 /// Subcommands of OBJECT.
-pub(super) const OBJECT_SUBCOMMANDS: &[CommandSpec] = &[
+const OBJECT_SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "encoding",
         summary: "Answer how the value of <key> is held in memory.",

@@ -27,7 +27,7 @@ pub(super) fn evalsha_ro(
 }
 
 /// The number of keys that the argument after the program tells; there are so many.
-pub(crate) fn count_keys(args: Args<'_>) -> Result<usize, CommandError> {
+fn count_keys(args: Args<'_>) -> Result<usize, CommandError> {
     let keys = numbers::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
     if keys > args.len().saturating_sub(3) as i64 {
         return Err(CommandError::fixed(

@@ -32,7 +32,7 @@ pub(crate) const fn counted(flags: u32, notes: &'static str) -> KeySpec {
 }
 
 /// Keys of a program that may do anything.
-pub(crate) const KEYS_ANY: &[KeySpec] = &[counted(
+const KEYS_ANY: &[KeySpec] = &[counted(
     key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
     "What the program does with its keys is not known, so the worst is assumed.",
 )];

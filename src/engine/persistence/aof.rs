@@ -34,7 +34,7 @@ pub fn set_journal(state: &mut State, on: bool) {
 }
 
 /// How the file is flushed now.
-pub fn flush_options(state: &State, force: bool) -> FlushOptions {
+fn flush_options(state: &State, force: bool) -> FlushOptions {
     let settings = state.config.settings();
     FlushOptions {
         fsync: settings.appendfsync,

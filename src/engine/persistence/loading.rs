@@ -254,7 +254,7 @@ fn add_client(state: &mut State) -> ClientKey {
 }
 
 /// Removes the client that ran the commands. Nothing holds its key: it has no socket, and its commands never wait.
-pub fn remove_client(state: &mut State, loading: &mut DataLoading) {
+fn remove_client(state: &mut State, loading: &mut DataLoading) {
     if let Some(key) = loading.client.take() {
         transactions::discard(state, key);
         blocking::end(state, key);

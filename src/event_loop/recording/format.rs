@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 /// The first bytes of every recording; the digit is the version of the format.
-pub(super) const MAGIC: &[u8; 8] = b"GYREREC2";
+const MAGIC: &[u8; 8] = b"GYREREC2";
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 
@@ -114,7 +114,7 @@ impl Header {
     }
 }
 
-pub(super) fn damaged(text: &str) -> io::Error {
+fn damaged(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 

@@ -176,7 +176,7 @@ impl Manifest {
         self.base.iter().chain(&self.incremental)
     }
     /// The text of the manifest.
-    pub fn to_text(&self) -> String {
+    fn to_text(&self) -> String {
         let mut out = String::new();
         let kinds = [
             ('b', self.base.as_slice()),

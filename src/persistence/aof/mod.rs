@@ -177,7 +177,7 @@ impl AppendOnly {
         self.directory.join(name)
     }
     /// Name of the manifest.
-    pub fn manifest_name(&self) -> String {
+    fn manifest_name(&self) -> String {
         format!("{}.manifest", self.stem)
     }
     fn temporary_incremental(&self) -> String {
@@ -377,7 +377,7 @@ impl AppendOnly {
         Ok(())
     }
     /// Bytes of the files of the manifest.
-    pub fn bytes_on_disk(&self) -> u64 {
+    fn bytes_on_disk(&self) -> u64 {
         let files = self.manifest.files();
         files.map(|file| self.size_of(&file.name)).sum()
     }

@@ -220,10 +220,6 @@ impl FileReader {
             sum: 0,
         })
     }
-    /// Version of the file.
-    pub fn version(&self) -> u32 {
-        self.version
-    }
     /// Bytes read so far.
     pub fn offset(&self) -> usize {
         self.at

@@ -1,8 +1,8 @@
-//! Readers of the packed formats of old: ziplist (before 7.0), zipmap (before 2.6) and intset.
+//! Readers of the packed formats of old: ziplist (before 7.0) and zipmap (before 2.6).
 //!
 //! In: bytes of anyone. Out: their elements, one by one; or [`Corrupt`], perhaps after some of the elements were
 //! given. Every length is checked against what is really there. Mirrors the `...ValidateIntegrity` functions of
-//! ziplist.c, zipmap.c and intset.c, always at their deepest.
+//! ziplist.c and zipmap.c, always at their deepest.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 /// Bytes that are not what they should be.
@@ -17,7 +17,7 @@ pub enum Element<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Little-endian header field of a ziplist or intset.
+/// Little-endian header field of a ziplist.
 fn word(bytes: &[u8], at: usize) -> Result<usize, Corrupt> {
     let word = bytes.get(at..).and_then(<[u8]>::first_chunk::<4>);
     let word = word.ok_or(Corrupt)?;
@@ -153,33 +153,6 @@ fn zipmap_len(rest: &mut &[u8]) -> Result<usize, Corrupt> {
         },
         [short] => Ok(usize::from(short)),
     }
-}
-
-/// Reads an intset: `width 4 │ elements 4 │ element ...`, ascending. Calls back with the number of elements first.
-pub fn intset(
-    bytes: &[u8],
-    each: &mut dyn FnMut(i64) -> Result<(), Corrupt>,
-) -> Result<(), Corrupt> {
-    let (width, count) = (word(bytes, 0)?, word(bytes, 4)?);
-    let body = bytes.get(8..).ok_or(Corrupt)?;
-    if !matches!(width, 2 | 4 | 8) || count == 0 || count.checked_mul(width) != Some(body.len()) {
-        return Err(Corrupt);
-    }
-    let mut previous = None;
-    for element in body.chunks_exact(width) {
-        let number = match *element {
-            [a, b] => i64::from(i16::from_le_bytes([a, b])),
-            [a, b, c, d] => i64::from(i32::from_le_bytes([a, b, c, d])),
-            [a, b, c, d, e, f, g, h] => i64::from_le_bytes([a, b, c, d, e, f, g, h]),
-            _ => return Err(Corrupt),
-        };
-        if previous.is_some_and(|previous| number <= previous) {
-            return Err(Corrupt);
-        }
-        previous = Some(number);
-        each(number)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -333,33 +306,6 @@ pub(super) mod tests {
         );
     }
 
-    #[test]
-    fn intsets_ascend() {
-        let read = |bytes: &[u8]| {
-            let mut numbers = Vec::new();
-            intset(bytes, &mut |number| {
-                numbers.push(number);
-                Ok(())
-            })
-            .map(|()| numbers)
-        };
-        assert_eq!(read(b"\x02\0\0\0\x02\0\0\0\xff\xff\x01\0"), Ok(vec![-1, 1]));
-        assert_eq!(read(b"\x04\0\0\0\x01\0\0\0\x00\x00\x01\0"), Ok(vec![65536]));
-        assert_eq!(
-            read(b"\x02\0\0\0\x02\0\0\0\x01\x00\x01\0"),
-            Err(Corrupt),
-            "twice"
-        );
-        assert_eq!(
-            read(b"\x02\0\0\0\x02\0\0\0\x01\x00"),
-            Err(Corrupt),
-            "too short"
-        );
-        assert_eq!(read(b"\x03\0\0\0\x00\0\0\0"), Err(Corrupt), "an odd width");
-        assert_eq!(read(b"\x02\0\0\0\x00\0\0\0"), Err(Corrupt), "empty");
-        assert_eq!(read(b"\x02\0\0"), Err(Corrupt), "no header");
-    }
-
     fn ziplist_elements() -> impl Strategy<Value = Vec<Result<i64, Vec<u8>>>> {
         let element = prop_oneof![
             any::<i64>().prop_map(Ok),
@@ -391,7 +337,6 @@ pub(super) mod tests {
             let _ = elements(&bytes);
             let _ = elements(&junk);
             let _ = zipmap(&junk, &mut |_, _| Ok(()));
-            let _ = intset(&junk, &mut |_| Ok(()));
         }
     }
 }

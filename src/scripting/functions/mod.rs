@@ -89,6 +89,7 @@ pub struct Libraries {
 
 impl Libraries {
     /// A library by its name.
+    #[cfg(test)]
     pub fn get(&self, name: &[u8]) -> Option<&Library> {
         self.by_name.get(name)
     }

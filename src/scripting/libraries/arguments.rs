@@ -98,7 +98,7 @@ impl Args<'_> {
 
     /// The error of an argument that is of another type than wanted.
     #[cold]
-    pub fn bad_type(&self, index: usize, wanted: &str) -> mlua::Error {
+    fn bad_type(&self, index: usize, wanted: &str) -> mlua::Error {
         let got = self.get(index).map_or("no value", type_name);
         self.bad(index, &format!("{wanted} expected, got {got}"))
     }

@@ -62,7 +62,7 @@ pub(super) struct Class(u8);
 
 impl Class {
     /// Nine slots, 64 bytes: every bucket, and the inner nodes of long chains.
-    pub(super) const LINE: Class = Class(0);
+    const LINE: Class = Class(0);
 
     /// The smallest class for the end of a chain that holds `count` elements.
     fn for_tail(count: usize) -> Class {
@@ -504,7 +504,7 @@ fn equal_bytes(bytes: &[u8; 16], byte: u8) -> u32 {
 
 /// The naive form of [`equal_bytes`]: its oracle, and its stand-in on other processors.
 #[cfg(any(test, not(target_arch = "x86_64")))]
-pub(super) fn equal_bytes_portable(bytes: &[u8; 16], byte: u8) -> u32 {
+fn equal_bytes_portable(bytes: &[u8; 16], byte: u8) -> u32 {
     bytes
         .iter()
         .enumerate()

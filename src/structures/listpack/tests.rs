@@ -182,10 +182,8 @@ enum Step {
     PushBack(Vec<u8>),
     PushFront(Vec<u8>),
     PushBackInt(i64),
-    PushFrontInt(i64),
     InsertBefore(usize, Vec<u8>),
     InsertAfter(usize, Vec<u8>),
-    InsertInt(usize, i64),
     Replace(usize, Vec<u8>),
     ReplaceInt(usize, i64),
     Remove(usize),
@@ -216,10 +214,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => element().prop_map(Step::PushBack),
         3 => element().prop_map(Step::PushFront),
         1 => any::<i64>().prop_map(Step::PushBackInt),
-        1 => (-200i64..200).prop_map(Step::PushFrontInt),
         1 => (any::<usize>(), element()).prop_map(|(at, e)| Step::InsertBefore(at, e)),
         1 => (any::<usize>(), element()).prop_map(|(at, e)| Step::InsertAfter(at, e)),
-        1 => (any::<usize>(), any::<i16>()).prop_map(|(at, e)| Step::InsertInt(at, i64::from(e))),
         1 => (any::<usize>(), element()).prop_map(|(at, e)| Step::Replace(at, e)),
         1 => (any::<usize>(), -300i64..300).prop_map(|(at, e)| Step::ReplaceInt(at, e)),
         2 => any::<usize>().prop_map(Step::Remove),
@@ -255,10 +251,6 @@ fn apply(step: Step, listpack: &mut Listpack, model: &mut Vec<Vec<u8>>) {
         Step::PushBackInt(n) => {
             listpack.push_back_int(n);
             model.push(text(n));
-        }
-        Step::PushFrontInt(n) => {
-            listpack.push_front_int(n);
-            model.insert(0, text(n));
         }
         Step::RemoveRange(index, count) => {
             let from = if index < 0 {
@@ -298,11 +290,6 @@ fn apply(step: Step, listpack: &mut Listpack, model: &mut Vec<Vec<u8>>) {
             let stands = listpack.insert_after(seek(listpack, at), &e);
             assert!(listpack.get(stands).is(&e));
             model.insert(at + 1, e);
-        }
-        Step::InsertInt(at, n) => {
-            let at = some(at, model);
-            listpack.insert_int_before(seek(listpack, at), n);
-            model.insert(at, text(n));
         }
         Step::Replace(at, e) => {
             let at = some(at, model);

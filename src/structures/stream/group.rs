@@ -32,6 +32,7 @@ pub struct Pending {
 
 impl Pending {
     /// Who has it.
+    #[cfg(test)]
     pub fn owner(&self) -> ConsumerKey {
         self.owner
     }

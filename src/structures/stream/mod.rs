@@ -178,6 +178,7 @@ impl Entries {
         self.last_id
     }
     /// Id of the first entry, `0-0` without one.
+    #[cfg(test)]
     pub fn first_id(&self) -> StreamId {
         self.first_id
     }
@@ -564,7 +565,7 @@ impl Stream {
         }
     }
     /// Whether any group has still to read or acknowledge an entry.
-    pub fn is_needed(&self, id: StreamId) -> bool {
+    fn is_needed(&self, id: StreamId) -> bool {
         self.groups.values().any(|group| group.needs(id))
     }
     /// Sets what XSETID sets; the caller has checked it against the entries.
