@@ -7,14 +7,12 @@
 use super::help;
 use crate::config::value::parse_bytes;
 use crate::engine::{
-    CommandError, CommandSpec, Group, Handler, State, WideContext, blocking, flags, parse,
-    persistence,
+    CommandError, CommandSpec, Group, Handler, WideContext, blocking, flags, parse, persistence,
 };
-use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value};
-use crate::persistence::loading::{LoadFailure, OnDuplicate};
+use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value, digest_of};
+use crate::persistence::loading::OnDuplicate;
 use crate::persistence::rdb::save;
 use crate::persistence::rdb::write::Writer;
-use crate::persistence::status::Asked;
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::dict::Distribution;
@@ -364,30 +362,14 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
                 context.effects.block = Some(blocking::for_no_key());
                 Ok(())
             }
-            Err(failure) => Err(aof_failure(&failure)),
+            Err(failure) => Err(persistence::loading::aof_failure(&failure)),
         };
     }
     persistence::loading::load_again(context.state, context.host, id)
-        .map_err(|failure| aof_failure(&failure))?;
+        .map_err(|failure| persistence::loading::aof_failure(&failure))?;
     log::warn!("Append Only File loaded by DEBUG LOADAOF");
     context.reply().ok();
     Ok(())
-}
-
-fn aof_failure(failure: &LoadFailure) -> CommandError {
-    log::warn!("Loading the append-only file failed: {failure}");
-    CommandError::fixed("ERR Error trying to load the AOF files, check server logs.")
-}
-
-/// Answers the client whose DEBUG LOADAOF has come to its end.
-pub fn aof_loaded(state: &mut State, asked: Asked, took_ns: u64, failure: Option<&LoadFailure>) {
-    let error = failure.map(aof_failure);
-    if error.is_none() {
-        log::warn!("Append Only File loaded by DEBUG LOADAOF");
-    }
-    if let Some(key) = state.clients.by_id(asked.client) {
-        blocking::give_up(state, key, took_ns, error.as_ref());
-    }
 }
 
 fn reply_buffer(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -791,19 +773,9 @@ fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(
 // ---- fingerprints --------------------------------------------------------------------------------
 
 fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let digest = digest_of(context.state);
+    let digest = digest_of(&mut context.state.keyspace, context.state.now);
     context.reply().simple(&digest);
     Ok(())
-}
-
-/// A fingerprint of all databases, as DEBUG DIGEST answers it.
-pub fn digest_of(state: &mut crate::engine::State) -> String {
-    let now = state.now;
-    let mut all = Digest::default();
-    for index in 0..state.keyspace.count() {
-        all.add_database(state.keyspace.db(index, now, true));
-    }
-    all.hex()
 }
 
 fn digest_value(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {

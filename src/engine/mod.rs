@@ -18,6 +18,7 @@
 //! | [`eviction`], [`client_eviction`] | keeping within `maxmemory` and `maxmemory-clients` |
 //! | [`persistence`] | what starts, feeds and ends a save, a rewrite, a load |
 //! | [`detach`] | what is undone when a client goes |
+//! | [`info`] | the text of INFO |
 //! | `state.rs` | what all of it works on, and what handlers see |
 //! | `spec.rs`, `table.rs`, [`keyspecs`] | what a command is, where it is found, where its keys are |
 //! | `errors.rs`, [`parse`] | errors and arguments that commands share |
@@ -34,6 +35,7 @@ pub mod detach;
 mod errors;
 pub mod eviction;
 pub mod functions;
+pub mod info;
 pub mod keyspace_events;
 pub mod keyspecs;
 pub mod monitor;

@@ -3,7 +3,7 @@
 //! In: entries. Out: 20 bytes, which are those of Redis for the same data, whatever its encoding. Mirrors
 //! `mixDigest`, `xorObjectDigest` and `computeDatasetDigest` of debug.c.
 
-use super::{Db, EntryRef, Stored, Type};
+use super::{Clock, Db, EntryRef, Keyspace, Stored, Type};
 use crate::structures::listpack::Item;
 use crate::structures::stream::StreamId;
 use crate::system::numbers;
@@ -13,14 +13,23 @@ use sha1::{Digest as _, Sha1};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest([u8; 20]);
 
+/// A fingerprint of all databases, as DEBUG DIGEST answers it. O(keys and their elements).
+pub fn digest_of(keyspace: &mut Keyspace, now: Clock) -> String {
+    let mut all = Digest::default();
+    for index in 0..keyspace.count() {
+        all.add_database(keyspace.db(index, now, true));
+    }
+    all.hex()
+}
+
 impl Digest {
-    /// Of one value and whether it expires.
+    /// The fingerprint of one value and of whether it expires.
     pub fn of_value(entry: &EntryRef<'_>) -> Digest {
         let mut one = Digest::default();
         one.add_value(entry);
         one
     }
-    /// Adds a database to that of all data. O(keys and their elements).
+    /// Adds a database to the fingerprint of all data. O(keys and their elements).
     pub fn add_database(&mut self, mut db: Db<'_>) {
         if db.is_empty() {
             return;
@@ -33,7 +42,7 @@ impl Digest {
             self.xor(&one.0);
         });
     }
-    /// In hexadecimal.
+    /// The fingerprint in hexadecimal.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -43,7 +43,7 @@ mod waiting;
 pub use access::AccessPolicy;
 pub use clock::Clock;
 pub use database::Db;
-pub use digest::Digest;
+pub use digest::{Digest, digest_of};
 pub use entry::{EMBED_MAX, Entry};
 pub use events::{EventClass, KeyspaceEvent, interest};
 pub use expire::ExpireCycle;

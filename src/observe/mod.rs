@@ -17,7 +17,7 @@ pub use latency::{LatencyEvent, LatencyMonitor, Sample, Series, Summary};
 pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
-pub use waits::{Behind, Landing, LongWait, WaitPart, Waits};
+pub use waits::{Behind, Landing, LongWait, WaitPart, Waits, behind_of};
 
 use std::collections::BTreeMap;
 

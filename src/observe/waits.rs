@@ -12,6 +12,7 @@
 //!
 //! Invariants: the three parts add up to the total; a part's histogram has as many entries as the total's.
 
+use crate::clients::{Client, Clients};
 use crate::event_loop::Work;
 use crate::system::histogram::Histogram;
 use std::collections::VecDeque;
@@ -191,6 +192,18 @@ impl Waits {
             ..Waits::default()
         };
     }
+}
+
+/// Who ran the longest of the commands that a client waited behind; the address is empty when its client has gone.
+pub fn behind_of(clients: &Clients, landing: &Landing) -> Option<Behind> {
+    let (work, turn_before) = landing.culprit()?;
+    let client: Option<&Client> = clients.by_id(work.who).and_then(|key| clients.get(key));
+    Some(Behind {
+        work,
+        turn_before,
+        address: client.map_or_else(String::new, |client| client.session.address.to_string()),
+        name: client.map_or_else(Vec::new, |client| client.session.name.clone()),
+    })
 }
 
 #[cfg(test)]

@@ -271,9 +271,8 @@ impl Core {
         let figures = host.loop_figures();
         let recorder = host.events.recorder();
         let sections: [&[u8]; 2] = [b"default", b"commandstats"];
-        let mut text =
-            crate::commands::info::build(&self.state, figures, recorder, used, &sections)
-                .into_bytes();
+        let mut text = crate::engine::info::build(&self.state, figures, recorder, used, &sections)
+            .into_bytes();
         text.extend_from_slice(b"\n------ CLIENT LIST OUTPUT ------\n");
         crate::engine::client_line::write_lines(&mut text, &self.state, CLIENTS_NOTED);
         crash::set_snapshot(text);

@@ -6,9 +6,8 @@
 
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
-use crate::commands::loop_command::behind_of;
 use crate::event_loop::{EventLoop, Phase, Progress, Work};
-use crate::observe::{Landing, LatencyEvent, LongWait};
+use crate::observe::{Landing, LatencyEvent, LongWait, behind_of};
 
 /// Asleep for less, a turn may just as well have found its events waiting, ns.
 const SURELY_SLEPT_NS: u64 = 50_000;

@@ -12,11 +12,11 @@
 use super::End;
 use super::host::LoopHost;
 use super::service::Core;
+use crate::engine;
 use crate::engine::Host;
 use crate::event_loop::{EventLoop, Progress, Token};
 use crate::persistence::loading::LoadFailure;
 use crate::system::signals;
-use crate::{commands, engine};
 use std::io;
 
 /// Time for loading in one turn, ns.
@@ -80,7 +80,7 @@ impl Core {
             let took_ns = host.monotonic_ns().saturating_sub(loading.started_ns);
             if let Some(asked) = engine::persistence::loading::end_again(state, &mut loading) {
                 let failure = stepped.as_ref().err();
-                commands::debug::aof_loaded(state, asked, took_ns, failure);
+                engine::persistence::loading::aof_loaded(state, asked, took_ns, failure);
             }
             // It may have been switched meanwhile, which waited for this. Whoever asked has long been answered: what
             // fails here is tried again by the cron.

@@ -6,10 +6,10 @@
 //! which is where a replayed save or append-only file goes, and which is removed.
 
 use super::{End, Server};
-use crate::commands::debug::digest_of;
 use crate::config::Config;
 use crate::event_loop::Token;
 use crate::event_loop::recording::{Header, Playback, PlayingSeam};
+use crate::keyspace::digest_of;
 use crate::system::log::{LogLevel, LogOptions};
 use std::ffi::OsString;
 use std::fs::File;
@@ -278,7 +278,7 @@ fn report(server: &mut Server, playback: &Playback) -> Report {
         other_writes: played.other_write_count,
         others: played.other_writes.clone(),
         divergence: divergence.or_else(|| failed.then(|| "the server ended".to_owned())),
-        digest: digest_of(state),
+        digest: digest_of(&mut state.keyspace, state.now),
         keys,
     }
 }

@@ -12,10 +12,9 @@ pub use spec::COMMANDS;
 
 use super::help;
 use super::latency::write_distribution;
-use crate::clients::{Client, Clients};
 use crate::engine::{CommandError, CommandId, CommandTable, Context, WideContext, shown_cut};
 use crate::event_loop::{Phase, Recorder, TurnReport, Work};
-use crate::observe::{Behind, Histogram, LongWait, Observe, WaitPart};
+use crate::observe::{Histogram, LongWait, Observe, WaitPart};
 use crate::resp::{Args, Reply};
 use crate::system::numbers;
 
@@ -356,18 +355,6 @@ fn write_wait(reply: &mut Reply, table: &CommandTable, wait: &LongWait) {
     } else {
         b"in the same turn"
     });
-}
-
-/// Who ran the longest of the commands that a client waited behind; the address is empty when its client has gone.
-pub fn behind_of(clients: &Clients, landing: &crate::observe::Landing) -> Option<Behind> {
-    let (work, turn_before) = landing.culprit()?;
-    let client: Option<&Client> = clients.by_id(work.who).and_then(|key| clients.get(key));
-    Some(Behind {
-        work,
-        turn_before,
-        address: client.map_or_else(String::new, |client| client.session.address.to_string()),
-        name: client.map_or_else(Vec::new, |client| client.session.name.clone()),
-    })
 }
 
 fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {

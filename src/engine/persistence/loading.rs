@@ -7,7 +7,7 @@
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
 use crate::config::Settings;
 use crate::engine::script::{go_on, wants_turns};
-use crate::engine::{Host, State, blocking, functions, process, transactions};
+use crate::engine::{CommandError, Host, State, blocking, functions, process, transactions};
 use crate::keyspace::Free;
 use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
@@ -408,4 +408,21 @@ fn run_commands(
     aof.done_bytes = aof.done_bytes.saturating_add(file.bytes.len() as u64);
     aof.stage = None;
     Ok(true)
+}
+
+/// The error that a client reads whose DEBUG LOADAOF has failed; the reason goes to the log.
+pub(crate) fn aof_failure(failure: &LoadFailure) -> CommandError {
+    log::warn!("Loading the append-only file failed: {failure}");
+    CommandError::fixed("ERR Error trying to load the AOF files, check server logs.")
+}
+
+/// Answers the client whose DEBUG LOADAOF has come to its end.
+pub fn aof_loaded(state: &mut State, asked: Asked, took_ns: u64, failure: Option<&LoadFailure>) {
+    let error = failure.map(aof_failure);
+    if error.is_none() {
+        log::warn!("Append Only File loaded by DEBUG LOADAOF");
+    }
+    if let Some(key) = state.clients.by_id(asked.client) {
+        blocking::give_up(state, key, took_ns, error.as_ref());
+    }
 }

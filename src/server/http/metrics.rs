@@ -4,8 +4,7 @@
 //! what only gyre has begins with `gyre_`. Most figures are INFO's own, taken from its text, so the two cannot differ.
 //! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>
 
-use crate::commands::info;
-use crate::engine::{Host, State};
+use crate::engine::{Host, State, info};
 use crate::event_loop::{Phase, Recorder};
 use crate::observe::WaitPart;
 use crate::system::histogram::Histogram;
