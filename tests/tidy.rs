@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const UNSAFE_ROOMS: &[&str] = &[
     "src/structures/",
     "src/keyspace/entry.rs",
+    "src/keyspace/table.rs",
     "src/system/",
     "src/scripting/raw.rs",
 ];

@@ -40,9 +40,9 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::commands::testing::{self, Harness};
 
+    /// The reply to a command, as text.
     fn text(harness: &mut Harness, line: &str) -> String {
         String::from_utf8(harness.line(line).as_bytes().expect("a text").to_vec()).expect("UTF-8")
     }

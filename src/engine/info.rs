@@ -21,11 +21,11 @@ use std::fmt::{Display, Write};
 /// When a section is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shown {
-    /// Without arguments, too.
+    /// The section is part of the default page, and of every larger one.
     Default,
-    /// With `all` and `everything`.
+    /// The section is shown with `all` and `everything`.
     All,
-    /// Only by its name.
+    /// The section is shown only when it is named: what it tells is for the makers of the server.
     Named,
 }
 
@@ -131,7 +131,7 @@ impl Page<'_> {
     fn field(&mut self, name: &str, value: impl Display) {
         let _ = write!(self.out, "{name}:{value}\r\n");
     }
-    /// Several fields of one value.
+    /// Writes several fields of one value: what does not exist here, and tools ask for.
     fn fields(&mut self, names: &[&str], value: impl Display) {
         names.iter().for_each(|name| self.field(name, &value));
     }
@@ -173,7 +173,7 @@ fn human(bytes: u64) -> String {
     format!("{bytes}B")
 }
 
-/// What would break a line or a field is replaced (command names and error codes can hold anything).
+/// A name without what would break a line or a field: error codes come from scripts, and can hold anything.
 fn safe(name: &str) -> String {
     name.replace(['#', ':', '\r', '\n'], "_")
 }
@@ -361,7 +361,7 @@ fn memory_section(page: &mut Page<'_>) {
     page.field("lazyfreed_objects", state.keyspace.stats.lazyfreed);
 }
 
-/// Snapshots, the append-only file, and how far loading has come.
+/// Writes the fields of snapshots, of the append-only file, and of how far loading has come.
 fn persistence(page: &mut Page<'_>) {
     let state = page.state;
     let now_s = state.now.unix_s();
@@ -669,7 +669,7 @@ fn keyspace(page: &mut Page<'_>) {
     }
 }
 
-/// How many keys of each type have what size, by powers of two.
+/// Writes how many keys of each type have what size, by powers of two.
 fn key_sizes(page: &mut Page<'_>) {
     const KINDS: [(Type, &str); 5] = [
         (Type::String, "strings_sizes"),
@@ -701,7 +701,7 @@ fn power_of_two(number: u64) -> String {
     format!("{}{unit}", number >> (10 * step))
 }
 
-/// Our own: the loop that everything runs in.
+/// Writes the figures that Redis does not have: those of the loop that everything runs in.
 fn gyre(page: &mut Page<'_>) {
     let figures = page.figures;
     page.field("gyre_version", crate::GYRE_VERSION);
@@ -714,7 +714,7 @@ fn gyre(page: &mut Page<'_>) {
     page.field("journal_effects", page.state.journal.effects());
 }
 
-/// What the loop's recorder knows; LOOP STATS has it in more detail.
+/// Writes what the loop's recorder knows; LOOP STATS has it in more detail.
 fn loop_section(page: &mut Page<'_>) {
     let recorder = page.recorder;
     page.field("loop_recording", u8::from(recorder.is_on()));
@@ -776,7 +776,7 @@ fn debug(page: &mut Page<'_>) {
     );
 }
 
-/// One thread serves all sockets.
+/// Writes the line of the one thread that serves all sockets.
 fn threads(page: &mut Page<'_>) {
     let state = page.state;
     let stats = &state.observe.stats;

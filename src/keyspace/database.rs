@@ -1,8 +1,9 @@
 //! One database as a command sees it: time and access rules included.
 
-use super::entry::{Borrowed, Entry, Place, Table};
+use super::entry::Entry;
 use super::keyspace::{Database, Free, KeyspaceStats, Shared, TransferError};
 use super::slot::{EntryRef, Occupied, Slot, Vacant};
+use super::table::{Borrowed, Place, Table};
 use super::{Clock, EventClass};
 use crate::structures::dict::HashSeed;
 

@@ -10,31 +10,29 @@
 //!
 //! The expiry is there when [`EXPIRY`] is set, the long key length when [`LONG_KEY`] is (keys over 255 bytes). The
 //! value is one of: 8 bytes of an integer; a string of at most [`EMBED_MAX`] bytes; an [`Object`], which is a pointer
-//! in an aligned place; where there is an object, the value length says as what size the table has counted it. Allocations have exactly the allocator's class sizes, so that the room for growth in place is
-//! known: the class of the size in use, raised by the two [`SLACK_SHIFT`] bits.
+//! in an aligned place; where there is an object, the value length says as what size the table has counted it.
+//! Allocations have exactly the allocator's class sizes, so that the room for growth in place is known: the class of the
+//! size in use, raised by the two [`SLACK_SHIFT`] bits.
 //!
-//! An operation that finds no room returns a new entry that has to take this one's place: the owner
-//! ([`Table`], the owner of entries) swaps it in where the old one is known, and only then is the old one freed.
+//! An operation that finds no room returns a new entry that has to take this one's place: the owner of entries
+//! ([`Table`](super::table::Table)) swaps it in where the old one is known, and only then is the old one freed.
 
 #![allow(unsafe_code)]
 
 use super::Stored;
-use super::field_expiry::FieldIndex;
 use super::layout::*;
-use super::sizes::{Bin, Counted, Sizes};
+use super::sizes::{Bin, Counted};
 use super::{NewValue, Type, Value, WrongType};
-use crate::resp::Blob;
-use crate::structures::Collection;
-use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
+use crate::structures::dict::Element;
 use crate::structures::hash::Hash;
 use crate::structures::list::List;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::Stream;
+use crate::structures::{Blob, Collection};
 use crate::system::numbers::{i64_text_len, parse_i64};
 use crate::system::size_class::{next_class, size_class};
 use std::alloc::Layout;
-use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -92,8 +90,8 @@ impl Part<'_> {
             Part::Object(_) => OBJECT,
         }
     }
-    /// What the head is to remember of it. A number's is the length of its text: it is counted with the sizes of
-    /// strings, and a counter is counted at every step.
+    /// The length that the header is to remember. A number's is that of its text: it is counted with the sizes of strings,
+    /// and a counter is counted at every step.
     fn value_len(&self) -> usize {
         match self {
             Part::Bytes { bytes, .. } => bytes.len(),
@@ -346,7 +344,7 @@ impl Entry {
         // SAFETY: the caller's: such an object stands in an aligned place; borrowed no longer than the entry.
         Some(unsafe { self.0.add(self.shape().value_at).cast::<T>().as_ref() })
     }
-    /// The same to change.
+    /// The object to change, if there is one of this type ([`Entry::object`]).
     ///
     /// # Safety
     /// As for [`Entry::object`].
@@ -495,7 +493,7 @@ impl Entry {
             })
         }
     }
-    /// Expiry in Unix ms.
+    /// The expiry in Unix ms, if the key has one.
     #[inline]
     pub fn expire_at(&self) -> Option<i64> {
         // SAFETY: the flag says that the expiry is there.
@@ -557,9 +555,9 @@ impl Entry {
         }
     }
 
-    /// Where its size is to be counted; a stream's is not.
+    /// The bin in which the entry's size is to be counted; a stream's is not.
     #[inline]
-    fn size(&self) -> Counted {
+    pub(super) fn size(&self) -> Counted {
         let head = self.head();
         let len = match (head.kind(), head.encoding()) {
             (Type::Stream | Type::Module, _) => return None,
@@ -569,18 +567,18 @@ impl Entry {
         };
         Some((head.kind(), Bin::of(len)))
     }
-    /// Where its size has been counted. What is behind a pointer may have changed since.
+    /// The bin in which the entry's size has been counted. What is behind a pointer may have changed since.
     #[inline]
-    fn counted(&self) -> Counted {
+    pub(super) fn counted(&self) -> Counted {
         let head = self.head();
         if head.encoding() != OBJECT {
             return self.size();
         }
         Bin::from_bits(head.value_len() as u16).map(|bin| (head.kind(), bin))
     }
-    /// Remembers where the size of what is behind a pointer has been counted.
+    /// Remembers the bin in which the size of what is behind a pointer has been counted.
     #[inline]
-    fn set_counted(&mut self, at: Counted) {
+    pub(super) fn set_counted(&mut self, at: Counted) {
         let head = self.head();
         if head.encoding() == OBJECT {
             let bits = at.map_or(0, |(_, bin)| bin.to_bits());
@@ -847,7 +845,7 @@ impl Entry {
             },
         }
     }
-    /// The same value under another key; expiry and access clock go along.
+    /// An entry with this value under another key; expiry and access clock go along.
     pub fn renamed(mut self, key: &[u8]) -> Entry {
         let (access, at) = (self.access(), self.expire_at());
         if self.head().encoding() == OBJECT {
@@ -864,8 +862,14 @@ impl Entry {
     ///
     /// # Safety
     /// It is used only while the entry lives, and never dropped as an `Entry`.
-    unsafe fn alias(&self) -> ManuallyDrop<Entry> {
+    #[inline]
+    pub(super) unsafe fn alias(&self) -> ManuallyDrop<Entry> {
         ManuallyDrop::new(Entry(self.0))
+    }
+    /// Whether both are names of one entry.
+    #[inline]
+    pub(super) fn is_same(&self, other: &Entry) -> bool {
+        self.0 == other.0
     }
 }
 
@@ -877,7 +881,7 @@ pub enum BytesMut {
     Moved(Entry),
 }
 
-/// What stands behind a pointer.
+/// The object for a value that is to stand behind a pointer.
 fn object_of(value: NewValue<'_>) -> Object {
     match value {
         NewValue::Blob(blob) => Object::Blob(blob),
@@ -893,7 +897,7 @@ fn object_of(value: NewValue<'_>) -> Object {
     }
 }
 
-/// Bytes as they are best stored.
+/// The form in which bytes are best stored.
 fn part_of(bytes: &[u8], raw: bool) -> Part<'_> {
     if !raw
         && bytes.len() <= crate::system::numbers::I64_TEXT_MAX
@@ -915,434 +919,4 @@ fn overlay(buffer: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     let kept = (buffer.len() - offset).min(bytes.len());
     buffer[offset..offset + kept].copy_from_slice(&bytes[..kept]);
     buffer.extend_from_slice(&bytes[kept..]);
-}
-
-/// An entry borrowed from its table.
-pub(super) struct Borrowed<'a>(ManuallyDrop<Entry>, PhantomData<&'a Entry>);
-
-impl<'a> Borrowed<'a> {
-    /// The same borrow without the detour over the dict's slot.
-    #[inline]
-    pub(super) fn of(entry: &'a Entry) -> Borrowed<'a> {
-        // SAFETY: the entry is borrowed for 'a, during which it lives.
-        Borrowed(unsafe { entry.alias() }, PhantomData)
-    }
-}
-
-impl std::ops::Deref for Borrowed<'_> {
-    type Target = Entry;
-    #[inline]
-    fn deref(&self) -> &Entry {
-        &self.0
-    }
-}
-
-/// An element of the index of keys with an expiry: another name for an entry that the same table owns.
-struct Alias(ManuallyDrop<Entry>);
-
-// SAFETY: as for `Entry`; dropping an alias frees nothing. The table keeps each alias pointing to a live entry.
-unsafe impl Element for Alias {
-    fn into_raw(self) -> NonNull<u8> {
-        self.0.0
-    }
-    unsafe fn from_raw(raw: NonNull<u8>) -> Alias {
-        Alias(ManuallyDrop::new(Entry(raw)))
-    }
-    unsafe fn key_of<'a>(raw: NonNull<u8>) -> &'a [u8] {
-        // SAFETY: the caller vouches that `raw` is a live entry for 'a.
-        unsafe { key_at(raw) }
-    }
-}
-
-/// The entries of a database and the index of those with an expiry.
-///
-/// Invariant: the index holds an alias of exactly those entries that have an expiry, and each alias points to the
-/// entry's present allocation. Every change of an entry goes through [`Held`], which keeps it so; the old allocation
-/// is given out (to be freed) only after the alias has been turned to the new one.
-///
-/// Sizes are counted as entries come, go and change. A collection is changed through a reference that the table does
-/// not see the end of; so the last one that was given out is remembered, and counted when the next is, when it is
-/// replaced or removed, or when somebody asks.
-pub(super) struct Table {
-    // Dropped before the entries that it points to.
-    volatile: Dict<Alias>,
-    entries: Dict<Entry>,
-    /// Hashes with expiring fields; entries are told to it as they come and go.
-    pub(super) field_expiry: FieldIndex,
-    sizes: Sizes,
-    /// Another name of an entry of this table whose size may not be what was counted.
-    unsettled: Option<ManuallyDrop<Entry>>,
-}
-
-/// Where a key is, or would be.
-pub(super) enum Place<'a> {
-    Held(Held<'a>),
-    Free(&'a mut Table),
-}
-
-/// An entry of a table that is exclusively borrowed, so that it lives until this changes it.
-pub(super) struct Held<'a> {
-    table: &'a mut Table,
-    entry: ManuallyDrop<Entry>,
-    hash: u64,
-}
-
-impl Table {
-    pub(super) fn new(seed: HashSeed) -> Table {
-        Table {
-            volatile: Dict::new(seed),
-            entries: Dict::new(seed),
-            field_expiry: FieldIndex::default(),
-            sizes: Sizes::default(),
-            unsettled: None,
-        }
-    }
-    /// How many entries have what size.
-    pub(super) fn sizes(&self) -> Sizes {
-        let mut sizes = self.sizes.clone();
-        if let Some(entry) = &self.unsettled {
-            sizes.moved(entry.counted(), entry.size());
-        }
-        sizes
-    }
-    /// Panics if what is remembered is not an entry of this table, without a look at what it points to.
-    #[cfg(test)]
-    pub(super) fn check_unsettled(&self) {
-        if let Some(name) = &self.unsettled {
-            let is_one = self.entries.iter().any(|entry| entry.0 == name.0);
-            assert!(is_one, "an entry that is freed is remembered");
-        }
-    }
-    /// Counts an entry that was counted as `from`.
-    #[inline]
-    fn count(&mut self, from: Counted, entry: &mut Entry) {
-        let to = entry.size();
-        entry.set_counted(to);
-        self.sizes.moved(from, to);
-    }
-    /// A reference to change the collection of an entry in place is about to be given out.
-    #[inline]
-    fn unsettle(&mut self, entry: &Entry) {
-        if self.is_unsettled(entry) {
-            return;
-        }
-        // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
-        let name = unsafe { entry.alias() };
-        if let Some(mut before) = self.unsettled.replace(name) {
-            self.count(before.counted(), &mut before);
-        }
-    }
-    /// Whether it is the entry whose size may not be what was counted.
-    #[inline]
-    fn is_unsettled(&self, entry: &Entry) -> bool {
-        self.unsettled.as_ref().is_some_and(|it| it.0 == entry.0)
-    }
-    /// An entry is about to be replaced, freed or counted: where it is counted now.
-    #[inline]
-    fn forget(&mut self, entry: &Entry) -> Counted {
-        if self.is_unsettled(entry) {
-            self.unsettled = None;
-        }
-        entry.counted()
-    }
-    pub(super) fn len(&self) -> usize {
-        self.entries.len()
-    }
-    pub(super) fn volatile_len(&self) -> usize {
-        self.volatile.len()
-    }
-    #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> u64 {
-        self.entries.hash(key)
-    }
-    /// Bytes of the two dicts without the entries: (main, index).
-    pub(super) fn memory_bytes(&self) -> (usize, usize) {
-        (self.entries.memory_bytes(), self.volatile.memory_bytes())
-    }
-    /// Shapes of the two dicts: (main, index).
-    pub(super) fn distributions(&self) -> (Distribution, Distribution) {
-        (self.entries.distribution(), self.volatile.distribution())
-    }
-    #[inline]
-    pub(super) fn prefetch_bucket(&self, hash: u64) {
-        self.entries.prefetch_bucket(hash);
-    }
-    #[inline]
-    pub(super) fn prefetch_element(&self, hash: u64) {
-        self.entries.prefetch_element(hash);
-    }
-    /// The place of a key.
-    #[inline]
-    pub(super) fn place(&mut self, hash: u64, key: &[u8]) -> Place<'_> {
-        // SAFETY: the name is kept beside the exclusive borrow of the table that owns the entry, and `Held` replaces
-        // it when it replaces the entry.
-        let found = self
-            .entries
-            .find_hashed(hash, key)
-            .map(|entry| unsafe { entry.alias() });
-        match found {
-            Some(entry) => Place::Held(Held {
-                table: self,
-                entry,
-                hash,
-            }),
-            None => Place::Free(self),
-        }
-    }
-    /// Whether a key is there, expired or not.
-    pub(super) fn contains(&self, hash: u64, key: &[u8]) -> bool {
-        self.entries.find_hashed(hash, key).is_some()
-    }
-    /// The entry of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<Borrowed<'_>> {
-        let entry = self.entries.find(key)?;
-        // SAFETY: the table is borrowed, so that its entries live.
-        Some(Borrowed(unsafe { entry.alias() }, PhantomData))
-    }
-    /// Adds an entry whose key is not there.
-    pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
-        self.field_expiry.enter(&mut entry);
-        self.count(None, &mut entry);
-        if entry.expire_at().is_some() {
-            // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
-            self.index(hash, Alias(unsafe { entry.alias() }));
-        }
-        self.entries.insert_new_hashed(hash, entry);
-    }
-    /// One step over all entries.
-    pub(super) fn scan(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
-        self.entries.scan(cursor, each)
-    }
-    /// One step over the entries with an expiry.
-    pub(super) fn scan_volatile(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
-        self.volatile.scan(cursor, |alias| each(&alias.0))
-    }
-    /// All entries.
-    pub(super) fn for_each(&self, each: &mut dyn FnMut(&Entry)) {
-        self.entries.iter().for_each(|entry| each(&entry));
-    }
-    /// Any entry, each about equally likely.
-    pub(super) fn random(
-        &self,
-        volatile: bool,
-        random: &mut dyn FnMut() -> u64,
-    ) -> Option<Borrowed<'_>> {
-        if volatile {
-            let alias = self.volatile.random(random)?;
-            // SAFETY: the table is borrowed, so that its entries live.
-            Some(Borrowed(unsafe { alias.0.alias() }, PhantomData))
-        } else {
-            let entry = self.entries.random(random)?;
-            // SAFETY: as above.
-            Some(Borrowed(unsafe { entry.alias() }, PhantomData))
-        }
-    }
-    /// Some entries of a random region of the table, cheaper than as many random ones.
-    pub(super) fn sample(
-        &self,
-        volatile: bool,
-        count: usize,
-        random: &mut dyn FnMut() -> u64,
-        each: &mut dyn FnMut(&Entry),
-    ) {
-        if volatile {
-            self.volatile.sample(count, random, |alias| each(&alias.0));
-        } else {
-            self.entries.sample(count, random, each);
-        }
-    }
-}
-
-impl<'a> Held<'a> {
-    /// To read.
-    #[inline]
-    pub(super) fn entry(&self) -> &Entry {
-        &self.entry
-    }
-    /// To read, as long as the table is borrowed.
-    #[inline]
-    pub(super) fn into_borrowed(self) -> Borrowed<'a> {
-        Borrowed(self.entry, PhantomData)
-    }
-    /// Replaces value and expiry. Returns what is to be freed.
-    #[inline]
-    pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
-        let had = self.entry.expire_at().is_some();
-        let counted = self.table.forget(&self.entry);
-        self.table.field_expiry.leave(&mut self.entry);
-        let new = self.entry.assign(value, at);
-        let old = self.settle(had, new);
-        self.table.field_expiry.enter(&mut self.entry);
-        self.table.count(counted, &mut self.entry);
-        old
-    }
-    /// Appends to a string. Returns the new length and what is to be freed.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
-        let had = self.entry.expire_at().is_some();
-        let counted = self.entry.counted();
-        let (len, new) = self.entry.append(bytes)?;
-        let old = self.settle(had, new);
-        self.table.count(counted, &mut self.entry);
-        Ok((len, old))
-    }
-    /// Overwrites part of a string. Returns the new length and what is to be freed.
-    pub(super) fn set_range(
-        &mut self,
-        offset: usize,
-        bytes: &[u8],
-    ) -> Result<(usize, Option<Entry>), WrongType> {
-        let had = self.entry.expire_at().is_some();
-        let counted = self.entry.counted();
-        let (len, new) = self.entry.set_range(offset, bytes)?;
-        let old = self.settle(had, new);
-        self.table.count(counted, &mut self.entry);
-        Ok((len, old))
-    }
-    /// Shortens a string. Returns what is to be freed.
-    pub(super) fn truncate(&mut self, len: usize) -> Result<Option<Entry>, WrongType> {
-        let had = self.entry.expire_at().is_some();
-        let counted = self.entry.counted();
-        let new = self.entry.truncate(len)?;
-        let old = self.settle(had, new);
-        self.table.count(counted, &mut self.entry);
-        Ok(old)
-    }
-    /// To change a collection, which never moves the entry.
-    #[inline]
-    pub(super) fn entry_mut(&mut self) -> &mut Entry {
-        self.table.unsettle(&self.entry);
-        &mut self.entry
-    }
-    /// The bytes of a string, to be changed in place, and what is to be freed.
-    pub(super) fn bytes_mut(&mut self) -> Result<(&mut [u8], Option<Entry>), WrongType> {
-        let had = self.entry.expire_at().is_some();
-        let old = match self.entry.bytes_mut() {
-            Ok(_) => None,
-            Err(BytesMut::WrongType) => return Err(WrongType),
-            Err(BytesMut::Moved(new)) => self.settle(had, Some(new)),
-        };
-        match self.entry.bytes_mut() {
-            Ok(bytes) => Ok((bytes, old)),
-            Err(_) => Err(WrongType),
-        }
-    }
-    /// Sets or removes the expiry. Returns what is to be freed.
-    pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
-        let had = self.entry.expire_at().is_some();
-        let unsettled = self.table.is_unsettled(&self.entry);
-        let new = self.entry.set_expiry(at);
-        let old = self.settle(had, new);
-        // What is counted has moved along with the value.
-        if old.is_some() && unsettled {
-            self.table.unsettle(&self.entry);
-        }
-        old
-    }
-    /// Puts another entry of the same key in this one's place, which is returned.
-    pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
-        // Under another key the index of keys with an expiry would keep the address of an entry that is freed.
-        assert_eq!(self.entry.key(), new.key());
-        let had = self.entry.expire_at().is_some();
-        let counted = self.table.forget(&self.entry);
-        self.table.field_expiry.leave(&mut self.entry);
-        let old = self.settle(had, Some(new));
-        self.table.field_expiry.enter(&mut self.entry);
-        self.table.count(counted, &mut self.entry);
-        old
-    }
-    /// Brings the index of hashes with expiring fields in step after this one was changed.
-    #[inline]
-    pub(super) fn settle_fields(&mut self) {
-        self.table.field_expiry.settle(&mut self.entry);
-    }
-    /// Removes the entry.
-    pub(super) fn remove(mut self) -> (Entry, &'a mut Table) {
-        let counted = self.table.forget(&self.entry);
-        self.table.sizes.moved(counted, None);
-        self.table.field_expiry.leave(&mut self.entry);
-        if self.entry.expire_at().is_some() {
-            self.table.unindex(self.hash, self.entry.key());
-        }
-        let entry = self
-            .table
-            .entries
-            .find_mut_hashed(self.hash, self.entry.key())
-            .map(|found| found.remove());
-        (entry.expect("a held entry is in its table"), self.table)
-    }
-
-    /// Brings the table in step after a change: `had`: the entry had an expiry before; `new`: takes its place.
-    /// The old entry, which is still whole as far as its key goes, is returned after nothing points to it any more.
-    #[inline]
-    fn settle(&mut self, had: bool, new: Option<Entry>) -> Option<Entry> {
-        let has = new.as_ref().unwrap_or(&self.entry).expire_at().is_some();
-        if had == has && new.is_none() {
-            return None;
-        }
-        self.settle_moved(had, has, new)
-    }
-    fn settle_moved(&mut self, had: bool, has: bool, new: Option<Entry>) -> Option<Entry> {
-        if has {
-            // SAFETY: the entry is about to be, or already is, the one that the table owns under this key.
-            let alias = Alias(unsafe { new.as_ref().unwrap_or(&self.entry).alias() });
-            if had {
-                let mut place = self
-                    .table
-                    .volatile
-                    .find_mut_hashed(self.hash, self.entry.key());
-                place
-                    .as_mut()
-                    .expect("a key with an expiry is in the index")
-                    .replace(alias);
-            } else {
-                self.table.index(self.hash, alias);
-            }
-        } else if had {
-            self.table.unindex(self.hash, self.entry.key());
-        }
-        let new = new?;
-        // Strings too: whoever asks one for a collection to change has it remembered, and gets nothing.
-        self.table.forget(&self.entry);
-        // SAFETY: the name moves on together with the table's ownership.
-        let name = unsafe { new.alias() };
-        let old = {
-            let mut place = self
-                .table
-                .entries
-                .find_mut_hashed(self.hash, self.entry.key());
-            place
-                .as_mut()
-                .expect("a held entry is in its table")
-                .replace(new)
-        };
-        self.entry = name;
-        Some(old)
-    }
-}
-
-impl Table {
-    /// Adds an entry whose key is not there, and holds it.
-    pub(super) fn insert_held(&mut self, hash: u64, entry: Entry) -> Held<'_> {
-        // SAFETY: the table owns the entry from here on; the name is kept as in `place`.
-        let name = unsafe { entry.alias() };
-        self.insert(hash, entry);
-        Held {
-            table: self,
-            entry: name,
-            hash,
-        }
-    }
-    /// Adds an entry to those with an expiry.
-    fn index(&mut self, hash: u64, alias: Alias) {
-        // Of two of one key the wrong one could be taken out, and the other would outlive its entry.
-        let present = self.volatile.find_hashed(hash, alias.0.key()).is_some();
-        assert!(!present, "a key is in the index once");
-        self.volatile.insert_new_hashed(hash, alias);
-    }
-    fn unindex(&mut self, hash: u64, key: &[u8]) {
-        let place = self.volatile.find_mut_hashed(hash, key);
-        place
-            .expect("a key with an expiry is in the index")
-            .remove();
-    }
 }

@@ -4,7 +4,8 @@
 //! each key; instead a few keys of each database are sampled for each eviction, and the best candidates seen are kept
 //! in a pool of sixteen, so that the choice gets better from one eviction to the next. Mirrors `evict.c` of Redis.
 
-use super::entry::{Entry, Place};
+use super::entry::Entry;
+use super::table::Place;
 use super::{AccessPolicy, Clock, EventClass, Keyspace};
 use crate::config::MaxmemoryPolicy;
 

@@ -5,7 +5,7 @@
 //! in the same database follows only while a good part of what was looked at had expired. Mirrors `expire.c` of Redis.
 
 use super::database::live;
-use super::entry::Place;
+use super::table::Place;
 use super::{Clock, Keyspace};
 
 /// Keys looked at in one round at effort 1.

@@ -10,8 +10,9 @@
 //! time in the index may be off, which delays active expiry and nothing else.
 
 use super::database::live;
-use super::entry::{Entry, Place};
+use super::entry::Entry;
 use super::keyspace::Shared;
+use super::table::Place;
 use super::{Clock, Db, EventClass, Keyspace, KeyspaceStats, Type};
 use crate::structures::Collection;
 use crate::structures::hash::Hash;

@@ -1,11 +1,12 @@
 //! All databases and what they share.
 
 use super::database::live;
-use super::entry::{Borrowed, Entry, Place, Table};
+use super::entry::Entry;
 use super::events::Events;
 use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
+use super::table::{Borrowed, Place, Table};
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;

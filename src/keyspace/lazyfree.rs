@@ -5,7 +5,8 @@
 //! Who wants to know when all is free that was given so far asks for a bell ([`FreeThread::ring_after`]): it wakes the loop.
 //! Mirrors `lazyfree.c` of Redis.
 
-use super::entry::{Entry, Table};
+use super::entry::Entry;
+use super::table::Table;
 use crate::event_loop::Waker;
 use crate::structures::Collection;
 use crate::structures::hash::Hash;

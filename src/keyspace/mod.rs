@@ -7,7 +7,8 @@
 //!
 //! | file | what it is for | mirrors |
 //! | --- | --- | --- |
-//! | `entry.rs`, `layout.rs` | a key with its value in one allocation; the table that owns them | object.c |
+//! | `entry.rs`, `layout.rs` | a key with its value in one allocation | object.c |
+//! | `table.rs` | the owner of entries: all of them, and the index of those with an expiry | kvstore.c, db.c |
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
@@ -35,6 +36,7 @@ mod layout;
 mod lazyfree;
 mod sizes;
 mod slot;
+mod table;
 #[cfg(test)]
 mod tests;
 mod value;

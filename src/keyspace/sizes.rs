@@ -1,7 +1,7 @@
 //! How many keys of a database have what size (INFO keysizes), counted as they change.
 //!
 //! A key's size is the length of its string or the number of its elements; streams are not counted. Sizes are gathered
-//! by powers of two: bin 0 holds the empty ones, bin n those from 2^(n-1) on. [`Table`](super::entry::Table) tells
+//! by powers of two: bin 0 holds the empty ones, bin n those from 2^(n-1) on. [`Table`](super::table::Table) tells
 //! what comes, goes and changes. Mirrors `updateKeysizesHist` of db.c.
 
 use super::Type;

@@ -1,7 +1,8 @@
 //! A key's place in a database: found with one hash, then read, changed, created or removed.
 
-use super::entry::{Borrowed, Entry, Held, Table};
+use super::entry::Entry;
 use super::keyspace::{Free, Shared};
+use super::table::{Borrowed, Held, Table};
 use super::{AccessPolicy, Clock, EventClass, Expiry, NewValue, Stored, Type, Value, WrongType};
 use crate::structures::dict::HashSeed;
 use crate::structures::hash::Hash;

@@ -1,6 +1,6 @@
 //! Values as commands see them: what a reader gets and what a writer gives.
 
-use crate::resp::Blob;
+use crate::structures::Blob;
 use crate::structures::hash::Hash;
 use crate::structures::list::List;
 use crate::structures::set::Set;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::output::{OutputBuffer, SHARE_LEN};
-use super::request::Blob;
+use crate::structures::Blob;
 
 /// An encoded push message of bulk strings.
 #[derive(Debug, Default)]

@@ -31,7 +31,7 @@ pub use frame::PushFrame;
 pub use output::OutputBuffer;
 pub use parser::{Limits, Parsed, Parser, ProtocolError};
 pub use reply::{Deferred, Reply};
-pub use request::{Args, Blob, OwnedRequest, Span};
+pub use request::{Args, OwnedRequest, Span};
 
 /// The dialect in which a client is answered; `HELLO` switches it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

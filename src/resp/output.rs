@@ -20,7 +20,7 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use super::request::Blob;
+use crate::structures::Blob;
 
 /// How long the tail may become before it is queued as a chunk.
 const CHUNK_LEN: usize = 16 * 1024;

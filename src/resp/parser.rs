@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 use memchr::memchr2;
 
-use super::request::{Blob, LARGE_BULK_LEN, Span};
+use super::request::{LARGE_BULK_LEN, Span};
+use crate::structures::Blob;
 use crate::system::numbers::parse_i64;
 
 /// The first step of a large bulk's buffer.

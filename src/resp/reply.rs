@@ -15,7 +15,7 @@
 use super::Protocol;
 use super::frame::PushFrame;
 use super::output::OutputBuffer;
-use super::request::Blob;
+use crate::structures::Blob;
 use crate::system::numbers::write_double;
 
 /// Longest header: a marker, 20 characters of a number, `\r\n`, with some to spare.

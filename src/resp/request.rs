@@ -5,11 +5,8 @@
 //! buffer as they are meant (a large bulk read apart, an inline argument with escapes) are [`Blob`]s
 //! beside it.
 
+use crate::structures::Blob;
 use std::sync::Arc;
-
-/// A bulk argument of 32 KiB or more, read straight into the buffer that becomes the value; shared
-/// by reference count with replies in flight.
-pub type Blob = Arc<Vec<u8>>;
 
 /// From this length on a bulk argument that has not wholly arrived is received into its own buffer.
 pub const LARGE_BULK_LEN: usize = 32 * 1024;

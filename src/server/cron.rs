@@ -30,10 +30,13 @@ const LINGER_NS: u64 = 60_000_000_000;
 /// State of the periodic work.
 #[derive(Debug, Default)]
 pub(super) struct Cron {
+    /// The timer of the next run; none: the server has not started.
     pub(super) timer: Option<TimerId>,
     /// Expiry ran out of time: keys that have expired are waiting.
     expiry_is_behind: bool,
+    /// When the short cycle before sleeping ran last.
     last_fast_ns: u64,
+    /// When samples were taken last.
     last_sample_ns: u64,
     /// When notes for a crash were left last; none: no report would be about this server.
     last_note_ns: Option<u64>,
@@ -42,7 +45,7 @@ pub(super) struct Cron {
 }
 
 impl Core {
-    /// Sets the first cron.
+    /// Sets the timer of the first cron.
     pub(super) fn start_cron(&mut self, events: &mut EventLoop) {
         self.gauge.refresh(events.turn_ns());
         if self.state.watchdog_ms() > 0 {
@@ -278,7 +281,7 @@ impl Core {
         crash::set_snapshot(text);
     }
 
-    /// Hands changed directives to the rooms that keep their own copy.
+    /// Hands changed directives to the modules that keep their own copy.
     pub fn apply_settings(&mut self) {
         self.state.apply_settings();
     }

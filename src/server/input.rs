@@ -15,7 +15,8 @@ use crate::engine;
 use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN};
-use crate::resp::{Args, Blob, Limits, Parsed, ProtocolError, Span};
+use crate::resp::{Args, Limits, Parsed, ProtocolError, Span};
+use crate::structures::Blob;
 use std::io;
 
 /// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
@@ -70,7 +71,7 @@ enum Stop {
     Incomplete,
     /// A large bulk is on its way: so many bytes of its request stay in the buffer.
     Large(usize),
-    /// Not the protocol.
+    /// The bytes are not the protocol.
     Error(ProtocolError),
 }
 
@@ -106,7 +107,7 @@ impl Read {
 struct Ran {
     /// Bytes that are done with.
     consumed: usize,
-    /// Of the bytes after those, so many are to be kept.
+    /// Bytes after those that are to be kept, the beginning of a request. (What a large bulk has taken is not.)
     keep: usize,
 }
 

@@ -8,16 +8,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 #[derive(Debug, Default)]
 pub struct Listeners {
     open: Vec<(ListenAddress, Token)>,
-    /// Those of the HTTP pages.
+    /// The listeners of the HTTP pages.
     http: Vec<(ListenAddress, Token)>,
 }
 
 /// An address that the directives ask for.
 struct Wanted {
     address: ListenAddress,
-    /// As `bind` has it, for the log.
+    /// The address as `bind` spells it, for the log.
     host: String,
-    /// Going without it is no error.
+    /// Whether the server may start without it: `bind` has a dash before it.
     optional: bool,
 }
 
@@ -224,7 +224,7 @@ impl Listeners {
         self.open.is_empty()
     }
 
-    /// Closes all.
+    /// Closes all listeners.
     pub fn close(&mut self, events: &mut EventLoop) {
         for (_, token) in self.open.drain(..) {
             events.close(token);
@@ -232,7 +232,7 @@ impl Listeners {
         self.close_http(events);
     }
 
-    /// What is listened on.
+    /// The addresses that are listened on.
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.open.iter().map(|(address, _)| address)
     }

@@ -1,4 +1,4 @@
-//! The house: `Server` owns every room below and wires one turn of the loop.
+//! The server process: `Server` owns every module below and wires one turn of the loop.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -82,7 +82,7 @@ pub fn version_line() -> String {
 /// How the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// As it was asked to.
+    /// It was asked to end, and did so in order.
     Shutdown,
     /// It could not go on.
     Failed,
@@ -144,7 +144,7 @@ impl Server {
         true
     }
 
-    /// One turn, for tests and simulations.
+    /// Runs one turn, for tests and simulations.
     pub fn turn(&mut self, max_sleep: Option<Duration>) -> std::io::Result<TurnReport> {
         self.events.turn(&mut self.core, max_sleep)
     }
@@ -175,7 +175,7 @@ impl Server {
         }
     }
 
-    /// The state, for tests.
+    /// The state of the commands, for tests.
     pub fn state(&mut self) -> &mut State {
         &mut self.core.state
     }
@@ -185,7 +185,7 @@ impl Server {
         &mut self.events
     }
 
-    /// Whether it was shut down.
+    /// How the server has ended; none: it runs.
     pub fn ended(&self) -> Option<End> {
         self.core.ended
     }

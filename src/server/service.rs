@@ -14,28 +14,31 @@ use crate::net::READ_LEN;
 
 /// Everything but the loop: the state of the commands, and what belongs to connections.
 pub struct Core {
-    /// What commands see.
+    /// The state that commands work on.
     pub state: State,
     /// The listening sockets.
     pub listeners: Listeners,
     /// Why the loop shall end.
     pub ended: Option<End>,
+    /// Where the periodic work stands.
     pub(super) cron: Cron,
     /// Timer for the first deadline of a client that waits, with that time, ns.
     pub(super) wait_timer: Option<(u64, TimerId)>,
     /// Timer for the end of CLIENT PAUSE, with that time, Unix ms.
     pub(super) pause_timer: Option<(i64, TimerId)>,
+    /// Used memory, which every write asks for.
     pub(super) gauge: MemoryGauge,
     /// The commands that run now, while the recorder is on.
     pub(super) tally: Tally,
-    /// Client of each token.
+    /// The client that owns each token, by the token's number.
     pub(super) by_token: Vec<Option<ClientKey>>,
     /// The HTTP pages.
     pub(super) http: super::http::Http,
-    /// The shared read buffer.
+    /// The read buffer that all clients share: between requests none has one of its own.
     pub(super) scratch: Vec<u8>,
+    /// The requests of one batch; reused, so that parsing allocates nothing.
     pub(super) batch: super::input::Batch,
-    /// Empty output buffers.
+    /// Empty output buffers, for the next clients that are answered.
     pub(super) pool: Vec<Vec<u8>>,
 }
 

@@ -4,6 +4,7 @@
 //! own invariants and which Redis file it mirrors. `unsafe` is allowed here, file by file.
 
 pub mod bits;
+mod blob;
 mod bytes;
 pub mod dict;
 pub mod geohash;
@@ -18,6 +19,8 @@ pub mod quicklist;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
+
+pub use blob::Blob;
 
 /// What the keyspace asks of every collection.
 pub trait Collection {

@@ -19,7 +19,8 @@ pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
 use crate::keyspace::{EMBED_MAX, EventClass, Expiry, NewValue, Occupied, Slot, Vacant, Value};
-use crate::resp::{Args, Blob};
+use crate::resp::Args;
+use crate::structures::Blob;
 use crate::structures::bits::{self, Operation};
 use crate::system::numbers;
 use std::sync::Arc;
