@@ -7,6 +7,7 @@
 use super::help::help;
 use crate::config::{Change, Config, ConfigSetError, SetContext};
 use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
+use crate::journal::Targets;
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
 
@@ -322,7 +323,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
             context
                 .state
                 .journal
-                .set_timestamps(settings.aof_timestamp_enabled);
+                .set_timestamps(Targets::AOF, settings.aof_timestamp_enabled);
             crate::engine::persistence::aof::follow_setting(context.state, context.host)?;
         }
     }

@@ -9,6 +9,7 @@ use super::{
     WideContext, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
+use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::resp::{Args, OwnedRequest};
 
@@ -25,7 +26,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
-    let written = state.journal.written_bytes();
+    let written = state.journal.written_bytes(Targets::AOF);
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {
@@ -115,13 +116,10 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         }
     }
     // A command that saves sets the number back.
-    if (state.keyspace.dirty > dirty || effects.propagate)
-        && invocation.propagates
-        && !effects.do_not_propagate
-    {
-        propagate(state, db, args, &effects.rewritten);
+    if (state.keyspace.dirty > dirty || effects.propagate) && !effects.do_not_propagate {
+        propagate(state, db, args, invocation.targets, &effects.rewritten);
     }
-    if propagates && state.journal.written_bytes() != written {
+    if propagates && state.journal.written_bytes(Targets::AOF) != written {
         note_write(state, key);
     }
     if state.keyspace.has_dirty_watchers() {

@@ -5,6 +5,7 @@
 
 use super::{Host, State};
 use crate::config::MaxmemoryPolicy;
+use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 
 /// Keys evicted for one command at most; Redis bounds the time, we bound the work.
@@ -104,5 +105,6 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
 
 /// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file.
 pub fn not_counted(state: &State) -> u64 {
-    (state.persistence.aof.buffered() as u64).saturating_add(state.journal.pending() as u64)
+    (state.persistence.aof.buffered() as u64)
+        .saturating_add(state.journal.pending(Targets::AOF) as u64)
 }

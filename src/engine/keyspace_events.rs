@@ -6,6 +6,7 @@
 
 use super::State;
 use crate::clients::ClientKey;
+use crate::journal::Targets;
 use crate::keyspace::{EventClass, KeyspaceEvent};
 
 /// Tells everyone what has changed, and that `by` has changed it; none: it went by itself. Costs one branch where
@@ -45,11 +46,15 @@ fn journal(state: &mut State, event: &KeyspaceEvent) {
             };
             let command: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
             let words = [command, key];
-            state.journal.append_words(*db, unix_s, words.into_iter());
+            state
+                .journal
+                .append_words(*db, unix_s, Targets::ALL, words.into_iter());
         }
         KeyspaceEvent::FieldExpired { db, key, field } => {
             let words: [&[u8]; 3] = [b"HDEL", key, field];
-            state.journal.append_words(*db, unix_s, words.into_iter());
+            state
+                .journal
+                .append_words(*db, unix_s, Targets::ALL, words.into_iter());
         }
         KeyspaceEvent::Flushed { .. } | KeyspaceEvent::Swapped { .. } => {}
     }

@@ -2,16 +2,23 @@
 
 use super::State;
 use crate::clients::ClientKey;
+use crate::journal::Targets;
 use crate::resp::Args;
 
 /// Gives the journal what the command asks for, or the command as it was. Several commands are one unit.
-pub(crate) fn propagate(state: &mut State, db: usize, args: Args<'_>, rewritten: &[Vec<Vec<u8>>]) {
+pub(crate) fn propagate(
+    state: &mut State,
+    db: usize,
+    args: Args<'_>,
+    targets: Targets,
+    rewritten: &[Vec<Vec<u8>>],
+) {
     if !state.journal.has_consumers() {
         return;
     }
     let unix_s = state.now.unix_s();
     if rewritten.is_empty() {
-        state.journal.append(db, unix_s, args);
+        state.journal.append(db, unix_s, targets, args);
         return;
     }
     let is_unit = rewritten.len() > 1 && !state.journal.is_in_unit();
@@ -20,7 +27,7 @@ pub(crate) fn propagate(state: &mut State, db: usize, args: Args<'_>, rewritten:
     }
     for command in rewritten {
         let words = command.iter().map(Vec::as_slice);
-        state.journal.append_words(db, unix_s, words);
+        state.journal.append_words(db, unix_s, targets, words);
     }
     if is_unit {
         state.journal.end_unit();
@@ -29,7 +36,7 @@ pub(crate) fn propagate(state: &mut State, db: usize, args: Args<'_>, rewritten:
 
 /// Remembers how far the journal was when this client had written last, for WAITAOF.
 pub(crate) fn note_write(state: &mut State, key: ClientKey) {
-    let offset = state.journal.written_bytes();
+    let offset = state.journal.written_bytes(Targets::AOF);
     if let Some(client) = state.clients.get_mut(key) {
         client.session.write_offset = offset;
     }

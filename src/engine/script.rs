@@ -12,6 +12,7 @@ use crate::engine::{
     CommandError, CommandId, Host, Invocation, State, WideContext, flags, functions, tracking,
     transactions,
 };
+use crate::journal::Targets;
 use crate::resp::{Args, Protocol, Reply};
 use crate::scripting::cache;
 use crate::scripting::flags::ScriptFlags;
@@ -374,7 +375,7 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
         client: key,
         command: id,
         args: request.args(),
-        propagates: *propagation & crate::scripting::REPL_AOF != 0,
+        targets: Targets::from_bits(*propagation),
     };
     call(state, host, &invocation);
     if let Some(client) = state.clients.get_mut(key) {

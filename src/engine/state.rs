@@ -4,7 +4,7 @@ use super::{CommandId, CommandSpec, CommandTable};
 use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
 use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
-use crate::journal::Journal;
+use crate::journal::{Journal, Targets};
 use crate::keyspace::{
     Clock, Db, EventClass, Expiry, Free, Keyspace, KeyspaceSettings, NewValue, Slot, Type,
 };
@@ -188,8 +188,8 @@ pub struct Invocation<'a> {
     pub command: CommandId,
     /// Its arguments, the name first.
     pub args: Args<'a>,
-    /// Its effects are for the journal (a script may say that they are not: `redis.set_repl`).
-    pub propagates: bool,
+    /// Whom its effects are for: all, unless a script says otherwise (`redis.set_repl`).
+    pub targets: Targets,
 }
 
 impl<'a> Invocation<'a> {
@@ -200,7 +200,7 @@ impl<'a> Invocation<'a> {
             client,
             command,
             args,
-            propagates: true,
+            targets: Targets::ALL,
         }
     }
 }

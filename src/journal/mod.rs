@@ -1,174 +1,298 @@
 //! The journal: the one stream of write effects, in the order in which they happened.
 //!
 //! In: after each command that changed something, the command (or what it asks to be propagated instead), with its
-//! database; keys that went by themselves. Out: the same as RESP bytes, with SELECT where the database changes and
-//! MULTI and EXEC around what belongs together (and is more than one effect), for the append-only file and, later, replicas. Without a consumer
-//! nothing is kept. Mirrors `propagateNow`, `alsoPropagate` and `feedAppendOnlyFile` of Redis.
+//! database and its targets; keys that went by themselves. What belongs together (a transaction, a script) is one *unit*:
+//! published as a whole when it has ended, and never before, because half of one is nothing that a reader could use.
+//! Out: for each reader its own encoding of what is for it, as RESP bytes: SELECT where the database changes, MULTI and
+//! EXEC around a unit of several commands, for the append-only file the time where `aof-timestamp-enabled` asks for it.
+//! Readers are told apart by their targets; each counts its own bytes. Without a reader nothing is kept. Mirrors
+//! `propagateNow`, `alsoPropagate`, `feedAppendOnlyFile` and `replicationFeedSlaves` of Redis.
 
 use crate::resp::Args;
 use std::io::Write;
+use std::ops::Range;
 
 /// A database that no SELECT has named yet.
 const NONE: usize = usize::MAX;
 
-/// The stream of effects.
+/// Whom effects are for, and which of them a reader is: the values of `redis.set_repl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Targets(u8);
+
+impl Targets {
+    /// Nobody.
+    pub const NONE: Targets = Targets(0);
+    /// The append-only file.
+    pub const AOF: Targets = Targets(1);
+    /// Replicas, through the backlog.
+    pub const REPLICAS: Targets = Targets(2);
+    /// Everybody: what is not said otherwise.
+    pub const ALL: Targets = Targets(3);
+
+    /// Of the value that a script has given.
+    pub fn from_bits(bits: u8) -> Targets {
+        Targets(bits & Targets::ALL.0)
+    }
+    /// Whether one of those is among them.
+    #[inline]
+    pub fn has(self, others: Targets) -> bool {
+        self.0 & others.0 != 0
+    }
+}
+
+/// A command of the unit that is open.
 #[derive(Debug)]
-pub struct Journal {
-    consumers: usize,
-    effects: u64,
-    offset: i64,
+struct Queued {
+    database: usize,
+    targets: Targets,
+    /// Where its words stand in the unit's text.
+    text: Range<usize>,
+}
+
+/// What belongs together and has not ended.
+#[derive(Debug, Default)]
+struct Unit {
+    is_open: bool,
+    /// When its first effect happened, Unix s.
+    unix_s: i64,
+    commands: Vec<Queued>,
+    text: Vec<u8>,
+}
+
+impl Unit {
+    fn clear(&mut self) {
+        self.commands.clear();
+        // A large one leaves no large buffer behind.
+        if self.text.capacity() > 64 * 1024 {
+            self.text = Vec::new();
+        }
+        self.text.clear();
+    }
+}
+
+/// One who reads: an encoding, and the bytes that wait to be taken.
+#[derive(Debug)]
+struct Reader {
+    is: Targets,
     bytes: Vec<u8>,
     /// Bytes that were taken so far.
     taken: u64,
     selected: usize,
-    /// What is appended belongs together.
-    in_unit: bool,
-    /// The unit has begun in `bytes`: its first effect is there.
-    unit_begun: bool,
-    /// Where in `bytes`.
-    unit_start: usize,
-    /// MULTI is there too: a unit of one effect needs none.
-    unit_wrapped: bool,
     timestamps: bool,
     last_timestamp: i64,
+    /// So many commands of the open unit came before it began to read.
+    joined_at: usize,
 }
 
-impl Default for Journal {
-    fn default() -> Journal {
-        Journal {
-            consumers: 0,
-            effects: 0,
-            offset: 0,
-            bytes: Vec::new(),
-            taken: 0,
-            selected: NONE,
-            in_unit: false,
-            unit_begun: false,
-            unit_start: 0,
-            unit_wrapped: false,
-            timestamps: false,
-            last_timestamp: 0,
+impl Reader {
+    fn time(&mut self, unix_s: i64) {
+        if self.timestamps && unix_s > self.last_timestamp {
+            self.last_timestamp = unix_s;
+            // Writing to a vector cannot fail.
+            let _ = write!(self.bytes, "#TS:{unix_s}\r\n");
         }
     }
+    fn select(&mut self, database: usize) {
+        if self.selected != database {
+            self.selected = database;
+            let number = database.to_string();
+            let words = [&b"SELECT"[..], number.as_bytes()];
+            write_command(&mut self.bytes, words.into_iter());
+        }
+    }
+    /// Encodes what of a unit is for this reader; whether it needed MULTI and EXEC.
+    fn publish(&mut self, unit: &Unit) -> bool {
+        let joined_at = std::mem::take(&mut self.joined_at);
+        let is = self.is;
+        let own = unit.commands.iter().skip(joined_at);
+        let own = own.filter(|command| command.targets.has(is));
+        let is_several = own.clone().nth(1).is_some();
+        if own.clone().next().is_some() {
+            self.time(unit.unix_s);
+        }
+        if is_several {
+            // Before SELECT, where Redis has it.
+            write_command(&mut self.bytes, [&b"MULTI"[..]].into_iter());
+        }
+        for command in own {
+            self.select(command.database);
+            let text = unit.text.get(command.text.clone());
+            self.bytes.extend_from_slice(text.unwrap_or_default());
+        }
+        if is_several {
+            write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
+        }
+        is_several
+    }
+    fn written(&self) -> u64 {
+        self.taken.saturating_add(self.bytes.len() as u64)
+    }
+}
+
+/// The stream of effects.
+#[derive(Debug, Default)]
+pub struct Journal {
+    readers: Vec<Reader>,
+    unit: Unit,
+    effects: u64,
+    offset: i64,
+    /// Bytes that each reader of before had been given, so that one that comes back counts on.
+    counted: [u64; 2],
 }
 
 impl Journal {
-    /// Whether anyone reads the stream; without a consumer commands need not prepare their effects.
+    /// Whether anyone reads the stream; without a reader commands need not prepare their effects.
     #[inline]
     pub fn has_consumers(&self) -> bool {
-        self.consumers > 0
+        !self.readers.is_empty()
     }
-    /// One more reader, or one less.
-    pub fn set_consumers(&mut self, consumers: usize) {
-        self.consumers = consumers;
-        if consumers == 0 {
-            self.taken = self.written_bytes();
-            self.bytes = Vec::new();
-            (self.unit_begun, self.unit_wrapped) = (false, false);
-            self.restart();
+    /// A reader begins: it gets what is for it from here on. One that reads already goes on.
+    pub fn attach(&mut self, reader: Targets) {
+        if self.reader(reader).is_none() {
+            let taken = self.written_bytes(reader);
+            self.readers.push(Reader {
+                is: reader,
+                bytes: Vec::new(),
+                taken,
+                selected: NONE,
+                timestamps: false,
+                last_timestamp: 0,
+                joined_at: self.unit.commands.len(),
+            });
         }
     }
-    /// Annotates the stream with the time, once a second (`aof-timestamp-enabled`).
-    pub fn set_timestamps(&mut self, on: bool) {
-        self.timestamps = on;
+    /// A reader goes, with what it has not taken.
+    pub fn detach(&mut self, reader: Targets) {
+        let written = self.written_bytes(reader);
+        if let Some(counted) = self.counted_of(reader) {
+            *counted = written;
+        }
+        self.readers.retain(|one| one.is != reader);
+        if self.readers.is_empty() {
+            self.unit.clear();
+        }
+    }
+    fn counted_of(&mut self, reader: Targets) -> Option<&mut u64> {
+        self.counted
+            .get_mut(usize::from(reader.has(Targets::REPLICAS)))
+    }
+    #[inline]
+    fn reader(&self, reader: Targets) -> Option<&Reader> {
+        self.readers.iter().find(|one| one.is == reader)
+    }
+    fn reader_mut(&mut self, reader: Targets) -> Option<&mut Reader> {
+        self.readers.iter_mut().find(|one| one.is == reader)
+    }
+    /// Has a reader's stream annotated with the time, once a second (`aof-timestamp-enabled`).
+    pub fn set_timestamps(&mut self, reader: Targets, on: bool) {
+        if let Some(reader) = self.reader_mut(reader) {
+            reader.timestamps = on;
+        }
     }
     /// A new file begins: the next effect names its database.
-    pub fn restart(&mut self) {
-        self.selected = NONE;
+    pub fn restart(&mut self, reader: Targets) {
+        if let Some(reader) = self.reader_mut(reader) {
+            reader.selected = NONE;
+        }
     }
     /// What follows, up to [`Journal::end_unit`], belongs together (a transaction).
     pub fn begin_unit(&mut self) {
-        self.in_unit = true;
+        self.unit.is_open = true;
     }
-    /// Ends what belongs together.
+    /// Ends what belongs together, and publishes it.
     pub fn end_unit(&mut self) {
-        self.in_unit = false;
-        self.unit_begun = false;
-        if std::mem::take(&mut self.unit_wrapped) {
-            self.offset += 1;
-            write_command(&mut self.bytes, [&b"EXEC"[..]].into_iter());
+        self.unit.is_open = false;
+        if self.unit.commands.is_empty() {
+            return;
         }
+        let mut is_wrapped = false;
+        for reader in &mut self.readers {
+            is_wrapped |= reader.publish(&self.unit);
+        }
+        // MULTI and EXEC.
+        self.offset += if is_wrapped { 2 } else { 0 };
+        self.unit.clear();
     }
     /// Whether a unit is open.
     pub fn is_in_unit(&self) -> bool {
-        self.in_unit
+        self.unit.is_open
     }
     /// Takes one effect on the database `db`.
-    pub fn append(&mut self, db: usize, unix_s: i64, command: Args<'_>) {
-        self.append_words(db, unix_s, command.iter());
+    pub fn append(&mut self, db: usize, unix_s: i64, targets: Targets, command: Args<'_>) {
+        self.append_words(db, unix_s, targets, command.iter());
     }
     /// The same for a command given as words.
     pub fn append_words<'a>(
         &mut self,
         db: usize,
         unix_s: i64,
-        words: impl ExactSizeIterator<Item = &'a [u8]>,
+        targets: Targets,
+        words: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
     ) {
-        if self.consumers == 0 {
+        if !self.readers.iter().any(|reader| targets.has(reader.is)) {
             return;
         }
         self.effects += 1;
         self.offset += 1;
-        if self.timestamps && unix_s > self.last_timestamp {
-            self.last_timestamp = unix_s;
-            let _ = write!(self.bytes, "#TS:{unix_s}\r\n");
+        if self.unit.is_open {
+            let unit = &mut self.unit;
+            if unit.commands.is_empty() {
+                unit.unix_s = unix_s;
+            }
+            let start = unit.text.len();
+            write_command(&mut unit.text, words);
+            unit.commands.push(Queued {
+                database: db,
+                targets,
+                text: start..unit.text.len(),
+            });
+            return;
         }
-        if self.in_unit && !self.unit_begun {
-            self.unit_begun = true;
-            // What is found out about MULTI later goes here: before SELECT, where Redis has it.
-            self.unit_start = self.bytes.len();
-        } else if self.unit_begun {
-            self.wrap_unit();
-        }
-        self.select(db);
-        write_command(&mut self.bytes, words);
-    }
-    /// Puts MULTI before the first effect of the unit: there is a second one.
-    fn wrap_unit(&mut self) {
-        if !std::mem::replace(&mut self.unit_wrapped, true) {
-            self.offset += 1;
-            let mut multi = Vec::new();
-            write_command(&mut multi, [&b"MULTI"[..]].into_iter());
-            let start = self.unit_start;
-            self.bytes.splice(start..start, multi);
-        }
-    }
-    fn select(&mut self, db: usize) {
-        if self.selected != db {
-            self.selected = db;
-            let number = db.to_string();
-            let words = [&b"SELECT"[..], number.as_bytes()];
-            write_command(&mut self.bytes, words.into_iter());
+        // A unit of its own: the usual one, written where it is read.
+        for reader in self
+            .readers
+            .iter_mut()
+            .filter(|reader| targets.has(reader.is))
+        {
+            reader.time(unix_s);
+            reader.select(db);
+            write_command(&mut reader.bytes, words.clone());
         }
     }
-    /// Bytes that nobody has taken yet.
+    /// Bytes that wait for a reader, those of the open unit included: memory that is gone when they are taken.
     #[inline]
-    pub fn pending(&self) -> usize {
-        self.bytes.len()
+    pub fn pending(&self, reader: Targets) -> usize {
+        let waiting = self.reader(reader).map_or(0, |reader| reader.bytes.len());
+        waiting.saturating_add(self.unit.text.len())
     }
-    /// Bytes that were given to the stream so far.
+    /// Bytes that a reader was given so far: where the effects of a command end that has just run, when it is no part of
+    /// a unit or has ended it.
     #[inline]
-    pub fn written_bytes(&self) -> u64 {
-        self.taken.saturating_add(self.bytes.len() as u64)
+    pub fn written_bytes(&self, reader: Targets) -> u64 {
+        match self.reader(reader) {
+            Some(reader) => reader.written(),
+            None => {
+                let index = usize::from(reader.has(Targets::REPLICAS));
+                self.counted.get(index).copied().unwrap_or_default()
+            }
+        }
     }
-    /// Bytes that were taken from it so far.
-    pub fn taken_bytes(&self) -> u64 {
-        self.taken
+    /// Bytes that a reader has taken so far.
+    pub fn taken_bytes(&self, reader: Targets) -> u64 {
+        self.reader(reader)
+            .map_or_else(|| self.written_bytes(reader), |reader| reader.taken)
     }
-    /// Moves bytes behind those of `into`: all that stand before the unit that is open. A unit is given away as a whole
-    /// when it has ended: half of one is nothing that a reader could use.
-    pub fn take(&mut self, into: &mut Vec<u8>) {
-        let before = self.bytes.len();
-        if self.unit_begun {
-            into.extend(self.bytes.drain(..self.unit_start));
-            self.unit_start = 0;
-        } else if into.is_empty() {
-            std::mem::swap(into, &mut self.bytes);
+    /// Moves what waits for a reader behind the bytes of `into`.
+    pub fn take(&mut self, reader: Targets, into: &mut Vec<u8>) {
+        let Some(reader) = self.reader_mut(reader) else {
+            return;
+        };
+        reader.taken = reader.written();
+        if into.is_empty() {
+            std::mem::swap(into, &mut reader.bytes);
         } else {
-            into.append(&mut self.bytes);
+            into.append(&mut reader.bytes);
         }
-        let moved = before.saturating_sub(self.bytes.len());
-        self.taken = self.taken.saturating_add(moved as u64);
     }
     /// Position in the stream, counted as Redis counts it while nobody replicates: a step for each command.
     pub fn offset(&self) -> i64 {
@@ -206,13 +330,18 @@ mod tests {
 
     fn append(journal: &mut Journal, db: usize, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
-        journal.append(db, 7, OwnedRequest::from_slices(&words).args());
+        journal.append(
+            db,
+            7,
+            Targets::ALL,
+            OwnedRequest::from_slices(&words).args(),
+        );
     }
 
     /// The commands in the stream, one to a line.
     fn taken(journal: &mut Journal) -> String {
         let mut bytes = Vec::new();
-        journal.take(&mut bytes);
+        journal.take(Targets::AOF, &mut bytes);
         let text = String::from_utf8(bytes).expect("plain text");
         let mut out = String::new();
         for line in text.split("\r\n") {
@@ -229,19 +358,19 @@ mod tests {
     fn without_a_reader_nothing_is_kept() {
         let mut journal = Journal::default();
         append(&mut journal, 0, "SET a 1");
-        assert_eq!((journal.pending(), journal.effects()), (0, 0));
+        assert_eq!((journal.pending(Targets::AOF), journal.effects()), (0, 0));
     }
 
     #[test]
     fn databases_are_selected_where_they_change() {
         let mut journal = Journal::default();
-        journal.set_consumers(1);
+        journal.attach(Targets::AOF);
         append(&mut journal, 0, "SETa");
         append(&mut journal, 0, "SETb");
         append(&mut journal, 3, "SETc");
         assert_eq!(taken(&mut journal), "SELECT0|SETa|SETb|SELECT3|SETc");
         append(&mut journal, 3, "SETd");
-        journal.restart();
+        journal.restart(Targets::AOF);
         append(&mut journal, 3, "SETe");
         assert_eq!(taken(&mut journal), "SETd|SELECT3|SETe");
     }
@@ -249,10 +378,10 @@ mod tests {
     #[test]
     fn a_unit_without_effects_leaves_no_trace() {
         let mut journal = Journal::default();
-        journal.set_consumers(1);
+        journal.attach(Targets::AOF);
         journal.begin_unit();
         journal.end_unit();
-        assert_eq!(journal.pending(), 0);
+        assert_eq!(journal.pending(Targets::AOF), 0);
         journal.begin_unit();
         append(&mut journal, 0, "SETa");
         append(&mut journal, 1, "SETb");
@@ -267,7 +396,7 @@ mod tests {
     #[test]
     fn a_unit_of_one_effect_needs_no_wrapping() {
         let mut journal = Journal::default();
-        journal.set_consumers(1);
+        journal.attach(Targets::AOF);
         journal.begin_unit();
         append(&mut journal, 2, "SETa");
         journal.end_unit();
@@ -277,9 +406,8 @@ mod tests {
         append(&mut journal, 2, "SETg");
         journal.begin_unit();
         append(&mut journal, 2, "SETh");
-        for consumers in [0, 1] {
-            journal.set_consumers(consumers);
-        }
+        journal.detach(Targets::AOF);
+        journal.attach(Targets::AOF);
         append(&mut journal, 2, "SETi");
         append(&mut journal, 2, "SETj");
         journal.end_unit();
@@ -291,7 +419,7 @@ mod tests {
     #[test]
     fn what_stands_before_an_open_unit_is_given_away() {
         let mut journal = Journal::default();
-        journal.set_consumers(1);
+        journal.attach(Targets::AOF);
         append(&mut journal, 0, "SETa");
         journal.begin_unit();
         assert_eq!(taken(&mut journal), "SELECT0|SETa");
@@ -315,14 +443,67 @@ mod tests {
     #[test]
     fn the_time_is_noted_once_a_second() {
         let mut journal = Journal::default();
-        journal.set_consumers(1);
-        journal.set_timestamps(true);
+        journal.attach(Targets::AOF);
+        journal.set_timestamps(Targets::AOF, true);
         append(&mut journal, 0, "SETa");
         append(&mut journal, 0, "SETb");
         let mut bytes = Vec::new();
-        journal.take(&mut bytes);
+        journal.take(Targets::AOF, &mut bytes);
         let text = String::from_utf8(bytes).expect("plain text");
         assert!(text.starts_with("#TS:7\r\n*2\r\n$6\r\nSELECT"));
         assert_eq!(text.matches("#TS").count(), 1);
+    }
+
+    /// Each reader has its own encoding of what is for it: the file has the time, replicas have not, and
+    /// `redis.set_repl` tells them apart.
+    #[test]
+    fn readers_get_what_is_for_them_in_their_own_encoding() {
+        let mut journal = Journal::default();
+        journal.attach(Targets::AOF);
+        journal.set_timestamps(Targets::AOF, true);
+        journal.begin_unit();
+        append(&mut journal, 0, "SETa");
+        // It joins in the middle of a unit: what stands before that is in the snapshot that it begins with.
+        journal.attach(Targets::REPLICAS);
+        let to = |journal: &mut Journal, targets: Targets, line: &str| {
+            journal.append(1, 7, targets, OwnedRequest::from_slices(&[line]).args());
+        };
+        to(&mut journal, Targets::AOF, "SETb");
+        to(&mut journal, Targets::REPLICAS, "SETc");
+        to(&mut journal, Targets::NONE, "SETd");
+        journal.end_unit();
+        append(&mut journal, 1, "SETe");
+        let text = |journal: &mut Journal, reader: Targets| {
+            let mut bytes = Vec::new();
+            journal.take(reader, &mut bytes);
+            String::from_utf8(bytes).expect("plain text")
+        };
+        let aof = text(&mut journal, Targets::AOF);
+        let replicas = text(&mut journal, Targets::REPLICAS);
+        let names = |text: &str| -> Vec<String> {
+            let words = text
+                .split("\r\n")
+                .filter(|word| !word.starts_with(['*', '$']));
+            words
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        assert_eq!(
+            names(&aof),
+            [
+                "#TS:7", "MULTI", "SELECT", "0", "SETa", "SELECT", "1", "SETb", "EXEC", "SETe"
+            ]
+        );
+        assert_eq!(names(&replicas), ["SELECT", "1", "SETc", "SETe"]);
+        assert_eq!(journal.written_bytes(Targets::AOF), aof.len() as u64);
+        assert_eq!(
+            journal.written_bytes(Targets::REPLICAS),
+            replicas.len() as u64
+        );
+        journal.detach(Targets::AOF);
+        assert!(journal.has_consumers());
+        journal.detach(Targets::REPLICAS);
+        assert!(!journal.has_consumers());
     }
 }

@@ -1,6 +1,7 @@
 //! Functions through a whole state: loading, calling, and every refusal in Redis's words.
 
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
+use crate::journal::Targets;
 use crate::resp::reader::Value;
 
 fn load(harness: &mut Harness, name: &str, program: &str) -> Value {
@@ -445,14 +446,14 @@ fn dumps_are_restored_all_or_nothing() {
 #[test]
 fn effects_are_told_on() {
     let mut harness = Harness::new();
-    harness.state.journal.set_consumers(1);
+    harness.state.journal.attach(Targets::AOF);
     let code = "redis.register_function('f', function(keys) redis.call('SET', keys[1], 1) redis.call('INCR', keys[1]) end)";
     load(&mut harness, "lib", code);
     harness.line("FCALL f 1 k");
     harness.line("FUNCTION FLUSH");
     let bytes = {
         let mut bytes = Vec::new();
-        harness.state.journal.take(&mut bytes);
+        harness.state.journal.take(Targets::AOF, &mut bytes);
         bytes
     };
     let told = String::from_utf8_lossy(&bytes).into_owned();

@@ -6,6 +6,7 @@
 
 use super::{ChildKind, fork_child, options};
 use crate::engine::{Host, State};
+use crate::journal::Targets;
 use crate::keyspace::interest;
 use crate::observe::LatencyEvent;
 use crate::persistence::aof::{AofState, Fatal, FlushOptions, Fsync, rewrite};
@@ -26,10 +27,13 @@ const DELAY_MAX_MIN: i64 = 60;
 
 /// Switches the journal on or off, and with it the interest in keys that go by themselves.
 pub fn set_journal(state: &mut State, on: bool) {
-    state.journal.set_consumers(usize::from(on));
-    state
-        .journal
-        .set_timestamps(state.config.settings().aof_timestamp_enabled);
+    if on {
+        state.journal.attach(Targets::AOF);
+        let timestamps = state.config.settings().aof_timestamp_enabled;
+        state.journal.set_timestamps(Targets::AOF, timestamps);
+    } else {
+        state.journal.detach(Targets::AOF);
+    }
     state.keyspace.set_interest(interest::JOURNAL, on);
 }
 
@@ -204,7 +208,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
         .map_err(|error| format!("Can't rewrite append only file in background: fork: {error}"))?;
     // After the fork, so that one that fails leaves no file behind. Nothing has run in between: what the child does not
     // have is what follows from here.
-    state.journal.restart();
+    state.journal.restart(Targets::AOF);
     let (offset, now_s) = (state.journal.offset(), state.now.unix_s());
     if let Err(error) = state.persistence.aof.begin_rewrite(offset, now_s) {
         super::kill_child(state, host);
@@ -761,7 +765,10 @@ mod tests {
         let state = &bench.harness.state;
         assert_eq!(state.persistence.aof.state, AofState::WaitRewrite);
         assert_eq!(
-            (state.persistence.aof.buffered(), state.journal.pending()),
+            (
+                state.persistence.aof.buffered(),
+                state.journal.pending(Targets::AOF)
+            ),
             (0, 0)
         );
     }

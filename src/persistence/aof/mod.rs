@@ -23,7 +23,7 @@ pub mod rewrite;
 mod syncer;
 
 pub use crate::config::Fsync;
-use crate::journal::Journal;
+use crate::journal::{Journal, Targets};
 use crate::system::disk::{Disk, DiskFile, Mode};
 use manifest::{Manifest, Persisted};
 use std::io;
@@ -663,11 +663,11 @@ impl AppendOnly {
     pub fn flush(&mut self, journal: &mut Journal, options: FlushOptions) -> Result<(), Fatal> {
         self.times = FlushTimes::default();
         let Some(file) = self.file.clone() else {
-            self.offset = journal.taken_bytes();
+            self.offset = journal.taken_bytes(Targets::AOF);
             return Ok(());
         };
-        journal.take(&mut self.buffer);
-        self.offset = journal.taken_bytes();
+        journal.take(Targets::AOF, &mut self.buffer);
+        self.offset = journal.taken_bytes(Targets::AOF);
         self.repeat_manifest(options)?;
         if self.buffer.is_empty() {
             let behind = self.synced != self.written;

@@ -1,6 +1,7 @@
 //! Tests of the append-only file on real files.
 
 use super::*;
+use crate::journal::Targets;
 use crate::resp::OwnedRequest;
 use crate::system::disk::{Call, Fault, FaultPlan};
 use std::fs;
@@ -32,7 +33,7 @@ fn bench() -> Bench {
     aof.open(true, 0, 1, |path| fs::write(path, b"base"))
         .expect("opened");
     let mut journal = Journal::default();
-    journal.set_consumers(1);
+    journal.attach(Targets::AOF);
     Bench {
         _directory: directory,
         plan,
@@ -45,7 +46,7 @@ impl Bench {
     fn append(&mut self, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         self.journal
-            .append(0, 0, OwnedRequest::from_slices(&words).args());
+            .append(0, 0, Targets::ALL, OwnedRequest::from_slices(&words).args());
     }
     fn text(&self, name: &str) -> String {
         fs::read_to_string(self.aof.path(name)).expect("a file")
@@ -58,7 +59,7 @@ impl Bench {
         self.aof.flush(&mut self.journal, options)
     }
     fn begin(&mut self) -> io::Result<()> {
-        self.journal.restart();
+        self.journal.restart(Targets::AOF);
         self.aof.begin_rewrite(0, 1)
     }
     /// A child has written a base.
@@ -122,7 +123,7 @@ fn a_rewrite_keeps_what_happened_meanwhile_and_forgets_the_rest() {
         .aof
         .flush(&mut bench.journal, options(Fsync::No, 1))
         .expect("written");
-    bench.journal.restart();
+    bench.journal.restart(Targets::AOF);
     bench.aof.begin_rewrite(1, 1).expect("a new file");
     bench.append("SET b 2");
     bench
