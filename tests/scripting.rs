@@ -127,6 +127,107 @@ fn an_exec_goes_on_behind_its_busy_script_even_without_its_caller() {
     }
 }
 
+/// What commands asked the loop for behind a script that had stood still was done for whoever sent a command next: it was
+/// closed in the place of the one that had asked, and those whom a pause held stayed held.
+#[test]
+fn what_is_asked_for_behind_a_busy_script_is_done_at_once_and_for_its_caller() {
+    let server = start();
+    let (mut caller, mut other, mut held) = (server.raw(), server.raw(), server.raw());
+    let Value::Integer(id) = caller.run(&["CLIENT", "ID"]) else {
+        panic!("no id");
+    };
+    let slow = "#!lua flags=no-writes\nfor i = 1, 20000000 do end return 1";
+    other.run(&["CLIENT", "PAUSE", "60000", "WRITE"]);
+    held.command(&["SET", "k", "v"]);
+    for words in [
+        &["MULTI"][..],
+        &["EVAL", slow, "0"],
+        &["CLIENT", "UNPAUSE"],
+        &["CLIENT", "KILL", "ID", &id.to_string(), "SKIPME", "no"],
+    ] {
+        caller.run(words);
+    }
+    caller.command(&["EXEC"]);
+    await_busy(&mut other);
+    let done = [
+        Value::Integer(1),
+        Value::Simple("OK".into()),
+        Value::Integer(1),
+    ];
+    assert_eq!(caller.read(), Value::Array(done.to_vec()));
+    assert_eq!(caller.try_read(), None, "it has killed itself");
+    // Nobody has sent anything since.
+    assert_eq!(held.read(), Value::Simple("OK".into()));
+    assert_eq!(other.run(&["ECHO", "x"]), Value::bulk("x"));
+    assert_eq!(other.run(&["ECHO", "y"]), Value::bulk("y"));
+}
+
+/// A script that had stood still was noted as written by nobody: WAITAOF of its caller answered at once.
+#[test]
+fn waitaof_waits_for_what_a_script_wrote_that_stood_still() {
+    let server = Server::with(&[
+        "--busy-reply-threshold",
+        "20",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "no",
+    ]);
+    let (mut caller, mut other) = (server.raw(), server.raw());
+    let slow = "for i = 1, 20000000 do end return redis.call('incr', 'n')";
+    for in_multi in [false, true] {
+        if in_multi {
+            caller.run(&["MULTI"]);
+        }
+        caller.command(&["EVAL", slow, "0"]);
+        if in_multi {
+            caller.read();
+            caller.command(&["EXEC"]);
+        }
+        await_busy(&mut other);
+        caller.read();
+        let none = Value::Array(vec![Value::Integer(0), Value::Integer(0)]);
+        assert_eq!(caller.run(&["WAITAOF", "1", "0", "50"]), none);
+    }
+}
+
+#[test]
+fn a_transaction_whose_script_stands_is_shown_and_measured_when_it_ends() {
+    let server = Server::with(&[
+        "--busy-reply-threshold",
+        "20",
+        "--latency-monitor-threshold",
+        "5",
+    ]);
+    let (mut caller, mut other) = (server.raw(), server.raw());
+    let mut monitor = server.raw();
+    monitor.run(&["MONITOR"]);
+    let slow = "for i = 1, 20000000 do end return redis.call('incr', 'n')";
+    for words in [&["MULTI"][..], &["EVAL", slow, "0"], &["INCR", "n"]] {
+        caller.run(words);
+    }
+    caller.command(&["exec"]);
+    await_busy(&mut other);
+    caller.read();
+    caller.run(&["ECHO", "end"]);
+    let mut shown = Vec::new();
+    loop {
+        let Value::Simple(line) = monitor.read() else {
+            panic!("a line of MONITOR");
+        };
+        let word = line.split('"').nth(1).unwrap_or_default().to_owned();
+        match word.as_str() {
+            "ECHO" => break,
+            "PING" => {}
+            _ => shown.push(word),
+        }
+    }
+    assert_eq!(shown, ["MULTI", "EVAL", "incr", "INCR", "exec"]);
+    let latency = format!("{:?}", other.run(&["LATENCY", "LATEST"]));
+    let command = format!("{:?}", Value::bulk("command"));
+    assert!(latency.contains(&command), "{latency}");
+}
+
 #[test]
 fn shutdown_without_saving_ends_a_busy_server_and_half_of_a_script_is_lost() {
     let mut server = Server::with(&["--busy-reply-threshold", "20", "--appendonly", "yes"]);

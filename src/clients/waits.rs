@@ -65,6 +65,8 @@ pub struct Transaction {
     /// EXEC stands still, because a script of it runs for too long: since when it has run (monotonic ns). What is left
     /// of the queue is to be run then.
     pub stands_since_ns: Option<u64>,
+    /// The EXEC that it stands in, as it was sent.
+    pub exec: Option<OwnedRequest>,
 }
 
 /// A client that waits until its databases are freed.

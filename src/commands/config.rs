@@ -5,6 +5,7 @@
 //! is as it was before. Mirrors the CONFIG command and the `update*` functions of Redis's config.c.
 
 use super::help::help;
+use crate::config::Fsync;
 use crate::config::{Change, Config, ConfigSetError, SetContext};
 use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
 use crate::journal::Targets;
@@ -137,9 +138,8 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     let policy = pairs
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(b"appendfsync"));
-    if let Some((_, policy)) = policy {
-        let to_always = policy.eq_ignore_ascii_case(b"always");
-        crate::engine::persistence::aof::before_policy_changes(context.state, to_always)
+    if let Some(new) = policy.and_then(|(_, policy)| Fsync::from_name(policy)) {
+        crate::engine::persistence::aof::before_policy_changes(context.state, new)
             .map_err(|reason| refusal(ConfigSetError::failed("appendfsync", reason)))?;
     }
     let before = context.state.config.snapshot();

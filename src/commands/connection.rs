@@ -436,6 +436,6 @@ mod tests {
     fn quit_answers_and_asks_for_the_close() {
         let mut harness = Harness::new();
         assert_eq!(harness.line("QUIT"), Value::Simple("OK".into()));
-        assert!(harness.state.requests.close_caller);
+        assert_eq!(harness.state.requests.close_caller, Some(harness.client));
     }
 }

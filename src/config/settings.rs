@@ -24,6 +24,18 @@ pub enum Fsync {
     EverySecond,
 }
 
+impl Fsync {
+    /// The policy of a name, as `appendfsync` takes it.
+    pub fn from_name(name: &[u8]) -> Option<Fsync> {
+        match () {
+            () if name.eq_ignore_ascii_case(b"no") => Some(Fsync::No),
+            () if name.eq_ignore_ascii_case(b"always") => Some(Fsync::Always),
+            () if name.eq_ignore_ascii_case(b"everysec") => Some(Fsync::EverySecond),
+            () => None,
+        }
+    }
+}
+
 /// What to do when memory is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxmemoryPolicy {

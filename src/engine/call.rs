@@ -84,7 +84,9 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         // What a script runs is its caller's.
         asker.session.commands += 1;
     }
-    state.requests.close_caller |= effects.close_caller;
+    if effects.close_caller {
+        state.requests.close_caller = Some(asker);
+    }
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
@@ -102,7 +104,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
     let waits = begin_to_wait(state, invocation, &mut effects);
     // A command that waits is counted when it is answered.
-    if !effects.skip_statistics && !waits {
+    if !effects.stands && !waits {
         let failures = u64::from(failed) + effects.failures;
         note_run(state, invocation, elapsed_ns, failures, &effects.redacted);
     }
@@ -110,8 +112,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     super::keyspace_events::drain(state, Some(asker));
     if state.messaging.hears_commands {
         super::tracking::remember(state, asker, id, args);
-        // One that waited was shown when it began to.
-        if !runs_again {
+        // One that waited was shown when it began to, one that stands is shown behind what it runs.
+        if !runs_again && !effects.stands {
             super::monitor::ran(state, key, id, args, &effects.redacted);
         }
     }
@@ -150,7 +152,7 @@ fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut E
 
 /// Counts a command that has run, in the statistics, the latency monitor and the slow log.
 #[inline]
-fn note_run(
+pub(crate) fn note_run(
     state: &mut State,
     invocation: &Invocation<'_>,
     elapsed_ns: u64,

@@ -6,8 +6,9 @@
 
 use crate::clients::{Blocked, Client, ClientKey, ClientKind};
 use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
-use crate::engine::call::{call, log_if_slow, settle_reply_mode};
+use crate::engine::call::{call, note_run, settle_reply_mode};
 use crate::engine::eviction::{Room, make_room};
+use crate::engine::propagate::note_write;
 use crate::engine::{
     CommandError, CommandId, Host, Invocation, State, WideContext, flags, functions, tracking,
     transactions,
@@ -103,7 +104,7 @@ pub(crate) fn start(
         if let Some(client) = state.clients.get_mut(caller) {
             client.session.blocked = Some(Blocked::Script);
         }
-        context.effects.skip_statistics = true;
+        context.effects.stands = true;
     }
     // Its commands have told the journal by themselves.
     context.effects.do_not_propagate = true;
@@ -400,6 +401,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         Tell::GoOn
     };
     let now = state.now;
+    let written = state.journal.written_bytes(Targets::AOF);
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
     state.clients.answer(Some(caller));
@@ -417,6 +419,10 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         state.now.mono_ns = host.monotonic_ns();
         if let Some(called) = command {
             end(state, host, caller, &called, began.mono_ns, errors, ended);
+        }
+        // Published with the end of the program, or of the EXEC that it was part of; WAITAOF of its caller waits for it.
+        if state.journal.written_bytes(Targets::AOF) != written {
+            note_write(state, caller);
         }
     } else if let Some(running) = state.scripting.running.as_deref_mut() {
         running.command = command;
@@ -448,8 +454,8 @@ fn end(
     }
     let failures = u64::from(failed) + ended.failures;
     let id = CommandId(called.command);
-    state.observe.command_run(id.0, elapsed_ns, failures);
-    log_if_slow(state, caller, id, called.request.args(), elapsed_ns, &[]);
+    let invocation = Invocation::of(caller, id, called.request.args());
+    note_run(state, &invocation, elapsed_ns, failures, &[]);
     tracking::remember(state, caller, id, called.request.args());
     let is_in_exec = state
         .clients

@@ -163,13 +163,14 @@ pub struct Pause {
     pub writes_only: bool,
 }
 
-/// What the loop is asked for by commands. It looks after each command of a connection, or at the end of the turn.
+/// What the loop is asked for by commands. It looks when commands have run: those of a connection, or those behind a
+/// script that stood still; for `evict` before it sleeps.
 #[derive(Debug, Default)]
 pub struct Requests {
     /// SHUTDOWN was asked for and its arguments were right.
     pub shutdown: Option<Shutdown>,
     /// The client whose command has run is to be closed when its reply is written.
-    pub close_caller: bool,
+    pub close_caller: Option<ClientKey>,
     /// Clients whose paused commands may go on.
     pub unpaused: bool,
     /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
@@ -225,8 +226,8 @@ pub struct Effects {
     pub errors_counted: bool,
     /// How often this call has failed by the errors in the reply of its script.
     pub failures: u64,
-    /// Do not count this call in the slow log or statistics (EXEC and friends count their parts).
-    pub skip_statistics: bool,
+    /// A script that the command runs stands still: it is counted and shown when it ends.
+    pub stands: bool,
 }
 
 /// What a command waits for.

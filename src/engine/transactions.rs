@@ -3,7 +3,8 @@
 //! In: commands of a client that is in MULTI; keys that have changed. Out: the queue run without anything in between.
 //! Mirrors `multi.c` of Redis.
 
-use super::call::call;
+use super::admit::{Origin, admit};
+use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, Transaction};
 use crate::keyspace::Keyspace;
@@ -96,8 +97,11 @@ pub(crate) fn run_queue(
     let mut queue = queue.into_iter();
     while let Some((command, request)) = queue.next() {
         let id = CommandId(command);
+        let args = request.args();
         crash::set_command(state.table.get(id).spec.name);
-        call(state, host, &Invocation::of(client, id, request.args()));
+        if admit(state, host, Origin::Exec, client, id, args).is_ok() {
+            call(state, host, &Invocation::of(client, id, args));
+        }
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
                 let transaction = client.transaction.get_or_insert_default();
@@ -125,12 +129,25 @@ pub(crate) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -
     };
     let started_ns = transaction.stands_since_ns.take().unwrap_or_default();
     let queue = std::mem::take(&mut transaction.queue);
+    let exec = transaction.exec.take();
     if !run_queue(state, host, client, queue, started_ns) {
+        if let Some(transaction) = state
+            .clients
+            .get_mut(client)
+            .and_then(|client| client.transaction.as_deref_mut())
+        {
+            transaction.exec = exec;
+        }
         return false;
     }
-    if let Some(exec) = state.table.find(b"exec") {
+    let exec = exec.unwrap_or_default();
+    if let Some(id) = state.table.find(exec.args().get(0).unwrap_or_default()) {
         let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
-        state.observe.command_run(exec.0, elapsed_ns, 0);
+        let invocation = Invocation::of(client, id, exec.args());
+        note_run(state, &invocation, elapsed_ns, 0, &[]);
+        if state.messaging.hears_commands {
+            super::monitor::ran(state, client, id, exec.args(), &[]);
+        }
     }
     true
 }

@@ -647,15 +647,7 @@ impl Core {
         if outcome == Outcome::Done {
             self.note_command(events, key, before_ns);
         }
-        if std::mem::take(&mut self.state.requests.close_caller) {
-            self.state.clients.close(key, true);
-        }
-        if let Some(shutdown) = self.state.requests.shutdown.take() {
-            self.shut_down(events, shutdown, Some(key));
-        }
-        if std::mem::take(&mut self.state.requests.unpaused) {
-            self.resume_paused(events);
-        }
+        self.do_requested(events, key);
         self.enforce_output_limit(events, key);
         self.enforce_pushed_limits(events);
         self.detach_closing();
@@ -663,6 +655,23 @@ impl Core {
             self.serve_waiting(events);
         }
         outcome
+    }
+
+    /// Does what the commands of a client have asked the loop for.
+    pub(super) fn do_requested(&mut self, events: &mut EventLoop, key: ClientKey) {
+        let requests = &mut self.state.requests;
+        let (closes, unpaused) = (requests.close_caller.take(), requests.unpaused);
+        requests.unpaused = false;
+        let shutdown = requests.shutdown.take();
+        if let Some(caller) = closes {
+            self.state.clients.close(caller, true);
+        }
+        if let Some(shutdown) = shutdown {
+            self.shut_down(events, shutdown, Some(key));
+        }
+        if unpaused {
+            self.resume_paused(events);
+        }
     }
 
     /// Answers bytes that are not the protocol, and closes: where the next request would begin cannot be known.

@@ -182,6 +182,8 @@ impl Core {
         if !engine::script::wants_turns(&self.state) {
             return;
         }
+        let caller = self.state.scripting.running.as_ref();
+        let caller = caller.map(|running| running.caller);
         let mut host = LoopHost {
             events,
             listeners: &mut self.listeners,
@@ -189,6 +191,10 @@ impl Core {
             command_ns: self.state.observe.stats.command_ns,
         };
         engine::script::go_on(&mut self.state, &mut host);
+        if let Some(caller) = caller {
+            // Behind the script in its EXEC there may have been CLIENT KILL or CLIENT UNPAUSE.
+            self.do_requested(events, caller);
+        }
         events.mark(Phase::Execute);
         if engine::script::wants_turns(&self.state) {
             events.stay_awake();

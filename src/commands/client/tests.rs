@@ -141,7 +141,7 @@ fn kill_answers_by_its_form() {
         harness.line("CLIENT KILL ID 1 SKIPME yes"),
         Value::Integer(0)
     );
-    assert!(!harness.state.requests.close_caller);
+    assert_eq!(harness.state.requests.close_caller, None);
     assert_eq!(
         harness.line("CLIENT KILL MAXAGE 10 SKIPME yes"),
         Value::Integer(0)
@@ -152,7 +152,7 @@ fn kill_answers_by_its_form() {
         harness.line("CLIENT KILL ID 1 SKIPME no"),
         Value::Integer(1)
     );
-    assert!(harness.state.requests.close_caller);
+    assert_eq!(harness.state.requests.close_caller, Some(harness.client));
     for (line, wrong) in [
         (
             "CLIENT KILL",

@@ -137,7 +137,7 @@ fn unwatch_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(),
     Ok(())
 }
 
-fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !context.session().in_multi {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
@@ -167,8 +167,10 @@ fn exec(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
         queue,
         started_ns,
     ) {
-        // It is counted when it ends.
-        context.effects.skip_statistics = true;
+        context.effects.stands = true;
+        if let Some(transaction) = context.caller().transaction.as_deref_mut() {
+            transaction.exec = Some(args.to_owned());
+        }
     }
     // Each command has told the journal, the statistics and the error counters by itself.
     context.effects.do_not_propagate = true;

@@ -94,14 +94,20 @@ pub fn flush_at_end(state: &mut State) {
 
 /// `appendfsync` is about to change: what was written before is synced if the old policy would have. To `always` it only
 /// changes when all of it is on the disk; if not, the text says why. This waits for the disk, as each write will from
-/// then on.
-pub fn before_policy_changes(state: &mut State, to_always: bool) -> Result<(), String> {
-    flush(state, true);
-    let old = state.config.settings().appendfsync;
-    let aof = &mut state.persistence.aof;
-    aof.leave_policy(old);
-    if to_always && old != Fsync::Always {
-        aof.wait_for_disk()?;
+/// then on. Where nothing changes nothing is done.
+pub fn before_policy_changes(state: &mut State, new: Fsync) -> Result<(), String> {
+    match (state.config.settings().appendfsync, new) {
+        (old, new) if old == new => {}
+        // What was promised is kept here and now, or ends the process: of a background sync that fails nobody would hear.
+        (Fsync::Always, _) => flush_and_sync(state),
+        (old, new) => {
+            flush(state, true);
+            let aof = &mut state.persistence.aof;
+            aof.leave_policy(old);
+            if new == Fsync::Always {
+                aof.wait_for_disk()?;
+            }
+        }
     }
     Ok(())
 }
@@ -228,6 +234,12 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
     let now_s = state.now.unix_s();
     let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
     let result = match exit {
+        // It was given up: its incremental file was never opened, or is of no use any more. That the child had been quicker
+        // than the signal changes nothing: what it wrote holds what the open file has as well, and would be applied twice.
+        Exit::Status(0) if killed => {
+            log::info!("Background AOF rewrite had been given up; its base is not installed");
+            false
+        }
         Exit::Status(0) => {
             log::info!("Background AOF rewrite terminated with success");
             let ended = state.persistence.aof.end_rewrite(&path, base_is_rdb, now_s);
@@ -636,6 +648,77 @@ mod tests {
                 assert!(ends, "{line:?} after a failed {call:?}");
             }
         }
+    }
+
+    /// A child that had ended before it was killed was installed, though the rewrite had not begun: all that the open file
+    /// held was applied twice at the next start.
+    #[test]
+    fn a_base_of_a_rewrite_that_was_given_up_is_not_installed() {
+        let mut bench = bench("everysec");
+        bench.harness.line("INCR a");
+        flush(&mut bench.harness.state, false);
+        let before = (
+            bench.names(),
+            bench.harness.state.persistence.aof.manifest.clone(),
+        );
+        let base = bench.harness.state.persistence.aof.temporary_base(7);
+        std::fs::write(&base, "REDIS").expect("a file");
+        rewrite_ended(&mut bench.harness.state, 7, Exit::Status(0), true);
+        let aof = &bench.harness.state.persistence.aof;
+        assert_eq!((bench.names(), aof.manifest.clone()), before);
+        assert!(aof.is_whole() && bench.harness.state.journal.has_consumers());
+    }
+
+    /// A rewrite that began while the file was off made it On without a file, when a temporary one was left of a crash.
+    #[test]
+    fn a_rewrite_of_before_does_not_switch_the_file_on() {
+        let mut bench = bench("everysec");
+        bench.harness.line("INCR a");
+        flush(&mut bench.harness.state, false);
+        bench.harness.state.persistence.aof.close();
+        set_journal(&mut bench.harness.state, false);
+        let left = bench
+            .directory
+            .path()
+            .join("appendonlydir/temp-appendonly.aof.incr");
+        std::fs::write(&left, "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n").expect("a file");
+        let aof = &mut bench.harness.state.persistence.aof;
+        aof.wait_for_rewrite(1).expect("it waits");
+        assert!(!left.exists(), "what a crash has left is of no rewrite");
+        std::fs::write(&left, "*2\r\n$4\r\nINCR\r\n$1\r\na\r\n").expect("a file");
+        let base = aof.temporary_base(7);
+        std::fs::write(&base, "REDIS").expect("a file");
+        let manifest = aof.manifest.clone();
+        rewrite_ended(&mut bench.harness.state, 7, Exit::Status(0), false);
+        let aof = &bench.harness.state.persistence.aof;
+        assert_eq!(
+            (aof.state, &aof.manifest),
+            (AofState::WaitRewrite, &manifest)
+        );
+        assert!(aof.is_whole() && !bench.harness.state.journal.has_consumers());
+        assert!(bench.harness.state.persistence.rewrite.scheduled);
+    }
+
+    /// A CONFIG SET that names the policy in force handed the file to the thread: under `always`, where a sync that fails
+    /// there is tried again and not the end.
+    #[test]
+    fn a_policy_that_stays_leaves_the_file_alone() {
+        let mut bench = bench("everysec");
+        flush(&mut bench.harness.state, false);
+        bench.harness.line("SET a 1");
+        flush(&mut bench.harness.state, false);
+        bench.syncs();
+        bench.harness.line("SET b 1");
+        flush(&mut bench.harness.state, false);
+        for line in [
+            "CONFIG SET appendfsync everysec",
+            "CONFIG SET appendfsync bogus",
+        ] {
+            bench.harness.line(line);
+            assert_eq!(bench.syncs(), 0, "{line}");
+        }
+        bench.harness.line("CONFIG SET appendfsync no");
+        assert_eq!(bench.syncs(), 1);
     }
 
     /// The switch did not wait for the sync under way, which then failed: what was written next was promised for good

@@ -467,6 +467,10 @@ impl AppendOnly {
         base_is_rdb: bool,
         now_s: i64,
     ) -> io::Result<()> {
+        if self.state == AofState::WaitRewrite && self.file.is_none() {
+            // It began before the file was to be switched on: what has happened since is in no file.
+            return Err(io::Error::other("the rewrite has no incremental file"));
+        }
         let mut manifest = self.manifest.clone();
         let base = manifest.new_base(&self.stem, base_is_rdb);
         let base = self.free_name(base, || manifest.next_base(&self.stem, base_is_rdb))?;
@@ -587,6 +591,11 @@ impl AppendOnly {
             self.remove_now(&name);
         }
     }
+    /// What always holds: where it is on there is a file to write to.
+    #[cfg(test)]
+    pub fn is_whole(&self) -> bool {
+        self.state != AofState::On || self.file.is_some()
+    }
     /// It is to be switched on: waits for a rewrite, which will begin its file.
     pub fn wait_for_rewrite(&mut self, now_s: i64) -> io::Result<()> {
         if self.manifest_behind.is_some() {
@@ -595,6 +604,8 @@ impl AppendOnly {
         if let Some((error, _)) = &self.manifest_behind {
             return Err(io::Error::from(error.kind()));
         }
+        // A crash may have left one.
+        self.remove_now(&self.temporary_incremental());
         self.state = AofState::WaitRewrite;
         self.last_sync_s = now_s;
         self.write_error = None;
