@@ -135,7 +135,7 @@ pub struct Session {
     pub write_pending: bool,
     /// In `Clients::pushed`.
     pub pushed: bool,
-    /// In MULTI (the queue is of a later issue; the gates ask already).
+    /// In MULTI: commands are queued.
     pub in_multi: bool,
     /// Bytes read from it.
     pub bytes_in: u64,

@@ -2,7 +2,7 @@
 //!
 //! In: a subcommand, found in [`SUBCOMMANDS`] (they are not in the command table, as in Redis). Only subcommands
 //! whose work is really done are there; those that need a type, persistence or replication of a later issue are
-//! unknown. The gate `enable-debug-command` stands in dispatch. Mirrors `debugCommand` of Redis's debug.c.
+//! unknown. Whether `enable-debug-command` lets a client is asked in [`crate::engine::admit`]. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::help;
 use crate::config::value::parse_bytes;

@@ -1,8 +1,8 @@
-//! The commands: one file per group, each with its handlers and its rows of the command table.
+//! The commands: one file or folder per group, each with its handlers and its rows of the command table.
 //!
 //! In: a client and the arguments of one command. Out: a reply in the client's buffer, changes in the keyspace,
-//! and effects on others. [`dispatch`] holds the gates in Redis's order and [`dispatch::call`] runs a command for
-//! whoever asks. Mirrors `call()` and `processCommand()` of Redis's server.c and the `t_*.c` files.
+//! and effects on others. Whether a command may run, and all that follows from it, is one floor down: in
+//! [`crate::engine`]. Mirrors the `t_*.c` files of Redis.
 
 pub mod acks;
 pub mod acl_command;

@@ -97,6 +97,9 @@ struct SharedPlan {
     changed: Condvar,
 }
 
+/// A test that waits longer for a call has failed.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Which calls fail, for tests; clones are one plan.
 #[derive(Clone, Debug, Default)]
 pub struct FaultPlan(Arc<SharedPlan>);
@@ -141,8 +144,10 @@ impl FaultPlan {
         let waited = self
             .0
             .changed
-            .wait_while(self.plan(), |plan| !is_there(plan));
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+            .wait_timeout_while(self.plan(), PATIENCE, |plan| !is_there(plan));
+        let (plan, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(plan);
+        assert!(!waited.timed_out(), "no {call:?} of {part:?} came");
     }
     /// The calls so far, each with the name of its file, in order; they are forgotten.
     pub fn take_calls(&self) -> Vec<(Call, String)> {

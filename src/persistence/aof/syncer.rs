@@ -1,7 +1,8 @@
 //! The thread that brings the append-only file to the disk, and closes files that have been removed.
 //!
 //! In: open files, some shared with the loop which goes on appending to them. Out: how many are still to be synced, and
-//! the last error. It does what may take long; the loop never waits for it. It gets files and never paths: by the time
+//! the last error. It does what may take long; the loop waits for it only where CONFIG SET is to promise `always`, as there each
+//! write will wait from then on. It gets files and never paths: by the time
 //! it comes to one, another file may have the path. Mirrors the BIO_AOF_FSYNC and BIO_CLOSE_FILE jobs of
 //! Redis's bio.c.
 
