@@ -112,6 +112,45 @@ fn describe_once(out: &mut String, argument: &Argument) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::reader::Value;
+
+    /// HELP of every container begins with what it is called with, and ends with itself.
+    #[test]
+    fn every_container_has_help() {
+        let mut harness = crate::commands::testing::Harness::new();
+        for line in [
+            "ACL HELP",
+            "CLIENT HELP",
+            "CONFIG HELP",
+            "FUNCTION HELP",
+            "LATENCY HELP",
+            "MEMORY HELP",
+            "OBJECT HELP",
+            "PUBSUB HELP",
+            "SCRIPT HELP",
+            "SLOWLOG HELP",
+            "XGROUP HELP",
+            "XINFO HELP",
+        ] {
+            let Value::Array(lines) = harness.line(line) else {
+                panic!("{line} is no array");
+            };
+            let container = line.split(' ').next().unwrap_or_default();
+            let first = format!("{container} <subcommand>");
+            assert!(
+                lines[0]
+                    .as_bytes()
+                    .unwrap_or_default()
+                    .starts_with(first.as_bytes()),
+                "{line}: {lines:?}"
+            );
+            assert_eq!(
+                lines[lines.len() - 2].as_bytes(),
+                Some(&b"HELP"[..]),
+                "{line}"
+            );
+        }
+    }
 
     #[test]
     fn syntax_of_arguments() {

@@ -468,6 +468,7 @@ pub fn refused_directives() -> Vec<&'static str> {
 }
 
 /// All rows of the table, for documentation.
+#[cfg(test)]
 pub fn directives() -> &'static [Directive] {
     DIRECTIVES
 }

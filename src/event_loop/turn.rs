@@ -149,6 +149,7 @@ impl TurnReport {
     }
 
     /// The phases that took time, the longest first.
+    #[cfg(test)]
     pub fn phases_by_time(&self) -> Vec<(Phase, u64)> {
         let all = Phase::ALL.into_iter();
         let mut taken: Vec<(Phase, u64)> = all

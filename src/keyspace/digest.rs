@@ -30,7 +30,7 @@ impl Digest {
         one
     }
     /// Adds a database to the fingerprint of all data. O(keys and their elements).
-    pub fn add_database(&mut self, mut db: Db<'_>) {
+    fn add_database(&mut self, mut db: Db<'_>) {
         if db.is_empty() {
             return;
         }

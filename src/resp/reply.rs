@@ -123,6 +123,7 @@ impl Reply {
 
     /// Bytes appended to the buffer since the beginning, whether or not they were written since.
     #[inline]
+    #[cfg(test)]
     pub fn bytes_written(&self) -> u64 {
         self.output.total_bytes()
     }

@@ -195,12 +195,7 @@ impl Core {
     /// Takes in what a client sends while its command waits, without running it. Behind more than the system has room for
     /// its end would never be seen, and it would wait for ever; so, as in Redis, the bound is that of its query buffer
     /// (`client-query-buffer-limit`), beyond which it is closed.
-    pub(super) fn read_ahead(
-        &mut self,
-        events: &mut EventLoop,
-        key: ClientKey,
-        token: Token,
-    ) -> Progress {
+    fn read_ahead(&mut self, events: &mut EventLoop, key: ClientKey, token: Token) -> Progress {
         let mut read_left = READ_BUDGET;
         loop {
             let read = match self.read_some(events, key, token) {
@@ -362,7 +357,7 @@ impl Core {
     }
 
     /// Whether the client's requests may go on running.
-    pub(super) fn is_served(&self, key: ClientKey) -> bool {
+    fn is_served(&self, key: ClientKey) -> bool {
         self.state.clients.get(key).is_some_and(|client| {
             let session = &client.session;
             !session.closing && !session.close_after_reply && session.blocked.is_none()
@@ -675,7 +670,7 @@ impl Core {
     }
 
     /// Answers bytes that are not the protocol, and closes: where the next request would begin cannot be known.
-    pub(super) fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
+    fn protocol_error(&mut self, key: ClientKey, error: ProtocolError) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };

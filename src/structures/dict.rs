@@ -247,6 +247,7 @@ impl<E: Element> Dict<E> {
     }
 
     /// Buckets in use.
+    #[cfg(test)]
     pub fn bucket_count(&self) -> usize {
         self.directory.len()
     }

@@ -163,6 +163,7 @@ impl Child {
         }
     }
     /// How it ended, or `None` while it runs.
+    #[cfg(test)]
     pub fn try_wait(&self) -> Option<Exit> {
         self.wait_with(libc::WNOHANG)
     }

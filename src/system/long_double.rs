@@ -75,7 +75,8 @@ impl LongDouble {
     }
 
     /// A double, exactly; none for NaN.
-    pub fn from_f64(value: f64) -> Option<LongDouble> {
+    #[cfg(test)]
+    fn from_f64(value: f64) -> Option<LongDouble> {
         if value.is_nan() {
             return None;
         }

@@ -13,7 +13,7 @@ const MOST_FIELDS: usize = 64;
 /// Bytes that are read at once.
 const READ: usize = 4 * 1024;
 /// Bytes that may wait for a viewer; one that is further behind is dropped.
-pub(super) const MOST_OUTPUT: usize = 512 * 1024;
+const MOST_OUTPUT: usize = 512 * 1024;
 /// Bytes written in one turn.
 const WRITE_BUDGET: usize = 256 * 1024;
 

@@ -23,6 +23,7 @@ impl ScoreRange {
     };
 
     /// Scores from `min` to `max`, both meant.
+    #[cfg(test)]
     pub fn inclusive(min: f64, max: f64) -> ScoreRange {
         ScoreRange {
             min,
