@@ -89,7 +89,7 @@ pub struct Clients {
     pub freeing: VecDeque<Freeing>,
     /// How often a client was held; the order in which those that are held go on.
     holds: u64,
-    /// Of `to_close`, so many have left all that they listened to, watched and waited for.
+    /// How many of `to_close`, from its beginning, have left all that they listened to, watched and waited for.
     pub detached: usize,
     /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
     pub keep_buffers: bool,

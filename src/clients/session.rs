@@ -145,7 +145,7 @@ pub struct Session {
     pub commands: u64,
     /// Since when (monotonic ns) its output has been over the soft limit; 0 when it is not.
     pub soft_limit_since_ns: u64,
-    /// Of a Unix socket.
+    /// The connection is one of the Unix socket.
     pub unix_socket: bool,
     /// What it holds as [`super::Clients::counted_bytes`] has it, bytes.
     pub counted_bytes: usize,

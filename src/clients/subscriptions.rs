@@ -10,11 +10,11 @@ use std::sync::Arc;
 /// The three kinds of subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listening {
-    /// To a channel (SUBSCRIBE).
+    /// Who listens to one channel (SUBSCRIBE).
     Channel,
-    /// To all channels of a pattern (PSUBSCRIBE).
+    /// Who listens to all channels of a pattern (PSUBSCRIBE).
     Pattern,
-    /// To a channel of the shard (SSUBSCRIBE).
+    /// Who listens to a channel of the shard (SSUBSCRIBE).
     Shard,
 }
 

@@ -184,7 +184,7 @@ fn docs(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
 /// What COMMAND LIST leaves in.
 enum ListFilter<'a> {
     All,
-    /// Of a module; there are none.
+    /// Commands of a module; there are none.
     None,
     Category(u32),
     Pattern(&'a [u8]),

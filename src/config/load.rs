@@ -265,7 +265,7 @@ impl Config {
         Config::load_in(&dir, args, stdin)
     }
 
-    /// The same, starting from a given directory.
+    /// Loads a configuration ([`Config::load`]) as a process would that starts in a given directory.
     pub fn load_in(
         dir: &Path,
         args: &[OsString],

@@ -364,7 +364,7 @@ pub struct Settings {
     pub rdb_key_save_delay_us: u64,
     /// A snapshot goes to the disk while it is written.
     pub rdb_save_incremental_fsync: bool,
-    /// The same for a base of the append-only file.
+    /// A base of the append-only file goes to the disk while it is written.
     pub aof_rewrite_incremental_fsync: bool,
     /// Rest after each key that is loaded, µs (tests).
     pub key_load_delay_us: u64,

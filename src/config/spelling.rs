@@ -131,7 +131,7 @@ pub enum Lines {
 pub struct Line {
     /// The whole line.
     pub text: Vec<u8>,
-    /// To be added even where the old file has no such line.
+    /// The line is added even where the old file has no such line.
     pub needed: bool,
 }
 

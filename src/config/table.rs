@@ -621,7 +621,7 @@ pub struct Found {
     pub index: usize,
     /// The row.
     pub directive: &'static Directive,
-    /// By which of its names it was found.
+    /// The one of its names by which it was found.
     pub by: Name,
 }
 

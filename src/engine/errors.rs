@@ -47,7 +47,7 @@ pub fn shown(arg: &[u8]) -> &[u8] {
     arg.get(..end).unwrap_or(arg)
 }
 
-/// The same, and no more of it than the first 128 bytes.
+/// An argument as [`shown`] gives it, cut after 128 bytes.
 pub fn shown_cut(arg: &[u8]) -> &[u8] {
     let arg = shown(arg);
     arg.get(..SHOWN_MAX).unwrap_or(arg)
@@ -90,7 +90,7 @@ impl CommandError {
             },
         }
     }
-    /// The same as text, for those who can use nothing else.
+    /// The error's bytes as text, for those who can use nothing else.
     pub fn text(&self) -> Cow<'_, str> {
         let fixed = match self {
             CommandError::WrongType => {

@@ -56,7 +56,7 @@ pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
     }
 }
 
-/// The same for a timeout that is given in whole milliseconds (XREAD's BLOCK).
+/// A timeout that is given in whole milliseconds (XREAD's BLOCK), as the Unix time in ms at which it ends; none: never.
 pub fn timeout_ms(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
     let ms = numbers::parse_i64(arg).ok_or(CommandError::fixed(
         "ERR timeout is not an integer or out of range",
@@ -81,7 +81,7 @@ pub fn database(arg: &[u8], count: usize) -> Result<usize, CommandError> {
     database_of(int(arg)?, count)
 }
 
-/// The same for a number that is parsed already.
+/// The index of a database by its number, which is parsed already.
 pub fn database_of(number: i32, count: usize) -> Result<usize, CommandError> {
     match usize::try_from(number) {
         Ok(index) if index < count => Ok(index),

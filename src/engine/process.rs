@@ -32,7 +32,7 @@ pub fn process(
     process_found(state, host, client, found, args)
 }
 
-/// The same for a name that was looked up already.
+/// Runs a request ([`process`]) whose name was looked up already.
 pub fn process_found(
     state: &mut State,
     host: &mut dyn Host,

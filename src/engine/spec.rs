@@ -139,7 +139,7 @@ pub mod acl {
     pub const BLOCKING: u32 = 1 << 16;
     /// Worth a second thought.
     pub const DANGEROUS: u32 = 1 << 17;
-    /// Of connections.
+    /// Commands about the connection itself.
     pub const CONNECTION: u32 = 1 << 18;
     /// WATCH, MULTI, EXEC and their like.
     pub const TRANSACTION: u32 = 1 << 19;
@@ -236,7 +236,7 @@ pub enum FindKeys {
         last: i32,
         /// Distance between keys.
         step: i32,
-        /// With `last == -1`: 0 or 1 all the rest, 2 half of it, and so on.
+        /// How much of the rest is keys, where `last` is -1: with 0 or 1 all of it, with 2 half of it, and so on.
         limit: i32,
     },
     /// An argument says how many keys follow.
@@ -401,25 +401,25 @@ impl Argument {
             ..Argument::new(name, ArgumentType::Block)
         }
     }
-    /// The same, optional.
+    /// This argument, optional.
     pub const fn optional(self) -> Argument {
         Argument {
             optional: true,
             ..self
         }
     }
-    /// The same, repeatable.
+    /// This argument, repeatable.
     pub const fn multiple(self) -> Argument {
         Argument {
             multiple: true,
             ..self
         }
     }
-    /// The same, after a token.
+    /// This argument, after a token.
     pub const fn after(self, token: &'static str) -> Argument {
         Argument { token, ..self }
     }
-    /// The same, shown under another name.
+    /// This argument, shown under another name.
     pub const fn shown_as(self, display: &'static str) -> Argument {
         Argument { display, ..self }
     }
@@ -431,14 +431,14 @@ impl Argument {
             self.display
         }
     }
-    /// The same, with the version that deprecated it.
+    /// This argument, with the version that deprecated it.
     pub const fn deprecated(self, deprecated_since: &'static str) -> Argument {
         Argument {
             deprecated_since,
             ..self
         }
     }
-    /// The same, with the version that brought it.
+    /// This argument, with the version that brought it.
     pub const fn since(self, since: &'static str) -> Argument {
         Argument { since, ..self }
     }

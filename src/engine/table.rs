@@ -132,7 +132,7 @@ impl CommandTable {
         Some(id)
     }
 
-    /// The same, without the cache.
+    /// The command of this name ([`CommandTable::find`]), looked up without the cache.
     pub fn find_slow(&self, name: &[u8]) -> Option<CommandId> {
         const LONGEST: usize = 64;
         if name.len() > LONGEST {

@@ -30,7 +30,7 @@ enum Socket {
 pub struct MioSeam {
     poll: Poll,
     events: Events,
-    /// By token; the loop hands tokens out densely.
+    /// The sockets by token; the loop hands tokens out densely.
     sockets: Vec<Option<Socket>>,
     waker: Arc<mio::Waker>,
     clock: TickClock,

@@ -403,7 +403,8 @@ impl EventLoop {
         }
     }
 
-    /// The same where the service has just looked at the clock for its own purposes: free of charge.
+    /// Ends a phase as [`EventLoop::mark`] does, at a time that the service has just read for its own purposes: free of
+    /// charge.
     #[inline]
     pub fn mark_at(&mut self, phase: Phase, now_ns: u64) {
         if self.recorder.is_on() {

@@ -126,7 +126,7 @@ pub trait Seam {
     fn observed(&mut self, figure: u64) -> u64 {
         figure
     }
-    /// The same for a signal, which is there or (nearly always) not.
+    /// Lets a signal enter, which is there or (nearly always) not: recorded, or played back.
     fn signalled(&mut self, signal: Option<u8>) -> Option<u8> {
         signal
     }

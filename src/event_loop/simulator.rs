@@ -714,7 +714,7 @@ impl SimulatorHandle {
         self.connect_to(None)
     }
 
-    /// The same with the listener of this port, if one is named.
+    /// Connects a peer to the listener of this port, or to any if none is named.
     pub fn connect_to(&self, port: Option<u16>) -> SimulatedPeer {
         let mut world = self.world.borrow_mut();
         let peer = SimulatedPeer(world.connections.len());

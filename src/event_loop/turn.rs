@@ -92,9 +92,9 @@ impl Phase {
 /// client's id, a command's).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
-    /// For whom; 0: nobody.
+    /// The number of whom it was done for; 0: nobody.
     pub who: u64,
-    /// What.
+    /// What was done, as the service numbers it.
     pub what: u32,
     /// How long, ns.
     pub ns: u64,
@@ -113,9 +113,9 @@ pub struct TurnReport {
     pub phase_ns: [u64; PHASES],
     /// Events that poll told.
     pub events: u32,
-    /// Of these: a source has something to read (listeners too).
+    /// Events that told of something to read (on listeners too).
     pub readable: u32,
-    /// Of these: a stream takes bytes again.
+    /// Events that told of a stream that takes bytes again.
     pub writable: u32,
     /// Connections accepted.
     pub accepted: u32,

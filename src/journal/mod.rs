@@ -221,7 +221,7 @@ impl Journal {
     pub fn append(&mut self, db: usize, unix_s: i64, targets: Targets, command: Args<'_>) {
         self.append_words(db, unix_s, targets, command.iter());
     }
-    /// The same for a command given as words.
+    /// Appends a command that is given as words.
     pub fn append_words<'a>(
         &mut self,
         db: usize,

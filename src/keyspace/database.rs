@@ -90,7 +90,8 @@ impl Db<'_> {
             },
         )
     }
-    /// The same without refreshing the access clock (TYPE, TTL: Redis counts them as hits and misses).
+    /// The entry of a key, counted as a hit or a miss as by [`Db::read`], but without refreshing its access clock (TYPE,
+    /// TTL).
     pub fn read_no_touch(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.look(
             key,
@@ -100,7 +101,7 @@ impl Db<'_> {
             },
         )
     }
-    /// The same without the miss event (OBJECT).
+    /// The entry of a key, counted as by [`Db::read_no_touch`], without the event that tells of a miss (OBJECT).
     pub fn read_quietly(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let found = self.peek(key).is_some();
         self.stats.hits += u64::from(found);

@@ -97,7 +97,7 @@ impl Digest {
             self.xor(b"!!expire!!");
         }
     }
-    /// Of a field with its value, or a member with its score.
+    /// The fingerprint of a field with its value, or of a member with its score.
     fn of_pair(one: Item<'_>, other: Item<'_>) -> Digest {
         let mut pair = Digest::default();
         one.with_bytes(|bytes| pair.mix(bytes));

@@ -16,9 +16,9 @@ use crate::system::rng::Rng;
 /// How a removed value is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Free {
-    /// Before the command returns (DEL).
+    /// The value is freed before the command returns (DEL).
     Now,
-    /// By the free thread when it is large (UNLINK, lazyfree-* directives).
+    /// The value is freed by the free thread when it is large (UNLINK, lazyfree-* directives).
     Lazily,
 }
 
@@ -192,8 +192,8 @@ impl Keyspace {
             pool: EvictionPool::default(),
         }
     }
-    /// The same without a free thread: what would be freed lazily is freed at once. For simulations, in which nothing
-    /// may depend on another thread's pace.
+    /// This keyspace without a free thread: what would be freed lazily is freed at once. For simulations, in which
+    /// nothing may depend on another thread's pace.
     pub fn without_threads(mut self) -> Keyspace {
         self.shared.free.inline();
         self

@@ -90,7 +90,8 @@ impl FreeThread {
     pub(super) fn table(&mut self, table: Table) -> u64 {
         self.give(Load::Table(Box::new(table)))
     }
-    /// The same for a table that is none of the keyspace, if it is large.
+    /// Frees a hash that is none of the keyspace's: in the thread if it is large, else here. The number of objects handed
+    /// over.
     pub(super) fn hash(&mut self, hash: Hash) -> u64 {
         if hash.free_effort() > EFFORT_MIN {
             return self.give(Load::Hash(Box::new(hash)));

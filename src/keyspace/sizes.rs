@@ -16,7 +16,7 @@ const TYPES: usize = 5;
 pub(super) struct Bin(u8);
 
 impl Bin {
-    /// Of so many bytes or elements.
+    /// The bin of this many bytes or elements.
     #[inline]
     pub(super) fn of(len: usize) -> Bin {
         Bin((usize::BITS - len.leading_zeros()) as u8)

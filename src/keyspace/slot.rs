@@ -110,7 +110,7 @@ pub struct Occupied<'a> {
 }
 
 impl Occupied<'_> {
-    /// To read.
+    /// The entry, to read.
     pub fn entry(&self) -> EntryRef<'_> {
         EntryRef::new(Borrowed::of(self.held.entry()), self.shared.policy)
     }
@@ -238,7 +238,7 @@ impl<'a> Vacant<'a> {
     pub fn insert(self, value: NewValue<'_>, expiry: Expiry) {
         self.insert_held(value, expiry);
     }
-    /// The same, and holds it.
+    /// Adds an entry at this key ([`Vacant::insert`]) and holds it, for changes that follow.
     #[inline]
     pub fn insert_held(self, value: NewValue<'_>, expiry: Expiry) -> Occupied<'a> {
         let at = match expiry {

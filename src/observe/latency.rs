@@ -25,11 +25,11 @@ pub enum LatencyEvent {
     Fork,
     /// Writing to the append-only file.
     AofWrite,
-    /// The same, while a sync was under way.
+    /// Writing to the append-only file while a sync was under way.
     AofWritePendingFsync,
-    /// The same, while a child was saving.
+    /// Writing to the append-only file while a child was saving.
     AofWriteActiveChild,
-    /// The same, while neither was.
+    /// Writing to the append-only file while there was neither a sync nor a child.
     AofWriteAlone,
     /// Syncing the append-only file under `appendfsync always`.
     AofFsyncAlways,

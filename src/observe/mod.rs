@@ -32,7 +32,7 @@ const ERRORS_DISABLED: &[u8] = b"ERRORSTATS_DISABLED";
 pub struct Observe {
     /// Plain counters.
     pub stats: Stats,
-    /// By command id.
+    /// The statistics of each command, by its id.
     pub commands: Vec<CommandStats>,
     /// Error replies by their first word; see [`Observe::error_replied`].
     pub errors: BTreeMap<Vec<u8>, u64>,
@@ -59,7 +59,7 @@ pub struct Observe {
 /// A command that was answered, run or refused: what a model must know to answer it too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// Whose.
+    /// Id of the client whose command it was.
     pub client: u64,
     /// Wall-clock time for the command, µs.
     pub unix_us: i64,

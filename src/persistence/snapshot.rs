@@ -112,7 +112,7 @@ pub(crate) fn delay(us: u64) {
     }
 }
 
-/// The same to any sink.
+/// Writes a snapshot to any sink.
 pub fn write_to(
     keyspace: &Keyspace,
     now: Clock,

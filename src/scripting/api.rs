@@ -103,11 +103,11 @@ pub(super) struct Host<'y> {
     random: Cell<u64>,
 }
 
-/// To the append-only file.
+/// Effects go to the append-only file.
 pub const REPL_AOF: u8 = 1;
-/// To replicas.
+/// Effects go to replicas.
 pub const REPL_REPLICA: u8 = 2;
-/// To both.
+/// Effects go to both.
 pub const REPL_ALL: u8 = REPL_AOF | REPL_REPLICA;
 
 /// The state of drand48 before it is seeded.
@@ -482,7 +482,7 @@ fn pack<'a>(
     Ok(())
 }
 
-/// The same for values that the binding holds.
+/// Makes a request of the arguments of a call, where the binding holds them.
 fn pack_values(
     args: &MultiValue,
     request: &mut OwnedRequest,

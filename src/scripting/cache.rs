@@ -38,7 +38,7 @@ pub struct Scripts {
     slots: Vec<Option<Script>>,
     free: Vec<u32>,
     by_digest: HashMap<Digest, u32>,
-    /// By a hash of the text; of two with one hash the first is in it.
+    /// Scripts by a hash of their text; of two with one hash the first is in it.
     by_text: HashMap<u64, u32, nohash::Build>,
     hasher: Keyed,
     uses: u64,

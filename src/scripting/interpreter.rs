@@ -126,7 +126,7 @@ pub enum Ask {
     Busy,
     /// The program is at its end.
     Ended {
-        /// By an error.
+        /// Whether an error ended it.
         failed: bool,
         /// Its arguments, for their room.
         args: Box<OwnedRequest>,
@@ -339,7 +339,7 @@ struct Engine<'a> {
     script_globals: Table,
     /// What is compiled while Lua runs (`loadstring`) sees the globals of functions, not those of scripts.
     sees_functions: Cell<bool>,
-    /// By number; a table of Lua's, for a value that Rust holds takes one of some 8000 handles.
+    /// The programs by number, in a table of Lua's: a value that Rust holds takes one of some 8000 handles.
     programs: Table,
     /// Programs that have ended.
     ended: Cell<u32>,

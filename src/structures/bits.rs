@@ -145,8 +145,8 @@ fn find_in((byte, mask): (u8, u8), bit: bool) -> Option<usize> {
     (wanted != 0).then_some(wanted.leading_zeros() as usize)
 }
 
-/// The same as [`find`] among the bits from `first` to `last`, both included; none if these do not lie within the
-/// string in this order. The position counts from the beginning of the string.
+/// The position that [`find`] gives, among the bits from `first` to `last`, both included; none if these do not lie within
+/// the string in this order. The position counts from the beginning of the string.
 pub fn find_between(bytes: &[u8], bit: bool, first: usize, last: usize) -> Option<usize> {
     let parts = Parts::of(bytes, first, last)?;
     let byte = first / 8;

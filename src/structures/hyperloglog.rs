@@ -515,7 +515,7 @@ fn promote(buffer: &mut impl Buffer, index: usize, value: u8) -> Result<bool, Co
     Ok(was_less)
 }
 
-/// The same HyperLogLog, dense. The cached count stays what it is.
+/// A HyperLogLog in the dense encoding. The cached count stays what it is.
 pub fn to_dense(bytes: &[u8]) -> Result<Vec<u8>, Corrupt> {
     match encoding(bytes).ok_or(Corrupt)? {
         Encoding::Dense => Ok(bytes.to_vec()),

@@ -147,7 +147,7 @@ pub struct Needle<'a> {
 }
 
 impl<'a> Needle<'a> {
-    /// Of this string.
+    /// A needle of this string.
     pub fn new(bytes: &'a [u8]) -> Needle<'a> {
         Needle {
             bytes,
@@ -616,7 +616,7 @@ impl Listpack {
         self.replace_encoded(at, &Encoded::new(element))
     }
 
-    /// The same with an integer; in place where the width is the same.
+    /// Replaces an element with an integer; in place where the width is the same.
     pub fn replace_int(&mut self, at: Position, element: i64) -> Position {
         self.replace_encoded(at, &Encoded::int(element))
     }
@@ -742,7 +742,7 @@ impl Listpack {
         self.find_needle(from, Needle::new(element), skip)
     }
 
-    /// The same, for one who looks more than once.
+    /// Finds an element that is prepared for the search, which one who looks more than once does once.
     fn find_needle(&self, from: Position, needle: Needle<'_>, skip: usize) -> Option<Position> {
         let bytes = self.live();
         let mut at = from.0 as usize;

@@ -86,7 +86,7 @@ impl<A: Thin, B, C> OneOf<A, B, C> {
         self.0.as_ptr().map_addr(|address| address & !MARK)
     }
 
-    /// To read.
+    /// The value, to read.
     #[inline]
     pub(super) fn view(&self) -> Case<&A, &B, &C> {
         // SAFETY: the mark says what it is; borrowed no longer than this.
@@ -99,7 +99,7 @@ impl<A: Thin, B, C> OneOf<A, B, C> {
         }
     }
 
-    /// To change. The thin value may move its allocation: its new pointer is the word then.
+    /// The value, to change. The thin value may move its allocation: its new pointer is the word then.
     #[inline]
     pub(super) fn view_mut(&mut self) -> Case<&mut A, &mut B, &mut C> {
         // SAFETY: the mark says what it is; borrowed exclusively, no longer than this.
@@ -112,7 +112,7 @@ impl<A: Thin, B, C> OneOf<A, B, C> {
         }
     }
 
-    /// To own.
+    /// The value, to own.
     fn take(self) -> Case<A, Box<B>, Box<C>> {
         let this = ManuallyDrop::new(self);
         // SAFETY: the mark says what it is, and the word is not used again.

@@ -66,7 +66,7 @@ pub enum Popped {
 }
 
 impl Popped {
-    /// To read.
+    /// The member that was taken out, to read.
     pub fn item(&self) -> Item<'_> {
         match self {
             Popped::Int(value) => Item::Int(*value),
@@ -153,7 +153,7 @@ impl Set {
             Members::Listpack(listpack) => position_in(listpack, member).is_some(),
         }
     }
-    /// The same for a member of another set.
+    /// Whether a member of another set is one of this set too.
     #[inline]
     pub fn contains_item(&self, item: Item<'_>) -> bool {
         match (self.members(), item) {
@@ -216,7 +216,7 @@ impl Set {
             }
         }
     }
-    /// The same for a member of another set.
+    /// Adds a member of another set; whether it is new.
     #[inline]
     pub fn add_item(&mut self, item: Item<'_>, limits: &SetLimits) -> bool {
         match (self.members(), item) {
@@ -302,7 +302,7 @@ impl Set {
             },
         }
     }
-    /// The same for a member of another set.
+    /// Removes a member of another set; whether it was there.
     pub fn remove_item(&mut self, item: Item<'_>) -> bool {
         match (self.members_mut(), item) {
             (Members::Intset(intset), Item::Int(value)) => intset.remove(value),
@@ -584,7 +584,7 @@ mod tests {
         listpack_value: 64,
         seed: SEED,
     };
-    /// With listpacks.
+    /// Limits under which small sets are listpacks.
     const PACKED: SetLimits = SetLimits {
         listpack_entries: 6,
         listpack_value: 5,

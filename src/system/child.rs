@@ -29,9 +29,9 @@ pub struct Child {
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// With this status.
+    /// The child ended by itself, with this status.
     Status(i32),
-    /// By this signal.
+    /// The child was ended by this signal.
     Signal(i32),
 }
 
@@ -134,7 +134,7 @@ fn close_range(first: u32, last: u32) -> bool {
     unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) == 0 }
 }
 
-/// The same by the list of what is open.
+/// Closes all descriptors but the kept one, by the list of what is open.
 fn close_listed(kept: u32) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return;

@@ -58,17 +58,17 @@ pub enum Fault {
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To be read.
+    /// The file is read.
     Read,
-    /// To be written from the beginning; what is in it goes.
+    /// The file is written from the beginning; what is in it goes.
     Create,
-    /// Writes go to its end; it is made where it is missing.
+    /// Writes go to the file's end; it is made where it is missing.
     Append,
     /// Writes go to its end; there must be none yet.
     AppendNew,
-    /// Writes go to its end; what is in it goes.
+    /// Writes go to the file's end; what is in it goes.
     AppendEmpty,
-    /// To be cut short; it must be there.
+    /// The file is cut short; it must be there.
     Change,
 }
 

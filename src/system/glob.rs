@@ -189,7 +189,7 @@ impl Part {
         }
     }
 
-    /// The same with classes in it: for each byte of the text one step of all beginnings at once, a bit for each
+    /// Finds a part with classes in it: for each byte of the text one step of all beginnings at once, a bit for each
     /// (the algorithm is known as shift-and).
     fn find_any<const NOCASE: bool>(&self, pattern: &[u8], text: &[u8]) -> Option<usize> {
         let words = self.len.div_ceil(64);

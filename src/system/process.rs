@@ -346,7 +346,7 @@ pub struct CpuTime {
     pub system_us: u64,
 }
 
-/// Whose CPU time.
+/// The process or thread whose CPU time is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuOf {
     /// This process with all its threads.

@@ -53,7 +53,7 @@ impl Owned {
             Owned::Blob(blob) => blob,
         }
     }
-    /// To store it, as bytes even where they spell a number.
+    /// The value to store, as bytes even where they spell a number.
     fn value(&self) -> NewValue<'_> {
         match self {
             Owned::Bytes(bytes) => NewValue::Raw(bytes),

@@ -18,7 +18,7 @@ pub(super) fn call_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandErro
     ))
 }
 
-/// The same for FCALL_RO.
+/// The keys of FCALL_RO, which are only read.
 pub(super) fn call_keys_ro(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
     Ok(keys(args, key_flags::RO | key_flags::ACCESS))
 }

@@ -22,7 +22,7 @@ enum Form {
     RadiusByMember { may_store: bool },
     /// Everything by options.
     Search,
-    /// The same, with a key for the result before the source.
+    /// Everything by options, with a key for the result before the source.
     SearchStore,
 }
 

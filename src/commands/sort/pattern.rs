@@ -7,7 +7,7 @@ use memchr::memmem;
 pub(super) enum Pattern<'a> {
     /// `#`: the element itself.
     Itself,
-    /// Without a place for the element: a key that is the same for all, which is never looked up.
+    /// A pattern without a place for the element: a key that is the same for all, which is never looked up.
     Constant,
     /// The value at a key.
     Key {

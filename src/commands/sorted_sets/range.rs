@@ -9,7 +9,7 @@ use crate::structures::Collection;
 use crate::structures::sorted_set::{LexRange, ScoreRange, SortedSet};
 use std::ops::Range;
 
-/// By what a range is given.
+/// What the ends of a range are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Rank,

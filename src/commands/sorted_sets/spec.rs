@@ -136,7 +136,7 @@ const SORTED_SET: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-/// The same for commands that ZRANGE replaces.
+/// What the rows of commands that ZRANGE replaces have in common.
 const DEPRECATED: CommandSpec = CommandSpec {
     complexity: LOG_AND_ANSWER,
     arity: -4,

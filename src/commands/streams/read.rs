@@ -207,7 +207,7 @@ pub(super) fn xread(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     Ok(())
 }
 
-/// The same for one stream, which needs one look-up and no list.
+/// Reads from one stream, which needs one look-up and no list.
 fn read_one(
     context: &mut Context<'_>,
     args: Args<'_>,

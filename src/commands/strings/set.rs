@@ -26,7 +26,7 @@ fn digest_text(bytes: &[u8]) -> [u8; DIGEST_LEN] {
 /// A comparison with the value that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Comparison<'a> {
-    /// With the digest of the value instead of the value.
+    /// Whether the digest of the value is compared instead of the value.
     digest: bool,
     /// What the comparison shall come to.
     equal: bool,
@@ -86,7 +86,7 @@ impl Condition<'_> {
             Condition::If(comparison) => comparison.holds(entry),
         }
     }
-    /// For a key that does not exist: it differs from everything.
+    /// Whether the condition holds for a key that does not exist: it differs from everything.
     fn holds_for_missing(&self) -> bool {
         match self {
             Condition::Always | Condition::Missing => true,

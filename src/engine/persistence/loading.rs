@@ -106,7 +106,7 @@ pub fn begin_again(state: &mut State, client: u64) -> Result<(), LoadFailure> {
     Ok(())
 }
 
-/// The same at once, for a client that cannot wait.
+/// Loads the append-only file again (DEBUG LOADAOF) at once, for a client that cannot wait.
 pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result<(), LoadFailure> {
     let mut loading = open_again(state, client)?;
     let loaded = loop {

@@ -128,7 +128,7 @@ pub struct CommandFile {
     pub at: usize,
     /// All before this was run.
     pub valid: usize,
-    /// The same before the MULTI that is open.
+    /// Bytes before the MULTI that is open.
     pub valid_before_multi: usize,
 }
 

@@ -106,13 +106,13 @@ pub struct AppendOnly {
     pub manifest: Manifest,
     /// Bytes of all files that would be loaded.
     pub current_bytes: u64,
-    /// The same after the last rewrite, or at the start.
+    /// Bytes of all files after the last rewrite, or at the start.
     pub base_bytes: u64,
     /// Syncs that took so long that a write did not wait for them.
     pub delayed_syncs: u64,
     /// The data at the start came from it, so that it goes on where it ended. The directive may have changed since.
     pub opens_at_start: bool,
-    /// Of the last flush.
+    /// How long the steps of the last flush took.
     pub times: FlushTimes,
     disk: Disk,
     directory: PathBuf,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// What loading needs to know beyond the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Loader<'a> {
-    /// For the limits of the encodings.
+    /// The directives that hold the limits of the encodings.
     pub settings: &'a Settings,
     /// Keys the hash tables.
     pub seed: HashSeed,
@@ -121,9 +121,9 @@ fn ziplist(reader: &mut Reader<'_>, wrong: &'static str) -> Result<Listpack, Loa
 
 // ---- lists ---------------------------------------------------------------------------------------
 
-/// Of a node that is one element (`QUICKLIST_NODE_CONTAINER_PLAIN`).
+/// The mark of a list's node that is one element (`QUICKLIST_NODE_CONTAINER_PLAIN`).
 pub(super) const PLAIN: u64 = 1;
-/// Of a node that is a listpack.
+/// The mark of a list's node that is a listpack (`QUICKLIST_NODE_CONTAINER_PACKED`).
 pub(super) const PACKED: u64 = 2;
 
 fn list(
@@ -260,7 +260,7 @@ struct Table {
 }
 
 impl Table {
-    /// For a set that is a table already, no limit is asked.
+    /// Limits for a set that is a table already, and stays one whatever they are.
     const LIMITS: SetLimits = SetLimits {
         intset_entries: 0,
         listpack_entries: 0,

@@ -82,7 +82,7 @@ pub enum Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Libraries {
     by_name: BTreeMap<Vec<u8>, Library>,
-    /// By name in lower case.
+    /// The functions by name in lower case.
     functions: HashMap<Vec<u8>, Arc<Function>>,
     memory: usize,
 }

@@ -44,7 +44,7 @@ pub(super) fn as_i64(number: f64) -> i64 {
     }
 }
 
-/// The same cast to 32 bits.
+/// A number as C casts it to 32 bits.
 pub(super) fn as_i32(number: f64) -> i32 {
     if number > f64::from(i32::MIN) - 1.0 && number < f64::from(i32::MAX) + 1.0 {
         number as i32

@@ -50,7 +50,7 @@ impl Request {
 pub(super) enum Taken {
     Request(Request),
     Incomplete,
-    /// To be answered with this status and closed.
+    /// Bytes that are no request: the connection is answered with this status and closed.
     Wrong(u16, &'static str),
 }
 

@@ -16,7 +16,7 @@ pub(super) const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 pub(super) const PERIOD_NS: u64 = 250_000_000;
 /// Turns in one event.
 const MOST_TURNS: usize = 48;
-/// Of these the slowest, wherever they were.
+/// Turns of one event that are chosen because they were the slowest, wherever they were.
 const SLOWEST: usize = 8;
 /// Connections in one event.
 const MOST_CLIENTS: usize = 60;

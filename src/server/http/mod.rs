@@ -51,7 +51,7 @@ const IDLE_NS: u64 = 60_000_000_000;
 /// The connections, and the clock of those who watch.
 #[derive(Default)]
 pub(super) struct Http {
-    /// By token.
+    /// The connections, by token.
     connections: Vec<Option<Box<Connection>>>,
     open: usize,
     /// Those of them that may ask for anything.

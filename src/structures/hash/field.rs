@@ -22,7 +22,7 @@ const EXPIRY: u8 = 1;
 /// Lengths have eight bytes each.
 const WIDE: u8 = 1 << 1;
 const SLACK_SHIFT: u8 = 2;
-/// By how many classes the allocation is larger than what is in use needs.
+/// Bits of the number of classes by which the allocation is larger than what is in use needs.
 const SLACK: u8 = 3 << SLACK_SHIFT;
 /// Most classes that the bits can say.
 const SLACK_MAX: u8 = SLACK >> SLACK_SHIFT;

@@ -65,7 +65,7 @@ fn pair_of<'a>(found: &ElementRef<'a, Field>) -> Pair<'a> {
     }
 }
 
-/// The same through a plain reference.
+/// A field with its value, borrowed through a plain reference.
 #[inline]
 fn pair(field: &Field) -> Pair<'_> {
     Pair {

@@ -14,7 +14,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// With nothing in it.
+    /// A builder with nothing in it.
     pub fn new(seed: HashSeed) -> Builder {
         Builder {
             large: Box::new(Large::new(seed)),

@@ -392,7 +392,7 @@ impl SortedSet {
         self.iter_from(0, usize::MAX, false)
     }
 
-    /// The same as [`SortedSet::iter_from`] without reading the scores.
+    /// The members that [`SortedSet::iter_from`] gives, without reading their scores.
     pub fn members_from(&self, rank: usize, count: usize, reverse: bool) -> Members<'_> {
         Members(self.walk(rank, count, reverse))
     }

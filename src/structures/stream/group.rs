@@ -129,7 +129,7 @@ impl Group {
     pub fn consumer(&self, key: ConsumerKey) -> Option<&Consumer> {
         self.consumers.get(key.0 as usize)
     }
-    /// The same, to change its times.
+    /// A consumer by its key, to change its times.
     #[inline]
     pub fn consumer_mut(&mut self, key: ConsumerKey) -> Option<&mut Consumer> {
         self.consumers.get_mut(key.0 as usize)

@@ -203,7 +203,7 @@ impl Entries {
     pub fn range(&self, start: StreamId, end: StreamId) -> Range<'_> {
         Range::new(self.nodes.between(start, end), start, end)
     }
-    /// The same from the end.
+    /// The entries of a range of ids, from its end.
     #[inline]
     pub fn range_back(&self, start: StreamId, end: StreamId) -> RangeBack<'_> {
         RangeBack::new(self.nodes.between(start, end), start, end)
@@ -600,7 +600,7 @@ impl Stream {
     pub fn group(&self, name: &[u8]) -> Option<&Group> {
         self.groups.get(name).map(|group| &**group)
     }
-    /// The same, to change.
+    /// A group by its name, to change.
     pub fn group_mut(&mut self, name: &[u8]) -> Option<&mut Group> {
         self.groups.get_mut(name).map(|group| &mut **group)
     }

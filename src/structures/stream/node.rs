@@ -223,7 +223,7 @@ impl<'a> Iterator for Forward<'a> {
     }
 }
 
-/// The same from the end.
+/// The entries of a node, from its end.
 #[derive(Clone, Debug)]
 pub(super) struct Backward<'a> {
     node: &'a Listpack,
