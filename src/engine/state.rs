@@ -251,7 +251,7 @@ pub struct Wait {
     pub until_ms: Option<i64>,
     /// Run it again also when a key goes or becomes one of another type (XREADGROUP).
     pub on_removal: bool,
-    /// For a command whose arguments mean another thing later (XREAD's `$`): what is run again instead.
+    /// The request that is run again instead, for a command whose arguments mean another thing later (XREAD's `$`).
     pub again_as: Option<Vec<Vec<u8>>>,
 }
 
@@ -277,7 +277,8 @@ pub trait Host {
     fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize;
     /// Memory that is held against `maxmemory`, bytes.
     fn used_memory(&mut self) -> u64;
-    /// The same, taken anew from the allocator where the cheap figure may be behind (other threads have freed).
+    /// Memory that is held against `maxmemory`, bytes, taken anew from the allocator where the cheap figure may be behind
+    /// (other threads have freed).
     fn fresh_used_memory(&mut self) -> u64;
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;

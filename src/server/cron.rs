@@ -1,6 +1,5 @@
 //! What is done by the clock: expiry, idle clients, limits that take time, samples for INFO.
 
-use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::ClientKind;
 use crate::config::SetContext;
@@ -111,14 +110,9 @@ impl Core {
         if self.state.scripting.is_busy() {
             return;
         }
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
-        crate::engine::persistence::look_at_save_points(&mut self.state, &mut host);
-        crate::engine::persistence::aof::look_at_growth(&mut self.state, &mut host);
+        let (state, mut host) = self.state_and_host(events);
+        crate::engine::persistence::look_at_save_points(state, &mut host);
+        crate::engine::persistence::aof::look_at_growth(state, &mut host);
     }
 
     /// When the slow cycle ran out of time, a short one is put before each sleep, not too often.
@@ -144,13 +138,8 @@ impl Core {
         }
         let until = events.seam().monotonic_ns().saturating_add(EVICT_NS);
         loop {
-            let mut host = LoopHost {
-                events,
-                listeners: &mut self.listeners,
-                gauge: &mut self.gauge,
-                command_ns: self.state.observe.stats.command_ns,
-            };
-            if make_room(&mut self.state, &mut host) != Room::Making {
+            let (state, mut host) = self.state_and_host(events);
+            if make_room(state, &mut host) != Room::Making {
                 events.mark(Phase::Evict);
                 return;
             }
@@ -265,19 +254,14 @@ impl Core {
         }
         self.cron.last_note_ns = Some(now);
         let used = self.gauge.used();
-        let host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
+        let (state, host) = self.state_and_host(events);
         let figures = host.loop_figures();
         let recorder = host.events.recorder();
         let sections: [&[u8]; 2] = [b"default", b"commandstats"];
-        let mut text = crate::engine::info::build(&self.state, figures, recorder, used, &sections)
-            .into_bytes();
+        let mut text =
+            crate::engine::info::build(state, figures, recorder, used, &sections).into_bytes();
         text.extend_from_slice(b"\n------ CLIENT LIST OUTPUT ------\n");
-        crate::engine::client_line::write_lines(&mut text, &self.state, CLIENTS_NOTED);
+        crate::engine::client_line::write_lines(&mut text, state, CLIENTS_NOTED);
         crash::set_snapshot(text);
     }
 

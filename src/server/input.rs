@@ -8,7 +8,6 @@
 //!   own, taken out), so its arguments are borrowed and not copied.
 //! * Bytes read and commands run of one client in one turn are bounded; what was left behind is looked at next turn.
 
-use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
 use crate::engine;
@@ -626,16 +625,10 @@ impl Core {
                 return Outcome::Done;
             }
         }
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
         let before_ns = self.state.now.mono_ns;
         let waiting = self.state.clients.waiting;
-        let outcome =
-            engine::process::process_found(&mut self.state, &mut host, key, command, args);
+        let (state, mut host) = self.state_and_host(events);
+        let outcome = engine::process::process_found(state, &mut host, key, command, args);
         if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
             self.drop_if_gone(events, key);
         }

@@ -10,7 +10,6 @@
 //! Mirrors `loadDataFromDisk` of Redis's server.c, which holds the loop and serves clients from within the loading.
 
 use super::End;
-use super::host::LoopHost;
 use super::service::Core;
 use crate::engine;
 use crate::engine::Host;
@@ -37,13 +36,8 @@ impl Core {
 
     /// Opens the append-only file for what follows; when all has been loaded, for its end is where new effects go.
     fn open_append_only(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
-        engine::persistence::aof::open_at_start(&mut self.state, &mut host)
+        let (state, mut host) = self.state_and_host(events);
+        engine::persistence::aof::open_at_start(state, &mut host)
     }
 
     /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
@@ -56,19 +50,13 @@ impl Core {
         let Some(mut loading) = self.state.persistence.loading.take() else {
             return;
         };
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
+        let (state, mut host) = self.state_and_host(events);
         let until_ns = host.monotonic_ns().saturating_add(LOAD_NS);
         let mut items = 0_u32;
         let mut enough = |host: &mut dyn Host| {
             items += 1;
             items.is_multiple_of(LOAD_ITEMS) && host.monotonic_ns() >= until_ns
         };
-        let state = &mut self.state;
         let stepped =
             engine::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
         if let Ok(false) = stepped {
@@ -97,7 +85,7 @@ impl Core {
                     "DB loaded from disk: {:.3} seconds",
                     ns as f64 / 1_000_000_000.0
                 );
-                state.keyspace.dirty = 0;
+                self.state.keyspace.dirty = 0;
                 match self.open_append_only(events) {
                     Ok(()) => {
                         self.ready(events);

@@ -5,11 +5,11 @@
 
 use super::cron::Cron;
 use super::flights::Tally;
-use super::host::MemoryGauge;
+use super::host::{LoopHost, MemoryGauge};
 use super::{End, Listeners};
 use crate::clients::ClientKey;
 use crate::engine::State;
-use crate::event_loop::TimerId;
+use crate::event_loop::{EventLoop, TimerId};
 use crate::net::READ_LEN;
 
 /// Everything but the loop: the state of the commands, and what belongs to connections.
@@ -60,5 +60,20 @@ impl Core {
             batch: Default::default(),
             pool: Vec::new(),
         }
+    }
+
+    /// The two halves that running a command takes, borrowed apart: what it works on, and what it may ask of the loop.
+    #[inline]
+    pub(super) fn state_and_host<'a>(
+        &'a mut self,
+        events: &'a mut EventLoop,
+    ) -> (&'a mut State, LoopHost<'a>) {
+        let host = LoopHost {
+            events,
+            listeners: &mut self.listeners,
+            gauge: &mut self.gauge,
+            command_ns: self.state.observe.stats.command_ns,
+        };
+        (&mut self.state, host)
     }
 }

@@ -6,7 +6,6 @@
 //! Mirrors `prepareForShutdown` and `finishShutdown` of Redis's server.c.
 
 use super::End;
-use super::host::LoopHost;
 use super::service::Core;
 use crate::clients::ClientKey;
 use crate::engine::{self, Shutdown};
@@ -77,13 +76,7 @@ impl Core {
 
     /// Writes the last snapshot, where one is wanted; whether the server may end.
     fn save_before_exit(&mut self, events: &mut EventLoop, how: Shutdown) -> bool {
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
-        let state = &mut self.state;
+        let (state, mut host) = self.state_and_host(events);
         let has_save_points = !state.config.settings().save.is_empty();
         // Half a data set must not replace the file that it comes from.
         let is_whole = state.persistence.loading.is_none();

@@ -9,7 +9,6 @@
 //!
 //! Mirrors `beforeSleep` of Redis's server.c.
 
-use super::host::LoopHost;
 use super::service::Core;
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Phase, Progress, Service, TimerId, Token};
@@ -97,7 +96,7 @@ impl Service for Core {
     /// the file before the replies, the replies before the closing. A step that found nothing to do marks no phase, for
     /// that would be a reading of the clock for nothing.
     fn before_sleep(&mut self, events: &mut EventLoop) {
-        // No command runs any more: a crash in what follows is not the last one's.
+        // The commands that came in this turn have run: a crash in what follows is not the last one's.
         crash::set_command("");
         self.state.observe.turn_ended();
 
@@ -184,13 +183,8 @@ impl Core {
         }
         let caller = self.state.scripting.running.as_ref();
         let caller = caller.map(|running| running.caller);
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
-        engine::script::go_on(&mut self.state, &mut host);
+        let (state, mut host) = self.state_and_host(events);
+        engine::script::go_on(state, &mut host);
         if let Some(caller) = caller {
             // Behind the script in its EXEC there may have been CLIENT KILL or CLIENT UNPAUSE.
             self.do_requested(events, caller);
@@ -255,15 +249,10 @@ impl Core {
 
     /// Runs what waits for keys that are ready now, and puts clients that waited back on the ready list.
     pub(super) fn serve_waiting(&mut self, events: &mut EventLoop) {
-        let mut host = LoopHost {
-            events,
-            listeners: &mut self.listeners,
-            gauge: &mut self.gauge,
-            command_ns: self.state.observe.stats.command_ns,
-        };
         // What is loaded is there for those who wait when all of it is.
         if !self.state.scripting.is_busy() && self.state.persistence.loading.is_none() {
-            engine::blocking::serve_ready(&mut self.state, &mut host);
+            let (state, mut host) = self.state_and_host(events);
+            engine::blocking::serve_ready(state, &mut host);
         }
         self.resume_unblocked(events);
     }

@@ -48,8 +48,8 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
     saved(state, &options, written)
 }
 
-/// The same at the end of the server. A child that saves is ended only when the snapshot is whole, and before it gets
-/// its name: the child's is older.
+/// Writes the last snapshot, at the end of the server; whether it went well. A child that saves is ended only when the
+/// snapshot is whole, and before it gets its name: the child's is older.
 pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host);
     let written = snapshot::write_temporary(&state.keyspace, state.now, &options, &mut |_| {});

@@ -26,7 +26,6 @@ mod metrics;
 mod routes;
 mod trace;
 
-use super::host::LoopHost;
 use super::service::Core;
 use crate::config::Settings;
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, TimerId, Token};
@@ -277,13 +276,8 @@ impl Core {
                 if let Some(text) = &self.http.metrics {
                     return Some(routes::with_type(metrics::CONTENT_TYPE, text.clone()));
                 }
-                let mut host = LoopHost {
-                    events,
-                    listeners: &mut self.listeners,
-                    gauge: &mut self.gauge,
-                    command_ns: self.state.observe.stats.command_ns,
-                };
-                let mut text = metrics::text(&mut self.state, &mut host);
+                let (state, mut host) = self.state_and_host(events);
+                let mut text = metrics::text(state, &mut host);
                 metrics::phases(&mut text, events.recorder(), self.http.viewers);
                 let text: Vec<u8> = text.into();
                 self.http.metrics = Some(text.clone());
