@@ -1,29 +1,29 @@
 //! gyre: a Redis-compatible data-structure server that is one event loop.
 //!
-//! Bytes take one way through the house and never turn back:
+//! Bytes take one way through the server and never turn back:
 //! socket → query buffer → request → command → keyspace → reply buffer → socket.
-//! Effects of writes take one other way: keyspace → journal → append-only file and replicas.
+//! Effects of writes take one other way: engine → journal → append-only file.
 //!
-//! The rooms, by floor; a room uses only rooms on lower floors (`tests/tidy.rs` holds it to that):
+//! The modules, by floor; a module uses only those on its own or lower floors (`tests/tidy.rs` holds it to that):
 //!
-//! | floor | room | what lives there |
+//! | floor | module | what lives there |
 //! | --- | --- | --- |
 //! | 6 | [`server`] | owns every module below and wires one turn of the loop |
-//! | 5 | [`commands`] | one file per command group: rows of the command table, and handlers |
+//! | 5 | [`commands`] | a file or folder per command group: rows of the command table, and handlers |
 //! | 4 | [`engine`] | what runs commands: state, checks, `call`, propagation, blocking, scripts, saving |
-//! | 3 | [`observe`] | INFO, slow log, latency histograms, command statistics |
+//! | 3 | [`observe`] | counters, slow log, latency histograms, the latency monitor |
 //! | 3 | [`messaging`] | Pub/Sub, notifications, client-side caching, MONITOR |
 //! | 3 | [`scripting`] | Lua: the interpreter, its libraries, functions |
-//! | 3 | [`persistence`] | values as bytes: DUMP and RESTORE, RDB |
-//! | 2 | [`keyspace`] | databases, expiry, eviction, the one door for changes |
+//! | 3 | [`persistence`] | values and snapshots as bytes: RDB, the append-only file, loading |
+//! | 2 | [`keyspace`] | databases, expiry, eviction, the signal of a change |
 //! | 2 | [`clients`] | what is known of each connected client |
 //! | 2 | [`journal`] | the one stream of write effects |
 //! | 2 | [`config`] | the table of directives, redis.conf reading and rewriting |
 //! | 1 | [`event_loop`] | the reactor and the seam to everything that is not deterministic |
-//! | 1 | [`net`] | query and output buffers of a connection, listeners |
+//! | 1 | [`net`] | query buffers of a connection, and the bounds of a turn |
 //! | 1 | [`resp`] | the protocol: incremental parser and reply writer |
 //! | 1 | [`structures`] | pure data structures |
-//! | 0 | [`system`] | the few system calls that need `unsafe`; number and text formatting |
+//! | 0 | [`system`] | system calls, clock, log, crash report, numbers, globs |
 #![deny(unsafe_code)]
 
 pub mod clients;

@@ -493,8 +493,12 @@ fn the_tiny_server_takes_pieces_pipelines_and_slow_readers() {
 // ---- the text ----------------------------------------------------------------------------------------------------
 
 fn pages() -> Vec<(String, String)> {
-    let mut pages: Vec<(String, String)> = fs::read_dir(root().join("docs/book"))
-        .expect("docs/book")
+    pages_in("docs/book")
+}
+
+fn pages_in(dir: &str) -> Vec<(String, String)> {
+    let mut pages: Vec<(String, String)> = fs::read_dir(root().join(dir))
+        .expect("a readable folder")
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|ext| ext == "md"))
         .map(|entry| {
@@ -577,15 +581,15 @@ fn defines(source: &str, item: &str) -> bool {
     }
 }
 
-#[test]
-fn links_lead_to_what_they_name() {
-    let book = root().join("docs/book");
+/// What is wrong with the links of pages in a folder, and how many were held against a source.
+fn wrong_links(dir: &str, pages: &[(String, String)]) -> (Vec<String>, usize) {
+    let dir = root().join(dir);
     let mut wrong = Vec::new();
     let mut checked = 0;
-    for (page, text) in pages() {
-        for (words, target) in links(&text) {
+    for (page, text) in pages {
+        for (words, target) in links(text) {
             let target = target.split('#').next().unwrap_or(target);
-            let path = book.join(target);
+            let path = dir.join(target);
             if !path.exists() {
                 wrong.push(format!("{page}: {target} is not there"));
                 continue;
@@ -604,8 +608,37 @@ fn links_lead_to_what_they_name() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(checked > 0, "no link was checked");
+    (wrong, checked)
+}
+
+#[test]
+fn links_lead_to_what_they_name() {
+    for (dir, least) in [("docs/book", 1), ("docs", 40)] {
+        let (wrong, checked) = wrong_links(dir, &pages_in(dir));
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(checked >= least, "{dir}: {checked} links were checked");
+    }
+}
+
+/// The numbers of the items of a list.
+fn numbers<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let number = |line: &str| line.split_once(". ")?.0.parse().ok();
+    lines.filter_map(number).collect()
+}
+
+#[test]
+fn the_chapter_on_the_loop_lists_the_steps_before_sleep() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).expect("a readable file");
+    let (turn, chapter) = (read("src/server/turn.rs"), read("docs/event-loop.md"));
+    let steps = turn.split("fn before_sleep").nth(1).unwrap_or("");
+    let comments = steps
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("// "));
+    let steps = numbers(comments);
+    let section = chapter.split("\n## ").find(|it| it.starts_with("7. "));
+    let listed = numbers(section.unwrap_or("").lines().skip(1));
+    assert!(steps.len() > 10, "{steps:?}");
+    assert_eq!(listed, steps);
 }
 
 #[test]
@@ -634,6 +667,11 @@ fn the_check_of_links_can_fail() {
     }
     let page = "see [`a`](b.rs), [c](https://example.org) and [d](#e) and [f](g.md#h)";
     assert_eq!(links(page), [("`a`", "b.rs"), ("f", "g.md#h")]);
+    let page =
+        "[`turn`](../src/event_loop/mod.rs) [`no_such`](../src/event_loop/mod.rs) [a](no_such.md)";
+    let (wrong, checked) = wrong_links("docs", &[("a.md".to_owned(), page.to_owned())]);
+    assert_eq!((wrong.len(), checked), (2, 2), "{wrong:?}");
+    assert_eq!(numbers("1. a\nb 2. c\n13. d".lines()), [1, 13]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! What is known of each connected client.
 //!
 //! A [`Client`] is a [`Session`] (who asks: id, database, protocol, name, flags), a reply buffer and the state of
-//! its input. Real connections, scripts and, later, the append-only file's loader and a primary's stream are all
-//! clients in one slab; [`ClientKey`] is the index, and a freed slot is reused only after the turn.
+//! its input. Connections, scripts and the append-only file's loader are all clients in one slab; [`ClientKey`] is the index, and a freed slot is reused only after the turn.
 //!
 //! Mirrors the `client` struct of Redis, without its flag soup.
 

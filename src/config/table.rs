@@ -1,8 +1,9 @@
-//! The table of directives: one row for each, and nothing about them anywhere else.
+//! The table of directives: one row for each.
 //!
 //! A row says how a directive is called, what values it takes, what it is when nobody sets it,
 //! what may be done to it at run time, and whether gyre acts on it yet. Reading a file, CONFIG GET,
-//! SET and REWRITE and the start-up warning are all driven by these rows. It mirrors
+//! SET and REWRITE and the start-up warning are all driven by these rows. The typed values are in `settings.rs`, and what
+//! follows from a change at run time is in `commands/config.rs`. It mirrors
 //! `static_configs` of Redis's `config.c`: the defaults are those of 7.0.15, for directives that
 //! came later those of 7.2, 7.4 and 8.0.
 

@@ -183,7 +183,7 @@ pub(crate) fn note_run(
 
 /// Notes a command in the slow log if it took long enough; not the arguments whose indexes are `redacted`.
 #[inline]
-pub(crate) fn log_if_slow(
+fn log_if_slow(
     state: &mut State,
     key: ClientKey,
     id: CommandId,

@@ -1,6 +1,7 @@
-//! Every error text that a command can answer, in one file.
+//! Why commands are refused or fail, and the texts that clients read of it.
 //!
-//! Errors are variants; what a client reads of them is written here only. The prefix (`ERR`, `WRONGTYPE`, ...)
+//! Errors are variants, and the texts that several commands answer with are written here. A text that belongs to one
+//! command alone stands with its handler, in [`CommandError::Text`]. The prefix (`ERR`, `WRONGTYPE`, ...)
 //! is the first word of the text and is what `errorstats` counts by.
 
 use crate::keyspace::WrongType;

@@ -1,8 +1,9 @@
 //! What a command *is*, said once.
 //!
 //! A [`CommandSpec`] is one declarative row per command and subcommand. `COMMAND`, `COMMAND DOCS`, HELP,
-//! ACL categories, key extraction, `docs/compatibility.md` and dispatch all read these rows; nothing about a
-//! command is written down a second time. The rows stand beside their handlers, in the file of their group;
+//! ACL categories, key extraction, `docs/compatibility.md` and dispatch all read these rows. What a command does with
+//! its arguments is its handler's: that the row's arguments are those that the handler reads is shown by tests only. The
+//! rows stand beside their handlers, in the file of their group;
 //! [`super::table`] gathers them. Mirrors `src/commands/*.json` and `struct redisCommand` of Redis.
 
 use super::{Context, WideContext};

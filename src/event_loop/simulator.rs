@@ -18,7 +18,8 @@
 //! * The end of a peer's stream comes on the edge of its last bytes, or later, and not before there is room for those.
 //!   A reset may come in front of bytes that had arrived.
 //!
-//! It is test equipment, compiled into the library so that nothing can enter the server past the seam unnoticed.
+//! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
+//! passes the seam by (files, child processes) is as it is on the machine, and is not the same for the same seed.
 
 use super::seam::*;
 use crate::system::rng::Rng;

@@ -1,9 +1,10 @@
-//! The keyspace: databases with expiry and eviction, and the one door for changes.
+//! The keyspace: databases with expiry and eviction, and the signal of each change.
 //!
 //! In: keys and values from command handlers. Out: values by reference, and the events of what changed.
-//! A handler gets a [`Db`]: one database and what all databases share. Every change goes through
-//! [`Db::signal_modified`], so that no command can forget the dirty counter, watchers, blocked clients, tracking,
-//! notifications or the journal; keys that go by themselves (expired, evicted, flushed) are noted here.
+//! A handler gets a [`Db`]: one database and what all databases share. It signals each change with
+//! [`Db::signal_modified`], one call for the dirty counter, watchers, blocked clients, tracking and notifications; values
+//! change through other calls, so that it is for the handler to call it, and for the tests of its group to show that it
+//! does. Keys that go by themselves (expired, evicted, flushed) are signalled here.
 //!
 //! | file | what it is for | mirrors |
 //! | --- | --- | --- |

@@ -1,6 +1,6 @@
 //! Who waits for a key, and who watches one.
 //!
-//! In: clients (by id) with the keys that they block on or WATCH, and each change that passes the door. Out: keys that
+//! In: clients (by id) with the keys that they block on or WATCH, and each change as it is signalled. Out: keys that
 //! became ready, in the order in which they did, with the clients that wait for them in the order in which they began
 //! to; and the clients whose watched keys changed. Mirrors `blocked.c` and the watch half of `multi.c` of Redis.
 //!
