@@ -2,7 +2,7 @@
 //!
 //! What comes in: a command line with perhaps a file and standard input ([`Config::load`]), or the
 //! arguments of CONFIG SET ([`Config::set_many`]). What goes out: [`Settings`], plain fields that
-//! the rest of the house reads; the reported values of CONFIG GET; a rewritten file; or an error in
+//! the rest of the server reads; the reported values of CONFIG GET; a rewritten file; or an error in
 //! Redis's words. It mirrors Redis's `config.c`.
 //!
 //! | file | what it knows |

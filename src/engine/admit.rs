@@ -496,7 +496,7 @@ fn protected_error(args: Args<'_>) -> CommandError {
     ))
 }
 
-/// Answers a command that did not get through the gates.
+/// Answers a command that did not pass the checks.
 pub(crate) fn refuse(
     state: &mut State,
     client: ClientKey,

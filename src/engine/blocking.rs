@@ -1,7 +1,7 @@
-//! Commands that wait for a key: how they begin to, are run again, give up. FLUSHALL and FLUSHDB wait here too, for no key,
-//! until the free thread is done with what was there.
+//! Commands that wait for a key: how they begin to, are run again, give up. FLUSHALL and FLUSHDB wait here too, for
+//! no key, until the free thread is done with what was there.
 //!
-//! In: the [`Wait`](super::Wait) of a handler that had nothing to answer with, keys that became ready at the door of
+//! In: the [`Wait`](super::Wait) of a handler that had nothing to answer with, keys that became ready in
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
@@ -69,7 +69,8 @@ pub fn for_no_key() -> Box<WaitFor> {
     }))
 }
 
-/// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its transaction.
+/// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its
+/// transaction.
 pub fn can_wait(session: &Session) -> bool {
     !session.in_multi
         && !session.repeats
@@ -150,8 +151,8 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
     }
 }
 
-/// Runs a client's command again, if it may run now: it is asked what it was asked when it came. When it is answered, the
-/// client goes on.
+/// Runs a client's command again, if it may run now: it is asked what it was asked when it came. When it is answered,
+/// the client goes on.
 fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let Some(blocked) = state
         .clients

@@ -1,4 +1,4 @@
-//! Keeping within `maxmemory`: the OOM gate.
+//! Keeping within `maxmemory`: what is evicted, and the check for memory.
 //!
 //! In: used memory and the policy. Out: keys are gone, and whether that was enough. What is too much for one command
 //! goes on between the turns ([`super::Requests::evict`]). Mirrors `performEvictions` of Redis's evict.c.

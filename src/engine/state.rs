@@ -14,7 +14,7 @@ use crate::resp::{Args, Protocol, Reply};
 use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 
-/// All that commands work on: every room but the loop and its sockets. `Server` owns one.
+/// All that commands work on: every module but the loop and its sockets. `Server` owns one.
 pub struct State {
     /// The databases.
     pub keyspace: Keyspace,
@@ -110,7 +110,7 @@ impl State {
         hz.min(500)
     }
 
-    /// Hands changed directives to the rooms that keep their own copy of them.
+    /// Hands changed directives to the modules that keep their own copy of them.
     pub fn apply_settings(&mut self) {
         let settings = self.config.settings();
         self.keyspace.configure(KeyspaceSettings {
@@ -277,8 +277,8 @@ pub trait Host {
     fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize;
     /// Memory that is held against `maxmemory`, bytes.
     fn used_memory(&mut self) -> u64;
-    /// Memory that is held against `maxmemory`, bytes, taken anew from the allocator where the cheap figure may be behind
-    /// (other threads have freed).
+    /// Memory that is held against `maxmemory`, bytes, taken anew from the allocator where the cheap figure may be
+    /// behind (other threads have freed).
     fn fresh_used_memory(&mut self) -> u64;
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;

@@ -90,8 +90,8 @@ impl Db<'_> {
             },
         )
     }
-    /// The entry of a key, counted as a hit or a miss as by [`Db::read`], but without refreshing its access clock (TYPE,
-    /// TTL).
+    /// The entry of a key, counted as a hit or a miss as by [`Db::read`], but without refreshing its access clock
+    /// (TYPE, TTL).
     pub fn read_no_touch(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         self.look(
             key,
@@ -271,7 +271,7 @@ impl Db<'_> {
         self.shared.put(self.index, &mut self.database.table, entry);
         Ok(())
     }
-    /// The door: every change to a key is told here, once per change, with its event (`set`, `del`, `expire`...).
+    /// Says that a key has changed: to be called once for every change, with its event (`set`, `del`, `expire`...).
     #[inline]
     pub fn signal_modified(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
         *self.dirty += 1;

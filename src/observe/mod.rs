@@ -91,7 +91,7 @@ impl Observe {
             command.histogram.get_or_insert_default().record(elapsed_ns);
         }
     }
-    /// A command was refused by a gate.
+    /// A command was refused by a check before it ran.
     pub fn command_rejected(&mut self, id: u16) {
         if let Some(command) = self.commands.get_mut(id as usize) {
             command.rejected += 1;

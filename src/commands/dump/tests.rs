@@ -1,4 +1,4 @@
-//! DUMP and RESTORE through the gates: Redis's payloads and errors, and broken payloads of every type in use.
+//! DUMP and RESTORE through the checks: Redis's payloads and errors, and broken payloads of every type in use.
 
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::persistence::rdb::payload::dump;

@@ -1,4 +1,4 @@
-//! The geo commands through the gates. Digits are those of Redis 8.0.
+//! The geo commands through the checks. Digits are those of Redis 8.0.
 
 use crate::commands::testing::{Harness, bulk, error, int};
 use crate::resp::reader::Value;

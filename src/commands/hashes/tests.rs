@@ -1,4 +1,4 @@
-//! The hash commands through the gates, against a whole state without sockets.
+//! The hash commands through the checks, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::keyspace::{KeyspaceEvent, interest};

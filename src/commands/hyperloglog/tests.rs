@@ -1,4 +1,4 @@
-//! The HyperLogLog commands through the gates.
+//! The HyperLogLog commands through the checks.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::resp::reader::Value;

@@ -1,4 +1,4 @@
-//! The key and database commands through the gates, against a whole state without sockets.
+//! The key and database commands through the checks, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::resp::reader::Value;

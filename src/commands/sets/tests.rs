@@ -1,4 +1,4 @@
-//! The set commands through the gates, against a whole state without sockets.
+//! The set commands through the checks, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok};
 use crate::resp::reader::Value;

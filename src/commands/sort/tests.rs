@@ -1,4 +1,4 @@
-//! SORT through the gates, against a whole state without sockets.
+//! SORT through the checks, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, error, int, ok};
 use crate::engine::keyspecs;

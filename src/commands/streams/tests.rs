@@ -1,4 +1,4 @@
-//! The stream commands through the gates, against a whole state without sockets.
+//! The stream commands through the checks, against a whole state without sockets.
 
 use crate::commands::testing::{Harness, bulk, check, error, int, ok, text};
 use crate::resp::reader::Value;

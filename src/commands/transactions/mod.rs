@@ -1,6 +1,6 @@
 //! Commands: transactions. MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 //!
-//! Between MULTI and EXEC the gates let a command pass as ever, but it is queued instead of run; EXEC runs the queue
+//! Between MULTI and EXEC a command passes its checks as ever, but it is queued instead of run; EXEC runs the queue
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
 use crate::clients::{Transaction, WatchedKey};
