@@ -1,6 +1,6 @@
 //! Small commands on the server as a whole: TIME, LASTSAVE, ROLE, LOLWUT, SHUTDOWN.
 //!
-//! SHUTDOWN only checks its arguments and leaves the wish in [`super::Effects`]; the server does it after the
+//! SHUTDOWN only checks its arguments and leaves the wish in the state's `requests`; the server does it after the
 //! command. Mirrors parts of Redis's server.c, db.c, replication.c and lolwut.c.
 
 use crate::engine::{

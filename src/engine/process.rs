@@ -32,7 +32,7 @@ pub fn process(
     process_found(state, host, client, found, args)
 }
 
-/// Runs a request ([`process`]) whose name was looked up already.
+/// Runs a request of a connection, if it may run; `found` is the command that its name names.
 pub fn process_found(
     state: &mut State,
     host: &mut dyn Host,

@@ -21,6 +21,7 @@
 
 use super::Stored;
 use super::layout::*;
+use super::object::{Object, object_of};
 use super::sizes::{Bin, Counted};
 use super::{NewValue, Type, Value, WrongType};
 use crate::structures::dict::Element;
@@ -44,36 +45,6 @@ pub const EMBED_MAX: usize = 1024;
 const EMBSTR_MAX: usize = 44;
 /// Length from which freeing a string may be left to the free thread; in units of [`FREE_UNIT`] as "elements".
 const FREE_UNIT: usize = 64 * 1024;
-
-/// A value behind one pointer. Each variant is one pointer wide and is told from the others by the entry's type, so a
-/// collection is added as a variant here and a line in each `match` on it below.
-#[derive(Clone, Debug)]
-#[allow(missing_docs)]
-pub(super) enum Object {
-    /// A long string.
-    Blob(Blob),
-    List(List),
-    Set(Set),
-    SortedSet(Box<SortedSet>),
-    Hash(Box<Hash>),
-    Stream(Box<Stream>),
-}
-
-const _: () = assert!(size_of::<Blob>() == 8 && align_of::<Blob>() <= 8);
-const _: () = assert!(size_of::<List>() == 8 && size_of::<Set>() == 8);
-
-impl Object {
-    fn kind(&self) -> Type {
-        match self {
-            Object::Blob(_) => Type::String,
-            Object::List(_) => Type::List,
-            Object::Set(_) => Type::Set,
-            Object::SortedSet(_) => Type::SortedSet,
-            Object::Hash(_) => Type::Hash,
-            Object::Stream(_) => Type::Stream,
-        }
-    }
-}
 
 /// A value on its way into an entry.
 enum Part<'a> {
@@ -879,22 +850,6 @@ pub enum BytesMut {
     WrongType,
     /// There was no room: this entry takes the place of the old one.
     Moved(Entry),
-}
-
-/// The object for a value that is to stand behind a pointer.
-fn object_of(value: NewValue<'_>) -> Object {
-    match value {
-        NewValue::Blob(blob) => Object::Blob(blob),
-        NewValue::List(it) => Object::List(it),
-        NewValue::Set(it) => Object::Set(it),
-        NewValue::SortedSet(it) => Object::SortedSet(it),
-        NewValue::Hash(it) => Object::Hash(it),
-        NewValue::Stream(it) => Object::Stream(it),
-        NewValue::String(bytes) | NewValue::Raw(bytes) | NewValue::Text(bytes) => {
-            Object::Blob(Arc::new(bytes.to_vec()))
-        }
-        NewValue::Int(number) => Object::Blob(Arc::new(itoa::Buffer::new().format(number).into())),
-    }
 }
 
 /// The form in which bytes are best stored.

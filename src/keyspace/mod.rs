@@ -8,7 +8,7 @@
 //!
 //! | file | what it is for | mirrors |
 //! | --- | --- | --- |
-//! | `entry.rs`, `layout.rs` | a key with its value in one allocation | object.c |
+//! | `entry.rs`, `layout.rs`, `object.rs` | a key with its value in one allocation | object.c |
 //! | `table.rs` | the owner of entries: all of them, and the index of those with an expiry | kvstore.c, db.c |
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
@@ -35,6 +35,7 @@ mod field_expiry;
 mod keyspace;
 mod layout;
 mod lazyfree;
+mod object;
 mod sizes;
 mod slot;
 mod table;

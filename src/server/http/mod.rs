@@ -15,7 +15,7 @@
 //!
 //! Invariants:
 //! * Bytes that wait for one connection are bounded: a response has a bounded length, a trace is made a part at a time
-//!   when the last part is gone, a viewer that is [`connection::MOST_OUTPUT`] behind is dropped.
+//!   when the last part is gone, a viewer that is `MOST_OUTPUT` of `connection.rs` behind is dropped.
 //! * Requests of one connection are answered one after the other, and a bounded number in one turn.
 
 mod connection;
