@@ -6,23 +6,19 @@ SEEDS ?= 10000
 FUZZ_INPUTS ?= 10000000
 CRASHES ?= 210
 PREFIX ?= /usr/local
-# The workshop's tools beside this repository: Redis's own test suite, and the side-by-side benchmark.
-SHARED ?= ../shared
-CONFORMANCE ?= unit/type integration/aof integration/aof-multi-part integration/convert-ziplist-hash-on-load \
-	integration/convert-ziplist-zset-on-load integration/convert-zipmap-hash-on-load \
-	integration/corrupt-dump integration/corrupt-dump-fuzzer integration/dismiss-mem integration/logging \
-	integration/rdb integration/redis-benchmark unit/aofrw unit/auth unit/bitfield unit/bitops \
-	unit/client-eviction unit/dump unit/expire unit/functions unit/geo unit/hyperloglog unit/info \
-	unit/info-command unit/info-keysizes unit/introspection unit/introspection-2 unit/keyspace \
-	unit/latency-monitor unit/lazyfree unit/limits unit/maxmemory unit/memefficiency unit/multi \
-	unit/networking unit/obuf-limits unit/oom-score-adj unit/other unit/pause unit/protocol unit/pubsub \
-	unit/querybuf unit/quit unit/replybufsize unit/scan unit/scripting unit/shutdown unit/slowlog unit/sort \
-	unit/tracking unit/violations integration/redis-cli
+# Redis's own test suite: which one, its files or folders (none: all that gyre is held to), and how many at a time.
+SUITE ?= 8.0.6
+CONFORMANCE ?=
+JOBS ?= 1
+# What `make bench` compares, as NAME=PROGRAM; none: gyre and the Redis and Valkey servers that are there.
+SERVERS ?=
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
 PEER = target/peer/redis-server
+COUNT_SKIPS = tests/common/count_skips.sh
 
-.PHONY: run build test bench lint conformance install docs fuzz differential peer simulate crash asan valgrind setup setup-tools clean
+.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash asan valgrind \
+	redis-8.0 prometheus-parser setup setup-tools setup-suite oracles apt clean
 
 ## Build and start the server on PORT.
 run: build
@@ -31,24 +27,30 @@ run: build
 build: setup
 	$(CARGO) build --release
 
-## Unit, property and whole-server tests.
-test: setup setup-tools
-	$(CARGO) test
+## Unit, property and whole-server tests, some of them beside a Redis 8.0 and other programs that are installed or built for
+## that. GYRE_SKIP_ORACLES=1 does without and passes over those tests; how many is the last line.
+test: setup oracles
+	$(COUNT_SKIPS) $(CARGO) test
+
+## The live page in a real browser, which is large: GYRE_BROWSER names another Chromium than Debian's.
+page: setup
+	@command -v $(or $(GYRE_BROWSER),chromium) >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=chromium
+	GYRE_BROWSER=$(or $(GYRE_BROWSER),chromium) $(CARGO) test --test page
 
 ## fmt and clippy, as CI wants them.
 lint: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 
-## Speed and memory beside redis-server, all in one run.
-bench: build setup-tools
-	@command -v redis-server >/dev/null || { echo "bench: redis-server is not installed (apt-get install redis-server)"; exit 1; }
-	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server)
-	python3 $(SHARED)/bench/bench.py gyre=target/release/gyre redis=$$(command -v redis-server) --suite mem
+## Speed and memory beside other servers, all in one run.
+bench: build setup-tools $(if $(SERVERS),,redis-8.0)
+	tests/figures/bench.py $(SERVERS)
+	tests/figures/bench.py $(SERVERS) --suite mem
 
-## Redis 8.0.6's own test suite: the files of CONFORMANCE, all but those of replication, ACL, TLS and clusters.
-conformance: build setup-tools
-	python3 $(SHARED)/conformance/run.py --server target/release/gyre $(CONFORMANCE)
+## Redis's own test suite, all but the files on replication, ACL, TLS and clusters, held to the list of what may fail.
+conformance: build setup-suite
+	python3 -m doctest tests/conformance/run.py
+	tests/conformance/run.py --suite $(SUITE) --jobs $(JOBS) $(CONFORMANCE)
 
 install: build
 	install -D -m 755 target/release/gyre $(DESTDIR)$(PREFIX)/bin/gyre
@@ -72,6 +74,10 @@ differential: setup $(if $(GYRE_PEER),,peer)
 ## Redis 8.0 from Debian's source package, for comparisons.
 peer: $(PEER)
 
+# The same, but where GYRE_PEER or the PATH has one.
+redis-8.0:
+	@[ -n "$(GYRE_PEER)" ] || redis-server --version 2>/dev/null | grep -q " v=8\.0\." || $(MAKE) --no-print-directory peer
+
 $(PEER):
 	@command -v dpkg-source >/dev/null && command -v c++ >/dev/null || \
 		$(MAKE) --no-print-directory apt PACKAGES="dpkg-dev build-essential"
@@ -83,16 +89,17 @@ simulate: setup
 
 ## The rooms with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
 ## leak checker (the tests count their own drops), so it is off.
-asan: setup
+asan: setup oracles
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
-		$(CARGO) test --target $(HOST_TARGET) --features sanitizer --lib --tests
+		$(COUNT_SKIPS) $(CARGO) test --target $(HOST_TARGET) --features sanitizer --lib --tests
 
 ## Kill servers -9 in the middle of their work, CRASHES times in all, and look at what they kept.
 crash: setup
 	CRASHES=$(CRASHES) $(CARGO) test --release --test crash -- --nocapture
 
 ## A short server run under valgrind.
-valgrind: setup setup-tools
+valgrind: setup
+	@command -v valgrind >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=valgrind
 	$(CARGO) test --release --test valgrind -- --ignored --nocapture
 
 ## A Rust toolchain cannot be installed from here; a C compiler (for jemalloc) can.
@@ -102,6 +109,19 @@ setup:
 
 setup-tools:
 	@command -v redis-cli >/dev/null && command -v redis-benchmark >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=redis-tools
+	@command -v python3 >/dev/null || $(MAKE) --no-print-directory apt PACKAGES=python3
+
+# What the test suite of Redis needs.
+setup-suite:
+	@command -v python3 >/dev/null && command -v tclsh >/dev/null && command -v dpkg-source >/dev/null && command -v c++ >/dev/null || \
+		$(MAKE) --no-print-directory apt PACKAGES="python3 tcl dpkg-dev build-essential"
+
+# The programs that say to tests what is right. Python's parser of metrics may be there for another Python than the first.
+oracles: $(if $(filter-out 0,$(GYRE_SKIP_ORACLES)),,setup-tools redis-8.0 prometheus-parser)
+
+prometheus-parser:
+	@python3 -c 'import prometheus_client' 2>/dev/null || /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null || \
+		$(MAKE) --no-print-directory apt PACKAGES=python3-prometheus-client
 
 apt:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -4,10 +4,9 @@
 
 mod common;
 
+use common::redis_server::Redis;
 use common::{Raw, Server};
 use gyre::resp::reader::Value;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Short: the parts of an array between blanks, pushes after `>`, null as `-`.
@@ -221,46 +220,6 @@ fn messages_are_not_in_the_append_only_file() {
 
 // ---- events beside Redis ------------------------------------------------------------------------------------------
 
-struct Redis {
-    child: Child,
-    port: u16,
-}
-
-impl Redis {
-    fn start() -> Option<Redis> {
-        let version = Command::new("redis-server").arg("--version").output();
-        let is_7_0 = version.is_ok_and(|it| String::from_utf8_lossy(&it.stdout).contains("v=7.0."));
-        if !is_7_0 {
-            eprintln!("skipped: redis-server 7.0 is not installed");
-            return None;
-        }
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
-        drop(listener);
-        let child = Command::new("redis-server")
-            .args(["--port", &port.to_string(), "--save", ""])
-            .args(["--enable-debug-command", "yes"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("redis-server starts");
-        let mut redis = Redis { child, port };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(redis.child.try_wait().expect("a child").is_none());
-            assert!(Instant::now() < deadline, "redis-server does not start");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        Some(redis)
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A client and somebody who listens to all events.
 struct Watched {
     client: Raw,
@@ -270,8 +229,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn of(port: u16) -> Watched {
-        let connect = || Raw::over(TcpStream::connect(("127.0.0.1", port)).expect("a connection"));
+    fn of(connect: impl Fn() -> Raw) -> Watched {
         let (mut client, mut listener) = (connect(), connect());
         let set = client.line("CONFIG SET notify-keyspace-events EAmn");
         assert_eq!(set, Value::Simple("OK".into()));
@@ -333,33 +291,19 @@ include!("pubsub_events.in");
 
 #[test]
 fn every_command_raises_the_events_that_redis_raises() {
-    let Some(redis) = Redis::start() else { return };
+    let directory = tempfile::tempdir().expect("a directory");
+    let Some(redis) = Redis::start(directory.path(), &[]) else {
+        return;
+    };
     let server = Server::start();
-    let (mut ours, mut theirs) = (Watched::of(server.port), Watched::of(redis.port));
+    let (mut ours, mut theirs) = (Watched::of(|| server.raw()), Watched::of(|| redis.raw()));
     let mut differences = Vec::new();
     for line in EVENTS.lines().map(str::trim) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (line, newer) = line
-            .split_once(" => ")
-            .map_or((line, None), |(line, newer)| {
-                (
-                    line,
-                    Some(
-                        newer
-                            .split(", ")
-                            .filter(|it| *it != "none")
-                            .map(str::to_owned)
-                            .collect::<Vec<_>>(),
-                    ),
-                )
-            });
         let (our_answer, our_events) = ours.run(line);
-        let (their_answer, their_events) = match newer {
-            Some(events) => (our_answer.clone(), events),
-            None => theirs.run(line),
-        };
+        let (their_answer, their_events) = theirs.run(line);
         if our_events != their_events {
             differences.push(format!(
                 "{line}\n    ours:   {our_events:?} ({our_answer})\n    theirs: {their_events:?} ({their_answer})"

@@ -5,6 +5,7 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 
 pub mod redis_server;
+pub mod skips;
 
 use gyre::resp::reader::{ReadError, Value, read_value};
 use std::io::{ErrorKind, Read, Write};

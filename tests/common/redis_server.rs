@@ -1,13 +1,18 @@
 //! A Redis server as a peer of tests: data goes from one to the other, and answers are compared.
 //!
-//! It is the program that `GYRE_PEER` names, else the one that `make peer` built, else the redis-server on the PATH.
+//! It is of version 8.0, whose answers, events and files gyre's are: the program that `GYRE_PEER` names, else the one that
+//! `make peer` built, else the redis-server on the PATH. A test that finds none fails, or is passed over
+//! ([`skips`](super::skips)).
 
-use super::Raw;
+use super::{Raw, skips};
 use gyre::resp::reader::Value;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// What of its version a Redis must have to be compared with.
+const VERSION: &str = "8.0";
 
 /// A Redis server in a directory that is not its own.
 pub struct Redis {
@@ -16,20 +21,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Whether there is one, of whichever version; says so if not.
-    pub fn is_installed() -> bool {
-        let found = program("").is_some();
-        if !found {
-            eprintln!("skipped: there is no redis-server on the PATH, nor one of `make peer`");
+    /// Starts one on a free port; it loads what is in the directory. None where there is none and that is allowed.
+    pub fn start(dir: &Path, directives: &[&str]) -> Option<Redis> {
+        let program = program();
+        if program.is_none() {
+            skips::without_oracle(&format!("redis-server {VERSION}"));
         }
-        found
+        Some(Redis::start_program(&program?, dir, directives))
     }
-    /// Starts one of whichever version as [`Redis::start_of`] does.
-    pub fn start(dir: &Path, directives: &[&str]) -> Redis {
-        Redis::start_of(&program("").expect("a redis-server"), dir, directives)
-    }
-    /// Starts a program on a free port; it loads what is in the directory.
-    pub fn start_of(program: &Path, dir: &Path, directives: &[&str]) -> Redis {
+    fn start_program(program: &Path, dir: &Path, directives: &[&str]) -> Redis {
         let port = TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
@@ -63,22 +63,6 @@ impl Redis {
         TcpStream::connect(("127.0.0.1", self.port))
             .is_ok_and(|stream| Raw::over(stream).line("PING") == Value::Simple("PONG".into()))
     }
-    /// Whether it is of 7.4 or newer, which reads snapshots and dumps of version 12; says so if not.
-    pub fn reads_snapshots_of_gyre(&self) -> bool {
-        let Value::Bulk(page) = self.raw().line("INFO server") else {
-            panic!("INFO answers a bulk")
-        };
-        let page = String::from_utf8_lossy(&page).into_owned();
-        let version = page.split("redis_version:").nth(1).unwrap_or_default();
-        let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0u32));
-        let is_new = (numbers.next(), numbers.next()) >= (Some(7), Some(4));
-        if !is_new {
-            eprintln!(
-                "skipped: the way back to a Redis before 7.4, which does not read snapshots of version 12"
-            );
-        }
-        is_new
-    }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {
         Raw::over(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))
@@ -92,19 +76,19 @@ impl Drop for Redis {
     }
 }
 
-/// The first of the programs whose version begins so. One that is named must be of that version.
-pub fn program(version: &str) -> Option<PathBuf> {
+/// The first of the programs that is of this version. One that is named must be.
+fn program() -> Option<PathBuf> {
     let is_right = |program: &PathBuf| {
         let text = Command::new(program).arg("--version").output();
         text.is_ok_and(|text| {
-            String::from_utf8_lossy(&text.stdout).contains(&format!(" v={version}"))
+            String::from_utf8_lossy(&text.stdout).contains(&format!(" v={VERSION}."))
         })
     };
     if let Some(named) = std::env::var_os("GYRE_PEER").filter(|named| !named.is_empty()) {
         let named = PathBuf::from(named);
         assert!(
             is_right(&named),
-            "GYRE_PEER is {}, which is no redis-server {version}",
+            "GYRE_PEER is {}, which is no redis-server {VERSION}",
             named.display()
         );
         return Some(named);

@@ -13,8 +13,7 @@
 //! | `GYRE_DIFF_FAILURES` | stop after so many different differences (1) |
 //! | `GYRE_DIFF_WITHOUT` | pass over commands and differences whose text has one of these words, separated by a bar |
 //!
-//! The Redis is of version 8.0: the program that `GYRE_PEER` names, else the one that `make peer` built, else the one on
-//! the PATH. Where there is none it passes with a message, unless `GYRE_PEER` says that there is.
+//! The Redis is of version 8.0 ([`common::redis_server`]).
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -257,7 +256,6 @@ fn print(command: &Command) -> String {
 #[test]
 fn gyre_answers_as_redis_does() {
     let Some(mut pair) = Pair::start() else {
-        println!("differential: SKIPPED, there is no redis-server 8.0: `make peer` builds one");
         return;
     };
     let wanted = variable("GYRE_DIFF_COMMANDS", 20_000);
