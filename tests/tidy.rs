@@ -27,10 +27,6 @@ const COMMANDS_LINES_MAX: usize = 24_500;
 /// Files that are longer than [`FILE_LINES_MAX`], each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[
     (
-        "src/keyspace/entry.rs",
-        "one allocation's layout, whose unsafe accessors rely on each other",
-    ),
-    (
         "src/persistence/aof/mod.rs",
         "the states of one append-only file, whose order of disk calls is one argument",
     ),
