@@ -17,6 +17,8 @@ fail() {
     fail "no sources of Redis 8.0: build it yourself and set GYRE_PEER"
 folder=$(cd "$1" && pwd)
 echo "build_peer.sh: building Redis, some minutes"
+# A build that was broken off takes the libraries that it did not come to for built.
+make -C "$folder/tree/src" distclean >"$folder/build.log" 2>&1 || true
 make -C "$folder/tree/src" redis-server -j"$(nproc)" MALLOC=jemalloc BUILD_TLS=no USE_SYSTEMD=no >"$folder/build.log" 2>&1 ||
     fail "the build failed: $folder/build.log"
 # Under its own name at last, so that what is there is whole.
