@@ -26,7 +26,10 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
-    let written = state.journal.written_bytes(Targets::AOF);
+    let written = match propagates {
+        true => state.journal.written_bytes(Targets::AOF),
+        false => 0,
+    };
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {

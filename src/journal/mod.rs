@@ -271,11 +271,13 @@ impl Journal {
     pub fn written_bytes(&self, reader: Targets) -> u64 {
         match self.reader(reader) {
             Some(reader) => reader.written(),
-            None => {
-                let index = usize::from(reader.has(Targets::REPLICAS));
-                self.counted.get(index).copied().unwrap_or_default()
-            }
+            None => self.written_before(reader),
         }
+    }
+    #[cold]
+    fn written_before(&self, reader: Targets) -> u64 {
+        let index = usize::from(reader.has(Targets::REPLICAS));
+        self.counted.get(index).copied().unwrap_or_default()
     }
     /// Bytes that a reader has taken so far.
     pub fn taken_bytes(&self, reader: Targets) -> u64 {
