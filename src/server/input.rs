@@ -646,11 +646,19 @@ impl Core {
     }
 
     /// Does what the commands of a client have asked the loop for.
+    #[inline]
     pub(super) fn do_requested(&mut self, events: &mut EventLoop, key: ClientKey) {
+        let requests = &self.state.requests;
+        if requests.close_caller.is_some() || requests.shutdown.is_some() || requests.unpaused {
+            self.do_requested_now(events, key);
+        }
+    }
+
+    #[cold]
+    fn do_requested_now(&mut self, events: &mut EventLoop, key: ClientKey) {
         let requests = &mut self.state.requests;
-        let (closes, unpaused) = (requests.close_caller.take(), requests.unpaused);
-        requests.unpaused = false;
-        let shutdown = requests.shutdown.take();
+        let (closes, shutdown) = (requests.close_caller.take(), requests.shutdown.take());
+        let unpaused = std::mem::take(&mut requests.unpaused);
         if let Some(caller) = closes {
             self.state.clients.close(caller, true);
         }
