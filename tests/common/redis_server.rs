@@ -30,6 +30,13 @@ impl Redis {
         Some(Redis::start_program(&program?, dir, directives))
     }
     fn start_program(program: &Path, dir: &Path, directives: &[&str]) -> Redis {
+        // Between the choice of a port and its use another process may take it.
+        (0..5)
+            .find_map(|_| Redis::try_start(program, dir, directives))
+            .expect("redis-server cannot load what is there")
+    }
+    /// None where it ends before it answers.
+    fn try_start(program: &Path, dir: &Path, directives: &[&str]) -> Option<Redis> {
         let port = TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .expect("a free port")
@@ -52,16 +59,28 @@ impl Redis {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !redis.answers() {
             let ended = redis.child.try_wait().expect("a child");
-            assert!(ended.is_none(), "redis-server cannot load what is there");
+            if ended.is_some() {
+                return None;
+            }
             assert!(Instant::now() < deadline, "redis-server does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
-        redis
+        Some(redis)
     }
     /// Whether it listens and has loaded its data.
     fn answers(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port))
-            .is_ok_and(|stream| Raw::over(stream).line("PING") == Value::Simple("PONG".into()))
+        let Ok(stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        // A connection to a port on which nobody listens may be given that port itself, and reads what it has written.
+        if stream.local_addr().ok() == stream.peer_addr().ok() {
+            return false;
+        }
+        let mut raw = Raw::over(stream);
+        let answer = raw
+            .send_unless_gone(b"PING\r\n")
+            .then(|| raw.read_unless_gone());
+        answer.flatten() == Some(Value::Simple("PONG".into()))
     }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {
