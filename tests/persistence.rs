@@ -868,3 +868,20 @@ fn a_server_that_loads_answers_so_and_ends_when_it_is_told_to() {
     assert!(server.log().contains("shutdown signal during loading"));
     assert_eq!(fs::read(&path).expect("still there"), before);
 }
+
+/// `key-load-delay` made snapshots slow to load and append-only files not.
+#[test]
+fn commands_of_the_append_only_file_are_loaded_with_their_delay() {
+    let delay = ["--appendonly", "yes", "--key-load-delay", "10000"];
+    let mut server = Server::with(&delay);
+    let mut raw = server.raw();
+    for number in 0..50 {
+        raw.run(&["SET", &format!("k{number}"), "v"]);
+    }
+    raw.command(&["SHUTDOWN"]);
+    assert_eq!(server.wait(), Some(0));
+    let begun = std::time::Instant::now();
+    server.start_again();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(500));
+    assert_eq!(server.raw().run(&["DBSIZE"]), Value::Integer(50));
+}

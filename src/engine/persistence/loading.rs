@@ -342,6 +342,7 @@ fn run_commands(
                         file.name
                     ));
                 }
+                crate::persistence::snapshot::delay(state.config.settings().key_load_delay_us);
                 file.at = end;
                 if !in_multi(state) {
                     file.valid = end;
