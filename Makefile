@@ -87,7 +87,7 @@ $(PEER):
 simulate: setup
 	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
 
-## The rooms with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
+## The modules with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
 ## leak checker (the tests count their own drops), so it is off.
 asan: setup oracles
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 CARGO_TARGET_DIR=target/asan \
