@@ -78,6 +78,7 @@ impl Unresolved {
 }
 
 /// Finds the command or subcommand, and checks its arity. `found`: what the first argument names.
+#[inline]
 pub fn resolve(
     state: &State,
     found: Option<CommandId>,
@@ -158,7 +159,7 @@ impl Candidate {
 type Checked = Result<(), CommandError>;
 
 /// Asks whether a command may run. `id` is of [`resolve`].
-#[inline]
+#[inline(always)]
 pub fn admit(
     state: &mut State,
     host: &mut dyn Host,
@@ -174,6 +175,8 @@ pub fn admit(
     }
 }
 
+// One command in one place asks this before each run: within it, it costs no call and no copy of its answer.
+#[inline(always)]
 fn admit_from_connection(
     state: &mut State,
     host: &mut dyn Host,
