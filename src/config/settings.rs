@@ -25,14 +25,14 @@ pub enum Fsync {
 }
 
 impl Fsync {
+    /// By the numbers that the table of directives gives their names.
+    const BY_NUMBER: &[Fsync] = &[Fsync::No, Fsync::Always, Fsync::EverySecond];
+
     /// The policy of a name, as `appendfsync` takes it.
     pub fn from_name(name: &[u8]) -> Option<Fsync> {
-        match () {
-            () if name.eq_ignore_ascii_case(b"no") => Some(Fsync::No),
-            () if name.eq_ignore_ascii_case(b"always") => Some(Fsync::Always),
-            () if name.eq_ignore_ascii_case(b"everysec") => Some(Fsync::EverySecond),
-            () => None,
-        }
+        let mut names = super::table::FSYNC.iter();
+        let (_, number) = names.find(|(one, _)| name.eq_ignore_ascii_case(one.as_bytes()))?;
+        Fsync::BY_NUMBER.get(*number as usize).copied()
     }
 }
 
@@ -627,10 +627,7 @@ impl Settings {
             record: read.path("record"),
             record_max_size: read.number("record-max-size"),
             appenddirname: read.string("appenddirname"),
-            appendfsync: read.choice(
-                "appendfsync",
-                &[Fsync::No, Fsync::Always, Fsync::EverySecond],
-            ),
+            appendfsync: read.choice("appendfsync", Fsync::BY_NUMBER),
             no_appendfsync_on_rewrite: read.yes("no-appendfsync-on-rewrite"),
             auto_aof_rewrite_percentage: read.number("auto-aof-rewrite-percentage"),
             auto_aof_rewrite_min_size: read.number("auto-aof-rewrite-min-size"),

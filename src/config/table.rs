@@ -334,7 +334,7 @@ const LOG_LEVELS: &[(&str, u32)] = &[
 ];
 /// `supervised`.
 const SUPERVISED: &[(&str, u32)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
-const FSYNC: &[(&str, u32)] = &[("everysec", 2), ("always", 1), ("no", 0)];
+pub(super) const FSYNC: &[(&str, u32)] = &[("everysec", 2), ("always", 1), ("no", 0)];
 /// `shutdown-on-sigint` and `shutdown-on-sigterm`: bits that may be combined.
 pub const SHUTDOWN: &[(&str, u32)] = &[
     ("default", 0),

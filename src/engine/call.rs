@@ -5,13 +5,12 @@
 
 use super::propagate::{note_write, propagate};
 use super::{
-    CommandError, CommandId, Context, Effects, Handler, Host, Invocation, State, WaitFor,
-    WideContext, flags,
+    CommandError, Context, Effects, Handler, Host, Invocation, State, WaitFor, WideContext, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::journal::Targets;
 use crate::observe::LatencyEvent;
-use crate::resp::{Args, OwnedRequest};
+use crate::resp::OwnedRequest;
 
 /// Runs a command and everything that hangs on it. Whether the client now waits for a key instead of having been
 /// answered (a command of a client that waited already waits on). Re-entrant: EXEC and scripts call commands from within.
@@ -174,45 +173,20 @@ pub(crate) fn note_run(
         let unix_s = state.now.unix_s();
         state.observe.latency.took(event, elapsed_ns, unix_s);
     }
-    log_if_slow(
-        state,
-        invocation.client,
-        id,
-        invocation.args,
-        elapsed_ns,
-        redacted,
-    );
-}
-
-/// Notes a command in the slow log if it took long enough; not the arguments whose indexes are `redacted`.
-#[inline]
-fn log_if_slow(
-    state: &mut State,
-    key: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-    elapsed_ns: u64,
-    redacted: &[usize],
-) {
     let slower_than = state.config.settings().slowlog_log_slower_than_us;
     if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
-        log_slow(state, key, id, args, elapsed_ns, redacted);
+        log_slow(state, invocation, elapsed_ns, redacted);
     }
 }
 
+/// Notes a command in the slow log; not the arguments whose indexes are `redacted`.
 #[cold]
-fn log_slow(
-    state: &mut State,
-    key: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-    elapsed_ns: u64,
-    redacted: &[usize],
-) {
-    if state.table.get(id).flags & flags::SKIP_SLOWLOG != 0 {
+fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64, redacted: &[usize]) {
+    let args = invocation.args;
+    if state.table.get(invocation.command).flags & flags::SKIP_SLOWLOG != 0 {
         return;
     }
-    let Some(client) = state.clients.get_mut(key) else {
+    let Some(client) = state.clients.get_mut(invocation.client) else {
         return;
     };
     // What a script calls is part of the script's time.

@@ -3,7 +3,7 @@
 //! In: commands of a client that is in MULTI; keys that have changed. Out: the queue run without anything in between.
 //! Mirrors `multi.c` of Redis.
 
-use super::admit::{Origin, admit};
+use super::admit::{Origin, admit, refuse};
 use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, Transaction};
@@ -99,8 +99,12 @@ pub(crate) fn run_queue(
         let id = CommandId(command);
         let args = request.args();
         crash::set_command(state.table.get(id).spec.name);
-        if admit(state, host, Origin::Exec, client, id, args).is_ok() {
-            call(state, host, &Invocation::of(client, id, args));
+        match admit(state, host, Origin::Exec, client, id, args) {
+            Ok(_) => {
+                call(state, host, &Invocation::of(client, id, args));
+            }
+            // Each command of the queue has its answer, whatever it is.
+            Err(error) => refuse(state, client, Some(id), &error, args),
         }
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
