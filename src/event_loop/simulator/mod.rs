@@ -1,0 +1,313 @@
+//! The seeded simulator: the seam's second implementation, a whole network and two clocks inside one process.
+//!
+//! In: a seed, and what the test's peers do through a [`SimulatorHandle`] (connect, send, take, finish, close, reset,
+//! let time pass). Out: readiness, bytes and times for the loop above, and a trace of every decision. The same seed
+//! and the same doings of the peers give the same trace, byte for byte.
+//!
+//! ```text
+//!   peer ─ send ─▶ [ in flight ] ─ arrives, cut anywhere ─▶ [ arrived ] ─ read ─▶ server
+//!   peer ◀─ take ─ [ outbox, bounded ]                      ◀─ write, cut anywhere ─ server
+//! ```
+//!
+//! It is as nasty as a kernel may be, and never nastier:
+//! * Readiness is edge-triggered. A change is told once, maybe late, maybe together with others, always in the state
+//!   in which the source is when it is told. A source may be told without cause.
+//! * A read yields less than was asked for only when nothing more had arrived; what arrives a moment later is a new
+//!   edge. A write that takes less than it was given, or nothing, owes an edge only after `WouldBlock`.
+//! * A poll that may sleep does not, as long as there is something to tell.
+//! * The end of a peer's stream comes on the edge of its last bytes, or later, and not before there is room for those.
+//!   A reset may come in front of bytes that had arrived.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `faults` | how often what goes wrong |
+//! | `network` | connections, listeners, time and the trace: all that the two sides share |
+//! | `handle` | the peers' side |
+//!
+//! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
+//! passes the seam by (files, child processes) is as it is on the machine, and is not the same for the same seed.
+
+use super::seam::*;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+mod faults;
+mod handle;
+mod network;
+
+pub use faults::Faults;
+pub use handle::{SimulatedPeer, SimulatorHandle};
+use network::{Ending, FIRST_PORT, Listener, Socket, World, hash_bytes, note};
+
+/// The seam that the server gets.
+pub struct Simulator {
+    world: Rc<RefCell<World>>,
+}
+
+impl Simulator {
+    /// A simulated system, and the handle to its other side.
+    pub fn new(seed: u64, faults: Faults) -> (Simulator, SimulatorHandle) {
+        let world = Rc::new(RefCell::new(World::new(seed, faults)));
+        let handle = SimulatorHandle {
+            world: Rc::clone(&world),
+        };
+        (Simulator { world }, handle)
+    }
+}
+
+impl Seam for Simulator {
+    fn monotonic_ns(&mut self) -> u64 {
+        let mut world = self.world.borrow_mut();
+        // Mostly well under a microsecond; now and then the process was not scheduled for a while.
+        let step = match world.rng.below(256) {
+            0 => world.rng.below(2_000_000),
+            _ => world.rng.below(1_000),
+        };
+        world.mono_ns += step;
+        world.mono_ns
+    }
+
+    fn unix_us(&mut self) -> i64 {
+        self.world.borrow().unix_us()
+    }
+
+    fn random_u64(&mut self) -> u64 {
+        self.world.borrow_mut().rng.next_u64()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        world.jump_clock();
+        if world.chance(world.faults.interrupt) {
+            note!(world, "interrupted");
+            return Err(io::Error::from(io::ErrorKind::Interrupted));
+        }
+        world.arrive_all(false);
+        world.tell(false, ready);
+        let sleeps = timeout != Some(Duration::ZERO);
+        if !ready.is_empty() || !sleeps {
+            return Ok(());
+        }
+        world.tell(true, ready);
+        let timeout_ns = timeout.map_or(1_000_000_000, |timeout| timeout.as_nanos() as u64);
+        if ready.is_empty() {
+            // Nothing to tell: time passes until something arrives.
+            let to_come = world
+                .connections
+                .iter()
+                .any(|connection| !connection.closed_by_server && connection.has_more_to_come());
+            if to_come {
+                world.mono_ns += world.rng.below(timeout_ns.min(1_000_000) + 1);
+                world.arrive_all(true);
+                world.tell(true, ready);
+            }
+        }
+        if ready.is_empty() {
+            world.mono_ns += timeout_ns;
+        }
+        let now = world.mono_ns;
+        note!(world, "slept {now}");
+        Ok(())
+    }
+
+    fn listen(
+        &mut self,
+        token: Token,
+        address: &ListenAddress,
+        _options: &ListenOptions,
+    ) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        let taken = world.sockets.iter().flatten().any(
+            |socket| matches!(socket, Socket::Listener(listener) if listener.address == *address),
+        );
+        if taken {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+        world.put(
+            token,
+            Socket::Listener(Listener {
+                address: address.clone(),
+                waiting: VecDeque::new(),
+                edge: false,
+                held_back: 0,
+            }),
+        );
+        note!(&mut *world, "listen {} {address:?}", token.0);
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        let waiting = match world.listener(listener) {
+            Some(listener) => listener.waiting.len(),
+            None => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        if waiting > 0
+            && (world.open >= world.descriptors || world.chance(world.faults.accept_error))
+        {
+            let error = match world.rng.below(4) {
+                _ if world.open >= world.descriptors => libc::EMFILE,
+                0 => libc::ECONNABORTED,
+                1 => libc::EINTR,
+                2 => libc::ENFILE,
+                _ => libc::EMFILE,
+            };
+            note!(world, "accept {} fails {error}", listener.0);
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let Some((peer, address)) = world.listener(listener).and_then(|listener| {
+            let peer = listener.waiting.pop_front()?;
+            Some((peer, listener.address.clone()))
+        }) else {
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        };
+        let connection = &mut world.connections[peer.0];
+        connection.token = Some(token);
+        // A socket is told once when it is registered: it takes bytes.
+        connection.edge = true;
+        world.open += 1;
+        world.accepted.push(peer);
+        world.put(token, Socket::Stream(peer));
+        note!(world, "accept {} {}", peer.0, token.0);
+        let peer_address = match address {
+            ListenAddress::Inet(local) => Peer::Inet {
+                remote: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + peer.0 as u16)),
+                local,
+            },
+            ListenAddress::Unix(path, _) => Peer::Unix(path),
+        };
+        Ok(Accepted {
+            token,
+            peer: peer_address,
+            fd: peer.0 as i64 + 8,
+        })
+    }
+
+    fn adopt_pipe(&mut self, _token: Token, _pipe: std::os::fd::OwnedFd) -> io::Result<()> {
+        // A simulation is one process: what would run in a child does not.
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        let peer = world.peer_of(token)?;
+        let connection = &world.connections[peer.0];
+        let there = connection.arrived.len().min(buffer.len());
+        if there == 0 {
+            let ending = connection.ending;
+            world.connections[peer.0].end_told |= ending != Ending::Open;
+            note!(world, "read {} nothing {ending:?}", peer.0);
+            return match ending {
+                Ending::Open => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+                Ending::Finished | Ending::Gone => Ok(0),
+                Ending::Reset => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+            };
+        }
+        // A shorter read stands for bytes that arrived right after it: they are a new edge.
+        let n = if world.chance(world.faults.cut / 4) {
+            1 + world.rng.index(there)
+        } else {
+            there
+        };
+        let connection = &mut world.connections[peer.0];
+        for (to, from) in buffer.iter_mut().zip(connection.arrived.drain(..n)) {
+            *to = from;
+        }
+        connection.edge |= n < there;
+        note!(world, "read {} {n}", peer.0);
+        // And more may come while the server is still reading.
+        if world.chance(world.faults.cut / 4) {
+            world.arrive(peer, false);
+        }
+        Ok(n)
+    }
+
+    fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        let peer = world.peer_of(token)?;
+        let total: usize = slices.iter().map(|slice| slice.len()).sum();
+        let blocks = world.chance(world.faults.write_block);
+        let cuts = world.chance(world.faults.short_write);
+        let connection = &mut world.connections[peer.0];
+        match connection.ending {
+            Ending::Open | Ending::Finished => {}
+            Ending::Gone => {
+                // The kernel takes it; the answer is a reset.
+                connection.ending_in_flight = Ending::Reset;
+                let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+                connection.lost.extend(bytes);
+                note!(world, "write {} {total} lost", peer.0);
+                return Ok(total);
+            }
+            Ending::Reset => {
+                note!(world, "write {} reset", peer.0);
+                return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+            }
+        }
+        let room = connection.room().min(total);
+        if total > 0 && (room == 0 || blocks) {
+            connection.owes_room = room == 0;
+            connection.edge |= room > 0;
+            note!(world, "write {} {total} blocks", peer.0);
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        let n = if cuts && room > 1 {
+            1 + world.rng.index(room)
+        } else {
+            room
+        };
+        let bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        let connection = &mut world.connections[peer.0];
+        let before = connection.outbox.len();
+        if slices.len() == 1 {
+            connection.outbox.extend(&slices[0][..n]);
+        } else {
+            connection.outbox.extend(bytes.take(n));
+        }
+        let hash = hash_bytes(0, connection.outbox.range(before..).copied());
+        note!(world, "write {} {n} of {total} {hash:x}", peer.0);
+        Ok(n)
+    }
+
+    fn close(&mut self, token: Token) {
+        let mut world = self.world.borrow_mut();
+        let world = &mut *world;
+        match world.sockets.get_mut(token.0).and_then(Option::take) {
+            Some(Socket::Stream(peer)) => {
+                let connection = &mut world.connections[peer.0];
+                connection.token = None;
+                connection.closed_by_server = true;
+                connection.in_flight = VecDeque::new();
+                connection.arrived = VecDeque::new();
+                world.open -= 1;
+                note!(world, "close {}", peer.0);
+            }
+            Some(Socket::Listener(listener)) => {
+                for peer in listener.waiting {
+                    world.connections[peer.0].closed_by_server = true;
+                }
+                note!(world, "close listener {}", token.0);
+            }
+            None => {}
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        let rung = Arc::clone(&self.world.borrow().rung);
+        Waker::new(move || rung.store(true, Ordering::Relaxed))
+    }
+
+    fn sleep(&mut self, duration: Duration) {
+        self.world.borrow_mut().mono_ns += duration.as_nanos() as u64;
+    }
+}
