@@ -4,6 +4,7 @@
 //! [`super::MioSeam`]; tests run whole servers on [`super::Simulator`], which invents readiness, cuts and resets
 //! from a seed. Recording a live server means recording what passes here.
 
+use crate::system::disk::Disk;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -119,6 +120,10 @@ pub trait Seam {
     fn close(&mut self, token: Token);
     /// A handle to wake `poll`.
     fn waker(&self) -> Waker;
+    /// Where the server keeps its data.
+    fn disk(&self) -> Disk {
+        Disk::default()
+    }
     /// Blocks the whole process (DEBUG SLEEP).
     fn sleep(&mut self, duration: Duration);
     /// Passes a figure of the process through that decides what happens next (used memory, against a limit), so that

@@ -120,7 +120,8 @@ impl Loading {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(LoadFailure::File(path.to_owned(), error)),
         };
-        let file = MappedFile::open(file.file())
+        let file = file
+            .map()
             .map_err(|error| LoadFailure::File(path.to_owned(), error))?;
         let reader =
             FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;

@@ -108,7 +108,8 @@ impl Server {
             mono_ns: seam.monotonic_ns(),
             keeps_expired: false,
         };
-        let state = State::new(config, commands::GROUPS, seed, now)?;
+        let mut state = State::new(config, commands::GROUPS, seed, now)?;
+        state.persistence.disk = seam.disk();
         let mut core = Core::new(state);
         core.apply_settings();
         let mut events = EventLoop::new(seam);
@@ -129,8 +130,8 @@ impl Server {
         Ok(())
     }
 
-    /// Begins to load the data; whether the server can go on. What is wrong was logged.
-    fn load(&mut self) -> bool {
+    /// Begins to load the data; whether the server can go on. What is wrong was logged. The turns that follow load it.
+    pub fn load(&mut self) -> bool {
         if let Err(failure) = self.core.begin_loading(&mut self.events) {
             let settings = self.core.state.config.settings();
             engine::persistence::loading::tell_fatal(settings, &failure);

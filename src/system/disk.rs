@@ -4,8 +4,12 @@
 //! for this call: an error, half a write, or a disk that does nothing any more, as at the moment at which a process is
 //! killed. Without a plan a call costs one look at an empty option. Whoever keeps data takes a [`Disk`] and asks the
 //! system for files only through it, so that each step of a protocol of writes, syncs and renames can be made to fail.
+//!
+//! Behind it stands the system, or in simulations a [`SimulatedDisk`] in memory.
 
+use super::mapped_file::MappedFile;
 use super::process::os_error_text;
+use super::simulated_disk::{SimulatedDisk, SimulatedFile, SimulatedFolder};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -200,6 +204,8 @@ impl FaultPlan {
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     faults: Option<FaultPlan>,
+    /// What stands in the system's place.
+    simulated: Option<SimulatedDisk>,
 }
 
 impl Disk {
@@ -207,6 +213,14 @@ impl Disk {
     pub fn with_faults(plan: &FaultPlan) -> Disk {
         Disk {
             faults: Some(plan.clone()),
+            simulated: None,
+        }
+    }
+    /// A disk in memory.
+    pub fn simulated(disk: &SimulatedDisk) -> Disk {
+        Disk {
+            faults: None,
+            simulated: Some(disk.clone()),
         }
     }
     fn look(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
@@ -218,21 +232,12 @@ impl Disk {
     /// Opens a file.
     pub fn open(&self, path: &Path, mode: Mode) -> io::Result<DiskFile> {
         self.look(Call::Open, &[path])?;
-        let mut options = OpenOptions::new();
-        match mode {
-            Mode::Read => options.read(true),
-            Mode::Create => options.write(true).create(true).truncate(true),
-            Mode::Append => options.append(true).create(true),
-            Mode::AppendNew => options.append(true).create_new(true),
-            // The library has no word for both, and a call of its own to empty the file could fail of itself.
-            Mode::AppendEmpty => options
-                .append(true)
-                .create(true)
-                .custom_flags(libc::O_TRUNC),
-            Mode::Change => options.write(true),
+        let file = match &self.simulated {
+            None => Backing::System(open_file(path, mode)?),
+            Some(disk) => Backing::Simulated(disk.open(path, mode)?),
         };
         Ok(DiskFile {
-            file: options.open(path)?,
+            file,
             path: path.to_owned(),
             disk: self.clone(),
         })
@@ -245,8 +250,12 @@ impl Disk {
             path
         };
         self.look(Call::OpenFolder, &[path])?;
+        let folder = match &self.simulated {
+            None => FolderBacking::System(File::open(path)?),
+            Some(disk) => FolderBacking::Simulated(disk.open_folder(path)?),
+        };
         Ok(DiskFolder {
-            file: File::open(path)?,
+            folder,
             path: path.to_owned(),
             disk: self.clone(),
         })
@@ -254,7 +263,11 @@ impl Disk {
     /// Makes a folder where it is missing, and brings its name to the disk: without it all that is in it would be lost.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
         self.look(Call::CreateFolder, &[path])?;
-        match fs::create_dir(path) {
+        let created = match &self.simulated {
+            None => fs::create_dir(path),
+            Some(disk) => disk.create_folder(path),
+        };
+        match created {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
             other => other?,
         }
@@ -273,38 +286,76 @@ impl Disk {
         };
         if synced.is_err() {
             // The next attempt is to make it anew.
-            let _ = fs::remove_dir(path);
+            let _ = match &self.simulated {
+                None => fs::remove_dir(path),
+                Some(disk) => disk.remove_folder(path),
+            };
         }
         synced
     }
     /// The names in a folder.
     pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         self.look(Call::List, &[path])?;
+        if let Some(disk) = &self.simulated {
+            return disk.list(path);
+        }
         fs::read_dir(path)?
             .map(|entry| entry.map(|entry| entry.file_name()))
             .collect()
     }
     /// The whole of a file; `None` only where there is none.
     pub fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
-        unless_missing(self.look(Call::Read, &[path]).and_then(|_| fs::read(path)))
+        unless_missing(
+            self.look(Call::Read, &[path])
+                .and_then(|_| match &self.simulated {
+                    None => fs::read(path),
+                    Some(disk) => disk.read(path),
+                }),
+        )
     }
     /// The length of a file; `None` only where there is none.
     pub fn size(&self, path: &Path) -> io::Result<Option<u64>> {
         let found = self
             .look(Call::Size, &[path])
-            .and_then(|_| fs::metadata(path));
-        Ok(unless_missing(found)?.map(|data| data.len()))
+            .and_then(|_| match &self.simulated {
+                None => fs::metadata(path).map(|data| data.len()),
+                Some(disk) => disk.size(path),
+            });
+        unless_missing(found)
     }
     /// Renames.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.look(Call::Rename, &[from, to])?;
-        fs::rename(from, to)
+        match &self.simulated {
+            None => fs::rename(from, to),
+            Some(disk) => disk.rename(from, to),
+        }
     }
     /// Removes a name.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
         self.look(Call::Remove, &[path])?;
-        fs::remove_file(path)
+        match &self.simulated {
+            None => fs::remove_file(path),
+            Some(disk) => disk.remove(path),
+        }
     }
+}
+
+fn open_file(path: &Path, mode: Mode) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    match mode {
+        Mode::Read => options.read(true),
+        Mode::Create => options.write(true).create(true).truncate(true),
+        Mode::Append => options.append(true).create(true),
+        Mode::AppendNew => options.append(true).create_new(true),
+        // The library has no word for both, and a call of its own to empty the file could fail of itself.
+        Mode::AppendEmpty => options
+            .append(true)
+            .create(true)
+            .custom_flags(libc::O_TRUNC),
+        Mode::Change => options.write(true),
+    };
+    options.open(path)
 }
 
 /// Tells a missing file from one that cannot be had: only the first may be taken for an empty one.
@@ -316,23 +367,52 @@ fn unless_missing<T>(found: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+#[derive(Debug)]
+enum Backing {
+    System(File),
+    Simulated(SimulatedFile),
+}
+
+#[derive(Debug)]
+enum FolderBacking {
+    System(File),
+    Simulated(SimulatedFolder),
+}
+
 /// An open file.
 #[derive(Debug)]
 pub struct DiskFile {
-    file: File,
+    file: Backing,
     path: PathBuf,
     disk: Disk,
 }
 
 impl DiskFile {
-    /// The system's file, for calls that this layer does not have (mapping it).
-    pub fn file(&self) -> &File {
-        &self.file
+    /// The system's file, for calls that this layer does not have; a simulated one has none.
+    pub(super) fn system(&self) -> Option<&File> {
+        match &self.file {
+            Backing::System(file) => Some(file),
+            Backing::Simulated(_) => None,
+        }
+    }
+    /// The bytes of the file as they are now. What cannot be read later is an error of [`MappedFile::check`].
+    pub fn map(&self) -> io::Result<MappedFile> {
+        match &self.file {
+            Backing::System(file) => MappedFile::open(file),
+            Backing::Simulated(file) => Ok(MappedFile::of_bytes(file.bytes(&self.path)?)),
+        }
     }
     /// Writes some of the bytes; how many.
     pub fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
         let most = self.disk.look(Call::Write, &[&self.path])?;
-        (&self.file).write(bytes.get(..most).unwrap_or(bytes))
+        let bytes = bytes.get(..most).unwrap_or(bytes);
+        match &self.file {
+            Backing::System(file) => {
+                let mut file = file;
+                file.write(bytes)
+            }
+            Backing::Simulated(file) => file.write(&self.path, bytes),
+        }
     }
     /// Writes all the bytes.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
@@ -342,22 +422,34 @@ impl DiskFile {
     /// Brings its bytes to the disk, and of what is known about it only what is needed to read them.
     pub fn sync_data(&self) -> io::Result<()> {
         self.disk.look(Call::Sync, &[&self.path])?;
-        self.file.sync_data()
+        match &self.file {
+            Backing::System(file) => file.sync_data(),
+            Backing::Simulated(file) => file.sync(&self.path),
+        }
     }
     /// Brings its bytes and all that is known about it to the disk.
     pub fn sync_all(&self) -> io::Result<()> {
         self.disk.look(Call::Sync, &[&self.path])?;
-        self.file.sync_all()
+        match &self.file {
+            Backing::System(file) => file.sync_all(),
+            Backing::Simulated(file) => file.sync(&self.path),
+        }
     }
     /// Cuts it short.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
         self.disk.look(Call::SetLen, &[&self.path])?;
-        self.file.set_len(len)
+        match &self.file {
+            Backing::System(file) => file.set_len(len),
+            Backing::Simulated(file) => file.set_len(&self.path, len),
+        }
     }
     /// How long it is.
     pub fn size(&self) -> io::Result<u64> {
         self.disk.look(Call::Size, &[&self.path])?;
-        Ok(self.file.metadata()?.len())
+        match &self.file {
+            Backing::System(file) => Ok(file.metadata()?.len()),
+            Backing::Simulated(file) => file.size(),
+        }
     }
 }
 
@@ -373,7 +465,7 @@ impl Write for &DiskFile {
 /// An open folder.
 #[derive(Debug)]
 pub struct DiskFolder {
-    file: File,
+    folder: FolderBacking,
     path: PathBuf,
     disk: Disk,
 }
@@ -383,7 +475,11 @@ impl DiskFolder {
     /// does.
     pub fn sync(&self) -> io::Result<()> {
         let looked = self.disk.look(Call::SyncFolder, &[&self.path]);
-        match looked.and_then(|_| self.file.sync_all()) {
+        let synced = looked.and_then(|_| match &self.folder {
+            FolderBacking::System(folder) => folder.sync_all(),
+            FolderBacking::Simulated(folder) => folder.sync(&self.path),
+        });
+        match synced {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EBADF)) => {
                 Ok(())
             }

@@ -43,7 +43,16 @@ pub struct MappedFile {
     len: usize,
     /// In [`MAPPED`]; an empty file has none.
     place: Option<usize>,
-    file: File,
+    source: Source,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Source {
+    /// A file, mapped.
+    File(File),
+    /// None: the bytes are in memory anyway, and are ours.
+    Memory,
 }
 
 // SAFETY: the mapping is private to this value, read-only, and bound to no thread.
@@ -62,7 +71,7 @@ impl MappedFile {
                 address: NonNull::dangling(),
                 len,
                 place: None,
-                file,
+                source: Source::File(file),
             });
         }
         guard();
@@ -89,11 +98,23 @@ impl MappedFile {
             address,
             len,
             place,
-            file,
+            source: Source::File(file),
         };
         match place {
             Some(_) => Ok(mapped),
             None => Err(io::Error::other("too many files are mapped")),
+        }
+    }
+
+    /// Takes bytes that are in memory for a file's.
+    pub(super) fn of_bytes(bytes: Vec<u8>) -> MappedFile {
+        let len = bytes.len();
+        let bytes = NonNull::from(Box::leak(bytes.into_boxed_slice()));
+        MappedFile {
+            address: bytes.cast(),
+            len,
+            place: None,
+            source: Source::Memory,
         }
     }
 
@@ -102,7 +123,10 @@ impl MappedFile {
     /// a signal. For when something in the file is found to be wrong.
     pub fn verify(&self) -> io::Result<()> {
         self.check()?;
-        match self.file.metadata()?.len() {
+        let Source::File(file) = &self.source else {
+            return Ok(());
+        };
+        match file.metadata()?.len() {
             len if len < self.len as u64 => Err(io::Error::from_raw_os_error(libc::EIO)),
             _ => Ok(()),
         }
@@ -208,7 +232,7 @@ pub(super) fn mend(info: &libc::siginfo_t) -> bool {
 impl Deref for MappedFile {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        // SAFETY: the mapping has `len` readable bytes as long as this lives.
+        // SAFETY: the mapping, or the box, has `len` readable bytes as long as this lives.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.len) }
     }
 }
@@ -220,9 +244,17 @@ impl Drop for MappedFile {
             place.end.store(0, Ordering::Release);
             place.start.store(0, Ordering::Release);
         }
-        if self.len > 0 {
-            // SAFETY: the mapping is ours, and nothing borrows from it any more.
-            unsafe { libc::munmap(self.address.as_ptr().cast(), self.len) };
+        match self.source {
+            Source::Memory => {
+                let bytes = std::ptr::slice_from_raw_parts_mut(self.address.as_ptr(), self.len);
+                // SAFETY: this was a box, which nobody else has, and nothing borrows from it any more.
+                drop(unsafe { Box::from_raw(bytes) });
+            }
+            Source::File(_) if self.len > 0 => {
+                // SAFETY: the mapping is ours, and nothing borrows from it any more.
+                unsafe { libc::munmap(self.address.as_ptr().cast(), self.len) };
+            }
+            Source::File(_) => {}
         }
     }
 }
@@ -234,6 +266,10 @@ mod tests {
 
     #[test]
     fn a_file_is_its_bytes() {
+        assert_eq!(&*MappedFile::of_bytes(Vec::new()), b"");
+        let bytes = MappedFile::of_bytes(vec![7; 10_000]);
+        assert_eq!(&*bytes, &[7; 10_000]);
+        assert!(bytes.check().is_ok() && bytes.verify().is_ok());
         let mut file = tempfile::tempfile().expect("a file");
         assert_eq!(&*MappedFile::open(&file).expect("empty"), b"");
         file.write_all(&[7; 10_000]).expect("room");

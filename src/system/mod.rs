@@ -23,6 +23,7 @@
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
 //! | [`child`] | a forked child and its pipe | childinfo.c |
 //! | [`disk`] | the file calls of persistence, and their faults in tests | |
+//! | [`simulated_disk`] | a disk in memory that crashes and fails by a seed | |
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
@@ -44,6 +45,7 @@ pub mod oom_score;
 pub mod process;
 pub mod rng;
 pub mod signals;
+pub mod simulated_disk;
 pub mod size_class;
 pub mod steady_file;
 pub mod supervisor;

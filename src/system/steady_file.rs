@@ -31,16 +31,12 @@ impl<'a> SteadyFile<'a> {
         }
     }
     fn part_is_whole(&self) -> io::Result<()> {
+        let unsupported = || io::Error::from_raw_os_error(libc::ENOSYS);
+        let file = self.file.system().ok_or_else(unsupported)?;
         let range = |from: u64, flags| {
             // SAFETY: a plain system call on an open descriptor; it touches no memory of ours.
-            let result = unsafe {
-                libc::sync_file_range(
-                    self.file.file().as_raw_fd(),
-                    from as i64,
-                    PART as i64,
-                    flags,
-                )
-            };
+            let result =
+                unsafe { libc::sync_file_range(file.as_raw_fd(), from as i64, PART as i64, flags) };
             match result {
                 0 => Ok(()),
                 _ => Err(io::Error::last_os_error()),

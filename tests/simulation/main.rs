@@ -8,6 +8,7 @@
 
 mod answers;
 mod commands;
+mod disk;
 mod model;
 mod scenarios;
 mod waiting;

@@ -3,6 +3,7 @@
 use super::super::seam::*;
 use super::format::*;
 use crate::system::crc64::crc64;
+use crate::system::disk::Disk;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
@@ -274,6 +275,10 @@ impl Seam for RecordingSeam {
 
     fn waker(&self) -> Waker {
         self.live.waker()
+    }
+
+    fn disk(&self) -> Disk {
+        self.live.disk()
     }
 
     fn sleep(&mut self, duration: Duration) {

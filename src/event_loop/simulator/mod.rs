@@ -23,11 +23,13 @@
 //! | `faults` | how often what goes wrong |
 //! | `network` | connections, listeners, time and the trace: all that the two sides share |
 //! | `handle` | the peers' side |
+//! | `machine` | what a server has beside the network: its disk |
 //!
 //! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
-//! passes the seam by (files, child processes) is as it is on the machine, and is not the same for the same seed.
+//! passes the seam by (helper threads, child processes) is as it is on the machine, and is not the same for the same seed.
 
 use super::seam::*;
+use crate::system::disk::Disk;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 mod faults;
 mod handle;
+mod machine;
 mod network;
 
 pub use faults::Faults;
@@ -85,6 +88,7 @@ impl Seam for Simulator {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
         world.jump_clock();
+        world.trace_disk();
         if world.chance(world.faults.interrupt) {
             note!(world, "interrupted");
             return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -305,6 +309,10 @@ impl Seam for Simulator {
     fn waker(&self) -> Waker {
         let rung = Arc::clone(&self.world.borrow().rung);
         Waker::new(move || rung.store(true, Ordering::Relaxed))
+    }
+
+    fn disk(&self) -> Disk {
+        Disk::simulated(&self.world.borrow().machine.disk)
     }
 
     fn sleep(&mut self, duration: Duration) {

@@ -1,6 +1,7 @@
 //! The network and the clocks that both sides of the simulated seam share, with the trace of all decisions.
 
 use super::super::seam::*;
+use super::machine::Machine;
 use super::{Faults, SimulatedPeer};
 use crate::system::rng::Rng;
 use std::collections::VecDeque;
@@ -118,6 +119,7 @@ pub(super) struct World {
     pub(super) descriptors: usize,
     pub(super) open: usize,
     pub(super) rung: Arc<AtomicBool>,
+    pub(super) machine: Machine,
     pub(super) trace_hash: u64,
     pub(super) trace_len: u64,
     /// The trace itself, when it is asked for.
@@ -158,6 +160,7 @@ impl World {
             descriptors: usize::MAX,
             open: 0,
             rung: Arc::default(),
+            machine: Machine::new(seed),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             trace_len: 0,
             trace: None,

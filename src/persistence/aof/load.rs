@@ -111,7 +111,7 @@ fn number(bytes: &[u8], at: &mut usize, mark: u8) -> Result<usize, Next> {
 /// The bytes of a file; one that cannot be had is named.
 fn map(disk: &Disk, path: &Path) -> Result<MappedFile, LoadFailure> {
     disk.open(path, Mode::Read)
-        .and_then(|file| MappedFile::open(file.file()))
+        .and_then(|file| file.map())
         .map_err(|error| LoadFailure::File(path.to_owned(), error))
 }
 
