@@ -2,6 +2,9 @@
 //!
 //! Both interests are registered once, when a socket arrives; nothing is ever re-registered. Epoll then tells each
 //! change once, and the loop above keeps what it has not drained.
+//!
+//! A read that yields less than it was asked for has emptied the socket: what comes later makes a new edge. One thing does
+//! not, an end that was told on the same edge as the last bytes; so the ends that were told are remembered here.
 
 use super::seam::*;
 use crate::system::ticks::TickClock;
@@ -26,12 +29,19 @@ enum Socket {
     Pipe(pipe::Receiver),
 }
 
+/// A source, as the kernel has it.
+struct Registered {
+    socket: Socket,
+    /// Poll has told that the peer has ended its side (or that the connection is broken), which it does once.
+    ended: bool,
+}
+
 /// Production: mio, the system's clocks and its randomness.
 pub struct MioSeam {
     poll: Poll,
     events: Events,
     /// The sockets by token; the loop hands tokens out densely.
-    sockets: Vec<Option<Socket>>,
+    sockets: Vec<Option<Registered>>,
     waker: Arc<mio::Waker>,
     clock: TickClock,
 }
@@ -55,15 +65,23 @@ impl MioSeam {
             self.sockets.resize_with(token.0 + 1, || None);
         }
         debug_assert!(self.sockets[token.0].is_none(), "a token names one socket");
-        self.sockets[token.0] = Some(socket);
+        self.sockets[token.0] = Some(Registered {
+            socket,
+            ended: false,
+        });
     }
 
     #[inline]
-    fn socket(&mut self, token: Token) -> io::Result<&mut Socket> {
+    fn registered(&mut self, token: Token) -> io::Result<&mut Registered> {
         self.sockets
             .get_mut(token.0)
             .and_then(Option::as_mut)
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))
+    }
+
+    #[inline]
+    fn socket(&mut self, token: Token) -> io::Result<&mut Socket> {
+        self.registered(token).map(|it| &mut it.socket)
     }
 }
 
@@ -83,13 +101,20 @@ impl Seam for MioSeam {
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
         self.poll.poll(&mut self.events, timeout)?;
-        ready.extend(self.events.iter().map(|event| Readiness {
-            token: Token(event.token().0),
-            // An error or an end is told by the next read.
-            readable: event.is_readable() || event.is_read_closed() || event.is_error(),
-            writable: event.is_writable(),
-            ended: event.is_read_closed() || event.is_error(),
-        }));
+        for event in &self.events {
+            let token = Token(event.token().0);
+            let ended = event.is_read_closed() || event.is_error();
+            if ended && let Some(Some(registered)) = self.sockets.get_mut(token.0) {
+                registered.ended = true;
+            }
+            ready.push(Readiness {
+                token,
+                // An error or an end is told by the next read.
+                readable: event.is_readable() || ended,
+                writable: event.is_writable(),
+                ended,
+            });
+        }
         Ok(())
     }
 
@@ -182,17 +207,22 @@ impl Seam for MioSeam {
     }
 
     #[inline]
-    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
+        let registered = self.registered(token)?;
         loop {
-            let result = match self.socket(token)? {
+            let result = match &mut registered.socket {
                 Socket::Tcp(stream) => stream.read(buffer),
                 Socket::Unix(stream) => stream.read(buffer),
                 Socket::Pipe(pipe) => pipe.read(buffer),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
             match result {
+                Ok(len) => {
+                    let more = len == buffer.len() || registered.ended;
+                    return Ok(Received { len, more });
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                result => return result,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -220,7 +250,7 @@ impl Seam for MioSeam {
         };
         // Closing the descriptor takes it out of epoll; deregistering first is what mio asks for.
         let registry = self.poll.registry();
-        match slot.take() {
+        match slot.take().map(|it| it.socket) {
             Some(Socket::TcpListener(mut listener)) => drop(registry.deregister(&mut listener)),
             Some(Socket::UnixListener(mut listener, path)) => {
                 drop(registry.deregister(&mut listener));

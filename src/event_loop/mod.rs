@@ -60,9 +60,9 @@ pub trait Service {
     /// The peer of a source has ended its side, or is gone altogether: told once, before anything is served in the turn
     /// in which poll told of it. There may still be bytes to read.
     fn ended(&mut self, _events: &mut EventLoop, _token: Token) {}
-    /// A source has bytes (or its end) to read. Within its own bound the service reads until the socket is empty;
-    /// it answers whether something may be left.
-    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress;
+    /// A source has bytes (or its end) to read. Within its own bound the service reads until a read says that there is no
+    /// more ([`Received::more`]); it answers whether something may be left.
+    fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress;
     /// A source takes bytes again.
     fn writable(&mut self, events: &mut EventLoop, token: Token);
     /// A timer is due. It is gone; a periodic one is set again by the service.
@@ -352,8 +352,7 @@ impl EventLoop {
             return;
         }
         source.served_turn = turn;
-        let ended = source.ended;
-        if service.readable(self, token, ended) == Progress::MoreLeft {
+        if service.readable(self, token) == Progress::MoreLeft {
             self.carry(token);
         }
     }
@@ -561,12 +560,12 @@ impl EventLoop {
         self.seam.keep_alive(token, seconds);
     }
 
-    /// Reads from a source into `buffer`. `Ok(0)` is the end of the stream.
+    /// Reads from a source into `buffer`: how much, and whether more may be there. A length of 0 is the end of the stream.
     #[inline]
-    pub fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.seam.read(token, buffer)?;
-        self.report.bytes_in += n as u64;
-        Ok(n)
+    pub fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
+        let received = self.seam.read(token, buffer)?;
+        self.report.bytes_in += received.len as u64;
+        Ok(received)
     }
 
     /// Writes slices to a source; how many bytes were taken.

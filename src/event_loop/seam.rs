@@ -57,6 +57,16 @@ pub enum Peer {
     Unix(PathBuf),
 }
 
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes; 0 is the end of the stream, and `more` says nothing then.
+    pub len: usize,
+    /// True: more bytes, or the end, may be there already, and no edge will tell of them, so that the reader has to read
+    /// again before it waits. False: whatever comes makes an edge.
+    pub more: bool,
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -112,8 +122,10 @@ pub trait Seam {
     fn keep_alive(&mut self, _token: Token, _seconds: u32) {}
     /// Takes the reading end of a child's pipe over, to live under `token`.
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()>;
-    /// Reads what there is, at most the buffer's length. `Ok(0)`: the peer has ended.
-    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Reads what there is, at most the buffer's length; not always all of it, so whether more is there is the seam's to
+    /// say and not to be seen from the length: a transport that unwraps records holds bytes that the kernel knows nothing
+    /// of. A length of 0: the peer has ended. `WouldBlock` says what `more: false` does.
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received>;
     /// Writes what the socket takes.
     fn write(&mut self, token: Token, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
     /// Closes and forgets.

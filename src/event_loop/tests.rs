@@ -32,26 +32,26 @@ impl Service for Echo {
     fn accept_failed(&mut self, _events: &mut EventLoop, _listener: Token, error: &io::Error) {
         panic!("{error}");
     }
-    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
+    fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress {
         let reads = self.reads_in_turn.entry(token).or_default();
         *reads += 1;
         self.most_reads = self.most_reads.max(*reads);
         let mut buffer = [0; BOUND];
         match events.read(token, &mut buffer) {
-            Ok(0) => {
+            Ok(Received { len: 0, .. }) => {
                 events.close(token);
                 self.closed.push(token);
                 Progress::Drained
             }
-            Ok(n) => {
+            Ok(Received { len: n, more }) => {
                 *self.bytes.entry(token).or_default() += n;
                 events
                     .write(token, &[IoSlice::new(&buffer[..n])])
                     .expect("a small write");
-                if n < BOUND && !ended {
-                    Progress::Drained
-                } else {
+                if more {
                     Progress::MoreLeft
+                } else {
+                    Progress::Drained
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Progress::Drained,
@@ -68,14 +68,17 @@ impl Service for Echo {
     fn before_sleep(&mut self, _events: &mut EventLoop) {}
 }
 
+/// The seam does not tell which port it was given, so a free one is found first; somebody else may take it meanwhile.
+fn free_address() -> std::net::SocketAddr {
+    let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    probe.local_addr().expect("its address")
+}
+
 fn start() -> (EventLoop, Echo, std::net::SocketAddr) {
     let mut events = EventLoop::new(Box::new(MioSeam::new().expect("an epoll instance")));
     let options = ListenOptions { backlog: 64 };
-    // The seam does not tell which port it was given, so a free one is found first.
     loop {
-        let probe = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let address = probe.local_addr().expect("its address");
-        drop(probe);
+        let address = free_address();
         if events
             .listen(&ListenAddress::Inet(address), &options)
             .is_ok()
@@ -154,4 +157,47 @@ fn tokens_of_closed_sources_are_used_again_after_the_turn() {
     }
     assert_eq!(echo.closed[0], echo.closed[1]);
     assert_eq!(events.source_count(), 1, "the listener");
+}
+
+/// The edge of the last bytes may be that of the end too, and then no other edge will tell of it.
+#[test]
+fn a_read_of_a_plain_socket_says_more_where_no_edge_will() {
+    let mut seam = MioSeam::new().expect("an epoll instance");
+    let (listener, token) = (Token(0), Token(1));
+    let address = loop {
+        let address = free_address();
+        let options = ListenOptions { backlog: 4 };
+        if seam
+            .listen(listener, &ListenAddress::Inet(address), &options)
+            .is_ok()
+        {
+            break address;
+        }
+    };
+    let mut peer = TcpStream::connect(address).expect("a connection");
+    let wait = |seam: &mut MioSeam, what: &dyn Fn(&Readiness) -> bool| {
+        let mut ready = Vec::new();
+        while !ready.iter().any(what) {
+            ready.clear();
+            seam.poll(PATIENCE, &mut ready).expect("a poll");
+            assert!(!ready.is_empty(), "it was never told");
+        }
+    };
+    wait(&mut seam, &|told| told.token == listener);
+    seam.accept(listener, token).expect("the connection");
+    let mut buffer = [0; 8];
+    for (len, more) in [(5, false), (8, true)] {
+        peer.write_all(&[7; 8][..len]).expect("sent");
+        wait(&mut seam, &|told| told.token == token && told.readable);
+        let received = seam.read(token, &mut buffer).expect("bytes");
+        assert_eq!(received, Received { len, more });
+    }
+    let empty = seam.read(token, &mut buffer).expect_err("no bytes");
+    assert_eq!(empty.kind(), io::ErrorKind::WouldBlock);
+    peer.write_all(&[7; 3]).expect("sent");
+    drop(peer);
+    wait(&mut seam, &|told| told.token == token && told.ended);
+    let received = seam.read(token, &mut buffer).expect("bytes");
+    assert_eq!(received, Received { len: 3, more: true });
+    assert_eq!(seam.read(token, &mut buffer).expect("the end").len, 0);
 }

@@ -12,8 +12,8 @@ use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
 use crate::engine;
 use crate::engine::{CommandId, Outcome};
-use crate::event_loop::{EventLoop, Phase, Progress, Token};
-use crate::net::{COMMAND_BUDGET, READ_BUDGET, READ_LEN};
+use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
+use crate::net::{COMMAND_BUDGET, READ_BUDGET};
 use crate::resp::{Args, Limits, Parsed, ProtocolError, Span};
 use crate::structures::Blob;
 use std::io;
@@ -89,17 +89,10 @@ enum Input {
 /// Bytes that were read.
 struct Read {
     len: usize,
-    /// How many the socket was asked for.
-    asked: usize,
+    /// More may be there that no edge will tell of.
+    more: bool,
     /// They are part of a large bulk, already in their place; else they are in the shared buffer.
     is_large: bool,
-}
-
-impl Read {
-    /// The socket is empty: whatever comes later makes a new edge.
-    fn is_short(&self) -> bool {
-        self.len < self.asked
-    }
 }
 
 /// How far running a buffer came.
@@ -117,7 +110,6 @@ impl Core {
         events: &mut EventLoop,
         key: ClientKey,
         token: Token,
-        ended: bool,
     ) -> Progress {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
@@ -137,18 +129,17 @@ impl Core {
             client.reply.output_mut().install(buffer);
         }
         self.note_ready(events, key);
-        let progress = self.serve(events, key, token, ended);
+        let progress = self.serve(events, key, token);
         self.note_served(events, key, progress);
         progress
     }
 
-    /// Runs what the client holds and reads on, until the socket is empty or a bound is reached.
+    /// Runs what the client holds and reads on, until there is no more or a bound is reached.
     pub(super) fn serve(
         &mut self,
         events: &mut EventLoop,
         key: ClientKey,
         token: Token,
-        ended: bool,
     ) -> Progress {
         let mut commands_left = COMMAND_BUDGET;
         let mut read_left = READ_BUDGET;
@@ -162,14 +153,7 @@ impl Core {
             }
         }
         while self.is_served(key) {
-            let done = self.read_once(
-                events,
-                key,
-                token,
-                &mut read_left,
-                &mut commands_left,
-                ended,
-            );
+            let done = self.read_once(events, key, token, &mut read_left, &mut commands_left);
             if let Some(progress) = done {
                 return progress;
             }
@@ -219,7 +203,7 @@ impl Core {
             }
             self.enforce_query_limit(key);
             read_left = read_left.saturating_sub(read.len);
-            if self.is_gone(key) || read.is_short() {
+            if self.is_gone(key) || !read.more {
                 return Progress::Drained;
             }
             if read_left == 0 {
@@ -233,23 +217,19 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Input::Nothing;
         };
-        let (result, asked) = match client.query.parser.large_wanted(READ_BUDGET) {
+        let (result, is_large) = match client.query.parser.large_wanted(READ_BUDGET) {
             Some(room) => {
-                let asked = room.len();
                 let result = events.read(token, room);
-                if let Ok(n) = result {
-                    client.query.parser.large_filled(n);
+                if let Ok(received) = &result {
+                    client.query.parser.large_filled(received.len);
                 }
-                (result.map(|n| (n, true)), asked)
+                (result, true)
             }
-            None => (
-                events.read(token, &mut self.scratch).map(|n| (n, false)),
-                READ_LEN,
-            ),
+            None => (events.read(token, &mut self.scratch), false),
         };
-        let (len, is_large) = match result {
-            Ok((0, _)) => return Input::Ended,
-            Ok(read) => read,
+        let Received { len, more } = match result {
+            Ok(Received { len: 0, .. }) => return Input::Ended,
+            Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
             Err(error) => {
                 log::debug!("Reading from client: {error}");
@@ -261,7 +241,7 @@ impl Core {
         self.state.observe.stats.reads_processed += 1;
         Input::Bytes(Read {
             len,
-            asked,
+            more,
             is_large,
         })
     }
@@ -274,7 +254,6 @@ impl Core {
         token: Token,
         read_left: &mut usize,
         commands_left: &mut usize,
-        ended: bool,
     ) -> Option<Progress> {
         let read = match self.read_some(events, key, token) {
             Input::Bytes(read) => read,
@@ -307,9 +286,7 @@ impl Core {
         if *commands_left == 0 || *read_left == 0 {
             return Some(Progress::MoreLeft);
         }
-        // A short read means that the socket is empty: whatever comes later makes a new edge. Only an end that came
-        // together with the bytes makes none.
-        (read.is_short() && !ended).then_some(Progress::Drained)
+        (!read.more).then_some(Progress::Drained)
     }
 
     /// Runs `n` bytes of the shared buffer, behind what the client already holds.

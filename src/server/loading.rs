@@ -13,7 +13,7 @@ use super::End;
 use super::service::Core;
 use crate::engine;
 use crate::engine::Host;
-use crate::event_loop::{EventLoop, Progress, Token};
+use crate::event_loop::{EventLoop, Progress, Received, Token};
 use crate::persistence::loading::LoadFailure;
 use crate::system::signals;
 use std::io;
@@ -108,10 +108,14 @@ impl Core {
         };
         let mut buffer = [0; 1024];
         match events.read(token, &mut buffer) {
-            Ok(0) => {}
-            Ok(n) => {
-                child.heard(&buffer[..n], events.turn_ns());
-                return Progress::MoreLeft;
+            Ok(Received { len: 0, .. }) => {}
+            Ok(Received { len, more }) => {
+                child.heard(&buffer[..len], events.turn_ns());
+                return if more {
+                    Progress::MoreLeft
+                } else {
+                    Progress::Drained
+                };
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Progress::Drained,
             Err(error) => log::warn!("Reading from the child that saves: {error}"),

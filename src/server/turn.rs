@@ -47,14 +47,14 @@ impl Service for Core {
         }
     }
 
-    fn readable(&mut self, events: &mut EventLoop, token: Token, ended: bool) -> Progress {
+    fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress {
         let Some(key) = self.key_of(token) else {
             if self.http.has(token) {
                 return self.http_readable(events, token);
             }
             return self.hear_child(events, token);
         };
-        self.read_client(events, key, token, ended)
+        self.read_client(events, key, token)
     }
 
     fn writable(&mut self, events: &mut EventLoop, token: Token) {

@@ -21,7 +21,7 @@ impl Service for Staller {
     }
     fn accepted(&mut self, _: &mut EventLoop, _: Token, _: Accepted) {}
     fn accept_failed(&mut self, _: &mut EventLoop, _: Token, _: &io::Error) {}
-    fn readable(&mut self, _: &mut EventLoop, _: Token, _: bool) -> Progress {
+    fn readable(&mut self, _: &mut EventLoop, _: Token) -> Progress {
         Progress::Drained
     }
     fn writable(&mut self, _: &mut EventLoop, _: Token) {}

@@ -4,13 +4,15 @@
 //! is two or three bytes; bytes that were read stand as they are (secrets masked), bytes that were written are only a
 //! length and a checksum. A recording of a server that was killed ends in the middle of an entry, which is no error.
 
-use super::super::seam::{Accepted, Peer, Readiness, Token, WAKER_TOKEN};
+use super::super::seam::{Accepted, Peer, Readiness, Received, Token, WAKER_TOKEN};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// The first bytes of every recording; the digit is the version of the format.
-const MAGIC: &[u8; 8] = b"GYREREC2";
+/// The first bytes of every recording, in front of the version of the format.
+const MAGIC: &[u8; 7] = b"GYREREC";
+/// The version of the format. 3: reads say whether more may be there, and there are outgoing connections.
+const VERSION: u8 = b'3';
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 
@@ -81,6 +83,7 @@ impl Header {
     /// Its bytes, the magic in front.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
+        out.push(VERSION);
         put_bytes(&mut out, &self.config);
         out.push(u8::from(self.has_config_file));
         put_number(&mut out, self.files.len() as u64);
@@ -96,6 +99,9 @@ impl Header {
         from.read_exact(&mut magic)?;
         if &magic != MAGIC {
             return Err(damaged("this is not a recording of gyre"));
+        }
+        if get_byte(from)? != VERSION {
+            return Err(damaged("this recording is of another version of gyre"));
         }
         let config = get_bytes(from)?;
         let has_config_file = get_byte(from)? != 0;
@@ -149,6 +155,11 @@ pub(super) fn put_token(out: &mut Vec<u8>, token: Token) {
 pub(super) fn put_readiness(out: &mut Vec<u8>, event: &Readiness) {
     put_token(out, event.token);
     out.push(u8::from(event.readable) | u8::from(event.writable) << 1 | u8::from(event.ended) << 2);
+}
+
+/// The head of what a read brought: how many bytes follow, and in the lowest bit whether more may have been there.
+pub(super) fn put_received(out: &mut Vec<u8>, received: Received) {
+    put_number(out, (received.len as u64) << 1 | u64::from(received.more));
 }
 
 pub(super) fn put_accepted(out: &mut Vec<u8>, accepted: &Accepted) {
@@ -208,6 +219,16 @@ pub(super) fn get_signed(from: &mut impl Read) -> io::Result<i64> {
 
 pub(super) fn get_bytes(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let len = get_number(from)?;
+    get_exactly(from, len)
+}
+
+/// What a read brought, and whether more may have been there.
+pub(super) fn get_received(from: &mut impl Read) -> io::Result<(Vec<u8>, bool)> {
+    let head = get_number(from)?;
+    Ok((get_exactly(from, head >> 1)?, head & 1 != 0))
+}
+
+fn get_exactly(from: &mut impl Read, len: u64) -> io::Result<Vec<u8>> {
     if len > LONGEST_PART {
         return Err(damaged("a length is too large"));
     }

@@ -247,13 +247,13 @@ impl<R: Read> Seam for PlayingSeam<R> {
         self.expect_token(token, "a pipe")
     }
 
-    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
         let found = self.take(&[tag::READ, tag::READ_FAILED]).map_err(nothing)?;
         if found == tag::READ_FAILED {
             return Err(self.failure());
         }
         self.expect_token(token, "a read").map_err(nothing)?;
-        let bytes = self.value(get_bytes).map_err(nothing)?;
+        let (bytes, more) = self.value(get_received).map_err(nothing)?;
         if bytes.len() > buffer.len() {
             let mut played = self.played.borrow_mut();
             played.divergence = Some(Divergence {
@@ -265,7 +265,10 @@ impl<R: Read> Seam for PlayingSeam<R> {
         }
         buffer[..bytes.len()].copy_from_slice(&bytes);
         self.keep(token, false, &bytes);
-        Ok(bytes.len())
+        Ok(Received {
+            len: bytes.len(),
+            more,
+        })
     }
 
     fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {

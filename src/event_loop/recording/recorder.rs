@@ -224,14 +224,14 @@ impl Seam for RecordingSeam {
         result
     }
 
-    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
         let result = self.live.read(token, buffer);
         match &result {
-            Ok(n) if self.file.is_some() => {
-                let mut shown = buffer[..*n].to_vec();
+            Ok(received) if self.file.is_some() => {
+                let mut shown = buffer[..received.len].to_vec();
                 let mut head = Vec::new();
                 put_token(&mut head, token);
-                put_number(&mut head, shown.len() as u64);
+                put_received(&mut head, *received);
                 let at = self.written + (self.entries.len() + 1 + head.len()) as u64;
                 let mut patches = Vec::new();
                 self.mask.hide(token, &mut shown, at, &mut patches);

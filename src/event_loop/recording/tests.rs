@@ -28,8 +28,9 @@ fn ask(seam: &mut dyn Seam, token: Token, turns: usize) -> Vec<String> {
         }
         let mut buffer = [0; 64];
         for source in 1..=turn {
-            if let Ok(n) = seam.read(Token(source), &mut buffer) {
-                said.push(format!("{source} {:?}", &buffer[..n]));
+            if let Ok(received) = seam.read(Token(source), &mut buffer) {
+                let n = received.len;
+                said.push(format!("{source} {:?} {}", &buffer[..n], received.more));
                 let slices = [IoSlice::new(b"+"), IoSlice::new(&buffer[..n])];
                 if let Ok(n) = seam.write(Token(source), &slices) {
                     said.push(format!("wrote {n}"));
@@ -110,6 +111,15 @@ fn the_end_is_noticed_and_another_way_too() {
     let divergence = playback.borrow().divergence.clone().expect("another way");
     assert_eq!(divergence.recorded, "a listener");
     assert_eq!(divergence.asked, "randomness");
+}
+
+#[test]
+fn a_recording_of_another_version_is_refused() {
+    let (_, _, mut bytes) = record(1 << 20, 1);
+    bytes[7] = b'2';
+    let refusal = PlayingSeam::open(Cursor::new(bytes)).err();
+    let refusal = refusal.expect("entries of version 2 are read differently");
+    assert!(refusal.to_string().contains("another version"), "{refusal}");
 }
 
 #[test]

@@ -13,6 +13,8 @@ pub struct Faults {
     pub interrupt: u32,
     /// Bytes in flight arrive in part, or not in this turn.
     pub cut: u32,
+    /// A read says that there is more, whether there is or not, and no edge will tell of it.
+    pub short_more: u32,
     /// A write takes only a part although there is room.
     pub short_write: u32,
     /// A write would block although there is room (which is told as an edge).
@@ -32,6 +34,7 @@ impl Faults {
         spurious: 0,
         interrupt: 0,
         cut: 0,
+        short_more: 0,
         short_write: 0,
         write_block: 0,
         accept_error: 0,
@@ -54,6 +57,7 @@ impl Faults {
             spurious: often(100),
             interrupt: often(50),
             cut: often(900),
+            short_more: often(500),
             short_write: often(700),
             write_block: often(300),
             accept_error: often(500),

@@ -12,7 +12,8 @@
 //! It is as nasty as a kernel may be, and never nastier:
 //! * Readiness is edge-triggered. A change is told once, maybe late, maybe together with others, always in the state
 //!   in which the source is when it is told. A source may be told without cause.
-//! * A read yields less than was asked for only when nothing more had arrived; what arrives a moment later is a new
+//! * A read may yield less than was asked for although there is more, and say so, as a transport does that unwraps
+//!   records; or say so although there is not. Where it says that there is no more, what arrives a moment later is a new
 //!   edge. A write that takes less than it was given, or nothing, owes an edge only after `WouldBlock`.
 //! * A poll that may sleep does not, as long as there is something to tell.
 //! * The end of a peer's stream comes on the edge of its last bytes, or later, and not before there is room for those.
@@ -200,7 +201,7 @@ impl Seam for Simulator {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
-    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
         let peer = world.peer_of(token)?;
@@ -212,27 +213,35 @@ impl Seam for Simulator {
             note!(world, "read {} nothing {ending:?}", peer.0);
             return match ending {
                 Ending::Open => Err(io::Error::from(io::ErrorKind::WouldBlock)),
-                Ending::Finished | Ending::Gone => Ok(0),
+                Ending::Finished | Ending::Gone => Ok(Received {
+                    len: 0,
+                    more: false,
+                }),
                 Ending::Reset => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
             };
         }
-        // A shorter read stands for bytes that arrived right after it: they are a new edge.
+        // A shorter read stands for one of two: for bytes that arrived right after it, which are a new edge; or for a
+        // transport that holds back what it has unwrapped, which is no edge, and is told.
         let n = if world.chance(world.faults.cut / 4) {
             1 + world.rng.index(there)
         } else {
             there
         };
+        let holds_back = world.chance(world.faults.short_more);
         let connection = &mut world.connections[peer.0];
         for (to, from) in buffer.iter_mut().zip(connection.arrived.drain(..n)) {
             *to = from;
         }
-        connection.edge |= n < there;
-        note!(world, "read {} {n}", peer.0);
+        connection.edge |= n < there && !holds_back;
+        // An end whose edge was told already makes no other.
+        let ended = connection.ending != Ending::Open && !connection.edge;
+        let more = holds_back || ended || n == buffer.len();
+        note!(world, "read {} {n} {more}", peer.0);
         // And more may come while the server is still reading.
         if world.chance(world.faults.cut / 4) {
             world.arrive(peer, false);
         }
-        Ok(n)
+        Ok(Received { len: n, more })
     }
 
     fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {

@@ -3,7 +3,7 @@
 use super::routes::Response;
 use super::trace::Cursor;
 use super::{Written, live};
-use crate::event_loop::{EventLoop, Token};
+use crate::event_loop::{EventLoop, Received, Token};
 use std::io::{self, IoSlice};
 
 /// Bytes of a request's head beyond which it is refused.
@@ -115,11 +115,11 @@ impl Connection {
     }
 
     /// Reads once.
-    pub fn read(&mut self, events: &mut EventLoop, token: Token) -> io::Result<usize> {
+    pub fn read(&mut self, events: &mut EventLoop, token: Token) -> io::Result<Received> {
         let mut buffer = [0; READ];
-        let n = events.read(token, &mut buffer)?;
-        self.input.extend_from_slice(&buffer[..n]);
-        Ok(n)
+        let received = events.read(token, &mut buffer)?;
+        self.input.extend_from_slice(&buffer[..received.len]);
+        Ok(received)
     }
 
     /// Takes the first request out of what was read.

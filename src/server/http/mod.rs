@@ -28,7 +28,7 @@ mod trace;
 
 use super::service::Core;
 use crate::config::Settings;
-use crate::event_loop::{Accepted, EventLoop, Peer, Progress, TimerId, Token};
+use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, TimerId, Token};
 use connection::{Connection, Taken};
 use std::io;
 
@@ -172,6 +172,8 @@ impl Core {
         if !self.http_write(events, token) {
             return Progress::Drained;
         }
+        // Until a read says otherwise.
+        let mut more = true;
         for _ in 0..REQUESTS_PER_TURN {
             let is_over = self.http.requests_left == 0;
             let Some(connection) = self.http.get(token) else {
@@ -200,12 +202,13 @@ impl Core {
                     self.http_write(events, token);
                     return Progress::Drained;
                 }
+                Taken::Incomplete if !more => return Progress::Drained,
                 Taken::Incomplete => match connection.read(events, token) {
-                    Ok(0) => {
+                    Ok(Received { len: 0, .. }) => {
                         self.http_close(events, token);
                         return Progress::Drained;
                     }
-                    Ok(_) => {}
+                    Ok(received) => more = received.more,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         return Progress::Drained;
                     }
