@@ -422,6 +422,17 @@ fn circles(sources: &[Source], floors: &BTreeMap<String, u8>) -> Vec<String> {
         .collect()
 }
 
+/// Changes of connections by those who are to see sessions only. Tests may: they stand in for the server.
+fn connection_changes(sources: &[Source]) -> Vec<String> {
+    let may = ["src/server/", "src/clients/"];
+    sources
+        .iter()
+        .filter(|source| !may.iter().any(|may| source.name.starts_with(may)))
+        .filter(|source| words(&code(source.parts().0, false)).any(|it| it == "connection_mut"))
+        .map(|source| format!("{} changes a connection", source.name))
+        .collect()
+}
+
 fn owners(sources: &[Source], architecture: &str) -> Vec<String> {
     let named = |name: &str| architecture.contains(&format!("`{name}`"));
     let is_owned = |name: &str| {
@@ -636,6 +647,11 @@ fn the_tables_agree_with_the_drawing_of_the_floors() {
 }
 
 #[test]
+fn only_the_server_changes_connections() {
+    none(connection_changes(&sources("src")));
+}
+
+#[test]
 fn every_file_has_an_owner_in_the_architecture() {
     none(owners(&sources("src"), &architecture()));
 }
@@ -829,6 +845,21 @@ mod the_checks {
             floors_of_rows(&rows.replace("| 1 | near", "| 2 | near")),
             drawn
         );
+    }
+
+    #[test]
+    fn of_connections_can_fail() {
+        let text = "fn f(c: &mut Client) { c.connection_mut().drop_input(); }";
+        for (name, faults) in [
+            ("src/commands/keys/mod.rs", 1),
+            ("src/engine/script.rs", 1),
+            ("src/server/input.rs", 0),
+            ("src/commands/client/tests.rs", 0),
+        ] {
+            assert_eq!(connection_changes(&one(name, text)).len(), faults, "{name}");
+        }
+        let text = "fn f(c: &Client) { c.connection().fd(); }\n#[cfg(test)]\nmod tests { fn g() { connection_mut(); } }";
+        assert!(connection_changes(&one("src/commands/a.rs", text)).is_empty());
     }
 
     #[test]

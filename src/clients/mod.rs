@@ -1,24 +1,42 @@
-//! What is known of each connected client.
+//! What is known of each client.
 //!
-//! A [`Client`] is a [`Session`] (who asks: id, database, protocol, name, flags), a reply buffer and the state of
-//! its input. Connections, scripts and the append-only file's loader are all clients in one slab; [`ClientKey`] is the index, and a freed slot is reused only after the turn.
+//! A [`Client`] is a [`Session`] (who asks, and what it is doing), a reply buffer, and a [`Connection`] (its socket, and
+//! what lies between it and the commands). Commands change sessions and answer into the buffer; connections are the
+//! server's. Scripts and the append-only file's loader are clients too, without a socket, in the same slab; [`ClientKey`]
+//! is the index, and a freed slot is reused only after the turn.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `session` | who asks, and what it is doing |
+//! | `identity` | users, and who of them a client is |
+//! | `blocked` | why its commands do not run |
+//! | `transaction` | MULTI and WATCH |
+//! | `connection` | its socket |
+//! | `flight` | what the recorder knows of its commands |
+//! | `subscriptions`, `caching` | what it listens to, how its keys are tracked |
 //!
 //! Mirrors the `client` struct of Redis, without its flag soup.
 
+mod blocked;
 mod caching;
+mod connection;
 mod flight;
+mod identity;
 mod session;
 mod subscriptions;
-mod waits;
+mod transaction;
 
+pub use blocked::*;
 pub use caching::*;
+pub use connection::{Address, Connection};
 pub use flight::Flight;
+pub use identity::*;
 pub use session::*;
 pub use subscriptions::*;
-pub use waits::*;
+pub use transaction::*;
 
-use crate::net::QueryBuffer;
-use crate::resp::{Protocol, PushFrame, Reply};
+use crate::resp::{OwnedRequest, Protocol, PushFrame, Reply};
+use connection::Ending;
 use slab::Slab;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -33,35 +51,57 @@ pub struct ClientKey(pub usize);
 
 /// One client: a connection, or something that acts as one.
 #[derive(Default)]
+#[repr(C)]
 pub struct Client {
     /// Who asks.
     pub session: Session,
     /// Where the answers go.
     pub reply: Reply,
-    /// What came in and is not yet run.
-    pub query: QueryBuffer,
-    /// Token of its socket in the event loop; none for clients without a socket.
-    pub token: Option<crate::event_loop::Token>,
-    /// The command that waits for a key (`Session::blocked` is [`Blocked::Keys`] then).
-    pub waits: Option<Box<BlockedCommand>>,
-    /// What it has queued and watches; none for most clients.
-    pub transaction: Option<Box<Transaction>>,
+    connection: Connection,
     /// What it listens to; none for most clients.
     pub subscriptions: Option<Box<Subscriptions>>,
-    /// What it waits for, while the loop's recorder runs.
-    pub flight: Flight,
     /// How its keys are tracked; none for most clients.
     pub caching: Option<Box<CachingMode>>,
 }
 
 impl Client {
+    /// A client of this connection.
+    pub fn connected(connection: Connection, identity: Identity) -> Client {
+        let mut client = Client {
+            connection,
+            ..Client::default()
+        };
+        client.session.identity = identity;
+        client
+    }
+    /// A client without a socket.
+    pub fn without_socket(kind: ClientKind, identity: Identity) -> Client {
+        let mut client = Client::connected(Connection::none(), identity);
+        client.session.kind = kind;
+        client
+    }
+    /// Its connection, to look at.
+    #[inline]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+    /// Its connection, to change: for the server alone, which reads and writes it.
+    #[inline]
+    pub fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+    /// Whether its requests may run: it is not on its way out, and nothing holds it back.
+    #[inline]
+    pub fn is_served(&self) -> bool {
+        self.connection.is_open() && self.session.blocked.is_none()
+    }
+    /// Switches the dialect, from the next value on.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.session.set_protocol(protocol, &mut self.reply);
+    }
     /// How many subscriptions of a kind it has.
     pub fn subscribed(&self, kind: Listening) -> usize {
         self.subscriptions.as_ref().map_or(0, |it| it.count(kind))
-    }
-    /// Keys that it watches.
-    pub fn watched(&self) -> usize {
-        self.transaction.as_ref().map_or(0, |it| it.watched.len())
     }
 }
 
@@ -73,23 +113,23 @@ pub struct Clients {
     next_id: u64,
     /// Connections (not scripts) that are open.
     pub connected: usize,
-    /// Keys of clients with replies to write before the loop sleeps; a client is in it at most once (`Session::write_pending`).
-    pub pending_write: Vec<ClientKey>,
-    /// Keys of clients to be closed at the end of the turn; a client is in it at most once (`Session::closing`).
-    pub to_close: Vec<ClientKey>,
+    /// Keys of clients with replies to write before the loop sleeps; a client is in it at most once.
+    pending_write: Vec<ClientKey>,
+    /// Keys of clients to be closed at the end of the turn; a client is in it at most once.
+    to_close: Vec<ClientKey>,
     /// Keys of clients that waited and may go on: their input is looked at again.
     pub unblocked: Vec<ClientKey>,
     /// Keys of clients that were sent what they did not ask for, with much waiting to be written: their output limits
     /// are looked at after the command.
-    pub pushed: Vec<ClientKey>,
-    /// Clients that wait for a key.
+    pushed: Vec<ClientKey>,
+    /// Clients whose command waits.
     pub waiting: usize,
     /// Those of them that wait for their databases to be freed (FLUSHALL), in the order of their bells.
     pub freeing: VecDeque<Freeing>,
     /// How often a client was held; the order in which those that are held go on.
     holds: u64,
     /// How many of `to_close`, from its beginning, have left all that they listened to, watched and waited for.
-    pub detached: usize,
+    detached: usize,
     /// Output buffers stay with their clients when they are empty (DEBUG REPLYBUFFER RESIZING 0).
     pub keep_buffers: bool,
     /// Somebody wants to know what clients hold (`maxmemory-clients`).
@@ -127,13 +167,13 @@ impl Clients {
     pub fn remove(&mut self, key: ClientKey) -> Option<Client> {
         let client = self.slab.try_remove(key.0)?;
         self.by_id.remove(&client.session.id);
-        self.counted_bytes -= client.session.counted_bytes as u64;
+        self.counted_bytes -= client.connection.counted_bytes as u64;
         Some(client)
     }
     /// Says what a client holds now, for the sum.
     pub fn set_counted(&mut self, key: ClientKey, bytes: usize) {
         if let Some(client) = self.slab.get_mut(key.0) {
-            let before = std::mem::replace(&mut client.session.counted_bytes, bytes);
+            let before = std::mem::replace(&mut client.connection.counted_bytes, bytes);
             self.counted_bytes += bytes as u64;
             self.counted_bytes -= before as u64;
         }
@@ -151,7 +191,7 @@ impl Clients {
     pub fn by_id(&self, id: u64) -> Option<ClientKey> {
         let key = self.by_id_or_closing(id)?;
         let client = self.slab.get(key.0)?;
-        (!client.session.closing).then_some(key)
+        (!client.connection.is_closing()).then_some(key)
     }
     /// The client with this id, also when it is being closed.
     pub fn by_id_or_closing(&self, id: u64) -> Option<ClientKey> {
@@ -183,7 +223,7 @@ impl Clients {
     pub fn is_empty(&self) -> bool {
         self.slab.is_empty()
     }
-    /// Has a client wait for a key.
+    /// Has a client's command wait.
     pub fn begin_wait(&mut self, key: ClientKey, command: BlockedCommand) {
         let Some(client) = self.slab.get_mut(key.0) else {
             return;
@@ -191,38 +231,55 @@ impl Clients {
         if let Some(deadline) = command.deadline_ns {
             self.deadlines.insert((deadline, client.session.id));
         }
-        client.session.blocked = Some(Blocked::Keys);
-        client.waits = Some(Box::new(command));
+        client.session.blocked = Some(Blocked::Command(Box::new(command)));
         self.waiting += 1;
     }
-    /// Ends a client's waiting; what it waited with.
+    /// Ends the waiting of a client's command; what it waited with.
     pub fn end_wait(&mut self, key: ClientKey) -> Option<Box<BlockedCommand>> {
         let client = self.slab.get_mut(key.0)?;
-        let command = client.waits.take()?;
+        let command = match client.session.blocked.take() {
+            Some(Blocked::Command(command)) => command,
+            other => {
+                client.session.blocked = other;
+                return None;
+            }
+        };
         if let Some(deadline) = command.deadline_ns {
             self.deadlines.remove(&(deadline, client.session.id));
         }
-        client.session.blocked = None;
         self.waiting -= 1;
         self.unblocked.push(key);
         Some(command)
     }
-    /// Holds a client's commands back (CLIENT PAUSE), behind those of the clients that are held already.
+    /// Holds a client's commands back (CLIENT PAUSE), behind those of the clients that are held already. One whose command
+    /// waits is held when it has waited ([`Clients::hold_request`]): it has to leave what it waits for first.
     pub fn hold(&mut self, key: ClientKey) {
-        if let Some(client) = self.slab.get_mut(key.0) {
+        if let Some(client) = self.slab.get_mut(key.0)
+            && client.session.waiting().is_none()
+        {
             self.holds += 1;
-            client.session.held_at = self.holds;
-            client.session.blocked = Some(Blocked::Paused);
+            let place = self.holds;
+            client.session.blocked = Some(Blocked::Paused { place });
         }
+    }
+    /// Holds a client back with a request that is the first to run when it goes on.
+    pub fn hold_request(&mut self, key: ClientKey, request: OwnedRequest) {
+        if let Some(client) = self.slab.get_mut(key.0) {
+            let query = client.connection.query_mut();
+            query.parsed.push_front(request);
+            query.stalled = true;
+        }
+        self.hold(key);
     }
     /// Keys of all clients that are held back, in the order in which they came to be.
     pub fn held(&self) -> Vec<ClientKey> {
-        let is_held = |client: &Client| client.session.blocked == Some(Blocked::Paused);
-        let mut held: Vec<(u64, ClientKey)> = self
-            .slab
-            .iter()
-            .filter(|(_, client)| is_held(client))
-            .map(|(index, client)| (client.session.held_at, ClientKey(index)))
+        let place = |client: &Client| match client.session.blocked {
+            Some(Blocked::Paused { place }) => Some(place),
+            _ => None,
+        };
+        let clients = self.slab.iter();
+        let mut held: Vec<(u64, ClientKey)> = clients
+            .filter_map(|(index, client)| Some((place(client)?, ClientKey(index))))
             .collect();
         held.sort_unstable();
         held.into_iter().map(|(_, key)| key).collect()
@@ -240,14 +297,35 @@ impl Clients {
         let Some(client) = self.slab.get_mut(key.0) else {
             return;
         };
-        if after_reply && !client.reply.output().is_empty() {
-            client.session.close_after_reply = true;
+        let ending = &mut client.connection.ending;
+        if *ending == Ending::Now {
             return;
         }
-        if !client.session.closing {
-            client.session.closing = true;
-            self.to_close.push(key);
+        if after_reply && !client.reply.output().is_empty() {
+            *ending = Ending::AfterReplies;
+            return;
         }
+        *ending = Ending::Now;
+        self.to_close.push(key);
+    }
+    /// Whether clients are to be closed at the end of the turn.
+    pub fn has_closing(&self) -> bool {
+        !self.to_close.is_empty()
+    }
+    /// The next client that is to be closed and still listens, watches or waits; each is told of once.
+    pub fn next_to_detach(&mut self) -> Option<ClientKey> {
+        let key = self.to_close.get(self.detached).copied()?;
+        self.detached += 1;
+        Some(key)
+    }
+    /// Takes a client off the list of those that are to be closed.
+    pub fn pop_closing(&mut self) -> Option<ClientKey> {
+        self.detached = 0;
+        self.to_close.pop()
+    }
+    /// Puts a client back that cannot be closed yet.
+    pub fn close_later(&mut self, key: ClientKey) {
+        self.to_close.push(key);
     }
     /// Writes something to a client that did not ask for it (a message, an invalidation, a line of MONITOR), even where
     /// it has switched its replies off. To the client whose command runs it is sent after the answer, as by Redis since
@@ -257,8 +335,7 @@ impl Clients {
         let Some(client) = self.slab.get_mut(key.0) else {
             return;
         };
-        let session = &mut client.session;
-        if session.closing || session.close_after_reply {
+        if !client.connection.is_open() {
             return;
         }
         let mut waiting = client.reply.output().len();
@@ -276,11 +353,10 @@ impl Clients {
             None => &mut client.reply,
         };
         if waiting > PUSH_CHECK {
-            if !session.pushed {
-                session.pushed = true;
+            if !std::mem::replace(&mut client.connection.pushed, true) {
                 self.pushed.push(key);
             }
-            let class = session.kind.limit_class();
+            let class = client.session.kind.limit_class();
             let limit = class.map_or(0, |class| self.hard_limits[class]);
             if limit > 0
                 && waiting > UNCOUNTED_OUTPUT
@@ -293,8 +369,7 @@ impl Clients {
         reply.set_discard(false);
         write(reply);
         reply.set_discard(discards);
-        if !session.write_pending {
-            session.write_pending = true;
+        if !std::mem::replace(&mut client.connection.write_pending, true) {
             self.pending_write.push(key);
         }
     }
@@ -333,11 +408,41 @@ impl Clients {
     #[inline]
     pub fn mark_pending_write(&mut self, key: ClientKey) {
         if let Some(client) = self.slab.get_mut(key.0)
-            && !client.session.write_pending
+            && !std::mem::replace(&mut client.connection.write_pending, true)
         {
-            client.session.write_pending = true;
             self.pending_write.push(key);
         }
+    }
+    /// Whether somebody has replies to write.
+    pub fn has_pending_write(&self) -> bool {
+        !self.pending_write.is_empty()
+    }
+    /// Takes the list of clients with replies to write. Give it back by [`Clients::end_writing`], for its room.
+    pub fn begin_writing(&mut self) -> Vec<ClientKey> {
+        std::mem::take(&mut self.pending_write)
+    }
+    /// A client's replies are written now; whether it is still there.
+    pub fn is_written_now(&mut self, key: ClientKey) -> bool {
+        let Some(client) = self.slab.get_mut(key.0) else {
+            return false;
+        };
+        client.connection.write_pending = false;
+        true
+    }
+    /// Ends the writing of replies; who was marked meanwhile is written to next time.
+    pub fn end_writing(&mut self, mut written: Vec<ClientKey>) {
+        written.clear();
+        written.append(&mut self.pending_write);
+        self.pending_write = written;
+    }
+    /// The next client whose output limits are to be looked at because of what it was sent.
+    #[inline]
+    pub fn pop_pushed(&mut self) -> Option<ClientKey> {
+        let key = self.pushed.pop()?;
+        if let Some(client) = self.slab.get_mut(key.0) {
+            client.connection.pushed = false;
+        }
+        Some(key)
     }
 }
 
@@ -349,4 +454,69 @@ fn settle_aside(aside: &mut Reply, target: Option<&mut Reply>) {
     }
     aside.output_mut().clear();
     aside.set_protocol(Protocol::Resp2);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each connection pays for it, also where it does nothing.
+    #[test]
+    fn an_idle_client_stays_small() {
+        let sizes = [
+            size_of::<Client>(),
+            size_of::<Session>(),
+            size_of::<Connection>(),
+            size_of::<Option<Blocked>>(),
+            size_of::<Identity>(),
+        ];
+        assert!(sizes[0] <= 640, "{sizes:?}");
+        assert_eq!(sizes[3..], [16, 8], "{sizes:?}");
+    }
+
+    /// A client whose command waits for a key must leave the key's queue before it is held: what it waits with is not to be
+    /// overwritten.
+    #[test]
+    fn a_client_has_one_reason_to_wait() {
+        let mut clients = Clients::default();
+        let key = clients.insert(Client::default());
+        let command = BlockedCommand {
+            command: 7,
+            deadline_ns: Some(1),
+            awaits: Awaited::Work,
+        };
+        clients.begin_wait(key, command);
+        clients.hold(key);
+        assert!(clients.held().is_empty());
+        assert_eq!(clients.end_wait(key).map(|it| it.command), Some(7));
+        assert_eq!((clients.waiting, clients.deadlines()), (0, 0));
+        clients.hold(key);
+        assert_eq!(clients.held(), [key]);
+        assert!(clients.end_wait(key).is_none(), "it is held, not waiting");
+        assert_eq!(clients.held(), [key]);
+    }
+
+    #[test]
+    fn a_client_that_is_to_close_now_is_not_put_off() {
+        let mut clients = Clients::default();
+        let key = clients.insert(Client::default());
+        let client = clients.get_mut(key).expect("a client");
+        client.reply.ok();
+        clients.close(key, true);
+        let connection = |clients: &Clients| {
+            let connection = clients.get(key).expect("a client").connection();
+            (
+                connection.closes_after_replies(),
+                connection.is_closing(),
+                connection.is_open(),
+            )
+        };
+        assert_eq!(connection(&clients), (true, false, false));
+        assert!(!clients.has_closing());
+        clients.close(key, false);
+        clients.close(key, true);
+        assert_eq!(connection(&clients), (false, true, false));
+        assert_eq!(clients.pop_closing(), Some(key));
+        assert_eq!(clients.pop_closing(), None);
+    }
 }

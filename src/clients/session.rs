@@ -1,6 +1,8 @@
-//! Who asks: the part of a client that command handlers see.
+//! Who asks, and what it is doing: the part of a client that command handlers see and change. Its socket and what lies
+//! in its buffers is the [`Connection`](super::Connection)'s.
 
-use std::net::SocketAddr;
+use super::{Blocked, BlockedCommand, Identity, Transaction, Watching};
+use crate::resp::{Protocol, Reply};
 
 /// Kind of a client for output limits and CLIENT KILL TYPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -11,7 +13,7 @@ pub enum ClientKind {
     PubSub,
     Replica,
     Primary,
-    /// No socket: a loader.
+    /// No socket: the loader of the append-only file. What it asks for was granted before, when it was first done.
     Internal,
     /// No socket: the one that runs the commands of scripts.
     Script,
@@ -29,29 +31,6 @@ impl ClientKind {
     }
 }
 
-/// Address of a peer or of the server's own side.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum Address {
-    /// Not known (clients without a socket).
-    #[default]
-    None,
-    /// TCP.
-    Inet(SocketAddr),
-    /// Unix socket: its path.
-    Unix(String),
-}
-
-impl std::fmt::Display for Address {
-    /// As CLIENT LIST spells it: `ip:port`, `[ip6]:port`, `path:0`.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Address::None => write!(f, "?:0"),
-            Address::Inet(address) => write!(f, "{address}"),
-            Address::Unix(path) => write!(f, "{path}:0"),
-        }
-    }
-}
-
 /// Whether replies are sent (CLIENT REPLY).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
@@ -65,106 +44,93 @@ pub enum ReplyMode {
     Skip,
 }
 
-/// Why a client's commands wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocked {
-    /// CLIENT PAUSE holds it back.
-    Paused,
-    /// A command waits for a key.
-    Keys,
-    /// Its script runs for too long, and the loop turns meanwhile.
-    Script,
-    /// SHUTDOWN waits (for replicas or a save).
-    Shutdown,
-}
-
-/// Who asks.
-#[derive(Clone, Debug, Default)]
+/// Who asks. In the order of its fields: what every command looks at comes first and lies together.
+#[derive(Debug, Default)]
+#[repr(C)]
 pub struct Session {
     /// Never repeats.
     pub id: u64,
     /// Selected database.
     pub db: usize,
-    /// RESP3 instead of RESP2. The writer has its own copy: change it through `Context::set_protocol`.
-    pub resp3: bool,
+    /// Who it is.
+    pub identity: Identity,
+    /// Why its commands do not run; none: they do.
+    pub blocked: Option<Blocked>,
+    /// What it has queued since MULTI; none: it is not in MULTI.
+    pub transaction: Option<Box<Transaction>>,
+    /// Commands run for it.
+    pub commands: u64,
+    /// Index of the last command in the command table.
+    pub last_command: Option<u16>,
+    /// Normal, pubsub, ...
+    pub kind: ClientKind,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// RESP2 or RESP3. The writer has its own copy: both are set by [`Session::set_protocol`].
+    protocol: Protocol,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// It is in MONITOR.
+    pub monitors: bool,
+    /// READONLY of a cluster; reported by CLIENT LIST.
+    pub readonly: bool,
+    /// Offset of the journal behind this client's last write.
+    pub write_offset: u64,
+    /// The keys that it watches; none for most clients.
+    pub watching: Option<Box<Watching>>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
     pub lib_name: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub lib_ver: Vec<u8>,
-    /// Has given the password, or none is asked for.
-    pub authenticated: bool,
-    /// Offset of the journal behind this client's last write.
-    pub write_offset: u64,
-    /// User name (until ACL: always `default`).
-    pub user: Vec<u8>,
-    /// Normal, pubsub, ...
-    pub kind: ClientKind,
-    /// Peer.
-    pub address: Address,
-    /// Own side.
-    pub local_address: Address,
-    /// File descriptor, for CLIENT LIST; -1 without a socket.
-    pub fd: i64,
-    /// Monotonic time of the connection's beginning, ns.
-    pub created_ns: u64,
-    /// Monotonic time of the last bytes from or to it, ns.
-    pub last_interaction_ns: u64,
-    /// Index of the last command in the command table.
-    pub last_command: Option<u16>,
-    /// CLIENT REPLY.
-    pub reply_mode: ReplyMode,
-    /// CLIENT NO-EVICT.
-    pub no_evict: bool,
-    /// CLIENT NO-TOUCH.
-    pub no_touch: bool,
-    /// It is in MONITOR.
-    pub monitors: bool,
-    /// READONLY of a cluster; reported by CLIENT LIST.
-    pub readonly: bool,
-    /// Why its commands wait.
-    pub blocked: Option<Blocked>,
-    /// Its place among the clients that are held back, while it is.
-    pub held_at: u64,
-    /// Close when the replies are written.
-    pub close_after_reply: bool,
-    /// In `Clients::to_close`.
-    pub closing: bool,
-    /// In `Clients::pending_write`.
-    pub write_pending: bool,
-    /// In `Clients::pushed`.
-    pub pushed: bool,
-    /// In MULTI: commands are queued.
-    pub in_multi: bool,
-    /// Bytes read from it.
-    pub bytes_in: u64,
-    /// Bytes written to it.
-    pub bytes_out: u64,
-    /// Commands run for it.
-    pub commands: u64,
-    /// Since when (monotonic ns) its output has been over the soft limit; 0 when it is not.
-    pub soft_limit_since_ns: u64,
-    /// The connection is one of the Unix socket.
-    pub unix_socket: bool,
-    /// What it holds as [`super::Clients::counted_bytes`] has it, bytes.
-    pub counted_bytes: usize,
-    /// What it asks for was granted before: it repeats what is in the append-only file.
-    pub repeats: bool,
 }
 
 impl Session {
     /// Whether the bounds that directives set do not bind it, because the data would become another: the append-only
     /// file and a primary repeat what was within the bounds when it was first done.
     pub fn is_obeyed(&self) -> bool {
-        self.repeats || self.kind == ClientKind::Primary
+        matches!(self.kind, ClientKind::Internal | ClientKind::Primary)
     }
-    /// Connected from this machine: over a Unix socket or a loopback address.
-    pub fn is_local(&self) -> bool {
-        match &self.address {
-            Address::Inet(address) => address.ip().to_canonical().is_loopback(),
-            Address::Unix(_) => true,
-            Address::None => false,
+    /// Whether it is in MULTI: its commands are queued, or run by its EXEC.
+    #[inline]
+    pub fn in_multi(&self) -> bool {
+        self.transaction.is_some()
+    }
+    /// Whether it speaks RESP3.
+    #[inline]
+    pub fn resp3(&self) -> bool {
+        self.protocol == Protocol::Resp3
+    }
+    /// Switches the dialect, from the next value on; `reply` is the same client's.
+    pub fn set_protocol(&mut self, protocol: Protocol, reply: &mut Reply) {
+        self.protocol = protocol;
+        reply.set_protocol(protocol);
+    }
+    /// Its command that waits, if one does.
+    #[inline]
+    pub fn waiting(&self) -> Option<&BlockedCommand> {
+        match &self.blocked {
+            Some(Blocked::Command(command)) => Some(command),
+            _ => None,
         }
+    }
+    /// Its command that waits, if one does, to change.
+    #[inline]
+    pub fn waiting_mut(&mut self) -> Option<&mut BlockedCommand> {
+        match &mut self.blocked {
+            Some(Blocked::Command(command)) => Some(command),
+            _ => None,
+        }
+    }
+    /// How many keys it watches.
+    pub fn watched(&self) -> usize {
+        self.watching.as_ref().map_or(0, |it| it.keys.len())
+    }
+    /// Whether a key that it watches has changed.
+    pub fn is_dirty(&self) -> bool {
+        self.watching.as_ref().is_some_and(|it| it.dirty)
     }
 }

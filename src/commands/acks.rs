@@ -97,7 +97,7 @@ fn wait_aof(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
 
 fn may_block(context: &mut WideContext<'_>) -> bool {
     let session = context.session();
-    !session.in_multi && session.kind != ClientKind::Script
+    !session.in_multi() && session.kind != ClientKind::Script
 }
 
 /// Has the caller wait; what for is taken up when its command has ended.

@@ -132,7 +132,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         pairs.push((name, value));
     }
     let who = SetContext {
-        is_local: context.session().is_local(),
+        is_local: context.caller().connection().is_local(),
         is_loading: context.state.persistence.loading.is_some(),
     };
     let policy = pairs
@@ -304,8 +304,10 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
         // Without a password everybody is who gave it. With a new one, who is in stays in.
         Listener::Sessions if settings.requirepass.is_none() => {
             for key in context.state.clients.keys() {
-                if let Some(client) = context.state.clients.get_mut(key) {
-                    client.session.authenticated = true;
+                if let Some(client) = context.state.clients.get_mut(key)
+                    && client.session.identity.is_stranger()
+                {
+                    client.session.identity = context.state.users.default_identity();
                 }
             }
         }

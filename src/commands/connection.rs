@@ -7,7 +7,7 @@
 
 use super::client::{NAME_ERROR, is_printable};
 use crate::REDIS_VERSION;
-use crate::clients::{Client, ClientKind, ReplyMode};
+use crate::clients::{Client, ClientKind, DEFAULT_USER, Identity, ReplyMode};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, monitor,
     parse, pubsub, tracking, transactions,
@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("username").optional().since("6.0.0"),
             Argument::string("password"),
         ],
-        handler: Handler::Plain(auth),
+        handler: Handler::Wide(auth),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -78,7 +78,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ],
         )
         .optional()],
-        handler: Handler::Plain(hello),
+        handler: Handler::Wide(hello),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -122,7 +122,7 @@ fn ping(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
         return Err(CommandError::WrongArity("ping".to_owned()));
     }
     // Among messages an answer has to look like one; RESP3 tells them apart.
-    if context.session.kind == ClientKind::PubSub && !context.session.resp3 {
+    if context.session.kind == ClientKind::PubSub && !context.session.resp3() {
         context.reply.array(2);
         context.reply.bulk(b"pong");
         context.reply.bulk(args.at(1));
@@ -151,10 +151,10 @@ fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     pubsub::leave(context.state, context.client);
     tracking::disable(context.state, context.client);
     monitor::end(context.state, context.client);
-    let open = context.state.config.settings().requirepass.is_none();
+    let settings = context.state.config.settings();
+    let identity = context.state.users.newcomer(settings.requirepass.is_some());
     let Client { session, reply, .. } = context.caller();
-    reply.set_protocol(Protocol::Resp2);
-    session.resp3 = false;
+    session.set_protocol(Protocol::Resp2, reply);
     session.db = 0;
     session.name.clear();
     // RESET ends CLIENT REPLY OFF and is answered; that it is skipped was asked for in so many words.
@@ -165,15 +165,14 @@ fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
-    session.authenticated = open;
-    session.user = b"default".to_vec();
+    session.identity = identity;
     reply.set_discard(is_skipped);
     reply.simple("RESET");
     Ok(())
 }
 
 /// `AUTH password` and `AUTH user password`.
-fn auth(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn auth(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
@@ -183,34 +182,32 @@ fn auth(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
             context.effects.redacted.push(2);
             (args.at(1), password)
         }
-        None if context.settings.requirepass.is_none() => {
+        None if context.state.config.settings().requirepass.is_none() => {
             return Err(CommandError::fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
             ));
         }
-        None => (&b"default"[..], args.at(1)),
+        None => (DEFAULT_USER, args.at(1)),
     };
     authenticate(context, user, password)?;
-    context.reply.ok();
+    context.reply().ok();
     Ok(())
 }
 
 /// Lets the session in, or not. Until there are ACLs there is one user, and without a password it takes any.
 fn authenticate(
-    context: &mut Context<'_>,
+    context: &mut WideContext<'_>,
     user: &[u8],
     password: &[u8],
 ) -> Result<(), CommandError> {
-    let right = match &context.settings.requirepass {
+    let right = match &context.state.config.settings().requirepass {
         Some(expected) => same_secret(expected, password),
         None => true,
     };
-    if user != b"default" || !right {
-        return Err(CommandError::WrongPass);
-    }
-    context.session.authenticated = true;
-    context.session.user = user.to_vec();
+    let user = context.state.users.find(user).filter(|_| right).cloned();
+    let user = user.ok_or(CommandError::WrongPass)?;
+    context.session().identity = Identity::User(user);
     Ok(())
 }
 
@@ -225,7 +222,7 @@ fn same_secret(expected: &[u8], given: &[u8]) -> bool {
 }
 
 /// `HELLO [protover [AUTH user password] [SETNAME name]]`. All of it is read before any of it is done.
-fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn hello(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let protocol = match args.get(1).map(numbers::parse_i64) {
         None => None,
         Some(Some(2)) => Some(Protocol::Resp2),
@@ -265,7 +262,7 @@ fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if let Some((user, password)) = credentials {
         authenticate(context, user, password)?;
     }
-    if !context.session.authenticated {
+    if context.session().identity.is_stranger() {
         return Err(CommandError::fixed(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
              <user> <pass> option can be used to authenticate the client and select the RESP protocol version at \
@@ -273,19 +270,19 @@ fn hello(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         ));
     }
     if let Some(name) = name {
-        context.session.name = name.to_vec();
+        context.session().name = name.to_vec();
     }
     if let Some(protocol) = protocol {
-        context.set_protocol(protocol);
+        context.caller().set_protocol(protocol);
     }
     describe(context);
     Ok(())
 }
 
 /// What HELLO answers.
-fn describe(context: &mut Context<'_>) {
-    let (id, resp3) = (context.session.id, context.session.resp3);
-    let reply = &mut *context.reply;
+fn describe(context: &mut WideContext<'_>) {
+    let Client { session, reply, .. } = context.caller();
+    let (id, resp3) = (session.id, session.resp3());
     reply.map(7);
     for (key, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
         reply.bulk(key.as_bytes());
@@ -306,13 +303,14 @@ fn describe(context: &mut Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Harness, error};
+    use crate::clients::Identity;
     use crate::resp::reader::Value;
 
     fn with_password() -> Harness {
         let mut harness = Harness::new();
         harness.config("requirepass", "se cret");
         let client = harness.state.clients.get_mut(harness.client).unwrap();
-        client.session.authenticated = false;
+        client.session.identity = Identity::Stranger;
         harness
     }
 

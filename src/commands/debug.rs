@@ -7,7 +7,8 @@
 use super::help;
 use crate::config::value::parse_bytes;
 use crate::engine::{
-    CommandError, CommandSpec, Group, Handler, WideContext, blocking, flags, parse, persistence,
+    CommandError, CommandSpec, Group, Handler, WaitFor, WideContext, blocking, flags, parse,
+    persistence,
 };
 use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value, digest_of};
 use crate::persistence::loading::OnDuplicate;
@@ -359,7 +360,7 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
     if can_wait && context.state.persistence.child.is_none() {
         return match persistence::loading::begin_again(context.state, id) {
             Ok(()) => {
-                context.effects.block = Some(blocking::for_no_key());
+                context.effects.block = Some(Box::new(WaitFor::Work));
                 Ok(())
             }
             Err(failure) => Err(persistence::loading::aof_failure(&failure)),

@@ -23,7 +23,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
 
 fn monitor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let (key, session) = (context.client, context.session());
-    if session.in_multi {
+    if session.in_multi() {
         // Who runs it there waits for one answer to each command.
         return Err(CommandError::fixed(
             "ERR MONITOR isn't allowed for DENY BLOCKING client",

@@ -87,7 +87,7 @@ fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), 
         }
         _ => {}
     }
-    let in_multi = context.session().in_multi;
+    let in_multi = context.session().in_multi();
     match &context.state.persistence.child {
         Some(child) if child.kind == ChildKind::Snapshot => return Err(IN_PROGRESS),
         // A transaction is not to be held up by the fork, nor to be half in the snapshot.
@@ -122,7 +122,7 @@ fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comma
 }
 
 fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let in_multi = context.session().in_multi;
+    let in_multi = context.session().in_multi();
     let state = &mut *context.state;
     match &state.persistence.child {
         Some(child) if child.kind == ChildKind::Rewrite => {

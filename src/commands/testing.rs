@@ -1,13 +1,13 @@
 //! A small harness for unit tests of commands: a whole [`State`] without sockets, and one client.
 
 use super::GROUPS;
-use crate::clients::{Client, ClientKey};
+use crate::clients::{Client, ClientKey, ClientKind};
 use crate::config::{Config, SetContext, Settings};
 use crate::engine::{Context, Effects, Handler, Host, LoopFigures, State, process::process};
 use crate::event_loop::{Recorder, Token};
 use crate::keyspace::Clock;
 use crate::resp::reader::{Value, read_all};
-use crate::resp::{OwnedRequest, Protocol, Reply};
+use crate::resp::{OwnedRequest, Protocol};
 use crate::system::oom_score::OomScore;
 use std::time::Duration;
 
@@ -88,11 +88,8 @@ impl Harness {
         };
         let mut state =
             State::new(config, GROUPS, [1, 2, 3, 4], now).expect("no command is renamed");
-        let mut client = Client {
-            reply: Reply::new(Protocol::Resp2),
-            ..Client::default()
-        };
-        client.session.authenticated = true;
+        let identity = state.users.default_identity();
+        let client = Client::without_socket(ClientKind::Normal, identity);
         let client = state.clients.insert(client);
         let mut harness = Harness {
             state,
@@ -185,8 +182,7 @@ impl Harness {
             .clients
             .get_mut(self.client)
             .expect("the client stays");
-        client.reply.set_protocol(Protocol::Resp3);
-        client.session.resp3 = true;
+        client.set_protocol(Protocol::Resp3);
     }
 }
 

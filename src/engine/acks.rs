@@ -5,9 +5,9 @@
 //! always zero. Mirrors `processClientsWaitingReplicas` of Redis's replication.c.
 
 use super::{CommandError, CommandId, State, blocking};
-use crate::clients::{AckWait, BlockedCommand, ClientKey};
+use crate::clients::{AckWait, Awaited, BlockedCommand, ClientKey};
 use crate::persistence::aof::AofState;
-use crate::resp::{OwnedRequest, Reply};
+use crate::resp::Reply;
 
 /// Replicas that have acknowledged an offset: there are none.
 pub(crate) const REPLICAS: i64 = 0;
@@ -36,18 +36,10 @@ pub(crate) fn begin_wait(
     wait: Option<AckWait>,
     until_ms: Option<i64>,
 ) {
-    let Some(client) = state.clients.get(key) else {
-        return;
-    };
-    let db = client.session.db;
     let blocked = BlockedCommand {
         command: command.0,
-        request: OwnedRequest::new(),
-        db,
-        keys: Vec::new(),
-        ticket: 0,
         deadline_ns: until_ms.map(|until_ms| blocking::deadline_ns(state.now, until_ms)),
-        acks: Some(wait),
+        awaits: Awaited::Acks(wait),
     };
     state.clients.begin_wait(key, blocked);
     if wait.is_some() {
@@ -74,13 +66,10 @@ pub fn serve(state: &mut State) {
     }
     let is_off = state.persistence.aof.state == AofState::Off;
     for key in std::mem::take(&mut state.waits_for_sync) {
-        let wait = state
-            .clients
-            .get(key)
-            .and_then(|client| client.waits.as_ref())
-            .and_then(|blocked| blocked.acks.flatten());
-        // The client is gone, or was told that its time is over.
-        let Some(wait) = wait else {
+        let client = state.clients.get(key);
+        let awaits = client.and_then(|client| Some(&client.session.waiting()?.awaits));
+        // Else the client is gone, or was told that its time is over.
+        let Some(&Awaited::Acks(Some(wait))) = awaits else {
             continue;
         };
         if wait.local && is_off {

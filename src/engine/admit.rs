@@ -8,7 +8,7 @@
 
 use super::eviction::{Room, make_room};
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
-use crate::clients::{ClientKey, Session};
+use crate::clients::{Client, ClientKey, Session};
 use crate::config::Settings;
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
@@ -189,19 +189,19 @@ fn admit_from_connection(
         return Ok(Admission::Runs);
     };
     if all & flags::RUNS_QUEUE != 0
-        && let Some(transaction) = &caller.transaction
+        && let Some(transaction) = &caller.session.transaction
     {
         // EXEC is what it runs.
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
     }
-    let session = &mut caller.session;
-    session.last_command = Some(id.0);
+    caller.session.last_command = Some(id.0);
+    let caller = &*caller;
     // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
-    check_protected(state.config.settings(), session, all, args)?;
+    check_protected(state.config.settings(), caller, all, args)?;
     // Nothing else is told to strangers, and nothing is done for them.
-    check_authenticated(session, all)?;
-    check_in_multi(session, all)?;
+    check_authenticated(&caller.session, all)?;
+    check_in_multi(&caller.session, all)?;
     let candidate = Candidate {
         client,
         id,
@@ -253,8 +253,8 @@ fn admit_from_script(
 
 /// DEBUG and MODULE, where `enable-debug-command` and `enable-module-command` do not let this client.
 #[inline(always)]
-fn check_protected(settings: &Settings, session: &Session, all: u32, args: Args<'_>) -> Checked {
-    if all & flags::PROTECTED != 0 && !protected_allowed(settings, session, args) {
+fn check_protected(settings: &Settings, client: &Client, all: u32, args: Args<'_>) -> Checked {
+    if all & flags::PROTECTED != 0 && !protected_allowed(settings, client, args) {
         return Err(protected_error(args));
     }
     Ok(())
@@ -262,7 +262,7 @@ fn check_protected(settings: &Settings, session: &Session, all: u32, args: Args<
 
 #[inline(always)]
 fn check_authenticated(session: &Session, all: u32) -> Checked {
-    if !session.authenticated && all & flags::NO_AUTH == 0 {
+    if session.identity.is_stranger() && all & flags::NO_AUTH == 0 {
         return Err(CommandError::NoAuth);
     }
     Ok(())
@@ -271,7 +271,7 @@ fn check_authenticated(session: &Session, all: u32) -> Checked {
 /// What cannot be done in a transaction is not queued either.
 #[inline(always)]
 fn check_in_multi(session: &Session, all: u32) -> Checked {
-    if session.in_multi && all & flags::NO_MULTI != 0 {
+    if session.in_multi() && all & flags::NO_MULTI != 0 {
         return Err(CommandError::fixed(
             "ERR Command not allowed inside a transaction",
         ));
@@ -467,14 +467,14 @@ fn reads_or_writes(state: &State, client: ClientKey, all: u32) -> bool {
     let queued = state
         .clients
         .get(client)
-        .and_then(|client| client.transaction.as_ref())
+        .and_then(|client| client.session.transaction.as_ref())
         .filter(|_| all & flags::RUNS_QUEUE != 0)
         .map_or(0, |transaction| transaction.flags);
     (all | queued) & (flags::READONLY | flags::WRITE | flags::MAY_REPLICATE) != 0
 }
 
-fn protected_allowed(settings: &Settings, session: &Session, args: Args<'_>) -> bool {
-    let local = session.is_local();
+fn protected_allowed(settings: &Settings, client: &Client, args: Args<'_>) -> bool {
+    let local = client.connection().is_local();
     if args.at(0).eq_ignore_ascii_case(b"debug") {
         settings.enable_debug_command.allows(local)
     } else {
@@ -527,9 +527,7 @@ pub(crate) fn refuse(
     let Some(client) = state.clients.get_mut(client) else {
         return;
     };
-    if client.session.in_multi
-        && let Some(transaction) = &mut client.transaction
-    {
+    if let Some(transaction) = &mut client.session.transaction {
         transaction.aborted = true;
     }
     client.reply.error(text);

@@ -8,8 +8,10 @@
 use super::admit::{Admission, Origin, admit, refuse};
 use super::call::{call, settle_reply_mode};
 use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
-use crate::clients::{BlockedCommand, ClientKey, ClientKind, Freeing, Session};
-use crate::keyspace::{Clock, Type};
+use crate::clients::{
+    Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, Session,
+};
+use crate::keyspace::Clock;
 use crate::resp::{Args, OwnedRequest};
 
 /// Has a client wait; called once its handler has asked for it.
@@ -34,14 +36,26 @@ pub(crate) fn begin(
         Some(words) => OwnedRequest::from_slices(words),
         None => args.to_owned(),
     };
-    let blocked = BlockedCommand {
-        command: command.0,
+    let keys = AwaitedKeys {
         request,
         db,
-        keys: wait.keys,
+        names: wait.keys,
         ticket,
+    };
+    let blocked = BlockedCommand {
+        command: command.0,
         deadline_ns,
-        acks: None,
+        awaits: Awaited::Keys(keys),
+    };
+    state.clients.begin_wait(key, blocked);
+}
+
+/// Has a client wait for work that goes on without it.
+pub(crate) fn begin_work(state: &mut State, key: ClientKey, command: CommandId) {
+    let blocked = BlockedCommand {
+        command: command.0,
+        deadline_ns: None,
+        awaits: Awaited::Work,
     };
     state.clients.begin_wait(key, blocked);
 }
@@ -55,26 +69,13 @@ pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<
         since_ns: state.now.mono_ns,
     };
     state.clients.freeing.push_back(freeing);
-    Some(for_no_key())
-}
-
-/// A wait for something else than a key, without an end in time. Who ends it answers OK, or an error, by [`give_up`].
-pub fn for_no_key() -> Box<WaitFor> {
-    Box::new(WaitFor::Key(Wait {
-        keys: Vec::new(),
-        kind: Type::String,
-        until_ms: None,
-        on_removal: false,
-        again_as: Some(Vec::new()),
-    }))
+    Some(Box::new(WaitFor::Work))
 }
 
 /// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its
 /// transaction.
 pub fn can_wait(session: &Session) -> bool {
-    !session.in_multi
-        && !session.repeats
-        && matches!(session.kind, ClientKind::Normal | ClientKind::PubSub)
+    !session.in_multi() && matches!(session.kind, ClientKind::Normal | ClientKind::PubSub)
 }
 
 /// Answers the clients whose databases are free by now.
@@ -101,21 +102,18 @@ pub(crate) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
 /// Ends a client's waiting without an answer; also for one that is about to be closed.
 pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     let blocked = state.clients.end_wait(key)?;
-    if waits_for_no_key(&blocked)
-        && let Some(client) = state.clients.get(key)
-    {
-        let id = client.session.id;
-        state.clients.freeing.retain(|freeing| freeing.client != id);
+    match &blocked.awaits {
+        Awaited::Keys(keys) => state.keyspace.end_wait(keys.db, &keys.names, keys.ticket),
+        // Its place in `waits_for_sync` is passed over there.
+        Awaited::Acks(_) => {}
+        Awaited::Work => {
+            if let Some(client) = state.clients.get(key) {
+                let id = client.session.id;
+                state.clients.freeing.retain(|freeing| freeing.client != id);
+            }
+        }
     }
-    state
-        .keyspace
-        .end_wait(blocked.db, &blocked.keys, blocked.ticket);
     Some(blocked)
-}
-
-/// Whether a command waits for neither a key nor an acknowledgement ([`for_no_key`]).
-fn waits_for_no_key(blocked: &BlockedCommand) -> bool {
-    blocked.keys.is_empty() && blocked.acks.is_none()
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.
@@ -157,13 +155,16 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let Some(blocked) = state
         .clients
         .get_mut(key)
-        .filter(|client| !client.session.closing)
-        .and_then(|client| client.waits.as_mut())
+        .filter(|client| !client.connection().is_closing())
+        .and_then(|client| client.session.waiting_mut())
     else {
         return;
     };
     let command = CommandId(blocked.command);
-    let request = std::mem::take(&mut blocked.request);
+    let Some(keys) = blocked.keys_mut() else {
+        return;
+    };
+    let request = std::mem::take(&mut keys.request);
     let answering = state.clients.answer(Some(key));
     let args = request.args();
     // Memory, the disk or a pause may forbid now what they allowed when it began to wait.
@@ -184,23 +185,17 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             end(state, key);
         }
         Became::WaitsOn => {
-            if let Some(blocked) = state
-                .clients
-                .get_mut(key)
-                .and_then(|client| client.waits.as_mut())
-            {
-                blocked.request = request;
+            let client = state.clients.get_mut(key);
+            let blocked = client.and_then(|client| client.session.waiting_mut());
+            if let Some(keys) = blocked.and_then(BlockedCommand::keys_mut) {
+                keys.request = request;
             }
             return;
         }
         Became::Held => {
             // From now on it waits for the end of the pause, and begins anew then.
             end(state, key);
-            if let Some(client) = state.clients.get_mut(key) {
-                client.query.parsed.push_front(request);
-                client.query.stalled = true;
-            }
-            state.clients.hold(key);
+            state.clients.hold_request(key, request);
             return;
         }
     }
@@ -229,20 +224,20 @@ pub fn expire(state: &mut State, now_ns: u64) {
 }
 
 /// CLIENT UNBLOCK: answers as if the time were over, or with `error`; whether the client was waiting for something that
-/// may be given up. One that waits for no key would read that it is done what is not.
+/// may be given up. One that waits for the end of work would read that it is done what is not.
 pub fn unblock(state: &mut State, key: ClientKey, error: Option<&CommandError>) -> bool {
     let waits = state
         .clients
         .get(key)
-        .and_then(|client| client.waits.as_ref())
-        .is_some_and(|blocked| !waits_for_no_key(blocked));
+        .and_then(|client| client.session.waiting())
+        .is_some_and(BlockedCommand::may_give_up);
     if waits {
         give_up(state, key, 0, error);
     }
     waits
 }
 
-/// Ends a client's waiting with an answer: that nothing came, or (who waited for no key) that it is done, or an error.
+/// Ends a client's waiting with an answer: that nothing came, or (who waited for work) that it is done, or an error.
 pub(crate) fn give_up(
     state: &mut State,
     key: ClientKey,
@@ -260,10 +255,10 @@ pub(crate) fn give_up(
             client.reply.error(error.bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
-        None => match blocked.acks {
-            Some(wait) => super::acks::give_up(state, key, wait),
-            None if waits_for_no_key(&blocked) => client.reply.ok(),
-            None => client.reply.null_array(),
+        None => match blocked.awaits {
+            Awaited::Keys(_) => client.reply.null_array(),
+            Awaited::Acks(wait) => super::acks::give_up(state, key, wait),
+            Awaited::Work => client.reply.ok(),
         },
     }
     state

@@ -37,7 +37,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let Some(client) = state.clients.get_mut(key) else {
         return false;
     };
-    let runs_again = client.waits.is_some();
+    let runs_again = client.session.waiting().is_some();
     if !runs_again && asker == key {
         client.session.commands += 1;
     }
@@ -53,7 +53,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let mut effects = Effects::default();
     let result = match handler {
         Handler::Plain(run) => {
-            let may_block = !client.session.in_multi && client.session.kind != ClientKind::Script;
+            let may_block = !client.session.in_multi() && client.session.kind != ClientKind::Script;
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -143,10 +143,11 @@ fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut E
         WaitFor::Key(wait) => {
             let client = state.clients.get(key);
             // One that waits already keeps its place.
-            if client.is_some_and(|client| client.waits.is_none()) {
+            if client.is_some_and(|client| client.session.waiting().is_none()) {
                 super::blocking::begin(state, key, id, invocation.args, wait);
             }
         }
+        WaitFor::Work => super::blocking::begin_work(state, key, id),
         WaitFor::Acks(wait, until_ms) => super::acks::begin_wait(state, key, id, wait, until_ms),
     }
     true
@@ -193,7 +194,7 @@ fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64, red
     if client.session.kind == ClientKind::Script {
         return;
     }
-    let address = client.session.address.to_string();
+    let address = client.connection().address().to_string();
     let max_len = state.config.settings().slowlog_max_len;
     let mut shown = OwnedRequest::new();
     if !redacted.is_empty() {

@@ -41,7 +41,7 @@ fn count_now(state: &mut State, key: ClientKey) {
         && matches!(client.session.kind, ClientKind::Normal | ClientKind::PubSub)
     {
         // What is about to be closed is as good as gone.
-        let bytes = match client.session.closing {
+        let bytes = match client.connection().is_closing() {
             true => 0,
             false => line::memory(client),
         };
@@ -73,8 +73,8 @@ fn evict_over(state: &mut State, limit: u64) {
     let mut by_size: Vec<(usize, ClientKey)> = state
         .clients
         .iter()
-        .filter(|(_, client)| !client.session.no_evict && client.session.counted_bytes > 0)
-        .map(|(key, client)| (client.session.counted_bytes, key))
+        .filter(|(_, client)| !client.session.no_evict && client.connection().counted_bytes() > 0)
+        .map(|(key, client)| (client.connection().counted_bytes(), key))
         .collect();
     by_size.sort_unstable_by(|a, b| b.cmp(a));
     for (bytes, key) in by_size {
@@ -84,7 +84,7 @@ fn evict_over(state: &mut State, limit: u64) {
         let Some(client) = state.clients.get(key) else {
             continue;
         };
-        if !client.session.closing {
+        if !client.connection().is_closing() {
             let mut text = Vec::new();
             line::write_line(&mut text, client, &state.table, state.now, None);
             log::info!("Evicting client: {}", String::from_utf8_lossy(&text));
@@ -107,14 +107,15 @@ mod tests {
 
     fn with_query(harness: &mut Harness, bytes: usize) -> ClientKey {
         let mut client = Client::default();
-        client.query.bytes = Vec::with_capacity(bytes);
+        client.connection_mut().query_mut().bytes = Vec::with_capacity(bytes);
         let key = harness.state.clients.insert(client);
         count(&mut harness.state, key);
         key
     }
 
     fn closing(harness: &Harness, key: ClientKey) -> bool {
-        harness.state.clients.get(key).unwrap().session.closing
+        let client = harness.state.clients.get(key).unwrap();
+        client.connection().is_closing()
     }
 
     #[test]

@@ -21,11 +21,11 @@ pub fn write_line(
     now: Clock,
     running: Option<Args<'_>>,
 ) {
-    let session = &client.session;
-    let (queued, queue_bytes) = client
+    let (session, connection) = (&client.session, client.connection());
+    let (queued, queue_bytes) = session
         .transaction
         .as_ref()
-        .map_or((0, 0), |it| (it.queue.len(), it.queue_bytes));
+        .map_or((-1, 0), |it| (it.queue.len() as i64, it.queue_bytes));
     let seconds_since = |ns: u64| now.mono_ns.saturating_sub(ns) / 1_000_000_000;
     let mut text = |text: std::fmt::Arguments<'_>| {
         // Writing to a vector cannot fail.
@@ -34,25 +34,24 @@ pub fn write_line(
     text(format_args!(
         "id={} addr={} laddr={} fd={} name={}",
         session.id,
-        session.address,
-        session.local_address,
-        session.fd,
+        connection.address(),
+        connection.local_address(),
+        connection.fd(),
         String::from_utf8_lossy(&session.name)
     ));
     text(format_args!(
-        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={}",
-        seconds_since(session.created_ns),
-        seconds_since(session.last_interaction_ns),
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} watch={}",
+        seconds_since(connection.created_ns()),
+        seconds_since(connection.last_interaction_ns()),
         flags(client),
         session.db,
         client.subscribed(Listening::Channel),
         client.subscribed(Listening::Pattern),
         client.subscribed(Listening::Shard),
-        if session.in_multi { queued as i64 } else { -1 },
-        client.watched(),
+        session.watched(),
     ));
-    let (mut held, mut free) = (client.query.len(), client.query.free());
-    let mut arguments = client.query.argument_memory();
+    let (mut held, mut free) = (connection.query().len(), connection.query().free());
+    let mut arguments = connection.query().argument_memory();
     if let Some(args) = running {
         arguments = arguments.saturating_add(args.total_bytes());
         if held == 0 {
@@ -70,23 +69,26 @@ pub fn write_line(
         .last_command
         .map_or("NULL", |id| table.get(CommandId(id)).name.as_str());
     // Everything of this turn is written at its end; what is left after that waits for the socket.
-    let waits = !client.reply.output().is_empty() && !session.write_pending && running.is_none();
-    let events = match (client.token.is_some(), waits) {
+    let waits =
+        !client.reply.output().is_empty() && !connection.has_pending_write() && running.is_none();
+    let events = match (connection.token().is_some(), waits) {
         (false, _) => "",
         (true, false) => "r",
         (true, true) => "rw",
     };
     text(format_args!(
         " events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
-        String::from_utf8_lossy(&session.user),
+        String::from_utf8_lossy(session.identity.name()),
         tracking::shown_redirect(client.caching.as_deref()),
-        if session.resp3 { 3 } else { 2 },
+        if session.resp3() { 3 } else { 2 },
         String::from_utf8_lossy(&session.lib_name),
         String::from_utf8_lossy(&session.lib_ver)
     ));
     text(format_args!(
         " io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
-        session.bytes_in, session.bytes_out, session.commands
+        connection.bytes_in(),
+        connection.bytes_out(),
+        session.commands
     ));
 }
 
@@ -95,29 +97,28 @@ pub fn memory(client: &Client) -> usize {
     let session = &client.session;
     ClientMemory::of(client)
         .saturating_add(session.name.capacity())
-        .saturating_add(session.user.capacity())
         .saturating_add(session.lib_name.capacity())
         .saturating_add(session.lib_ver.capacity())
 }
 
 /// Redis's letters, in its order.
 fn flags(client: &Client) -> String {
-    let session = &client.session;
+    let (session, connection) = (&client.session, client.connection());
     let caching = client.caching.as_ref();
     let letters = [
         ('O', session.monitors),
         ('S', session.kind == ClientKind::Replica),
         ('M', session.kind == ClientKind::Primary),
         ('P', session.kind == ClientKind::PubSub),
-        ('x', session.in_multi),
+        ('x', session.in_multi()),
         ('b', session.blocked.is_some()),
         ('t', caching.is_some()),
         ('R', caching.is_some_and(|it| it.broken_redirect)),
         ('B', caching.is_some_and(|it| it.broadcast)),
-        ('d', client.transaction.as_ref().is_some_and(|it| it.dirty)),
-        ('c', session.close_after_reply),
-        ('A', session.closing),
-        ('U', session.unix_socket),
+        ('d', session.is_dirty()),
+        ('c', connection.closes_after_replies()),
+        ('A', connection.is_closing()),
+        ('U', connection.is_unix()),
         ('r', session.readonly),
         ('e', session.no_evict),
         ('T', session.no_touch),

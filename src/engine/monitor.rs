@@ -65,7 +65,10 @@ fn line(state: &State, key: ClientKey, args: Args<'_>, redacted: &[usize]) -> Ve
     if let Some(client) = state.clients.get(key) {
         let session = &client.session;
         let _ = write!(line, "[{} ", session.db);
-        let _ = match (&session.address, &state.config.settings().unixsocket) {
+        let _ = match (
+            client.connection().address(),
+            &state.config.settings().unixsocket,
+        ) {
             _ if session.kind == ClientKind::Script => write!(line, "lua"),
             (Address::Unix(_), Some(path)) => write!(line, "unix:{}", path.display()),
             (Address::Unix(path), None) => write!(line, "unix:{path}"),

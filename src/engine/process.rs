@@ -96,9 +96,11 @@ fn process_checked(
         }
     }
     // CLIENT REPLY SKIP is for the answer, which a command that waits has not given yet.
-    if state.clients.get(client).is_none_or(|client| {
-        client.waits.is_none() && client.session.blocked != Some(Blocked::Script)
-    }) {
+    let waits = state.clients.get(client).is_some_and(|client| {
+        let blocked = &client.session.blocked;
+        matches!(blocked, Some(Blocked::Command(_) | Blocked::Script))
+    });
+    if !waits {
         settle_reply_mode(state, client);
     }
     Outcome::Done
@@ -150,7 +152,7 @@ fn turn_away(state: &mut State, key: ClientKey) {
             "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This \
              is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. \
              Connection from {} aborted.",
-            client.session.address
+            client.connection().address()
         );
     }
     state.clients.close(key, false);
@@ -160,7 +162,7 @@ fn is_in_multi(state: &State, client: ClientKey) -> bool {
     state
         .clients
         .get(client)
-        .is_some_and(|client| client.session.in_multi)
+        .is_some_and(|client| client.session.in_multi())
 }
 
 /// Tells a simulation what was answered.

@@ -78,7 +78,7 @@ pub(crate) fn settle_kind(client: &mut Client) {
 /// message from an answer.
 #[inline]
 pub(crate) fn is_restricted(client: &Client) -> bool {
-    client.session.kind == ClientKind::PubSub && !client.session.resp3
+    client.session.kind == ClientKind::PubSub && !client.session.resp3()
 }
 
 /// The commands that such a client may call; none of them is a subcommand.

@@ -4,7 +4,7 @@
 //! journal. What always holds: at most one program runs; while it stands for the loop's sake (it is *busy*) nothing else
 //! changes a key, so that its effects stay together; time stands still for it. Mirrors script.c of Redis.
 
-use crate::clients::{Blocked, Client, ClientKey, ClientKind};
+use crate::clients::{Blocked, Client, ClientKey, ClientKind, Identity};
 use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{call, note_run, settle_reply_mode};
 use crate::engine::eviction::{Room, make_room};
@@ -48,11 +48,11 @@ pub(crate) fn start(
         return Err(CommandError::fixed("ERR a script runs"));
     }
     interpreter(state)?;
-    let (kind, db, no_touch) = match state.clients.get(caller).map(|client| &client.session) {
-        Some(session) => (session.kind, session.db, session.no_touch),
-        None => return Ok(()),
+    let Some(session) = state.clients.get(caller).map(|client| &client.session) else {
+        return Ok(());
     };
-    let is_trusted = kind == ClientKind::Internal;
+    let (db, no_touch, identity) = (session.db, session.no_touch, session.identity.clone());
+    let is_trusted = session.kind == ClientKind::Internal;
     let is_oom = !is_trusted
         && state.config.settings().maxmemory > 0
         && make_room(state, context.host) == Room::None;
@@ -64,8 +64,9 @@ pub(crate) fn start(
     if let Some(client) = state.clients.get_mut(key) {
         client.session.db = db;
         client.session.no_touch = no_touch;
-        client.session.resp3 = false;
-        client.reply.set_protocol(Protocol::Resp2);
+        // A script may do what its caller may.
+        client.session.identity = identity;
+        client.set_protocol(Protocol::Resp2);
     }
     let owns_unit = !state.journal.is_in_unit();
     if owns_unit {
@@ -154,13 +155,8 @@ fn client(state: &mut State) -> ClientKey {
     if let Some(key) = state.scripting.client {
         return key;
     }
-    let mut client = Client {
-        reply: Reply::new(Protocol::Resp2),
-        ..Client::default()
-    };
-    client.session.kind = ClientKind::Script;
-    client.session.authenticated = true;
-    client.session.user = b"default".to_vec();
+    // It is who its caller is, while a script runs.
+    let client = Client::without_socket(ClientKind::Script, Identity::Stranger);
     let key = state.clients.insert_hidden(client);
     state.scripting.client = Some(key);
     key
@@ -355,14 +351,12 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
         running.wrote = true;
     }
     if let Some(client) = state.clients.get_mut(key)
-        && client.session.resp3 != *resp3
+        && client.session.resp3() != *resp3
     {
-        client.reply.set_protocol(if *resp3 {
-            Protocol::Resp3
-        } else {
-            Protocol::Resp2
+        client.set_protocol(match *resp3 {
+            true => Protocol::Resp3,
+            false => Protocol::Resp2,
         });
-        client.session.resp3 = *resp3;
     }
     // Time stands still for the program, but not for the measure of its commands.
     let mut asker = key;
@@ -460,8 +454,8 @@ fn end(
     let is_in_exec = state
         .clients
         .get(caller)
-        .and_then(|client| client.transaction.as_ref())
-        .is_some_and(|transaction| transaction.stands_since_ns.is_some());
+        .and_then(|client| client.session.transaction.as_ref())
+        .is_some_and(|transaction| transaction.standing.is_some());
     if is_in_exec && !transactions::go_on(state, host, caller) {
         return;
     }

@@ -1,7 +1,7 @@
 //! What command handlers see.
 
 use super::{CommandId, CommandSpec, CommandTable};
-use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
+use crate::clients::{AckWait, Client, ClientKey, Clients, Session, Users};
 use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::{Journal, Targets};
@@ -20,6 +20,8 @@ pub struct State {
     pub keyspace: Keyspace,
     /// The clients.
     pub clients: Clients,
+    /// Who they may be.
+    pub users: Users,
     /// The directives.
     pub config: Config,
     /// Statistics, slow log, latency histograms.
@@ -78,6 +80,7 @@ impl State {
         let mut state = State {
             keyspace: Keyspace::new(config.settings().databases, seed),
             clients: Clients::default(),
+            users: Users::default(),
             config,
             observe,
             journal: Journal::default(),
@@ -237,6 +240,8 @@ pub enum WaitFor {
     Key(Wait),
     /// Acknowledgements of the writes of its client (none: what can never come), until a Unix ms if there is one.
     Acks(Option<AckWait>, Option<i64>),
+    /// The end of work that goes on without it. Who ends it answers OK, or an error, by `blocking::give_up`.
+    Work,
 }
 
 /// What a blocking command waits for. When one of the keys gets a value of the type (or, with `on_removal`, loses it),
@@ -356,8 +361,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Switches the dialect, from the next value on.
     pub fn set_protocol(&mut self, protocol: Protocol) {
-        self.reply.set_protocol(protocol);
-        self.session.resp3 = protocol == Protocol::Resp3;
+        self.session.set_protocol(protocol, self.reply);
     }
     /// Puts the result of a STORE in the place of whatever is at the key; without one the key is removed.
     pub fn store(

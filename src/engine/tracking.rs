@@ -78,7 +78,7 @@ pub(crate) fn command_ended(state: &mut State, key: ClientKey, found: Option<Com
     };
     if let Some(mode) = &mut client.caching
         && mode.caching
-        && !client.session.in_multi
+        && !client.session.in_multi()
         && client.session.blocked.is_none()
         && found.is_none_or(|id| state.table.get(id).spec.name != "client")
     {
@@ -167,7 +167,7 @@ fn invalidate(state: &mut State, name: &[u8], by: Option<ClientKey>) {
 pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey, asker: ClientKey) {
     let tracks_alone = state.clients.get(key).is_some_and(|client| {
         client.caching.is_some()
-            && !client.session.in_multi
+            && !client.session.in_multi()
             && client.session.kind != ClientKind::Script
     });
     if tracks_alone {
@@ -236,14 +236,15 @@ fn tell(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
     let Some(mode) = &mut client.caching else {
         return;
     };
-    let (redirect, resp3) = (mode.redirect, client.session.resp3);
+    let (redirect, resp3) = (mode.redirect, client.session.resp3());
     let target = match redirect {
         0 => Some(key),
         id => state.clients.by_id(id),
     };
     let target = target
-        .and_then(|target| Some((target, &state.clients.get(target)?.session)))
-        .filter(|(_, session)| !session.closing);
+        .and_then(|target| Some((target, state.clients.get(target)?)))
+        .filter(|(_, client)| !client.connection().is_closing())
+        .map(|(target, client)| (target, &client.session));
     let Some((target, session)) = target else {
         if let Some(mode) = state
             .clients
@@ -261,7 +262,7 @@ fn tell(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
         }
         return;
     };
-    if session.resp3 {
+    if session.resp3() {
         state.clients.push(target, |reply| {
             reply.push(2);
             reply.bulk(b"invalidate");

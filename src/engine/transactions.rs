@@ -6,7 +6,7 @@
 use super::admit::{Origin, admit, refuse};
 use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
-use crate::clients::{ClientKey, Transaction};
+use crate::clients::{ClientKey, StandingExec, Watching};
 use crate::keyspace::Keyspace;
 use crate::resp::{Args, OwnedRequest};
 use crate::system::crash;
@@ -23,10 +23,11 @@ pub(crate) fn queue(
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
-    if let Some(transaction) = &mut client.transaction
+    let is_dirty = client.session.is_dirty();
+    if let Some(transaction) = &mut client.session.transaction
         // What comes after a refusal or a change is never run: there is no point in keeping it.
         && !transaction.aborted
-        && !transaction.dirty
+        && !is_dirty
     {
         let request = args.to_owned();
         transaction.queue_bytes += request.memory_bytes();
@@ -41,8 +42,7 @@ pub(crate) fn queue(
 pub fn discard(state: &mut State, key: ClientKey) {
     unwatch(state, key);
     if let Some(client) = state.clients.get_mut(key) {
-        client.transaction = None;
-        client.session.in_multi = false;
+        client.session.transaction = None;
     }
 }
 
@@ -57,16 +57,14 @@ pub fn unwatch(state: &mut State, key: ClientKey) {
         return;
     };
     let id = client.session.id;
-    let Some(transaction) = &mut client.transaction else {
-        return;
-    };
-    transaction.dirty = false;
-    forget_watched(&mut state.keyspace, id, transaction);
+    if let Some(mut watching) = client.session.watching.take() {
+        forget_watched(&mut state.keyspace, id, &mut watching);
+    }
 }
 
-fn forget_watched(keyspace: &mut Keyspace, id: u64, transaction: &mut Transaction) {
-    transaction.watched_bytes = 0;
-    for key in std::mem::take(&mut transaction.watched) {
+fn forget_watched(keyspace: &mut Keyspace, id: u64, watching: &mut Watching) {
+    watching.name_bytes = 0;
+    for key in std::mem::take(&mut watching.keys) {
         keyspace.unwatch(key.db, &key.name, id);
     }
 }
@@ -79,19 +77,21 @@ pub(crate) fn mark_dirty(state: &mut State) {
             .clients
             .by_id(id)
             .and_then(|key| state.clients.get_mut(key));
-        if let Some(transaction) = client.and_then(|client| client.transaction.as_mut()) {
-            transaction.dirty = true;
-            forget_watched(&mut state.keyspace, id, transaction);
+        if let Some(watching) = client.and_then(|client| client.session.watching.as_mut()) {
+            watching.dirty = true;
+            forget_watched(&mut state.keyspace, id, watching);
         }
     }
 }
 
-/// Runs what is queued, to its end (then it is true) or until a script stands still; the rest is kept for then.
+/// Runs what is queued, to its end (then it is true) or until a script stands still; the rest is kept for then, with
+/// `exec`, which is the EXEC that was sent.
 pub(crate) fn run_queue(
     state: &mut State,
     host: &mut dyn Host,
     client: ClientKey,
     queue: Vec<(u16, OwnedRequest)>,
+    exec: Args<'_>,
     started_ns: u64,
 ) -> bool {
     let mut queue = queue.into_iter();
@@ -108,9 +108,12 @@ pub(crate) fn run_queue(
         }
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
-                let transaction = client.transaction.get_or_insert_default();
+                let transaction = client.session.transaction.get_or_insert_default();
                 transaction.queue = queue.collect();
-                transaction.stands_since_ns = Some(started_ns);
+                transaction.standing = Some(StandingExec {
+                    since_ns: started_ns,
+                    request: exec.to_owned(),
+                });
             }
             state.clients.answered_half(client);
             return false;
@@ -127,24 +130,18 @@ pub(crate) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -
     let transaction = state
         .clients
         .get_mut(client)
-        .and_then(|client| client.transaction.as_deref_mut());
+        .and_then(|client| client.session.transaction.as_deref_mut());
     let Some(transaction) = transaction else {
         return true;
     };
-    let started_ns = transaction.stands_since_ns.take().unwrap_or_default();
+    let Some(standing) = transaction.standing.take() else {
+        return true;
+    };
+    let (exec, started_ns) = (standing.request, standing.since_ns);
     let queue = std::mem::take(&mut transaction.queue);
-    let exec = transaction.exec.take();
-    if !run_queue(state, host, client, queue, started_ns) {
-        if let Some(transaction) = state
-            .clients
-            .get_mut(client)
-            .and_then(|client| client.transaction.as_deref_mut())
-        {
-            transaction.exec = exec;
-        }
+    if !run_queue(state, host, client, queue, exec.args(), started_ns) {
         return false;
     }
-    let exec = exec.unwrap_or_default();
     if let Some(id) = state.table.find(exec.args().get(0).unwrap_or_default()) {
         let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
         let invocation = Invocation::of(client, id, exec.args());

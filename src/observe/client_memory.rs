@@ -23,26 +23,24 @@ pub struct ClientMemory {
 impl ClientMemory {
     /// Bytes that one client holds, itself included.
     pub fn of(client: &Client) -> usize {
-        let buffers = client.query.memory_bytes() + client.reply.output().memory_bytes();
-        let waits = client
-            .waits
+        let session = &client.session;
+        let input = client.connection().query().memory_bytes();
+        let buffers = input + client.reply.output().memory_bytes();
+        let waits = session.waiting().map_or(0, |it| it.memory_bytes());
+        let queued = session
+            .transaction
             .as_ref()
-            .map_or(0, |it| it.request.memory_bytes());
-        let queued = client.transaction.as_ref().map_or(0, |it| {
-            std::mem::size_of_val(&**it)
-                + it.queue_bytes
-                + it.watched.capacity() * std::mem::size_of::<crate::clients::WatchedKey>()
-                + it.watched_bytes
-        });
+            .map_or(0, |it| it.memory_bytes());
+        let watched = session.watching.as_ref().map_or(0, |it| it.memory_bytes());
         let subscriptions = client.subscriptions.as_ref();
         let subscriptions = subscriptions.map_or(0, |it| it.memory_bytes());
         let caching = client.caching.as_ref().map_or(0, |it| it.memory_bytes());
-        std::mem::size_of::<Client>() + buffers + waits + queued + subscriptions + caching
+        std::mem::size_of::<Client>() + buffers + waits + queued + watched + subscriptions + caching
     }
     /// Looks at one client.
     pub fn look(&mut self, client: &Client, now_ns: u64) {
         let (input, output) = (
-            client.query.memory_bytes(),
+            client.connection().query().memory_bytes(),
             client.reply.output().memory_bytes(),
         );
         self.round_bytes += ClientMemory::of(client) as u64;
@@ -83,7 +81,7 @@ mod tests {
         let second = 1_000_000_000;
         let mut memory = ClientMemory::default();
         let mut client = Client::default();
-        client.query.bytes = Vec::with_capacity(5000);
+        client.connection_mut().query_mut().bytes = Vec::with_capacity(5000);
         memory.look(&client, 20 * second);
         assert_eq!(memory.total_bytes, 0);
         memory.end_round();

@@ -201,7 +201,9 @@ pub fn behind_of(clients: &Clients, landing: &Landing) -> Option<Behind> {
     Some(Behind {
         work,
         turn_before,
-        address: client.map_or_else(String::new, |client| client.session.address.to_string()),
+        address: client.map_or_else(String::new, |client| {
+            client.connection().address().to_string()
+        }),
         name: client.map_or_else(Vec::new, |client| client.session.name.clone()),
     })
 }

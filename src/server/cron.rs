@@ -174,11 +174,11 @@ impl Core {
             };
             self.cron.last_client = client.session.id;
             self.state.observe.client_memory.look(client, now);
-            let idle_ns = now.saturating_sub(client.session.last_interaction_ns);
+            let idle_ns = now.saturating_sub(client.connection().last_interaction_ns());
             let may_time_out = client.session.kind == ClientKind::Normal
                 && client.session.blocked.is_none()
                 && !client.session.monitors;
-            if client.session.close_after_reply && idle_ns > LINGER_NS {
+            if client.connection().closes_after_replies() && idle_ns > LINGER_NS {
                 log::debug!("Closing a client that does not take what it is owed");
                 self.state.clients.close(key, false);
                 continue;
@@ -188,7 +188,7 @@ impl Core {
                 self.state.clients.close(key, false);
                 continue;
             }
-            if client.session.soft_limit_since_ns > 0 {
+            if client.connection().soft_limit_since_ns() > 0 {
                 self.enforce_output_limit(events, key);
             }
         }

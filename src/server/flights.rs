@@ -48,7 +48,7 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let flight = &mut client.flight;
+        let flight = client.connection_mut().flight_mut();
         if !std::mem::take(&mut flight.left_behind) && flight.commands == 0 {
             let turn = events.this_turn();
             flight.ready_ns = turn.woke_ns;
@@ -67,7 +67,7 @@ impl Core {
             && events.is_recording()
             && let Some(client) = self.state.clients.get_mut(key)
         {
-            client.flight.left_behind = true;
+            client.connection_mut().flight_mut().left_behind = true;
         }
     }
 
@@ -125,12 +125,13 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        if let Some(Blocked::Keys | Blocked::Script | Blocked::Shutdown) = client.session.blocked {
+        if let Some(Blocked::Command(_) | Blocked::Script) = client.session.blocked {
             // The last one is not answered yet. It waits for a key, or for itself: that is no wait for the server.
             tally.commands -= 1;
         }
         let turn = events.this_turn().turn;
-        let flight = &mut client.flight;
+        let reply_end = client.connection().bytes_out() + client.reply.output().len() as u64;
+        let flight = client.connection_mut().flight_mut();
         if flight.commands > 0 && flight.turn != turn {
             self.state.observe.waits.unmeasured += u64::from(tally.commands);
             return;
@@ -146,7 +147,7 @@ impl Core {
         if tally.longest.ns > flight.longest.ns {
             flight.longest = tally.longest;
         }
-        flight.reply_end = client.session.bytes_out + client.reply.output().len() as u64;
+        flight.reply_end = reply_end;
     }
 
     /// Replies have been written to a client, perhaps not all.
@@ -154,7 +155,7 @@ impl Core {
     pub(super) fn note_written(&mut self, events: &mut EventLoop, key: ClientKey) {
         if events.is_recording()
             && let Some(client) = self.state.clients.get_mut(key)
-            && client.flight.commands > 0
+            && client.connection_mut().flight_mut().commands > 0
         {
             self.land(events, key);
         }
@@ -164,23 +165,23 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let id = client.session.id;
-        let flight = &mut client.flight;
+        let (id, written) = (client.session.id, client.connection().bytes_out());
+        let flight = client.connection_mut().flight_mut();
         let in_its_turn = flight.turn == events.this_turn().turn;
         if in_its_turn {
             flight.behind = events.this_turn().longest_but_for(id);
         }
-        if client.session.bytes_out < flight.reply_end {
+        if written < flight.reply_end {
             return;
         }
         // The time so far belongs to writing anyway, so the one look serves both.
         events.mark(Phase::Write);
         let now_ns = events.turn_ns();
+        let commands = std::mem::take(&mut flight.commands);
         let flight = *flight;
-        client.flight.commands = 0;
         let may_be_unseen = in_its_turn && flight.unseen_ns > 0;
         let landing = Landing {
-            commands: flight.commands,
+            commands,
             turn: flight.turn,
             parts_ns: [
                 flight.began_ns.saturating_sub(flight.ready_ns),
@@ -226,7 +227,7 @@ impl Core {
                 id: 0,
                 unix_ms: self.state.now.unix_ms(),
                 client: client.session.id,
-                address: client.session.address.to_string(),
+                address: client.connection().address().to_string(),
                 name: client.session.name.clone(),
                 landing,
                 behind: behind_of(&self.state.clients, &landing),

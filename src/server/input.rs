@@ -114,10 +114,10 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
-        if client.session.closing || client.session.close_after_reply {
+        if !client.connection().is_open() {
             return Progress::Drained;
         }
-        match client.session.blocked {
+        match &client.session.blocked {
             None => {}
             // It leaves its bytes in the socket; when it goes on it is put on the ready list.
             Some(Blocked::Script) => return Progress::Drained,
@@ -146,7 +146,7 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
-        if std::mem::take(&mut client.query.stalled) {
+        if std::mem::take(&mut client.connection_mut().query_mut().stalled) {
             self.run_held(events, key, &mut commands_left);
             if commands_left == 0 && self.is_served(key) {
                 return Progress::MoreLeft;
@@ -167,12 +167,10 @@ impl Core {
 
     /// Whether the client's command waits, and bytes that come meanwhile are taken in.
     fn waits(&self, key: ClientKey) -> bool {
-        let blocked = |client: &crate::clients::Client| client.session.blocked;
-        !self.is_gone(key)
-            && !matches!(
-                self.state.clients.get(key).and_then(blocked),
-                None | Some(Blocked::Script)
-            )
+        self.state.clients.get(key).is_some_and(|client| {
+            let blocked = &client.session.blocked;
+            client.connection().is_open() && !matches!(blocked, None | Some(Blocked::Script))
+        })
     }
 
     /// Takes in what a client sends while its command waits, without running it. Behind more than the system has room for
@@ -196,10 +194,10 @@ impl Core {
             let Some(client) = self.state.clients.get_mut(key) else {
                 return Progress::Drained;
             };
-            client.query.stalled = true;
+            client.connection_mut().query_mut().stalled = true;
             if !read.is_large {
                 let bytes = &self.scratch[..read.len];
-                client.query.append(bytes);
+                client.connection_mut().query_mut().append(bytes);
             }
             self.enforce_query_limit(key);
             read_left = read_left.saturating_sub(read.len);
@@ -217,11 +215,13 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Input::Nothing;
         };
-        let (result, is_large) = match client.query.parser.large_wanted(READ_BUDGET) {
+        let connection = client.connection_mut();
+        let parser = &mut connection.query_mut().parser;
+        let (result, is_large) = match parser.large_wanted(READ_BUDGET) {
             Some(room) => {
                 let result = events.read(token, room);
                 if let Ok(received) = &result {
-                    client.query.parser.large_filled(received.len);
+                    parser.large_filled(received.len);
                 }
                 (result, true)
             }
@@ -236,8 +236,7 @@ impl Core {
                 return Input::Failed;
             }
         };
-        client.session.bytes_in += len as u64;
-        client.session.last_interaction_ns = events.turn_ns();
+        connection.was_read(len, events.turn_ns());
         self.state.observe.stats.reads_processed += 1;
         Input::Bytes(Read {
             len,
@@ -300,19 +299,20 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        if client.query.is_idle() {
+        if client.connection().query().is_idle() {
             let scratch = std::mem::take(&mut self.scratch);
             let ran = self.run(events, key, &scratch[..n], commands_left);
             if let Some(client) = self.state.clients.get_mut(key) {
-                client
-                    .query
+                let query = client.connection_mut().query_mut();
+                query
                     .bytes
                     .extend_from_slice(&scratch[ran.consumed..ran.consumed + ran.keep]);
             }
             self.scratch = scratch;
             return;
         }
-        client.query.append(&self.scratch[..n]);
+        let query = client.connection_mut().query_mut();
+        query.append(&self.scratch[..n]);
         self.run_held(events, key, commands_left);
     }
 
@@ -321,23 +321,23 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let bytes = std::mem::take(&mut client.query.bytes);
-        let done = std::mem::take(&mut client.query.done);
+        let query = client.connection_mut().query_mut();
+        let bytes = std::mem::take(&mut query.bytes);
+        let done = std::mem::take(&mut query.done);
         let ran = self.run(events, key, &bytes[done..], commands_left);
         if let Some(client) = self.state.clients.get_mut(key) {
-            client.query.bytes = bytes;
-            client.query.bytes.truncate(done + ran.consumed + ran.keep);
-            client.query.done = done;
-            client.query.consume(ran.consumed);
+            let query = client.connection_mut().query_mut();
+            query.bytes = bytes;
+            query.bytes.truncate(done + ran.consumed + ran.keep);
+            query.done = done;
+            query.consume(ran.consumed);
         }
     }
 
     /// Whether the client's requests may go on running.
     fn is_served(&self, key: ClientKey) -> bool {
-        self.state.clients.get(key).is_some_and(|client| {
-            let session = &client.session;
-            !session.closing && !session.close_after_reply && session.blocked.is_none()
-        })
+        let client = self.state.clients.get(key);
+        client.is_some_and(|client| client.is_served())
     }
 
     /// Parses and runs requests from `bytes` until they are used up, incomplete, or a bound is reached.
@@ -436,7 +436,7 @@ impl Core {
             }
             if *commands_left == 0 || !self.is_served(key) {
                 if let Some(client) = self.state.clients.get_mut(key) {
-                    client.query.stalled = true;
+                    client.connection_mut().query_mut().stalled = true;
                 }
                 return Ran {
                     consumed: at,
@@ -448,10 +448,8 @@ impl Core {
 
     /// Whether the client is on its way out, so that what is left of its input is of no interest.
     pub(super) fn is_gone(&self, key: ClientKey) -> bool {
-        self.state
-            .clients
-            .get(key)
-            .is_none_or(|client| client.session.closing || client.session.close_after_reply)
+        let client = self.state.clients.get(key);
+        client.is_none_or(|client| !client.connection().is_open())
     }
 
     /// Runs requests that were held back; whether the client may go on.
@@ -465,12 +463,13 @@ impl Core {
             let Some(client) = self.state.clients.get_mut(key) else {
                 return false;
             };
-            let Some(request) = client.query.parsed.pop_front() else {
+            let query = client.connection_mut().query_mut();
+            let Some(request) = query.parsed.pop_front() else {
                 return true;
             };
             if *commands_left == 0 {
-                client.query.parsed.push_front(request);
-                client.query.stalled = true;
+                query.parsed.push_front(request);
+                query.stalled = true;
                 return false;
             }
             *commands_left -= 1;
@@ -478,11 +477,12 @@ impl Core {
             let outcome = self.execute(events, key, command, request.args());
             let is_served = self.is_served(key);
             if !is_served && let Some(client) = self.state.clients.get_mut(key) {
+                let query = client.connection_mut().query_mut();
                 if outcome == Outcome::Postponed {
-                    client.query.parsed.push_front(request);
+                    query.parsed.push_front(request);
                 }
                 // What follows waits with it, and is looked at when it goes on.
-                client.query.stalled = true;
+                query.stalled = true;
             }
             if !is_served {
                 return false;
@@ -493,10 +493,10 @@ impl Core {
     /// Keeps the requests from `next` on until the client may go on.
     fn hold_back(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch, next: usize) {
         if let Some(client) = self.state.clients.get_mut(key) {
-            client.query.stalled = true;
+            let query = client.connection_mut().query_mut();
+            query.stalled = true;
             let rest = batch.requests[next..].iter();
-            client
-                .query
+            query
                 .parsed
                 .extend(rest.map(|request| batch.args(bytes, request).to_owned()));
         }
@@ -518,7 +518,8 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Stop::Full;
         };
-        let authenticated = client.session.authenticated;
+        let authenticated = !client.session.identity.is_stranger();
+        let parser = &mut client.connection_mut().query_mut().parser;
         let limits = Limits {
             proto_max_bulk_len: settings.proto_max_bulk_len,
             proto_inline_max_size: settings.proto_inline_max_size,
@@ -530,12 +531,7 @@ impl Core {
         let most = if authenticated { most.min(BATCH) } else { 1 };
         while batch.requests.len() < most && *at < bytes.len() {
             let first_span = batch.spans.len();
-            let parsed = client.query.parser.parse(
-                &bytes[*at..],
-                &mut batch.spans,
-                &mut batch.blobs,
-                &limits,
-            );
+            let parsed = parser.parse(&bytes[*at..], &mut batch.spans, &mut batch.blobs, &limits);
             match parsed {
                 Ok(Parsed::Request { consumed }) => {
                     let (start, end) = (*at, *at + consumed);
@@ -671,14 +667,16 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let queued = client.transaction.as_ref().map_or(0, |it| it.queue_bytes);
-        let held = client.query.waiting_bytes().saturating_add(queued);
-        let is_over = held > limit || (held > UNAUTHENTICATED && !client.session.authenticated);
-        if is_over && !client.session.closing {
+        let (session, connection) = (&client.session, client.connection());
+        let queued = session.transaction.as_ref();
+        let queued = queued.map_or(0, |it| it.queue_bytes);
+        let held = connection.query().waiting_bytes().saturating_add(queued);
+        let is_over = held > limit || (held > UNAUTHENTICATED && session.identity.is_stranger());
+        if is_over && !connection.is_closing() {
             log::warn!(
                 "Closing client that reached max query buffer length: id={} addr={} (qbuf {held})",
-                client.session.id,
-                client.session.address
+                session.id,
+                connection.address()
             );
             self.state
                 .observe

@@ -11,7 +11,7 @@
 //! Mirrors `acceptCommonHandler`, `createClient` and `freeClientsInAsyncFreeQueue` of Redis's networking.c.
 
 use super::service::Core;
-use crate::clients::{Address, Blocked, Client, ClientKey};
+use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Peer, Token};
 use std::io::IoSlice;
@@ -33,30 +33,26 @@ impl Core {
     pub(super) fn accept(&mut self, events: &mut EventLoop, accepted: Accepted) {
         self.state.observe.stats.connections_received += 1;
         let settings = self.state.config.settings();
-        let (address, local_address, unix_socket) = match accepted.peer {
-            Peer::Inet { remote, local } => (Address::Inet(remote), Address::Inet(local), false),
+        let (address, local_address) = match accepted.peer {
+            Peer::Inet { remote, local } => (Address::Inet(remote), Address::Inet(local)),
             Peer::Unix(path) => {
                 let path = path.to_string_lossy().into_owned();
-                (Address::Unix(path.clone()), Address::Unix(path), true)
+                (Address::Unix(path.clone()), Address::Unix(path))
             }
         };
-        let mut client = Client {
-            token: Some(accepted.token),
-            ..Client::default()
-        };
-        let now = events.turn_ns();
-        let session = &mut client.session;
-        session.authenticated = settings.requirepass.is_none();
-        session.user = b"default".to_vec();
-        session.address = address;
-        session.local_address = local_address;
-        session.unix_socket = unix_socket;
-        session.fd = accepted.fd;
-        session.created_ns = now;
-        session.last_interaction_ns = now;
+        let connection = Connection::new(
+            accepted.token,
+            accepted.fd,
+            address,
+            local_address,
+            events.turn_ns(),
+        );
         let refusal = if self.state.clients.connected >= settings.maxclients as usize {
             Some(&b"-ERR max number of clients reached\r\n"[..])
-        } else if settings.protected_mode && settings.requirepass.is_none() && !session.is_local() {
+        } else if settings.protected_mode
+            && settings.requirepass.is_none()
+            && !connection.is_local()
+        {
             Some(PROTECTED_MODE_REFUSAL)
         } else {
             None
@@ -70,7 +66,9 @@ impl Core {
         }
         let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
         events.keep_alive(accepted.token, keepalive_s);
-        log::debug!("Accepted {}", client.session.address);
+        log::debug!("Accepted {}", connection.address());
+        let identity = self.state.users.newcomer(settings.requirepass.is_some());
+        let client = Client::connected(connection, identity);
         let key = self.state.clients.insert(client);
         self.state.clients.connected += 1;
         if self.by_token.len() <= accepted.token.0 {
@@ -87,7 +85,8 @@ impl Core {
     /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:
     /// the end may be that of its sending side only.
     pub(super) fn drop_if_gone(&mut self, events: &EventLoop, key: ClientKey) {
-        let token = self.state.clients.get(key).and_then(|client| client.token);
+        let client = self.state.clients.get(key);
+        let token = client.and_then(|client| client.connection().token());
         if token.is_some_and(|token| events.has_ended(token)) {
             self.drop_waiting(key);
         }
@@ -98,25 +97,21 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        match client.session.blocked {
+        match &client.session.blocked {
             // Its script, or the transaction around it, comes to its end, whoever reads the answer.
             None | Some(Blocked::Script) => return,
-            // What it waits for is under way (FLUSHALL), comes by itself, and is its to hear.
-            Some(Blocked::Keys)
-                if client
-                    .waits
-                    .as_ref()
-                    .is_some_and(|it| it.keys.is_empty() && it.acks.is_none()) =>
-            {
-                return;
-            }
-            Some(Blocked::Keys | Blocked::Paused | Blocked::Shutdown) => {}
+            Some(Blocked::Command(command)) => match command.awaits {
+                // What it waits for is under way (FLUSHALL), comes by itself, and is its to hear.
+                Awaited::Work => return,
+                Awaited::Keys(_) | Awaited::Acks(_) => {}
+            },
+            Some(Blocked::Paused { .. }) => {}
         }
         log::debug!("Client closed connection id={}", client.session.id);
         engine::blocking::end(&mut self.state, key);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.session.blocked = None;
-            client.query = Default::default();
+            client.connection_mut().drop_input();
         }
         self.state.clients.close(key, true);
         self.state.clients.mark_pending_write(key);
@@ -125,23 +120,15 @@ impl Core {
     /// Has clients that are being closed count nowhere any more, so that the next command does not meet them as listeners,
     /// watchers or waiters.
     pub(super) fn detach_closing(&mut self) {
-        while let Some(key) = self
-            .state
-            .clients
-            .to_close
-            .get(self.state.clients.detached)
-            .copied()
-        {
-            self.state.clients.detached += 1;
+        while let Some(key) = self.state.clients.next_to_detach() {
             engine::detach::detach(&mut self.state, key);
         }
     }
 
     /// Closes the connections of all clients that are marked, and takes them out of the slab.
     pub(super) fn close_clients(&mut self, events: &mut EventLoop) {
-        self.state.clients.detached = 0;
         let mut held = None;
-        while let Some(key) = self.state.clients.to_close.pop() {
+        while let Some(key) = self.state.clients.pop_closing() {
             if engine::script::holds(&self.state, key) {
                 // Its transaction is to come to its end, whoever reads the answer.
                 held = Some(key);
@@ -151,7 +138,7 @@ impl Core {
             let Some(client) = self.state.clients.remove(key) else {
                 continue;
             };
-            if let Some(token) = client.token {
+            if let Some(token) = client.connection().token() {
                 events.close(token);
                 if let Some(slot) = self.by_token.get_mut(token.0) {
                     *slot = None;
@@ -159,6 +146,8 @@ impl Core {
                 self.state.clients.connected -= 1;
             }
         }
-        self.state.clients.to_close.extend(held);
+        if let Some(key) = held {
+            self.state.clients.close_later(key);
+        }
     }
 }

@@ -30,8 +30,8 @@ impl Core {
         let waiting = client.reply.output().len();
         // Before it has authenticated it may have no more. Less would cut off pipelines that forgot to authenticate before
         // they are told so.
-        if waiting <= UNCOUNTED_OUTPUT || client.session.closing {
-            client.session.soft_limit_since_ns = 0;
+        if waiting <= UNCOUNTED_OUTPUT || client.connection().is_closing() {
+            client.connection_mut().below_soft_limit();
             return;
         }
         let Some(class) = client.session.kind.limit_class() else {
@@ -39,21 +39,20 @@ impl Core {
         };
         let limit = &self.state.config.settings().client_output_buffer_limits[class];
         let used = client.reply.output().memory_bytes() as u64;
-        let unauthenticated = !client.session.authenticated;
+        let unauthenticated = client.session.identity.is_stranger();
         let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
         if limit.soft_bytes > 0 && used >= limit.soft_bytes {
             let now = events.turn_ns();
-            let since = &mut client.session.soft_limit_since_ns;
-            *since = if *since == 0 { now } else { *since };
-            over |= now.saturating_sub(*since) > limit.soft_seconds.saturating_mul(1_000_000_000);
+            let since = client.connection_mut().over_soft_limit(now);
+            over |= now.saturating_sub(since) > limit.soft_seconds.saturating_mul(1_000_000_000);
         } else {
-            client.session.soft_limit_since_ns = 0;
+            client.connection_mut().below_soft_limit();
         }
         if over {
             log::warn!(
                 "Client id={} addr={} closed for overcoming of output buffer limits.",
                 client.session.id,
-                client.session.address
+                client.connection().address()
             );
             client.reply.output_mut().clear();
             self.state
@@ -66,29 +65,21 @@ impl Core {
 
     /// Looks at the output limits of those who were sent what they did not ask for.
     pub(super) fn enforce_pushed_limits(&mut self, events: &EventLoop) {
-        while let Some(key) = self.state.clients.pushed.pop() {
-            if let Some(client) = self.state.clients.get_mut(key) {
-                client.session.pushed = false;
-            }
+        while let Some(key) = self.state.clients.pop_pushed() {
             self.enforce_output_limit(events, key);
         }
     }
 
     /// Writes to every client that has replies, once; what a socket does not take waits for its writable edge.
     pub(super) fn write_replies(&mut self, events: &mut EventLoop) {
-        let pending = std::mem::take(&mut self.state.clients.pending_write);
+        let pending = self.state.clients.begin_writing();
         for key in &pending {
-            if let Some(client) = self.state.clients.get_mut(*key) {
-                client.session.write_pending = false;
+            if self.state.clients.is_written_now(*key) {
                 self.write_to(events, *key);
                 engine::client_eviction::count(&mut self.state, *key);
             }
         }
-        // Keeps its room for the next turn; nobody is marked while replies are written.
-        let mut pending = pending;
-        pending.clear();
-        pending.append(&mut self.state.clients.pending_write);
-        self.state.clients.pending_write = pending;
+        self.state.clients.end_writing(pending);
     }
 
     /// Writes what the socket takes, within the bound of a turn.
@@ -96,8 +87,10 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let Some(token) = client.token else { return };
-        if client.session.closing {
+        let Some(token) = client.connection().token() else {
+            return;
+        };
+        if client.connection().is_closing() {
             return;
         }
         let mut written = 0;
@@ -129,15 +122,14 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        client.session.bytes_out += written as u64;
-        if written > 0 {
-            client.session.last_interaction_ns = events.turn_ns();
-        }
+        client
+            .connection_mut()
+            .was_written(written, events.turn_ns());
         self.note_written(events, key);
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        if client.session.soft_limit_since_ns > 0 {
+        if client.connection().soft_limit_since_ns() > 0 {
             // What drains in between does not add up.
             let class = client.session.kind.limit_class();
             let limits = &self.state.config.settings().client_output_buffer_limits;
@@ -146,7 +138,7 @@ impl Core {
                 || class
                     .is_none_or(|class| (output.memory_bytes() as u64) < limits[class].soft_bytes);
             if is_below {
-                client.session.soft_limit_since_ns = 0;
+                client.connection_mut().below_soft_limit();
             }
         }
         if client.reply.output().is_empty() {
@@ -156,7 +148,7 @@ impl Core {
             {
                 self.pool.push(buffer);
             }
-            if client.session.close_after_reply {
+            if client.connection().closes_after_replies() {
                 self.state.clients.close(key, false);
             }
         }

@@ -140,7 +140,7 @@ impl Service for Core {
             self.resume_unblocked(events);
         }
         // 12. Replies: once for each client, so that those of a pipeline share a system call.
-        if !self.state.clients.pending_write.is_empty() {
+        if self.state.clients.has_pending_write() {
             self.write_replies(events);
             events.mark(Phase::Write);
         }
@@ -148,7 +148,7 @@ impl Service for Core {
         engine::client_eviction::evict(&mut self.state);
         // 14. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
         //     to it.
-        if !self.state.clients.to_close.is_empty() {
+        if self.state.clients.has_closing() {
             self.close_clients(events);
             events.mark(Phase::Close);
         }
@@ -261,7 +261,8 @@ impl Core {
     fn resume_unblocked(&mut self, events: &mut EventLoop) {
         for key in std::mem::take(&mut self.state.clients.unblocked) {
             self.state.clients.mark_pending_write(key);
-            if let Some(token) = self.state.clients.get(key).and_then(|client| client.token) {
+            let client = self.state.clients.get(key);
+            if let Some(token) = client.and_then(|client| client.connection().token()) {
                 events.carry(token);
             }
             self.enforce_output_limit(events, key);
@@ -273,7 +274,7 @@ impl Core {
         for key in self.state.clients.held() {
             if let Some(client) = self.state.clients.get_mut(key) {
                 client.session.blocked = None;
-                if let Some(token) = client.token {
+                if let Some(token) = client.connection().token() {
                     events.carry(token);
                 }
             }

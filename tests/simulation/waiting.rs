@@ -157,8 +157,8 @@ impl World {
         let clients = self.server.state().clients.iter();
         clients
             .filter(|(_, client)| {
-                let blocked = client.session.blocked;
-                matches!(blocked, Some(Blocked::Keys | Blocked::Paused))
+                let blocked = &client.session.blocked;
+                matches!(blocked, Some(Blocked::Command(_) | Blocked::Paused { .. }))
             })
             .map(|(_, client)| accepted[client.session.id as usize - 1])
             .collect()

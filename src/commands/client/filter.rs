@@ -3,7 +3,7 @@
 //! All filters that are given must match. LIST of Redis knows TYPE or ID alone; that both commands take all filters,
 //! and several ids, is Valkey's.
 
-use crate::clients::{ClientKind, Session};
+use crate::clients::{Client, ClientKind};
 use crate::engine::{CommandError, parse};
 use crate::keyspace::Clock;
 use crate::resp::Args;
@@ -140,7 +140,8 @@ impl<'a> Filter<'a> {
     }
 
     /// Whether a client is meant (`skip_me` aside).
-    pub(super) fn matches(&self, session: &Session, now: Clock) -> bool {
+    pub(super) fn matches(&self, client: &Client, now: Clock) -> bool {
+        let (session, connection) = (&client.session, client.connection());
         let seconds_since = |ns: u64| now.mono_ns.saturating_sub(ns) / 1_000_000_000;
         let is = |wanted: Option<&[u8]>, value: &[u8]| wanted.is_none_or(|wanted| wanted == value);
         let spelled = |wanted: Option<&[u8]>, address: &crate::clients::Address| {
@@ -151,18 +152,18 @@ impl<'a> Filter<'a> {
             .is_none_or(|ids| ids.contains(&session.id))
             && self.kind.is_none_or(|kind| kind == session.kind)
             && self.db.is_none_or(|db| db == session.db)
-            && is(self.user, &session.user)
+            && is(self.user, session.identity.name())
             && is(self.name, &session.name)
             && is(self.lib_name, &session.lib_name)
             && is(self.lib_ver, &session.lib_ver)
             && self
                 .min_age_s
-                .is_none_or(|age| seconds_since(session.created_ns) >= age)
+                .is_none_or(|age| seconds_since(connection.created_ns()) >= age)
             && self
                 .min_idle_s
-                .is_none_or(|idle| seconds_since(session.last_interaction_ns) >= idle)
-            && spelled(self.address, &session.address)
-            && spelled(self.local_address, &session.local_address)
+                .is_none_or(|idle| seconds_since(connection.last_interaction_ns()) >= idle)
+            && spelled(self.address, connection.address())
+            && spelled(self.local_address, connection.local_address())
     }
 }
 

@@ -142,10 +142,10 @@ fn line_of(context: &WideContext<'_>, key: ClientKey, args: Args<'_>, text: &mut
 fn matching(context: &WideContext<'_>, filter: &Filter<'_>) -> Vec<ClientKey> {
     let state = &*context.state;
     let matches = |(key, client): &(ClientKey, &crate::clients::Client)| {
-        !client.session.closing
+        !client.connection().is_closing()
             && client.session.kind != ClientKind::Internal
             && !(filter.skip_me && *key == context.client)
-            && filter.matches(&client.session, state.now)
+            && filter.matches(client, state.now)
     };
     state
         .clients

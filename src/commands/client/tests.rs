@@ -1,7 +1,8 @@
 //! Tests of CLIENT without sockets.
 
-use crate::clients::{Address, Client, ClientKey};
+use crate::clients::{Address, Client, ClientKey, Connection};
 use crate::commands::testing::Harness;
+use crate::event_loop::Token;
 use crate::resp::reader::Value;
 
 fn error(text: &str) -> Value {
@@ -18,11 +19,11 @@ fn text(value: &Value) -> String {
 
 /// Adds a client from this port.
 fn other(harness: &mut Harness, port: u16) -> ClientKey {
-    let mut client = Client::default();
-    client.session.authenticated = true;
-    client.session.user = b"default".to_vec();
-    client.session.address = Address::Inet(([127, 0, 0, 1], port).into());
-    client.session.created_ns = harness.state.now.mono_ns;
+    let state = &harness.state;
+    let address = Address::Inet(([127, 0, 0, 1], port).into());
+    let (token, now_ns) = (Token(port.into()), state.now.mono_ns);
+    let connection = Connection::new(token, 0, address, Address::None, now_ns);
+    let client = Client::connected(connection, state.users.default_identity());
     harness.state.clients.insert(client)
 }
 
@@ -131,7 +132,15 @@ fn kill_answers_by_its_form() {
         error("ERR No such client")
     );
     assert_eq!(harness.line("CLIENT KILL 127.0.0.1:7001"), ok());
-    assert!(harness.state.clients.get(doomed).unwrap().session.closing);
+    assert!(
+        harness
+            .state
+            .clients
+            .get(doomed)
+            .unwrap()
+            .connection()
+            .is_closing()
+    );
     assert_eq!(
         harness.line("CLIENT KILL 127.0.0.1:7001"),
         error("ERR No such client"),

@@ -1,5 +1,6 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
+use crate::clients::ClientKind;
 use crate::engine::{CommandError, Context, WideContext, blocking, parse, persistence, tracking};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
@@ -52,7 +53,7 @@ fn flush(
     // Replicas and files shall be empty too, whatever they held.
     context.effects.propagate = true;
     // A flush that an append-only file repeats is of long ago.
-    let repeats = context.session().repeats;
+    let repeats = context.session().kind == ClientKind::Internal;
     if db.is_none() && !repeats {
         persistence::forget_snapshot(context.state, context.host);
     }

@@ -55,7 +55,7 @@ fn subscribe(
     // Who may not block expects one answer for each command. Transactions are excepted, but for the shard's, because
     // they could always do it.
     let denied = session.kind == ClientKind::Internal
-        || (session.in_multi && matches!(kind, Listening::Shard));
+        || (session.in_multi() && matches!(kind, Listening::Shard));
     if denied {
         return Err(CommandError::text_owned(format!(
             "ERR {command} isn't allowed for a DENY BLOCKING client"

@@ -2,8 +2,8 @@
 
 use super::super::testing::{Harness, bulk, error, int, ok};
 use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
+use crate::resp::OwnedRequest;
 use crate::resp::reader::{Value, read_all};
-use crate::resp::{OwnedRequest, Protocol, Reply};
 
 struct Pair {
     harness: Harness,
@@ -13,11 +13,8 @@ struct Pair {
 impl Pair {
     fn new() -> Pair {
         let mut harness = Harness::new();
-        let mut client = Client {
-            reply: Reply::new(Protocol::Resp2),
-            ..Client::default()
-        };
-        client.session.authenticated = true;
+        let identity = harness.state.users.default_identity();
+        let client = Client::without_socket(ClientKind::Normal, identity);
         let other = harness.state.clients.insert(client);
         Pair { harness, other }
     }
@@ -266,7 +263,8 @@ fn output_is_bounded_within_one_command() {
     let state = &mut pair.harness.state;
     let client = state.clients.get(pair.other).expect("a client");
     assert!(client.reply.output().memory_bytes() < 130_000);
-    assert_eq!(state.clients.pushed, [pair.other]);
+    assert_eq!(state.clients.pop_pushed(), Some(pair.other));
+    assert_eq!(state.clients.pop_pushed(), None);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::clients::{Client, ClientKey, ClientKind};
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::engine::{Invocation, call::call, keyspace_events, process::process};
 use crate::resp::reader::{Value, read_all};
-use crate::resp::{OwnedRequest, Protocol, Reply};
+use crate::resp::{OwnedRequest, Protocol};
 
 /// Some clients of one server.
 struct Room(Harness);
@@ -14,12 +14,9 @@ impl Room {
         Room(Harness::new())
     }
     fn join(&mut self, protocol: Protocol) -> ClientKey {
-        let mut client = Client {
-            reply: Reply::new(protocol),
-            ..Client::default()
-        };
-        client.session.authenticated = true;
-        client.session.resp3 = protocol == Protocol::Resp3;
+        let identity = self.0.state.users.default_identity();
+        let mut client = Client::without_socket(ClientKind::Normal, identity);
+        client.set_protocol(protocol);
         self.0.state.clients.insert(client)
     }
     /// Runs a command; all that the client has read by then.

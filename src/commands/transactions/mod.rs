@@ -3,7 +3,7 @@
 //! Between MULTI and EXEC a command passes its checks as ever, but it is queued instead of run; EXEC runs the queue
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
-use crate::clients::{Transaction, WatchedKey};
+use crate::clients::WatchedKey;
 use crate::engine::transactions::{discard, mark_dirty, run_queue, unwatch};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, KeySpec, WideContext, WideHandler, flags,
@@ -81,17 +81,16 @@ pub const COMMANDS: &[CommandSpec] = &[
 
 fn multi(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let client = context.caller();
-    if client.session.in_multi {
+    if client.session.in_multi() {
         return Err(CommandError::fixed("ERR MULTI calls can not be nested"));
     }
-    client.session.in_multi = true;
-    client.transaction.get_or_insert_default();
+    client.session.transaction = Some(Box::default());
     client.reply.ok();
     Ok(())
 }
 
 fn discard_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if !context.session().in_multi {
+    if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR DISCARD without MULTI"));
     }
     discard(context.state, context.client);
@@ -101,25 +100,19 @@ fn discard_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(),
 
 fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (id, db) = (context.session().id, context.session().db);
-    if context.session().in_multi {
+    if context.session().in_multi() {
         return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
     }
-    let is_dirty = |transaction: &Transaction| transaction.dirty;
     // Once a key has changed there is nothing to add.
-    if !context
-        .caller()
-        .transaction
-        .as_deref()
-        .is_some_and(is_dirty)
-    {
+    if !context.session().is_dirty() {
         for name in args.skip(1).iter() {
             // A key whose time is over goes now, so that its removal later is no change.
             context.db().peek(name);
             let was_expired = context.db().holds_expired(name);
             if context.state.keyspace.watch(db, name, id) {
-                let transaction = context.caller().transaction.get_or_insert_default();
-                transaction.watched_bytes += name.len();
-                transaction.watched.push(WatchedKey {
+                let watching = context.session().watching.get_or_insert_default();
+                watching.name_bytes += name.len();
+                watching.keys.push(WatchedKey {
                     db,
                     name: name.to_vec(),
                     was_expired,
@@ -138,14 +131,15 @@ fn unwatch_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(),
 }
 
 fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if !context.session().in_multi {
+    if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
     expire_watched(context);
-    let Some(transaction) = context.caller().transaction.as_deref_mut() else {
+    let dirty = context.session().is_dirty();
+    let Some(transaction) = context.session().transaction.as_deref_mut() else {
         return Ok(());
     };
-    let (aborted, dirty) = (transaction.aborted, transaction.dirty);
+    let aborted = transaction.aborted;
     let queue = std::mem::take(&mut transaction.queue);
     // The keys of others are what is watched; its own changes do not count.
     unwatch(context.state, context.client);
@@ -165,12 +159,10 @@ fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
         context.host,
         context.client,
         queue,
+        args,
         started_ns,
     ) {
         context.effects.stands = true;
-        if let Some(transaction) = context.caller().transaction.as_deref_mut() {
-            transaction.exec = Some(args.to_owned());
-        }
     }
     // Each command has told the journal, the statistics and the error counters by itself.
     context.effects.do_not_propagate = true;
@@ -181,8 +173,8 @@ fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 /// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and
 /// fail this client's transaction all the same.
 fn expire_watched(context: &mut WideContext<'_>) {
-    let watched = match &context.caller().transaction {
-        Some(transaction) if !transaction.watched.is_empty() => transaction.watched.clone(),
+    let watched = match &context.session().watching {
+        Some(watching) if !watching.keys.is_empty() => watching.keys.clone(),
         _ => return,
     };
     let now = context.now();
@@ -192,8 +184,8 @@ fn expire_watched(context: &mut WideContext<'_>) {
         db.peek(&key.name);
         is_over |= !key.was_expired && db.holds_expired(&key.name);
     }
-    if is_over && let Some(transaction) = &mut context.caller().transaction {
-        transaction.dirty = true;
+    if is_over && let Some(watching) = &mut context.session().watching {
+        watching.dirty = true;
     }
     if context.state.keyspace.has_dirty_watchers() {
         mark_dirty(context.state);
@@ -418,7 +410,7 @@ mod tests {
         harness.line("WATCH k other");
         harness.line("SET k 1");
         let client = harness.state.clients.get(harness.client).unwrap();
-        assert_eq!(client.watched(), 0);
+        assert_eq!(client.session.watched(), 0);
         assert_eq!(harness.state.keyspace.watchers(), (0, 0));
         harness.line("WATCH more");
         harness.line("MULTI");

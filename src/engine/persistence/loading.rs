@@ -14,7 +14,7 @@ use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::status::{Asked, DataLoading, LoadSource};
-use crate::resp::{Args, Protocol, Reply, Span};
+use crate::resp::{Args, Span};
 use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
 use std::io;
@@ -241,15 +241,9 @@ fn note_snapshot(state: &mut State, loading: &Loading) {
 }
 
 fn add_client(state: &mut State) -> ClientKey {
-    let mut client = Client {
-        reply: Reply::new(Protocol::Resp2),
-        ..Client::default()
-    };
-    client.session.authenticated = true;
-    client.session.kind = ClientKind::Internal;
-    client.session.repeats = true;
+    let identity = state.users.default_identity();
+    let mut client = Client::without_socket(ClientKind::Internal, identity);
     client.session.reply_mode = ReplyMode::Off;
-    client.session.fd = -1;
     state.clients.insert(client)
 }
 
@@ -318,7 +312,7 @@ fn run_commands(
     let mut spans: Vec<Span> = Vec::new();
     let in_multi = |state: &State| {
         let client = state.clients.get(client);
-        client.is_some_and(|client| client.session.in_multi)
+        client.is_some_and(|client| client.session.in_multi())
     };
     let wrong = |text: String| Err(LoadFailure::Aof(text));
     loop {

@@ -173,18 +173,18 @@ fn clients(state: &State, now_ns: u64) -> Value {
     let real = state
         .clients
         .iter()
-        .filter(|(_, client)| client.token.is_some());
+        .filter(|(_, client)| client.connection().token().is_some());
     let shown = real.take(MOST_CLIENTS).map(|(_, client)| {
-        let session = &client.session;
+        let (session, connection) = (&client.session, client.connection());
         let command = session.last_command.map(CommandId);
         json!({
             "id": session.id,
             "name": String::from_utf8_lossy(&session.name),
-            "address": session.address.to_string(),
+            "address": connection.address().to_string(),
             "state": state_of(client),
             "command": command.map(|id| state.table.get(id).name.as_str()),
-            "idle_ms": now_ns.saturating_sub(session.last_interaction_ns) / 1_000_000,
-            "input": client.query.len(),
+            "idle_ms": now_ns.saturating_sub(connection.last_interaction_ns()) / 1_000_000,
+            "input": connection.query().len(),
             "output": client.reply.output().len(),
             "commands": session.commands,
         })
@@ -195,11 +195,11 @@ fn clients(state: &State, now_ns: u64) -> Value {
 /// What a connection waits for between two turns.
 fn state_of(client: &Client) -> &'static str {
     match client.session.blocked {
-        Some(Blocked::Keys) => "blocked",
+        Some(Blocked::Command(_)) => "blocked",
         Some(_) => "held back",
         None if !client.reply.output().is_empty() => "writing",
-        None if !client.query.is_empty() => "half a request",
-        None if client.session.in_multi => "in MULTI",
+        None if !client.connection().query().is_empty() => "half a request",
+        None if client.session.in_multi() => "in MULTI",
         None if client.session.kind == ClientKind::PubSub => "subscribed",
         None => "waiting",
     }

@@ -1,0 +1,96 @@
+//! Why a client's commands do not run, and all that is kept of it meanwhile.
+
+use crate::resp::OwnedRequest;
+
+/// Why a client's commands do not run.
+#[derive(Debug)]
+pub enum Blocked {
+    /// The last one has not answered yet: it waits for something.
+    Command(Box<BlockedCommand>),
+    /// CLIENT PAUSE holds the next one back.
+    Paused {
+        /// Its place in the order in which the clients that are held back go on.
+        place: u64,
+    },
+    /// Its script runs for too long, and the loop turns meanwhile.
+    Script,
+}
+
+/// A command that waits.
+#[derive(Debug)]
+pub struct BlockedCommand {
+    /// Index in the command table.
+    pub command: u16,
+    /// Monotonic time at which it gives up and answers that nothing came, ns.
+    pub deadline_ns: Option<u64>,
+    /// What it waits for.
+    pub awaits: Awaited,
+}
+
+/// What a command waits for.
+#[derive(Debug)]
+pub enum Awaited {
+    /// A change of a key.
+    Keys(AwaitedKeys),
+    /// Acknowledgements: what WAITAOF waits for, or (none) replicas, which WAIT waits for and nobody has.
+    Acks(Option<AckWait>),
+    /// The end of work that has begun for it and cannot be given up: its databases are freed (FLUSHALL), the data are
+    /// loaded again (DEBUG LOADAOF).
+    Work,
+}
+
+/// The keys that a command waits for.
+#[derive(Debug)]
+pub struct AwaitedKeys {
+    /// What is run again when one of them is ready.
+    pub request: OwnedRequest,
+    /// Their database.
+    pub db: usize,
+    /// Their names.
+    pub names: Vec<Vec<u8>>,
+    /// The command's place in their queues.
+    pub ticket: u64,
+}
+
+/// What a client of WAITAOF waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AckWait {
+    /// Offset of the journal behind its last write.
+    pub offset: u64,
+    /// Whether the server's own file must be on the disk up to there.
+    pub local: bool,
+    /// Number of replicas whose file must be.
+    pub replicas: i64,
+}
+
+/// A client that waits until its databases are freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Freeing {
+    /// Id of the client.
+    pub client: u64,
+    /// The bell that it waits for.
+    pub bell: u64,
+    /// Since when, monotonic ns.
+    pub since_ns: u64,
+}
+
+impl BlockedCommand {
+    /// The keys that it waits for, if it waits for keys.
+    pub fn keys_mut(&mut self) -> Option<&mut AwaitedKeys> {
+        match &mut self.awaits {
+            Awaited::Keys(keys) => Some(keys),
+            Awaited::Acks(_) | Awaited::Work => None,
+        }
+    }
+    /// Whether it may be answered before it has what it waits for.
+    pub fn may_give_up(&self) -> bool {
+        !matches!(self.awaits, Awaited::Work)
+    }
+    /// Bytes of the request that it keeps.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.awaits {
+            Awaited::Keys(keys) => keys.request.memory_bytes(),
+            Awaited::Acks(_) | Awaited::Work => 0,
+        }
+    }
+}
