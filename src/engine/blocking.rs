@@ -12,6 +12,7 @@ use crate::clients::{
     Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, Session,
 };
 use crate::keyspace::Clock;
+use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
 /// Has a client wait; called once its handler has asked for it.
@@ -165,6 +166,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
         return;
     };
     let request = std::mem::take(&mut keys.request);
+    let unix_us = state.now.unix_us;
     let answering = state.clients.answer(Some(key));
     let args = request.args();
     // Memory, the disk or a pause may forbid now what they allowed when it began to wait.
@@ -183,6 +185,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     match became {
         Became::Answered => {
             end(state, key);
+            record(state, key, |client| Executed::Woken { client, unix_us });
         }
         Became::WaitsOn => {
             let client = state.clients.get_mut(key);
@@ -196,11 +199,22 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             // From now on it waits for the end of the pause, and begins anew then.
             end(state, key);
             state.clients.hold_request(key, request);
+            record(state, key, |client| Executed::Held { client });
             return;
         }
     }
     settle_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
+}
+
+/// Tells a simulation what became of a client that waited.
+fn record(state: &mut State, key: ClientKey, what: impl FnOnce(u64) -> Executed) {
+    if state.observe.executed.is_some()
+        && let Some(client) = state.clients.get(key)
+    {
+        let client = client.session.id;
+        state.observe.executed(|| what(client));
+    }
 }
 
 /// What became of a command that was woken.
@@ -247,6 +261,8 @@ pub(crate) fn give_up(
     let Some(blocked) = end(state, key) else {
         return;
     };
+    let unix_us = state.now.unix_us;
+    record(state, key, |client| Executed::GaveUp { client, unix_us });
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };

@@ -2,12 +2,19 @@
 
 use super::{State, blocking, monitor, pubsub, script, tracking, transactions};
 use crate::clients::ClientKey;
+use crate::observe::Executed;
 
 /// Takes a client that is being closed out of all that it listens to, watches and waits for: from here on it counts
 /// nowhere, though its slot is its own until the end of the turn. The one whose script runs stays as it is.
 pub fn detach(state: &mut State, key: ClientKey) {
     if script::holds(state, key) {
         return;
+    }
+    if state.observe.executed.is_some()
+        && let Some(client) = state.clients.get(key)
+    {
+        let client = client.session.id;
+        state.observe.executed(|| Executed::Gone { client });
     }
     transactions::unwatch(state, key);
     blocking::end(state, key);

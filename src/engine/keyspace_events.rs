@@ -8,6 +8,7 @@ use super::State;
 use crate::clients::ClientKey;
 use crate::journal::Targets;
 use crate::keyspace::{EventClass, KeyspaceEvent};
+use crate::observe::Executed;
 
 /// Tells everyone what has changed, and that `by` has changed it; none: it went by itself. Costs one branch where
 /// nobody is interested.
@@ -21,6 +22,9 @@ pub fn drain(state: &mut State, by: Option<ClientKey>) {
 fn deliver(state: &mut State, by: Option<ClientKey>) {
     let events = state.keyspace.take_events();
     for event in &events {
+        if state.observe.executed.is_some() {
+            record(state, event);
+        }
         journal(state, event);
         super::notifications::publish_event(state, event);
         if state.messaging.tracking.is_active() {
@@ -58,4 +62,32 @@ fn journal(state: &mut State, event: &KeyspaceEvent) {
         }
         KeyspaceEvent::Flushed { .. } | KeyspaceEvent::Swapped { .. } => {}
     }
+}
+
+/// Tells a simulation what went by itself.
+#[cold]
+fn record(state: &mut State, event: &KeyspaceEvent) {
+    let unix_us = state.now.unix_us;
+    let what = match event {
+        KeyspaceEvent::Key {
+            db,
+            class: class @ (EventClass::Expired | EventClass::Evicted),
+            key,
+            modified: true,
+            ..
+        } => Executed::Removed {
+            db: *db,
+            key: key.clone(),
+            evicted: *class == EventClass::Evicted,
+            unix_us,
+        },
+        KeyspaceEvent::FieldExpired { db, key, field } => Executed::FieldExpired {
+            db: *db,
+            key: key.clone(),
+            field: field.clone(),
+            unix_us,
+        },
+        _ => return,
+    };
+    state.observe.executed(|| what);
 }

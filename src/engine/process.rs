@@ -172,11 +172,9 @@ fn record(state: &mut State, client: ClientKey, unix_us: i64, args: Args<'_>) {
         .clients
         .get(client)
         .map_or(0, |client| client.session.id);
-    if let Some(executed) = &mut state.observe.executed {
-        executed.push(Executed {
-            client,
-            unix_us,
-            args: args.iter().map(<[u8]>::to_vec).collect(),
-        });
-    }
+    state.observe.executed(|| Executed::Command {
+        client,
+        unix_us,
+        args: args.iter().map(<[u8]>::to_vec).collect(),
+    });
 }

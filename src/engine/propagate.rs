@@ -3,6 +3,7 @@
 use super::State;
 use crate::clients::ClientKey;
 use crate::journal::Targets;
+use crate::observe::Executed;
 use crate::resp::Args;
 
 /// Gives the journal what the command asks for, or the command as it was. Several commands are one unit.
@@ -21,6 +22,9 @@ pub(crate) fn propagate(
         state.journal.append(db, unix_s, targets, args);
         return;
     }
+    state
+        .observe
+        .executed(|| Executed::PropagatedAs(rewritten.to_vec()));
     let is_unit = rewritten.len() > 1 && !state.journal.is_in_unit();
     if is_unit {
         state.journal.begin_unit();

@@ -8,6 +8,7 @@ use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, StandingExec, Watching};
 use crate::keyspace::Keyspace;
+use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 use crate::system::crash;
 
@@ -99,6 +100,8 @@ pub(crate) fn run_queue(
         let id = CommandId(command);
         let args = request.args();
         crash::set_command(state.table.get(id).spec.name);
+        let unix_us = state.now.unix_us;
+        state.observe.executed(|| Executed::Queued { unix_us });
         match admit(state, host, Origin::Exec, client, id, args) {
             Ok(_) => {
                 call(state, host, &Invocation::of(client, id, args));

@@ -52,19 +52,86 @@ pub struct Observe {
     pub attack_warned_ns: Option<u64>,
     /// Whether latency histograms are kept (`latency-tracking`).
     pub track_latency: bool,
-    /// Every command in the order in which it was answered; kept only where a simulation asks for it and takes it.
+    /// What happened, in its order; kept only where a simulation asks for it and takes it.
     pub executed: Option<Vec<Executed>>,
 }
 
-/// A command that was answered, run or refused: what a model must know to answer it too.
+/// What a simulation is told, in the order in which it happened: all that a model must know to answer the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Executed {
-    /// Id of the client whose command it was.
-    pub client: u64,
-    /// Wall-clock time for the command, µs.
-    pub unix_us: i64,
-    /// The command.
-    pub args: Vec<Vec<u8>>,
+pub enum Executed {
+    /// A command of a client was run or refused, and answered, or began to wait.
+    Command {
+        /// Id of the client.
+        client: u64,
+        /// Wall-clock time for the command, µs.
+        unix_us: i64,
+        /// The command.
+        args: Vec<Vec<u8>>,
+    },
+    /// A command of EXEC's queue begins; told before the EXEC itself.
+    Queued {
+        /// Wall-clock time for the command, µs.
+        unix_us: i64,
+    },
+    /// A command that waited for a key was run again, and answered.
+    Woken {
+        /// Id of the client.
+        client: u64,
+        /// Wall-clock time for the command, µs.
+        unix_us: i64,
+    },
+    /// A command that waited was ended: its time was over, or CLIENT UNBLOCK said so.
+    GaveUp {
+        /// Id of the client.
+        client: u64,
+        /// Wall-clock time, µs.
+        unix_us: i64,
+    },
+    /// A command that waited for a key is held back by CLIENT PAUSE instead, and begins anew behind it.
+    Held {
+        /// Id of the client.
+        client: u64,
+    },
+    /// Bytes of a client were not the protocol: it was told so, and is closed.
+    ProtocolError {
+        /// Id of the client.
+        client: u64,
+    },
+    /// A client that waited has ended its side: its commands are dropped, and it is closed when it has been sent what it is
+    /// owed from before.
+    Dropped {
+        /// Id of the client.
+        client: u64,
+    },
+    /// A client counts nowhere any more: it waits, watches and listens no longer. May be told more than once.
+    Gone {
+        /// Id of the client.
+        client: u64,
+    },
+    /// A key went by itself, before the command that is told next.
+    Removed {
+        /// Database.
+        db: usize,
+        /// The key.
+        key: Vec<u8>,
+        /// It was evicted; else it had expired.
+        evicted: bool,
+        /// Wall-clock time, µs.
+        unix_us: i64,
+    },
+    /// A field of a hash had expired and went, before the command that is told next.
+    FieldExpired {
+        /// Database.
+        db: usize,
+        /// Key of the hash.
+        key: Vec<u8>,
+        /// The field.
+        field: Vec<u8>,
+        /// Wall-clock time, µs.
+        unix_us: i64,
+    },
+    /// The command that is told next was propagated as these: what it chose by chance can be told from them.
+    PropagatedAs(Vec<Vec<Vec<u8>>>),
 }
 
 impl Observe {
@@ -129,6 +196,13 @@ impl Observe {
         self.errors.clear();
         self.errors.insert(ERRORS_DISABLED.to_vec(), 1);
         self.errors_disabled = true;
+    }
+    /// Tells a simulation what has happened, if there is one.
+    #[inline]
+    pub fn executed(&mut self, what: impl FnOnce() -> Executed) {
+        if let Some(executed) = &mut self.executed {
+            executed.push(what());
+        }
     }
     /// A turn of the loop has ended.
     #[inline]

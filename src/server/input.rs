@@ -14,6 +14,7 @@ use crate::engine;
 use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET};
+use crate::observe::Executed;
 use crate::resp::{Args, Limits, Parsed, ProtocolError, Span};
 use crate::structures::Blob;
 use std::io;
@@ -654,6 +655,10 @@ impl Core {
             client.session.id
         );
         client.reply.error(error.reply());
+        let id = client.session.id;
+        self.state
+            .observe
+            .executed(|| Executed::ProtocolError { client: id });
         let code = client.reply.last_error_code().to_vec();
         self.state.observe.error_replied(&code);
         self.state.clients.close(key, true);

@@ -14,6 +14,7 @@ use super::service::Core;
 use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Peer, Token};
+use crate::observe::Executed;
 use std::io::IoSlice;
 
 /// What a client from elsewhere reads while there is neither a password nor an explicit choice to go without.
@@ -107,7 +108,11 @@ impl Core {
             },
             Some(Blocked::Paused { .. }) => {}
         }
-        log::debug!("Client closed connection id={}", client.session.id);
+        let id = client.session.id;
+        log::debug!("Client closed connection id={id}");
+        self.state
+            .observe
+            .executed(|| Executed::Dropped { client: id });
         engine::blocking::end(&mut self.state, key);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.session.blocked = None;

@@ -7,6 +7,7 @@
 //! `SEEDS=n` runs that many, `FIRST_SEED=n` begins there; a seed that fails says how to run it again.
 
 mod answers;
+mod client;
 mod commands;
 mod disk;
 mod model;

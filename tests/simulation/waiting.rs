@@ -10,6 +10,7 @@ use crate::commands::multibulk;
 use crate::world::server;
 use gyre::clients::Blocked;
 use gyre::event_loop::{Faults, SimulatedPeer, SimulatorHandle};
+use gyre::observe::Executed;
 use gyre::server::Server;
 use gyre::structures::listpack::Item;
 use gyre::system::rng::Rng;
@@ -216,7 +217,9 @@ impl World {
     fn count_pushes(&mut self) {
         let executed = self.server.state().observe.executed.as_mut();
         let executed = std::mem::take(executed.expect("a record is kept"));
-        let pushes = executed.iter().filter(|it| it.args[0] == b"RPUSH");
+        let is_push =
+            |it: &&Executed| matches!(it, Executed::Command { args, .. } if args[0] == b"RPUSH");
+        let pushes = executed.iter().filter(is_push);
         self.arrived += pushes.count() as u64;
     }
 

@@ -1,55 +1,13 @@
-//! What simulated clients send: pipelines of commands over a few keys, with the values that break things.
+//! Commands of strings, of keys in general and of databases, with the numbers that break things.
 
+use super::{Vocabulary, any_case, any_key, key, pick, types, words};
 use gyre::system::rng::Rng;
 
-/// One thing that a client sends.
-#[derive(Clone, Debug)]
-pub struct Item {
-    pub bytes: Vec<u8>,
-    pub kind: ItemKind,
-}
-
-#[derive(Clone, Debug)]
-pub enum ItemKind {
-    /// Answered.
-    Command(Vec<Vec<u8>>),
-    /// Nothing to answer: an empty line, an empty array.
-    Empty,
-    /// Answered by this, and the connection is closed.
-    ProtocolError(&'static str),
-}
-
-/// What may be asked in a simulation.
-#[derive(Clone, Copy, Debug)]
-pub struct Vocabulary {
-    /// Commands that see which expired keys are still there (not while the wall clock goes back).
-    pub whole_database: bool,
-}
-
-const KEYS: &[&[u8]] = &[
-    b"a",
-    b"b",
-    b"c",
-    b"key:1",
-    b"key:2",
-    b"n",
-    b"",
-    b"\x00\r\n\xff",
-    &[b'k'; 300],
-];
 /// Floats live at keys of their own, where the model's doubles are exact.
 const FLOAT_KEYS: &[&[u8]] = &[b"f1", b"f2"];
 const LENGTHS: &[usize] = &[
     20, 43, 44, 45, 100, 1000, 16_383, 16_384, 16_385, 32_767, 32_768, 32_769, 70_000, 200_000,
 ];
-
-fn pick<'a, T: ?Sized>(rng: &mut Rng, from: &[&'a T]) -> &'a T {
-    from[rng.index(from.len())]
-}
-
-fn key(rng: &mut Rng) -> Vec<u8> {
-    pick(rng, KEYS).to_vec()
-}
 
 fn number(rng: &mut Rng) -> Vec<u8> {
     const EDGES: &[&str] = &[
@@ -76,7 +34,7 @@ fn number(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-fn value(rng: &mut Rng) -> Vec<u8> {
+pub fn value(rng: &mut Rng) -> Vec<u8> {
     match rng.below(10) {
         0..=3 => number(rng),
         4..=6 => {
@@ -116,20 +74,6 @@ fn time(rng: &mut Rng, unit: &str, now_ms: i64) -> Vec<u8> {
     (now + in_unit).to_string().into_bytes()
 }
 
-fn words(text: &str) -> Vec<Vec<u8>> {
-    text.split(' ')
-        .map(|word| word.as_bytes().to_vec())
-        .collect()
-}
-
-fn any_case(rng: &mut Rng, word: &str) -> Vec<u8> {
-    if rng.below(3) == 0 {
-        word.to_lowercase().into_bytes()
-    } else {
-        word.as_bytes().to_vec()
-    }
-}
-
 const UNITS: &[&str] = &["EX", "PX", "EXAT", "PXAT"];
 
 fn set(rng: &mut Rng, now_ms: i64) -> Vec<Vec<u8>> {
@@ -160,7 +104,7 @@ fn set(rng: &mut Rng, now_ms: i64) -> Vec<Vec<u8>> {
     args
 }
 
-fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
+pub fn string_or_key(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
     let name = |word: &str| word.as_bytes().to_vec();
     match rng.below(46) {
         0..=5 => set(rng, now_ms),
@@ -245,7 +189,7 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
                 2 => ("EXPIREAT", "EXAT"),
                 _ => ("PEXPIREAT", "PXAT"),
             };
-            let mut args = vec![name(word), key(rng), time(rng, unit, now_ms)];
+            let mut args = vec![name(word), any_key(rng), time(rng, unit, now_ms)];
             for _ in 0..rng.below(3) {
                 let word = pick(rng, &["NX", "XX", "GT", "LT", "XX", "LT"]);
                 args.push(any_case(rng, word));
@@ -257,9 +201,12 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
         }
         32 => vec![
             name(pick(rng, &["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"])),
-            key(rng),
+            any_key(rng),
         ],
-        33 => vec![name(pick(rng, &["PERSIST", "TYPE", "STRLEN"])), key(rng)],
+        33 => vec![
+            name(pick(rng, &["PERSIST", "TYPE", "STRLEN"])),
+            any_key(rng),
+        ],
         34 => {
             let word = pick(rng, &["DEL", "UNLINK"]);
             several(rng, word, 3)
@@ -268,9 +215,13 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
             let word = pick(rng, &["EXISTS", "TOUCH"]);
             several(rng, word, 5)
         }
-        36 => vec![name(pick(rng, &["RENAME", "RENAMENX"])), key(rng), key(rng)],
+        36 => vec![
+            name(pick(rng, &["RENAME", "RENAMENX"])),
+            any_key(rng),
+            any_key(rng),
+        ],
         37..=38 => {
-            let mut args = vec![name("COPY"), key(rng), key(rng)];
+            let mut args = vec![name("COPY"), any_key(rng), any_key(rng)];
             if rng.below(3) == 0 {
                 args.extend(words("DB"));
                 args.push(database(rng));
@@ -280,7 +231,7 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
             }
             args
         }
-        39 => vec![name("MOVE"), key(rng), database(rng)],
+        39 => vec![name("MOVE"), any_key(rng), database(rng)],
         40 => vec![name("SELECT"), database(rng)],
         41 if may.whole_database => match rng.below(5) {
             0 => words("DBSIZE"),
@@ -341,7 +292,11 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
 fn several(rng: &mut Rng, word: &str, most: u64) -> Vec<Vec<u8>> {
     let mut args = vec![word.as_bytes().to_vec()];
     for _ in 0..1 + rng.below(most) {
-        args.push(key(rng));
+        args.push(if rng.below(3) == 0 {
+            types::any_key(rng)
+        } else {
+            key(rng)
+        });
     }
     args
 }
@@ -353,88 +308,3 @@ fn database(rng: &mut Rng) -> Vec<u8> {
         _ => rng.below(3).to_string().into_bytes(),
     }
 }
-
-/// A command as a multibulk request.
-pub fn multibulk(args: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", args.len()).into_bytes();
-    for arg in args {
-        bytes.extend(format!("${}\r\n", arg.len()).bytes());
-        bytes.extend(arg);
-        bytes.extend(b"\r\n");
-    }
-    bytes
-}
-
-fn is_plain(args: &[Vec<u8>]) -> bool {
-    args.iter().all(|arg| {
-        (1..200).contains(&arg.len()) && arg.iter().all(|byte| byte.is_ascii_alphanumeric())
-    })
-}
-
-fn item(rng: &mut Rng, args: Vec<Vec<u8>>) -> Item {
-    let inline = is_plain(&args) && rng.below(4) == 0;
-    let bytes = if inline {
-        let mut line = args.join(&b' ');
-        line.extend_from_slice(if rng.below(2) == 0 { b"\r\n" } else { b"\n" });
-        line
-    } else {
-        multibulk(&args)
-    };
-    Item {
-        bytes,
-        kind: ItemKind::Command(args),
-    }
-}
-
-/// All that one client is going to send.
-pub fn script(rng: &mut Rng, may: Vocabulary, len: usize, now_ms: i64) -> Vec<Item> {
-    let mut items = Vec::new();
-    while items.len() < len {
-        match rng.below(60) {
-            0 => items.push(Item {
-                bytes: pick(rng, &[&b"\r\n"[..], b"*0\r\n", b"*-1\r\n", b"\n"]).to_vec(),
-                kind: ItemKind::Empty,
-            }),
-            1 => {
-                // What is not answered, and something to be swallowed.
-                items.push(item(rng, words("CLIENT REPLY SKIP")));
-                items.push(item(rng, vec![b"INCR".to_vec(), b"n".to_vec()]));
-            }
-            2 => {
-                items.push(item(rng, words("CLIENT REPLY OFF")));
-                for _ in 0..rng.below(6) {
-                    let args = command(rng, may, now_ms);
-                    items.push(item(rng, args));
-                }
-                items.push(item(rng, words("CLIENT REPLY ON")));
-            }
-            _ => {
-                let args = command(rng, may, now_ms);
-                items.push(item(rng, args));
-            }
-        }
-    }
-    match rng.below(12) {
-        0 => items.push(item(rng, words("QUIT"))),
-        1 => {
-            let (bytes, text) = ERRORS[rng.index(ERRORS.len())];
-            items.push(Item {
-                bytes: bytes.to_vec(),
-                kind: ItemKind::ProtocolError(text),
-            });
-        }
-        _ => return items,
-    }
-    // Nobody reads this.
-    items.push(item(rng, words("SET a never")));
-    items
-}
-
-const ERRORS: &[(&[u8], &str)] = &[
-    (b"*x\r\n", "invalid multibulk length"),
-    (b"*1\r\n!4\r\nPING\r\n", "expected '$', got '!'"),
-    (b"*1\r\n$-1\r\n", "invalid bulk length"),
-    (b"*2\r\n$3\r\nGET\r\n$x\r\n", "invalid bulk length"),
-    (b"*1048577000\r\n", "invalid multibulk length"),
-    (b"SET \"a b\r\n", "unbalanced quotes in request"),
-];
