@@ -38,7 +38,10 @@ pub struct Client {
     eager_to_take: u64,
     /// Takes nothing before this turn.
     deaf_until: u64,
-    pub expected: VecDeque<(Answer, bool)>,
+    /// Answers, each in RESP3 or not, with the number of the event that it follows from.
+    pub expected: VecDeque<(Answer, bool, u64)>,
+    /// The number of the latest event of which it has read.
+    pub has_read: u64,
     pub received: Vec<u8>,
     /// The turn of the last progress, and what it was judged by.
     pub progress: (u64, [usize; 4]),
@@ -92,6 +95,7 @@ impl Client {
             eager_to_take: 100,
             deaf_until: 0,
             expected: VecDeque::new(),
+            has_read: 0,
             received: Vec::new(),
             progress: (0, [0; 4]),
             closed: false,
@@ -134,15 +138,15 @@ impl Client {
         }
     }
 
-    /// Has it expect an answer, as its protocol is now.
-    pub fn expect(&mut self, answer: Answer) {
+    /// Has it expect an answer to an event, as its protocol is now.
+    pub fn expect(&mut self, answer: Answer, event: u64) {
         let resp3 = self.caller.resp3;
         match answer {
             Answer::Several(answers) => {
-                let answers = answers.into_iter().map(|answer| (answer, resp3));
+                let answers = answers.into_iter().map(|answer| (answer, resp3, event));
                 self.expected.extend(answers);
             }
-            answer => self.expected.push_back((answer, resp3)),
+            answer => self.expected.push_back((answer, resp3, event)),
         }
     }
 
@@ -150,7 +154,7 @@ impl Client {
     pub fn check(&mut self) {
         let mut at = 0;
         while at < self.received.len() {
-            let Some((answer, resp3)) = self.expected.front() else {
+            let Some((answer, resp3, event)) = self.expected.front() else {
                 panic!(
                     "client {}: nothing was to be answered, but {:?} was",
                     self.caller.id,
@@ -160,6 +164,7 @@ impl Client {
             match compare(answer, *resp3, &self.received[at..]) {
                 Compared::Same(n) => {
                     at += n;
+                    self.has_read = self.has_read.max(*event);
                     self.expected.pop_front();
                 }
                 Compared::Incomplete => break,
@@ -181,14 +186,15 @@ impl Client {
     }
 
     /// The bytes behind the last command were not the protocol, and it was told so.
-    pub fn protocol_error(&mut self) {
+    pub fn protocol_error(&mut self, event: u64) {
         self.skip_empty();
         let item = self.script.pop_front().map(|item| item.kind);
         let Some(ItemKind::ProtocolError(text)) = item else {
             panic!("{item:?} was taken for an error");
         };
         if !self.caller.off && !self.caller.skip {
-            self.expect(Answer::Error(format!("ERR Protocol error: {text}")));
+            let error = Answer::Error(format!("ERR Protocol error: {text}"));
+            self.expect(error, event);
         }
         self.script.clear();
         self.caller.quit = true;

@@ -9,6 +9,7 @@
 mod answers;
 mod client;
 mod commands;
+mod crashes;
 mod disk;
 mod model;
 mod scenarios;
@@ -30,40 +31,42 @@ fn from_environment(name: &str, default: u64) -> u64 {
     }
 }
 
-#[test]
-fn servers_agree_with_the_model_whatever_happens_to_their_clients() {
+/// Runs seeds; `SEEDS` and `FIRST_SEED` say which, if not the usual ones. A seed that fails says how to run it again.
+fn many(usual: u64, test: &str, run: impl Fn(u64) -> u64) {
     let first = from_environment("FIRST_SEED", 1);
-    let seeds = from_environment("SEEDS", SEEDS);
+    let seeds = from_environment("SEEDS", usual);
     let start = std::time::Instant::now();
-    let (mut commands, mut turns) = (0, 0);
+    let mut events = 0;
     for seed in first..first + seeds {
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            let ran = world::run(seed, false);
-            // Every so often the same again: nothing may depend on addresses, hash seeds or the machine's clocks.
-            if seed % 8 == 0 {
-                let again = world::run(seed, false);
-                assert_eq!(ran.trace, again.trace, "the same seed gave another trace");
-            }
-            ran
-        }));
-        match ran {
-            Ok(ran) => {
-                commands += ran.commands;
-                turns += ran.turns;
-            }
+        match catch_unwind(AssertUnwindSafe(|| run(seed))) {
+            Ok(ran) => events += ran,
             Err(panic) => {
                 eprintln!("seed {seed} failed; run it again with:");
                 eprintln!(
-                    "  FIRST_SEED={seed} SEEDS=1 cargo test --test simulation -- --nocapture"
+                    "  FIRST_SEED={seed} SEEDS=1 cargo test --test simulation {test} -- --nocapture"
                 );
                 std::panic::resume_unwind(panic);
             }
         }
     }
-    println!(
-        "{seeds} seeds, {commands} commands, {turns} turns in {:?}",
-        start.elapsed()
-    );
+    let took = start.elapsed();
+    println!("{test}: {seeds} seeds, {events} events in {took:?}");
+}
+
+#[test]
+fn servers_agree_with_the_model_whatever_happens_to_their_clients() {
+    let turns = std::cell::Cell::new(0);
+    many(SEEDS, "servers_agree", |seed| {
+        let ran = world::run(seed, false);
+        turns.set(turns.get() + ran.turns);
+        // Every so often the same again: nothing may depend on addresses, hash seeds or the machine's clocks.
+        if seed % 8 == 0 {
+            let again = world::run(seed, false);
+            assert_eq!(ran.trace, again.trace, "the same seed gave another trace");
+        }
+        ran.commands
+    });
+    println!("{} turns", turns.get());
 }
 
 /// The trace itself, not only its sum.

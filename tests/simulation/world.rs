@@ -12,6 +12,7 @@ use gyre::observe::Executed;
 use gyre::server::Server;
 use gyre::system::rng::Rng;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 /// Turns without any progress of a client that has something to be answered.
@@ -32,11 +33,16 @@ pub struct Ran {
 
 /// Builds a server on a simulator and opens its listener.
 pub fn server(directives: &[&str], seed: u64, faults: Faults) -> (Server, SimulatorHandle) {
+    let (simulator, handle) = Simulator::new(seed, faults);
+    (start(simulator, directives, seed), handle)
+}
+
+/// Starts a server on a simulator: it has loaded what its disk holds, and listens.
+pub fn start(simulator: Simulator, directives: &[&str], seed: u64) -> Server {
     let mut args: Vec<std::ffi::OsString> = ["--bind", "127.0.0.1"].map(Into::into).into();
     args.extend(directives.iter().map(Into::into));
     let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()))
         .unwrap_or_else(|error| panic!("{error}"));
-    let (simulator, handle) = Simulator::new(seed, faults);
     let mut server = Server::new(config, Box::new(simulator)).unwrap_or_else(|e| panic!("{e}"));
     let state = server.state();
     let databases = state.config.settings().databases;
@@ -44,23 +50,42 @@ pub fn server(directives: &[&str], seed: u64, faults: Faults) -> (Server, Simula
     let hash_seed = std::array::from_fn(|_| rng.next_u64());
     state.keyspace = Keyspace::new(databases, hash_seed).without_threads();
     state.apply_settings();
-    state.observe.executed = Some(Vec::new());
+    state.persistence.end_unanswered = || std::panic::resume_unwind(Box::new(ProcessEnds));
     server.start().expect("a listener");
-    // Somebody who wants to know what is propagated, and what goes by itself.
+    assert!(server.load(), "the data cannot be loaded");
+    let mut turns = 0;
+    while server.state().persistence.loading.is_some() {
+        server.turn(Some(Duration::ZERO)).expect("a turn");
+        turns += 1;
+        assert!(turns < TURNS && server.ended().is_none(), "it never loads");
+    }
+    // Somebody who wants to know what happens, what is propagated, and what goes by itself.
     let state = server.state();
+    state.observe.executed = Some(Vec::new());
     state.journal.attach(Targets::REPLICAS);
     state.keyspace.set_interest(interest::JOURNAL, true);
-    (server, handle)
+    server
 }
 
-struct World {
-    server: Server,
-    handle: SimulatorHandle,
-    rng: Rng,
-    model: Model,
-    clients: Vec<Client>,
-    commands: u64,
-    turn: u64,
+/// Why a turn of a server was not finished: it could not keep a promise, and has ended its process.
+pub struct ProcessEnds;
+
+pub struct World {
+    pub server: Server,
+    pub handle: SimulatorHandle,
+    pub rng: Rng,
+    pub model: Model,
+    pub clients: Vec<Client>,
+    pub commands: u64,
+    pub turn: u64,
+    /// Events so far.
+    pub events: u64,
+    /// The model after each event, where somebody wants to go back.
+    pub history: Option<VecDeque<(u64, Model)>>,
+    /// Ids that were given out before the first connection was accepted: to the loader of the file.
+    pub ids_before: u64,
+    /// The server has ended itself.
+    pub has_ended: bool,
     /// What happened last, for the message of a failure.
     recent: VecDeque<Executed>,
 }
@@ -93,7 +118,7 @@ fn show(what: &Executed) -> String {
 }
 
 /// What a seed may ask for.
-fn vocabulary(rng: &mut Rng, jumps: bool) -> Vocabulary {
+pub fn vocabulary(rng: &mut Rng, jumps: bool) -> Vocabulary {
     Vocabulary {
         whole_database: !jumps,
         field_expiry: !jumps,
@@ -123,16 +148,7 @@ pub fn run(seed: u64, keep_trace: bool) -> Ran {
         server.state().apply_settings();
     }
     let may = vocabulary(&mut rng, jumps);
-    let mut world = World {
-        server,
-        handle,
-        rng,
-        model: Model::new(!jumps),
-        clients: Vec::new(),
-        commands: 0,
-        turn: 0,
-        recent: VecDeque::new(),
-    };
+    let mut world = World::new(server, handle, rng, Model::new(!jumps));
     let clients = 1 + world.rng.index(20);
     world.live(clients, may);
     world.audit();
@@ -146,28 +162,29 @@ pub fn run(seed: u64, keep_trace: bool) -> Ran {
 }
 
 impl World {
+    pub fn new(server: Server, handle: SimulatorHandle, rng: Rng, model: Model) -> World {
+        World {
+            server,
+            handle,
+            rng,
+            model,
+            clients: Vec::new(),
+            commands: 0,
+            turn: 0,
+            events: 0,
+            history: None,
+            ids_before: 0,
+            has_ended: false,
+            recent: VecDeque::new(),
+        }
+    }
+
     fn live(&mut self, clients: usize, may: Vocabulary) {
         let calm_after = 300 + self.rng.below(1500);
         loop {
-            if self.clients.len() < clients && self.rng.below(3) == 0 {
-                let client = Client::new(&mut self.rng, &self.handle, may);
-                self.clients.push(client);
-            }
             // In the end everybody sends and takes all, and whoever is not served then is starved.
             let hurry = self.turn > calm_after;
-            if hurry {
-                self.handle.advance(Duration::from_millis(1));
-            }
-            for client in &mut self.clients {
-                client.act(&mut self.rng, &self.handle, self.turn, hurry);
-            }
-            if self.rng.below(20) == 0 {
-                let ms = self.rng.below(700);
-                self.handle.advance(Duration::from_millis(ms));
-            }
-            let most_ms = self.rng.below(50);
-            self.step(Duration::from_millis(most_ms));
-            self.check();
+            self.live_turn(clients, may, hurry);
             if hurry {
                 self.see_progress();
             }
@@ -178,15 +195,43 @@ impl World {
         }
     }
 
+    /// One turn of the server, and what its clients do in front of it; more come until they are so many.
+    pub fn live_turn(&mut self, clients: usize, may: Vocabulary, hurry: bool) {
+        if self.clients.len() < clients && self.rng.below(3) == 0 {
+            let client = Client::new(&mut self.rng, &self.handle, may);
+            self.clients.push(client);
+        }
+        if hurry {
+            self.handle.advance(Duration::from_millis(1));
+        }
+        for client in &mut self.clients {
+            client.act(&mut self.rng, &self.handle, self.turn, hurry);
+        }
+        if self.rng.below(20) == 0 {
+            let ms = self.rng.below(700);
+            self.handle.advance(Duration::from_millis(ms));
+        }
+        let most_ms = self.rng.below(50);
+        self.step(Duration::from_millis(most_ms));
+        self.check();
+    }
+
     fn step(&mut self, most: Duration) {
         self.turn += 1;
         let was_paused = self.server.state().pause.is_some();
-        self.server.turn(Some(most)).expect("a turn");
+        let ran = catch_unwind(AssertUnwindSafe(|| self.server.turn(Some(most))));
+        match ran {
+            Ok(turn) => drop(turn.expect("a turn")),
+            Err(panic) if panic.is::<ProcessEnds>() => self.has_ended = true,
+            Err(panic) => resume_unwind(panic),
+        }
         let state = self.server.state();
         let executed = std::mem::take(state.observe.executed.as_mut().expect("a record is kept"));
         state.journal.take(Targets::REPLICAS, &mut Vec::new());
         let pauses = |it: &Executed| matches!(it, Executed::Command { args, .. } if args.get(1).is_some_and(|it| it == b"PAUSE"));
-        let held_back = was_paused || state.pause.is_some() || executed.iter().any(pauses);
+        // A turn that was not finished has not served those who wait.
+        let held_back =
+            self.has_ended || was_paused || state.pause.is_some() || executed.iter().any(pauses);
         let now_ms = state.now.unix_ms();
         for what in executed {
             if let (Executed::Command { unix_us, .. }, false) = (&what, held_back) {
@@ -196,7 +241,11 @@ impl World {
                 self.recent.pop_front();
             }
             self.recent.push_back(what.clone());
+            self.events += 1;
             self.follow(what);
+            if let Some(history) = &mut self.history {
+                history.push_back((self.events, self.model.clone()));
+            }
         }
         if !held_back {
             self.check_waiting(now_ms);
@@ -206,7 +255,7 @@ impl World {
 
     /// Index of a client by its id.
     fn client(&self, id: u64) -> usize {
-        let peer = self.handle.accepted()[id as usize - 1];
+        let peer = self.handle.accepted()[(id - self.ids_before) as usize - 1];
         let found = self.clients.iter().position(|client| client.peer == peer);
         found.expect("a client that connected")
     }
@@ -248,7 +297,7 @@ impl World {
             }
             Executed::ProtocolError { client } => {
                 let index = self.client(client);
-                self.clients[index].protocol_error();
+                self.clients[index].protocol_error(self.events);
             }
             Executed::Dropped { client } => {
                 let index = self.client(client);
@@ -299,11 +348,11 @@ impl World {
     /// Has a client expect its answer, and all clients what they are told besides.
     fn answer(&mut self, index: usize, answer: Option<Answer>) {
         if let Some(answer) = answer {
-            self.clients[index].expect(answer);
+            self.clients[index].expect(answer, self.events);
         }
         for (id, push) in std::mem::take(&mut self.model.pushes) {
             let index = self.client(id as u64);
-            self.clients[index].expect(push);
+            self.clients[index].expect(push, self.events);
         }
     }
 
@@ -354,9 +403,13 @@ impl World {
                 client.check();
                 client.closed = true;
                 let accepted = self.handle.accepted();
-                let id = accepted.iter().position(|peer| *peer == client.peer);
-                let killed = id.is_some_and(|id| self.model.killed.contains(&(id as i64 + 1)));
-                let asked_for = killed
+                let place = accepted.iter().position(|peer| *peer == client.peer);
+                let killed = place.is_some_and(|place| {
+                    let id = self.ids_before as i64 + place as i64 + 1;
+                    self.model.killed.contains(&id)
+                });
+                let asked_for = self.has_ended
+                    || killed
                     || client.caller.quit
                     || client.left
                     || matches!(client.leaving, Leaving::Close(usize::MAX));
@@ -376,7 +429,8 @@ impl World {
                     && client.leaving == Leaving::Afterwards
                 {
                     // What others say meanwhile it may miss.
-                    let is_push = |(answer, _): &(Answer, bool)| matches!(answer, Answer::Push(_));
+                    let is_push =
+                        |(answer, ..): &(Answer, bool, u64)| matches!(answer, Answer::Push(_));
                     assert!(
                         client.expected.iter().all(is_push),
                         "client {} was closed before {:?}",
@@ -433,7 +487,7 @@ impl World {
             asked.push(vec![b"DBSIZE".to_vec()]);
             asked.push(vec![b"KEYS".to_vec(), b"*".to_vec()]);
             for (key, entry) in database {
-                asked.extend(commands::asking(key, &entry.value));
+                asked.extend(commands::asking(key, entry.value.kind(), false));
             }
         }
         let items = asked.into_iter().map(|args| Item {

@@ -48,7 +48,7 @@ pub enum Value {
 }
 
 impl Value {
-    fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Value::String(_) => "string",
             Value::List(_) => "list",
@@ -141,6 +141,8 @@ pub struct Model {
     mentions: BTreeMap<Vec<u8>, u64>,
     /// Changes of whole databases, which concern every watched key.
     floods: u64,
+    /// It goes on with what a server has loaded.
+    is_restarted: bool,
     /// The wall clock only goes forward.
     pub steady: bool,
 }
@@ -170,6 +172,7 @@ impl Model {
             has_functions: false,
             mentions: BTreeMap::new(),
             floods: 0,
+            is_restarted: false,
             steady,
         }
     }
@@ -252,6 +255,15 @@ fn word(text: &[u8]) -> String {
 }
 
 impl Model {
+    /// What is left when the server has ended and another has loaded the same data.
+    pub fn restarted(&self) -> Model {
+        let mut model = Model::new(self.steady);
+        model.databases = self.databases.clone();
+        model.has_functions = self.has_functions;
+        model.is_restarted = true;
+        model
+    }
+
     /// Runs one command; what must be answered, if anything.
     pub fn run(&mut self, caller: &mut Caller, now_ms: i64, args: Args<'_>) -> Option<Answer> {
         self.now_ms = now_ms;
@@ -386,6 +398,10 @@ impl Model {
                 unix_us,
             } => {
                 let entry = self.databases[*db].remove(key);
+                if entry.is_none() && self.is_restarted {
+                    // That it had gone was not written down.
+                    return;
+                }
                 let at = entry.expect("a key that is there").at;
                 let is_over = at.is_some_and(|at| at < unix_us / 1000 || !self.steady);
                 assert!(*evicted || is_over, "{what:?}, but it expires at {at:?}");
@@ -399,10 +415,17 @@ impl Model {
                 let held = self.databases[*db]
                     .get_mut(key)
                     .map(|entry| &mut entry.value);
+                if held.is_none() && self.is_restarted {
+                    return;
+                }
                 let Some(Value::Hash(hash)) = held else {
                     panic!("{what:?}, but it holds {held:?}");
                 };
-                let (_, at) = hash.remove(field).expect("a field that is there");
+                let removed = hash.remove(field);
+                if removed.is_none() && self.is_restarted {
+                    return;
+                }
+                let (_, at) = removed.expect("a field that is there");
                 let is_over = at.is_some_and(|at| at < unix_us / 1000);
                 assert!(is_over, "{what:?}, but it expires at {at:?}");
                 if hash.is_empty() {

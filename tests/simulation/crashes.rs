@@ -1,0 +1,290 @@
+//! Servers whose append-only file is on a disk that fails and crashes, while clients do all that they do elsewhere.
+//!
+//! A server lives for some turns and ends: the process alone, the machine with all that was not synced, or by its own hand
+//! where it cannot keep a promise. The next one loads what the disk holds. That must be the model after some event, not
+//! earlier than what was promised: whatever a client has read under `always`, what the server takes for synced under
+//! `everysec`, and all that was written where only the process has ended. Since every state in between is none of the
+//! model's, nothing can have been applied by halves.
+
+use crate::answers::{Compared, compare};
+use crate::client::lossy;
+use crate::commands::{asking, multibulk, words};
+use crate::model::{Caller, DATABASES, Model};
+use crate::world::{World, start, vocabulary};
+use gyre::clients::Client;
+use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
+use gyre::journal::Targets;
+use gyre::observe::Executed;
+use gyre::resp::reader::{Value, read_value};
+use gyre::server::Server;
+use gyre::system::rng::Rng;
+use gyre::system::simulated_disk::DiskFaults;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Seeds of the ordinary test run.
+const SEEDS: u64 = 60;
+const LIVES: u64 = 4;
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Death {
+    Process,
+    Machine,
+}
+
+/// The journal's offset at the end of a turn, and the last event then.
+type Turn = (u64, u64);
+
+/// What fails under a policy. Only `always` is a promise that nothing but the end of the process can keep; with the others
+/// the server refuses writes while it cannot write, which the model does not know.
+fn disk_faults(rng: &mut Rng, policy: &str) -> DiskFaults {
+    let any = DiskFaults::any(rng);
+    if policy == "always" {
+        return DiskFaults {
+            read_error: 0,
+            ..any
+        };
+    }
+    DiskFaults {
+        short_write: any.short_write,
+        ..DiskFaults::NONE
+    }
+}
+
+/// One question to a server that has started, when it was answered, and how.
+struct Told {
+    args: Vec<Vec<u8>>,
+    now_ms: i64,
+    bytes: Vec<u8>,
+}
+
+/// Asks commands one after the other.
+fn ask(server: &mut Server, handle: &SimulatorHandle, all: Vec<Vec<Vec<u8>>>) -> Vec<Told> {
+    let peer = handle.connect();
+    let mut bytes = Vec::new();
+    let mut told = Vec::new();
+    for args in all {
+        handle.send(peer, &multibulk(&args));
+        let mut now_ms = 0;
+        let used = loop {
+            server.turn(Some(Duration::from_millis(1))).expect("a turn");
+            let executed = server.state().observe.executed.as_mut();
+            for what in std::mem::take(executed.expect("a record is kept")) {
+                if let Executed::Command { unix_us, .. } = what {
+                    now_ms = unix_us / 1000;
+                }
+            }
+            bytes.extend(handle.take(peer, usize::MAX));
+            if let Ok((_, used)) = read_value(&bytes) {
+                break used;
+            }
+        };
+        let rest = bytes.split_off(used);
+        let bytes = std::mem::replace(&mut bytes, rest);
+        told.push(Told {
+            args,
+            now_ms,
+            bytes,
+        });
+    }
+    handle.close(peer);
+    while !handle.is_closed(peer) {
+        server.turn(Some(Duration::from_millis(1))).expect("a turn");
+    }
+    server.state().observe.executed = Some(Vec::new());
+    told
+}
+
+/// Ids that a server has given out before any connection.
+fn ids_before(server: &mut Server) -> u64 {
+    let clients = &mut server.state().clients;
+    let key = clients.insert(Client::default());
+    clients.remove(key).map_or(0, |client| client.session.id)
+}
+
+/// All that a server holds, as answers.
+fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
+    let called = words("FCALL sim2 2 none none x");
+    let mut all = ask(server, handle, vec![called]);
+    for db in 0..DATABASES {
+        let select = words(&format!("SELECT {db}"));
+        let told = ask(server, handle, vec![select.clone(), words("KEYS *")]);
+        let keys = read_value(&told[1].bytes).expect("keys").0;
+        let keys = keys.items().unwrap_or_default();
+        let names: Vec<&[u8]> = keys.iter().filter_map(Value::as_bytes).collect();
+        let mut asked = vec![select.clone()];
+        asked.extend(
+            names
+                .iter()
+                .map(|name| vec![b"TYPE".to_vec(), name.to_vec()]),
+        );
+        let types = ask(server, handle, asked);
+        let mut asked = vec![select];
+        for (name, kind) in names.iter().zip(&types[1..]) {
+            let kind = String::from_utf8_lossy(&kind.bytes[1..])
+                .trim_end()
+                .to_owned();
+            asked.extend(asking(name, &kind, true));
+        }
+        all.extend(told);
+        all.extend(ask(server, handle, asked));
+    }
+    all
+}
+
+/// The first answer that a model would not give.
+fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<&'a Told> {
+    let mut model = model.restarted();
+    let mut caller = Caller::default();
+    told.iter().find(|it| {
+        let answer = model.run(&mut caller, it.now_ms, &it.args);
+        let answer = answer.expect("an answer");
+        !matches!(compare(&answer, false, &it.bytes), Compared::Same(n) if n == it.bytes.len())
+    })
+}
+
+/// What a server has promised: the number of the last event that is kept if the process ends, and if the machine crashes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Promised {
+    written: u64,
+    synced: u64,
+}
+
+/// One life of a server, from which `world` comes back dead.
+fn live(world: &mut World, policy: &str, promised: &mut Promised) {
+    let may = vocabulary(&mut world.rng, false);
+    let clients = 1 + world.rng.index(8);
+    let turns = world.rng.below(150);
+    let mut ends: VecDeque<Turn> = VecDeque::new();
+    for _ in 0..turns {
+        world.live_turn(clients, may, false);
+        if world.has_ended {
+            break;
+        }
+        let state = world.server.state();
+        let state_has_written = state.journal.written_bytes(Targets::AOF) > 0;
+        ends.push_back((state.journal.written_bytes(Targets::AOF), world.events));
+        let aof = &mut state.persistence.aof;
+        if aof.buffered() == 0 {
+            promised.written = world.events;
+        }
+        let synced = match policy {
+            "always" => u64::MAX,
+            "everysec" => aof.synced_offset(),
+            _ => 0,
+        };
+        // As long as nothing was written nothing was synced either, of what was loaded.
+        while let Some((offset, event)) = ends.front()
+            && *offset <= synced
+            && state_has_written
+            && synced > 0
+        {
+            promised.synced = *event;
+            ends.pop_front();
+        }
+        let history = world.history.as_mut().expect("a history");
+        while history
+            .get(1)
+            .is_some_and(|(event, _)| *event <= promised.synced)
+        {
+            history.pop_front();
+        }
+    }
+    if policy == "always" {
+        // Whatever was read is kept, however the turn has ended.
+        for client in &mut world.clients {
+            let rest = world.handle.take(client.peer, usize::MAX);
+            client.received.extend(rest);
+            client.check();
+            promised.synced = promised.synced.max(client.has_read);
+            promised.written = promised.written.max(client.has_read);
+        }
+    }
+}
+
+fn run(seed: u64) -> u64 {
+    let mut rng = Rng::new(seed);
+    let policy = ["always", "always", "everysec", "no"][rng.index(4)];
+    let directives = [
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        policy,
+        "--save",
+        "",
+        "--auto-aof-rewrite-percentage",
+        "0",
+    ];
+    let faults = Faults::any(&mut rng);
+    let (simulator, handle) = Simulator::new(rng.next_u64(), Faults::NONE);
+    let mut server = start(simulator, &directives, seed);
+    let mut ids = ids_before(&mut server);
+    // What the next crash may leave, with the number of the last event of each, the latest last.
+    let mut history = VecDeque::from([(0, Model::new(true))]);
+    let mut promised = Promised::default();
+    for life in 0..LIVES {
+        handle.set_faults(faults);
+        handle.disk().set_faults(disk_faults(&mut rng, policy));
+        let death = [Death::Process, Death::Machine][rng.index(2)];
+        let (events, model) = history.back().cloned().expect("a model");
+        let world_rng = Rng::new(rng.next_u64());
+        let mut world = World::new(server, handle.clone(), world_rng, model);
+        world.ids_before = ids;
+        world.events = events;
+        world.history = Some(history);
+        live(&mut world, policy, &mut promised);
+        history = world.history.take().expect("a history");
+        let has_ended = world.has_ended;
+        handle.set_faults(Faults::NONE);
+        handle.disk().set_faults(DiskFaults::NONE);
+        if handle.disk().has_lost() {
+            // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
+            // hole can be loaded is chance.
+            return world.events;
+        }
+        match death {
+            Death::Process => handle.disk().end_process(),
+            Death::Machine => handle.disk().crash(),
+        }
+        drop(world);
+        server = start(handle.restart(), &directives, seed + life + 1);
+        ids = ids_before(&mut server);
+        let told = contents(&mut server, &handle);
+        let least = match death {
+            Death::Process => promised.written,
+            Death::Machine => promised.synced,
+        };
+        let is_there = |(_, model): &(u64, Model)| difference(model, &told).is_none();
+        let found = history.iter().rposition(is_there);
+        let event = found.map(|at| history[at].0);
+        if event.is_none_or(|event| event < least) {
+            for (event, model) in history.iter().filter(|(event, _)| *event >= least) {
+                let it = difference(model, &told).expect("a difference");
+                let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
+                let bytes = lossy(&it.bytes);
+                eprintln!("after event {event}: {args:?} is answered {bytes:?}");
+            }
+            panic!(
+                "life {life}, {policy}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, \
+                 but what is there is that after {event:?}"
+            );
+        }
+        history.truncate(found.map_or(0, |at| at + 1));
+        if death == Death::Machine {
+            // What has survived is on the disk.
+            history.drain(..history.len() - 1);
+            promised.synced = event.unwrap_or(0);
+        }
+        promised.written = event.unwrap_or(0);
+        for (_, model) in &mut history {
+            *model = model.restarted();
+        }
+    }
+    history.back().map_or(0, |(event, _)| *event)
+}
+
+#[test]
+fn what_was_promised_is_there_after_a_crash_and_nothing_by_halves() {
+    crate::many(SEEDS, "what_was_promised", run);
+}
