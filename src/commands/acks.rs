@@ -102,7 +102,7 @@ fn may_block(context: &mut WideContext<'_>) -> bool {
 
 /// Has the caller wait; what for is taken up when its command has ended.
 fn begin(context: &mut WideContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
-    context.effects.block = Some(Box::new(WaitFor::Acks(wait, until_ms)));
+    context.effects.details_mut().block = Some(WaitFor::Acks(wait, until_ms));
 }
 
 #[cfg(test)]

@@ -127,7 +127,11 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
         let (name, value) = (args.at(at), args.at(at.saturating_add(1)));
         // All of them, also when one is refused: the slow log must not show a password.
         if Config::is_sensitive(name) {
-            context.effects.redacted.push(at.saturating_add(1));
+            context
+                .effects
+                .details_mut()
+                .redacted
+                .push(at.saturating_add(1));
         }
         pairs.push((name, value));
     }

@@ -176,10 +176,10 @@ fn auth(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
-    context.effects.redacted.push(1);
+    context.effects.details_mut().redacted.push(1);
     let (user, password) = match args.get(2) {
         Some(password) => {
-            context.effects.redacted.push(2);
+            context.effects.details_mut().redacted.push(2);
             (args.at(1), password)
         }
         None if context.state.config.settings().requirepass.is_none() => {
@@ -242,7 +242,11 @@ fn hello(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     while let Some(option) = args.get(at) {
         match (args.get(at + 1), args.get(at + 2)) {
             (Some(user), Some(password)) if parse::is_word(option, "AUTH") => {
-                context.effects.redacted.extend([at + 1, at + 2]);
+                context
+                    .effects
+                    .details_mut()
+                    .redacted
+                    .extend([at + 1, at + 2]);
                 credentials = Some((user, password));
                 at += 3;
             }

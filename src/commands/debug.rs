@@ -360,7 +360,7 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
     if can_wait && context.state.persistence.child.is_none() {
         return match persistence::loading::begin_again(context.state, id) {
             Ok(()) => {
-                context.effects.block = Some(Box::new(WaitFor::Work));
+                context.effects.details_mut().block = Some(WaitFor::Work);
                 Ok(())
             }
             Err(failure) => Err(persistence::loading::aof_failure(&failure)),

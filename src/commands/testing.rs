@@ -166,7 +166,7 @@ impl Harness {
         };
         run(&mut context, request.args()).expect("no error");
         client.reply.output_mut().clear();
-        let commands = effects.rewritten;
+        let commands = effects.rewritten().to_vec();
         let spell = |words: &Vec<Vec<u8>>| String::from_utf8_lossy(&words.join(&b' ')).into_owned();
         commands.iter().map(spell).collect()
     }

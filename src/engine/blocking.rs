@@ -62,7 +62,7 @@ pub(crate) fn begin_work(state: &mut State, key: ClientKey, command: CommandId) 
 }
 
 /// Has a client whose databases are being freed wait for the bell; what its handler is to ask for.
-pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<Box<WaitFor>> {
+pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<WaitFor> {
     let client = state.clients.get(key)?;
     let freeing = Freeing {
         client: client.session.id,
@@ -70,7 +70,7 @@ pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<
         since_ns: state.now.mono_ns,
     };
     state.clients.freeing.push_back(freeing);
-    Some(Box::new(WaitFor::Work))
+    Some(WaitFor::Work)
 }
 
 /// Whether a client can wait for something else than a key: it has a connection, and nothing follows in its

@@ -107,8 +107,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let waits = begin_to_wait(state, invocation, &mut effects);
     // A command that waits is counted when it is answered.
     if !effects.stands && !waits {
-        let failures = u64::from(failed) + effects.failures;
-        note_run(state, invocation, elapsed_ns, failures, &effects.redacted);
+        let failures = u64::from(failed) + effects.failures();
+        note_run(state, invocation, elapsed_ns, failures, effects.redacted());
     }
     // What expired under the command's eyes was gone before it ran.
     super::keyspace_events::drain(state, Some(asker));
@@ -116,12 +116,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         super::tracking::remember(state, asker, id, args);
         // One that waited was shown when it began to, one that stands is shown behind what it runs.
         if !runs_again && !effects.stands {
-            super::monitor::ran(state, key, id, args, &effects.redacted);
+            super::monitor::ran(state, key, id, args, effects.redacted());
         }
     }
     // A command that saves sets the number back.
     if (state.keyspace.dirty > dirty || effects.propagate) && !effects.do_not_propagate {
-        propagate(state, db, args, invocation.targets, &effects.rewritten);
+        propagate(state, db, args, invocation.targets, effects.rewritten());
     }
     if propagates && state.journal.written_bytes(Targets::AOF) != written {
         note_write(state, key);
@@ -136,10 +136,10 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
 #[inline]
 fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut Effects) -> bool {
     let (key, id) = (invocation.client, invocation.command);
-    let Some(wait) = effects.block.take() else {
+    let Some(wait) = effects.take_block() else {
         return false;
     };
-    match *wait {
+    match wait {
         WaitFor::Key(wait) => {
             let client = state.clients.get(key);
             // One that waits already keeps its place.

@@ -91,7 +91,9 @@ pub(crate) fn start(
     }));
     if let Some(ended) = drive(state, context.host, key, tell) {
         context.effects.errors_counted = ended.errors_counted;
-        context.effects.failures = ended.failures;
+        if ended.failures > 0 {
+            context.effects.details_mut().failures = ended.failures;
+        }
     } else {
         // The caller waits, and what is to be noted of its command is noted at the end.
         if let Some(running) = &mut state.scripting.running {

@@ -215,22 +215,61 @@ impl<'a> Invocation<'a> {
 pub struct Effects {
     /// Close the caller when its reply is written (QUIT).
     pub close_caller: bool,
-    /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
-    pub rewritten: Vec<Vec<Vec<u8>>>,
     /// The command is to be propagated even if it changed nothing.
     pub propagate: bool,
     /// The command changed something but nothing of it is to be propagated.
     pub do_not_propagate: bool,
+    /// Errors of this call have been counted already, where they arose (EXEC).
+    pub errors_counted: bool,
+    /// A script that the command runs stands still: it is counted and shown when it ends.
+    pub stands: bool,
+    /// What few commands ask for. Most calls make and drop nothing but this one empty word.
+    details: Option<Box<EffectDetails>>,
+}
+
+/// The part of [`Effects`] that needs memory of its own.
+#[derive(Debug, Default)]
+pub struct EffectDetails {
+    /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
+    pub rewritten: Vec<Vec<Vec<u8>>>,
     /// Arguments that the slow log must not show, such as passwords: their indexes.
     pub redacted: Vec<usize>,
     /// The command waits (for keys: set through `Context::block`) and has not answered.
-    pub block: Option<Box<WaitFor>>,
-    /// Errors of this call have been counted already, where they arose (EXEC).
-    pub errors_counted: bool,
+    pub block: Option<WaitFor>,
     /// How often this call has failed by the errors in the reply of its script.
     pub failures: u64,
-    /// A script that the command runs stands still: it is counted and shown when it ends.
-    pub stands: bool,
+}
+
+impl Effects {
+    /// The details, to add to.
+    pub fn details_mut(&mut self) -> &mut EffectDetails {
+        self.details.get_or_insert_default()
+    }
+    /// The details, if there are any.
+    #[inline]
+    pub fn details(&self) -> Option<&EffectDetails> {
+        self.details.as_deref()
+    }
+    /// What the command waits for, if it does; it is asked once.
+    #[inline]
+    pub(super) fn take_block(&mut self) -> Option<WaitFor> {
+        self.details.as_mut()?.block.take()
+    }
+    /// The commands that the journal shall have instead of the one that was called.
+    #[inline]
+    pub fn rewritten(&self) -> &[Vec<Vec<u8>>] {
+        self.details().map_or(&[], |it| &it.rewritten)
+    }
+    /// Indexes of the arguments that nobody may be shown.
+    #[inline]
+    pub(super) fn redacted(&self) -> &[usize] {
+        self.details().map_or(&[], |it| &it.redacted)
+    }
+    /// How often this call has failed by the errors in the reply of its script.
+    #[inline]
+    pub(super) fn failures(&self) -> u64 {
+        self.details().map_or(0, |it| it.failures)
+    }
 }
 
 /// What a command waits for.
@@ -399,7 +438,7 @@ impl Context<'_> {
     /// ([`Context::may_block`]) the reply of the timeout is given at once.
     pub fn block(&mut self, wait: Wait) {
         if self.may_block {
-            self.effects.block = Some(Box::new(WaitFor::Key(wait)));
+            self.effects.details_mut().block = Some(WaitFor::Key(wait));
             return;
         }
         self.reply.null_array();
@@ -408,6 +447,7 @@ impl Context<'_> {
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.propagates {
             self.effects
+                .details_mut()
                 .rewritten
                 .push(arguments.iter().map(|a| a.to_vec()).collect());
         }
@@ -455,7 +495,7 @@ impl WideContext<'_> {
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.state.journal.has_consumers() {
             let command = arguments.iter().map(|a| a.to_vec()).collect();
-            self.effects.rewritten.push(command);
+            self.effects.details_mut().rewritten.push(command);
         }
     }
     /// The time; fixed while the command runs.

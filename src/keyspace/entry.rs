@@ -538,6 +538,12 @@ impl Entry {
         };
         Some((head.kind(), Bin::of(len)))
     }
+    /// The length of a string that stands in the entry itself: it is counted as what the header says.
+    #[inline]
+    pub(super) fn embedded_len(&self) -> Option<usize> {
+        let head = self.head();
+        (head.encoding() != OBJECT).then(|| head.value_len())
+    }
     /// The bin in which the entry's size has been counted. What is behind a pointer may have changed since.
     #[inline]
     pub(super) fn counted(&self) -> Counted {
@@ -584,7 +590,51 @@ impl Entry {
         }
         self.put(part_of(bytes, raw), at)
     }
+    #[inline]
     fn put(&mut self, part: Part<'_>, at: Option<i64>) -> Option<Entry> {
+        if self.put_over(&part, at) {
+            return None;
+        }
+        self.put_elsewhere(part, at)
+    }
+    /// Writes a number over a number, or bytes over as many bytes, where the expiry stays there or away as well: nothing
+    /// moves then. Whether it was so. It is what counters do, and values of one form.
+    #[inline]
+    fn put_over(&mut self, part: &Part<'_>, at: Option<i64>) -> bool {
+        let head = self.head();
+        let value_len = part.value_len();
+        let is_alike = match part {
+            Part::Int(_) => head.encoding() == INT,
+            Part::Bytes { .. } => head.encoding() == EMBEDDED && head.value_len() == value_len,
+            Part::Object(_) => false,
+        };
+        if !is_alike || head.has(EXPIRY) != at.is_some() {
+            return false;
+        }
+        let place = self.shape().value_at;
+        let mut flags = head.flags() & !RAW;
+        // SAFETY: the shape is the one that the entry has: the expiry's place is there where it has one, and a value of
+        // this encoding and length stands at `place`, which needs no drop.
+        unsafe {
+            if let Some(at) = at {
+                self.0.add(HEADER).cast::<i64>().write(at);
+            }
+            let place = self.0.add(place);
+            match part {
+                Part::Int(number) => place.cast::<i64>().write_unaligned(*number),
+                Part::Bytes { bytes, raw } => {
+                    if *raw {
+                        flags |= RAW;
+                    }
+                    place.copy_from_nonoverlapping(NonNull::from(*bytes).cast::<u8>(), value_len);
+                }
+                Part::Object(_) => {}
+            }
+        }
+        self.set_head(head.with_flags(flags).with_value_len(value_len as u16));
+        true
+    }
+    fn put_elsewhere(&mut self, part: Part<'_>, at: Option<i64>) -> Option<Entry> {
         let head = self.head();
         let key_len = self.key_len();
         // An object is replaced with its entry, so that the owner can have both freed elsewhere.

@@ -11,8 +11,8 @@
 
 use super::entry::{BytesMut, Entry};
 use super::field_expiry::FieldIndex;
-use super::sizes::{Counted, Sizes};
-use super::{NewValue, WrongType};
+use super::sizes::{Bin, Counted, Sizes};
+use super::{NewValue, Type, WrongType};
 use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -303,12 +303,35 @@ impl<'a> Held<'a> {
     #[inline]
     pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
+        if let Some(len) = self.entry.embedded_len() {
+            return self.assign_over_embedded(value, at, had, len);
+        }
         let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
         let new = self.entry.assign(value, at);
         let old = self.settle(had, new);
         self.table.field_expiry.enter(&mut self.entry);
         self.table.count(counted, &mut self.entry);
+        old
+    }
+    /// [`Held::assign`] over a string of `len` bytes in the entry itself: no index of fields knows it, and a string of
+    /// about the same length in its place is counted as it was.
+    #[inline]
+    fn assign_over_embedded(
+        &mut self,
+        value: NewValue<'_>,
+        at: Option<i64>,
+        had: bool,
+        len: usize,
+    ) -> Option<Entry> {
+        let new = self.entry.assign(value, at);
+        let old = self.settle(had, new);
+        let counted = Bin::of(len);
+        if self.entry.embedded_len().map(Bin::of) != Some(counted) {
+            self.table.field_expiry.enter(&mut self.entry);
+            let counted = Some((Type::String, counted));
+            self.table.count(counted, &mut self.entry);
+        }
         old
     }
     /// Appends to a string. Returns the new length and what is to be freed.

@@ -65,7 +65,8 @@ fn flush(
         && removed > 0
         && let Some(bell) = context.state.keyspace.ring_when_freed()
     {
-        context.effects.block = blocking::wait_for_freeing(context.state, context.client, bell);
+        context.effects.details_mut().block =
+            blocking::wait_for_freeing(context.state, context.client, bell);
         return Ok(());
     }
     if is_waited_for {

@@ -90,6 +90,39 @@ fn much_smaller_values_give_memory_back() {
     }
 }
 
+/// A value over one of its own form changes nothing but the value, how it is written, and the expiry's time.
+#[test]
+fn values_are_written_over_their_like() {
+    for key_len in [0, 3, 255, 256, 70_000] {
+        let key = vec![b'k'; key_len];
+        for expiry in [None, Some(7)] {
+            let mut entry = Entry::new(&key, NewValue::String(b"abc"), 0x123456, expiry);
+            let steps: [(NewValue<'_>, &[u8], &str); 7] = [
+                (NewValue::Raw(b"abd"), b"abd", "raw"),
+                (NewValue::String(b"abe"), b"abe", "embstr"),
+                (NewValue::Raw(b"123"), b"123", "raw"),
+                (NewValue::String(b"123"), b"123", "int"),
+                (NewValue::Int(-9_000_000), b"-9000000", "int"),
+                (NewValue::Int(5), b"5", "int"),
+                (NewValue::String(b""), b"", "embstr"),
+            ];
+            for (index, (value, text, encoding)) in steps.into_iter().enumerate() {
+                let at = expiry.map(|at| at + index as i64);
+                if let Some(new) = entry.assign(value, at) {
+                    entry = new;
+                }
+                assert_eq!(
+                    (string(&entry), entry.encoding()),
+                    (text.to_vec(), encoding)
+                );
+                assert_eq!((entry.expire_at(), entry.access()), (at, 0x123456));
+                assert!(entry.key() == key);
+                assert_eq!(entry.size(), entry.counted());
+            }
+        }
+    }
+}
+
 #[test]
 fn an_expiry_comes_and_goes() {
     for key_len in [0usize, 1, 16, 255, 256, 300, 5000, 32_700, 70_000] {
