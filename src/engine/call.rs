@@ -129,6 +129,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     if state.keyspace.has_dirty_watchers() {
         super::transactions::mark_dirty(state);
     }
+    effects.end();
     waits
 }
 

@@ -241,6 +241,14 @@ pub struct EffectDetails {
 }
 
 impl Effects {
+    /// Ends the call. Dropping does the same, but looks for details behind a call of its own.
+    #[inline(always)]
+    pub(super) fn end(self) {
+        match self.details {
+            None => std::mem::forget(self),
+            Some(_) => drop_details(self),
+        }
+    }
     /// The details, to add to.
     pub fn details_mut(&mut self) -> &mut EffectDetails {
         self.details.get_or_insert_default()
@@ -270,6 +278,11 @@ impl Effects {
     pub(super) fn failures(&self) -> u64 {
         self.details().map_or(0, |it| it.failures)
     }
+}
+
+#[cold]
+fn drop_details(effects: Effects) {
+    drop(effects);
 }
 
 /// What a command waits for.

@@ -316,34 +316,26 @@ impl Quicklist {
     /// Appends. Amortised O(bytes).
     #[inline]
     pub fn push_back(&mut self, element: &[u8]) {
-        let allowed = self.allows(self.nodes.back(), element.len());
-        match self.nodes.back_mut() {
-            Some(Node {
-                body: Body::Packed(listpack),
-                count,
-            }) if allowed => {
+        match self.end_with_room(false, element.len()) {
+            Some((listpack, count)) => {
                 listpack.push_back(element);
                 *count += 1;
                 self.len += 1;
             }
-            _ => self.push_node(element, false),
+            None => self.push_node(element, false),
         }
     }
 
     /// Prepends. Amortised O(bytes).
     #[inline]
     pub fn push_front(&mut self, element: &[u8]) {
-        let allowed = self.allows(self.nodes.front(), element.len());
-        match self.nodes.front_mut() {
-            Some(Node {
-                body: Body::Packed(listpack),
-                count,
-            }) if allowed => {
+        match self.end_with_room(true, element.len()) {
+            Some((listpack, count)) => {
                 listpack.push_front(element);
                 *count += 1;
                 self.len += 1;
             }
-            _ => self.push_node(element, true),
+            None => self.push_node(element, true),
         }
     }
 
@@ -559,6 +551,31 @@ impl Quicklist {
     #[inline]
     fn fits(&self, size: usize, count: usize) -> bool {
         self.allowed().fits(size, count)
+    }
+
+    /// The listpack at an end, with the number of its elements, if an element of `len` bytes may be added to it.
+    #[inline(always)]
+    fn end_with_room(&mut self, front: bool, len: usize) -> Option<(&mut Listpack, &mut u32)> {
+        let (allowed, threshold) = (self.allowed(), self.packed_threshold as usize);
+        let node = match front {
+            true => self.nodes.front_mut(),
+            false => self.nodes.back_mut(),
+        };
+        let Some(Node {
+            body: Body::Packed(listpack),
+            count,
+        }) = node
+        else {
+            return None;
+        };
+        // What is large by the fill alone fits nowhere.
+        let is_large = threshold != 0 && len >= threshold;
+        let size = listpack
+            .byte_len()
+            .saturating_add(len)
+            .saturating_add(ELEMENT_OVERHEAD);
+        let has_room = !is_large && allowed.fits(size, *count as usize + 1);
+        has_room.then_some((listpack, count))
     }
 
     /// Whether an element of `len` bytes may be added to a node.
