@@ -217,7 +217,7 @@ pub(super) fn get_signed(from: &mut impl Read) -> io::Result<i64> {
     Ok((n >> 1) as i64 ^ -((n & 1) as i64))
 }
 
-pub(super) fn get_bytes(from: &mut impl Read) -> io::Result<Vec<u8>> {
+fn get_bytes(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let len = get_number(from)?;
     get_exactly(from, len)
 }
