@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,6 +186,52 @@ impl Seam for MioSeam {
         })
     }
 
+    fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
+        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+        // Registered after the call of connect: before it epoll tells of a socket that is not connected as of one that
+        // has ended.
+        let socket = match to {
+            ConnectAddress::Inet(address, source) => {
+                let mut stream = tcp_connecting(*address, *source)?;
+                self.poll
+                    .registry()
+                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                Socket::Tcp(stream)
+            }
+            ConnectAddress::Unix(path) => {
+                let mut stream = UnixStream::connect(path)?;
+                self.poll
+                    .registry()
+                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                Socket::Unix(stream)
+            }
+        };
+        self.put(token, socket);
+        Ok(())
+    }
+
+    fn connected(&mut self, token: Token) -> io::Result<()> {
+        let registered = self.registered(token)?;
+        // A failure is the socket's pending error, which the system tells once; without one the socket has a peer, or
+        // does not have it yet, or its failure was told before.
+        let (error, is_connected) = match &registered.socket {
+            Socket::Tcp(stream) => (stream.take_error()?, has_other_end(stream)),
+            Socket::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
+        };
+        match (error, is_connected) {
+            (Some(error), _) => Err(error),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
+                Err(io::Error::from(if registered.ended {
+                    io::ErrorKind::NotConnected
+                } else {
+                    io::ErrorKind::WouldBlock
+                }))
+            }
+            (None, result) => result,
+        }
+    }
+
     fn keep_alive(&mut self, token: Token, seconds: u32) {
         if seconds > 0
             && let Ok(Socket::Tcp(stream)) = self.socket(token)
@@ -284,7 +330,7 @@ impl Seam for MioSeam {
     }
 }
 
-fn tcp_listener(address: std::net::SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+fn tcp_listener(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket as Socket2, Type};
     let socket = Socket2::new(
         Domain::for_address(address),
@@ -300,6 +346,39 @@ fn tcp_listener(address: std::net::SocketAddr, options: &ListenOptions) -> io::R
     socket.listen(options.backlog)?;
     socket.set_nonblocking(true)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// A TCP socket that connects.
+fn tcp_connecting(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    use socket2::{Domain, Protocol, Socket as Socket2, Type};
+    let socket = Socket2::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    // Without it bytes come later, but they come.
+    let _ = socket.set_tcp_nodelay(true);
+    match socket.connect(&address.into()) {
+        Ok(()) => {}
+        // Interrupted, it goes on by itself as well.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(TcpStream::from_std(socket.into()))
+}
+
+/// Whether a socket has a peer. One that connects to a port of its own host on which nobody listens may be given that very
+/// port, and meets itself; Linux calls that a connection.
+fn has_other_end(stream: &TcpStream) -> io::Result<()> {
+    let peer = stream.peer_addr()?;
+    if stream.local_addr()? == peer {
+        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
+    }
+    Ok(())
 }
 
 fn unix_listener(path: &std::path::Path, backlog: i32) -> io::Result<UnixListener> {

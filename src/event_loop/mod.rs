@@ -63,7 +63,8 @@ pub trait Service {
     /// A source has bytes (or its end) to read. Within its own bound the service reads until a read says that there is no
     /// more ([`Received::more`]); it answers whether something may be left.
     fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress;
-    /// A source takes bytes again.
+    /// A source takes bytes again. For one that [`EventLoop::connect`] made this is also how its outcome is told:
+    /// [`EventLoop::connected`] says it.
     fn writable(&mut self, events: &mut EventLoop, token: Token);
     /// A timer is due. It is gone; a periodic one is set again by the service.
     fn timer(&mut self, events: &mut EventLoop, timer: TimerId);
@@ -326,7 +327,8 @@ impl EventLoop {
                 self.report.writable += 1;
                 service.writable(self, event.token);
             }
-            if ends {
+            // A connection that could not be made is told writable and ended at once, and may be closed by now.
+            if ends && self.is_open(event.token) {
                 service.ended(self, event.token);
             }
         }
@@ -530,6 +532,27 @@ impl EventLoop {
         self.seam.adopt_pipe(token, pipe)?;
         entry.insert(Source::new(Kind::Stream));
         Ok(token)
+    }
+
+    /// Begins to connect, and does not wait: the service is told [`Service::writable`] when the connection is made or has
+    /// failed, and asks [`EventLoop::connected`] which. What fails at once has no token. Whoever will not wait as long as
+    /// the system sets a timer and closes the source.
+    pub fn connect(&mut self, to: &ConnectAddress) -> io::Result<Token> {
+        let entry = self.sources.vacant_entry();
+        let token = Token(entry.key());
+        self.seam.connect(token, to)?;
+        entry.insert(Source::new(Kind::Stream));
+        Ok(token)
+    }
+
+    /// How connecting came out; `WouldBlock` while it is under way. A source whose connecting has failed is to be closed.
+    pub fn connected(&mut self, token: Token) -> io::Result<()> {
+        self.seam.connected(token)
+    }
+
+    fn is_open(&self, token: Token) -> bool {
+        let source = self.sources.get(token.0);
+        source.is_some_and(|source| !source.closed)
     }
 
     /// Closes a source. Its token stays reserved until the end of the turn.

@@ -6,7 +6,7 @@
 
 use crate::system::disk::Disk;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -76,6 +76,15 @@ pub enum ListenAddress {
     Unix(PathBuf, Option<u32>),
 }
 
+/// Where to connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConnectAddress {
+    /// TCP, from this address of ours (`None`: the system chooses).
+    Inet(SocketAddr, Option<IpAddr>),
+    /// A Unix socket: the listener's path.
+    Unix(PathBuf),
+}
+
 /// How to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenOptions {
@@ -117,6 +126,15 @@ pub trait Seam {
     ) -> io::Result<()>;
     /// Takes one connection from a listener, to live under `token`.
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
+    /// Begins to connect, to live under `token`, and does not wait. Poll tells once that the source is writable, when the
+    /// connection is made or has failed; [`Seam::connected`] says which. What is known to fail at once fails here, and
+    /// nothing is kept: no descriptor or address, no such path, a Unix listener whose queue is full (`EAGAIN`: for Unix
+    /// sockets there is no waiting).
+    fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()>;
+    /// How connecting came out. `WouldBlock`: it is still under way. Any other error: it has failed, or the connection was
+    /// made and is broken already. The system does not give up on a host that is silent for some two minutes: who has less
+    /// patience closes the source.
+    fn connected(&mut self, token: Token) -> io::Result<()>;
     /// Sends TCP keepalive probes on a connection after so many seconds of silence; 0: none. A connection without them is
     /// as good as any other, so what the system refuses is not told.
     fn keep_alive(&mut self, _token: Token, _seconds: u32) {}

@@ -201,3 +201,213 @@ fn a_read_of_a_plain_socket_says_more_where_no_edge_will() {
     assert_eq!(received, Received { len: 3, more: true });
     assert_eq!(seam.read(token, &mut buffer).expect("the end").len, 0);
 }
+
+/// Connects, says `hello`, and listens until the end.
+#[derive(Default)]
+struct Caller {
+    outcomes: Vec<(Token, Result<(), io::ErrorKind>)>,
+    heard: Vec<u8>,
+    ended: Vec<Token>,
+    told_after_close: bool,
+    closed_this_turn: Vec<Token>,
+    reused_at_once: bool,
+}
+
+impl Caller {
+    fn close(&mut self, events: &mut EventLoop, token: Token) {
+        events.close(token);
+        self.closed_this_turn.push(token);
+        self.ended.push(token);
+    }
+}
+
+impl Service for Caller {
+    fn turn_begins(&mut self, _events: &mut EventLoop) {
+        self.closed_this_turn.clear();
+    }
+    fn accepted(&mut self, _events: &mut EventLoop, _listener: Token, _accepted: Accepted) {}
+    fn accept_failed(&mut self, _events: &mut EventLoop, _listener: Token, _error: &io::Error) {}
+    fn ended(&mut self, _events: &mut EventLoop, token: Token) {
+        self.told_after_close |= self.closed_this_turn.contains(&token);
+    }
+    fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress {
+        let mut buffer = [0; 64];
+        match events.read(token, &mut buffer) {
+            Ok(Received { len: 0, .. }) => self.close(events, token),
+            Ok(received) => {
+                self.heard.extend_from_slice(&buffer[..received.len]);
+                return if received.more {
+                    Progress::MoreLeft
+                } else {
+                    Progress::Drained
+                };
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.close(events, token),
+        }
+        Progress::Drained
+    }
+    fn writable(&mut self, events: &mut EventLoop, token: Token) {
+        if self.outcomes.iter().any(|(known, _)| *known == token) {
+            return;
+        }
+        match events.connected(token) {
+            Ok(()) => {
+                self.outcomes.push((token, Ok(())));
+                // A peer that has reset the connection meanwhile is told by the next read.
+                let _ = events.write(token, &[IoSlice::new(b"hello")]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.outcomes.push((token, Err(error.kind())));
+                self.close(events, token);
+                // The token stays reserved until the turn is over.
+                let other = free_address();
+                if let Ok(next) = events.connect(&ConnectAddress::Inet(other, None)) {
+                    self.reused_at_once |= next == token;
+                    events.close(next);
+                }
+            }
+        }
+    }
+    fn timer(&mut self, _events: &mut EventLoop, _timer: TimerId) {}
+    fn woken(&mut self, _events: &mut EventLoop) {}
+    fn before_sleep(&mut self, _events: &mut EventLoop) {}
+}
+
+fn turns_until(events: &mut EventLoop, caller: &mut Caller, done: impl Fn(&Caller) -> bool) {
+    for _ in 0..1000 {
+        if done(caller) {
+            return;
+        }
+        events.turn(caller, PATIENCE).expect("a turn");
+    }
+    panic!("it was never told");
+}
+
+fn caller() -> (EventLoop, Caller) {
+    let seam = MioSeam::new().expect("an epoll instance");
+    (EventLoop::new(Box::new(seam)), Caller::default())
+}
+
+#[test]
+fn an_outgoing_connection_is_told_writable_once_it_is_made_and_comes_from_where_it_was_bound() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let (mut events, mut caller) = caller();
+    let source = std::net::IpAddr::from([127, 0, 0, 1]);
+    let to = ConnectAddress::Inet(address, Some(source));
+    let token = events.connect(&to).expect("it begins");
+    turns_until(&mut events, &mut caller, |it| !it.outcomes.is_empty());
+    assert_eq!(caller.outcomes, [(token, Ok(()))]);
+    let (mut peer, from) = listener.accept().expect("the connection");
+    assert_eq!(from.ip(), source);
+    let mut said = [0; 5];
+    peer.read_exact(&mut said).expect("what it says");
+    peer.write_all(b"and good bye").expect("sent");
+    drop(peer);
+    turns_until(&mut events, &mut caller, |it| !it.ended.is_empty());
+    assert_eq!((&said, &caller.heard[..]), (b"hello", &b"and good bye"[..]));
+    assert_eq!(events.source_count(), 0);
+}
+
+#[test]
+fn a_refused_connection_is_told_and_its_token_is_free_after_the_turn() {
+    let (mut events, mut caller) = caller();
+    let to = ConnectAddress::Inet(free_address(), None);
+    let token = events.connect(&to).expect("it begins");
+    turns_until(&mut events, &mut caller, |it| !it.outcomes.is_empty());
+    let refused = io::ErrorKind::ConnectionRefused;
+    assert_eq!(caller.outcomes, [(token, Err(refused))]);
+    assert!(!caller.told_after_close, "a closed source was told of");
+    assert!(!caller.reused_at_once, "a token names one source in a turn");
+    assert_eq!(events.source_count(), 0);
+    // Two were given back: this one, and the one that was begun in the same turn.
+    let again = [0, 1].map(|_| events.connect(&to).expect("it begins"));
+    assert!(again.contains(&token), "{again:?}");
+}
+
+#[test]
+fn what_cannot_be_connected_fails_at_once_and_leaves_nothing() {
+    let (mut events, _) = caller();
+    // An address for documentation is nobody's, so not ours.
+    let source = std::net::IpAddr::from([192, 0, 2, 1]);
+    let to = ConnectAddress::Inet(free_address(), Some(source));
+    let error = events.connect(&to).expect_err("no such address");
+    assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    let to = ConnectAddress::Unix("/nowhere/at.all".into());
+    let error = events.connect(&to).expect_err("no such path");
+    assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    assert_eq!(events.source_count(), 0);
+}
+
+/// For Unix sockets nothing is under way: it is made, or there is no room for it.
+#[test]
+fn a_unix_listener_takes_connections_until_its_queue_is_full() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let address = socket2::SockAddr::unix(&path).expect("a short path");
+    let listener = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    let listener = listener.expect("a socket");
+    listener.bind(&address).expect("a path");
+    listener.listen(0).expect("a listener");
+    let (mut events, mut caller) = caller();
+    let to = ConnectAddress::Unix(path);
+    let token = events.connect(&to).expect("it begins");
+    turns_until(&mut events, &mut caller, |it| !it.outcomes.is_empty());
+    assert_eq!(caller.outcomes, [(token, Ok(()))]);
+    let full = (0..8).find_map(|_| events.connect(&to).err());
+    let error = full.expect("the queue is full");
+    assert_eq!(error.raw_os_error(), Some(libc::EAGAIN));
+}
+
+/// A full queue of a TCP listener is silent: the connection is under way until whoever wants it has lost patience.
+#[test]
+fn a_connection_that_is_under_way_can_be_closed() {
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let listener = listener.expect("a socket");
+    listener.bind(&address.into()).expect("a free port");
+    listener.listen(0).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let address = address.as_socket().expect("one of the Internet's");
+    let (mut events, mut caller) = caller();
+    let to = ConnectAddress::Inet(address, None);
+    let tokens: Vec<Token> = (0..4)
+        .map(|_| events.connect(&to).expect("it begins"))
+        .collect();
+    for _ in 0..10 {
+        let turn = events.turn(&mut caller, Some(Duration::from_millis(5)));
+        turn.expect("a turn");
+    }
+    let made: Vec<Token> = caller.outcomes.iter().map(|(token, _)| *token).collect();
+    let mut under_way = tokens.iter().filter(|token| !made.contains(token));
+    let silent = *under_way.next().expect("the queue holds fewer");
+    let error = events.connected(silent).expect_err("not yet");
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    for token in tokens {
+        events.close(token);
+    }
+    let turn = events.turn(&mut caller, Some(Duration::from_millis(1)));
+    turn.expect("a turn");
+    assert_eq!(events.source_count(), 0);
+    assert_eq!(caller.outcomes.len(), made.len(), "nothing was told of it");
+}
+
+#[test]
+fn a_reset_right_behind_the_connection_is_told_as_its_outcome_or_by_the_next_read() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let (mut events, mut caller) = caller();
+    let token = events
+        .connect(&ConnectAddress::Inet(address, None))
+        .expect("it begins");
+    let (peer, _) = listener.accept().expect("the connection");
+    let peer = socket2::Socket::from(peer);
+    peer.set_linger(Some(Duration::ZERO)).expect("no lingering");
+    drop(peer);
+    turns_until(&mut events, &mut caller, |it| !it.ended.is_empty());
+    assert!(caller.outcomes.len() == 1 && caller.ended == [token]);
+    assert!(!caller.told_after_close, "a closed source was told of");
+    assert_eq!(events.source_count(), 0);
+}

@@ -37,6 +37,10 @@ pub(super) mod tag {
     pub const SLEPT: u8 = 16;
     pub const OBSERVED: u8 = 17;
     pub const SIGNALLED: u8 = 18;
+    pub const CONNECTING: u8 = 19;
+    pub const CONNECT_FAILED: u8 = 20;
+    pub const CONNECTED: u8 = 21;
+    pub const NOT_CONNECTED: u8 = 22;
 
     /// What an entry tells, for messages.
     pub fn name(tag: u8) -> &'static str {
@@ -54,6 +58,8 @@ pub(super) mod tag {
             SLEPT => "a sleep",
             OBSERVED => "a figure of the process",
             SIGNALLED => "a signal",
+            CONNECTING | CONNECT_FAILED => "an outgoing connection",
+            CONNECTED | NOT_CONNECTED => "the outcome of connecting",
             _ => "something unknown",
         }
     }
@@ -184,6 +190,8 @@ pub(super) fn error_code(error: &io::Error) -> u64 {
         io::ErrorKind::Interrupted => libc::EINTR,
         io::ErrorKind::ConnectionReset => libc::ECONNRESET,
         io::ErrorKind::ConnectionAborted => libc::ECONNABORTED,
+        io::ErrorKind::ConnectionRefused => libc::ECONNREFUSED,
+        io::ErrorKind::TimedOut => libc::ETIMEDOUT,
         io::ErrorKind::BrokenPipe => libc::EPIPE,
         io::ErrorKind::NotConnected => libc::ENOTCONN,
         io::ErrorKind::InvalidInput => libc::EINVAL,

@@ -238,6 +238,22 @@ impl<R: Read> Seam for PlayingSeam<R> {
         self.value(|from| get_accepted(from, token))
     }
 
+    fn connect(&mut self, token: Token, _to: &ConnectAddress) -> io::Result<()> {
+        if self.take(&[tag::CONNECTING, tag::CONNECT_FAILED])? == tag::CONNECT_FAILED {
+            return Err(self.failure());
+        }
+        self.expect_token(token, "an outgoing connection")
+    }
+
+    fn connected(&mut self, token: Token) -> io::Result<()> {
+        let found = self.take(&[tag::CONNECTED, tag::NOT_CONNECTED]);
+        if found.map_err(nothing)? == tag::NOT_CONNECTED {
+            return Err(self.failure());
+        }
+        let what = "the outcome of connecting";
+        self.expect_token(token, what).map_err(nothing)
+    }
+
     fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
         // What the child says was recorded.
         drop(pipe);

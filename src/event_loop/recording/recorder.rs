@@ -211,6 +211,24 @@ impl Seam for RecordingSeam {
         result
     }
 
+    fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
+        let result = self.live.connect(token, to);
+        match &result {
+            Ok(()) => self.note(tag::CONNECTING, |out| put_token(out, token)),
+            Err(error) => self.note_error(tag::CONNECT_FAILED, error),
+        }
+        result
+    }
+
+    fn connected(&mut self, token: Token) -> io::Result<()> {
+        let result = self.live.connected(token);
+        match &result {
+            Ok(()) => self.note(tag::CONNECTED, |out| put_token(out, token)),
+            Err(error) => self.note_error(tag::NOT_CONNECTED, error),
+        }
+        result
+    }
+
     fn keep_alive(&mut self, token: Token, seconds: u32) {
         self.live.keep_alive(token, seconds);
     }

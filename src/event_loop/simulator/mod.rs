@@ -196,6 +196,15 @@ impl Seam for Simulator {
         })
     }
 
+    fn connect(&mut self, _token: Token, _to: &ConnectAddress) -> io::Result<()> {
+        // The network has one server and the test's peers, to which it has nothing to say unasked.
+        Err(io::Error::from_raw_os_error(libc::ENETUNREACH))
+    }
+
+    fn connected(&mut self, token: Token) -> io::Result<()> {
+        self.world.borrow().peer_of(token).map(drop)
+    }
+
     fn adopt_pipe(&mut self, _token: Token, _pipe: std::os::fd::OwnedFd) -> io::Result<()> {
         // A simulation is one process: what would run in a child does not.
         Err(io::Error::from(io::ErrorKind::Unsupported))
