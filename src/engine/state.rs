@@ -255,7 +255,7 @@ impl Effects {
     }
     /// The details, if there are any.
     #[inline]
-    pub fn details(&self) -> Option<&EffectDetails> {
+    fn details(&self) -> Option<&EffectDetails> {
         self.details.as_deref()
     }
     /// What the command waits for, if it does; it is asked once.

@@ -22,7 +22,7 @@
 use super::Stored;
 use super::layout::*;
 use super::object::{Object, object_of};
-use super::sizes::{Bin, Counted};
+use super::sizes::Counted;
 use super::{NewValue, Type, Value, WrongType};
 use crate::structures::dict::Element;
 use crate::structures::hash::Hash;
@@ -240,7 +240,7 @@ impl Entry {
     }
 
     #[inline]
-    fn head(&self) -> Head {
+    pub(super) fn head(&self) -> Head {
         // SAFETY: the header is initialised as long as the entry lives.
         Head(unsafe { self.0.cast::<u64>().read() })
     }
@@ -422,7 +422,7 @@ impl Entry {
         known.unwrap_or_else(|_| unreachable!("the type in the header says what is there"))
     }
     /// The value as a collection, unless it is a string.
-    fn collection(&self) -> Option<&dyn Collection> {
+    pub(super) fn collection(&self) -> Option<&dyn Collection> {
         match self.stored() {
             Stored::String(_) => None,
             Stored::List(it) => Some(it),
@@ -526,33 +526,6 @@ impl Entry {
         }
     }
 
-    /// The bin in which the entry's size is to be counted; a stream's is not.
-    #[inline]
-    pub(super) fn size(&self) -> Counted {
-        let head = self.head();
-        let len = match (head.kind(), head.encoding()) {
-            (Type::Stream | Type::Module, _) => return None,
-            (_, EMBEDDED | INT) => head.value_len(),
-            (Type::String, _) => self.string().map_or(0, |value| value.len()),
-            _ => self.collection().map_or(0, Collection::len),
-        };
-        Some((head.kind(), Bin::of(len)))
-    }
-    /// The length of a string that stands in the entry itself: it is counted as what the header says.
-    #[inline]
-    pub(super) fn embedded_len(&self) -> Option<usize> {
-        let head = self.head();
-        (head.encoding() != OBJECT).then(|| head.value_len())
-    }
-    /// The bin in which the entry's size has been counted. What is behind a pointer may have changed since.
-    #[inline]
-    pub(super) fn counted(&self) -> Counted {
-        let head = self.head();
-        if head.encoding() != OBJECT {
-            return self.size();
-        }
-        Bin::from_bits(head.value_len() as u16).map(|bin| (head.kind(), bin))
-    }
     /// Remembers the bin in which the size of what is behind a pointer has been counted.
     #[inline]
     pub(super) fn set_counted(&mut self, at: Counted) {

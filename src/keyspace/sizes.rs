@@ -5,6 +5,9 @@
 //! what comes, goes and changes. Mirrors `updateKeysizesHist` of db.c.
 
 use super::Type;
+use super::entry::Entry;
+use super::layout::{EMBEDDED, INT, OBJECT};
+use crate::structures::Collection;
 
 /// Bins of a histogram: the empty ones, and one for each power of two that a length can have.
 const BINS: usize = 65;
@@ -34,6 +37,36 @@ impl Bin {
 
 /// A type and a bin: where an entry is counted.
 pub(super) type Counted = Option<(Type, Bin)>;
+
+impl Entry {
+    /// The bin in which the entry's size is to be counted; a stream's is not.
+    #[inline]
+    pub(super) fn size(&self) -> Counted {
+        let head = self.head();
+        let len = match (head.kind(), head.encoding()) {
+            (Type::Stream | Type::Module, _) => return None,
+            (_, EMBEDDED | INT) => head.value_len(),
+            (Type::String, _) => self.string().map_or(0, |value| value.len()),
+            _ => self.collection().map_or(0, Collection::len),
+        };
+        Some((head.kind(), Bin::of(len)))
+    }
+    /// The length of a string that stands in the entry itself: it is counted as what the header says.
+    #[inline]
+    pub(super) fn embedded_len(&self) -> Option<usize> {
+        let head = self.head();
+        (head.encoding() != OBJECT).then(|| head.value_len())
+    }
+    /// The bin in which the entry's size has been counted. What is behind a pointer may have changed since.
+    #[inline]
+    pub(super) fn counted(&self) -> Counted {
+        let head = self.head();
+        if head.encoding() != OBJECT {
+            return self.size();
+        }
+        Bin::from_bits(head.value_len() as u16).map(|bin| (head.kind(), bin))
+    }
+}
 
 /// How many keys of each type have what size.
 #[derive(Clone, Debug)]
