@@ -307,6 +307,11 @@ fn a_full_disk_refuses_writes_keeps_what_was_acknowledged_and_recovers() {
         "{refusal}"
     );
     assert_eq!(raw.line("EXISTS key:0"), Value::Integer(1), "reads go on");
+    // Who watches the server by PING saw a healthy one.
+    match raw.line("PING") {
+        Value::Error(text) => assert!(text.starts_with(b"MISCONF Errors writing to the AOF")),
+        other => panic!("{other:?}"),
+    }
     // A snapshot has no room either, and says so; the old one (none) stays.
     assert!(matches!(raw.line("SAVE"), Value::Error(_)));
     assert!(!disk.path().join("dump.rdb").exists());

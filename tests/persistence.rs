@@ -881,7 +881,25 @@ fn commands_of_the_append_only_file_are_loaded_with_their_delay() {
     raw.command(&["SHUTDOWN"]);
     assert_eq!(server.wait(), Some(0));
     let begun = std::time::Instant::now();
-    server.start_again();
+    server.spawn_again();
+    wait_for("the loading to begin", || {
+        std::net::TcpStream::connect(("127.0.0.1", server.port)).is_ok()
+    });
+    let mut monitor = server.raw();
+    assert_eq!(text(monitor.line("MONITOR")), "OK");
+    let mut raw = server.raw();
+    wait_for("the end of the loading", || {
+        matches!(raw.line("DBSIZE"), Value::Integer(_))
+    });
     assert!(begun.elapsed() >= std::time::Duration::from_millis(500));
-    assert_eq!(server.raw().run(&["DBSIZE"]), Value::Integer(50));
+    assert_eq!(raw.run(&["DBSIZE"]), Value::Integer(50));
+    // They are no client's: they were shown, counted and timed as if they were.
+    raw.line("ECHO end");
+    let mut shown = String::new();
+    while !shown.contains("end") {
+        shown.push_str(&text(monitor.read()));
+    }
+    assert!(!shown.contains("\"SET\""), "{shown}");
+    let stats = text(raw.line("INFO commandstats"));
+    assert!(!stats.contains("cmdstat_set:"), "{stats}");
 }

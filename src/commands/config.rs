@@ -137,7 +137,7 @@ fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     }
     let who = SetContext {
         is_local: context.caller().connection().is_local(),
-        is_loading: context.state.persistence.loading.is_some(),
+        is_loading: context.state.persistence.is_loading(),
     };
     let policy = pairs
         .iter()

@@ -336,7 +336,7 @@ fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
             }
         }
     }
-    if context.state.persistence.loading.is_some() {
+    if context.state.persistence.is_loading() {
         return Err(CommandError::Loading);
     }
     persistence::reload(context.state, context.host, save, flush, on_duplicate)?;
@@ -345,7 +345,7 @@ fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
 }
 
 fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if context.state.persistence.loading.is_some() {
+    if context.state.persistence.is_loading() {
         return Err(CommandError::Loading);
     }
     persistence::aof::flush(context.state, true);

@@ -283,18 +283,23 @@ fn check_in_multi(session: &Session, all: u32) -> Checked {
 /// are paused, while data is loaded, or under a script that stands still.
 #[inline(always)]
 fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
-    if state.config.settings().maxmemory == 0
-        || state.pause.is_some()
-        || state.persistence.loading.is_some()
-        || state.scripting.is_busy()
-    {
+    if state.config.settings().maxmemory == 0 || state.scripting.is_busy() {
+        return Ok(());
+    }
+    check_memory_anew(state, host, candidate)
+}
+
+fn check_memory_anew(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
+    if state.pause.is_some() || state.persistence.is_loading() {
+        state.lacks_memory = false;
         return Ok(());
     }
     let room = make_room(state, host);
+    state.lacks_memory = room == Room::None;
     if state.keyspace.has_events() {
         tell_evicted(state);
     }
-    if room == Room::None && candidate.has(flags::DENYOOM) {
+    if state.lacks_memory && candidate.has(flags::DENYOOM) {
         return Err(CommandError::OutOfMemory);
     }
     Ok(())
@@ -325,29 +330,37 @@ pub(crate) fn unkept(state: &State) -> Option<Unkept> {
         .map(|reason| Unkept::Aof(reason.to_string()))
 }
 
-/// Refuses a write that could not be kept. PING, which writes nothing, is refused with the snapshot's error: so those
-/// who watch the server see it.
+/// Refuses a write that could not be kept. PING, which writes nothing, is refused as well: so those who watch the server
+/// see it.
 #[inline(always)]
 fn check_disk(state: &State, candidate: &Candidate) -> Checked {
     let writes = candidate.has(flags::WRITE);
     // The usual case, and the quick one.
     let persistence = &state.persistence;
-    if persistence.last_status_ok && (!writes || persistence.aof.state == AofState::Off) {
+    if persistence.last_status_ok
+        && (persistence.aof.state == AofState::Off || !(writes || is_ping(state, candidate)))
+    {
         return Ok(());
     }
     check_disk_anew(state, candidate, writes)
 }
 
+#[inline(always)]
+fn is_ping(state: &State, candidate: &Candidate) -> bool {
+    state.table.get(candidate.id).spec.name == "ping"
+}
+
 #[cold]
 fn check_disk_anew(state: &State, candidate: &Candidate, writes: bool) -> Checked {
+    if !writes && !is_ping(state, candidate) {
+        return Ok(());
+    }
     match unkept(state) {
-        Some(Unkept::Snapshot) if writes || state.table.get(candidate.id).spec.name == "ping" => {
-            Err(CommandError::SnapshotFailed)
-        }
-        Some(Unkept::Aof(reason)) if writes => Err(CommandError::text_owned(format!(
+        Some(Unkept::Snapshot) => Err(CommandError::SnapshotFailed),
+        Some(Unkept::Aof(reason)) => Err(CommandError::text_owned(format!(
             "MISCONF Errors writing to the AOF file: {reason}"
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -372,7 +385,7 @@ fn check_subscriber(state: &State, candidate: &Candidate) -> Checked {
 
 #[inline(always)]
 fn check_loading(state: &State, candidate: &Candidate) -> Checked {
-    if state.persistence.loading.is_some() && !candidate.has(flags::LOADING) {
+    if state.persistence.is_loading() && !candidate.has(flags::LOADING) {
         return Err(CommandError::Loading);
     }
     Ok(())

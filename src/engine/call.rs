@@ -164,6 +164,9 @@ pub(crate) fn note_run(
     redacted: &[usize],
 ) {
     let id = invocation.command;
+    if state.persistence.is_loading() && is_loader(state, invocation.client) {
+        return;
+    }
     state.observe.command_run(id.0, elapsed_ns, failures);
     if state.observe.latency.is_on() {
         let is_fast = state.table.get(id).flags & flags::FAST != 0;
@@ -179,6 +182,12 @@ pub(crate) fn note_run(
     if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
         log_slow(state, invocation, elapsed_ns, redacted);
     }
+}
+
+/// Whether it is who runs the commands of the append-only file: those are no client's.
+fn is_loader(state: &State, client: ClientKey) -> bool {
+    let client = state.clients.get(client);
+    client.is_some_and(|client| client.session.kind == ClientKind::Internal)
 }
 
 /// Notes a command in the slow log; not the arguments whose indexes are `redacted`.

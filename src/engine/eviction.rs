@@ -68,7 +68,7 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
         settings.maxmemory_policy,
         settings.maxmemory_samples as u32,
     );
-    if limit == 0 || state.persistence.loading.is_some() {
+    if limit == 0 || state.persistence.is_loading() {
         return Room::Made;
     }
     // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.

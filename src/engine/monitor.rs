@@ -42,7 +42,7 @@ pub(crate) fn ran(
 
 /// Shows a command to all who are in MONITOR; not the arguments whose indexes are `redacted`.
 pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>, redacted: &[usize]) {
-    if state.messaging.monitors.is_empty() || state.persistence.loading.is_some() {
+    if state.messaging.monitors.is_empty() || state.persistence.is_loading() {
         return;
     }
     let line = line(state, key, args, redacted);

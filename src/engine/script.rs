@@ -7,7 +7,6 @@
 use crate::clients::{Blocked, Client, ClientKey, ClientKind, Identity};
 use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{call, note_run, settle_reply_mode};
-use crate::engine::eviction::{Room, make_room};
 use crate::engine::propagate::note_write;
 use crate::engine::{
     CommandError, CommandId, Host, Invocation, State, WideContext, flags, functions, tracking,
@@ -53,9 +52,7 @@ pub(crate) fn start(
     };
     let (db, no_touch, identity) = (session.db, session.no_touch, session.identity.clone());
     let is_trusted = session.kind == ClientKind::Internal;
-    let is_oom = !is_trusted
-        && state.config.settings().maxmemory > 0
-        && make_room(state, context.host) == Room::None;
+    let is_oom = !is_trusted && state.config.settings().maxmemory > 0 && state.lacks_memory;
     if let Some(said) = program.flags {
         may_run(state, program, said, is_trusted, is_oom)?;
     }

@@ -46,6 +46,9 @@ pub struct State {
     pub now: Clock,
     /// CLIENT PAUSE in force.
     pub pause: Option<Pause>,
+    /// There was no room within `maxmemory` for the last command of a connection: what its script may do. Asked anew within
+    /// a transaction, half of it would be refused, or its own keys evicted.
+    pub lacks_memory: bool,
     /// Keys expire by themselves, not only when they are looked at (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     /// Periodic work does nothing (DEBUG PAUSE-CRON).
@@ -93,6 +96,7 @@ impl State {
             rng,
             now,
             pause: None,
+            lacks_memory: false,
             active_expire: true,
             cron_paused: false,
             skip_checksum_validation: false,

@@ -129,12 +129,15 @@ impl Events {
         if self.interest & interest::BLOCKED != 0 {
             self.waiting.key_changed(db, key);
         }
-        if self.interest & interest::WATCHERS != 0 {
-            self.watched.key_changed(db, key);
-        }
         // The journal is told of changes by the commands that make them, and needs to hear only of keys that go by
         // themselves.
         let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
+        if self.interest & interest::WATCHERS != 0 {
+            match by_itself {
+                true => self.watched.key_went(db, key),
+                false => self.watched.key_changed(db, key),
+            }
+        }
         let wanted = self.interest & interest::TRACKING != 0 || self.notified & class.bit() != 0;
         if wanted || (by_itself && self.interest & interest::JOURNAL != 0) {
             self.record(db, class, event, key, true);

@@ -7,6 +7,7 @@ use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
 use super::table::{Borrowed, Place, Table};
+use super::waiting::Became;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
@@ -454,7 +455,12 @@ impl Keyspace {
             table.contains(table.hash(key), key)
         };
         events.watched.database_changed(index, |key| {
-            has(index, key) || replaced_with.is_some_and(|other| has(other, key))
+            let replaced = replaced_with.is_some_and(|other| has(other, key));
+            match (has(index, key), replaced) {
+                (_, true) => Became::Other,
+                (true, false) => Became::Missing,
+                (false, false) => Became::Same,
+            }
         });
     }
     /// Puts a client into the queues of `keys`; its ticket.
@@ -515,10 +521,13 @@ impl Keyspace {
     pub fn watchers(&self) -> (usize, usize) {
         self.shared.events.watched.figures()
     }
-    /// WATCH; whether the client did not watch the key before.
-    pub fn watch(&mut self, db: usize, key: &[u8], client: u64) -> bool {
+    /// WATCH; whether the client did not watch the key before. `found_expired`: the key is there but its time is over.
+    pub fn watch(&mut self, db: usize, key: &[u8], client: u64, found_expired: bool) -> bool {
         self.set_interest(interest::WATCHERS, true);
-        self.shared.events.watched.add(db, key, client)
+        self.shared
+            .events
+            .watched
+            .add(db, key, client, found_expired)
     }
     /// Ends the watching of a key.
     pub fn unwatch(&mut self, db: usize, key: &[u8], client: u64) {

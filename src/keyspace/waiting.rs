@@ -134,21 +134,53 @@ impl Waiting {
     }
 }
 
+/// A client that watches a key.
+#[derive(Clone, Copy, Debug)]
+struct Watcher {
+    client: u64,
+    /// The key's time was over when it began to, though the key was still there: to this client it was missing, so that
+    /// its removal is no change.
+    found_expired: bool,
+}
+
+/// What a change of a whole database makes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    /// It was missing, and is.
+    Same,
+    /// It was there, and is no more.
+    Missing,
+    /// It is there, another or for the first time.
+    Other,
+}
+
+/// A key that is watched is gone, which is news only to those who found it there.
+fn went(watchers: &mut [Watcher], dirty: &mut Vec<u64>) {
+    for watcher in watchers {
+        if !std::mem::take(&mut watcher.found_expired) {
+            dirty.push(watcher.client);
+        }
+    }
+}
+
 /// Clients by the database and key that they watch.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
-    clients: HashMap<usize, HashMap<Vec<u8>, Vec<u64>>>,
+    clients: HashMap<usize, HashMap<Vec<u8>, Vec<Watcher>>>,
     dirty: Vec<u64>,
 }
 
 impl Watched {
-    /// Adds a client; whether it did not watch the key before.
-    pub(super) fn add(&mut self, db: usize, key: &[u8], client: u64) -> bool {
+    /// Adds a client; whether it did not watch the key before. `found_expired`: the key is there, but its time is over.
+    pub(super) fn add(&mut self, db: usize, key: &[u8], client: u64, found_expired: bool) -> bool {
         let keys = self.clients.entry(db).or_default();
         let clients = keys.entry(key.to_vec()).or_default();
-        let is_new = !clients.contains(&client);
+        let is_new = clients.iter().all(|watcher| watcher.client != client);
         if is_new {
-            clients.push(client);
+            clients.push(Watcher {
+                client,
+                found_expired,
+            });
         }
         is_new
     }
@@ -158,7 +190,7 @@ impl Watched {
             return;
         };
         if let Some(clients) = keys.get_mut(key) {
-            clients.retain(|other| *other != client);
+            clients.retain(|watcher| watcher.client != client);
             if clients.is_empty() {
                 keys.remove(key);
             }
@@ -170,7 +202,8 @@ impl Watched {
     /// Clients that watch, and keys that are watched.
     pub(super) fn figures(&self) -> (usize, usize) {
         let keys = self.clients.values().flatten();
-        let mut clients: Vec<u64> = keys.clone().flat_map(|(_, ids)| ids).copied().collect();
+        let watchers = keys.clone().flat_map(|(_, watchers)| watchers);
+        let mut clients: Vec<u64> = watchers.map(|watcher| watcher.client).collect();
         clients.sort_unstable();
         clients.dedup();
         (clients.len(), keys.count())
@@ -187,14 +220,24 @@ impl Watched {
     /// A key has changed.
     pub(super) fn key_changed(&mut self, db: usize, key: &[u8]) {
         if let Some(clients) = self.clients.get(&db).and_then(|keys| keys.get(key)) {
-            self.dirty.extend(clients);
+            self.dirty
+                .extend(clients.iter().map(|watcher| watcher.client));
         }
     }
-    /// A whole database has changed; only keys that `concerns` says yes to have.
-    pub(super) fn database_changed(&mut self, db: usize, mut concerns: impl FnMut(&[u8]) -> bool) {
-        for (key, clients) in self.clients.get(&db).into_iter().flatten() {
-            if concerns(key) {
-                self.dirty.extend(clients);
+    /// A key has gone by itself.
+    pub(super) fn key_went(&mut self, db: usize, key: &[u8]) {
+        let keys = self.clients.get_mut(&db);
+        if let Some(clients) = keys.and_then(|keys| keys.get_mut(key)) {
+            went(clients, &mut self.dirty);
+        }
+    }
+    /// A whole database has changed: what became of each key is for `what` to say.
+    pub(super) fn database_changed(&mut self, db: usize, mut what: impl FnMut(&[u8]) -> Became) {
+        for (key, clients) in self.clients.get_mut(&db).into_iter().flatten() {
+            match what(key) {
+                Became::Same => {}
+                Became::Missing => went(clients, &mut self.dirty),
+                Became::Other => self.dirty.extend(clients.iter().map(|it| it.client)),
             }
         }
     }
@@ -291,15 +334,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_missing_to_a_watcher_may_go() {
+        let mut watched = Watched::default();
+        assert!(watched.add(0, b"a", 1, true));
+        assert!(watched.add(0, b"a", 2, false));
+        watched.key_went(0, b"a");
+        assert_eq!(watched.take_dirty(), [2]);
+        // Now that it is gone, one that goes again has been there in between.
+        watched.key_went(0, b"a");
+        assert_eq!(watched.take_dirty(), [1, 2]);
+        assert!(watched.add(0, b"b", 1, true));
+        watched.database_changed(0, |_| Became::Same);
+        watched.database_changed(0, |key| match key == b"b" {
+            true => Became::Missing,
+            false => Became::Same,
+        });
+        assert!(!watched.has_dirty());
+        watched.database_changed(0, |_| Became::Missing);
+        assert_eq!(watched.take_dirty().len(), 3);
+        assert!(watched.add(0, b"c", 3, true));
+        watched.key_changed(0, b"c");
+        assert_eq!(watched.take_dirty(), [3]);
+    }
+
+    #[test]
     fn watchers_learn_of_their_keys_only() {
         let mut watched = Watched::default();
-        assert!(watched.add(0, b"a", 1));
-        assert!(!watched.add(0, b"a", 1));
-        assert!(watched.add(0, b"b", 2));
+        assert!(watched.add(0, b"a", 1, false));
+        assert!(!watched.add(0, b"a", 1, false));
+        assert!(watched.add(0, b"b", 2, false));
         watched.key_changed(0, b"c");
         assert!(!watched.has_dirty());
         watched.key_changed(0, b"a");
-        watched.database_changed(0, |key| key == b"b");
+        watched.database_changed(0, |key| match key == b"b" {
+            true => Became::Other,
+            false => Became::Same,
+        });
         assert_eq!(watched.take_dirty(), [1, 2]);
         watched.remove(0, b"a", 1);
         watched.remove(0, b"b", 2);

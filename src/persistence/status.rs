@@ -193,6 +193,8 @@ pub struct Persistence {
     pub rewrite: Rewrites,
     /// The load at work.
     pub loading: Option<Box<DataLoading>>,
+    /// The load has been taken out to do a step of it.
+    pub load_steps: bool,
     /// Keys of the last load.
     pub loaded_keys: u64,
     /// Keys that the last load left out because they had expired.
@@ -220,6 +222,7 @@ impl Default for Persistence {
             aof: AppendOnly::default(),
             rewrite: Rewrites::default(),
             loading: None,
+            load_steps: false,
             loaded_keys: 0,
             expired_keys: 0,
             fork_us: 0,
@@ -229,6 +232,11 @@ impl Default for Persistence {
 }
 
 impl Persistence {
+    /// Whether data is being loaded, also for what asks while a step of it is done.
+    #[inline]
+    pub fn is_loading(&self) -> bool {
+        self.loading.is_some() || self.load_steps
+    }
     /// A snapshot with `dirty` of the keyspace's changes is on the disk.
     pub fn saved(&mut self, now_unix_s: i64) {
         self.last_save_unix_s = now_unix_s;

@@ -57,8 +57,11 @@ impl Core {
             items += 1;
             items.is_multiple_of(LOAD_ITEMS) && host.monotonic_ns() >= until_ns
         };
+        // What it loads shall still find that something is loaded.
+        state.persistence.load_steps = true;
         let stepped =
             engine::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
+        state.persistence.load_steps = false;
         if let Ok(false) = stepped {
             state.persistence.loading = Some(loading);
             events.stay_awake();

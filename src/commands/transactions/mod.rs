@@ -4,7 +4,7 @@
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
 use crate::clients::WatchedKey;
-use crate::engine::transactions::{discard, mark_dirty, run_queue, unwatch};
+use crate::engine::transactions::{discard, run_queue, unwatch};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, KeySpec, WideContext, WideHandler, flags,
     key_flags,
@@ -106,10 +106,10 @@ fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     // Once a key has changed there is nothing to add.
     if !context.session().is_dirty() {
         for name in args.skip(1).iter() {
-            // A key whose time is over goes now, so that its removal later is no change.
-            context.db().peek(name);
-            let was_expired = context.db().holds_expired(name);
-            if context.state.keyspace.watch(db, name, id) {
+            // It stays, unlike where a command reads it: WATCH runs while a file is loaded and while a script stands still,
+            // when nothing may change but by them.
+            let was_expired = is_over(context, db, name);
+            if context.state.keyspace.watch(db, name, id, was_expired) {
                 let watching = context.session().watching.get_or_insert_default();
                 watching.name_bytes += name.len();
                 watching.keys.push(WatchedKey {
@@ -134,7 +134,7 @@ fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
-    expire_watched(context);
+    fail_if_expired(context);
     let dirty = context.session().is_dirty();
     let Some(transaction) = context.session().transaction.as_deref_mut() else {
         return Ok(());
@@ -170,25 +170,24 @@ fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
-/// Removes watched keys whose time is over, which makes their watchers dirty; while writes are paused they stay, and
-/// fail this client's transaction all the same.
-fn expire_watched(context: &mut WideContext<'_>) {
-    let watched = match &context.session().watching {
-        Some(watching) if !watching.keys.is_empty() => watching.keys.clone(),
+/// Whether a key is there although its time is over. None is while a file is loaded, which may prolong it yet.
+fn is_over(context: &mut WideContext<'_>, db: usize, name: &[u8]) -> bool {
+    let now = context.now();
+    !context.state.persistence.is_loading()
+        && context.state.keyspace.db(db, now, true).holds_expired(name)
+}
+
+/// Fails the transaction of a client if the time of a key is over that it watches, which nobody may have removed yet.
+fn fail_if_expired(context: &mut WideContext<'_>) {
+    let watched = match &mut context.session().watching {
+        Some(watching) if !watching.keys.is_empty() => std::mem::take(&mut watching.keys),
         _ => return,
     };
-    let now = context.now();
-    let mut is_over = false;
-    for key in watched {
-        let mut db = context.state.keyspace.db(key.db, now, true);
-        db.peek(&key.name);
-        is_over |= !key.was_expired && db.holds_expired(&key.name);
-    }
-    if is_over && let Some(watching) = &mut context.session().watching {
-        watching.dirty = true;
-    }
-    if context.state.keyspace.has_dirty_watchers() {
-        mark_dirty(context.state);
+    let mut keys = watched.iter();
+    let expires = keys.any(|key| !key.was_expired && is_over(context, key.db, &key.name));
+    if let Some(watching) = &mut context.session().watching {
+        watching.keys = watched;
+        watching.dirty |= expires;
     }
 }
 
@@ -417,6 +416,86 @@ mod tests {
         assert_eq!(harness.line("EXEC"), Value::NullArray);
         harness.line("MULTI");
         assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
+    }
+
+    /// It removed a key whose time was over: under the eyes of a script that stood still, and from what a file that is
+    /// loaded was still to prolong.
+    #[test]
+    fn watching_removes_nothing() {
+        let gone_by_itself = |harness: &mut Harness| {
+            let now = harness.state.now;
+            let keyspace = &mut harness.state.keyspace;
+            keyspace.expire_cycle(now, 1, u64::MAX, &mut || 0);
+            crate::engine::keyspace_events::drain(&mut harness.state, None);
+        };
+        for (change, cancels) in [("PING", false), ("FLUSHALL", false), ("SET k 2", true)] {
+            let mut harness = Harness::new();
+            harness.line("SET k 1 PX 10");
+            harness.advance_ms(11);
+            harness.line("WATCH k");
+            assert_eq!(harness.line("DBSIZE"), int(1));
+            if change == "PING" {
+                gone_by_itself(&mut harness);
+                assert_eq!(harness.line("DBSIZE"), int(0));
+            }
+            harness.line(change);
+            harness.line("MULTI");
+            let failed = harness.line("EXEC") == Value::NullArray;
+            assert_eq!(failed, cancels, "{change}");
+        }
+        // EXEC of a key whose time is over fails, and leaves it to others to remove.
+        let mut harness = Harness::new();
+        harness.line("SET k 1 PX 10");
+        harness.line("WATCH k");
+        harness.advance_ms(11);
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
+        assert_eq!(harness.line("DBSIZE"), int(1));
+        // Whatever is loaded may be prolonged by what follows it.
+        harness.line("SET k 1 PX 10");
+        harness.advance_ms(11);
+        harness.state.persistence.load_steps = true;
+        harness.line("WATCH k");
+        harness.line("MULTI");
+        assert_eq!(harness.line("EXEC"), Value::Array(vec![]));
+        harness.state.persistence.load_steps = false;
+        assert_eq!(harness.line("DBSIZE"), int(1));
+    }
+
+    /// Half of a transaction was refused, or its own keys evicted.
+    #[test]
+    fn scripts_make_no_room_in_the_middle_of_a_transaction() {
+        for policy in ["noeviction", "allkeys-random"] {
+            let mut harness = Harness::new();
+            harness.host.used_memory = 1_000_000;
+            harness.line("SET k 1");
+            harness.line("MULTI");
+            harness.run(&[
+                "CONFIG",
+                "SET",
+                "maxmemory",
+                "1",
+                "maxmemory-policy",
+                policy,
+            ]);
+            harness.line("EVAL return(redis.call('set','y','1')) 0");
+            harness.run(&["EVAL", "#!lua flags=allow-oom\nreturn 1", "0"]);
+            harness.line("EVAL return(redis.call('dbsize')) 0");
+            let answers = vec![ok(), ok(), int(1), int(2)];
+            assert_eq!(harness.line("EXEC"), Value::Array(answers), "{policy}");
+        }
+    }
+
+    /// Scripts made room while writes were paused.
+    #[test]
+    fn a_pause_of_writes_holds_for_the_eviction_of_scripts() {
+        let mut harness = Harness::new();
+        harness.host.used_memory = 1_000_000;
+        harness.line("SET k 1");
+        harness.line("CLIENT PAUSE 1000 WRITE");
+        harness.line("CONFIG SET maxmemory 1 maxmemory-policy allkeys-random");
+        assert_eq!(harness.line("EVAL_RO return(1) 0"), int(1));
+        assert_eq!(harness.line("DBSIZE"), int(1));
     }
 
     /// The cycle noted the change, UNWATCH forgot it, and only then was the client marked.

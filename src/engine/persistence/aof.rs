@@ -285,7 +285,7 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
 
 /// Follows `appendonly` and `aof-disable-auto-gc` after CONFIG SET.
 pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
-    if state.persistence.loading.is_some() {
+    if state.persistence.is_loading() {
         // Afterwards.
         return Ok(());
     }
@@ -402,7 +402,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
 
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.
 pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
-    if state.persistence.child.is_some() || state.persistence.loading.is_some() {
+    if state.persistence.child.is_some() || state.persistence.is_loading() {
         return;
     }
     if state.config.settings().appendonly && state.persistence.aof.state == AofState::Off {

@@ -270,7 +270,7 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
 /// Starts a background save where a save point says so, or one was scheduled.
 pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
     let persistence = &state.persistence;
-    if persistence.child.is_some() || persistence.loading.is_some() {
+    if persistence.child.is_some() || persistence.is_loading() {
         return;
     }
     let now = state.now.unix_s();
