@@ -9,7 +9,6 @@
 //! | [`long_double`] | the 80-bit float behind `INCRBYFLOAT` | `string2ld`, `ld2string` |
 //! | [`glob`] | patterns of `KEYS`, `SCAN MATCH`, `PSUBSCRIBE` | `stringmatchlen` |
 //! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
-//! | [`xxh3`] | digests of DIGEST and `IFDEQ` | xxhash |
 //! | [`lzf`] | compression of RDB strings and list nodes | lzf_c.c, lzf_d.c |
 //! | [`histogram`] | how times are distributed | hdr_histogram.c |
 //! | [`rng`] | randomness with a seed | |
@@ -27,6 +26,24 @@
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
+//!
+//! What a well-kept crate does as well is left to it (`crc64` is a name for one, XXH3 and SHA-1 are called where they are
+//! used). Of what is written by hand:
+//!
+//! | file | why no crate |
+//! | --- | --- |
+//! | `numbers`, `long_double`, `glob`, `log` | clients and tools see each odd corner; none spells them as Redis does |
+//! | `lzf` | the bytes have to be those of liblzf, without a panic on any; the crates for it bind the C code |
+//! | `histogram` | recorded at every command: one that is right to 3 % in 5 KiB, and reset in place |
+//! | `rng` | replays need the same numbers from the same seed for ever, which `rand` does not promise |
+//! | `clock` | local time without a look at the zone's file per line, also from a signal handler |
+//! | `ticks` | `quanta` goes without the bound on the drift from the system's clock that deadlines need |
+//! | `process`, `child`, `signals`, `oom_score`, `supervisor` | a handful of calls each, in the order and with the errors that Redis has; signals are `signal-hook`'s |
+//! | `size_class` | arithmetic of the allocator that is linked in |
+//! | `memory` | figures are `tikv-jemalloc-ctl`'s; here are those that it cannot spell |
+//! | `disk`, `simulated_disk`, `steady_file` | faults at each call of a protocol are what they are for |
+//! | `mapped_file` | `memmap2` ends the process by SIGBUS where the disk fails |
+//! | `crash` | what it writes, and that it takes no lock and no memory in a handler |
 
 pub mod child;
 pub mod clock;
@@ -50,4 +67,3 @@ pub mod size_class;
 pub mod steady_file;
 pub mod supervisor;
 pub mod ticks;
-pub mod xxh3;

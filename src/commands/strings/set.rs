@@ -7,8 +7,8 @@
 use super::{CommandError, Context, new_value, parse, store, user_del, write_value};
 use crate::keyspace::{EntryRef, EventClass, Expiry, NewValue, Slot};
 use crate::resp::Args;
-use crate::system::xxh3::xxh3_64;
 use parse::{ExpireOption, ExpireUnit};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Hexadecimal digits of a digest.
 const DIGEST_LEN: usize = 16;
