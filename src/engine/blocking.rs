@@ -53,6 +53,7 @@ pub(crate) fn begin(
 
 /// Has a client wait for work that goes on without it.
 pub(crate) fn begin_work(state: &mut State, key: ClientKey, command: CommandId) {
+    record(state, key, |client| Executed::Works { client });
     let blocked = BlockedCommand {
         command: command.0,
         deadline_ns: None,

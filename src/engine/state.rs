@@ -11,6 +11,8 @@ use crate::keyspace::{
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
 use crate::resp::{Args, Protocol, Reply};
+use crate::system::disk::Disk;
+use crate::system::helper::Jobs;
 use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 
@@ -103,6 +105,13 @@ impl State {
         };
         state.apply_settings();
         Ok(state)
+    }
+
+    /// Sets where data is kept, and who does what would stall the loop, before there is any of either.
+    pub fn set_machine(&mut self, disk: Disk, jobs: &Jobs) {
+        self.persistence.disk = disk;
+        self.persistence.aof.set_jobs(jobs);
+        self.keyspace.set_jobs(jobs);
     }
 
     /// How often periodic work is done in a second: `hz`, raised with the number of clients when `dynamic-hz` says so.

@@ -5,6 +5,7 @@
 //! from a seed. Recording a live server means recording what passes here.
 
 use crate::system::disk::Disk;
+use crate::system::helper::Jobs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -153,6 +154,15 @@ pub trait Seam {
     /// Where the server keeps its data.
     fn disk(&self) -> Disk {
         Disk::default()
+    }
+    /// Who does what would stall the loop.
+    fn jobs(&self) -> Jobs {
+        Jobs::default()
+    }
+    /// Whether a command may wait for such a job. Not where the seam is recorded or played: how fast helpers are does not
+    /// enter through it, so that a replay would wake the command in another turn.
+    fn tells_of_jobs(&self) -> bool {
+        true
     }
     /// Blocks the whole process (DEBUG SLEEP).
     fn sleep(&mut self, duration: Duration);

@@ -12,6 +12,7 @@ use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, 
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
 use crate::system::clock;
+use crate::system::helper::Jobs;
 use crate::system::rng::Rng;
 
 /// How a removed value is freed.
@@ -193,11 +194,9 @@ impl Keyspace {
             pool: EvictionPool::default(),
         }
     }
-    /// This keyspace without a free thread: what would be freed lazily is freed at once. For simulations, in which
-    /// nothing may depend on another thread's pace.
-    pub fn without_threads(mut self) -> Keyspace {
-        self.shared.free.inline();
-        self
+    /// Sets who frees what would take long, before there is anything.
+    pub fn set_jobs(&mut self, jobs: &Jobs) {
+        self.shared.free = FreeThread::new(jobs);
     }
     /// Takes changed directives.
     pub fn configure(&mut self, settings: KeyspaceSettings) {

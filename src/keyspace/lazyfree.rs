@@ -1,7 +1,7 @@
 //! The free thread: frees what would stall the loop.
 //!
-//! In: entries and whole tables, owned. Out: a count of what is still to be freed. It never sees the keyspace. The
-//! thread starts with the first load and ends with its owner. Simulations do without it ([`FreeThread::inline`]).
+//! In: entries and whole tables, owned. Out: a count of what is still to be freed. It never sees the keyspace. It is one
+//! of the helpers ([`crate::system::helper`]).
 //! Who wants to know when all is free that was given so far asks for a bell ([`FreeThread::ring_after`]): it wakes the loop.
 //! Mirrors `lazyfree.c` of Redis.
 
@@ -10,10 +10,9 @@ use super::table::Table;
 use crate::event_loop::Waker;
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
+use crate::system::helper::{Helper, Jobs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 
 /// Values with more elements than this are worth a message to the thread.
 const EFFORT_MIN: usize = 64;
@@ -39,21 +38,35 @@ impl Load {
 }
 
 /// The thread and the way to it.
-#[derive(Default)]
 pub(super) struct FreeThread {
-    thread: Option<(Sender<Load>, JoinHandle<()>)>,
+    helper: Helper<Load>,
     pending: Arc<AtomicU64>,
-    inline: bool,
     waker: Option<Waker>,
     /// Bells sent, and how many of them have rung.
     bells: u64,
     rung: Arc<AtomicU64>,
 }
 
+impl Default for FreeThread {
+    fn default() -> FreeThread {
+        FreeThread::new(&Jobs::default())
+    }
+}
+
 impl FreeThread {
-    /// From now on everything is freed before the call returns.
-    pub(super) fn inline(&mut self) {
-        self.inline = true;
+    /// A helper of this kind.
+    pub(super) fn new(jobs: &Jobs) -> FreeThread {
+        let (pending, rung) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (its_pending, its_rung) = (Arc::clone(&pending), Arc::clone(&rung));
+        let begin = crate::system::process::yield_to_others;
+        let run = move |load| free(load, &its_pending, &its_rung);
+        FreeThread {
+            helper: Helper::new("gyre-free", jobs, begin, run),
+            pending,
+            waker: None,
+            bells: 0,
+            rung,
+        }
     }
     /// The loop can be woken by this from now on.
     pub(super) fn wake_with(&mut self, waker: Waker) {
@@ -61,12 +74,14 @@ impl FreeThread {
     }
     /// Whether [`FreeThread::ring_after`] can ring.
     pub(super) fn can_ring(&self) -> bool {
-        self.waker.is_some() && !self.inline
+        self.waker.is_some()
     }
     /// Wakes the loop when all that was given until now is free; the number of the bell. None where it is free already.
     pub(super) fn ring_after(&mut self) -> Option<u64> {
-        let (sender, _) = self.thread.as_ref()?;
-        sender.send(Load::Bell(self.waker.clone()?)).ok()?;
+        if !self.helper.has_begun() {
+            return None;
+        }
+        self.helper.give(Load::Bell(self.waker.clone()?));
         self.bells += 1;
         Some(self.bells)
     }
@@ -100,58 +115,29 @@ impl FreeThread {
     }
     fn give(&mut self, load: Load) -> u64 {
         let objects = load.objects();
-        if self.inline || objects == 0 {
+        if objects == 0 {
             return objects;
         }
-        if self.thread.is_none() {
-            self.thread = start(Arc::clone(&self.pending), Arc::clone(&self.rung));
-        }
-        // Without a thread (the system gives us none) the load is freed here, on return.
-        if let Some((sender, _)) = &self.thread {
-            self.pending.fetch_add(objects, Ordering::Relaxed);
-            if sender.send(load).is_err() {
-                self.pending.fetch_sub(objects, Ordering::Relaxed);
-            }
-        }
+        self.pending.fetch_add(objects, Ordering::Relaxed);
+        self.helper.give(load);
         objects
     }
 }
 
-fn start(pending: Arc<AtomicU64>, rung: Arc<AtomicU64>) -> Option<(Sender<Load>, JoinHandle<()>)> {
-    let (sender, receiver) = channel::<Load>();
-    let work = move || {
-        crate::system::process::yield_to_others();
-        for load in receiver {
-            let objects = load.objects();
-            match load {
-                Load::Entry(entry) => drop(entry),
-                Load::Table(table) => {
-                    drop(table);
-                    // The allocator gives memory back as it is used; after a whole table there may be no use for long.
-                    crate::system::memory::purge();
-                }
-                Load::Hash(hash) => drop(hash),
-                Load::Bell(waker) => {
-                    rung.fetch_add(1, Ordering::Release);
-                    waker.wake();
-                }
-            }
-            pending.fetch_sub(objects, Ordering::Relaxed);
+fn free(load: Load, pending: &AtomicU64, rung: &AtomicU64) {
+    let objects = load.objects();
+    match load {
+        Load::Entry(entry) => drop(entry),
+        Load::Table(table) => {
+            drop(table);
+            // The allocator gives memory back as it is used; after a whole table there may be no use for long.
+            crate::system::memory::purge();
         }
-    };
-    let handle = std::thread::Builder::new()
-        .name("gyre-free".into())
-        .spawn(work)
-        .ok()?;
-    Some((sender, handle))
-}
-
-impl Drop for FreeThread {
-    fn drop(&mut self) {
-        if let Some((sender, handle)) = self.thread.take() {
-            // The closed channel ends the thread after what is still in it.
-            drop(sender);
-            let _ = handle.join();
+        Load::Hash(hash) => drop(hash),
+        Load::Bell(waker) => {
+            rung.fetch_add(1, Ordering::Release);
+            waker.wake();
         }
     }
+    pending.fetch_sub(objects, Ordering::Relaxed);
 }

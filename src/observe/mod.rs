@@ -80,7 +80,13 @@ pub enum Executed {
         /// Wall-clock time for the command, µs.
         unix_us: i64,
     },
-    /// A command that waited was ended: its time was over, or CLIENT UNBLOCK said so.
+    /// The command that is told next waits for work that goes on without it; that it is answered is told as
+    /// [`Executed::GaveUp`].
+    Works {
+        /// Id of the client.
+        client: u64,
+    },
+    /// A command that waited was ended: its time was over, CLIENT UNBLOCK said so, or its work was done.
     GaveUp {
         /// Id of the client.
         client: u64,

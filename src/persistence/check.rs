@@ -13,8 +13,8 @@ use crate::config::Settings;
 use crate::resp::Span;
 use crate::structures::dict::HashSeed;
 use crate::system::clock;
+use crate::system::disk::{Disk, Mode};
 use crate::system::mapped_file::MappedFile;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
@@ -23,8 +23,10 @@ const COMMENT_PART: u64 = 1024;
 /// Bytes of the longest manifest: far more than any server writes.
 const MANIFEST_MAX: u64 = 16 * 1024 * 1024;
 
-/// Where the tools print, and where they read the operator's answer.
+/// Where the tools find the files, where they print, and where they read the operator's answer.
 pub struct Console<'a> {
+    /// Where the files are.
+    pub disk: &'a Disk,
     /// Lines for the operator.
     pub out: &'a mut dyn Write,
     /// The operator's answers.
@@ -48,14 +50,17 @@ struct Counts {
     libraries: u64,
 }
 
+fn map(disk: &Disk, path: &Path) -> io::Result<MappedFile> {
+    disk.open(path, Mode::Read)?.map()
+}
+
 /// `redis-check-rdb FILE`.
 pub fn check_rdb(
     console: &mut Console<'_>,
     settings: &Settings,
     path: &Path,
 ) -> Result<(), Unwell> {
-    let bytes = File::open(path).and_then(|file| MappedFile::open(&file));
-    let bytes = match bytes {
+    let bytes = match map(console.disk, path) {
         Ok(bytes) => bytes,
         Err(error) => {
             say!(console, "Cannot open file {}: {error}", path.display());
@@ -173,11 +178,13 @@ pub fn check_aof(
     path: &Path,
     repair: Repair,
 ) -> Result<(), Unwell> {
-    let opened = File::open(path).and_then(|file| {
-        let is_manifest = begins_as_manifest(&mut io::BufReader::new(&file))?;
-        Ok((file, is_manifest))
+    let opened = map(console.disk, path).and_then(|bytes| {
+        let is_manifest = begins_as_manifest(&mut &*bytes)?;
+        // What could not be read was zeroes.
+        bytes.check()?;
+        Ok((bytes, is_manifest))
     });
-    let (file, is_manifest) = match opened {
+    let (bytes, is_manifest) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             say!(console, "Cannot open file {}: {error}", path.display());
@@ -198,7 +205,7 @@ pub fn check_aof(
         return Ok(());
     }
     say!(checker.console, "Start checking Multi Part AOF");
-    let manifest = match read_manifest(file) {
+    let manifest = match read_manifest(&bytes) {
         Ok(manifest) => manifest,
         Err(error) => {
             say!(checker.console, "{error}");
@@ -211,7 +218,11 @@ pub fn check_aof(
         let is_base = index == 0 && manifest.base.is_some();
         let path = directory.join(&file.name);
         if is_base {
-            let format = if is_rdb(&path) { "RDB" } else { "RESP" };
+            let format = if is_rdb(checker.console.disk, &path) {
+                "RDB"
+            } else {
+                "RESP"
+            };
             say!(
                 checker.console,
                 "Start to check BASE AOF ({format} format)."
@@ -249,22 +260,20 @@ fn begins_as_manifest(file: &mut dyn BufRead) -> io::Result<bool> {
     }
 }
 
-/// Reads a manifest from the beginning of its file.
-fn read_manifest(mut file: File) -> Result<Manifest, String> {
-    let mut text = Vec::new();
-    io::Seek::rewind(&mut file)
-        .and_then(|()| Read::take(&file, MANIFEST_MAX + 1).read_to_end(&mut text))
-        .map_err(|error| format!("Cannot read the manifest: {error}"))?;
-    if text.len() as u64 > MANIFEST_MAX {
+/// Reads a manifest from its file.
+fn read_manifest(bytes: &MappedFile) -> Result<Manifest, String> {
+    if bytes.len() as u64 > MANIFEST_MAX {
         return Err("The manifest is too long".to_owned());
     }
-    Manifest::parse(&text).map_err(|error| error.to_string())
+    let manifest = Manifest::parse(bytes).map_err(|error| error.to_string());
+    bytes
+        .check()
+        .map_err(|error| format!("Cannot read the manifest: {error}"))?;
+    manifest
 }
 
-fn is_rdb(path: &Path) -> bool {
-    let mut head = [0; 6];
-    let read = File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
-    read.is_ok() && is_snapshot(&head)
+fn is_rdb(disk: &Disk, path: &Path) -> bool {
+    map(disk, path).is_ok_and(|bytes| is_snapshot(&bytes))
 }
 
 struct Checker<'a, 'c> {
@@ -286,7 +295,7 @@ impl Checker<'_, '_> {
         }
     }
     fn check_file(&mut self, name: &str, path: &Path, is_last: bool) -> Result<Found, Unwell> {
-        let bytes = match File::open(path).and_then(|file| MappedFile::open(&file)) {
+        let bytes = match map(self.console.disk, path) {
             Ok(bytes) => bytes,
             Err(error) => {
                 let path = path.display();
@@ -357,7 +366,7 @@ impl Checker<'_, '_> {
             );
             return Err(Unwell);
         }
-        if cut(path, at).is_err() {
+        if cut(self.console.disk, path, at).is_err() {
             say!(
                 self.console,
                 "Failed to truncate AOF {name} to timestamp {timestamp}"
@@ -414,7 +423,7 @@ impl Checker<'_, '_> {
             say!(self.console, "Aborting...");
             return Err(Unwell);
         }
-        if cut(path, good).is_err() {
+        if cut(self.console.disk, path, good).is_err() {
             say!(self.console, "Failed to truncate AOF {name}");
             return Err(Unwell);
         }
@@ -422,8 +431,8 @@ impl Checker<'_, '_> {
     }
 }
 
-fn cut(path: &Path, len: usize) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
+fn cut(disk: &Disk, path: &Path, len: usize) -> io::Result<()> {
+    let file = disk.open(path, Mode::Change)?;
     file.set_len(len as u64)?;
     file.sync_all()
 }
@@ -522,6 +531,7 @@ mod tests {
         let config = Config::with_dir(Path::new("/"));
         let mut out = Vec::new();
         let mut console = Console {
+            disk: &Disk::default(),
             out: &mut out,
             input: &mut answer.as_bytes(),
         };

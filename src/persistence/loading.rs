@@ -328,7 +328,7 @@ mod tests {
     fn a_file_that_cannot_be_read_on_is_no_file_of_a_wrong_format() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("dump.rdb");
-        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]).without_threads();
+        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]);
         let value = vec![b'v'; 1000];
         for key in 0..200 {
             let key = format!("key:{key}");
@@ -358,7 +358,7 @@ mod tests {
             .expect("there");
         let file = std::fs::OpenOptions::new().write(true).open(&path);
         file.expect("a file").set_len(20_000).expect("cut");
-        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]).without_threads();
+        let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]);
         let config = Config::with_dir(Path::new("/"));
         let failure = loading
             .step(&mut keyspace, config.settings(), NOW, &mut || false)

@@ -100,7 +100,8 @@ impl Core {
             Err(failure) => failure,
         };
         let settings = self.state.config.settings();
-        engine::persistence::loading::tell_fatal(settings, &failure);
+        let disk = &self.state.persistence.disk;
+        engine::persistence::loading::tell_fatal(disk, settings, &failure);
         self.ended = Some(End::Failed);
     }
 

@@ -109,7 +109,10 @@ impl Server {
             keeps_expired: false,
         };
         let mut state = State::new(config, commands::GROUPS, seed, now)?;
-        state.persistence.disk = seam.disk();
+        state.set_machine(seam.disk(), &seam.jobs());
+        if seam.tells_of_jobs() {
+            state.keyspace.wake_with(seam.waker());
+        }
         let mut core = Core::new(state);
         core.apply_settings();
         let mut events = EventLoop::new(seam);
@@ -134,7 +137,8 @@ impl Server {
     pub fn load(&mut self) -> bool {
         if let Err(failure) = self.core.begin_loading(&mut self.events) {
             let settings = self.core.state.config.settings();
-            engine::persistence::loading::tell_fatal(settings, &failure);
+            let disk = &self.core.state.persistence.disk;
+            engine::persistence::loading::tell_fatal(disk, settings, &failure);
             return false;
         }
         if self.core.state.persistence.loading.is_none() {
@@ -250,10 +254,6 @@ pub fn serve(config: Config) -> i32 {
             return 1;
         }
     };
-    if settings.record.is_none() {
-        // How fast the free thread is does not enter through the seam: a recorded server waits for it.
-        server.core.state.keyspace.wake_with(server.events.waker());
-    }
     if let Err(text) = server.core.limit_clients().and_then(|()| server.start()) {
         log::error!("{text}");
         return 1;

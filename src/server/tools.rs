@@ -5,6 +5,7 @@
 
 use crate::config::Config;
 use crate::persistence::check::{Console, Repair, Unwell, check_aof, check_rdb};
+use crate::system::disk::Disk;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -23,6 +24,7 @@ pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
     let mut out = io::stdout().lock();
     let mut input = io::stdin().lock();
     let mut console = Console {
+        disk: &Disk::default(),
         out: &mut out,
         input: &mut input,
     };

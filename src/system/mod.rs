@@ -22,7 +22,9 @@
 //! | [`signals`] | SIGTERM and SIGINT become readiness of a socket | `setupSignalHandlers` |
 //! | [`child`] | a forked child and its pipe | childinfo.c |
 //! | [`disk`] | the file calls of persistence, and their faults in tests | |
+//! | [`helper`] | threads for what would stall the loop | bio.c |
 //! | [`simulated_disk`] | a disk in memory that crashes and fails by a seed | |
+//! | [`simulated_jobs`] | jobs of helpers that are done between turns, by a seed | |
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
@@ -51,6 +53,7 @@ pub mod crash;
 pub mod crc64;
 pub mod disk;
 pub mod glob;
+pub mod helper;
 pub mod histogram;
 pub mod log;
 pub mod long_double;
@@ -63,6 +66,7 @@ pub mod process;
 pub mod rng;
 pub mod signals;
 pub mod simulated_disk;
+pub mod simulated_jobs;
 pub mod size_class;
 pub mod steady_file;
 pub mod supervisor;

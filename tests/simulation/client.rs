@@ -38,6 +38,8 @@ pub struct Client {
     eager_to_take: u64,
     /// Takes nothing before this turn.
     deaf_until: u64,
+    /// Its command waits for work that goes on without it, and is answered like this then.
+    pub works: Option<Option<Answer>>,
     /// Answers, each in RESP3 or not, with the number of the event that it follows from.
     pub expected: VecDeque<(Answer, bool, u64)>,
     /// The number of the latest event of which it has read.
@@ -94,6 +96,7 @@ impl Client {
             gulp: usize::MAX,
             eager_to_take: 100,
             deaf_until: 0,
+            works: None,
             expected: VecDeque::new(),
             has_read: 0,
             received: Vec::new(),
@@ -204,7 +207,7 @@ impl Client {
     pub fn is_done(&self) -> bool {
         let waits = self.caller.waiting.as_ref();
         let waits_for_ever = waits.is_some_and(|waiting| waiting.until_ms.is_none());
-        let all_answered = self.expected.is_empty() && waits.is_none();
+        let all_answered = self.expected.is_empty() && waits.is_none() && self.works.is_none();
         let only_empty = || {
             let mut rest = self.script.iter();
             rest.all(|item| matches!(item.kind, ItemKind::Empty))

@@ -218,7 +218,7 @@ fn run(seed: u64) -> u64 {
     ];
     let faults = Faults::any(&mut rng);
     let (simulator, handle) = Simulator::new(rng.next_u64(), Faults::NONE);
-    let mut server = start(simulator, &directives, seed);
+    let mut server = start(simulator, &directives);
     let mut ids = ids_before(&mut server);
     // What the next crash may leave, with the number of the last event of each, the latest last.
     let mut history = VecDeque::from([(0, Model::new(true))]);
@@ -248,7 +248,7 @@ fn run(seed: u64) -> u64 {
             Death::Machine => handle.disk().crash(),
         }
         drop(world);
-        server = start(handle.restart(), &directives, seed + life + 1);
+        server = start(handle.restart(), &directives);
         ids = ids_before(&mut server);
         let told = contents(&mut server, &handle);
         let least = match death {

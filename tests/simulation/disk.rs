@@ -2,9 +2,9 @@
 
 use gyre::config::Config;
 use gyre::event_loop::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
-use gyre::keyspace::Keyspace;
 use gyre::server::Server;
 use gyre::system::rng::Rng;
+use gyre::system::simulated_jobs::JobDelays;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,18 +20,12 @@ struct Bench {
     seed: u64,
 }
 
-fn start(simulator: Simulator, directives: &[String], seed: u64) -> Server {
+fn start(simulator: Simulator, directives: &[String]) -> Server {
     let mut args: Vec<std::ffi::OsString> = ["--bind", "127.0.0.1"].map(Into::into).into();
     args.extend(directives.iter().map(Into::into));
     let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()))
         .unwrap_or_else(|error| panic!("{error}"));
     let mut server = Server::new(config, Box::new(simulator)).unwrap_or_else(|e| panic!("{e}"));
-    let state = server.state();
-    let databases = state.config.settings().databases;
-    let mut rng = Rng::new(seed);
-    let hash_seed = std::array::from_fn(|_| rng.next_u64());
-    state.keyspace = Keyspace::new(databases, hash_seed).without_threads();
-    state.apply_settings();
     server.start().expect("a listener");
     assert!(server.load(), "the data cannot be loaded");
     let mut turns = 0;
@@ -47,7 +41,7 @@ impl Bench {
     fn new(directives: &[&str], seed: u64) -> Bench {
         let directives: Vec<String> = directives.iter().map(|word| (*word).to_owned()).collect();
         let (simulator, handle) = Simulator::new(seed, Faults::NONE);
-        let server = start(simulator, &directives, seed);
+        let server = start(simulator, &directives);
         let peer = handle.connect();
         Bench {
             server,
@@ -73,7 +67,7 @@ impl Bench {
             disk.end_process();
         }
         drop(server);
-        let server = start(handle.restart(), &directives, seed);
+        let server = start(handle.restart(), &directives);
         let peer = handle.connect();
         Bench {
             server,
@@ -148,4 +142,31 @@ fn a_snapshot_that_was_answered_for_survives_a_crash() {
         let mut bench = bench.restart(true);
         assert_eq!(bench.integer("GET a"), 1, "seed {seed}");
     }
+}
+
+/// Under `everysec` a write waits for a sync that is under way, so as not to be held up by the system, but not for long.
+#[test]
+fn a_slow_sync_holds_the_next_write_back_for_two_seconds() {
+    let (mut held_back_once, mut delayed) = (false, 0);
+    for seed in 0..10 {
+        let mut bench = Bench::new(&["--appendonly", "yes", "--save", ""], seed);
+        bench.handle.jobs().set_delays(JobDelays {
+            usual_ns: 60_000_000_000,
+            slow: 0,
+            slow_ns: 0,
+        });
+        for _ in 0..8 {
+            bench.run("INCR a");
+            held_back_once |= bench.server.state().persistence.aof.buffered() > 0;
+            bench.handle.advance(Duration::from_millis(700));
+        }
+        delayed += bench.server.state().persistence.aof.delayed_syncs;
+        // Only the process ends: what was written is there, and of what was held back nothing.
+        let held_back = bench.server.state().persistence.aof.buffered();
+        let mut bench = bench.restart(false);
+        let least = if held_back == 0 { 8 } else { 8 - 3 };
+        let found = bench.integer("GET a");
+        assert!((least..=8).contains(&found), "seed {seed}: {found}");
+    }
+    assert!(held_back_once && delayed > 0);
 }

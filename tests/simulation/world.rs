@@ -7,7 +7,7 @@ use gyre::clients::ClientKind;
 use gyre::config::Config;
 use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
 use gyre::journal::Targets;
-use gyre::keyspace::{Keyspace, interest};
+use gyre::keyspace::interest;
 use gyre::observe::Executed;
 use gyre::server::Server;
 use gyre::system::rng::Rng;
@@ -34,22 +34,17 @@ pub struct Ran {
 /// Builds a server on a simulator and opens its listener.
 pub fn server(directives: &[&str], seed: u64, faults: Faults) -> (Server, SimulatorHandle) {
     let (simulator, handle) = Simulator::new(seed, faults);
-    (start(simulator, directives, seed), handle)
+    (start(simulator, directives), handle)
 }
 
 /// Starts a server on a simulator: it has loaded what its disk holds, and listens.
-pub fn start(simulator: Simulator, directives: &[&str], seed: u64) -> Server {
+pub fn start(simulator: Simulator, directives: &[&str]) -> Server {
     let mut args: Vec<std::ffi::OsString> = ["--bind", "127.0.0.1"].map(Into::into).into();
     args.extend(directives.iter().map(Into::into));
     let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()))
         .unwrap_or_else(|error| panic!("{error}"));
     let mut server = Server::new(config, Box::new(simulator)).unwrap_or_else(|e| panic!("{e}"));
     let state = server.state();
-    let databases = state.config.settings().databases;
-    let mut rng = Rng::new(seed ^ 0x6b65_7973);
-    let hash_seed = std::array::from_fn(|_| rng.next_u64());
-    state.keyspace = Keyspace::new(databases, hash_seed).without_threads();
-    state.apply_settings();
     state.persistence.end_unanswered = || std::panic::resume_unwind(Box::new(ProcessEnds));
     server.start().expect("a listener");
     assert!(server.load(), "the data cannot be loaded");
@@ -280,8 +275,15 @@ impl World {
                 let answer = self.model.woken(caller, unix_us / 1000);
                 self.answer(index, answer);
             }
+            Executed::Works { client } => {
+                let index = self.client(client);
+                self.clients[index].works = Some(None);
+            }
             Executed::GaveUp { client, unix_us } => {
                 let index = self.client(client);
+                if let Some(answer) = self.clients[index].works.take() {
+                    return self.answer(index, answer);
+                }
                 let caller = &mut self.clients[index].caller;
                 let answer = self.model.gave_up(caller, unix_us / 1000);
                 self.answer(index, answer);
@@ -327,7 +329,8 @@ impl World {
         client.caller.id = id as i64;
         client.skip_empty();
         assert!(!client.caller.quit, "client {id} had quit");
-        assert!(client.caller.waiting.is_none(), "client {id} waits");
+        let waits = client.caller.waiting.is_some() || matches!(client.works, Some(Some(_)));
+        assert!(!waits, "client {id} waits");
         assert!(
             !self.model.gone.contains(&(id as i64)),
             "client {id} was gone"
@@ -341,8 +344,12 @@ impl World {
         if client.caller.quit {
             client.script.clear();
         }
-        self.answer(index, answer);
         self.commands += 1;
+        match &mut client.works {
+            // What others say meanwhile it is told before.
+            Some(later) => *later = answer,
+            None => self.answer(index, answer),
+        }
     }
 
     /// Has a client expect its answer, and all clients what they are told besides.

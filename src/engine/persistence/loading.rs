@@ -15,7 +15,7 @@ use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::status::{Asked, DataLoading, LoadSource};
 use crate::resp::{Args, Span};
-use crate::system::disk::Mode;
+use crate::system::disk::{Disk, Mode};
 use crate::system::process::os_error_text;
 use std::io;
 
@@ -63,7 +63,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
 
 /// Says why the data could not be loaded. For a snapshot that is wrong this goes over the whole file once more, as
 /// `redis-check-rdb` does.
-pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
+pub fn tell_fatal(disk: &Disk, settings: &Settings, failure: &LoadFailure) {
     match failure {
         // Nothing behind it: operators and scripts look at the last line.
         LoadFailure::Aof(text) => log::error!("{text}"),
@@ -84,6 +84,7 @@ pub fn tell_fatal(settings: &Settings, failure: &LoadFailure) {
             if let LoadFailure::Format(_, path) = failure {
                 let mut out = Vec::new();
                 let mut console = Console {
+                    disk,
                     out: &mut out,
                     input: &mut io::empty(),
                 };

@@ -335,6 +335,10 @@ impl<R: Read> Seam for PlayingSeam<R> {
         Waker::new(|| {})
     }
 
+    fn tells_of_jobs(&self) -> bool {
+        false
+    }
+
     fn sleep(&mut self, _duration: Duration) {
         let _ = self.take(&[tag::SLEPT]);
     }

@@ -4,6 +4,7 @@ use super::super::seam::*;
 use super::format::*;
 use crate::system::crc64::crc64;
 use crate::system::disk::Disk;
+use crate::system::helper::Jobs;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::OwnedFd;
@@ -297,6 +298,14 @@ impl Seam for RecordingSeam {
 
     fn disk(&self) -> Disk {
         self.live.disk()
+    }
+
+    fn jobs(&self) -> Jobs {
+        self.live.jobs()
+    }
+
+    fn tells_of_jobs(&self) -> bool {
+        false
     }
 
     fn sleep(&mut self, duration: Duration) {

@@ -1,13 +1,18 @@
-//! What a simulated server has beside the network: its disk.
+//! What a simulated server has beside the network: its disk, and its helpers.
 
+use super::super::seam::Readiness;
 use super::network::{Socket, World, note};
 use super::{Simulator, SimulatorHandle};
 use crate::system::simulated_disk::SimulatedDisk;
+use crate::system::simulated_jobs::SimulatedJobs;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Sets the disk's draws apart from those of the network.
 const DISK_SEED: u64 = 0x6469_736b;
+/// The same for those of the helpers.
+const JOBS_SEED: u64 = 0x6a6f_6273;
 
 /// The machine of one server.
 pub(super) struct Machine {
@@ -15,6 +20,8 @@ pub(super) struct Machine {
     pub(super) disk: SimulatedDisk,
     /// Calls of the disk that are in the trace.
     traced_calls: u64,
+    /// What its helpers have to do.
+    pub(super) jobs: SimulatedJobs,
 }
 
 impl Machine {
@@ -22,18 +29,33 @@ impl Machine {
         Machine {
             disk: SimulatedDisk::new(seed ^ DISK_SEED),
             traced_calls: 0,
+            jobs: SimulatedJobs::new(seed ^ JOBS_SEED),
         }
     }
 }
 
 impl World {
-    /// Adds to the trace what the server has done to its disk since the last turn.
-    pub(super) fn trace_disk(&mut self) {
+    /// Does what helpers have done by now, and adds to the trace what was done to the disk since the last turn.
+    pub(super) fn run_jobs(&mut self) {
+        self.machine.jobs.run_until(self.mono_ns);
         let (calls, hash) = self.machine.disk.trace_sum();
         if calls != self.machine.traced_calls {
             self.machine.traced_calls = calls;
             note!(self, "disk {calls} {hash:x}");
         }
+    }
+
+    /// Lets time pass until this time, or until a helper wakes the loop.
+    pub(super) fn sleep_until(&mut self, end_ns: u64, ready: &mut Vec<Readiness>) {
+        while let Some(at_ns) = self.machine.jobs.next_ns().filter(|at_ns| *at_ns < end_ns) {
+            self.mono_ns = self.mono_ns.max(at_ns);
+            self.run_jobs();
+            if self.rung.load(Ordering::Relaxed) {
+                self.tell(true, ready);
+                return;
+            }
+        }
+        self.mono_ns = self.mono_ns.max(end_ns);
     }
 }
 
@@ -43,11 +65,17 @@ impl SimulatorHandle {
         self.world.borrow().machine.disk.clone()
     }
 
+    /// What the server's helpers have to do: freeing, syncing, closing files.
+    pub fn jobs(&self) -> SimulatedJobs {
+        self.world.borrow().machine.jobs.clone()
+    }
+
     /// The same world for a server that starts after the one before it has ended: the clocks go on, the disk is as it
     /// was left (crash it before, if the machine is to have crashed), and the connections of old are gone.
     pub fn restart(&self) -> Simulator {
         let mut world = self.world.borrow_mut();
         world.machine.disk.end_process();
+        world.machine.jobs.end_process();
         for socket in std::mem::take(&mut world.sockets).into_iter().flatten() {
             if let Socket::Listener(listener) = socket {
                 for peer in listener.waiting {

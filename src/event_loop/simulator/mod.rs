@@ -24,13 +24,15 @@
 //! | `faults` | how often what goes wrong |
 //! | `network` | connections, listeners, time and the trace: all that the two sides share |
 //! | `handle` | the peers' side |
-//! | `machine` | what a server has beside the network: its disk |
+//! | `machine` | what a server has beside the network: its disk, its helpers |
 //!
 //! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
-//! passes the seam by (helper threads, child processes) is as it is on the machine, and is not the same for the same seed.
+//! passes the seam by (child processes, figures of the process) is as it is on the machine, and is not the same for the same
+//! seed.
 
 use super::seam::*;
 use crate::system::disk::Disk;
+use crate::system::helper::Jobs;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -89,7 +91,7 @@ impl Seam for Simulator {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
         world.jump_clock();
-        world.trace_disk();
+        world.run_jobs();
         if world.chance(world.faults.interrupt) {
             note!(world, "interrupted");
             return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -115,7 +117,7 @@ impl Seam for Simulator {
             }
         }
         if ready.is_empty() {
-            world.mono_ns += timeout_ns;
+            world.sleep_until(world.mono_ns.saturating_add(timeout_ns), ready);
         }
         let now = world.mono_ns;
         note!(world, "slept {now}");
@@ -331,6 +333,10 @@ impl Seam for Simulator {
 
     fn disk(&self) -> Disk {
         Disk::simulated(&self.world.borrow().machine.disk)
+    }
+
+    fn jobs(&self) -> Jobs {
+        Jobs::Simulated(self.world.borrow().machine.jobs.clone())
     }
 
     fn sleep(&mut self, duration: Duration) {

@@ -17,7 +17,7 @@ pub(super) fn at(unix_ms: i64) -> Clock {
 
 /// A keyspace with two databases and no thread.
 pub(super) fn keyspace() -> Keyspace {
-    Keyspace::new(2, [1, 2, 3, 4]).without_threads()
+    Keyspace::new(2, [1, 2, 3, 4])
 }
 
 /// SET.

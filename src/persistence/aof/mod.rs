@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `mod.rs` | writing, syncing, opening, errors |
 //! | [`manifest`] | which files make up the whole |
-//! | `syncer.rs` | the thread that syncs |
+//! | `syncer.rs` | the helper that syncs |
 //! | [`rewrite`] | a data set as the shortest commands that make it |
 //!
 //! Mirrors aof.c of Redis 7.
@@ -25,6 +25,7 @@ mod syncer;
 pub use crate::config::Fsync;
 use crate::journal::{Journal, Targets};
 use crate::system::disk::{Disk, DiskFile, Mode};
+use crate::system::helper::Jobs;
 use manifest::{Manifest, Persisted};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,10 @@ impl AppendOnly {
         self.disk = disk;
         self.directory = directory;
         self.stem = stem.to_owned();
+    }
+    /// Sets who syncs its files and closes them, before there are any.
+    pub fn set_jobs(&mut self, jobs: &Jobs) {
+        self.syncer = Syncer::new(jobs);
     }
     /// Leaves its files, which are off, for those in another directory; on error all is as before.
     pub fn move_to(&mut self, directory: PathBuf, stem: &str) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! The thread that brings the append-only file to the disk, and closes files that have been removed.
+//! The helper that brings the append-only file to the disk, and closes files that have been removed.
 //!
 //! In: open files, some shared with the loop which goes on appending to them. Out: how many are still to be synced, and
 //! the last error. It does what may take long; the loop waits for it only where CONFIG SET is to promise `always`, as there each
@@ -7,10 +7,9 @@
 //! Redis's bio.c.
 
 use crate::system::disk::DiskFile;
+use crate::system::helper::{Helper, Jobs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 
 enum Job {
     /// The file that is appended to is synced.
@@ -19,8 +18,6 @@ enum Job {
     SyncAndClose(Arc<DiskFile>),
     /// One without a name is closed, and the system frees what it holds.
     Close(DiskFile),
-    /// All that was given before is done.
-    Tell(Sender<()>),
 }
 
 #[derive(Debug, Default)]
@@ -34,42 +31,42 @@ struct Shared {
     failures: AtomicU32,
 }
 
-/// The thread and the way to it.
-#[derive(Debug, Default)]
+/// The helper and the way to it.
+#[derive(Debug)]
 pub(super) struct Syncer {
-    thread: Option<(Sender<Job>, JoinHandle<()>)>,
+    helper: Helper<Job>,
     shared: Arc<Shared>,
 }
 
+impl Default for Syncer {
+    fn default() -> Syncer {
+        Syncer::new(&Jobs::default())
+    }
+}
+
 impl Syncer {
+    /// A helper of this kind.
+    pub(super) fn new(jobs: &Jobs) -> Syncer {
+        let shared = Arc::<Shared>::default();
+        let its = Arc::clone(&shared);
+        Syncer {
+            helper: Helper::new("gyre-fsync", jobs, || (), move |job| run(job, &its)),
+            shared,
+        }
+    }
     /// Syncs a file in the background.
     pub(super) fn sync(&mut self, file: Arc<DiskFile>) {
         self.shared.syncing.fetch_add(1, Ordering::Relaxed);
-        self.do_soon(Job::Sync(file));
+        self.helper.give(Job::Sync(file));
     }
     /// Syncs and closes a file in the background.
     pub(super) fn sync_and_close(&mut self, file: Arc<DiskFile>) {
         self.shared.closing.fetch_add(1, Ordering::Relaxed);
-        self.do_soon(Job::SyncAndClose(file));
+        self.helper.give(Job::SyncAndClose(file));
     }
     /// Closes a file that has been removed, in the background.
     pub(super) fn close(&mut self, file: DiskFile) {
-        self.do_soon(Job::Close(file));
-    }
-    fn do_soon(&mut self, job: Job) {
-        if let Err(job) = self.give(job) {
-            // No thread is to be had: then here.
-            run(job, &self.shared);
-        }
-    }
-    fn give(&mut self, job: Job) -> Result<(), Job> {
-        if self.thread.is_none() {
-            self.thread = start(Arc::clone(&self.shared));
-        }
-        match &self.thread {
-            Some((sender, _)) => sender.send(job).map_err(|unsent| unsent.0),
-            None => Err(job),
-        }
+        self.helper.give(Job::Close(file));
     }
     /// Whether a file is being synced, or waits for it.
     pub(super) fn is_syncing(&self) -> bool {
@@ -87,10 +84,7 @@ impl Syncer {
         if self.is_done() {
             return;
         }
-        let (sender, receiver) = channel();
-        self.do_soon(Job::Tell(sender));
-        // An error would say that there is no thread any more, which might be waited for.
-        let _ = receiver.recv();
+        self.helper.drain();
     }
     /// Files that are being synced or wait for it.
     pub(super) fn pending(&self) -> u32 {
@@ -113,20 +107,6 @@ impl Syncer {
     }
 }
 
-fn start(shared: Arc<Shared>) -> Option<(Sender<Job>, JoinHandle<()>)> {
-    let (sender, receiver) = channel::<Job>();
-    let work = move || {
-        for job in receiver {
-            run(job, &shared);
-        }
-    };
-    let handle = std::thread::Builder::new()
-        .name("gyre-fsync".into())
-        .spawn(work)
-        .ok()?;
-    Some((sender, handle))
-}
-
 fn run(job: Job, shared: &Shared) {
     match job {
         Job::Sync(file) => {
@@ -139,8 +119,6 @@ fn run(job: Job, shared: &Shared) {
             shared.closing.fetch_sub(1, Ordering::Release);
         }
         Job::Close(file) => drop(file),
-        // Whoever asked waits.
-        Job::Tell(asked) => drop(asked.send(())),
     }
 }
 
@@ -161,15 +139,5 @@ fn sync(file: &DiskFile, shared: &Shared) {
         log::warn!("Fail to fsync the AOF file: {error}");
     } else if error == 0 {
         shared.error.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Syncer {
-    fn drop(&mut self) {
-        if let Some((sender, handle)) = self.thread.take() {
-            // The closed channel ends the thread after what is still in it.
-            drop(sender);
-            let _ = handle.join();
-        }
     }
 }
