@@ -4,7 +4,7 @@
 //! without anything in between, unless a command was refused or a watched key has changed. Mirrors `multi.c` of Redis.
 
 use crate::clients::WatchedKey;
-use crate::engine::transactions::{discard, run_queue, unwatch};
+use crate::engine::transactions::{discard, mark_dirty, run_queue, unwatch};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, KeySpec, WideContext, WideHandler, flags,
     key_flags,
@@ -133,6 +133,10 @@ fn unwatch_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(),
 fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
+    }
+    if context.state.keyspace.has_dirty_watchers() {
+        // Keys that went by themselves, with no command behind them that would have marked their watchers.
+        mark_dirty(context.state);
     }
     fail_if_expired(context);
     let dirty = context.session().is_dirty();
@@ -451,6 +455,13 @@ mod tests {
         harness.line("MULTI");
         assert_eq!(harness.line("EXEC"), Value::NullArray);
         assert_eq!(harness.line("DBSIZE"), int(1));
+        // One that has gone by itself in between has left nobody else to tell of it.
+        harness.line("SET k 1 PX 10");
+        harness.line("WATCH k");
+        harness.line("MULTI");
+        harness.advance_ms(11);
+        gone_by_itself(&mut harness);
+        assert_eq!(harness.line("EXEC"), Value::NullArray);
         // Whatever is loaded may be prolonged by what follows it.
         harness.line("SET k 1 PX 10");
         harness.advance_ms(11);
