@@ -33,3 +33,39 @@ fn the_compatibility_document_says_what_the_server_does() {
         "docs/compatibility.md is not what the code says: run `make docs`"
     );
 }
+
+/// Tags and version of recordings, as the code spells them and as the page does.
+#[test]
+fn the_page_on_formats_knows_every_entry_of_a_recording() {
+    let read = |path: &str| {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+    };
+    let code = read("src/event_loop/recording/format.rs");
+    let page = read("docs/formats.md");
+    let tags = code.lines().filter_map(|line| {
+        let (_, number) = line
+            .trim()
+            .strip_prefix("pub const ")?
+            .split_once(": u8 = ")?;
+        number.trim_end_matches(';').parse::<u8>().ok()
+    });
+    let mut tags: Vec<u8> = tags.collect();
+    tags.sort_unstable();
+    assert!(tags.len() > 20, "{tags:?}");
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| tag |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let numbers = rows.flat_map(|row| row.split('|').nth(1).unwrap_or("").split(','));
+    let described: Vec<u8> = numbers
+        .map(|number| number.trim().parse().expect("a tag"))
+        .collect();
+    assert_eq!(described, tags);
+    let version = code
+        .split_once("const VERSION: u8 = b'")
+        .and_then(|(_, rest)| rest.chars().next())
+        .expect("a version");
+    assert!(page.contains(&format!("then one byte of version: `{version}`")));
+}
