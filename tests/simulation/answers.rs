@@ -153,6 +153,10 @@ fn fits(answer: &Answer, resp3: bool, value: &Value) -> bool {
         (Answer::Repeated(count, members), value) => sorted(value).is_some_and(|found| {
             found.len() == *count && found.iter().all(|name| members.contains(name))
         }),
+        (Answer::Holds(name, wanted), Value::Array(items)) => items.chunks(2).any(|pair| {
+            pair[0].as_bytes() == Some(name.as_bytes())
+                && pair.get(1).and_then(Value::as_bytes) == Some(wanted)
+        }),
         (Answer::OneOf(members), Value::Bulk(name)) => members.contains(name),
         (Answer::OneOf(members), Value::Null) => resp3 && members.is_empty(),
         (Answer::OneOf(members), Value::NullBulk) => !resp3 && members.is_empty(),

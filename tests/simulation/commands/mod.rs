@@ -132,14 +132,22 @@ pub fn asking(key: &[u8], kind: &str, is_reloaded: bool) -> Vec<Vec<Vec<u8>>> {
         "set" => &["SMEMBERS"],
         "zset" => &["ZRANGE 0 -1 WITHSCORES"],
         // Errors do not spell such a name as it is.
-        _ if key.contains(&b'\r') => &["XRANGE - +"],
-        _ if is_reloaded => &["XRANGE - +", "XPENDING g1", "XPENDING g2"],
+        _ if key.contains(&b'\r') => &["XRANGE - +", "XINFO STREAM", "XINFO GROUPS"],
+        // Without the ids that stand nowhere else, two moments could not be told apart.
+        _ if is_reloaded => &[
+            "XRANGE - +",
+            "XPENDING g1",
+            "XPENDING g2",
+            "XINFO STREAM",
+            "XINFO GROUPS",
+        ],
         _ => &["XRANGE - +", "XPENDING g1 - + 1000", "XPENDING g2 - + 1000"],
     };
     let all = ["TYPE", "PEXPIRETIME"].iter().chain(lines);
     all.map(|line| {
         let mut args = words(line);
-        args.insert(1, key.to_vec());
+        let at = if args[0] == b"XINFO" { 2 } else { 1 };
+        args.insert(at, key.to_vec());
         args
     })
     .collect()

@@ -33,6 +33,8 @@ pub enum Answer {
     ScanPairs(BTreeMap<Vec<u8>, Vec<u8>>),
     /// Exactly these pairs, in any order.
     Pairs(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A map in RESP3, an array twice as long in RESP2, in which this field has this value.
+    Holds(&'static str, Vec<u8>),
     /// One of these bulk strings; null if there are none.
     OneOf(BTreeSet<Vec<u8>>),
     /// Any of these.

@@ -35,6 +35,7 @@ pub struct Pending {
 pub const COMMANDS: &[(&str, i64, Run)] = &[
     ("xadd", -5, Model::xadd),
     ("xdel", -3, Model::streams),
+    ("xinfo", -3, Model::xinfo),
     ("xlen", 2, Model::streams),
     ("xrange", -4, Model::streams),
     ("xread", -4, Model::xread),
@@ -137,6 +138,19 @@ impl Model {
         }
         self.put_stream(&args[1], stream);
         Ok(show(new))
+    }
+
+    /// What a crash could undo and no other command shows.
+    fn xinfo(&mut self, _: &str, args: Args<'_>) -> Outcome {
+        let stream = self.stream(&args[2])?.ok_or("ERR no such key")?;
+        let spelled = |id: Id| format!("{}-{}", id.0, id.1).into_bytes();
+        Ok(match word(&args[1]).as_str() {
+            "STREAM" => Answer::Holds("last-generated-id", spelled(stream.last)),
+            _ => {
+                let last = |group: &Group| Answer::Holds("last-delivered-id", spelled(group.last));
+                Answer::Array(stream.groups.values().map(last).collect())
+            }
+        })
     }
 
     fn streams(&mut self, name: &str, args: Args<'_>) -> Outcome {
