@@ -121,7 +121,7 @@ fn who_waited_is_told_for_whom() {
     assert_eq!(text(get(wait, "command")), "ping");
     assert!(us(get(wait, "total-us")) >= 150_000.0, "{wait:?}");
     assert!(us(get(wait, "wait-executing-us")) < 50_000.0);
-    let behind = get(wait, "behind");
+    let behind = get(wait, "blocked-by");
     assert_eq!(int(get(behind, "client-id")), culprit_id);
     assert_eq!(text(get(behind, "name")), "culprit");
     assert_eq!(text(get(behind, "command")), "debug");

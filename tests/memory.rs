@@ -2,7 +2,7 @@
 //!
 //! `cargo test --release --test memory -- --ignored --nocapture --test-threads 1` prints them.
 
-use gyre::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot};
+use gyre::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
 use gyre::system::size_class::size_class;
 use std::time::Instant;
 
@@ -32,9 +32,9 @@ fn key(buffer: &mut [u8; 16], number: usize) {
 }
 
 fn set(keyspace: &mut Keyspace, key: &[u8], value: &[u8], expiry: Expiry) {
-    match keyspace.db(0, NOW, false).slot(key) {
-        Slot::Occupied(mut occupied) => occupied.set(NewValue::String(value), expiry),
-        Slot::Vacant(vacant) => vacant.insert(NewValue::String(value), expiry),
+    match keyspace.db(0, NOW, false).entry(key) {
+        KeyEntry::Occupied(mut occupied) => occupied.set(NewValue::String(value), expiry),
+        KeyEntry::Vacant(vacant) => vacant.insert(NewValue::String(value), expiry),
     }
 }
 

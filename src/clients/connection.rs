@@ -5,7 +5,7 @@
 //! sees a [`Session`](super::Session), and what it wants of a connection it asks for (`Clients::close`, `Effects`).
 //! `tests/tidy.rs` holds the code to that. Clients without a socket have one that was never opened.
 
-use super::Flight;
+use super::ServedBatch;
 use crate::event_loop::Token;
 use crate::net::QueryBuffer;
 use std::net::SocketAddr;
@@ -63,7 +63,7 @@ pub struct Connection {
     soft_limit_since_ns: u64,
     /// What its client holds as `Clients::counted_bytes` has it, bytes.
     pub(super) counted_bytes: usize,
-    flight: Flight,
+    served_batch: ServedBatch,
     created_ns: u64,
     fd: i64,
     address: Address,
@@ -183,8 +183,8 @@ impl Connection {
         &mut self.query
     }
     /// What is known of its commands whose replies are not written, while the loop's recorder runs.
-    pub fn flight_mut(&mut self) -> &mut Flight {
-        &mut self.flight
+    pub fn served_batch_mut(&mut self) -> &mut ServedBatch {
+        &mut self.served_batch
     }
     /// So many bytes were read from it.
     #[inline]

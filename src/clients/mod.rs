@@ -12,7 +12,7 @@
 //! | `blocked` | why its commands do not run |
 //! | `transaction` | MULTI and WATCH |
 //! | `connection` | its socket |
-//! | `flight` | what the recorder knows of its commands |
+//! | `served_batch` | what the recorder knows of its commands |
 //! | `subscriptions`, `caching` | what it listens to, how its keys are tracked |
 //!
 //! Mirrors the `client` struct of Redis, without its flag soup.
@@ -20,8 +20,8 @@
 mod blocked;
 mod caching;
 mod connection;
-mod flight;
 mod identity;
+mod served_batch;
 mod session;
 mod subscriptions;
 mod transaction;
@@ -29,8 +29,8 @@ mod transaction;
 pub use blocked::*;
 pub use caching::*;
 pub use connection::{Address, Connection};
-pub use flight::Flight;
 pub use identity::*;
+pub use served_batch::ServedBatch;
 pub use session::*;
 pub use subscriptions::*;
 pub use transaction::*;
@@ -380,28 +380,28 @@ impl Clients {
     }
     /// Says whose command runs from here on; whose ran until now. The messages that came for that one meanwhile are put
     /// behind its answer.
-    pub fn answer(&mut self, next: Option<ClientKey>) -> Option<ClientKey> {
+    pub fn set_answering(&mut self, next: Option<ClientKey>) -> Option<ClientKey> {
         let before = std::mem::replace(&mut self.answering, next);
         if !self.deferred.output().is_empty() {
             let target = before.and_then(|key| self.slab.get_mut(key.0));
-            settle_aside(&mut self.deferred, target.map(|client| &mut client.reply));
+            deliver_withheld(&mut self.deferred, target.map(|client| &mut client.reply));
         }
         before
     }
-    /// A client has half of its answer, and the loop turns before the other half comes: until [`Clients::answered`] what is
+    /// A client has half of its answer, and the loop turns before the other half comes: until [`Clients::reply_complete`] what is
     /// pushed to it is kept. There is one such client at most, because one script runs at most.
-    pub fn answered_half(&mut self, key: ClientKey) {
+    pub fn reply_begun(&mut self, key: ClientKey) {
         self.halfway = Some(key);
         if self.answering == self.halfway {
-            settle_aside(&mut self.deferred, Some(&mut self.withheld));
+            deliver_withheld(&mut self.deferred, Some(&mut self.withheld));
         }
     }
     /// The other half has come: what was kept follows it.
-    pub fn answered(&mut self, key: ClientKey) {
+    pub fn reply_complete(&mut self, key: ClientKey) {
         if self.halfway == Some(key) {
             self.halfway = None;
             let target = self.slab.get_mut(key.0);
-            settle_aside(&mut self.withheld, target.map(|client| &mut client.reply));
+            deliver_withheld(&mut self.withheld, target.map(|client| &mut client.reply));
         }
     }
     /// Marks a client as having replies to write.
@@ -448,7 +448,7 @@ impl Clients {
 
 /// Puts what was kept aside behind what its client has, if that is still there.
 #[cold]
-fn settle_aside(aside: &mut Reply, target: Option<&mut Reply>) {
+fn deliver_withheld(aside: &mut Reply, target: Option<&mut Reply>) {
     if let Some(target) = target {
         target.output_mut().append(aside.output_mut());
     }

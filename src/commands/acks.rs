@@ -5,9 +5,9 @@
 //! always zero. Mirrors `waitCommand`, `waitaofCommand` and `processClientsWaitingReplicas` of Redis's replication.c.
 
 use crate::clients::{AckWait, ClientKind};
-use crate::engine::acks::{APPENDONLY_OFF, REPLICAS, answer, is_synced};
+use crate::engine::acks::{APPENDONLY_OFF, REPLICAS, is_synced, write_reply};
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Handler, WaitFor, WideContext, acl, flags, parse,
+    Argument, CommandError, CommandSpec, Handler, ServerContext, WaitFor, acl, flags, parse,
 };
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
@@ -29,7 +29,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("numreplicas"),
             Argument::integer("timeout"),
         ],
-        handler: Handler::Wide(wait),
+        handler: Handler::Server(wait),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -45,14 +45,14 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("numreplicas"),
             Argument::integer("timeout"),
         ],
-        handler: Handler::Wide(wait_aof),
+        handler: Handler::Server(wait_aof),
         ..CommandSpec::DEFAULT
     },
 ];
 
 type Answer = Result<(), CommandError>;
 
-fn wait(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn wait(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let replicas = parse::integer(args.at(1))?;
     let until_ms = parse::timeout_ms(args.at(2), context.now())?;
     if REPLICAS >= replicas || !may_block(context) {
@@ -63,7 +63,7 @@ fn wait(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn wait_aof(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn wait_aof(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let local = parse::integer(args.at(1))?;
     if !(0..=1).contains(&local) {
         return Err(CommandError::fixed(
@@ -83,7 +83,7 @@ fn wait_aof(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     let is_synced = is_synced(context.state, offset);
     let enough = REPLICAS >= replicas && i64::from(is_synced) >= local;
     if enough || !may_block(context) {
-        answer(context.reply(), is_synced);
+        write_reply(context.reply(), is_synced);
         return Ok(());
     }
     let wait = AckWait {
@@ -95,13 +95,13 @@ fn wait_aof(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn may_block(context: &mut WideContext<'_>) -> bool {
+fn may_block(context: &mut ServerContext<'_>) -> bool {
     let session = context.session();
     !session.in_multi() && session.kind != ClientKind::Script
 }
 
 /// Has the caller wait; what for is taken up when its command has ended.
-fn begin(context: &mut WideContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
+fn begin(context: &mut ServerContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
     context.effects.details_mut().block = Some(WaitFor::Acks(wait, until_ms));
 }
 

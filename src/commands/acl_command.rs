@@ -6,7 +6,7 @@
 
 use super::help;
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, parse,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, acl, flags, parse,
     shown_cut,
 };
 use crate::resp::{Args, Reply};
@@ -37,7 +37,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of commands.",
         arity: -2,
         arguments: &[Argument::string("category").optional()],
-        handler: Handler::Wide(cat),
+        handler: Handler::Server(cat),
         ..ROW
     },
     CommandSpec {
@@ -45,7 +45,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns random hex digits, for a password: so many bits, or 256.",
         arity: -2,
         arguments: &[Argument::integer("bits").optional()],
-        handler: Handler::Wide(generate_password),
+        handler: Handler::Server(generate_password),
         ..ROW
     },
     CommandSpec {
@@ -62,7 +62,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             ),
         ],
         arguments: &[Argument::string("username")],
-        handler: Handler::Plain(get_user),
+        handler: Handler::Database(get_user),
         ..ROW
     },
     CommandSpec {
@@ -70,7 +70,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns a text about the subcommands.",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..ROW
     },
     CommandSpec {
@@ -79,7 +79,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of users.",
         arity: 2,
         flags: flags::ADMIN | FLAGS,
-        handler: Handler::Plain(list),
+        handler: Handler::Database(list),
         ..ROW
     },
     CommandSpec {
@@ -88,14 +88,14 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of users.",
         arity: 2,
         flags: flags::ADMIN | FLAGS,
-        handler: Handler::Plain(users),
+        handler: Handler::Database(users),
         ..ROW
     },
     CommandSpec {
         name: "whoami",
         summary: "Returns the name of this connection's user.",
         arity: 2,
-        handler: Handler::Plain(who_am_i),
+        handler: Handler::Database(who_am_i),
         ..ROW
     },
 ];
@@ -169,7 +169,7 @@ fn get_user(context: &mut Context<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn cat(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     if args.len() > 3 {
         return Err(CommandError::subcommand_syntax(args));
     }
@@ -212,7 +212,7 @@ fn cat(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
 /// Digits that a client may ask for: four bits each.
 const BITS_MAX: i64 = 4096;
 
-fn generate_password(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn generate_password(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     if args.len() > 3 {
         return Err(CommandError::subcommand_syntax(args));
     }

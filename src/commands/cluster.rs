@@ -10,7 +10,7 @@ use crate::resp::Args;
 const ROW: CommandSpec = CommandSpec {
     since: "3.0.0",
     group: Group::Cluster,
-    handler: Handler::Plain(disabled),
+    handler: Handler::Database(disabled),
     ..CommandSpec::DEFAULT
 };
 

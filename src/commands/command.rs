@@ -6,8 +6,8 @@
 use super::help;
 use crate::engine::{
     Argument, ArgumentType, BeginSearch, Command, CommandError, CommandId, CommandSpec,
-    CommandTable, FindKeys, Group, Handler, KeySpec, WideContext, acl, flags, key_flags, keyspecs,
-    parse,
+    CommandTable, FindKeys, Group, Handler, KeySpec, ServerContext, acl, flags, key_flags,
+    keyspecs, parse,
 };
 use crate::resp::{Args, Reply};
 use crate::system::glob;
@@ -36,7 +36,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     arity: -1,
     tips: &["nondeterministic_output_order"],
     subcommands: SUBCOMMANDS,
-    handler: Handler::Wide(all),
+    handler: Handler::Server(all),
     ..ROW
 }];
 
@@ -46,7 +46,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Counts the commands.",
         complexity: "O(1)",
         arity: 2,
-        handler: Handler::Wide(count),
+        handler: Handler::Server(count),
         ..ROW
     },
     CommandSpec {
@@ -56,7 +56,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: -2,
         tips: &["nondeterministic_output_order"],
         arguments: NAMES,
-        handler: Handler::Wide(docs),
+        handler: Handler::Server(docs),
         ..ROW
     },
     CommandSpec {
@@ -65,7 +65,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of arguments.",
         arity: -3,
         arguments: CALL,
-        handler: Handler::Wide(get_keys),
+        handler: Handler::Server(get_keys),
         ..ROW
     },
     CommandSpec {
@@ -75,7 +75,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of arguments.",
         arity: -3,
         arguments: CALL,
-        handler: Handler::Wide(get_keys_and_flags),
+        handler: Handler::Server(get_keys_and_flags),
         ..ROW
     },
     CommandSpec {
@@ -84,7 +84,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         complexity: "O(1)",
         arity: 2,
-        handler: Handler::Wide(print_help),
+        handler: Handler::Server(print_help),
         ..ROW
     },
     CommandSpec {
@@ -94,7 +94,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         tips: &["nondeterministic_output_order"],
         history: &[("7.0.0", "Without names, all commands.")],
         arguments: NAMES,
-        handler: Handler::Wide(info),
+        handler: Handler::Server(info),
         ..ROW
     },
     CommandSpec {
@@ -114,7 +114,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         )
         .after("FILTERBY")
         .optional()],
-        handler: Handler::Wide(list),
+        handler: Handler::Server(list),
         ..ROW
     },
 ];
@@ -122,12 +122,12 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 type Answer = Result<(), CommandError>;
 
 /// The table to read and the reply to write, borrowed apart.
-fn parts<'a>(context: &'a mut WideContext<'_>) -> Option<(&'a CommandTable, &'a mut Reply)> {
+fn parts<'a>(context: &'a mut ServerContext<'_>) -> Option<(&'a CommandTable, &'a mut Reply)> {
     let client = context.state.clients.get_mut(context.client)?;
     Some((&context.state.table, &mut client.reply))
 }
 
-fn all(context: &mut WideContext<'_>, _args: Args<'_>) -> Answer {
+fn all(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
     if let Some((table, reply)) = parts(context) {
         reply.array(table.top_level_len());
         for (_, command) in table.top_level() {
@@ -137,18 +137,18 @@ fn all(context: &mut WideContext<'_>, _args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn count(context: &mut WideContext<'_>, _args: Args<'_>) -> Answer {
+fn count(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
     let count = context.state.table.top_level_len();
     context.reply().count(count);
     Ok(())
 }
 
-fn print_help(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn print_help(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     help::of_rows(context.reply(), args, SUBCOMMANDS);
     Ok(())
 }
 
-fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn info(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let names = args.skip(2);
     if names.is_empty() {
         return all(context, args);
@@ -163,7 +163,7 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn docs(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn docs(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let names = args.skip(2);
     let Some((table, reply)) = parts(context) else {
         return Ok(());
@@ -222,7 +222,7 @@ impl<'a> ListFilter<'a> {
     }
 }
 
-fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn list(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let filter = ListFilter::parse(args.skip(2))?;
     let Some((table, reply)) = parts(context) else {
         return Ok(());
@@ -244,11 +244,11 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
-fn get_keys(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn get_keys(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     answer_keys(context, args.skip(2), false)
 }
 
-fn get_keys_and_flags(context: &mut WideContext<'_>, args: Args<'_>) -> Answer {
+fn get_keys_and_flags(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     answer_keys(context, args.skip(2), true)
 }
 
@@ -261,7 +261,7 @@ fn find(table: &CommandTable, call: Args<'_>) -> Option<CommandId> {
     table.find_subcommand(top, call.at(1))
 }
 
-fn answer_keys(context: &mut WideContext<'_>, call: Args<'_>, with_flags: bool) -> Answer {
+fn answer_keys(context: &mut ServerContext<'_>, call: Args<'_>, with_flags: bool) -> Answer {
     let Some((table, reply)) = parts(context) else {
         return Ok(());
     };

@@ -7,7 +7,7 @@
 use super::help::help;
 use crate::config::Fsync;
 use crate::config::{Change, Config, ConfigSetError, SetContext};
-use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, WideContext, flags};
+use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, ServerContext, flags};
 use crate::journal::Targets;
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
@@ -33,7 +33,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             flags: FLAGS,
             history: &[("7.0.0", "Several patterns in one call.")],
             arguments: &[Argument::string("parameter").multiple()],
-            handler: Handler::Wide(get),
+            handler: Handler::Server(get),
             ..CommandSpec::DEFAULT
         },
         CommandSpec {
@@ -43,7 +43,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             group: Group::Server,
             arity: 2,
             flags: flags::LOADING | flags::STALE,
-            handler: Handler::Wide(print_help),
+            handler: Handler::Server(print_help),
             ..CommandSpec::DEFAULT
         },
         CommandSpec {
@@ -54,7 +54,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             arity: 2,
             flags: FLAGS,
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            handler: Handler::Wide(reset_statistics),
+            handler: Handler::Server(reset_statistics),
             ..CommandSpec::DEFAULT
         },
         CommandSpec {
@@ -65,7 +65,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
             arity: 2,
             flags: FLAGS,
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            handler: Handler::Wide(rewrite),
+            handler: Handler::Server(rewrite),
             ..CommandSpec::DEFAULT
         },
         CommandSpec {
@@ -83,7 +83,7 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
                 &[Argument::string("parameter"), Argument::string("value")],
             )
             .multiple()],
-            handler: Handler::Wide(set),
+            handler: Handler::Server(set),
             ..CommandSpec::DEFAULT
         },
     ],
@@ -101,12 +101,12 @@ const HELP: &[&str] = &[
     "    Rewrite the configuration file.",
 ];
 
-fn print_help(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn print_help(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     help(context.reply(), args, HELP);
     Ok(())
 }
 
-fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let patterns: Vec<&[u8]> = args.iter().skip(2).collect();
     let found = context.state.config.get(&patterns);
     let reply = context.reply();
@@ -118,7 +118,7 @@ fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     Ok(())
 }
 
-fn set(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
@@ -235,20 +235,24 @@ fn listener(name: &str) -> Option<Listener> {
 }
 
 /// Brings changes to whoever must hear of them, each of whom hears once. On failure: which change, and why.
-fn apply(context: &mut WideContext<'_>, changes: &[Change]) -> Result<(), (usize, String)> {
+fn apply(context: &mut ServerContext<'_>, changes: &[Change]) -> Result<(), (usize, String)> {
     let mut told: Vec<Listener> = Vec::new();
     for (at, change) in changes.iter().enumerate() {
         let Some(listener) = listener(change.name).filter(|listener| !told.contains(listener))
         else {
             continue;
         };
-        tell(context, listener, change).map_err(|reason| (at, reason))?;
+        apply_one(context, listener, change).map_err(|reason| (at, reason))?;
         told.push(listener);
     }
     Ok(())
 }
 
-fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> Result<(), String> {
+fn apply_one(
+    context: &mut ServerContext<'_>,
+    listener: Listener,
+    change: &Change,
+) -> Result<(), String> {
     let settings = context.state.config.settings();
     match listener {
         Listener::Sockets => {
@@ -336,7 +340,7 @@ fn tell(context: &mut WideContext<'_>, listener: Listener, change: &Change) -> R
     Ok(())
 }
 
-fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn rewrite(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     match context.state.config.rewrite(false) {
         Ok(()) => {
             log::warn!("CONFIG REWRITE executed with success.");
@@ -352,9 +356,9 @@ fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
     }
 }
 
-fn reset_statistics(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn reset_statistics(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.observe.reset();
-    context.state.keyspace.settle_stats();
+    context.state.keyspace.fold_stats();
     context.state.keyspace.stats = Default::default();
     context.host.reset_loop_figures();
     context.reply().ok();

@@ -9,8 +9,8 @@ use super::client::{NAME_ERROR, is_printable};
 use crate::REDIS_VERSION;
 use crate::clients::{Client, ClientKind, DEFAULT_USER, Identity, ReplyMode};
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, acl, flags, monitor,
-    parse, pubsub, tracking, transactions,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, acl, flags,
+    monitor, parse, pubsub, tracking, transactions,
 };
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("username").optional().since("6.0.0"),
             Argument::string("password"),
         ],
-        handler: Handler::Wide(auth),
+        handler: Handler::Server(auth),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -49,7 +49,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::LOADING | flags::STALE | flags::FAST,
         acl: acl::CONNECTION,
         arguments: &[Argument::string("message")],
-        handler: Handler::Plain(echo),
+        handler: Handler::Database(echo),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -78,7 +78,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ],
         )
         .optional()],
-        handler: Handler::Wide(hello),
+        handler: Handler::Server(hello),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -90,7 +90,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         acl: acl::CONNECTION,
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         arguments: &[Argument::string("message").optional()],
-        handler: Handler::Plain(ping),
+        handler: Handler::Database(ping),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -102,7 +102,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         acl: acl::CONNECTION,
         deprecated_since: "7.2.0",
         replaced_by: "just closing the connection",
-        handler: Handler::Plain(quit),
+        handler: Handler::Database(quit),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -112,7 +112,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         group: Group::Connection,
         flags: HANDSHAKE | flags::RUNS_IN_MULTI,
         acl: acl::CONNECTION,
-        handler: Handler::Wide(reset),
+        handler: Handler::Server(reset),
         ..CommandSpec::DEFAULT
     },
 ];
@@ -146,7 +146,7 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     transactions::discard(context.state, context.client);
     pubsub::leave(context.state, context.client);
     tracking::disable(context.state, context.client);
@@ -172,7 +172,7 @@ fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
 }
 
 /// `AUTH password` and `AUTH user password`.
-fn auth(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn auth(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
@@ -197,7 +197,7 @@ fn auth(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 
 /// Lets the session in, or not. Until there are ACLs there is one user, and without a password it takes any.
 fn authenticate(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     user: &[u8],
     password: &[u8],
 ) -> Result<(), CommandError> {
@@ -222,7 +222,7 @@ fn same_secret(expected: &[u8], given: &[u8]) -> bool {
 }
 
 /// `HELLO [protover [AUTH user password] [SETNAME name]]`. All of it is read before any of it is done.
-fn hello(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn hello(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let protocol = match args.get(1).map(numbers::parse_i64) {
         None => None,
         Some(Some(2)) => Some(Protocol::Resp2),
@@ -284,7 +284,7 @@ fn hello(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 }
 
 /// What HELLO answers.
-fn describe(context: &mut WideContext<'_>) {
+fn describe(context: &mut ServerContext<'_>) {
     let Client { session, reply, .. } = context.caller();
     let (id, resp3) = (session.id, session.resp3());
     reply.map(7);

@@ -7,10 +7,10 @@
 use super::help;
 use crate::config::value::parse_bytes;
 use crate::engine::{
-    CommandError, CommandSpec, Group, Handler, WaitFor, WideContext, blocking, flags, parse,
+    CommandError, CommandSpec, Group, Handler, ServerContext, WaitFor, blocking, flags, parse,
     persistence,
 };
-use crate::keyspace::{Digest, EntryRef, Expiry, NewValue, Slot, Stored, Value, digest_of};
+use crate::keyspace::{Digest, EntryRef, Expiry, KeyEntry, NewValue, Stored, Value, digest_of};
 use crate::persistence::loading::OnDuplicate;
 use crate::persistence::rdb::save;
 use crate::persistence::rdb::write::Writer;
@@ -32,11 +32,11 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     group: Group::Server,
     arity: -2,
     flags: flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE | flags::PROTECTED,
-    handler: Handler::Wide(debug),
+    handler: Handler::Server(debug),
     ..CommandSpec::DEFAULT
 }];
 
-type Run = fn(&mut WideContext<'_>, Args<'_>) -> Result<(), CommandError>;
+type Run = fn(&mut ServerContext<'_>, Args<'_>) -> Result<(), CommandError>;
 
 struct Subcommand {
     name: &'static str,
@@ -264,7 +264,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     ),
 ];
 
-fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn debug(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() == 2 && parse::is_word(args.at(1), "HELP") {
         let lines: Vec<String> = SUBCOMMANDS
             .iter()
@@ -285,7 +285,7 @@ fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 
 // ---- the server ----------------------------------------------------------------------------------
 
-fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn sleep(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // Whatever is no length of time is none.
     let duration = Duration::try_from_secs_f64(numbers::decimal_prefix(args.at(2)));
     context.host.sleep(duration.unwrap_or_default());
@@ -293,7 +293,7 @@ fn sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn set_active_expire(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
     context.reply().ok();
@@ -301,7 +301,7 @@ fn set_active_expire(context: &mut WideContext<'_>, args: Args<'_>) -> Result<()
 }
 
 fn set_disable_deny_scripts(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
     context.state.scripting.calls_denied = parse::integer(args.at(2))? != 0;
@@ -309,20 +309,20 @@ fn set_disable_deny_scripts(
     Ok(())
 }
 
-fn aof_flush_sleep(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn aof_flush_sleep(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let us = parse::integer(args.at(2))?;
     context.state.persistence.aof.flush_sleep_us = u64::try_from(us).unwrap_or(0);
     context.reply().ok();
     Ok(())
 }
 
-fn skip_checksum(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn skip_checksum(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.skip_checksum_validation = parse::integer(args.at(2))? != 0;
     context.reply().ok();
     Ok(())
 }
 
-fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn reload(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (mut save, mut flush, mut on_duplicate) = (true, true, OnDuplicate::Fail);
     for option in args.iter().skip(2) {
         match () {
@@ -344,7 +344,7 @@ fn reload(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn load_aof(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     if context.state.persistence.is_loading() {
         return Err(CommandError::Loading);
     }
@@ -373,7 +373,7 @@ fn load_aof(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comman
     Ok(())
 }
 
-fn reply_buffer(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn reply_buffer(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !parse::is_word(args.at(2), "RESIZING") {
         return Err(CommandError::Syntax);
     }
@@ -382,13 +382,13 @@ fn reply_buffer(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Com
     Ok(())
 }
 
-fn pause_cron(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn pause_cron(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.cron_paused = parse::integer(args.at(2))? != 0;
     context.reply().ok();
     Ok(())
 }
 
-fn rewrite_all(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn rewrite_all(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.config.rewrite(true).map_err(|error| {
         CommandError::text_owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {error}"))
     })?;
@@ -396,13 +396,13 @@ fn rewrite_all(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Com
     Ok(())
 }
 
-fn log_message(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn log_message(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     log::warn!("DEBUG LOG: {}", String::from_utf8_lossy(args.at(2)));
     context.reply().ok();
     Ok(())
 }
 
-fn packed_threshold(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn packed_threshold(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // Somewhat below 4 GiB, so that sizes of nodes fit 32 bits.
     const MAX: u64 = (1 << 32) - (1 << 20);
     let bytes = parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
@@ -418,7 +418,11 @@ fn packed_threshold(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(),
 }
 
 /// Writes lines to standard output, as Redis does, and says so.
-fn print_lines(context: &mut WideContext<'_>, what: &str, lines: &str) -> Result<(), CommandError> {
+fn print_lines(
+    context: &mut ServerContext<'_>,
+    what: &str,
+    lines: &str,
+) -> Result<(), CommandError> {
     let mut out = std::io::stdout().lock();
     out.write_all(lines.as_bytes())
         .and_then(|()| out.flush())
@@ -440,7 +444,7 @@ fn push_elements<'i>(lines: &mut String, items: impl Iterator<Item = Item<'i>>) 
     }
 }
 
-fn list_packs(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list_packs(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut db = context.db();
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
     let listpack = match entry.stored() {
@@ -460,7 +464,7 @@ fn list_packs(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comma
     print_lines(context, "Listpack", &lines)
 }
 
-fn list_nodes(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list_nodes(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let full = args.len() == 4 && parse::integer(args.at(3))? != 0;
     let mut db = context.db();
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
@@ -496,32 +500,32 @@ fn list_nodes(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comma
     print_lines(context, "Quicklist", &lines)
 }
 
-fn error(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn error(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.reply().error(args.at(2));
     Ok(())
 }
 
-fn segfault(_context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn segfault(_context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     crash::segfault()
 }
 
 #[allow(clippy::panic)]
-fn panic_now(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn panic_now(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     panic!("DEBUG PANIC called at Unix time {}", context.now().unix_s())
 }
 
 #[allow(clippy::panic)]
-fn assert(_context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn assert(_context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     panic!("=== ASSERTION FAILED === '1 == 2' is not true (DEBUG ASSERT)")
 }
 
-fn string_match(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn string_match(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let matches = glob::matches(args.at(2), args.at(3));
     context.reply().integer(i64::from(matches));
     Ok(())
 }
 
-fn string_match_test(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn string_match_test(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     const ROUNDS: usize = 20_000;
     let rng = &mut context.state.rng;
     let (mut pattern, mut text) = ([0; 32], [0; 32]);
@@ -545,7 +549,7 @@ fn string_match_test(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(
 
 // 3.141 is what Redis answers, not a careless pi.
 #[allow(clippy::approx_constant)]
-fn protocol(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn protocol(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const NAMES: &str =
         "string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false";
     let reply = context.reply();
@@ -607,7 +611,7 @@ fn protocol(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
 
 // ---- keys ----------------------------------------------------------------------------------------
 
-fn object(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn object(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now = context.now();
     let index = context.session().db;
     // A key whose time is over is shown as long as it is there.
@@ -649,7 +653,7 @@ fn serialized_len(entry: &EntryRef<'_>) -> usize {
     out.len()
 }
 
-fn string_lengths(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn string_lengths(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const NOT_A_STRING: CommandError = CommandError::fixed("ERR Not an sds encoded string.");
     let mut db = context.db();
     let entry = db.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
@@ -669,7 +673,7 @@ fn string_lengths(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), C
 }
 
 /// Keys that are there stay as they are. Nothing is counted as a change and nothing propagated, as in Redis.
-fn populate(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn populate(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const NOT_POSITIVE: CommandError =
         CommandError::fixed("ERR value is out of range, must be positive");
     let number = |at: usize| -> Result<usize, CommandError> {
@@ -689,21 +693,21 @@ fn populate(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
         key.extend_from_slice(prefix);
         key.push(b':');
         numbers::write_u64(&mut key, n as u64);
-        if let Slot::Vacant(slot) = db.slot(&key) {
+        if let KeyEntry::Vacant(vacant) = db.entry(&key) {
             value.clear();
             value.extend_from_slice(b"value:");
             numbers::write_u64(&mut value, n as u64);
             if size > 0 {
                 value.resize(size, 0);
             }
-            slot.insert(NewValue::String(&value), Expiry::Clear);
+            vacant.insert(NewValue::String(&value), Expiry::Clear);
         }
     }
     context.reply().ok();
     Ok(())
 }
 
-fn table_stats(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn table_stats(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let number = parse::integer(args.at(2))?;
     let full = args.get(3).is_some_and(|word| parse::is_word(word, "full"));
     let index = usize::try_from(number)
@@ -752,7 +756,7 @@ fn shape(table: &Distribution, full: bool) -> String {
     text
 }
 
-fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn table_stats_of_key(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let full = args.get(3).is_some_and(|word| parse::is_word(word, "full"));
     let table = match context.db().peek(args.at(2)) {
         Some(entry) => match entry.stored() {
@@ -773,13 +777,13 @@ fn table_stats_of_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(
 
 // ---- fingerprints --------------------------------------------------------------------------------
 
-fn digest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn digest(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let digest = digest_of(&mut context.state.keyspace, context.state.now);
     context.reply().simple(&digest);
     Ok(())
 }
 
-fn digest_value(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn digest_value(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.reply().array(args.len() - 2);
     for key in args.iter().skip(2) {
         let digest = context.db().peek(key).as_ref().map(Digest::of_value);

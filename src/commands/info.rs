@@ -1,7 +1,7 @@
 //! INFO: the row and the handler; the text is built in [`crate::engine::info`].
 
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Group, Handler, WideContext, acl, flags, info as page,
+    Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags, info as page,
 };
 use crate::resp::Args;
 
@@ -20,16 +20,16 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     ],
     history: &[("7.0.0", "Several sections in one call.")],
     arguments: &[Argument::string("section").multiple().optional()],
-    handler: Handler::Wide(info),
+    handler: Handler::Server(info),
     ..CommandSpec::DEFAULT
 }];
 
-fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn info(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let names: Vec<&[u8]> = args.iter().skip(1).collect();
     let used = context.host.used_memory();
     let figures = context.host.loop_figures();
     let recorder = context.host.recorder();
-    context.state.keyspace.settle_stats();
+    context.state.keyspace.fold_stats();
     // The cron samples the peak; it must not be seen below what is used now.
     let peak = &mut context.state.observe.stats.peak_memory;
     *peak = used.max(*peak);

@@ -2,7 +2,7 @@
 
 use super::help;
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, WideContext, flags,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, ServerContext, flags,
     key_flags, parse,
 };
 use crate::observe::MemoryFigures;
@@ -34,7 +34,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "doctor",
         summary: "Returns a report about problems with memory.",
-        handler: Handler::Wide(doctor),
+        handler: Handler::Server(doctor),
         ..ROW
     },
     CommandSpec {
@@ -42,14 +42,14 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns a text about the subcommands.",
         flags: flags::LOADING | flags::STALE,
         tips: &[],
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..ROW
     },
     CommandSpec {
         name: "malloc-stats",
         summary: "Returns what the allocator tells of itself.",
         complexity: "Depends on how much memory is allocated, could be slow",
-        handler: Handler::Plain(malloc_stats),
+        handler: Handler::Database(malloc_stats),
         ..ROW
     },
     CommandSpec {
@@ -57,13 +57,13 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Gives unused pages back to the system.",
         complexity: "Depends on how much memory is allocated, could be slow",
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        handler: Handler::Plain(purge),
+        handler: Handler::Database(purge),
         ..ROW
     },
     CommandSpec {
         name: "stats",
         summary: "Returns figures about the server's memory.",
-        handler: Handler::Wide(stats),
+        handler: Handler::Server(stats),
         ..ROW
     },
     CommandSpec {
@@ -78,7 +78,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             Argument::key("key"),
             Argument::integer("count").after("SAMPLES").optional(),
         ],
-        handler: Handler::Plain(usage),
+        handler: Handler::Database(usage),
         ..ROW
     },
 ];
@@ -122,7 +122,7 @@ fn malloc_stats(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), Comman
     Ok(())
 }
 
-fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
+fn measure(context: &mut ServerContext<'_>) -> MemoryFigures {
     let used = context.host.used_memory();
     let state = &context.state;
     let buffered = state.persistence.aof.buffered();
@@ -135,7 +135,7 @@ fn measure(context: &mut WideContext<'_>) -> MemoryFigures {
     )
 }
 
-fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let figures = measure(context);
     let databases = figures.databases.clone();
     let scripting = &context.state.scripting;
@@ -202,7 +202,7 @@ fn double(reply: &mut Reply, name: &str, value: f64) {
     reply.double(value);
 }
 
-fn doctor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn doctor(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let figures = measure(context);
     let clients = context.state.clients.connected as u64;
     context

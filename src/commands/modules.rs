@@ -31,7 +31,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..ROW
     },
     CommandSpec {
@@ -41,7 +41,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: flags::ADMIN | flags::NOSCRIPT,
         tips: &["nondeterministic_output_order"],
-        handler: Handler::Plain(list),
+        handler: Handler::Database(list),
         ..ROW
     },
     CommandSpec {
@@ -53,7 +53,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             Argument::string("path"),
             Argument::string("arg").optional().multiple(),
         ],
-        handler: Handler::Plain(load),
+        handler: Handler::Database(load),
         ..ROW
     },
     CommandSpec {
@@ -76,7 +76,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             },
             Argument::string("args").after("ARGS").optional().multiple(),
         ],
-        handler: Handler::Plain(load),
+        handler: Handler::Database(load),
         ..ROW
     },
     CommandSpec {
@@ -85,7 +85,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: LOADS,
         arguments: &[Argument::string("name")],
-        handler: Handler::Plain(unload),
+        handler: Handler::Database(unload),
         ..ROW
     },
 ];

@@ -5,7 +5,7 @@
 //! scripts are shown before what they run. Administrative commands are not shown. Mirrors `replicationFeedMonitors`
 //! of Redis's replication.c.
 
-use crate::engine::{CommandError, CommandSpec, Group, Handler, WideContext, flags};
+use crate::engine::{CommandError, CommandSpec, Group, Handler, ServerContext, flags};
 use crate::resp::Args;
 
 /// The group's rows.
@@ -17,11 +17,11 @@ pub const COMMANDS: &[CommandSpec] = &[CommandSpec {
     group: Group::Server,
     arity: 1,
     flags: flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE,
-    handler: Handler::Wide(monitor),
+    handler: Handler::Server(monitor),
     ..CommandSpec::DEFAULT
 }];
 
-fn monitor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn monitor(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let (key, session) = (context.client, context.session());
     if session.in_multi() {
         // Who runs it there waits for one answer to each command.
@@ -35,7 +35,7 @@ fn monitor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
     }
     session.monitors = true;
     context.state.messaging.monitors.push(key);
-    context.state.messaging.settle();
+    context.state.messaging.note_listeners();
     context.reply().ok();
     Ok(())
 }

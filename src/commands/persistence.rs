@@ -6,7 +6,7 @@
 use crate::engine::persistence::aof::start_rewrite;
 use crate::engine::persistence::{save_now, start_background};
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Group, Handler, WideContext, acl, flags, parse,
+    Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags, parse,
 };
 use crate::persistence::status::ChildKind;
 use crate::resp::Args;
@@ -24,7 +24,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the total number of keys in all databases",
         arity: 1,
         flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT | flags::NO_MULTI,
-        handler: Handler::Wide(save),
+        handler: Handler::Server(save),
         ..ROW
     },
     CommandSpec {
@@ -37,7 +37,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arguments: &[Argument::token("schedule", "SCHEDULE")
             .optional()
             .since("3.2.2")],
-        handler: Handler::Wide(background_save),
+        handler: Handler::Server(background_save),
         ..ROW
     },
     CommandSpec {
@@ -46,7 +46,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(1)",
         arity: 1,
         flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
-        handler: Handler::Wide(rewrite),
+        handler: Handler::Server(rewrite),
         ..ROW
     },
     CommandSpec {
@@ -56,14 +56,14 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::LOADING | flags::STALE | flags::FAST,
         acl: acl::ADMIN | acl::DANGEROUS,
         tips: &["nondeterministic_output"],
-        handler: Handler::Wide(last_save),
+        handler: Handler::Server(last_save),
         ..ROW
     },
 ];
 
 const IN_PROGRESS: CommandError = CommandError::fixed("ERR Background save already in progress");
 
-fn save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn save(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     if context
         .state
         .persistence
@@ -80,7 +80,7 @@ fn save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn background_save(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.get(1) {
         Some(word) if args.len() > 2 || !parse::is_word(word, "SCHEDULE") => {
             return Err(CommandError::Syntax);
@@ -112,7 +112,7 @@ fn background_save(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), 
 }
 
 /// As in Redis, a server that has never saved names its start.
-fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn last_save(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let at = match context.state.persistence.last_save_unix_s {
         0 => context.state.observe.stats.start_unix_ms / 1000,
         at => at,
@@ -121,7 +121,7 @@ fn last_save(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Comma
     Ok(())
 }
 
-fn rewrite(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn rewrite(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let in_multi = context.session().in_multi();
     let state = &mut *context.state;
     match &state.persistence.child {

@@ -4,7 +4,7 @@
 //! command. Mirrors parts of Redis's server.c, db.c, replication.c and lolwut.c.
 
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, Shutdown, WideContext, acl,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, Shutdown, acl,
     flags, parse,
 };
 use crate::resp::Args;
@@ -24,7 +24,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.6.0",
         flags: STATUS,
         tips: &["nondeterministic_output"],
-        handler: Handler::Wide(time),
+        handler: Handler::Server(time),
         ..ROW
     },
     CommandSpec {
@@ -33,7 +33,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.8.12",
         flags: flags::NOSCRIPT | STATUS,
         acl: acl::ADMIN | acl::DANGEROUS,
-        handler: Handler::Plain(role),
+        handler: Handler::Database(role),
         ..ROW
     },
     CommandSpec {
@@ -44,7 +44,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -1,
         flags: flags::READONLY | flags::FAST,
         arguments: &[Argument::integer("version").after("VERSION").optional()],
-        handler: Handler::Plain(lolwut),
+        handler: Handler::Database(lolwut),
         ..ROW
     },
     CommandSpec {
@@ -73,13 +73,13 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::token("force", "FORCE").optional().since("7.0.0"),
             Argument::token("abort", "ABORT").optional().since("7.0.0"),
         ],
-        handler: Handler::Wide(shutdown),
+        handler: Handler::Server(shutdown),
         ..ROW
     },
 ];
 
 /// The time stands still for a script, and goes on here once that has run for too long: it may be waiting for it.
-fn time(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn time(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let mut unix_us = context.state.now.unix_us;
     if context.state.scripting.is_busy()
         && let Some(running) = &context.state.scripting.running
@@ -141,7 +141,7 @@ fn ring(version: i64) -> String {
     out
 }
 
-fn shutdown(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn shutdown(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut how = Shutdown::default();
     let mut abort = false;
     for arg in args.iter().skip(1) {

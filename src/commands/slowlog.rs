@@ -3,7 +3,7 @@
 
 use super::help;
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, WideContext, flags,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, flags,
 };
 use crate::resp::Args;
 use crate::system::numbers;
@@ -32,7 +32,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         tips: &["request_policy:all_nodes", "nondeterministic_output"],
         history: &[("4.0.0", "Entries tell the client's address and name.")],
         arguments: &[Argument::integer("count").optional()],
-        handler: Handler::Wide(get),
+        handler: Handler::Server(get),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -42,7 +42,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         group: Group::Server,
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -57,7 +57,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             "response_policy:agg_sum",
             "nondeterministic_output",
         ],
-        handler: Handler::Wide(len),
+        handler: Handler::Server(len),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -69,7 +69,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: FLAGS,
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-        handler: Handler::Wide(reset),
+        handler: Handler::Server(reset),
         ..CommandSpec::DEFAULT
     },
 ];
@@ -79,7 +79,7 @@ fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     const BAD_COUNT: CommandError =
         CommandError::fixed("ERR count should be greater than or equal to -1");
     let count = match args.get(2) {
@@ -116,13 +116,13 @@ fn get(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError
     Ok(())
 }
 
-fn len(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn len(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let len = context.state.observe.slowlog.len();
     context.reply().count(len);
     Ok(())
 }
 
-fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.observe.slowlog.clear();
     context.reply().ok();
     Ok(())

@@ -140,13 +140,13 @@ impl Harness {
     pub fn line(&mut self, line: &str) -> Value {
         self.run(&line.split(' ').collect::<Vec<_>>())
     }
-    /// Runs a plain command as if the journal had a reader; what that would get instead of the command.
+    /// Runs a command with a database handler as if the journal had a reader; what that would get instead of the command.
     pub fn rewritten(&mut self, line: &str) -> Vec<String> {
         let request = OwnedRequest::from_slices(&line.split(' ').collect::<Vec<_>>());
         let state = &mut self.state;
         let id = state.table.find(request.args().at(0)).expect("a command");
-        let Handler::Plain(run) = state.table.get(id).spec.handler else {
-            panic!("{line} is no plain command")
+        let Handler::Database(run) = state.table.get(id).spec.handler else {
+            panic!("{line} has no database handler")
         };
         let client = state
             .clients

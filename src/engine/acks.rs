@@ -22,7 +22,7 @@ pub(crate) fn is_synced(state: &mut State, offset: u64) -> bool {
     aof.state == AofState::On && aof.synced_offset() >= offset
 }
 
-pub(crate) fn answer(reply: &mut Reply, is_synced: bool) {
+pub(crate) fn write_reply(reply: &mut Reply, is_synced: bool) {
     reply.array(2);
     reply.integer(i64::from(is_synced));
     reply.integer(REPLICAS);
@@ -52,7 +52,7 @@ pub(crate) fn give_up(state: &mut State, key: ClientKey, wait: Option<AckWait>) 
     let is_synced = wait.is_some_and(|wait| is_synced(state, wait.offset));
     if let Some(client) = state.clients.get_mut(key) {
         match wait {
-            Some(_) => answer(&mut client.reply, is_synced),
+            Some(_) => write_reply(&mut client.reply, is_synced),
             None => client.reply.integer(REPLICAS),
         }
     }

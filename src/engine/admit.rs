@@ -297,7 +297,7 @@ fn check_memory_anew(state: &mut State, host: &mut dyn Host, candidate: &Candida
     let room = make_room(state, host);
     state.lacks_memory = room == Room::None;
     if state.keyspace.has_events() {
-        tell_evicted(state);
+        publish_evictions(state);
     }
     if state.lacks_memory && candidate.has(flags::DENYOOM) {
         return Err(CommandError::OutOfMemory);
@@ -457,13 +457,13 @@ fn check_from_script(state: &State, candidate: &Candidate) -> Checked {
     Ok(())
 }
 
-/// Tells what was evicted to make room for a command. It is not the command's doing, and its client hears of it
+/// Publishes what was evicted to make room for a command. It is not the command's doing, and its client hears of it
 /// before the answer: what it reads now is no longer what was evicted.
 #[cold]
-fn tell_evicted(state: &mut State) {
-    let answering = state.clients.answer(None);
+fn publish_evictions(state: &mut State) {
+    let answering = state.clients.set_answering(None);
     super::keyspace_events::drain(state, None);
-    state.clients.answer(answering);
+    state.clients.set_answering(answering);
 }
 
 /// Name of a command, whatever it was renamed to; nothing for a subcommand: SLOWLOG RESET is not RESET.

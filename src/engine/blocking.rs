@@ -6,7 +6,7 @@
 //! answers, or finds too little and keeps its place. Mirrors `blocked.c` of Redis, as of 7.2.
 
 use super::admit::{Admission, Origin, admit, refuse};
-use super::call::{call, settle_reply_mode};
+use super::call::{advance_reply_mode, call};
 use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
 use crate::clients::{
     Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, Session,
@@ -168,7 +168,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     };
     let request = std::mem::take(&mut keys.request);
     let unix_us = state.now.unix_us;
-    let answering = state.clients.answer(Some(key));
+    let answering = state.clients.set_answering(Some(key));
     let args = request.args();
     // Memory, the disk or a pause may forbid now what they allowed when it began to wait.
     let became = match admit(state, host, Origin::Connection, key, command, args) {
@@ -182,7 +182,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             Became::Answered
         }
     };
-    state.clients.answer(answering);
+    state.clients.set_answering(answering);
     match became {
         Became::Answered => {
             end(state, key);
@@ -204,7 +204,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             return;
         }
     }
-    settle_reply_mode(state, key);
+    advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }
 
@@ -281,6 +281,6 @@ pub(crate) fn give_up(
     state
         .observe
         .command_run(blocked.command, took_ns, u64::from(error.is_some()));
-    settle_reply_mode(state, key);
+    advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

@@ -5,7 +5,7 @@
 
 use super::propagate::{note_write, propagate};
 use super::{
-    CommandError, Context, Effects, Handler, Host, Invocation, State, WaitFor, WideContext, flags,
+    CommandError, Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::journal::Targets;
@@ -52,7 +52,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
 
     let mut effects = Effects::default();
     let result = match handler {
-        Handler::Plain(run) => {
+        Handler::Database(run) => {
             let may_block = !client.session.in_multi() && client.session.kind != ClientKind::Script;
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
@@ -67,8 +67,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             };
             run(&mut context, args)
         }
-        Handler::Wide(run) => run(
-            &mut WideContext {
+        Handler::Server(run) => run(
+            &mut ServerContext {
                 state,
                 host,
                 client: key,
@@ -228,7 +228,7 @@ fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64, red
 }
 
 /// CLIENT REPLY SKIP lasts for one command.
-pub(crate) fn settle_reply_mode(state: &mut State, key: ClientKey) {
+pub(crate) fn advance_reply_mode(state: &mut State, key: ClientKey) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };

@@ -18,7 +18,7 @@ pub fn end(state: &mut State, key: ClientKey) {
     };
     if std::mem::take(&mut client.session.monitors) {
         state.messaging.monitors.retain(|monitor| *monitor != key);
-        state.messaging.settle();
+        state.messaging.note_listeners();
     }
 }
 

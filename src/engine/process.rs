@@ -4,7 +4,7 @@
 //! Mirrors `processCommand` of Redis's server.c.
 
 use super::admit::{Admission, Origin, Unresolved, admit, call_flags, refuse, resolve};
-use super::call::{call, settle_reply_mode};
+use super::call::{advance_reply_mode, call};
 use super::{CommandId, Host, Invocation, State, flags};
 use crate::clients::{Blocked, ClientKey};
 use crate::observe::Executed;
@@ -44,7 +44,7 @@ pub fn process_found(
     if state.messaging.hears_commands {
         super::tracking::limit(state);
     }
-    state.clients.answer(Some(client));
+    state.clients.set_answering(Some(client));
     let names = found.map_or(1, |id| {
         1 + usize::from(!state.table.get(id).subcommands.is_empty())
     });
@@ -55,7 +55,7 @@ pub fn process_found(
     };
     let outcome =
         crash::with_arguments(&words, || process_checked(state, host, client, found, args));
-    state.clients.answer(None);
+    state.clients.set_answering(None);
     if state.messaging.hears_commands && outcome == Outcome::Done {
         super::tracking::command_ended(state, client, found);
     }
@@ -101,7 +101,7 @@ fn process_checked(
         matches!(blocked, Some(Blocked::Command(_) | Blocked::Script))
     });
     if !waits {
-        settle_reply_mode(state, client);
+        advance_reply_mode(state, client);
     }
     Outcome::Done
 }

@@ -53,13 +53,13 @@ pub fn leave(state: &mut State, key: ClientKey) {
     let Some(its) = client.subscriptions.take() else {
         return;
     };
-    settle_kind(client);
+    update_kind(client);
     state.messaging.pubsub.leave(key, *its);
     notifications::follow_interest(state);
 }
 
 /// A client is of the class `pubsub` while it has a subscription.
-pub(crate) fn settle_kind(client: &mut Client) {
+pub(crate) fn update_kind(client: &mut Client) {
     let listens = client
         .subscriptions
         .as_ref()

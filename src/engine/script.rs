@@ -6,10 +6,10 @@
 
 use crate::clients::{Blocked, Client, ClientKey, ClientKind, Identity};
 use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
-use crate::engine::call::{call, note_run, settle_reply_mode};
+use crate::engine::call::{advance_reply_mode, call, note_run};
 use crate::engine::propagate::note_write;
 use crate::engine::{
-    CommandError, CommandId, Host, Invocation, State, WideContext, flags, functions, tracking,
+    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, tracking,
     transactions,
 };
 use crate::journal::Targets;
@@ -36,7 +36,7 @@ pub(crate) struct Program<'a> {
 
 /// Runs a program that `tell` starts; the caller is answered now, or later if the program runs for too long.
 pub(crate) fn start(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     program: &Program<'_>,
     tell: Tell,
@@ -212,10 +212,10 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 memory,
             } => {
                 state.scripting.memory = memory;
-                break Some(answer(state, Some((*reply, errors))));
+                break Some(finish(state, Some((*reply, errors))));
             }
             Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
-                break Some(answer(state, None));
+                break Some(finish(state, None));
             }
         };
     };
@@ -224,7 +224,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
 }
 
 /// Gives the caller its reply back, and ends what runs.
-fn answer(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
+fn finish(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
     let mut ended = Ended::default();
     let Some(running) = state.scripting.running.take() else {
         return ended;
@@ -397,7 +397,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     let written = state.journal.written_bytes(Targets::AOF);
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
-    state.clients.answer(Some(caller));
+    state.clients.set_answering(Some(caller));
     let command = state
         .scripting
         .running
@@ -420,7 +420,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     } else if let Some(running) = state.scripting.running.as_deref_mut() {
         running.command = command;
     }
-    state.clients.answer(None);
+    state.clients.set_answering(None);
     let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
     state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
     state.now.keeps_expired = now.keeps_expired;
@@ -458,7 +458,7 @@ fn end(
     if is_in_exec && !transactions::go_on(state, host, caller) {
         return;
     }
-    settle_reply_mode(state, caller);
+    advance_reply_mode(state, caller);
     tracking::command_ended(state, caller, None);
     if let Some(client) = state.clients.get_mut(caller)
         && client.session.kind == ClientKind::Internal
@@ -471,7 +471,7 @@ fn end(
 }
 
 /// SCRIPT KILL and FUNCTION KILL.
-pub(crate) fn kill(context: &mut WideContext<'_>, function: bool) -> Result<(), CommandError> {
+pub(crate) fn kill(context: &mut ServerContext<'_>, function: bool) -> Result<(), CommandError> {
     let Some(running) = context.state.scripting.running.as_deref_mut() else {
         return Err(CommandError::fixed(
             "NOTBUSY No scripts in execution right now.",

@@ -6,22 +6,22 @@
 //! rows stand beside their handlers, in the file of their group;
 //! [`super::table`] gathers them. Mirrors `src/commands/*.json` and `struct redisCommand` of Redis.
 
-use super::{Context, WideContext};
+use super::{Context, ServerContext};
 use crate::engine::CommandError;
 use crate::resp::Args;
 
 /// A handler that sees one database and its own session: nearly every command.
-pub type PlainHandler = fn(&mut Context<'_>, Args<'_>) -> Result<(), CommandError>;
+pub type DatabaseHandler = fn(&mut Context<'_>, Args<'_>) -> Result<(), CommandError>;
 /// A handler that sees the whole [`super::State`]: the administrative commands.
-pub type WideHandler = fn(&mut WideContext<'_>, Args<'_>) -> Result<(), CommandError>;
+pub type ServerHandler = fn(&mut ServerContext<'_>, Args<'_>) -> Result<(), CommandError>;
 
 /// How a command is run. `args` always begins with the command's name (for a subcommand: container, then name).
 #[derive(Clone, Copy)]
 pub enum Handler {
     /// Runs with disjoint borrows of one database, session and reply.
-    Plain(PlainHandler),
+    Database(DatabaseHandler),
     /// Runs with the whole state.
-    Wide(WideHandler),
+    Server(ServerHandler),
     /// A container: only its subcommands run.
     Container,
 }

@@ -6,7 +6,7 @@ use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::{Journal, Targets};
 use crate::keyspace::{
-    Clock, Db, EventClass, Expiry, Free, Keyspace, KeyspaceSettings, NewValue, Slot, Type,
+    Clock, Db, EventClass, Expiry, Free, KeyEntry, Keyspace, KeyspaceSettings, NewValue, Type,
 };
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
@@ -400,7 +400,7 @@ pub struct LoopFigures {
     pub bytes_out: u64,
 }
 
-/// Disjoint borrows for a plain handler.
+/// Disjoint borrows for a database handler.
 pub struct Context<'a> {
     /// The selected database.
     pub db: Db<'a>,
@@ -447,9 +447,9 @@ impl Context<'_> {
             }
             return;
         };
-        match self.db.slot(key) {
-            Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
-            Slot::Vacant(place) => place.insert(value, Expiry::Clear),
+        match self.db.entry(key) {
+            KeyEntry::Occupied(mut held) => held.set(value, Expiry::Clear),
+            KeyEntry::Vacant(place) => place.insert(value, Expiry::Clear),
         }
         self.db.signal_modified(class, event, key);
     }
@@ -481,7 +481,7 @@ impl Context<'_> {
 }
 
 /// The whole state, for the few administrative commands.
-pub struct WideContext<'a> {
+pub struct ServerContext<'a> {
     /// Everything.
     pub state: &'a mut State,
     /// The server's sockets, loop and process.
@@ -494,7 +494,7 @@ pub struct WideContext<'a> {
     pub effects: &'a mut Effects,
 }
 
-impl WideContext<'_> {
+impl ServerContext<'_> {
     /// The caller.
     #[allow(clippy::expect_used)]
     pub fn caller(&mut self) -> &mut Client {

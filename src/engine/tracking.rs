@@ -33,7 +33,7 @@ pub fn disable(state: &mut State, key: ClientKey) {
         state.keyspace.free_hash(table);
         state.keyspace.set_interest(interest::TRACKING, false);
     }
-    state.messaging.settle();
+    state.messaging.note_listeners();
 }
 
 /// After a command has run: `reader`, who asked for it, is remembered with the keys that it has read. Only commands
@@ -157,23 +157,23 @@ fn invalidate(state: &mut State, name: &[u8], by: Option<ClientKey>) {
             // What it read before it switched to the broadcast does not concern it.
             .is_some_and(|mode| !(mode.broadcast || is_changer && mode.no_loop));
         if wants {
-            tell(state, key, &Invalid::Key(name));
+            send(state, key, &Invalid::Key(name));
         }
     }
 }
 
 /// A flush that is waited for tells its own client that nothing is valid any more before it answers, because in Redis
 /// it is over only then. In a transaction or a script the message comes behind the whole answer as ever.
-pub(crate) fn tell_before_answer(state: &mut State, key: ClientKey, asker: ClientKey) {
+pub(crate) fn send_before_reply(state: &mut State, key: ClientKey, asker: ClientKey) {
     let tracks_alone = state.clients.get(key).is_some_and(|client| {
         client.caching.is_some()
             && !client.session.in_multi()
             && client.session.kind != ClientKind::Script
     });
     if tracks_alone {
-        let answering = state.clients.answer(None);
+        let answering = state.clients.set_answering(None);
         super::keyspace_events::drain(state, Some(asker));
-        state.clients.answer(answering);
+        state.clients.set_answering(answering);
     }
 }
 
@@ -182,7 +182,7 @@ fn invalidate_all(state: &mut State) {
     for key in state.clients.keys() {
         let tracks = |key| Some(state.clients.get(key)?.caching.is_some());
         if tracks(key) == Some(true) {
-            tell(state, key, &Invalid::Every);
+            send(state, key, &Invalid::Every);
         }
     }
     let table = state.messaging.tracking.forget_all();
@@ -206,14 +206,14 @@ pub fn broadcast(state: &mut State) {
             let caching = state.clients.get(key).and_then(|it| it.caching.as_ref());
             let Some(mode) = caching else { continue };
             if !mode.no_loop {
-                tell(state, key, &Invalid::Keys(&every_bytes));
+                send(state, key, &Invalid::Keys(&every_bytes));
                 continue;
             }
             let by_others = broadcast.keys.iter().filter(|(_, by)| **by != Some(id));
             if by_others.clone().next().is_some() {
                 array_of(&mut some, by_others.map(|(key, _)| key));
                 let bytes = some.output().to_vec();
-                tell(state, key, &Invalid::Keys(&bytes));
+                send(state, key, &Invalid::Keys(&bytes));
             }
         }
     }
@@ -229,7 +229,7 @@ fn array_of<'a>(reply: &mut Reply, keys: impl Iterator<Item = &'a Vec<u8>> + Clo
 
 /// Sends an invalidation to the client that is to hear of it in place of `key`, or to that one itself. RESP2 can only
 /// hear of it through another client.
-fn tell(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
+fn send(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };

@@ -118,13 +118,13 @@ pub(crate) fn run_queue(
                     request: exec.to_owned(),
                 });
             }
-            state.clients.answered_half(client);
+            state.clients.reply_begun(client);
             return false;
         }
     }
     state.journal.end_unit();
     discard(state, client);
-    state.clients.answered(client);
+    state.clients.reply_complete(client);
     true
 }
 

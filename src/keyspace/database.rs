@@ -1,8 +1,8 @@
 //! One database as a command sees it: time and access rules included.
 
 use super::entry::Entry;
+use super::key_entry::{EntryRef, KeyEntry, OccupiedEntry, VacantEntry};
 use super::keyspace::{Database, Free, KeyspaceStats, Shared, TransferError};
-use super::slot::{EntryRef, Occupied, Slot, Vacant};
 use super::table::{Borrowed, Place, Table};
 use super::{Clock, EventClass};
 use crate::structures::dict::HashSeed;
@@ -82,7 +82,7 @@ impl Db<'_> {
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let refresh = !self.no_touch;
-        self.look(
+        self.find_live(
             key,
             Look {
                 count: true,
@@ -93,7 +93,7 @@ impl Db<'_> {
     /// The entry of a key, counted as a hit or a miss as by [`Db::read`], but without refreshing its access clock
     /// (TYPE, TTL).
     pub fn read_no_touch(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        self.look(
+        self.find_live(
             key,
             Look {
                 count: true,
@@ -110,7 +110,7 @@ impl Db<'_> {
     }
     /// Looks a key up without counting or refreshing (DEBUG).
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        self.look(
+        self.find_live(
             key,
             Look {
                 count: false,
@@ -120,7 +120,7 @@ impl Db<'_> {
     }
     /// Refreshes a key's access clock even for a client with NO-TOUCH (TOUCH); whether the key exists.
     pub fn refresh(&mut self, key: &[u8]) -> bool {
-        self.look(
+        self.find_live(
             key,
             Look {
                 count: true,
@@ -130,7 +130,7 @@ impl Db<'_> {
         .is_some()
     }
     #[inline]
-    fn look(&mut self, key: &[u8], look: Look) -> Option<EntryRef<'_>> {
+    fn find_live(&mut self, key: &[u8], look: Look) -> Option<EntryRef<'_>> {
         let hash = self.database.table.hash(key);
         if self.shared.frozen
             && let Place::Held(held) = self.database.table.place(hash, key)
@@ -187,19 +187,19 @@ impl Db<'_> {
     }
     /// A key's place, to change: refreshes the access clock, counts nothing.
     #[inline]
-    pub fn slot<'s>(&'s mut self, key: &'s [u8]) -> Slot<'s> {
+    pub fn entry<'s>(&'s mut self, key: &'s [u8]) -> KeyEntry<'s> {
         let hash = self.database.table.hash(key);
         match live!(self, hash, key) {
             Place::Held(held) => {
                 if !self.no_touch {
                     self.shared.refresh(held.entry(), self.now);
                 }
-                Slot::Occupied(Occupied {
+                KeyEntry::Occupied(OccupiedEntry {
                     held,
                     shared: self.shared,
                 })
             }
-            Place::Free(table) => Slot::Vacant(Vacant {
+            Place::Free(table) => KeyEntry::Vacant(VacantEntry {
                 table,
                 shared: self.shared,
                 key,
@@ -254,13 +254,13 @@ impl Db<'_> {
     /// RENAME within this database: expiry goes along; `replace` false: RENAMENX. Two equal names are `SameObject`
     /// when the key exists.
     pub fn rename(&mut self, from: &[u8], to: &[u8], replace: bool) -> Result<(), TransferError> {
-        let Slot::Occupied(_) = self.slot(from) else {
+        let KeyEntry::Occupied(_) = self.entry(from) else {
             return Err(TransferError::NoSuchKey);
         };
         if from == to {
             return Err(TransferError::SameObject);
         }
-        if matches!(self.slot(to), Slot::Occupied(_)) && !replace {
+        if matches!(self.entry(to), KeyEntry::Occupied(_)) && !replace {
             return Err(TransferError::TargetExists);
         }
         let hash = self.database.table.hash(from);

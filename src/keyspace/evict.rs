@@ -102,7 +102,7 @@ impl Keyspace {
             .modified(db, EventClass::Evicted, "evicted", &key);
         let lazily = self.shared.settings.lazy_eviction;
         self.shared.free_entry(entry, lazily);
-        self.settle_stats();
+        self.fold_stats();
         Some((db, key))
     }
 

@@ -65,7 +65,7 @@ impl Keyspace {
         budget_ns: u64,
         clock: &mut dyn FnMut() -> u64,
     ) -> ExpireCycle {
-        self.settle_stats();
+        self.fold_stats();
         if !self.shared.settings.active_expire || self.shared.frozen {
             return ExpireCycle::default();
         }
@@ -103,7 +103,7 @@ impl Keyspace {
             total.expired as f64 / total.sampled as f64
         };
         self.stats.expired_stale_perc = share * 100.0 * 0.05 + self.stats.expired_stale_perc * 0.95;
-        self.settle_stats();
+        self.fold_stats();
         ExpireCycle {
             expired: total.expired,
             time_cap_reached: self.expiring.time_cap_reached,

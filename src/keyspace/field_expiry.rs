@@ -6,7 +6,7 @@
 //!
 //! Invariant: the index holds (time, key) exactly for those hashes that say `indexed_at` that time. The table tells
 //! it of every entry that comes or goes, so that RENAME, MOVE, COPY, SWAPDB, eviction and FLUSHALL need no care. A
-//! command that changes expiries calls [`Occupied::settle_fields`](super::Occupied::settle_fields); until then the
+//! command that changes expiries calls [`OccupiedEntry::reindex_fields`](super::Occupied::reindex_fields); until then the
 //! time in the index may be off, which delays active expiry and nothing else.
 
 use super::database::live;
@@ -36,7 +36,7 @@ impl FieldIndex {
     #[inline]
     pub(super) fn enter(&mut self, entry: &mut Entry) {
         if entry.kind() == Type::Hash {
-            self.settle(entry);
+            self.reindex(entry);
         }
     }
     /// An entry is about to leave the table.
@@ -48,7 +48,7 @@ impl FieldIndex {
     }
     /// An entry in the table may have changed.
     #[inline]
-    pub(super) fn settle(&mut self, entry: &mut Entry) {
+    pub(super) fn reindex(&mut self, entry: &mut Entry) {
         self.change(entry, Hash::earliest_expiry);
     }
     #[inline]
@@ -141,7 +141,7 @@ fn expire_at_place(
     }
     if !emptied || then == Emptied::Keep {
         // Even when nothing has expired: so an index that is off comes in step.
-        held.settle_fields();
+        held.reindex_fields();
         return match (removed, emptied) {
             (0, _) => FieldsExpired::None,
             (_, false) => FieldsExpired::Some,

@@ -46,7 +46,7 @@ pub struct KeyspaceStats {
     pub expired_time_cap_reached: u64,
     pub expire_cycle_cpu_ms: u64,
     /// Objects handed to the free thread, those of [`Keyspace::lazyfree_pending`] included; brought up to date by
-    /// [`Keyspace::settle_stats`].
+    /// [`Keyspace::fold_stats`].
     pub lazyfreed: u64,
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Shared {
     pub(super) frozen: bool,
     pub(super) policy: AccessPolicy,
     pub(super) free: FreeThread,
-    /// Objects handed to the free thread since [`Keyspace::settle_stats`].
+    /// Objects handed to the free thread since [`Keyspace::fold_stats`].
     pub(super) lazyfreed: u64,
     pub(super) rng: Rng,
     pub(super) events: Events,
@@ -415,7 +415,7 @@ impl Keyspace {
             }
         }
         self.dirty += removed;
-        self.settle_stats();
+        self.fold_stats();
         self.shared.events.whole(KeyspaceEvent::Flushed { db });
         removed
     }
@@ -439,7 +439,7 @@ impl Keyspace {
     /// Frees a hash that is of no database (the table of client-side caching) in the free thread, if it is large.
     pub fn free_hash(&mut self, hash: Hash) {
         self.shared.lazyfreed += self.shared.free.hash(hash);
-        self.settle_stats();
+        self.fold_stats();
     }
     /// Tells those who wait for or watch keys of a database that it is about to be emptied or replaced.
     fn concern_all(&mut self, index: usize, replaced_with: Option<usize>) {
@@ -545,7 +545,7 @@ impl Keyspace {
         self.shared.events.watched.take_dirty()
     }
     /// Brings counters that the shared part gathers into the public ones: before they are shown or reset.
-    pub fn settle_stats(&mut self) {
+    pub fn fold_stats(&mut self) {
         self.stats.lazyfreed += std::mem::take(&mut self.shared.lazyfreed);
     }
     /// The longest removal of an expired key since the last call, ns; 0 unless `times_removals` is set.

@@ -12,7 +12,7 @@
 //! | `table.rs` | the owner of entries: all of them, and the index of those with an expiry | kvstore.c, db.c |
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
-//! | `database.rs`, `slot.rs` | one database as a command sees it; a key's place in it | db.c |
+//! | `database.rs`, `key_entry.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
 //! | `events.rs` | keyspace events: what changed | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
@@ -31,13 +31,13 @@ mod events;
 mod evict;
 mod expire;
 mod field_expiry;
+mod key_entry;
 #[allow(clippy::module_inception)]
 mod keyspace;
 mod layout;
 mod lazyfree;
 mod object;
 mod sizes;
-mod slot;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -52,9 +52,9 @@ pub use entry::{EMBED_MAX, Entry};
 pub use events::{EventClass, KeyspaceEvent, interest};
 pub use expire::ExpireCycle;
 pub use field_expiry::FieldsExpired;
+pub use key_entry::{EntryRef, KeyEntry, OccupiedEntry, VacantEntry};
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
 pub use sizes::Sizes;
-pub use slot::{EntryRef, Occupied, Slot, Vacant};
 pub use value::{Expiry, NewValue, Stored, Type, Value};
 pub use waiting::Waiter;
 

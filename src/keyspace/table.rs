@@ -309,7 +309,7 @@ impl<'a> Held<'a> {
         let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
         let new = self.entry.assign(value, at);
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         self.table.field_expiry.enter(&mut self.entry);
         self.table.count(counted, &mut self.entry);
         old
@@ -325,7 +325,7 @@ impl<'a> Held<'a> {
         len: usize,
     ) -> Option<Entry> {
         let new = self.entry.assign(value, at);
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         let counted = Bin::of(len);
         if self.entry.embedded_len().map(Bin::of) != Some(counted) {
             self.table.field_expiry.enter(&mut self.entry);
@@ -339,7 +339,7 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let (len, new) = self.entry.append(bytes)?;
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         self.table.count(counted, &mut self.entry);
         Ok((len, old))
     }
@@ -352,7 +352,7 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let (len, new) = self.entry.set_range(offset, bytes)?;
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         self.table.count(counted, &mut self.entry);
         Ok((len, old))
     }
@@ -361,7 +361,7 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let new = self.entry.truncate(len)?;
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         self.table.count(counted, &mut self.entry);
         Ok(old)
     }
@@ -377,7 +377,7 @@ impl<'a> Held<'a> {
         let old = match self.entry.bytes_mut() {
             Ok(_) => None,
             Err(BytesMut::WrongType) => return Err(WrongType),
-            Err(BytesMut::Moved(new)) => self.settle(had, Some(new)),
+            Err(BytesMut::Moved(new)) => self.reindex_expiry(had, Some(new)),
         };
         match self.entry.bytes_mut() {
             Ok(bytes) => Ok((bytes, old)),
@@ -389,7 +389,7 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let unsettled = self.table.is_unsettled(&self.entry);
         let new = self.entry.set_expiry(at);
-        let old = self.settle(had, new);
+        let old = self.reindex_expiry(had, new);
         // What is counted has moved along with the value.
         if old.is_some() && unsettled {
             self.table.unsettle(&self.entry);
@@ -403,15 +403,15 @@ impl<'a> Held<'a> {
         let had = self.entry.expire_at().is_some();
         let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
-        let old = self.settle(had, Some(new));
+        let old = self.reindex_expiry(had, Some(new));
         self.table.field_expiry.enter(&mut self.entry);
         self.table.count(counted, &mut self.entry);
         old
     }
     /// Brings the index of hashes with expiring fields in step after this one was changed.
     #[inline]
-    pub(super) fn settle_fields(&mut self) {
-        self.table.field_expiry.settle(&mut self.entry);
+    pub(super) fn reindex_fields(&mut self) {
+        self.table.field_expiry.reindex(&mut self.entry);
     }
     /// Removes the entry.
     pub(super) fn remove(mut self) -> (Entry, &'a mut Table) {
@@ -432,15 +432,15 @@ impl<'a> Held<'a> {
     /// Brings the table in step after a change: `had`: the entry had an expiry before; `new`: takes its place.
     /// The old entry, which is still whole as far as its key goes, is returned after nothing points to it any more.
     #[inline]
-    fn settle(&mut self, had: bool, new: Option<Entry>) -> Option<Entry> {
+    fn reindex_expiry(&mut self, had: bool, new: Option<Entry>) -> Option<Entry> {
         let has = new.as_ref().unwrap_or(&self.entry).expire_at().is_some();
         if had == has && new.is_none() {
             return None;
         }
-        self.settle_moved(had, has, new)
+        self.reindex_expiry_slow(had, has, new)
     }
-    /// The part of [`Held::settle`] that finds something to do.
-    fn settle_moved(&mut self, had: bool, has: bool, new: Option<Entry>) -> Option<Entry> {
+    /// The part of [`Held::reindex_expiry`] that finds something to do.
+    fn reindex_expiry_slow(&mut self, had: bool, has: bool, new: Option<Entry>) -> Option<Entry> {
         if has {
             // SAFETY: the entry is about to be, or already is, the one that the table owns under this key.
             let alias = Alias(unsafe { new.as_ref().unwrap_or(&self.entry).alias() });

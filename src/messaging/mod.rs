@@ -23,13 +23,13 @@ pub struct Messaging {
     pub tracking: Tracking,
     /// Clients in MONITOR, in the order in which they came.
     pub monitors: Vec<ClientKey>,
-    /// Client-side caching or MONITOR has to hear of commands. Set through [`Messaging::settle`].
+    /// Client-side caching or MONITOR has to hear of commands. Set through [`Messaging::note_listeners`].
     pub hears_commands: bool,
 }
 
 impl Messaging {
     /// Finds out anew who has to hear of commands; after each client that begins or ends to track or monitor.
-    pub fn settle(&mut self) {
+    pub fn note_listeners(&mut self) {
         self.hears_commands = self.tracking.is_active() || !self.monitors.is_empty();
     }
 }

@@ -37,8 +37,8 @@ impl ClientMemory {
         let caching = client.caching.as_ref().map_or(0, |it| it.memory_bytes());
         std::mem::size_of::<Client>() + buffers + waits + queued + watched + subscriptions + caching
     }
-    /// Looks at one client.
-    pub fn look(&mut self, client: &Client, now_ns: u64) {
+    /// Measures one client.
+    pub fn measure(&mut self, client: &Client, now_ns: u64) {
         let (input, output) = (
             client.connection().query().memory_bytes(),
             client.reply.output().memory_bytes(),
@@ -82,7 +82,7 @@ mod tests {
         let mut memory = ClientMemory::default();
         let mut client = Client::default();
         client.connection_mut().query_mut().bytes = Vec::with_capacity(5000);
-        memory.look(&client, 20 * second);
+        memory.measure(&client, 20 * second);
         assert_eq!(memory.total_bytes, 0);
         memory.end_round();
         assert!(memory.total_bytes >= 5000);
@@ -91,7 +91,7 @@ mod tests {
         assert!(memory.recent_peaks(27 * second).0 >= 5000);
         assert_eq!(memory.recent_peaks(28 * second), (0, 0));
         // The slot is used anew, and the old peak is not seen in the new second.
-        memory.look(&Client::default(), 28 * second);
+        memory.measure(&Client::default(), 28 * second);
         assert!(memory.recent_peaks(28 * second).0 < 5000);
     }
 }

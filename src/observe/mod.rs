@@ -17,7 +17,7 @@ pub use latency::{LatencyEvent, LatencyMonitor, Sample, Series, Summary};
 pub use memory::{DatabaseMemory, MemoryFigures};
 pub use slowlog::{SlowEntry, SlowLog};
 pub use stats::{CommandStats, Rates, Stats};
-pub use waits::{Behind, Landing, LongWait, WaitPart, Waits, behind_of};
+pub use waits::{Blocker, Completion, LongWait, WaitPart, Waits, blocker_of};
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! How long clients really waited, and whom for.
 //!
-//! In: one [`Landing`] when the replies of a client's commands have been written. Out: four histograms (LOOP STATS,
+//! In: one [`Completion`] when the replies of a client's commands have been written. Out: four histograms (LOOP STATS,
 //! LOOP HISTOGRAM, metrics) and a small ring of the slow ones (LOOP WAITED). The execution time of a command, which
 //! the slow log and LATENCY HISTOGRAM show, is the smallest part of what a client of a busy server waits for:
 //!
@@ -64,7 +64,7 @@ impl WaitPart {
 
 /// The commands of one client that ran together have been answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Landing {
+pub struct Completion {
     /// Commands.
     pub commands: u32,
     /// The turn in which they ran.
@@ -76,23 +76,23 @@ pub struct Landing {
     /// Its own longest command.
     pub longest: Work,
     /// The longest command of another client in the same turn.
-    pub behind: Option<Work>,
+    pub blocked_by: Option<Work>,
     /// The longest command of another client in the turn before, when bytes may have lain unseen.
-    pub behind_before: Option<Work>,
+    pub blocked_by_before: Option<Work>,
 }
 
-impl Landing {
+impl Completion {
     /// The whole wait, ns.
     pub fn total_ns(&self) -> u64 {
         self.parts_ns.iter().sum()
     }
 
-    /// Whom it waited behind: of the commands of others, the one that took longest, and whether that ran in the turn
+    /// Whom it waited blocked_by: of the commands of others, the one that took longest, and whether that ran in the turn
     /// before.
     pub fn culprit(&self) -> Option<(Work, bool)> {
         let both = [
-            self.behind.map(|work| (work, false)),
-            self.behind_before.map(|work| (work, true)),
+            self.blocked_by.map(|work| (work, false)),
+            self.blocked_by_before.map(|work| (work, true)),
         ];
         both.into_iter().flatten().max_by_key(|(work, _)| work.ns)
     }
@@ -100,7 +100,7 @@ impl Landing {
 
 /// Whom a client waited behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Behind {
+pub struct Blocker {
     /// The longest command of another.
     pub work: Work,
     /// It ran in the turn before.
@@ -125,9 +125,9 @@ pub struct LongWait {
     /// Name of the client.
     pub name: Vec<u8>,
     /// How it went.
-    pub landing: Landing,
+    pub completion: Completion,
     /// Whom it waited behind.
-    pub behind: Option<Behind>,
+    pub blocked_by: Option<Blocker>,
 }
 
 /// How long clients waited.
@@ -138,22 +138,22 @@ pub struct Waits {
     next_id: u64,
     /// Commands that ran while the replies of earlier ones were still waiting for the socket: not measured.
     pub unmeasured: u64,
-    /// Landings recorded.
-    pub landings: u64,
-    /// Landings whose recording was timed, and the time for them, ns.
+    /// Completions recorded.
+    pub completions: u64,
+    /// Completions whose recording was timed, and the time for them, ns.
     pub timed: (u64, u64),
 }
 
 impl Waits {
-    /// Records a landing. O(1).
+    /// Records a completion. O(1).
     #[inline]
-    pub fn record(&mut self, landing: &Landing) {
+    pub fn record(&mut self, completion: &Completion) {
         let parts = self.parts.get_or_insert_default();
-        for (histogram, ns) in parts.iter_mut().zip(landing.parts_ns) {
-            histogram.record_many(ns, landing.commands);
+        for (histogram, ns) in parts.iter_mut().zip(completion.parts_ns) {
+            histogram.record_many(ns, completion.commands);
         }
-        parts[WaitPart::Total as usize].record_many(landing.total_ns(), landing.commands);
-        self.landings += 1;
+        parts[WaitPart::Total as usize].record_many(completion.total_ns(), completion.commands);
+        self.completions += 1;
     }
 
     /// Keeps a long one, with the next number; the oldest goes.
@@ -165,14 +165,14 @@ impl Waits {
         self.long.push_front(wait);
     }
 
-    /// What recording one landing takes, ns, by those that were timed.
-    pub fn ns_per_landing(&self) -> Option<u64> {
+    /// What recording one completion takes, ns, by those that were timed.
+    pub fn ns_per_completion(&self) -> Option<u64> {
         self.timed.1.checked_div(self.timed.0)
     }
 
     /// Estimate of what recording all of them took, ns.
     pub fn cost_ns(&self) -> u64 {
-        self.landings * self.ns_per_landing().unwrap_or(0)
+        self.completions * self.ns_per_completion().unwrap_or(0)
     }
 
     /// The long ones, the newest first.
@@ -195,10 +195,10 @@ impl Waits {
 }
 
 /// Who ran the longest of the commands that a client waited behind; the address is empty when its client has gone.
-pub fn behind_of(clients: &Clients, landing: &Landing) -> Option<Behind> {
-    let (work, turn_before) = landing.culprit()?;
+pub fn blocker_of(clients: &Clients, completion: &Completion) -> Option<Blocker> {
+    let (work, turn_before) = completion.culprit()?;
     let client: Option<&Client> = clients.by_id(work.who).and_then(|key| clients.get(key));
-    Some(Behind {
+    Some(Blocker {
         work,
         turn_before,
         address: client.map_or_else(String::new, |client| {
@@ -216,31 +216,31 @@ mod tests {
     fn parts_add_up_and_commands_that_came_together_count_each() {
         let mut waits = Waits::default();
         assert!(waits.histogram(WaitPart::Total).is_none());
-        let landing = Landing {
+        let completion = Completion {
             commands: 16,
             parts_ns: [1000, 20_000, 3000],
-            ..Landing::default()
+            ..Completion::default()
         };
-        assert_eq!(landing.total_ns(), 24_000);
-        waits.record(&landing);
+        assert_eq!(completion.total_ns(), 24_000);
+        waits.record(&completion);
         for part in WaitPart::ALL {
             assert_eq!(waits.histogram(part).map(Histogram::total), Some(16));
             assert_eq!(WaitPart::by_name(part.name().as_bytes()), Some(part));
         }
         let total = waits.histogram(WaitPart::Total).expect("recorded");
         assert!((24_000..25_000).contains(&total.percentile(50.0)));
-        assert_eq!((waits.landings, waits.long().len()), (1, 0));
+        assert_eq!((waits.completions, waits.long().len()), (1, 0));
     }
 
     #[test]
     fn the_culprit_is_the_longest_command_of_another() {
         let work = |who, ns| Some(Work { who, what: 1, ns });
-        let mut landing = Landing::default();
-        assert_eq!(landing.culprit(), None);
-        landing.behind = work(7, 500);
-        assert_eq!(landing.culprit(), work(7, 500).map(|work| (work, false)));
-        landing.behind_before = work(8, 900);
-        assert_eq!(landing.culprit(), work(8, 900).map(|work| (work, true)));
+        let mut completion = Completion::default();
+        assert_eq!(completion.culprit(), None);
+        completion.blocked_by = work(7, 500);
+        assert_eq!(completion.culprit(), work(7, 500).map(|work| (work, false)));
+        completion.blocked_by_before = work(8, 900);
+        assert_eq!(completion.culprit(), work(8, 900).map(|work| (work, true)));
     }
 
     #[test]
@@ -252,8 +252,8 @@ mod tests {
             client,
             address: String::new(),
             name: vec![b'n'; 100],
-            landing: Landing::default(),
-            behind: None,
+            completion: Completion::default(),
+            blocked_by: None,
         };
         (0..300).for_each(|client| waits.keep(wait(client)));
         assert_eq!(waits.long().len(), KEPT);

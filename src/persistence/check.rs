@@ -201,7 +201,7 @@ pub fn check_aof(
         say!(console, "Start checking Old-Style AOF");
         let name = path.display().to_string();
         let found = checker.check_file(&name, path, true)?;
-        checker.tell(&format!("AOF {name}"), &name, found);
+        checker.report(&format!("AOF {name}"), &name, found);
         return Ok(());
     }
     say!(checker.console, "Start checking Multi Part AOF");
@@ -232,7 +232,7 @@ pub fn check_aof(
         }
         let found = checker.check_file(&file.name, &path, index + 1 == total)?;
         let kind = if is_base { "BASE" } else { "INCR" };
-        checker.tell(&format!("{kind} AOF {}", file.name), &file.name, found);
+        checker.report(&format!("{kind} AOF {}", file.name), &file.name, found);
     }
     say!(checker.console, "All AOF files and manifest are valid");
     Ok(())
@@ -283,7 +283,7 @@ struct Checker<'a, 'c> {
 }
 
 impl Checker<'_, '_> {
-    fn tell(&mut self, what: &str, name: &str, found: Found) {
+    fn report(&mut self, what: &str, name: &str, found: Found) {
         match (found, self.repair) {
             (Found::Valid, _) => say!(self.console, "{what} is valid"),
             (Found::Empty, _) => say!(self.console, "{what} is empty"),

@@ -7,7 +7,7 @@ use super::rdb::LoadError;
 use super::rdb::file::{FileReader, Item, Usage};
 use super::rdb::load::Loader;
 use crate::config::Settings;
-use crate::keyspace::{Clock, Expiry, Keyspace, NewValue, Slot};
+use crate::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
 use crate::system::disk::{Disk, Mode};
 use crate::system::mapped_file::MappedFile;
 use std::borrow::Cow;
@@ -259,12 +259,12 @@ impl Loading {
         for item in batch.drain(..) {
             let expiry = item.expire_at.map_or(Expiry::Clear, Expiry::At);
             let mut db = keyspace.db(item.db, now, true);
-            let mut held = match db.slot(&item.key) {
-                Slot::Vacant(vacant) => vacant.insert_held(item.value, expiry),
-                Slot::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
+            let mut held = match db.entry(&item.key) {
+                KeyEntry::Vacant(vacant) => vacant.insert_held(item.value, expiry),
+                KeyEntry::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
                     return Err(LoadFailure::Duplicate(item.db, item.key.into_owned()));
                 }
-                Slot::Occupied(mut occupied) => {
+                KeyEntry::Occupied(mut occupied) => {
                     occupied.set(item.value, expiry);
                     occupied
                 }
@@ -333,11 +333,11 @@ mod tests {
         for key in 0..200 {
             let key = format!("key:{key}");
             let mut db = keyspace.db(0, NOW, true);
-            match db.slot(key.as_bytes()) {
-                Slot::Vacant(vacant) => {
+            match db.entry(key.as_bytes()) {
+                KeyEntry::Vacant(vacant) => {
                     vacant.insert_held(NewValue::String(&value), Expiry::Clear);
                 }
-                Slot::Occupied(_) => panic!("{key} is there twice"),
+                KeyEntry::Occupied(_) => panic!("{key} is there twice"),
             }
         }
         let options = SnapshotOptions {

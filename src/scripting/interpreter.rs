@@ -17,7 +17,7 @@ use super::api::{self, Host, Killed};
 use super::convert::{self, Errors};
 use super::functions::{
     self,
-    shelf::{Registrations, Shelf},
+    registry::{Registrations, Registry},
 };
 use super::raw;
 use crate::resp::{OwnedRequest, Reply};
@@ -267,7 +267,7 @@ fn serve<'scope, 'env>(
         host,
         run,
         run_function,
-        shelf: Shelf::new(lua, scope, registrations, &globals, redis)?,
+        registry: Registry::new(lua, scope, registrations, &globals, redis)?,
         registrations,
         script_globals: lua.globals(),
         sees_functions: Cell::new(false),
@@ -334,7 +334,7 @@ struct Engine<'a> {
     run: Function,
     /// Runs a function of a library.
     run_function: Function,
-    shelf: Shelf,
+    registry: Registry,
     registrations: &'a Registrations,
     script_globals: Table,
     /// What is compiled while Lua runs (`loadstring`) sees the globals of functions, not those of scripts.
@@ -367,7 +367,7 @@ impl Engine<'_> {
                     let result = self.run(id);
                     self.end(result)
                 }
-                Tell::LoadLibrary(program) => Ask::Loaded(self.shelf.load(
+                Tell::LoadLibrary(program) => Ask::Loaded(self.registry.load(
                     self.lua,
                     self.host,
                     self.registrations,
@@ -375,7 +375,7 @@ impl Engine<'_> {
                     &program,
                 )),
                 Tell::ForgetFunctions(handles) => {
-                    self.shelf.forget(&handles);
+                    self.registry.forget(&handles);
                     Ask::Ready
                 }
                 Tell::RunFunction { handle, keys, args } => {
@@ -438,8 +438,8 @@ impl Engine<'_> {
 
     /// The same for a function.
     fn call_function(&self, handle: u64) -> mlua::Result<(bool, Value)> {
-        let function = self.shelf.get(handle)?;
-        self.see(self.shelf.globals(), true)?;
+        let function = self.registry.get(handle)?;
+        self.see(self.registry.globals(), true)?;
         api::guarded(|| self.run_function.call((function, true)))
     }
 

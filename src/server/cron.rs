@@ -71,7 +71,7 @@ impl Core {
             return;
         }
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
-        self.look_after_clients(events, interval_ns);
+        self.check_clients(events, interval_ns);
         self.end_pause(events);
         crate::engine::tracking::limit(&mut self.state);
         self.look_at_save_points(events);
@@ -155,7 +155,7 @@ impl Core {
 
     /// Looks at a part of the clients, so that each is looked at once a second: idle ones are closed, and those that
     /// stay over a soft limit are cut off.
-    fn look_after_clients(&mut self, events: &mut EventLoop, interval_ns: u64) {
+    fn check_clients(&mut self, events: &mut EventLoop, interval_ns: u64) {
         let timeout_ns = self
             .state
             .config
@@ -173,7 +173,7 @@ impl Core {
                 continue;
             };
             self.cron.last_client = client.session.id;
-            self.state.observe.client_memory.look(client, now);
+            self.state.observe.client_memory.measure(client, now);
             let idle_ns = now.saturating_sub(client.connection().last_interaction_ns());
             let may_time_out = client.session.kind == ClientKind::Normal
                 && client.session.blocked.is_none()
@@ -335,6 +335,6 @@ impl Core {
                 log::info!("Ready to accept connections unix");
             }
         }
-        supervisor::tell("STATUS=Ready to accept connections\nREADY=1\n");
+        supervisor::notify("STATUS=Ready to accept connections\nREADY=1\n");
     }
 }

@@ -11,13 +11,12 @@
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
-//! | `flights.rs` | what the loop's recorder is told |
+//! | `timing.rs` | what the loop's recorder is told |
 //! | `host.rs` | what commands may ask of the loop and the process |
 //!
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
 
 mod cron;
-mod flights;
 mod host;
 mod http;
 mod input;
@@ -30,6 +29,7 @@ pub mod replay;
 mod secrets;
 mod service;
 mod shutdown;
+mod timing;
 pub mod tools;
 mod turn;
 
@@ -162,12 +162,12 @@ impl Server {
                 log::error!("Polling for events failed: {error}");
                 return End::Failed;
             }
-            self.look_for_signals();
+            self.check_signals();
         }
         self.core.ended.unwrap_or(End::Failed)
     }
 
-    fn look_for_signals(&mut self) {
+    fn check_signals(&mut self) {
         // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
         // A script that stands still is waited for: half of its effects must not be saved. (SHUTDOWN NOSAVE does not.)
         if self.core.state.cron_paused || self.core.state.scripting.is_busy() {
@@ -211,7 +211,7 @@ pub fn serve(config: Config) -> i32 {
         file: settings.logfile.clone(),
         level: settings.loglevel,
     });
-    supervisor::look_at_memory(settings.disable_thp);
+    supervisor::check_memory_settings(settings.disable_thp);
     let supervised = supervisor::begin(match settings.supervised {
         Supervised::No => Supervisor::Nobody,
         Supervised::Auto => Supervisor::Any,
@@ -261,7 +261,7 @@ pub fn serve(config: Config) -> i32 {
     server.core.write_pid_file();
     server.core.leave_notes();
     server.core.set_title();
-    supervisor::look_at_backlog(settings.tcp_backlog);
+    supervisor::check_backlog(settings.tcp_backlog);
     let [primary, ..] = settings.oom_score_adj_values;
     // Why it could not be set was logged, and is no reason not to serve.
     let _ = oom_score::adjust(settings.oom_score_adj, primary);

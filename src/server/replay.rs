@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> u8 {
     };
     match replay(options, &mut console) {
         Ok(report) => {
-            let _ = tell(&report, console.output);
+            let _ = print_report(&report, console.output);
             u8::from(!report.is_same())
         }
         Err(text) => {
@@ -107,7 +107,7 @@ pub fn run(options: &Options) -> u8 {
     }
 }
 
-fn tell(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn print_report(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let Report {
         turns,
         commands,
@@ -231,7 +231,7 @@ fn turns(server: &mut Server, playback: &Playback, options: &Options, console: &
         if turned.is_err() || is_over {
             return;
         }
-        server.look_for_signals();
+        server.check_signals();
     }
 }
 

@@ -4,8 +4,8 @@
 //! clients, loading, the end.
 
 use super::cron::Cron;
-use super::flights::Tally;
 use super::host::{LoopHost, MemoryGauge};
+use super::timing::RunningBatch;
 use super::{End, Listeners};
 use crate::clients::ClientKey;
 use crate::engine::State;
@@ -29,7 +29,7 @@ pub struct Core {
     /// Used memory, which every write asks for.
     pub(super) gauge: MemoryGauge,
     /// The commands that run now, while the recorder is on.
-    pub(super) tally: Tally,
+    pub(super) running_batch: RunningBatch,
     /// The client that owns each token, by the token's number.
     pub(super) by_token: Vec<Option<ClientKey>>,
     /// The HTTP pages.
@@ -53,7 +53,7 @@ impl Core {
             wait_timer: None,
             pause_timer: None,
             gauge: MemoryGauge::default(),
-            tally: Tally::default(),
+            running_batch: RunningBatch::default(),
             by_token: Vec::new(),
             http: Default::default(),
             scratch: vec![0; READ_LEN],

@@ -40,7 +40,7 @@ impl Core {
         by: Option<ClientKey>,
     ) {
         log::info!("User requested shutdown...");
-        supervisor::tell("STOPPING=1\n");
+        supervisor::notify("STOPPING=1\n");
         if !self.save_before_exit(events, how) {
             log::warn!(
                 "Errors trying to shut down the server. Check the logs for more information."
@@ -83,7 +83,7 @@ impl Core {
         let saves = is_whole && (how.save || (has_save_points && !how.nosave));
         if state.persistence.aof.state == AofState::WaitRewrite && !how.force {
             log::warn!("Writing initial AOF, can't exit.");
-            supervisor::tell("STATUS=Writing initial AOF, can't exit.\n");
+            supervisor::notify("STATUS=Writing initial AOF, can't exit.\n");
             return false;
         }
         if state.persistence.aof.state == AofState::WaitRewrite {
@@ -93,12 +93,12 @@ impl Core {
         engine::persistence::aof::flush_at_end(state);
         if saves {
             log::info!("Saving the final RDB snapshot before exiting.");
-            supervisor::tell("STATUS=Saving the final RDB snapshot\n");
+            supervisor::notify("STATUS=Saving the final RDB snapshot\n");
             // The child that saves is ended only when the server surely does: where this is refused it goes on.
             if !engine::persistence::save_at_end(state, &mut host) {
                 if !how.force {
                     log::warn!("Error trying to save the DB, can't exit.");
-                    supervisor::tell("STATUS=Error trying to save the DB, can't exit.\n");
+                    supervisor::notify("STATUS=Error trying to save the DB, can't exit.\n");
                     return false;
                 }
                 log::warn!("Error trying to save the DB. Exit anyway.");

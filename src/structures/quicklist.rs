@@ -437,11 +437,11 @@ impl Quicklist {
                 if let Some(position) = listpack.seek(offset as i64) {
                     listpack.replace(position, element);
                 }
-                self.settle(Some(at));
+                self.keep_compression(Some(at));
             }
             Body::Plain(bytes) if large => {
                 *bytes = element.to_vec();
-                self.settle(Some(at));
+                self.keep_compression(Some(at));
             }
             Body::Plain(_) | Body::Compressed { .. } => {
                 let Some(index) = self.absolute(index) else {
@@ -692,7 +692,7 @@ impl Quicklist {
         } else {
             self.nodes.insert(at, node);
         }
-        self.settle(Some(at));
+        self.keep_compression(Some(at));
     }
 
     #[inline]
@@ -847,9 +847,9 @@ impl Quicklist {
         if large {
             self.nodes.insert(at + 1, Node::packed(right, right_count));
             self.nodes.insert(at + 1, Node::plain(element));
-            self.settle(Some(at));
-            self.settle(Some(at + 2));
-            return self.settle(Some(at + 1));
+            self.keep_compression(Some(at));
+            self.keep_compression(Some(at + 2));
+            return self.keep_compression(Some(at + 1));
         }
         let added_right = usize::from(after);
         if after {
@@ -885,7 +885,7 @@ impl Quicklist {
         if emptied {
             self.nodes[at] = new;
             self.compress_inner(at + 1);
-            return self.settle(Some(at));
+            return self.keep_compression(Some(at));
         }
         self.nodes.insert(at + 1, new);
         self.merge_around(at + 1);
@@ -905,7 +905,7 @@ impl Quicklist {
         for at in centre.saturating_sub(2)..(centre + 3).min(self.nodes.len()) {
             self.compress_inner(at);
         }
-        self.settle(None);
+        self.keep_compression(None);
     }
 
     /// Merges the node at `at` with the one behind it, if there is one and the fill allows.
@@ -957,20 +957,20 @@ impl Quicklist {
         if self.nodes.len() * 4 < self.nodes.capacity() {
             self.nodes.shrink_to(self.nodes.len() * 2);
         }
-        self.settle(None);
+        self.keep_compression(None);
     }
 
     /// Brings compression in order after nodes came or went, and compresses the node `touched` if it is not near an
     /// end. O(depth).
     #[inline]
-    fn settle(&mut self, touched: Option<usize>) {
+    fn keep_compression(&mut self, touched: Option<usize>) {
         if self.depth > 0 {
-            self.settle_slowly(touched);
+            self.restore_compression(touched);
         }
     }
 
     #[cold]
-    fn settle_slowly(&mut self, touched: Option<usize>) {
+    fn restore_compression(&mut self, touched: Option<usize>) {
         let depth = usize::from(self.depth);
         let len = self.nodes.len();
         for at in 0..depth.min(len) {

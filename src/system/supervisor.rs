@@ -65,7 +65,7 @@ pub fn begin(wanted: Supervisor) -> bool {
 }
 
 /// Tells systemd, if it watches over this process: `READY=1`, `STATUS=...`, `STOPPING=1`, a line each.
-pub fn tell(state: &str) {
+pub fn notify(state: &str) {
     if BY_SYSTEMD.load(Ordering::Relaxed) {
         send(state);
     }
@@ -85,7 +85,7 @@ fn send(state: &str) -> bool {
 }
 
 /// Logs what about memory the machine should do otherwise, and keeps huge pages away from this process if `disable_thp`.
-pub fn look_at_memory(disable_thp: bool) {
+pub fn check_memory_settings(disable_thp: bool) {
     if overcommit_is_off(&kernel_file("/proc/sys/vm/overcommit_memory")) {
         log::warn!(
             "WARNING Memory overcommit must be enabled! Without it, a background save or replication may fail under low \
@@ -106,7 +106,7 @@ pub fn look_at_memory(disable_thp: bool) {
 }
 
 /// Logs that the kernel keeps fewer connections waiting than `tcp-backlog` asks for.
-pub fn look_at_backlog(backlog: u32) {
+pub fn check_backlog(backlog: u32) {
     let text = kernel_file("/proc/sys/net/core/somaxconn");
     if let Some(most) = text
         .trim()

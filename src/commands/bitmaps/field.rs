@@ -5,7 +5,7 @@
 
 use super::{bit_offset, insert_zeros_and};
 use crate::engine::{CommandError, Context, key_flags, parse};
-use crate::keyspace::{EventClass, Slot, Value};
+use crate::keyspace::{EventClass, KeyEntry, Value};
 use crate::resp::{Args, Reply};
 use crate::structures::bits;
 use crate::system::numbers;
@@ -186,7 +186,7 @@ fn apply(reply: &mut Reply, bytes: &mut [u8], operations: &[Operation]) -> bool 
 }
 
 /// Answers operations that only read.
-fn answer(reply: &mut Reply, bytes: &[u8], operations: &[Operation]) {
+fn reply_reads(reply: &mut Reply, bytes: &[u8], operations: &[Operation]) {
     reply.array(operations.len());
     for operation in operations {
         reply.integer(operation.kind.read(bytes, operation.offset));
@@ -199,9 +199,9 @@ pub(super) fn bitfield(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
         return read_only(context, key, &operations);
     };
     let last = last_bit / 8;
-    let (mut held, created) = match context.db.slot(key) {
-        Slot::Occupied(held) => (held, false),
-        Slot::Vacant(place) => (insert_zeros_and(place, last, 0), true),
+    let (mut held, created) = match context.db.entry(key) {
+        KeyEntry::Occupied(held) => (held, false),
+        KeyEntry::Vacant(place) => (insert_zeros_and(place, last, 0), true),
     };
     let is_short = held.entry().string()?.len() <= last;
     if is_short {
@@ -240,7 +240,7 @@ fn read_only(
         Some(entry) => entry.string()?,
         None => Value::Bytes(b""),
     };
-    value.with_bytes(|bytes| answer(context.reply, bytes, operations));
+    value.with_bytes(|bytes| reply_reads(context.reply, bytes, operations));
     Ok(())
 }
 

@@ -18,7 +18,9 @@ mod spec;
 pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EMBED_MAX, EventClass, Expiry, NewValue, Occupied, Slot, Vacant, Value};
+use crate::keyspace::{
+    EMBED_MAX, EventClass, Expiry, KeyEntry, NewValue, OccupiedEntry, VacantEntry, Value,
+};
 use crate::resp::Args;
 use crate::structures::Blob;
 use crate::structures::bits::{self, Operation};
@@ -82,7 +84,7 @@ fn bit_offset(
 }
 
 /// Creates a string of zeros but for one byte, the last.
-fn insert_zeros_and(place: Vacant<'_>, last: usize, byte: u8) -> Occupied<'_> {
+fn insert_zeros_and(place: VacantEntry<'_>, last: usize, byte: u8) -> OccupiedEntry<'_> {
     // Zeroed pages come from the system untouched, so a far position costs no more than its pages.
     let mut bytes = vec![0; last + 1];
     bytes[last] = byte;
@@ -101,12 +103,12 @@ fn setbit(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
     };
     let (at, mask) = (offset / 8, 0x80u8 >> (offset % 8));
     let with = if on { mask } else { 0 };
-    let old = match context.db.slot(key) {
-        Slot::Vacant(place) => {
+    let old = match context.db.entry(key) {
+        KeyEntry::Vacant(place) => {
             insert_zeros_and(place, at, with);
             false
         }
-        Slot::Occupied(mut held) => {
+        KeyEntry::Occupied(mut held) => {
             if let Value::Blob(blob) = held.entry().string()?
                 && let Some(byte) = blob.get(at)
                 && (byte & mask != 0) == on

@@ -2,7 +2,7 @@
 
 use super::field;
 use crate::engine::{
-    Argument, CommandSpec, Group, Handler, KeySpec, PlainHandler, acl, flags, key_flags,
+    Argument, CommandSpec, DatabaseHandler, Group, Handler, KeySpec, acl, flags, key_flags,
 };
 
 const KEY: Argument = Argument::key("key");
@@ -67,8 +67,8 @@ const BITMAP: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -86,7 +86,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEY,
             Argument::block("range", &[START, END, UNIT]).optional(),
         ],
-        handler: plain(super::bitcount),
+        handler: database(super::bitcount),
         ..BITMAP
     },
     CommandSpec {
@@ -109,7 +109,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .multiple()
                 .optional(),
         ],
-        handler: plain(field::bitfield),
+        handler: database(field::bitfield),
         ..BITMAP
     },
     CommandSpec {
@@ -127,7 +127,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 ..GET_BLOCK.optional().multiple()
             },
         ],
-        handler: plain(field::bitfield_ro),
+        handler: database(field::bitfield_ro),
         ..BITMAP
     },
     CommandSpec {
@@ -150,7 +150,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 ..KEY.multiple()
             },
         ],
-        handler: plain(super::bitop),
+        handler: database(super::bitop),
         ..BITMAP
     },
     CommandSpec {
@@ -174,7 +174,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             )
             .optional(),
         ],
-        handler: plain(super::bitpos),
+        handler: database(super::bitpos),
         ..BITMAP
     },
     CommandSpec {
@@ -185,7 +185,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY | flags::FAST,
         keys: KEY_READ,
         arguments: &[KEY, OFFSET],
-        handler: plain(super::getbit),
+        handler: database(super::getbit),
         ..BITMAP
     },
     CommandSpec {
@@ -198,7 +198,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
         )],
         arguments: &[KEY, OFFSET, Argument::integer("value")],
-        handler: plain(super::setbit),
+        handler: database(super::setbit),
         ..BITMAP
     },
 ];

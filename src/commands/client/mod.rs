@@ -20,7 +20,7 @@ use super::help;
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 pub use crate::engine::client_line::write_line;
 use crate::engine::detach::detach;
-use crate::engine::{CommandError, Context, Pause, WideContext, blocking, parse};
+use crate::engine::{CommandError, Context, Pause, ServerContext, blocking, parse};
 use crate::resp::Args;
 use crate::system::numbers;
 use filter::Filter;
@@ -120,7 +120,7 @@ fn reply(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn info(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut text = Vec::new();
     let key = context.client;
     line_of(context, key, args, &mut text);
@@ -129,7 +129,7 @@ fn info(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 }
 
 /// Appends one client's line; `args` are those of the caller, which stand for its input.
-fn line_of(context: &WideContext<'_>, key: ClientKey, args: Args<'_>, text: &mut Vec<u8>) {
+fn line_of(context: &ServerContext<'_>, key: ClientKey, args: Args<'_>, text: &mut Vec<u8>) {
     let state = &*context.state;
     if let Some(client) = state.clients.get(key) {
         let running = (key == context.client).then_some(args);
@@ -139,7 +139,7 @@ fn line_of(context: &WideContext<'_>, key: ClientKey, args: Args<'_>, text: &mut
 }
 
 /// The clients that a filter matches, in the order of their ids. Those that are being closed are gone already.
-fn matching(context: &WideContext<'_>, filter: &Filter<'_>) -> Vec<ClientKey> {
+fn matching(context: &ServerContext<'_>, filter: &Filter<'_>) -> Vec<ClientKey> {
     let state = &*context.state;
     let matches = |(key, client): &(ClientKey, &crate::clients::Client)| {
         !client.connection().is_closing()
@@ -155,7 +155,7 @@ fn matching(context: &WideContext<'_>, filter: &Filter<'_>) -> Vec<ClientKey> {
         .collect()
 }
 
-fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let filter = Filter::of_list(args.skip(2))?;
     let mut text = Vec::new();
     match &filter.only_ids {
@@ -177,7 +177,7 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
     Ok(())
 }
 
-fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn kill(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let old_form = args.len() == 3;
     let filter = if old_form {
         Filter::of_address(args.at(2))
@@ -204,7 +204,7 @@ fn kill(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 }
 
 /// `CLIENT PAUSE timeout [WRITE|ALL]`. A pause in force is only ever made longer and stricter.
-fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn pause(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let writes_only = match args.get(3) {
         _ if args.len() > 4 => return Err(CommandError::subcommand_syntax(args)),
         None => false,
@@ -246,7 +246,7 @@ fn pause(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn unpause(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.pause = None;
     context.state.keyspace.freeze(false);
     context.state.requests.unpaused = true;
@@ -255,7 +255,7 @@ fn unpause(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), Command
 }
 
 /// `CLIENT UNBLOCK id [TIMEOUT|ERROR]`. A paused client is not blocked by a command.
-fn unblock(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn unblock(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if args.len() > 4 {
         return Err(CommandError::subcommand_syntax(args));
     }

@@ -44,7 +44,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the name of this connection.",
         since: "2.6.9",
         arity: 2,
-        handler: Handler::Plain(super::get_name),
+        handler: Handler::Database(super::get_name),
         ..ROW
     },
     tracking::GET_REDIR,
@@ -54,7 +54,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(super::print_help),
+        handler: Handler::Database(super::print_help),
         ..ROW
     },
     CommandSpec {
@@ -62,7 +62,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the number of this connection, which never comes again.",
         since: "5.0.0",
         arity: 2,
-        handler: Handler::Plain(super::id),
+        handler: Handler::Database(super::id),
         ..ROW
     },
     CommandSpec {
@@ -71,7 +71,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         since: "6.2.0",
         arity: 2,
         tips: &["nondeterministic_output"],
-        handler: Handler::Wide(super::info),
+        handler: Handler::Server(super::info),
         ..ROW
     },
     CommandSpec {
@@ -90,7 +90,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             ("7.4.0", "Filter `MAXAGE`."),
         ],
         arguments: KILL,
-        handler: Handler::Wide(super::kill),
+        handler: Handler::Server(super::kill),
         ..ROW
     },
     CommandSpec {
@@ -126,7 +126,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
                 .multiple()
                 .since("6.2.0"),
         ],
-        handler: Handler::Wide(super::list),
+        handler: Handler::Server(super::list),
         ..ROW
     },
     CommandSpec {
@@ -136,7 +136,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: ADMIN,
         arguments: ON_OFF,
-        handler: Handler::Plain(super::no_evict),
+        handler: Handler::Database(super::no_evict),
         ..ROW
     },
     CommandSpec {
@@ -145,7 +145,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         since: "7.2.0",
         arity: 3,
         arguments: ON_OFF,
-        handler: Handler::Plain(super::no_touch),
+        handler: Handler::Database(super::no_touch),
         ..ROW
     },
     CommandSpec {
@@ -167,7 +167,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             .optional()
             .since("6.2.0"),
         ],
-        handler: Handler::Wide(super::pause),
+        handler: Handler::Server(super::pause),
         ..ROW
     },
     CommandSpec {
@@ -183,7 +183,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
                 Argument::token("skip", "SKIP"),
             ],
         )],
-        handler: Handler::Plain(super::reply),
+        handler: Handler::Database(super::reply),
         ..ROW
     },
     CommandSpec {
@@ -199,7 +199,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
                 Argument::string("libver").after("LIB-VER"),
             ],
         )],
-        handler: Handler::Plain(super::set_info),
+        handler: Handler::Database(super::set_info),
         ..ROW
     },
     CommandSpec {
@@ -209,7 +209,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arguments: &[Argument::string("connection-name")],
-        handler: Handler::Plain(super::set_name),
+        handler: Handler::Database(super::set_name),
         ..ROW
     },
     tracking::TRACKING,
@@ -232,7 +232,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             )
             .optional(),
         ],
-        handler: Handler::Wide(super::unblock),
+        handler: Handler::Server(super::unblock),
         ..ROW
     },
     CommandSpec {
@@ -242,7 +242,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of clients that wait.",
         arity: 2,
         flags: ADMIN,
-        handler: Handler::Wide(super::unpause),
+        handler: Handler::Server(super::unpause),
         ..ROW
     },
 ];

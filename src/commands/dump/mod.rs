@@ -5,10 +5,10 @@
 //! The codec is [`crate::persistence::rdb`]. Mirrors `dumpCommand` and `restoreCommand` of Redis's cluster.c.
 
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, WideContext, acl, flags,
-    key_flags, parse,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, KeySpec, ServerContext, acl,
+    flags, key_flags, parse,
 };
-use crate::keyspace::{EventClass, Expiry, Free, Slot};
+use crate::keyspace::{EventClass, Expiry, Free, KeyEntry};
 use crate::persistence::rdb::load::Loader;
 use crate::persistence::rdb::payload;
 use crate::resp::Args;
@@ -43,7 +43,7 @@ const RESTORE: CommandSpec = CommandSpec {
             .optional()
             .since("5.0.0"),
     ],
-    handler: Handler::Wide(restore),
+    handler: Handler::Server(restore),
     ..CommandSpec::DEFAULT
 };
 
@@ -60,7 +60,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::first(key_flags::RO | key_flags::ACCESS)],
         tips: &["nondeterministic_output"],
         arguments: &[Argument::key("key")],
-        handler: Handler::Plain(dump),
+        handler: Handler::Database(dump),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -130,10 +130,10 @@ impl Options {
     }
 }
 
-fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn restore(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args.skip(4))?;
     let (key, now) = (args.at(1), context.now());
-    if !options.replace && matches!(context.db().slot(key), Slot::Occupied(_)) {
+    if !options.replace && matches!(context.db().entry(key), KeyEntry::Occupied(_)) {
         return Err(CommandError::fixed(
             "BUSYKEY Target key name already exists.",
         ));
@@ -174,9 +174,9 @@ fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
         context.reply().ok();
         return Ok(());
     }
-    if let Slot::Vacant(slot) = db.slot(key) {
+    if let KeyEntry::Vacant(vacant) = db.entry(key) {
         let expiry = at.map_or(Expiry::Clear, Expiry::At);
-        let mut held = slot.insert_held(value, expiry);
+        let mut held = vacant.insert_held(value, expiry);
         held.set_use(now, options.idle_s, options.counter);
     }
     db.signal_modified(EventClass::Generic, "restore", key);

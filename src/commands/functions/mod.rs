@@ -20,7 +20,7 @@ pub use spec::COMMANDS;
 use super::help;
 use crate::clients::ClientKind;
 use crate::engine::functions::{drop_handles, flush, forget, load, run_code};
-use crate::engine::{CommandError, Context, Host, State, WideContext, parse};
+use crate::engine::{CommandError, Context, Host, ServerContext, State, parse};
 use crate::persistence::rdb::{library, payload};
 use crate::resp::{Args, Reply};
 use crate::scripting::functions::{ENGINE, Function, Libraries, Library, Policy, metadata};
@@ -42,11 +42,11 @@ fn generic(text: String) -> CommandError {
 // ---- loading -------------------------------------------------------------------------------------
 
 /// How long a library of this client may load: as long as it likes, where it was loaded before.
-fn load_limit(context: &mut WideContext<'_>) -> Option<u64> {
+fn load_limit(context: &mut ServerContext<'_>) -> Option<u64> {
     (context.session().kind != ClientKind::Internal).then_some(LOAD_LIMIT_MS)
 }
 
-fn load_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn load_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let mut replace = false;
     for option in args.iter().take(last).skip(2) {
@@ -66,7 +66,7 @@ fn load_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Com
     Ok(())
 }
 
-fn delete(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let removed = context.state.scripting.libraries.remove(args.at(2));
     if removed.is_none() {
         return Err(CommandError::fixed("ERR Library not found"));
@@ -78,7 +78,7 @@ fn delete(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
 }
 
 /// The interpreter's memory is freed at once either way: it cannot be given to another thread.
-fn flush_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn flush_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.get(2) {
         _ if args.len() > 3 => return Err(CommandError::subcommand_syntax(args)),
         Some(word) if !parse::is_word(word, "SYNC") && !parse::is_word(word, "ASYNC") => {
@@ -96,7 +96,7 @@ fn flush_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Co
 
 // ---- dumps ---------------------------------------------------------------------------------------
 
-fn dump(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn dump(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let codes = context.state.scripting.libraries.codes();
     let compress = context.state.config.settings().rdb_compression;
     let bytes = library::dump(codes.iter().map(|code| &**code), compress);
@@ -104,7 +104,7 @@ fn dump(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn restore(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn restore(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let policy = match args.get(3) {
         _ if args.len() > 4 => return Err(CommandError::subcommand_syntax(args)),
         None => Policy::Append,
@@ -162,7 +162,7 @@ fn load_aside(
 
 // ---- listing -------------------------------------------------------------------------------------
 
-fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (mut with_code, mut pattern) = (false, None);
     let mut options = args.iter().skip(2);
     while let Some(option) = options.next() {
@@ -175,7 +175,7 @@ fn list(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
             return Err(CommandError::showing("ERR Unknown argument ", option, ""));
         }
     }
-    let WideContext { state, client, .. } = context;
+    let ServerContext { state, client, .. } = context;
     let Some(client) = state.clients.get_mut(*client) else {
         return Ok(());
     };

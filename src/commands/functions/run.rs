@@ -4,7 +4,7 @@
 //! `fcallCommandGeneric` and `functionStatsCommand` of Redis's functions.c.
 
 use crate::engine::script::{self, Program, busy_error, start};
-use crate::engine::{CommandError, WideContext, key_flags};
+use crate::engine::{CommandError, ServerContext, key_flags};
 use crate::resp::Args;
 use crate::scripting::functions::ENGINE;
 use crate::scripting::interpreter::Tell;
@@ -46,15 +46,22 @@ fn number_of_keys(args: Args<'_>) -> Result<usize, CommandError> {
     usize::try_from(number).map_err(|_| CommandError::fixed("ERR Number of keys can't be negative"))
 }
 
-pub(super) fn fcall(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn fcall(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     run(context, args, false)
 }
 
-pub(super) fn fcall_ro(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn fcall_ro(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     run(context, args, true)
 }
 
-fn run(context: &mut WideContext<'_>, args: Args<'_>, read_only: bool) -> Result<(), CommandError> {
+fn run(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+    read_only: bool,
+) -> Result<(), CommandError> {
     let libraries = &context.state.scripting.libraries;
     let function = libraries
         .function(args.at(1))
@@ -78,8 +85,8 @@ fn run(context: &mut WideContext<'_>, args: Args<'_>, read_only: bool) -> Result
     start(context, args, &program, tell)
 }
 
-pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let WideContext {
+pub(super) fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let ServerContext {
         state,
         host,
         client,
@@ -123,6 +130,6 @@ pub(super) fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<()
     Ok(())
 }
 
-pub(super) fn kill(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn kill(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     script::kill(context, true)
 }

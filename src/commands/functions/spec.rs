@@ -53,7 +53,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         )],
         get_keys: Some(super::run::call_keys),
         arguments: CALL_ARGUMENTS,
-        handler: Handler::Wide(super::run::fcall),
+        handler: Handler::Server(super::run::fcall),
         ..ROW
     },
     CommandSpec {
@@ -68,7 +68,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         )],
         get_keys: Some(super::run::call_keys_ro),
         arguments: CALL_ARGUMENTS,
-        handler: Handler::Wide(super::run::fcall_ro),
+        handler: Handler::Server(super::run::fcall_ro),
         ..ROW
     },
     CommandSpec {
@@ -96,7 +96,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             Argument::token("replace", "REPLACE").optional(),
             Argument::string("function-code"),
         ],
-        handler: Handler::Wide(super::load_command),
+        handler: Handler::Server(super::load_command),
         ..ROW
     },
     CommandSpec {
@@ -106,7 +106,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         flags: flags::NOSCRIPT | flags::WRITE,
         tips: ALL_MUST,
         arguments: &[Argument::string("library-name")],
-        handler: Handler::Wide(super::delete),
+        handler: Handler::Server(super::delete),
         ..ROW
     },
     CommandSpec {
@@ -122,7 +122,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
                 .optional(),
             Argument::token("withcode", "WITHCODE").optional(),
         ],
-        handler: Handler::Wide(super::list),
+        handler: Handler::Server(super::list),
         ..ROW
     },
     CommandSpec {
@@ -135,7 +135,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             "request_policy:all_shards",
             "response_policy:special",
         ],
-        handler: Handler::Wide(super::run::stats),
+        handler: Handler::Server(super::run::stats),
         ..ROW
     },
     CommandSpec {
@@ -144,7 +144,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: flags::NOSCRIPT | flags::ALLOW_BUSY,
         tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
-        handler: Handler::Wide(super::run::kill),
+        handler: Handler::Server(super::run::kill),
         ..ROW
     },
     CommandSpec {
@@ -162,7 +162,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             ],
         )
         .optional()],
-        handler: Handler::Wide(super::flush_command),
+        handler: Handler::Server(super::flush_command),
         ..ROW
     },
     CommandSpec {
@@ -171,7 +171,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of libraries",
         arity: 2,
         flags: flags::NOSCRIPT,
-        handler: Handler::Wide(super::dump),
+        handler: Handler::Server(super::dump),
         ..ROW
     },
     CommandSpec {
@@ -193,7 +193,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
             )
             .optional(),
         ],
-        handler: Handler::Wide(super::restore),
+        handler: Handler::Server(super::restore),
         ..ROW
     },
     CommandSpec {
@@ -201,7 +201,7 @@ pub const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns a text about the subcommands.",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(super::print_help),
+        handler: Handler::Database(super::print_help),
         ..ROW
     },
 ];

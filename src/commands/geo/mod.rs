@@ -19,7 +19,7 @@ pub use spec::COMMANDS;
 
 use super::sorted_sets::limits;
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, NewValue, Slot};
+use crate::keyspace::{EventClass, KeyEntry, NewValue};
 use crate::resp::{Args, Reply};
 use crate::structures::geohash::Point;
 use crate::structures::sorted_set::{Change, SortedSet};
@@ -93,16 +93,16 @@ fn geoadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
         scores.push(point(places.at(at), places.at(at + 1))?.encode());
     }
     let limits = limits(context.settings);
-    let mut held = match context.db.slot(key) {
-        Slot::Vacant(_) if xx => {
+    let mut held = match context.db.entry(key) {
+        KeyEntry::Vacant(_) if xx => {
             context.reply.integer(0);
             return Ok(());
         }
-        slot => {
+        entry => {
             let first = places.at(2);
             let make =
                 |seed| NewValue::SortedSet(Box::new(SortedSet::for_first(seed, first, limits)));
-            slot.or_insert(make).0
+            entry.or_insert(make).0
         }
     };
     let set = held.sorted_set_mut()?;

@@ -301,7 +301,7 @@ impl<'a> Query<'a> {
         found
     }
 
-    fn answer(&self, reply: &mut Reply, found: &[Found<'_>]) {
+    fn reply_found(&self, reply: &mut Reply, found: &[Found<'_>]) {
         let extras = [self.with_distance, self.with_score, self.with_place];
         let extras = extras.iter().filter(|wanted| **wanted).count();
         reply.array(found.len());
@@ -342,7 +342,7 @@ fn run(context: &mut Context<'_>, args: Args<'_>, form: Form) -> Result<(), Comm
     let query = Query::parse(args, form, set)?;
     let found = set.map(|set| query.find(set)).unwrap_or_default();
     let Some(key) = query.store_key else {
-        query.answer(context.reply, &found);
+        query.reply_found(context.reply, &found);
         return Ok(());
     };
     let mut result = SortedSet::new_large(seed);

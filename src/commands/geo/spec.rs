@@ -2,8 +2,8 @@
 
 use super::search;
 use crate::engine::{
-    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, acl, flags, key_flags,
+    Argument, ArgumentType, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler,
+    KeySpec, acl, flags, key_flags,
 };
 
 const KEY: Argument = Argument::key("key");
@@ -99,8 +99,8 @@ const GEO: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The key after a word, which is overwritten.
@@ -141,7 +141,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::token("change", "CH").optional().since("6.2.0"),
             Argument::block("data", &[LONGITUDE, LATITUDE, MEMBER]).multiple(),
         ],
-        handler: plain(super::geoadd),
+        handler: database(super::geoadd),
         ..GEO
     },
     CommandSpec {
@@ -157,7 +157,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("member2"),
             UNIT.optional(),
         ],
-        handler: plain(super::geodist),
+        handler: database(super::geodist),
         ..GEO
     },
     CommandSpec {
@@ -168,7 +168,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY,
         keys: KEY_READ,
         arguments: &[KEY, MEMBER.optional().multiple()],
-        handler: plain(super::geohash),
+        handler: database(super::geohash),
         ..GEO
     },
     CommandSpec {
@@ -179,7 +179,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY,
         keys: KEY_READ,
         arguments: &[KEY, MEMBER.optional().multiple()],
-        handler: plain(super::geopos),
+        handler: database(super::geopos),
         ..GEO
     },
     CommandSpec {
@@ -201,7 +201,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEY, LONGITUDE, LATITUDE, RADIUS, UNIT, WITHCOORD, WITHDIST, WITHHASH, COUNT_OLD,
             ORDER, STORE,
         ],
-        handler: plain(search::georadius),
+        handler: database(search::georadius),
         ..GEO
     },
     CommandSpec {
@@ -218,7 +218,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arguments: &[
             KEY, LONGITUDE, LATITUDE, RADIUS, UNIT, WITHCOORD, WITHDIST, WITHHASH, COUNT_OLD, ORDER,
         ],
-        handler: plain(search::georadius_ro),
+        handler: database(search::georadius_ro),
         ..GEO
     },
     CommandSpec {
@@ -239,7 +239,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arguments: &[
             KEY, MEMBER, RADIUS, UNIT, WITHCOORD, WITHDIST, WITHHASH, COUNT, ORDER, STORE,
         ],
-        handler: plain(search::georadiusbymember),
+        handler: database(search::georadiusbymember),
         ..GEO
     },
     CommandSpec {
@@ -256,7 +256,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arguments: &[
             KEY, MEMBER, RADIUS, UNIT, WITHCOORD, WITHDIST, WITHHASH, COUNT, ORDER,
         ],
-        handler: plain(search::georadiusbymember_ro),
+        handler: database(search::georadiusbymember_ro),
         ..GEO
     },
     CommandSpec {
@@ -269,7 +269,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_READ,
         history: &[UPPERCASE_UNITS],
         arguments: &[KEY, FROM, BY, ORDER, COUNT, WITHCOORD, WITHDIST, WITHHASH],
-        handler: plain(search::geosearch),
+        handler: database(search::geosearch),
         ..GEO
     },
     CommandSpec {
@@ -296,7 +296,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             COUNT,
             Argument::token("storedist", "STOREDIST").optional(),
         ],
-        handler: plain(search::geosearchstore),
+        handler: database(search::geosearchstore),
         ..GEO
     },
 ];

@@ -1,23 +1,23 @@
 //! Commands that do two things at once: HGETDEL, HGETEX, HSETEX of Redis 8.
 
 use super::expire::{Changes, NOT_POSITIVE, fields, unix_ms};
-use super::{limits, settle, tell_removed, write_item};
+use super::{limits, reindex, signal_removed, write_item};
 use crate::engine::parse::{self, ExpireUnit};
 use crate::engine::{CommandError, Context};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
 
 /// Answers fields of a hash that is not there.
-fn answer_none(reply: &mut Reply, fields: Args<'_>) {
+fn reply_nones(reply: &mut Reply, fields: Args<'_>) {
     reply.array(fields.len());
     fields.iter().for_each(|_| reply.null());
 }
 
 /// The type is judged before the arguments, as in Redis.
 fn check_type(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
         held.hash_mut()?;
     }
     Ok(())
@@ -28,8 +28,8 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
     check_type(context, key)?;
     let fields = fields(args, 2, NOT_POSITIVE)?;
     super::expire_before_change(context, key, fields.iter())?;
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
-        answer_none(context.reply, fields);
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
+        reply_nones(context.reply, fields);
         return Ok(());
     };
     let hash = held.hash_mut()?;
@@ -47,12 +47,12 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         }
     }
     let emptied = hash.is_empty();
-    settle(&mut held)?;
+    reindex(&mut held)?;
     if !removed.is_empty() {
         let mut words: Vec<&[u8]> = vec![b"HDEL", key];
         words.extend(&removed);
         context.rewrite(&words);
-        tell_removed(context, key, emptied);
+        signal_removed(context, key, emptied);
     } else if emptied {
         context.db.remove_emptied(key);
     }
@@ -83,8 +83,8 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     }
     let fields = fields(args, fields_at, NOT_POSITIVE)?;
     super::expire_before_change(context, key, fields.iter())?;
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
-        answer_none(context.reply, fields);
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
+        reply_nones(context.reply, fields);
         return Ok(());
     };
     let hash = held.hash_mut()?;
@@ -114,7 +114,7 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         }
     }
     let emptied = hash.is_empty();
-    held.settle_fields();
+    held.reindex_fields();
     if !persisted.is_empty() {
         rewrite_persisted(context, key, &persisted);
         context
@@ -125,7 +125,7 @@ pub(super) fn hgetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     if let Then::ExpireAt(at_ms) = then {
         changes.rewrite_expiring(context, key, at_ms, None);
     }
-    changes.tell(context, key, emptied, false);
+    changes.signal(context, key, emptied, false);
     Ok(())
 }
 
@@ -260,15 +260,15 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let limits = limits(context);
     let fields = wanted.fields().map(|(field, _)| field);
     let expired = super::expire_before_change(context, key, fields)?;
-    let mut slot = context.db.slot(key);
+    let mut slot = context.db.entry(key);
     let holds = match &mut slot {
-        Slot::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
-        Slot::Vacant(_) => wanted.holds(None, now_ms),
+        KeyEntry::Occupied(held) => wanted.holds(Some(held.hash_mut()?), now_ms),
+        KeyEntry::Vacant(_) => wanted.holds(None, now_ms),
     };
     if !holds {
         let emptied = match slot {
-            Slot::Occupied(mut held) => held.hash_mut()?.is_empty(),
-            Slot::Vacant(_) => false,
+            KeyEntry::Occupied(mut held) => held.hash_mut()?.is_empty(),
+            KeyEntry::Vacant(_) => false,
         };
         if emptied {
             context.db.remove_emptied(key);
@@ -295,11 +295,11 @@ pub(super) fn hsetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         }
     }
     let emptied = hash.is_empty();
-    held.settle_fields();
+    held.reindex_fields();
     let rewritten = rewrite_set(context, args, &wanted, &changes);
     super::rewrite_key_expiry(context, key, expired, (!rewritten).then_some(args));
     context.db.signal_modified(EventClass::Hash, "hset", key);
-    changes.tell(context, key, emptied, true);
+    changes.signal(context, key, emptied, true);
     context.reply.integer(1);
     Ok(())
 }

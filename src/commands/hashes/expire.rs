@@ -2,7 +2,7 @@
 
 use crate::engine::parse::{self, ExpireCondition, ExpireUnit};
 use crate::engine::{CommandError, Context};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::hash::{Hash, Pair};
@@ -123,7 +123,7 @@ impl<'a> Changes<'a> {
     }
     /// Counts fields that have expired by a command and tells what happened to the key, which may now be empty. With
     /// `signalled` the change is already known, under another name.
-    pub(super) fn tell(
+    pub(super) fn signal(
         &self,
         context: &mut Context<'_>,
         key: &[u8],
@@ -172,7 +172,7 @@ fn set_expiry(
 ) -> Result<(), CommandError> {
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
     // The type is judged before the arguments, as in Redis.
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
         held.hash_mut()?;
     }
     let at_ms = unix_ms(args.at(2), unit, context.now.unix_ms(), command)?;
@@ -184,7 +184,7 @@ fn set_expiry(
     )?;
     context.reply.array(fields.len());
     super::expire_before_change(context, key, fields.iter())?;
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         fields.iter().for_each(|_| context.reply.integer(NO_FIELD));
         return Ok(());
     };
@@ -201,10 +201,10 @@ fn set_expiry(
         context.reply.integer(answer);
     }
     let emptied = hash.is_empty();
-    held.settle_fields();
+    held.reindex_fields();
     changes.rewrite_deleted(context, key);
     changes.rewrite_expiring(context, key, at_ms, word);
-    changes.tell(context, key, emptied, false);
+    changes.signal(context, key, emptied, false);
     Ok(())
 }
 
@@ -225,7 +225,7 @@ pub(super) fn hpexpireat(context: &mut Context<'_>, args: Args<'_>) -> Result<()
 }
 
 /// Answers what `of` makes of each field's expiry.
-fn tell(
+fn reply_expiries(
     context: &mut Context<'_>,
     args: Args<'_>,
     of: impl Fn(i64) -> i64,
@@ -258,31 +258,31 @@ fn seconds(ms: i64) -> i64 {
 
 pub(super) fn httl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = context.now.unix_ms();
-    tell(context, args, |at| seconds(at.saturating_sub(now_ms)))
+    reply_expiries(context, args, |at| seconds(at.saturating_sub(now_ms)))
 }
 
 pub(super) fn hpttl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = context.now.unix_ms();
-    tell(context, args, |at| at.saturating_sub(now_ms))
+    reply_expiries(context, args, |at| at.saturating_sub(now_ms))
 }
 
 pub(super) fn hexpiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    tell(context, args, seconds)
+    reply_expiries(context, args, seconds)
 }
 
 pub(super) fn hpexpiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    tell(context, args, |at| at)
+    reply_expiries(context, args, |at| at)
 }
 
 pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, now_ms) = (args.at(1), context.now.expiry_ms());
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
         held.hash_mut()?;
     }
     let fields = fields(args, 2, NOT_POSITIVE)?;
     context.reply.array(fields.len());
     super::expire_before_change(context, key, fields.iter())?;
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         fields.iter().for_each(|_| context.reply.integer(NO_FIELD));
         return Ok(());
     };
@@ -303,7 +303,7 @@ pub(super) fn hpersist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
         context.reply.integer(answer);
     }
     if changed {
-        held.settle_fields();
+        held.reindex_fields();
         context
             .db
             .signal_modified(EventClass::Hash, "hpersist", key);

@@ -22,7 +22,7 @@ mod walk;
 pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, FieldsExpired, NewValue, Occupied, Slot};
+use crate::keyspace::{EventClass, FieldsExpired, KeyEntry, NewValue, OccupiedEntry};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::hash::{HashLimits, Pair};
@@ -51,15 +51,15 @@ fn write_item(reply: &mut Reply, item: Item<'_>) {
 
 /// The hash at a key, created where there is none.
 #[inline]
-fn hash_at<'s>(context: &'s mut Context<'_>, key: &'s [u8]) -> Occupied<'s> {
+fn hash_at<'s>(context: &'s mut Context<'_>, key: &'s [u8]) -> OccupiedEntry<'s> {
     let make = |_| NewValue::Hash(Box::default());
-    context.db.slot(key).or_insert(make).0
+    context.db.entry(key).or_insert(make).0
 }
 
 /// Looks up one field of the hash at a key, which need not exist, and answers by it: none where the field is missing or
 /// its time is over.
 #[inline]
-fn answer_field(
+fn reply_field(
     context: &mut Context<'_>,
     args: Args<'_>,
     answer: impl FnOnce(&mut Reply, Option<Item<'_>>),
@@ -81,20 +81,20 @@ fn answer_field(
 }
 
 fn hget(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_field(context, args, |reply, value| match value {
+    reply_field(context, args, |reply, value| match value {
         Some(value) => write_item(reply, value),
         None => reply.null(),
     })
 }
 
 fn hexists(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_field(context, args, |reply, value| {
+    reply_field(context, args, |reply, value| {
         reply.integer(i64::from(value.is_some()));
     })
 }
 
 fn hstrlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_field(context, args, |reply, value| {
+    reply_field(context, args, |reply, value| {
         reply.count(value.map_or(0, |value| value.len()));
     })
 }
@@ -130,7 +130,7 @@ fn expire_before_change<'f>(
     fields: impl Iterator<Item = &'f [u8]> + Clone,
 ) -> Result<FieldsExpired, CommandError> {
     let now_ms = context.now.expiry_ms();
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(FieldsExpired::None);
     };
     let hash = held.hash_mut()?;
@@ -175,7 +175,7 @@ fn hlen(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 /// Answers every field that has not expired, by `answer`, after a header by `head`.
 #[inline]
-fn answer_all(
+fn reply_all(
     context: &mut Context<'_>,
     key: &[u8],
     head: impl FnOnce(&mut Reply, usize),
@@ -196,19 +196,19 @@ fn answer_all(
 }
 
 fn hkeys(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_all(context, args.at(1), Reply::array, |reply, pair| {
+    reply_all(context, args.at(1), Reply::array, |reply, pair| {
         write_item(reply, pair.field);
     })
 }
 
 fn hvals(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_all(context, args.at(1), Reply::array, |reply, pair| {
+    reply_all(context, args.at(1), Reply::array, |reply, pair| {
         write_item(reply, pair.value);
     })
 }
 
 fn hgetall(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer_all(context, args.at(1), Reply::map, |reply, pair| {
+    reply_all(context, args.at(1), Reply::map, |reply, pair| {
         write_item(reply, pair.field);
         write_item(reply, pair.value);
     })
@@ -234,16 +234,16 @@ fn store_pairs(
         let is_new = hash.set(args.at(index), args.at(index + 1), false, &limits);
         created += i64::from(is_new);
     }
-    settle(&mut held)?;
+    reindex(&mut held)?;
     context.db.signal_modified(EventClass::Hash, "hset", key);
     Ok(created)
 }
 
 /// Tells the index of expiring fields that some may have lost their expiry.
 #[inline]
-fn settle(held: &mut Occupied<'_>) -> Result<(), CommandError> {
+fn reindex(held: &mut OccupiedEntry<'_>) -> Result<(), CommandError> {
     if held.hash_mut()?.indexed_at().is_some() {
-        held.settle_fields();
+        held.reindex_fields();
     }
     Ok(())
 }
@@ -269,7 +269,7 @@ fn live_value<T>(
     read: impl FnOnce(Item<'_>) -> T,
 ) -> Result<(Option<T>, FieldsExpired), CommandError> {
     let now_ms = context.now.expiry_ms();
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok((None, FieldsExpired::None));
     };
     match held.hash_mut()?.get(field) {
@@ -377,7 +377,7 @@ fn remove_fields(
     key: &[u8],
     fields: Args<'_>,
 ) -> Result<i64, CommandError> {
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(0);
     };
     let hash = held.hash_mut()?;
@@ -389,15 +389,15 @@ fn remove_fields(
         removed += i64::from(hash.remove(field));
     }
     let emptied = hash.is_empty();
-    settle(&mut held)?;
+    reindex(&mut held)?;
     if removed > 0 {
-        tell_removed(context, key, emptied);
+        signal_removed(context, key, emptied);
     }
     Ok(removed)
 }
 
 /// Tells that fields were removed; the key goes with the last of them.
-fn tell_removed(context: &mut Context<'_>, key: &[u8], emptied: bool) {
+fn signal_removed(context: &mut Context<'_>, key: &[u8], emptied: bool) {
     context.db.signal_modified(EventClass::Hash, "hdel", key);
     if emptied {
         context.db.remove_emptied(key);

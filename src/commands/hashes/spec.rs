@@ -2,7 +2,7 @@
 
 use super::{combined, expire, walk};
 use crate::engine::{
-    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, flags, key_flags,
+    Argument, ArgumentType, CommandSpec, DatabaseHandler, Group, Handler, KeySpec, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -95,8 +95,8 @@ const HASH: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -110,7 +110,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: &[KeySpec::first(key_flags::RW | key_flags::DELETE)],
         arguments: &[KEY, FIELD.multiple()],
-        handler: plain(super::hdel),
+        handler: database(super::hdel),
         history: &[("2.4.0", "Takes several fields.")],
         ..HASH
     },
@@ -123,7 +123,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_LOOK,
         arguments: &[KEY, FIELD],
-        handler: plain(super::hexists),
+        handler: database(super::hexists),
         ..HASH
     },
     CommandSpec {
@@ -140,7 +140,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             CONDITION.optional(),
             FIELDS,
         ],
-        handler: plain(expire::hexpire),
+        handler: database(expire::hexpire),
         ..HASH
     },
     CommandSpec {
@@ -152,7 +152,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_CHANGE,
         arguments: &[KEY, UNIX_SECONDS, CONDITION.optional(), FIELDS],
-        handler: plain(expire::hexpireat),
+        handler: database(expire::hexpireat),
         ..HASH
     },
     CommandSpec {
@@ -164,7 +164,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELDS],
-        handler: plain(expire::hexpiretime),
+        handler: database(expire::hexpiretime),
         ..HASH
     },
     CommandSpec {
@@ -176,7 +176,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELD],
-        handler: plain(super::hget),
+        handler: database(super::hget),
         ..HASH
     },
     CommandSpec {
@@ -188,7 +188,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(super::hgetall),
+        handler: database(super::hgetall),
         tips: UNORDERED,
         ..HASH
     },
@@ -203,7 +203,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::DELETE,
         )],
         arguments: &[KEY, FIELDS],
-        handler: plain(combined::hgetdel),
+        handler: database(combined::hgetdel),
         ..HASH
     },
     CommandSpec {
@@ -221,7 +221,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::one_of("expiration", GETEX_EXPIRATIONS).optional(),
             FIELDS,
         ],
-        handler: plain(combined::hgetex),
+        handler: database(combined::hgetex),
         ..HASH
     },
     CommandSpec {
@@ -233,7 +233,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, FIELD, Argument::integer("increment")],
-        handler: plain(super::hincrby),
+        handler: database(super::hincrby),
         ..HASH
     },
     CommandSpec {
@@ -245,7 +245,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, FIELD, Argument::new("increment", ArgumentType::Double)],
-        handler: plain(super::hincrbyfloat),
+        handler: database(super::hincrbyfloat),
         ..HASH
     },
     CommandSpec {
@@ -257,7 +257,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(super::hkeys),
+        handler: database(super::hkeys),
         tips: UNORDERED,
         ..HASH
     },
@@ -270,7 +270,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_LOOK,
         arguments: &[KEY],
-        handler: plain(super::hlen),
+        handler: database(super::hlen),
         ..HASH
     },
     CommandSpec {
@@ -282,7 +282,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELD.multiple()],
-        handler: plain(super::hmget),
+        handler: database(super::hmget),
         ..HASH
     },
     CommandSpec {
@@ -294,7 +294,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_CHANGE,
         arguments: PAIRS,
-        handler: plain(super::hmset),
+        handler: database(super::hmset),
         deprecated_since: "4.0.0",
         replaced_by: "`HSET` with multiple field-value pairs",
         ..HASH
@@ -308,7 +308,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_CHANGE,
         arguments: &[KEY, FIELDS],
-        handler: plain(expire::hpersist),
+        handler: database(expire::hpersist),
         ..HASH
     },
     CommandSpec {
@@ -325,7 +325,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             CONDITION.optional(),
             FIELDS,
         ],
-        handler: plain(expire::hpexpire),
+        handler: database(expire::hpexpire),
         ..HASH
     },
     CommandSpec {
@@ -337,7 +337,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_CHANGE,
         arguments: &[KEY, UNIX_MILLISECONDS, CONDITION.optional(), FIELDS],
-        handler: plain(expire::hpexpireat),
+        handler: database(expire::hpexpireat),
         ..HASH
     },
     CommandSpec {
@@ -349,7 +349,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELDS],
-        handler: plain(expire::hpexpiretime),
+        handler: database(expire::hpexpiretime),
         ..HASH
     },
     CommandSpec {
@@ -361,7 +361,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELDS],
-        handler: plain(expire::hpttl),
+        handler: database(expire::hpttl),
         tips: &["nondeterministic_output"],
         ..HASH
     },
@@ -374,7 +374,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: RANDOM,
-        handler: plain(walk::hrandfield),
+        handler: database(walk::hrandfield),
         tips: &["nondeterministic_output"],
         ..HASH
     },
@@ -387,7 +387,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: SCAN,
-        handler: plain(walk::hscan),
+        handler: database(walk::hscan),
         tips: &["nondeterministic_output"],
         ..HASH
     },
@@ -400,7 +400,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_CHANGE,
         arguments: PAIRS,
-        handler: plain(super::hset),
+        handler: database(super::hset),
         history: &[("4.0.0", "Takes several fields with their values.")],
         ..HASH
     },
@@ -413,7 +413,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_CHANGE,
         arguments: SETEX,
-        handler: plain(combined::hsetex),
+        handler: database(combined::hsetex),
         ..HASH
     },
     CommandSpec {
@@ -425,7 +425,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: &[KeySpec::first(key_flags::RW | key_flags::INSERT)],
         arguments: &[KEY, FIELD, VALUE],
-        handler: plain(super::hsetnx),
+        handler: database(super::hsetnx),
         ..HASH
     },
     CommandSpec {
@@ -437,7 +437,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_LOOK,
         arguments: &[KEY, FIELD],
-        handler: plain(super::hstrlen),
+        handler: database(super::hstrlen),
         ..HASH
     },
     CommandSpec {
@@ -449,7 +449,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, FIELDS],
-        handler: plain(expire::httl),
+        handler: database(expire::httl),
         tips: &["nondeterministic_output"],
         ..HASH
     },
@@ -462,7 +462,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(super::hvals),
+        handler: database(super::hvals),
         tips: UNORDERED,
         ..HASH
     },

@@ -10,7 +10,9 @@ mod spec;
 pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EMBED_MAX, EntryRef, EventClass, Expiry, NewValue, Occupied, Slot, Value};
+use crate::keyspace::{
+    EMBED_MAX, EntryRef, EventClass, Expiry, KeyEntry, NewValue, OccupiedEntry, Value,
+};
 use crate::resp::Args;
 use crate::structures::hyperloglog::{self, Buffer, Corrupt, Encoding, REGISTERS, Registers};
 use crate::system::rng::Rng;
@@ -43,7 +45,7 @@ fn with_value<R>(bytes: Vec<u8>, store: impl FnOnce(NewValue<'_>) -> R) -> R {
 }
 
 /// A stored string, which is known to be one, as what elements are added to.
-struct Stored<'a, 'b>(&'a mut Occupied<'b>);
+struct Stored<'a, 'b>(&'a mut OccupiedEntry<'b>);
 
 impl Buffer for Stored<'_, '_> {
     fn bytes(&mut self) -> &mut [u8] {
@@ -66,12 +68,12 @@ impl Buffer for Stored<'_, '_> {
 fn pfadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, elements) = (args.at(1), args.skip(2));
     let sparse_max = context.settings.hll_sparse_max_bytes;
-    let (changed, result) = match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    let (changed, result) = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             encoding_of(&held.entry())?;
             hyperloglog::add(&mut Stored(&mut held), elements.iter(), sparse_max)
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             let mut bytes = hyperloglog::empty();
             let (_, result) = hyperloglog::add(&mut bytes, elements.iter(), sparse_max);
             hyperloglog::forget_count(&mut bytes);
@@ -126,7 +128,7 @@ fn pfcount(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
         return Ok(());
     }
     let count = value.with_bytes(hyperloglog::count)?;
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
         hyperloglog::cache_count(held.bytes_mut()?, count);
         // Watchers, replicas and the file are told; an event is not raised, for nothing was added.
         context.db.signal_modified(EventClass::String, "", key);
@@ -139,13 +141,13 @@ fn pfmerge(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
     let key = args.at(1);
     let (registers, dense) = merged(context, args.skip(1))?;
     let sparse_max = context.settings.hll_sparse_max_bytes;
-    match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             let mut bytes = held.entry().string()?.to_vec();
             registers.store(&mut bytes, dense, sparse_max)?;
             with_value(bytes, |value| held.set(value, Expiry::Keep));
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             let mut bytes = hyperloglog::empty();
             registers.store(&mut bytes, dense, sparse_max)?;
             with_value(bytes, |value| place.insert(value, Expiry::Clear));
@@ -158,7 +160,7 @@ fn pfmerge(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError
 
 /// Makes the HyperLogLog at a key dense, if it is not; whether it was not.
 fn make_dense(context: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(false);
     };
     if encoding_of(&held.entry())? == Encoding::Dense {
@@ -172,9 +174,9 @@ fn make_dense(context: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandErro
 
 fn pfdebug(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (word, key) = (args.at(1), args.at(2));
-    let encoding = match context.db.slot(key) {
-        Slot::Occupied(held) => encoding_of(&held.entry())?,
-        Slot::Vacant(_) => {
+    let encoding = match context.db.entry(key) {
+        KeyEntry::Occupied(held) => encoding_of(&held.entry())?,
+        KeyEntry::Vacant(_) => {
             return Err(CommandError::fixed("ERR The specified key does not exist"));
         }
     };

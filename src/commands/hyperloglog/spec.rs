@@ -1,7 +1,7 @@
 //! Rows of the HyperLogLog commands. Facts as Redis documents them, in our own words.
 
 use crate::engine::{
-    Argument, CommandSpec, Group, Handler, KeySpec, PlainHandler, acl, flags, key_flags,
+    Argument, CommandSpec, DatabaseHandler, Group, Handler, KeySpec, acl, flags, key_flags,
 };
 
 const KEY: Argument = Argument::key("key");
@@ -14,8 +14,8 @@ const HYPERLOGLOG: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -28,7 +28,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::WRITE | flags::DENYOOM | flags::FAST,
         keys: &[KeySpec::first(key_flags::RW | key_flags::INSERT)],
         arguments: &[KEY, Argument::string("element").optional().multiple()],
-        handler: plain(super::pfadd),
+        handler: database(super::pfadd),
         ..HYPERLOGLOG
     },
     CommandSpec {
@@ -42,7 +42,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ..KeySpec::range(key_flags::RW | key_flags::ACCESS, 1, -1, 1)
         }],
         arguments: &[KEY.multiple()],
-        handler: plain(super::pfcount),
+        handler: database(super::pfcount),
         ..HYPERLOGLOG
     },
     CommandSpec {
@@ -54,7 +54,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::WRITE | flags::DENYOOM | flags::ADMIN,
         keys: &[KeySpec::range(key_flags::RW | key_flags::ACCESS, 2, 0, 1)],
         arguments: &[Argument::string("subcommand"), KEY],
-        handler: plain(super::pfdebug),
+        handler: database(super::pfdebug),
         ..HYPERLOGLOG
     },
     CommandSpec {
@@ -74,7 +74,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 ..Argument::key("sourcekey").optional().multiple()
             },
         ],
-        handler: plain(super::pfmerge),
+        handler: database(super::pfmerge),
         ..HYPERLOGLOG
     },
     CommandSpec {
@@ -84,7 +84,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "N/A",
         arity: 1,
         flags: flags::ADMIN,
-        handler: plain(super::pfselftest),
+        handler: database(super::pfselftest),
         ..HYPERLOGLOG
     },
 ];

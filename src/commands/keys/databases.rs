@@ -1,7 +1,7 @@
 //! Whole databases: choosing, swapping and emptying them, and going through their keys.
 
 use crate::clients::ClientKind;
-use crate::engine::{CommandError, Context, WideContext, blocking, parse, persistence, tracking};
+use crate::engine::{CommandError, Context, ServerContext, blocking, parse, persistence, tracking};
 use crate::keyspace::Free;
 use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};
@@ -12,7 +12,7 @@ pub(super) fn select(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     Ok(())
 }
 
-pub(super) fn swapdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn swapdb(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = context.state.keyspace.count();
     let first = parse::int_or(args.at(1), "ERR invalid first DB index")?;
     let second = parse::int_or(args.at(2), "ERR invalid second DB index")?;
@@ -33,7 +33,7 @@ pub(super) fn dbsize(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), C
 
 /// Empties one database or all.
 fn flush(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     db: Option<usize>,
 ) -> Result<(), CommandError> {
@@ -70,18 +70,21 @@ fn flush(
         return Ok(());
     }
     if is_waited_for {
-        tracking::tell_before_answer(context.state, context.client, context.asker);
+        tracking::send_before_reply(context.state, context.client, context.asker);
     }
     context.reply().ok();
     Ok(())
 }
 
-pub(super) fn flushdb(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn flushdb(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let own = context.session().db;
     flush(context, args, Some(own))
 }
 
-pub(super) fn flushall(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn flushall(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     flush(context, args, None)
 }
 

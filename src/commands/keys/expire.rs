@@ -3,7 +3,7 @@
 use crate::commands::strings::{expire_del, rewrite_as_del};
 use crate::engine::parse::{ExpireCondition, ExpireOption, ExpireUnit};
 use crate::engine::{CommandError, Context};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::Args;
 
 fn set_expiry(
@@ -20,8 +20,8 @@ fn set_expiry(
     }
     .any_unix_ms(now_ms, command)?;
     let free = expire_del(context);
-    let held = match context.db.slot(key) {
-        Slot::Occupied(held) if condition.holds(held.entry().expire_at(), at_ms) => held,
+    let held = match context.db.entry(key) {
+        KeyEntry::Occupied(held) if condition.holds(held.entry().expire_at(), at_ms) => held,
         _ => {
             context.reply.integer(0);
             return Ok(());
@@ -77,7 +77,7 @@ fn seconds(ms: i64) -> i64 {
 }
 
 /// Answers what `of` makes of a key's expiry: -2 for a missing key, -1 for one without.
-fn tell(context: &mut Context<'_>, key: &[u8], of: impl FnOnce(i64) -> i64) {
+fn reply_expiry(context: &mut Context<'_>, key: &[u8], of: impl FnOnce(i64) -> i64) {
     let answer = match context.db.read_no_touch(key) {
         None => -2,
         Some(entry) => entry.expire_at().map_or(-1, |at_ms| of(at_ms).max(0)),
@@ -87,7 +87,7 @@ fn tell(context: &mut Context<'_>, key: &[u8], of: impl FnOnce(i64) -> i64) {
 
 pub(super) fn ttl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = context.now.unix_ms();
-    tell(context, args.at(1), |at_ms| {
+    reply_expiry(context, args.at(1), |at_ms| {
         seconds(at_ms.saturating_sub(now_ms))
     });
     Ok(())
@@ -95,24 +95,24 @@ pub(super) fn ttl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comma
 
 pub(super) fn pttl(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_ms = context.now.unix_ms();
-    tell(context, args.at(1), |at_ms| at_ms.saturating_sub(now_ms));
+    reply_expiry(context, args.at(1), |at_ms| at_ms.saturating_sub(now_ms));
     Ok(())
 }
 
 pub(super) fn expiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    tell(context, args.at(1), seconds);
+    reply_expiry(context, args.at(1), seconds);
     Ok(())
 }
 
 pub(super) fn pexpiretime(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    tell(context, args.at(1), |at_ms| at_ms);
+    reply_expiry(context, args.at(1), |at_ms| at_ms);
     Ok(())
 }
 
 pub(super) fn persist(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let persisted = match context.db.slot(key) {
-        Slot::Occupied(mut held) if held.entry().expire_at().is_some() => {
+    let persisted = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) if held.entry().expire_at().is_some() => {
             held.set_expiry(None);
             true
         }

@@ -22,7 +22,7 @@ pub use databases::Gathered;
 pub use spec::COMMANDS;
 
 use super::help;
-use crate::engine::{CommandError, Context, WideContext, parse};
+use crate::engine::{CommandError, Context, ServerContext, parse};
 use crate::keyspace::{EntryRef, EventClass, Free, TransferError, Value};
 use crate::resp::Args;
 
@@ -120,7 +120,7 @@ const SAME_OBJECT: CommandError =
     CommandError::fixed("ERR source and destination objects are the same");
 
 /// MOVE; not named after it, which is a word of the language.
-fn move_key(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn move_key(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
     let to = parse::database(args.at(2), context.state.keyspace.count())?;
     let from = context.session().db;
@@ -159,7 +159,7 @@ fn parse_copy(options: Args<'_>, own: usize, count: usize) -> Result<(usize, boo
     Ok((to, replace))
 }
 
-fn copy(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn copy(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from_db, count) = (context.session().db, context.state.keyspace.count());
     let (to_db, replace) = parse_copy(args.skip(3), from_db, count)?;
     let (from, to) = (args.at(1), args.at(2));

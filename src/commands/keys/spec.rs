@@ -2,8 +2,8 @@
 
 use super::{databases, expire};
 use crate::engine::{
-    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, PlainHandler, WideHandler, acl,
-    flags, key_flags,
+    Argument, ArgumentType, CommandSpec, DatabaseHandler, Group, Handler, KeySpec, ServerHandler,
+    acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -36,11 +36,11 @@ const SERVER: CommandSpec = CommandSpec {
 };
 const DANGEROUS: u32 = acl::KEYSPACE | acl::DANGEROUS;
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
-const fn wide(run: WideHandler) -> Handler {
-    Handler::Wide(run)
+const fn server(run: ServerHandler) -> Handler {
+    Handler::Server(run)
 }
 
 const EXPIRE_CONDITION: Argument = Argument::one_of(
@@ -97,14 +97,14 @@ const OBJECT_SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "encoding",
         summary: "Answer how the value of <key> is held in memory.",
-        handler: plain(super::object_encoding),
+        handler: database(super::object_encoding),
         ..OBJECT
     },
     CommandSpec {
         name: "freq",
         summary: "Answer the logarithmic counter of accesses to <key>, under an LFU policy.",
         since: "4.0.0",
-        handler: plain(super::object_freq),
+        handler: database(super::object_freq),
         ..OBJECT
     },
     CommandSpec {
@@ -113,19 +113,19 @@ const OBJECT_SUBCOMMANDS: &[CommandSpec] = &[
         since: "6.2.0",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: plain(super::object_help),
+        handler: database(super::object_help),
         ..GENERIC
     },
     CommandSpec {
         name: "idletime",
         summary: "Answer the seconds since the last access to <key>, unless under an LFU policy.",
-        handler: plain(super::object_idletime),
+        handler: database(super::object_idletime),
         ..OBJECT
     },
     CommandSpec {
         name: "refcount",
         summary: "Answer the number of references to the value of <key>.",
-        handler: plain(super::object_refcount),
+        handler: database(super::object_refcount),
         ..OBJECT
     },
 ];
@@ -152,7 +152,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("destination-db").after("DB").optional(),
             Argument::token("replace", "REPLACE").optional(),
         ],
-        handler: wide(super::copy),
+        handler: server(super::copy),
         ..GENERIC
     },
     CommandSpec {
@@ -160,7 +160,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Answers the number of keys in the selected database.",
         flags: READ_FAST,
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
-        handler: plain(databases::dbsize),
+        handler: database(databases::dbsize),
         ..SERVER
     },
     CommandSpec {
@@ -172,7 +172,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_REMOVE,
         tips: SHARDS_SUM,
         arguments: &[KEY.multiple()],
-        handler: plain(super::del),
+        handler: database(super::del),
         ..GENERIC
     },
     CommandSpec {
@@ -185,14 +185,14 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: SHARDS_SUM,
         history: &[("3.0.3", "Takes several keys.")],
         arguments: &[KEY.multiple()],
-        handler: plain(super::exists),
+        handler: database(super::exists),
         ..GENERIC
     },
     CommandSpec {
         name: "expire",
         summary: "Lets a key expire after some seconds.",
         arguments: &[KEY, Argument::integer("seconds"), EXPIRE_CONDITION],
-        handler: plain(expire::expire),
+        handler: database(expire::expire),
         ..EXPIRE
     },
     CommandSpec {
@@ -204,7 +204,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::new("unix-time-seconds", ArgumentType::UnixTime),
             EXPIRE_CONDITION,
         ],
-        handler: plain(expire::expireat),
+        handler: database(expire::expireat),
         ..EXPIRE
     },
     CommandSpec {
@@ -215,21 +215,21 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_ACCESS,
         arguments: &[KEY],
-        handler: plain(expire::expiretime),
+        handler: database(expire::expiretime),
         ..GENERIC
     },
     CommandSpec {
         name: "flushall",
         summary: "Removes all keys of all databases.",
         complexity: "O(N) in the number of all keys; with ASYNC on another thread.",
-        handler: wide(databases::flushall),
+        handler: server(databases::flushall),
         ..FLUSH
     },
     CommandSpec {
         name: "flushdb",
         summary: "Removes all keys of the selected database.",
         complexity: "O(N) in the number of its keys; with ASYNC on another thread.",
-        handler: wide(databases::flushdb),
+        handler: server(databases::flushdb),
         ..FLUSH
     },
     CommandSpec {
@@ -241,7 +241,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         acl: DANGEROUS,
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         arguments: &[Argument::pattern("pattern")],
-        handler: plain(databases::keys),
+        handler: database(databases::keys),
         ..GENERIC
     },
     CommandSpec {
@@ -253,7 +253,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
         )],
         arguments: &[KEY, Argument::integer("db")],
-        handler: wide(super::move_key),
+        handler: server(super::move_key),
         ..GENERIC
     },
     CommandSpec {
@@ -275,7 +275,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY],
-        handler: plain(expire::persist),
+        handler: database(expire::persist),
         ..GENERIC
     },
     CommandSpec {
@@ -283,7 +283,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Lets a key expire after some milliseconds.",
         since: "2.6.0",
         arguments: &[KEY, Argument::integer("milliseconds"), EXPIRE_CONDITION],
-        handler: plain(expire::pexpire),
+        handler: database(expire::pexpire),
         ..EXPIRE
     },
     CommandSpec {
@@ -295,7 +295,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::new("unix-time-milliseconds", ArgumentType::UnixTime),
             EXPIRE_CONDITION,
         ],
-        handler: plain(expire::pexpireat),
+        handler: database(expire::pexpireat),
         ..EXPIRE
     },
     CommandSpec {
@@ -306,7 +306,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_ACCESS,
         arguments: &[KEY],
-        handler: plain(expire::pexpiretime),
+        handler: database(expire::pexpiretime),
         ..GENERIC
     },
     CommandSpec {
@@ -319,7 +319,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: NONDETERMINISTIC,
         history: TTL_HISTORY,
         arguments: &[KEY],
-        handler: plain(expire::pttl),
+        handler: database(expire::pttl),
         ..GENERIC
     },
     CommandSpec {
@@ -331,7 +331,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             "response_policy:special",
             "nondeterministic_output",
         ],
-        handler: plain(databases::randomkey),
+        handler: database(databases::randomkey),
         ..GENERIC
     },
     CommandSpec {
@@ -350,7 +350,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 ..Argument::key("newkey")
             },
         ],
-        handler: plain(super::rename),
+        handler: database(super::rename),
         ..GENERIC
     },
     CommandSpec {
@@ -370,7 +370,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 ..Argument::key("newkey")
             },
         ],
-        handler: plain(super::renamenx),
+        handler: database(super::renamenx),
         ..GENERIC
     },
     CommandSpec {
@@ -395,7 +395,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional()
                 .since("6.0.0"),
         ],
-        handler: plain(databases::scan),
+        handler: database(databases::scan),
         ..GENERIC
     },
     CommandSpec {
@@ -405,7 +405,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: flags::LOADING | flags::STALE | flags::FAST,
         arguments: &[Argument::integer("index")],
-        handler: plain(databases::select),
+        handler: database(databases::select),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -417,7 +417,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         acl: DANGEROUS,
         arguments: &[Argument::integer("index1"), Argument::integer("index2")],
-        handler: wide(databases::swapdb),
+        handler: server(databases::swapdb),
         ..SERVER
     },
     CommandSpec {
@@ -430,7 +430,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_READ,
         tips: SHARDS_SUM,
         arguments: &[KEY.multiple()],
-        handler: plain(super::touch),
+        handler: database(super::touch),
         ..GENERIC
     },
     CommandSpec {
@@ -442,7 +442,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: NONDETERMINISTIC,
         history: TTL_HISTORY,
         arguments: &[KEY],
-        handler: plain(expire::ttl),
+        handler: database(expire::ttl),
         ..GENERIC
     },
     CommandSpec {
@@ -452,7 +452,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: &[KeySpec::first(key_flags::RO)],
         arguments: &[KEY],
-        handler: plain(super::type_of),
+        handler: database(super::type_of),
         ..GENERIC
     },
     CommandSpec {
@@ -465,7 +465,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_REMOVE,
         tips: SHARDS_SUM,
         arguments: &[KEY.multiple()],
-        handler: plain(super::unlink),
+        handler: database(super::unlink),
         ..GENERIC
     },
 ];

@@ -8,7 +8,7 @@ mod graph;
 
 use super::help;
 use crate::engine::{
-    Argument, CommandError, CommandId, CommandSpec, Context, Group, Handler, WideContext, flags,
+    Argument, CommandError, CommandId, CommandSpec, Context, Group, Handler, ServerContext, flags,
 };
 use crate::observe::Histogram;
 use crate::resp::{Args, Reply};
@@ -42,7 +42,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "doctor",
         summary: "Returns a report about slow events, for people.",
-        handler: Handler::Wide(doctor),
+        handler: Handler::Server(doctor),
         ..ROW
     },
     CommandSpec {
@@ -50,7 +50,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Draws the recorded times of an event.",
         arity: 3,
         arguments: &[Argument::string("event")],
-        handler: Handler::Wide(graph),
+        handler: Handler::Server(graph),
         ..ROW
     },
     CommandSpec {
@@ -58,7 +58,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns a text about the subcommands.",
         flags: flags::LOADING | flags::STALE,
         tips: &[],
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..ROW
     },
     CommandSpec {
@@ -68,7 +68,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of commands with latency information being retrieved.",
         arity: -2,
         arguments: &[Argument::string("command").multiple().optional()],
-        handler: Handler::Wide(histogram),
+        handler: Handler::Server(histogram),
         ..ROW
     },
     CommandSpec {
@@ -76,13 +76,13 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the recorded times of an event.",
         arity: 3,
         arguments: &[Argument::string("event")],
-        handler: Handler::Wide(history),
+        handler: Handler::Server(history),
         ..ROW
     },
     CommandSpec {
         name: "latest",
         summary: "Returns the newest recorded time of every event.",
-        handler: Handler::Wide(latest),
+        handler: Handler::Server(latest),
         ..ROW
     },
     CommandSpec {
@@ -91,7 +91,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: -2,
         tips: &["request_policy:all_nodes", "response_policy:agg_sum"],
         arguments: &[Argument::string("event").multiple().optional()],
-        handler: Handler::Wide(reset),
+        handler: Handler::Server(reset),
         ..ROW
     },
 ];
@@ -101,14 +101,14 @@ fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn doctor(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn doctor(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let has_huge_pages = crate::system::process::anonymous_huge_pages() > 0;
     let text = doctor::report(context.state, has_huge_pages);
     context.reply().verbatim("txt", text.as_bytes());
     Ok(())
 }
 
-fn graph(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn graph(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let now_s = context.now().unix_s();
     let Some((event, series)) = context.state.observe.latency.series(args.at(2)) else {
         let problem = "ERR No samples available for event '";
@@ -119,7 +119,7 @@ fn graph(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn history(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn history(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let series = context.state.observe.latency.series(args.at(2));
     let samples = series.map_or_else(Vec::new, |(_, series)| {
         series.samples.iter().copied().collect()
@@ -134,7 +134,7 @@ fn history(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-fn latest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn latest(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let state = &mut *context.state;
     let Some(client) = state.clients.get_mut(context.client) else {
         return Ok(());
@@ -156,7 +156,7 @@ fn latest(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-fn reset(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn reset(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let monitor = &mut context.state.observe.latency;
     let gone = if args.len() == 2 {
         monitor.reset(None)
@@ -170,7 +170,7 @@ fn reset(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn histogram(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let table = &context.state.table;
     let ids: Vec<CommandId> = if args.len() == 2 {
         table.iter().map(|(id, _)| id).collect()

@@ -2,7 +2,7 @@
 
 use super::{clamp_range, limits};
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::listpack::Needle;
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 pub(super) fn lset(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(CommandError::NoSuchKey);
     };
     let list = held.list_mut()?;
@@ -37,7 +37,7 @@ pub(super) fn linsert(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         return Err(CommandError::Syntax);
     };
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };
@@ -58,7 +58,7 @@ pub(super) fn lrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     let key = args.at(1);
     let count = parse::integer_within(args.at(2), -i64::MAX, i64::MAX)?;
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };
@@ -82,7 +82,7 @@ pub(super) fn ltrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
     let start = parse::integer(args.at(2))?;
     let stop = parse::integer(args.at(3))?;
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.ok();
         return Ok(());
     };

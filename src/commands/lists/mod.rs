@@ -23,7 +23,7 @@ pub use spec::COMMANDS;
 
 use crate::config::Settings;
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{Db, EventClass, NewValue, Slot};
+use crate::keyspace::{Db, EventClass, KeyEntry, NewValue};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::list::{List, ListLimits};
@@ -117,7 +117,7 @@ fn push_all<'e>(
     elements: impl ExactSizeIterator<Item = &'e [u8]>,
 ) -> Result<usize, CommandError> {
     let limits = limits(settings, db);
-    let slot = db.slot(key);
+    let slot = db.entry(key);
     let (mut held, _) = slot.or_insert(|_| NewValue::List(List::new()));
     let list = held.list_mut()?;
     list.grow(bytes, elements.len(), &limits);
@@ -149,7 +149,7 @@ fn rpush(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
 
 /// Pushes only if there is a list.
 fn push_existing(context: &mut Context<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
-    if let Slot::Vacant(_) = context.db.slot(args.at(1)) {
+    if let KeyEntry::Vacant(_) = context.db.entry(args.at(1)) {
         context.reply.integer(0);
         return Ok(());
     }
@@ -177,7 +177,7 @@ fn popped(db: &mut Db<'_>, key: &[u8], end: End, emptied: bool) {
 #[inline]
 fn pop_one(context: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, CommandError> {
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(false);
     };
     let list = held.list_mut()?;
@@ -197,7 +197,7 @@ fn pop_many(
     count: usize,
 ) -> Result<(), CommandError> {
     let limits = limits(context.settings, &context.db);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(());
     };
     let list = held.list_mut()?;
@@ -243,9 +243,9 @@ fn pop(context: &mut Context<'_>, args: Args<'_>, end: End) -> Result<(), Comman
         return Err(CommandError::WrongArity(name));
     }
     let count = pop_count(args.at(2))?;
-    match context.db.slot(key) {
-        Slot::Vacant(_) => context.reply.null_array(),
-        Slot::Occupied(held) => {
+    match context.db.entry(key) {
+        KeyEntry::Vacant(_) => context.reply.null_array(),
+        KeyEntry::Occupied(held) => {
             held.entry().list()?;
             if count == 0 {
                 context.reply.array(0);

@@ -2,7 +2,7 @@
 
 use super::{End, limits, pop_at, pop_many, pop_one, push_all};
 use crate::engine::{CommandError, Context, Wait, parse};
-use crate::keyspace::{EventClass, Slot, Type};
+use crate::keyspace::{EventClass, KeyEntry, Type};
 use crate::resp::Args;
 use crate::structures::Collection;
 
@@ -12,14 +12,14 @@ fn move_one(
     (source, from): (&[u8], End),
     (destination, to): (&[u8], End),
 ) -> Result<bool, CommandError> {
-    let Slot::Occupied(held) = context.db.slot(source) else {
+    let KeyEntry::Occupied(held) = context.db.entry(source) else {
         return Ok(false);
     };
     held.entry().list()?;
-    if let Slot::Occupied(held) = context.db.slot(destination) {
+    if let KeyEntry::Occupied(held) = context.db.entry(destination) {
         held.entry().list()?;
     }
-    let Slot::Occupied(mut held) = context.db.slot(source) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(source) else {
         return Ok(false);
     };
     let list = held.list_mut()?;
@@ -43,7 +43,7 @@ fn move_one(
     push_all(db, settings, destination, to, bytes, elements)?;
     if !emptied {
         let limits = limits(settings, db);
-        if let Slot::Occupied(mut held) = db.slot(source) {
+        if let KeyEntry::Occupied(mut held) = db.entry(source) {
             held.list_mut()?.shrunk(&limits);
         }
     }
@@ -119,7 +119,7 @@ fn first_list<'k>(
     keys: Args<'k>,
 ) -> Result<Option<&'k [u8]>, CommandError> {
     for key in keys.iter() {
-        if let Slot::Occupied(held) = context.db.slot(key) {
+        if let KeyEntry::Occupied(held) = context.db.entry(key) {
             held.entry().list()?;
             return Ok(Some(key));
         }
@@ -184,9 +184,9 @@ impl<'a> MultiPop<'a> {
         let Some(key) = first_list(context, self.keys)? else {
             return Ok(false);
         };
-        let len = match context.db.slot(key) {
-            Slot::Occupied(held) => held.entry().list()?.len(),
-            Slot::Vacant(_) => 0,
+        let len = match context.db.entry(key) {
+            KeyEntry::Occupied(held) => held.entry().list()?.len(),
+            KeyEntry::Vacant(_) => 0,
         };
         let count = self.count.min(len);
         context.reply.array(2);

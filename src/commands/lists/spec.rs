@@ -2,8 +2,8 @@
 
 use super::{edit, moves};
 use crate::engine::{
-    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, flags, key_flags,
+    Argument, ArgumentType, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler,
+    KeySpec, flags, key_flags,
 };
 
 const GROW: u32 = flags::WRITE | flags::DENYOOM;
@@ -68,8 +68,8 @@ const LIST: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -82,7 +82,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WAIT | flags::DENYOOM,
         keys: KEYS_MOVE,
         arguments: &[SOURCE, DESTINATION, WHERE_FROM, WHERE_TO, TIMEOUT],
-        handler: plain(moves::blmove),
+        handler: database(moves::blmove),
         ..LIST
     },
     CommandSpec {
@@ -100,7 +100,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             WHERE,
             COUNT.after("COUNT").optional(),
         ],
-        handler: plain(moves::blmpop),
+        handler: database(moves::blmpop),
         ..LIST
     },
     CommandSpec {
@@ -113,7 +113,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_BEFORE_TIMEOUT,
         history: TIMEOUT_HISTORY,
         arguments: &[KEY.multiple(), TIMEOUT],
-        handler: plain(moves::blpop),
+        handler: database(moves::blpop),
         ..LIST
     },
     CommandSpec {
@@ -126,7 +126,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_BEFORE_TIMEOUT,
         history: TIMEOUT_HISTORY,
         arguments: &[KEY.multiple(), TIMEOUT],
-        handler: plain(moves::brpop),
+        handler: database(moves::brpop),
         ..LIST
     },
     CommandSpec {
@@ -140,7 +140,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "6.2.0",
         replaced_by: "`BLMOVE` with the `RIGHT` and `LEFT` arguments",
         arguments: &[SOURCE, DESTINATION, TIMEOUT],
-        handler: plain(moves::brpoplpush),
+        handler: database(moves::brpoplpush),
         ..LIST
     },
     CommandSpec {
@@ -151,7 +151,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY,
         keys: KEY_READ,
         arguments: &[KEY, Argument::integer("index")],
-        handler: plain(super::lindex),
+        handler: database(super::lindex),
         ..LIST
     },
     CommandSpec {
@@ -174,7 +174,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("pivot"),
             ELEMENT,
         ],
-        handler: plain(edit::linsert),
+        handler: database(edit::linsert),
         ..LIST
     },
     CommandSpec {
@@ -184,7 +184,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY | flags::FAST,
         keys: &[KeySpec::first(key_flags::RO)],
         arguments: &[KEY],
-        handler: plain(super::llen),
+        handler: database(super::llen),
         ..LIST
     },
     CommandSpec {
@@ -195,7 +195,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: KEYS_MOVE,
         arguments: &[SOURCE, DESTINATION, WHERE_FROM, WHERE_TO],
-        handler: plain(moves::lmove),
+        handler: database(moves::lmove),
         ..LIST
     },
     CommandSpec {
@@ -212,7 +212,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             WHERE,
             COUNT.after("COUNT").optional(),
         ],
-        handler: plain(moves::lmpop),
+        handler: database(moves::lmpop),
         ..LIST
     },
     CommandSpec {
@@ -224,7 +224,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_POP,
         history: COUNT_HISTORY,
         arguments: &[KEY, COUNT.optional().since("6.2.0")],
-        handler: plain(super::lpop),
+        handler: database(super::lpop),
         ..LIST
     },
     CommandSpec {
@@ -242,7 +242,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("num-matches").after("COUNT").optional(),
             Argument::integer("len").after("MAXLEN").optional(),
         ],
-        handler: plain(edit::lpos),
+        handler: database(edit::lpos),
         ..LIST
     },
     CommandSpec {
@@ -254,7 +254,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_INSERT,
         history: SEVERAL_HISTORY_2_4,
         arguments: &[KEY, ELEMENT.multiple()],
-        handler: plain(super::lpush),
+        handler: database(super::lpush),
         ..LIST
     },
     CommandSpec {
@@ -267,7 +267,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_INSERT,
         history: SEVERAL_HISTORY_4_0,
         arguments: &[KEY, ELEMENT.multiple()],
-        handler: plain(super::lpushx),
+        handler: database(super::lpushx),
         ..LIST
     },
     CommandSpec {
@@ -278,7 +278,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY,
         keys: KEY_READ,
         arguments: &[KEY, Argument::integer("start"), Argument::integer("stop")],
-        handler: plain(super::lrange),
+        handler: database(super::lrange),
         ..LIST
     },
     CommandSpec {
@@ -289,7 +289,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::WRITE,
         keys: KEY_DELETE,
         arguments: &[KEY, COUNT, ELEMENT],
-        handler: plain(edit::lrem),
+        handler: database(edit::lrem),
         ..LIST
     },
     CommandSpec {
@@ -300,7 +300,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: &[KeySpec::first(key_flags::RW | key_flags::UPDATE)],
         arguments: &[KEY, Argument::integer("index"), ELEMENT],
-        handler: plain(edit::lset),
+        handler: database(edit::lset),
         ..LIST
     },
     CommandSpec {
@@ -311,7 +311,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::WRITE,
         keys: KEY_DELETE,
         arguments: &[KEY, Argument::integer("start"), Argument::integer("stop")],
-        handler: plain(edit::ltrim),
+        handler: database(edit::ltrim),
         ..LIST
     },
     CommandSpec {
@@ -323,7 +323,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_POP,
         history: COUNT_HISTORY,
         arguments: &[KEY, COUNT.optional().since("6.2.0")],
-        handler: plain(super::rpop),
+        handler: database(super::rpop),
         ..LIST
     },
     CommandSpec {
@@ -336,7 +336,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "6.2.0",
         replaced_by: "`LMOVE` with the `RIGHT` and `LEFT` arguments",
         arguments: &[SOURCE, DESTINATION],
-        handler: plain(moves::rpoplpush),
+        handler: database(moves::rpoplpush),
         ..LIST
     },
     CommandSpec {
@@ -348,7 +348,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_INSERT,
         history: SEVERAL_HISTORY_2_4,
         arguments: &[KEY, ELEMENT.multiple()],
-        handler: plain(super::rpush),
+        handler: database(super::rpush),
         ..LIST
     },
     CommandSpec {
@@ -361,7 +361,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_INSERT,
         history: SEVERAL_HISTORY_4_0,
         arguments: &[KEY, ELEMENT.multiple()],
-        handler: plain(super::rpushx),
+        handler: database(super::rpushx),
         ..LIST
     },
 ];

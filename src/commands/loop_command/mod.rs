@@ -12,7 +12,7 @@ pub use spec::COMMANDS;
 
 use super::help;
 use super::latency::write_distribution;
-use crate::engine::{CommandError, CommandId, CommandTable, Context, WideContext, shown_cut};
+use crate::engine::{CommandError, CommandId, CommandTable, Context, ServerContext, shown_cut};
 use crate::event_loop::{Phase, Recorder, TurnReport, Work};
 use crate::observe::{Histogram, LongWait, Observe, WaitPart};
 use crate::resp::{Args, Reply};
@@ -39,14 +39,14 @@ fn count(args: Args<'_>) -> Result<usize, CommandError> {
     }
 }
 
-fn trace(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn trace(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = count(args)?;
     show_turns(context, |recorder| {
         recorder.newest_first().take(count).copied().collect()
     })
 }
 
-fn slowest(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn slowest(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = count(args)?;
     show_turns(context, |recorder| {
         recorder.slowest().iter().take(count).copied().collect()
@@ -54,7 +54,7 @@ fn slowest(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
 }
 
 fn show_turns(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     chosen: impl FnOnce(&Recorder) -> Vec<TurnReport>,
 ) -> Result<(), CommandError> {
     let turns = chosen(context.host.recorder());
@@ -68,7 +68,7 @@ fn show_turns(
 
 /// Lends the caller's reply together with the table and the observations.
 fn with_reply(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     write: impl FnOnce(&mut Reply, &CommandTable, &Observe),
 ) -> Result<(), CommandError> {
     let state = &mut *context.state;
@@ -149,7 +149,7 @@ fn percent(part: u64, whole: u64) -> f64 {
     (part as f64 * 10_000.0 / whole as f64).round() / 100.0
 }
 
-fn stats(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let figures = context.host.loop_figures();
     let state = &mut *context.state;
     let Some(client) = state.clients.get_mut(context.client) else {
@@ -232,7 +232,7 @@ fn write_cost(reply: &mut Reply, recorder: &Recorder, observe: &Observe) {
     number(
         reply,
         "ns-per-answer",
-        observe.waits.ns_per_landing().unwrap_or(0),
+        observe.waits.ns_per_completion().unwrap_or(0),
     );
     time(reply, "total-us", total_ns);
     reply.bulk(b"percent-of-awake");
@@ -277,7 +277,7 @@ impl Measured {
     }
 }
 
-fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn histogram(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut asked = Vec::new();
     for name in args.iter().skip(2) {
         let known = Measured::by_name(name).ok_or_else(|| {
@@ -307,7 +307,7 @@ fn histogram(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Comman
     Ok(())
 }
 
-fn waited(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn waited(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let count = count(args)?;
     with_reply(context, |reply, table, observe| {
         let long = observe.waits.long().take(count);
@@ -319,7 +319,7 @@ fn waited(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandEr
 }
 
 fn write_wait(reply: &mut Reply, table: &CommandTable, wait: &LongWait) {
-    let landing = &wait.landing;
+    let completion = &wait.completion;
     reply.map(14);
     number(reply, "id", wait.id);
     number(reply, "time-unix-ms", wait.unix_ms.unsigned_abs());
@@ -328,36 +328,36 @@ fn write_wait(reply: &mut Reply, table: &CommandTable, wait: &LongWait) {
     reply.bulk(wait.address.as_bytes());
     reply.bulk(b"name");
     reply.bulk(&wait.name);
-    number(reply, "turn", landing.turn);
-    number(reply, "commands", landing.commands.into());
-    name(reply, table, landing.longest);
-    time(reply, "total-us", landing.total_ns());
+    number(reply, "turn", completion.turn);
+    number(reply, "commands", completion.commands.into());
+    name(reply, table, completion.longest);
+    time(reply, "total-us", completion.total_ns());
     let parts = &WaitPart::ALL[..3];
-    for (part, ns) in parts.iter().zip(landing.parts_ns) {
+    for (part, ns) in parts.iter().zip(completion.parts_ns) {
         time(reply, &format!("{}-us", part.name()), ns);
     }
-    time(reply, "perhaps-unseen-us", landing.unseen_ns);
-    reply.bulk(b"behind");
-    let Some(behind) = &wait.behind else {
+    time(reply, "perhaps-unseen-us", completion.unseen_ns);
+    reply.bulk(b"blocked-by");
+    let Some(blocker) = &wait.blocked_by else {
         return reply.null();
     };
     reply.map(6);
-    number(reply, "client-id", behind.work.who);
+    number(reply, "client-id", blocker.work.who);
     reply.bulk(b"addr");
-    reply.bulk(behind.address.as_bytes());
+    reply.bulk(blocker.address.as_bytes());
     reply.bulk(b"name");
-    reply.bulk(&behind.name);
-    name(reply, table, behind.work);
-    time(reply, "us", behind.work.ns);
+    reply.bulk(&blocker.name);
+    name(reply, table, blocker.work);
+    time(reply, "us", blocker.work.ns);
     reply.bulk(b"when");
-    reply.bulk(if behind.turn_before {
+    reply.bulk(if blocker.turn_before {
         b"in the turn before"
     } else {
         b"in the same turn"
     });
 }
 
-fn reset(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.host.recorder().reset();
     context.state.observe.waits.reset();
     context.reply().ok();

@@ -28,7 +28,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns a text about the subcommands.",
         flags: flags::LOADING | flags::STALE,
         tips: &[],
-        handler: Handler::Plain(print_help),
+        handler: Handler::Database(print_help),
         ..ROW
     },
     CommandSpec {
@@ -38,14 +38,14 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of phases asked for",
         arity: -2,
         arguments: &[Argument::string("phase").multiple().optional()],
-        handler: Handler::Wide(histogram),
+        handler: Handler::Server(histogram),
         ..ROW
     },
     CommandSpec {
         name: "reset",
         summary: "Forgets the recorded turns, the histograms and the long waits.",
         tips: &[],
-        handler: Handler::Wide(reset),
+        handler: Handler::Server(reset),
         ..ROW
     },
     CommandSpec {
@@ -54,13 +54,13 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of turns returned",
         arity: -2,
         arguments: COUNT,
-        handler: Handler::Wide(slowest),
+        handler: Handler::Server(slowest),
         ..ROW
     },
     CommandSpec {
         name: "stats",
         summary: "Returns how much time each phase of the loop took, how long clients waited, and what recording costs.",
-        handler: Handler::Wide(stats),
+        handler: Handler::Server(stats),
         ..ROW
     },
     CommandSpec {
@@ -69,7 +69,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of turns returned",
         arity: -2,
         arguments: COUNT,
-        handler: Handler::Wide(trace),
+        handler: Handler::Server(trace),
         ..ROW
     },
     CommandSpec {
@@ -79,7 +79,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of entries returned",
         arity: -2,
         arguments: COUNT,
-        handler: Handler::Wide(waited),
+        handler: Handler::Server(waited),
         ..ROW
     },
 ];

@@ -4,7 +4,7 @@ use crate::commands::testing::{Harness, text};
 use crate::event_loop::{
     Accepted, EventLoop, Faults, Phase, Progress, Service, Simulator, TimerId, Token, Work,
 };
-use crate::observe::{Behind, Landing, LongWait};
+use crate::observe::{Blocker, Completion, LongWait};
 use crate::resp::reader::Value;
 use std::io;
 use std::time::Duration;
@@ -156,40 +156,40 @@ fn whoever_waited_is_shown_with_whom_it_waited_behind() {
         what: 0,
         ns: 20_000_000,
     };
-    let landing = Landing {
+    let completion = Completion {
         commands: 3,
         turn: 12,
         parts_ns: [21_000_000, 1500, 2000],
-        ..Landing::default()
+        ..Completion::default()
     };
-    let wait = |behind| LongWait {
+    let wait = |blocked_by| LongWait {
         id: 0,
         unix_ms: 1_700_000_000_000,
         client: 4,
         address: "1.2.3.4:5".to_owned(),
         name: b"worker".to_vec(),
-        landing,
-        behind,
+        completion,
+        blocked_by,
     };
-    let behind = Behind {
+    let blocker = Blocker {
         work,
         turn_before: false,
         address: String::new(),
         name: Vec::new(),
     };
     harness.state.observe.waits.keep(wait(None));
-    harness.state.observe.waits.keep(wait(Some(behind)));
+    harness.state.observe.waits.keep(wait(Some(blocker)));
     let reply = harness.line("LOOP WAITED");
     let waits = reply.items().expect("an array");
     assert_eq!(get(&waits[0], "id"), &Value::Integer(1));
     assert!((us(get(&waits[0], "wait-turn-us")) - 21_000.0).abs() < 1e-9);
     assert!((us(get(&waits[0], "wait-executing-us")) - 1.5).abs() < 1e-9);
-    let behind = get(&waits[0], "behind");
+    let behind = get(&waits[0], "blocked-by");
     assert_eq!(get(behind, "client-id"), &Value::Integer(9));
     assert_eq!(
         get(behind, "when").as_bytes(),
         Some(&b"in the same turn"[..])
     );
-    assert_eq!(get(&waits[1], "behind"), &Value::Null);
+    assert_eq!(get(&waits[1], "blocked-by"), &Value::Null);
     assert!(text(&harness.line("LOOP HELP")).contains("WAITED"));
 }

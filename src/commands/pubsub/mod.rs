@@ -12,8 +12,8 @@ pub use spec::COMMANDS;
 
 use super::help;
 use crate::clients::{ClientKind, Listening, Subscriptions};
-use crate::engine::pubsub::{publish, settle_kind};
-use crate::engine::{CommandError, Context, State, WideContext, notifications};
+use crate::engine::pubsub::{publish, update_kind};
+use crate::engine::{CommandError, Context, ServerContext, State, notifications};
 use crate::resp::{Args, Reply};
 use crate::system::glob;
 
@@ -46,7 +46,7 @@ fn confirm(reply: &mut Reply, word: &str, name: Option<&[u8]>, count: usize) {
 }
 
 fn subscribe(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     kind: Listening,
 ) -> Result<(), CommandError> {
@@ -74,14 +74,14 @@ fn subscribe(
         let count = told_count(kind, Some(its));
         confirm(&mut client.reply, word, Some(name), count);
     }
-    settle_kind(client);
+    update_kind(client);
     clients.mark_pending_write(key);
     notifications::follow_interest(context.state);
     Ok(())
 }
 
 fn unsubscribe(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     kind: Listening,
 ) -> Result<(), CommandError> {
@@ -109,43 +109,49 @@ fn unsubscribe(
         // Who gave up nothing is answered too.
         confirm(reply, word, None, told_count(kind, its.as_deref()));
     }
-    settle_kind(client);
+    update_kind(client);
     clients.mark_pending_write(key);
     notifications::follow_interest(context.state);
     Ok(())
 }
 
-fn subscribe_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn subscribe_channels(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     subscribe(context, args, Listening::Channel)
 }
 
-fn subscribe_patterns(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn subscribe_patterns(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     subscribe(context, args, Listening::Pattern)
 }
 
-fn subscribe_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn subscribe_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     subscribe(context, args, Listening::Shard)
 }
 
-fn unsubscribe_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn unsubscribe_channels(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     unsubscribe(context, args, Listening::Channel)
 }
 
-fn unsubscribe_patterns(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn unsubscribe_patterns(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     unsubscribe(context, args, Listening::Pattern)
 }
 
-fn unsubscribe_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn unsubscribe_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     unsubscribe(context, args, Listening::Shard)
 }
 
-fn publish_command(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn publish_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Channel, args.at(1), args.at(2));
     context.reply().count(receivers);
     Ok(())
 }
 
-fn publish_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn publish_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Shard, args.at(1), args.at(2));
     context.reply().count(receivers);
     Ok(())
@@ -154,7 +160,7 @@ fn publish_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Co
 // ---- PUBSUB -------------------------------------------------------------------------------------------------------
 
 fn channels(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     kind: Listening,
 ) -> Result<(), CommandError> {
@@ -179,7 +185,7 @@ fn channels(
 }
 
 fn count_listeners(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     kind: Listening,
 ) -> Result<(), CommandError> {
@@ -200,23 +206,23 @@ fn count_listeners(
     Ok(())
 }
 
-fn list_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list_channels(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     channels(context, args, Listening::Channel)
 }
 
-fn list_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn list_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     channels(context, args, Listening::Shard)
 }
 
-fn count_channels(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn count_channels(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     count_listeners(context, args, Listening::Channel)
 }
 
-fn count_shard(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn count_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     count_listeners(context, args, Listening::Shard)
 }
 
-fn count_patterns(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn count_patterns(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let patterns = context.state.messaging.pubsub.count(Listening::Pattern);
     context.reply().count(patterns);
     Ok(())

@@ -1,7 +1,7 @@
 //! The rows of the Pub/Sub commands.
 
 use crate::engine::{
-    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, WideHandler, flags, key_flags,
+    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, ServerHandler, flags, key_flags,
 };
 
 const ROW: CommandSpec = CommandSpec {
@@ -29,7 +29,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -2,
         flags: LISTEN,
         arguments: &[CHANNEL.multiple()],
-        handler: Handler::Wide(super::subscribe_channels as WideHandler),
+        handler: Handler::Server(super::subscribe_channels as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -39,7 +39,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -1,
         flags: LISTEN,
         arguments: &[CHANNEL.optional().multiple()],
-        handler: Handler::Wide(super::unsubscribe_channels as WideHandler),
+        handler: Handler::Server(super::unsubscribe_channels as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -49,7 +49,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -2,
         flags: LISTEN,
         arguments: &[PATTERN.multiple()],
-        handler: Handler::Wide(super::subscribe_patterns as WideHandler),
+        handler: Handler::Server(super::subscribe_patterns as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -59,7 +59,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -1,
         flags: LISTEN,
         arguments: &[PATTERN.optional().multiple()],
-        handler: Handler::Wide(super::unsubscribe_patterns as WideHandler),
+        handler: Handler::Server(super::unsubscribe_patterns as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -71,7 +71,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: LISTEN,
         keys: SHARD_KEYS,
         arguments: &[SHARD_CHANNEL.multiple()],
-        handler: Handler::Wide(super::subscribe_shard as WideHandler),
+        handler: Handler::Server(super::subscribe_shard as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -83,7 +83,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: LISTEN,
         keys: SHARD_KEYS,
         arguments: &[SHARD_CHANNEL.optional().multiple()],
-        handler: Handler::Wide(super::unsubscribe_shard as WideHandler),
+        handler: Handler::Server(super::unsubscribe_shard as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -94,7 +94,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: PUBLISH,
         arguments: &[CHANNEL, Argument::string("message")],
-        handler: Handler::Wide(super::publish_command as WideHandler),
+        handler: Handler::Server(super::publish_command as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -106,7 +106,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: PUBLISH,
         keys: &[KeySpec::first(key_flags::NOT_KEY)],
         arguments: &[SHARD_CHANNEL, Argument::string("message")],
-        handler: Handler::Wide(super::publish_shard as WideHandler),
+        handler: Handler::Server(super::publish_shard as ServerHandler),
         ..ROW
     },
     CommandSpec::container(
@@ -131,7 +131,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns the channels that somebody listens to.",
         complexity: "O(N log N) where N is the number of channels.",
         arguments: &[PATTERN.optional()],
-        handler: Handler::Wide(super::list_channels as WideHandler),
+        handler: Handler::Server(super::list_channels as ServerHandler),
         ..SUB
     },
     CommandSpec {
@@ -140,14 +140,14 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         since: "6.2.0",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: Handler::Plain(super::print_help),
+        handler: Handler::Database(super::print_help),
         ..SUB
     },
     CommandSpec {
         name: "numpat",
         summary: "Returns the number of distinct patterns that somebody listens to.",
         arity: 2,
-        handler: Handler::Wide(super::count_patterns as WideHandler),
+        handler: Handler::Server(super::count_patterns as ServerHandler),
         ..SUB
     },
     CommandSpec {
@@ -155,7 +155,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         summary: "Returns how many listen to each of some channels, patterns aside.",
         complexity: "O(N) where N is the number of channels asked for.",
         arguments: &[CHANNEL.optional().multiple()],
-        handler: Handler::Wide(super::count_channels as WideHandler),
+        handler: Handler::Server(super::count_channels as ServerHandler),
         ..SUB
     },
     CommandSpec {
@@ -164,7 +164,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         since: "7.0.0",
         complexity: "O(N log N) where N is the number of channels of the shard.",
         arguments: &[PATTERN.optional()],
-        handler: Handler::Wide(super::list_shard as WideHandler),
+        handler: Handler::Server(super::list_shard as ServerHandler),
         ..SUB
     },
     CommandSpec {
@@ -173,7 +173,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of channels asked for.",
         arguments: &[SHARD_CHANNEL.optional().multiple()],
-        handler: Handler::Wide(super::count_shard as WideHandler),
+        handler: Handler::Server(super::count_shard as ServerHandler),
         ..SUB
     },
 ];

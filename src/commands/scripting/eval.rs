@@ -1,7 +1,7 @@
 //! EVAL and its like: which script, with which keys and arguments.
 
 use crate::engine::script::{self, Program};
-use crate::engine::{CommandError, State, WideContext, shown};
+use crate::engine::{CommandError, ServerContext, State, shown};
 use crate::resp::Args;
 use crate::scripting::cache;
 use crate::scripting::interpreter::{Ask, Tell};
@@ -10,17 +10,17 @@ use crate::system::numbers;
 const NO_SCRIPT: CommandError =
     CommandError::fixed("NOSCRIPT No matching script. Please use EVAL.");
 
-pub(super) fn eval(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn eval(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     run_script(context, args, false, false)
 }
-pub(super) fn eval_ro(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn eval_ro(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     run_script(context, args, false, true)
 }
-pub(super) fn evalsha(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn evalsha(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     run_script(context, args, true, false)
 }
 pub(super) fn evalsha_ro(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
     run_script(context, args, true, true)
@@ -38,7 +38,7 @@ fn count_keys(args: Args<'_>) -> Result<usize, CommandError> {
 }
 
 fn run_script(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
     by_digest: bool,
     read_only: bool,

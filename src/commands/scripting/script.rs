@@ -2,11 +2,11 @@
 
 use super::{eval, spec};
 use crate::commands::help;
-use crate::engine::{CommandError, WideContext, parse, script};
+use crate::engine::{CommandError, ServerContext, parse, script};
 use crate::resp::Args;
 use crate::scripting::interpreter::Tell;
 
-pub(super) fn load(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn load(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let text = args.at(2);
     let id = match context.state.scripting.scripts.by_text(text) {
         Some(id) => id,
@@ -19,7 +19,7 @@ pub(super) fn load(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), 
     Ok(())
 }
 
-pub(super) fn exists(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn exists(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.reply().array(args.len().saturating_sub(2));
     for digest in args.skip(2).iter() {
         let is_known = context.state.scripting.scripts.by_digest(digest).is_some();
@@ -28,7 +28,7 @@ pub(super) fn exists(context: &mut WideContext<'_>, args: Args<'_>) -> Result<()
     Ok(())
 }
 
-pub(super) fn show(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn show(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let scripts = &context.state.scripting.scripts;
     let script = scripts
         .by_digest(args.at(2))
@@ -42,7 +42,7 @@ pub(super) fn show(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), 
 }
 
 /// SYNC and ASYNC are the same: what the scripts leave in the interpreter is collected at once, which is quick.
-pub(super) fn flush(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn flush(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let is_known = args.len() == 2
         || (args.len() == 3
             && (parse::is_word(args.at(2), "SYNC") || parse::is_word(args.at(2), "ASYNC")));
@@ -60,12 +60,12 @@ pub(super) fn flush(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(),
     Ok(())
 }
 
-pub(super) fn kill(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn kill(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     script::kill(context, false)
 }
 
 /// There is no debugger. Switching it off is no harm.
-pub(super) fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+pub(super) fn debug(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mode = args.at(2);
     if parse::is_word(mode, "NO") {
         context.reply().ok();
@@ -80,7 +80,7 @@ pub(super) fn debug(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(),
 }
 
 pub(super) fn print_help(
-    context: &mut WideContext<'_>,
+    context: &mut ServerContext<'_>,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
     help::of_rows(context.reply(), args, spec::SUBCOMMANDS);

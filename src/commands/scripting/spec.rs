@@ -2,7 +2,7 @@
 
 use super::{eval, script};
 use crate::engine::{
-    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, WideHandler, flags,
+    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, ServerHandler, flags,
     key_flags,
 };
 
@@ -45,8 +45,8 @@ const ARGS: Argument = Argument::string("arg").optional().multiple();
 const OF_TEXT: &[Argument] = &[Argument::string("script"), NUMKEYS, KEYS, ARGS];
 const OF_DIGEST: &[Argument] = &[Argument::string("sha1"), NUMKEYS, KEYS, ARGS];
 
-const fn wide(run: WideHandler) -> Handler {
-    Handler::Wide(run)
+const fn server(run: ServerHandler) -> Handler {
+    Handler::Server(run)
 }
 
 const EVAL: CommandSpec = CommandSpec {
@@ -70,7 +70,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Runs a Lua script.",
         since: "2.6.0",
         arguments: OF_TEXT,
-        handler: wide(eval::eval),
+        handler: server(eval::eval),
         ..EVAL
     },
     CommandSpec {
@@ -78,21 +78,21 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Runs a Lua script that is known, by its digest.",
         since: "2.6.0",
         arguments: OF_DIGEST,
-        handler: wide(eval::evalsha),
+        handler: server(eval::evalsha),
         ..EVAL
     },
     CommandSpec {
         name: "eval_ro",
         summary: "Runs a Lua script that only reads.",
         arguments: OF_TEXT,
-        handler: wide(eval::eval_ro),
+        handler: server(eval::eval_ro),
         ..EVAL_RO
     },
     CommandSpec {
         name: "evalsha_ro",
         summary: "Runs a Lua script that only reads and is known, by its digest.",
         arguments: OF_DIGEST,
-        handler: wide(eval::evalsha_ro),
+        handler: server(eval::evalsha_ro),
         ..EVAL_RO
     },
     CommandSpec {
@@ -123,7 +123,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
                 Argument::token("no", "NO"),
             ],
         )],
-        handler: wide(script::debug),
+        handler: server(script::debug),
         ..ROW
     },
     CommandSpec {
@@ -138,7 +138,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
             "response_policy:agg_logical_and",
         ],
         arguments: &[Argument::string("sha1").multiple()],
-        handler: wide(script::exists),
+        handler: server(script::exists),
         ..ROW
     },
     CommandSpec {
@@ -159,7 +159,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         )
         .optional()
         .since("6.2.0")],
-        handler: wide(script::flush),
+        handler: server(script::flush),
         ..ROW
     },
     CommandSpec {
@@ -168,7 +168,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: wide(script::print_help),
+        handler: server(script::print_help),
         ..ROW
     },
     CommandSpec {
@@ -178,7 +178,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: flags::NOSCRIPT | flags::ALLOW_BUSY,
         tips: &["request_policy:all_shards", "response_policy:one_succeeded"],
-        handler: wide(script::kill),
+        handler: server(script::kill),
         ..ROW
     },
     CommandSpec {
@@ -190,7 +190,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         flags: flags::NOSCRIPT | flags::STALE,
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arguments: &[Argument::string("script")],
-        handler: wide(script::load),
+        handler: server(script::load),
         ..ROW
     },
     CommandSpec {
@@ -200,7 +200,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         flags: flags::NOSCRIPT,
         arguments: &[Argument::string("sha1")],
-        handler: wide(script::show),
+        handler: server(script::show),
         ..ROW
     },
 ];

@@ -24,7 +24,7 @@ pub use spec::COMMANDS;
 use super::keys::Gathered;
 use crate::config::Settings;
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{Db, EventClass, NewValue, Slot};
+use crate::keyspace::{Db, EventClass, KeyEntry, NewValue};
 use crate::resp::{Args, Reply};
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
@@ -61,7 +61,7 @@ fn look_ahead(set: &Set, members: Args<'_>, index: usize) {
 fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, members) = (args.at(1), args.skip(2));
     let limits = limits(context.settings, &context.db);
-    let slot = context.db.slot(key);
+    let slot = context.db.entry(key);
     let (mut held, _) = slot.or_insert(|_| NewValue::Set(Set::new()));
     let set = held.set_mut()?;
     set.expect(members.at(0), members.len(), &limits);
@@ -79,7 +79,7 @@ fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
 
 fn srem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };
@@ -105,7 +105,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     let (from, to, member) = (args.at(1), args.at(2), args.at(3));
     let limits = limits(context.settings, &context.db);
     // Both types are checked before anything changes, but that of the target only if there is a source.
-    if let Slot::Occupied(mut held) = context.db.slot(from) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(from) {
         held.set_mut()?;
     } else {
         // Looked at all the same: one whose time is over goes now.
@@ -113,7 +113,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         context.reply.integer(0);
         return Ok(());
     }
-    if let Slot::Occupied(mut held) = context.db.slot(to) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(to) {
         let target = held.set_mut()?;
         if from == to {
             let found = target.contains(member);
@@ -122,7 +122,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
         }
     }
     let (mut removed, mut emptied) = (false, false);
-    if let Slot::Occupied(mut held) = context.db.slot(from) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(from) {
         let source = held.set_mut()?;
         removed = source.remove(member);
         emptied = source.is_empty();
@@ -135,7 +135,7 @@ fn smove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> 
     if emptied {
         context.db.remove_emptied(from);
     }
-    let slot = context.db.slot(to);
+    let slot = context.db.entry(to);
     let (mut held, _) = slot.or_insert(|_| NewValue::Set(Set::new()));
     let target = held.set_mut()?;
     if target.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{limits, reply_item};
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Free, Slot};
+use crate::keyspace::{EventClass, Free, KeyEntry};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::listpack::Item;
@@ -30,7 +30,7 @@ fn pop_one(context: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
     let rng = &mut *context.rng;
     let mut popped = None;
     let mut emptied = false;
-    if let Slot::Occupied(mut held) = context.db.slot(key) {
+    if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
         let set = held.set_mut()?;
         popped = set.pop(&mut || rng.next_u64());
         emptied = set.is_empty();
@@ -62,7 +62,7 @@ fn pop_many(context: &mut Context<'_>, key: &[u8], count: &[u8]) -> Result<(), C
     let limits = limits(context.settings, &context.db);
     let (reply, rng) = (&mut *context.reply, &mut *context.rng);
     let random = &mut || rng.next_u64();
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         reply.set(0);
         return Ok(());
     };

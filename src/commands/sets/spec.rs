@@ -2,7 +2,7 @@
 
 use super::{algebra, random};
 use crate::engine::{
-    Argument, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec, PlainHandler, acl,
+    Argument, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler, KeySpec, acl,
     flags, key_flags,
 };
 
@@ -47,8 +47,8 @@ const SET: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The rows of this group.
@@ -62,7 +62,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::first(key_flags::RW | key_flags::INSERT)],
         history: MEMBERS_HISTORY,
         arguments: &[KEY, MEMBER.multiple()],
-        handler: plain(super::sadd),
+        handler: database(super::sadd),
         ..SET
     },
     CommandSpec {
@@ -72,7 +72,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(super::scard),
+        handler: database(super::scard),
         ..SET
     },
     CommandSpec {
@@ -84,7 +84,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_ACCESS,
         tips: UNORDERED,
         arguments: &[KEY.multiple()],
-        handler: plain(algebra::sdiff),
+        handler: database(algebra::sdiff),
         ..SET
     },
     CommandSpec {
@@ -95,7 +95,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: STORE_KEYS,
         arguments: &[DESTINATION, SOURCES],
-        handler: plain(algebra::sdiffstore),
+        handler: database(algebra::sdiffstore),
         ..SET
     },
     CommandSpec {
@@ -107,7 +107,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_ACCESS,
         tips: UNORDERED,
         arguments: &[KEY.multiple()],
-        handler: plain(algebra::sinter),
+        handler: database(algebra::sinter),
         ..SET
     },
     CommandSpec {
@@ -132,7 +132,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEY.multiple(),
             Argument::integer("limit").after("LIMIT").optional(),
         ],
-        handler: plain(algebra::sintercard),
+        handler: database(algebra::sintercard),
         ..SET
     },
     CommandSpec {
@@ -143,7 +143,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: STORE_KEYS,
         arguments: &[DESTINATION, SOURCES],
-        handler: plain(algebra::sinterstore),
+        handler: database(algebra::sinterstore),
         ..SET
     },
     CommandSpec {
@@ -153,7 +153,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, MEMBER],
-        handler: plain(super::sismember),
+        handler: database(super::sismember),
         ..SET
     },
     CommandSpec {
@@ -165,7 +165,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_ACCESS,
         tips: UNORDERED,
         arguments: &[KEY],
-        handler: plain(super::smembers),
+        handler: database(super::smembers),
         ..SET
     },
     CommandSpec {
@@ -177,7 +177,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_ACCESS,
         arguments: &[KEY, MEMBER.multiple()],
-        handler: plain(super::smismember),
+        handler: database(super::smismember),
         ..SET
     },
     CommandSpec {
@@ -197,7 +197,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             },
             MEMBER,
         ],
-        handler: plain(super::smove),
+        handler: database(super::smove),
         ..SET
     },
     CommandSpec {
@@ -210,7 +210,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: NONDETERMINISTIC,
         history: &[("3.2.0", "Argument `count`.")],
         arguments: &[KEY, Argument::integer("count").optional().since("3.2.0")],
-        handler: plain(random::spop),
+        handler: database(random::spop),
         ..SET
     },
     CommandSpec {
@@ -223,7 +223,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: NONDETERMINISTIC,
         history: &[("2.6.0", "Argument `count`.")],
         arguments: &[KEY, Argument::integer("count").optional().since("2.6.0")],
-        handler: plain(random::srandmember),
+        handler: database(random::srandmember),
         ..SET
     },
     CommandSpec {
@@ -235,7 +235,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::first(key_flags::RW | key_flags::DELETE)],
         history: MEMBERS_HISTORY,
         arguments: &[KEY, MEMBER.multiple()],
-        handler: plain(super::srem),
+        handler: database(super::srem),
         ..SET
     },
     CommandSpec {
@@ -253,7 +253,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::pattern("pattern").after("MATCH").optional(),
             Argument::integer("count").after("COUNT").optional(),
         ],
-        handler: plain(super::sscan),
+        handler: database(super::sscan),
         ..SET
     },
     CommandSpec {
@@ -265,7 +265,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEYS_ACCESS,
         tips: UNORDERED,
         arguments: &[KEY.multiple()],
-        handler: plain(algebra::sunion),
+        handler: database(algebra::sunion),
         ..SET
     },
     CommandSpec {
@@ -276,7 +276,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: STORE_KEYS,
         arguments: &[DESTINATION, SOURCES],
-        handler: plain(algebra::sunionstore),
+        handler: database(algebra::sunionstore),
         ..SET
     },
 ];

@@ -18,7 +18,7 @@ mod tests;
 pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{Db, EventClass, Expiry, Free, NewValue, Slot, Stored};
+use crate::keyspace::{Db, EventClass, Expiry, Free, KeyEntry, NewValue, Stored};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::list::List;
@@ -289,7 +289,7 @@ fn sort_with(
         None => (Elements::default(), true),
     };
     // Redis sorts a sorted set as a skiplist, which it then remains.
-    if unpack && let Slot::Occupied(mut held) = context.db.slot(args.at(1)) {
+    if unpack && let KeyEntry::Occupied(mut held) = context.db.entry(args.at(1)) {
         held.sorted_set_mut()?.unpack();
     }
     let range = if cut {
@@ -307,7 +307,7 @@ fn sort_with(
     }
     match options.store {
         None => {
-            answer(context, &options.get, &elements, range);
+            reply_sorted(context, &options.get, &elements, range);
             Ok(())
         }
         Some(key) => {
@@ -317,7 +317,7 @@ fn sort_with(
     }
 }
 
-fn answer(
+fn reply_sorted(
     context: &mut Context<'_>,
     get: &[Pattern<'_>],
     elements: &Elements,
@@ -380,9 +380,9 @@ fn store(
     }
     list.built(&limits);
     let value = NewValue::List(list);
-    match db.slot(key) {
-        Slot::Occupied(mut held) => held.set(value, Expiry::Clear),
-        Slot::Vacant(place) => place.insert(value, Expiry::Clear),
+    match db.entry(key) {
+        KeyEntry::Occupied(mut held) => held.set(value, Expiry::Clear),
+        KeyEntry::Vacant(place) => place.insert(value, Expiry::Clear),
     }
     db.signal_modified(EventClass::List, "sortstore", key);
 }

@@ -107,7 +107,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ARGUMENTS[5],
             STORE,
         ],
-        handler: Handler::Plain(super::sort),
+        handler: Handler::Database(super::sort),
         ..SORT
     },
     CommandSpec {
@@ -118,7 +118,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[SORTED_KEY, PATTERN_KEYS],
         get_keys: Some(sort_ro_keys),
         arguments: ARGUMENTS,
-        handler: Handler::Plain(super::sort_ro),
+        handler: Handler::Database(super::sort_ro),
         ..SORT
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::limits;
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, NewValue, Slot};
+use crate::keyspace::{EventClass, KeyEntry, NewValue};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::sorted_set::{Change, Limits, SortedSet};
@@ -124,9 +124,9 @@ fn add(
         more.push(score(pairs.at(2 * pair))?);
     }
     let limits = limits(context.settings);
-    let slot = context.db.slot(key);
+    let slot = context.db.entry(key);
     let mut held = match slot {
-        Slot::Vacant(_) if options.xx => {
+        KeyEntry::Vacant(_) if options.xx => {
             if options.incr {
                 context.reply.null();
             } else {
@@ -178,7 +178,7 @@ fn add(
 
 pub(super) fn zrem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };

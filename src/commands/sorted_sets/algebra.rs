@@ -323,7 +323,7 @@ fn compute(
     Ok((result, options, counted))
 }
 
-fn answer(
+fn reply_with(
     context: &mut Context<'_>,
     args: Args<'_>,
     operation: Operation,
@@ -358,15 +358,15 @@ fn store_result(
 }
 
 pub(super) fn zunion(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Operation::Union, "zunion")
+    reply_with(context, args, Operation::Union, "zunion")
 }
 
 pub(super) fn zinter(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Operation::Intersection, "zinter")
+    reply_with(context, args, Operation::Intersection, "zinter")
 }
 
 pub(super) fn zdiff(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Operation::Difference, "zdiff")
+    reply_with(context, args, Operation::Difference, "zdiff")
 }
 
 pub(super) fn zunionstore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {

@@ -2,7 +2,7 @@
 
 use super::reply_member;
 use crate::engine::{CommandError, Context, Wait, parse};
-use crate::keyspace::{EventClass, Slot, Type};
+use crate::keyspace::{EventClass, KeyEntry, Type};
 use crate::resp::Args;
 use crate::structures::Collection;
 
@@ -27,7 +27,7 @@ fn pop_from(
     count: usize,
     form: Form,
 ) -> Result<Option<usize>, CommandError> {
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Ok(None);
     };
     let set = held.sorted_set_mut()?;

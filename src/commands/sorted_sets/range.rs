@@ -3,7 +3,7 @@
 use super::bounds::{self, Ranks};
 use super::{begin_pairs, limits, reply_member, reply_pair, store};
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::sorted_set::{LexRange, ScoreRange, SortedSet};
@@ -144,7 +144,7 @@ impl<'a> Query<'a> {
     }
 }
 
-fn answer(
+fn reply_range(
     context: &mut Context<'_>,
     args: Args<'_>,
     by: Option<By>,
@@ -178,33 +178,33 @@ fn answer(
 }
 
 pub(super) fn zrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, None, None)
+    reply_range(context, args, None, None)
 }
 
 pub(super) fn zrevrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Some(By::Rank), Some(true))
+    reply_range(context, args, Some(By::Rank), Some(true))
 }
 
 pub(super) fn zrangebyscore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Some(By::Score), Some(false))
+    reply_range(context, args, Some(By::Score), Some(false))
 }
 
 pub(super) fn zrevrangebyscore(
     context: &mut Context<'_>,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
-    answer(context, args, Some(By::Score), Some(true))
+    reply_range(context, args, Some(By::Score), Some(true))
 }
 
 pub(super) fn zrangebylex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    answer(context, args, Some(By::Lex), Some(false))
+    reply_range(context, args, Some(By::Lex), Some(false))
 }
 
 pub(super) fn zrevrangebylex(
     context: &mut Context<'_>,
     args: Args<'_>,
 ) -> Result<(), CommandError> {
-    answer(context, args, Some(By::Lex), Some(true))
+    reply_range(context, args, Some(By::Lex), Some(true))
 }
 
 pub(super) fn zrangestore(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
@@ -239,7 +239,7 @@ fn remove_range(
 ) -> Result<(), CommandError> {
     let wanted = Wanted::parse(by, args.at(2), args.at(3))?;
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };

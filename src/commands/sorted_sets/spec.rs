@@ -2,8 +2,8 @@
 
 use super::{add, algebra, pop, range, read};
 use crate::engine::{
-    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, acl, flags, key_flags,
+    Argument, ArgumentType, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler,
+    KeySpec, acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -146,8 +146,8 @@ const DEPRECATED: CommandSpec = CommandSpec {
     ..SORTED_SET
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -161,7 +161,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: BLOCK,
         keys: &[counted(TAKEN, 2)],
         arguments: &[TIMEOUT, NUMKEYS, KEYS, WHERE, COUNT],
-        handler: plain(pop::bzmpop),
+        handler: database(pop::bzmpop),
         ..SORTED_SET
     },
     CommandSpec {
@@ -174,7 +174,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::range(TAKEN, 1, -2, 1)],
         history: &[("6.0.0", "The timeout may have a fraction.")],
         arguments: &[KEYS, TIMEOUT],
-        handler: plain(pop::bzpopmax),
+        handler: database(pop::bzpopmax),
         ..SORTED_SET
     },
     CommandSpec {
@@ -187,7 +187,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::range(TAKEN, 1, -2, 1)],
         history: &[("6.0.0", "The timeout may have a fraction.")],
         arguments: &[KEYS, TIMEOUT],
-        handler: plain(pop::bzpopmin),
+        handler: database(pop::bzpopmin),
         ..SORTED_SET
     },
     CommandSpec {
@@ -204,7 +204,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ("6.2.0", "`GT` and `LT`."),
         ],
         arguments: ZADD_ARGUMENTS,
-        handler: plain(add::zadd),
+        handler: database(add::zadd),
         ..SORTED_SET
     },
     CommandSpec {
@@ -215,7 +215,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_META,
         arguments: &[KEY],
-        handler: plain(read::zcard),
+        handler: database(read::zcard),
         ..SORTED_SET
     },
     CommandSpec {
@@ -227,7 +227,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, MIN_SCORE, MAX_SCORE],
-        handler: plain(read::zcount),
+        handler: database(read::zcount),
         ..SORTED_SET
     },
     CommandSpec {
@@ -239,7 +239,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEYS_READ,
         arguments: &[NUMKEYS, KEYS, WITHSCORES],
-        handler: plain(algebra::zdiff),
+        handler: database(algebra::zdiff),
         ..SORTED_SET
     },
     CommandSpec {
@@ -251,7 +251,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: KEYS_STORED,
         arguments: &[DESTINATION, NUMKEYS, SOURCES],
-        handler: plain(algebra::zdiffstore),
+        handler: database(algebra::zdiffstore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -265,7 +265,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
         )],
         arguments: &[KEY, Argument::integer("increment"), MEMBER],
-        handler: plain(add::zincrby),
+        handler: database(add::zincrby),
         ..SORTED_SET
     },
     CommandSpec {
@@ -277,7 +277,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEYS_READ,
         arguments: &[NUMKEYS, KEYS, WEIGHTS, AGGREGATE, WITHSCORES],
-        handler: plain(algebra::zinter),
+        handler: database(algebra::zinter),
         ..SORTED_SET
     },
     CommandSpec {
@@ -293,7 +293,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEYS,
             Argument::integer("limit").after("LIMIT").optional(),
         ],
-        handler: plain(algebra::zintercard),
+        handler: database(algebra::zintercard),
         ..SORTED_SET
     },
     CommandSpec {
@@ -305,7 +305,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: KEYS_STORED,
         arguments: &[DESTINATION, NUMKEYS, SOURCES, WEIGHTS, AGGREGATE],
-        handler: plain(algebra::zinterstore),
+        handler: database(algebra::zinterstore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -317,7 +317,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, MIN_MEMBER, MAX_MEMBER],
-        handler: plain(read::zlexcount),
+        handler: database(read::zlexcount),
         ..SORTED_SET
     },
     CommandSpec {
@@ -329,7 +329,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE,
         keys: &[counted(TAKEN, 1)],
         arguments: &[NUMKEYS, KEYS, WHERE, COUNT],
-        handler: plain(pop::zmpop),
+        handler: database(pop::zmpop),
         ..SORTED_SET
     },
     CommandSpec {
@@ -341,7 +341,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, MEMBER.multiple()],
-        handler: plain(read::zmscore),
+        handler: database(read::zmscore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -353,7 +353,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_TAKE,
         arguments: &[KEY, Argument::integer("count").optional()],
-        handler: plain(pop::zpopmax),
+        handler: database(pop::zpopmax),
         ..SORTED_SET
     },
     CommandSpec {
@@ -365,7 +365,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_TAKE,
         arguments: &[KEY, Argument::integer("count").optional()],
-        handler: plain(pop::zpopmin),
+        handler: database(pop::zpopmin),
         ..SORTED_SET
     },
     CommandSpec {
@@ -381,7 +381,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEY,
             Argument::block("options", &[Argument::integer("count"), WITHSCORES]).optional(),
         ],
-        handler: plain(read::zrandmember),
+        handler: database(read::zrandmember),
         ..SORTED_SET
     },
     CommandSpec {
@@ -402,7 +402,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             LIMIT.since("6.2.0"),
             WITHSCORES,
         ],
-        handler: plain(range::zrange),
+        handler: database(range::zrange),
         ..SORTED_SET
     },
     CommandSpec {
@@ -411,7 +411,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.8.9",
         replaced_by: "`ZRANGE` with the `BYLEX` argument",
         arguments: &[KEY, MIN_MEMBER, MAX_MEMBER, LIMIT],
-        handler: plain(range::zrangebylex),
+        handler: database(range::zrangebylex),
         ..DEPRECATED
     },
     CommandSpec {
@@ -421,7 +421,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         replaced_by: "`ZRANGE` with the `BYSCORE` argument",
         history: &[("2.0.0", "`WITHSCORES`.")],
         arguments: &[KEY, MIN_SCORE, MAX_SCORE, WITHSCORES.since("2.0.0"), LIMIT],
-        handler: plain(range::zrangebyscore),
+        handler: database(range::zrangebyscore),
         ..DEPRECATED
     },
     CommandSpec {
@@ -447,7 +447,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             REV,
             LIMIT,
         ],
-        handler: plain(range::zrangestore),
+        handler: database(range::zrangestore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -460,7 +460,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_READ,
         history: &[("7.2.0", "`WITHSCORE`.")],
         arguments: &[KEY, MEMBER, WITHSCORE],
-        handler: plain(read::zrank),
+        handler: database(read::zrank),
         ..SORTED_SET
     },
     CommandSpec {
@@ -473,7 +473,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_DELETE,
         history: &[("2.4.0", "Takes several members.")],
         arguments: &[KEY, MEMBER.multiple()],
-        handler: plain(add::zrem),
+        handler: database(add::zrem),
         ..SORTED_SET
     },
     CommandSpec {
@@ -485,7 +485,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE,
         keys: KEY_DELETE,
         arguments: &[KEY, MIN_MEMBER, MAX_MEMBER],
-        handler: plain(range::zremrangebylex),
+        handler: database(range::zremrangebylex),
         ..SORTED_SET
     },
     CommandSpec {
@@ -497,7 +497,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE,
         keys: KEY_DELETE,
         arguments: &[KEY, Argument::integer("start"), Argument::integer("stop")],
-        handler: plain(range::zremrangebyrank),
+        handler: database(range::zremrangebyrank),
         ..SORTED_SET
     },
     CommandSpec {
@@ -509,7 +509,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE,
         keys: KEY_DELETE,
         arguments: &[KEY, MIN_SCORE, MAX_SCORE],
-        handler: plain(range::zremrangebyscore),
+        handler: database(range::zremrangebyscore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -523,7 +523,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("stop"),
             WITHSCORES,
         ],
-        handler: plain(range::zrevrange),
+        handler: database(range::zrevrange),
         ..DEPRECATED
     },
     CommandSpec {
@@ -532,7 +532,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.8.9",
         replaced_by: "`ZRANGE` with the `REV` and `BYLEX` arguments",
         arguments: &[KEY, MAX_MEMBER, MIN_MEMBER, LIMIT],
-        handler: plain(range::zrevrangebylex),
+        handler: database(range::zrevrangebylex),
         ..DEPRECATED
     },
     CommandSpec {
@@ -542,7 +542,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         replaced_by: "`ZRANGE` with the `REV` and `BYSCORE` arguments",
         history: &[("2.1.6", "Either end may be exclusive.")],
         arguments: &[KEY, MAX_SCORE, MIN_SCORE, WITHSCORES, LIMIT],
-        handler: plain(range::zrevrangebyscore),
+        handler: database(range::zrevrangebyscore),
         ..DEPRECATED
     },
     CommandSpec {
@@ -555,7 +555,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: KEY_READ,
         history: &[("7.2.0", "`WITHSCORE`.")],
         arguments: &[KEY, MEMBER, WITHSCORE],
-        handler: plain(read::zrevrank),
+        handler: database(read::zrevrank),
         ..SORTED_SET
     },
     CommandSpec {
@@ -573,7 +573,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::pattern("pattern").after("MATCH").optional(),
             COUNT,
         ],
-        handler: plain(read::zscan),
+        handler: database(read::zscan),
         ..SORTED_SET
     },
     CommandSpec {
@@ -584,7 +584,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY, MEMBER],
-        handler: plain(read::zscore),
+        handler: database(read::zscore),
         ..SORTED_SET
     },
     CommandSpec {
@@ -596,7 +596,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEYS_READ,
         arguments: &[NUMKEYS, KEYS, WEIGHTS, AGGREGATE, WITHSCORES],
-        handler: plain(algebra::zunion),
+        handler: database(algebra::zunion),
         ..SORTED_SET
     },
     CommandSpec {
@@ -608,7 +608,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: KEYS_STORED,
         arguments: &[DESTINATION, NUMKEYS, SOURCES, WEIGHTS, AGGREGATE],
-        handler: plain(algebra::zunionstore),
+        handler: database(algebra::zunionstore),
         ..SORTED_SET
     },
 ];

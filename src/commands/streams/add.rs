@@ -2,7 +2,7 @@
 
 use super::{INVALID_ID, PartialId, id, parse_partial};
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Expiry, NewValue, Slot};
+use crate::keyspace::{EventClass, Expiry, KeyEntry, NewValue};
 use crate::resp::Args;
 use crate::structures::stream::{
     AppendError, Keep, NodeLimits, References, Stream, StreamId, Trim, Trimmed,
@@ -288,18 +288,18 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     let rewritten_trim = options
         .trim
         .filter(|trim| trim.approximate && context.propagates);
-    let (added, left) = match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    let (added, left) = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             let stream = held.stream_mut()?;
             let added = add(stream, &options, pairs, limits, now_ms)?;
             let left = added.exactly(stream, rewritten_trim);
             (added, left)
         }
-        Slot::Vacant(_) if options.no_mkstream => {
+        KeyEntry::Vacant(_) if options.no_mkstream => {
             context.reply.null();
             return Ok(());
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             let mut stream = Box::new(Stream::default());
             let added = add(&mut stream, &options, pairs, limits, now_ms)?;
             let left = added.exactly(&stream, rewritten_trim);
@@ -326,7 +326,7 @@ pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
         return Err(CommandError::Syntax);
     };
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };
@@ -373,7 +373,7 @@ pub(super) fn xsetid(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         rest = rest.skip(2);
     }
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(CommandError::NoSuchKey);
     };
     let stream = held.stream_mut()?;

@@ -2,7 +2,7 @@
 
 use super::{Rewrites, count, id, interval_end, interval_start, no_group, write_entry, write_id};
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::{Args, Reply};
 use crate::structures::stream::{ConsumerKey, Entries, Group, StreamId};
 use crate::system::numbers;
@@ -205,7 +205,7 @@ impl Claim<'_> {
 }
 
 /// Tells of a consumer that was created and of entries that were claimed.
-fn tell(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
+fn signal(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
     if created {
         context
             .db
@@ -279,10 +279,10 @@ pub(super) fn xclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     // Redis looks it up as a reader does: hits and misses count, and a miss is told.
     context.db.read(key);
     let now_ms = context.now.unix_ms();
-    let mut slot = context.db.slot(key);
+    let mut slot = context.db.entry(key);
     let stream = match &mut slot {
-        Slot::Occupied(held) => held.stream_mut()?,
-        Slot::Vacant(_) => return Err(no_group(key, name, "")),
+        KeyEntry::Occupied(held) => held.stream_mut()?,
+        KeyEntry::Vacant(_) => return Err(no_group(key, name, "")),
     };
     let (entries, group) = stream
         .group_with_entries(name)
@@ -333,7 +333,7 @@ pub(super) fn xclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     if created && claimed == 0 {
         rewrites.create_consumer((key, name), args.at(3));
     }
-    tell(context, key, created, changed || moved);
+    signal(context, key, created, changed || moved);
     Ok(())
 }
 
@@ -376,10 +376,10 @@ pub(super) fn xautoclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<()
     )?;
     let start = interval_start(args.at(5))?;
     let (count, just_id) = auto_options(args.skip(6))?;
-    let mut slot = context.db.slot(key);
+    let mut slot = context.db.entry(key);
     let stream = match &mut slot {
-        Slot::Occupied(held) => held.stream_mut()?,
-        Slot::Vacant(_) => return Err(no_group(key, name, "")),
+        KeyEntry::Occupied(held) => held.stream_mut()?,
+        KeyEntry::Vacant(_) => return Err(no_group(key, name, "")),
     };
     let (entries, group) = stream
         .group_with_entries(name)
@@ -443,7 +443,7 @@ pub(super) fn xautoclaim(context: &mut Context<'_>, args: Args<'_>) -> Result<()
     if created && claimed.is_empty() {
         rewrites.create_consumer((key, name), args.at(3));
     }
-    tell(context, key, created, changed);
+    signal(context, key, created, changed);
     Ok(())
 }
 

@@ -3,13 +3,13 @@
 use super::add::references_word;
 use super::ids;
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{EventClass, Slot};
+use crate::keyspace::{EventClass, KeyEntry};
 use crate::resp::{Args, Reply};
 use crate::structures::stream::{Deletion, References, Stream, StreamId};
 
 pub(super) fn xdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         context.reply.integer(0);
         return Ok(());
     };
@@ -29,7 +29,7 @@ pub(super) fn xack(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
     let mut acknowledged = 0;
     // As in Redis it is a read that may miss, though it changes what it finds.
     if context.db.read(args.at(1)).is_some()
-        && let Slot::Occupied(mut held) = context.db.slot(args.at(1))
+        && let KeyEntry::Occupied(mut held) = context.db.entry(args.at(1))
         && let Some(group) = held.stream_mut()?.group_mut(args.at(2))
     {
         for id in ids(args.skip(3))? {
@@ -92,7 +92,7 @@ fn none_of(reply: &mut Reply, wanted: &[StreamId]) {
 pub(super) fn xdelex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (references, wanted) = deletion_options(args.skip(2))?;
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         none_of(context.reply, &wanted);
         return Ok(());
     };
@@ -122,7 +122,7 @@ fn pending_total(stream: &Stream) -> usize {
 pub(super) fn xackdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (references, wanted) = deletion_options(args.skip(3))?;
     let key = args.at(1);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         none_of(context.reply, &wanted);
         return Ok(());
     };

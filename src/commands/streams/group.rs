@@ -3,7 +3,7 @@
 use super::{id, id_or_end};
 use crate::commands::help;
 use crate::engine::{CommandError, Context, parse, shown};
-use crate::keyspace::{EventClass, NewValue, Slot};
+use crate::keyspace::{EventClass, KeyEntry, NewValue};
 use crate::resp::Args;
 use crate::structures::stream::{Group, Stream, StreamId};
 
@@ -70,11 +70,11 @@ pub(super) fn create(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
         return Err(CommandError::subcommand_syntax(args));
     }
     let (key, name, start) = (args.at(2), args.at(3), args.at(4));
-    let slot = context.db.slot(key);
+    let slot = context.db.entry(key);
     let at_end = match &slot {
-        Slot::Occupied(held) => held.entry().stream()?.last_id(),
-        Slot::Vacant(_) if options.make_stream => StreamId::MIN,
-        Slot::Vacant(_) => return Err(no_key()),
+        KeyEntry::Occupied(held) => held.entry().stream()?.last_id(),
+        KeyEntry::Vacant(_) if options.make_stream => StreamId::MIN,
+        KeyEntry::Vacant(_) => return Err(no_key()),
     };
     let start = match start {
         b"$" => at_end,
@@ -105,7 +105,7 @@ pub(super) fn create(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 pub(super) fn set_id(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = options(args, false)?;
     let key = args.at(2);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(no_key());
     };
     let stream = held.stream_mut()?;
@@ -127,7 +127,7 @@ pub(super) fn set_id(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
 
 pub(super) fn destroy(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(2);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(no_key());
     };
     let existed = held.stream_mut()?.remove_group(args.at(3));
@@ -147,7 +147,7 @@ pub(super) fn create_consumer(
 ) -> Result<(), CommandError> {
     let key = args.at(2);
     let now_ms = context.now.unix_ms();
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(no_key());
     };
     let group = group_of(held.stream_mut()?, args)?;
@@ -167,7 +167,7 @@ pub(super) fn delete_consumer(
     args: Args<'_>,
 ) -> Result<(), CommandError> {
     let key = args.at(2);
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return Err(no_key());
     };
     let group = group_of(held.stream_mut()?, args)?;

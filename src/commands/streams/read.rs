@@ -6,7 +6,7 @@
 use super::claim::claimant;
 use super::{Rewrites, count, id, no_group, write_entries, write_entry, write_id};
 use crate::engine::{CommandError, Context, Wait, parse};
-use crate::keyspace::{EventClass, Slot, Type};
+use crate::keyspace::{EventClass, KeyEntry, Type};
 use crate::resp::{Args, Deferred, Reply};
 use crate::structures::stream::{ConsumerKey, Entries, Group, Stream, StreamId};
 
@@ -325,7 +325,7 @@ struct Delivery<'a> {
 fn deliver(context: &mut Context<'_>, what: &Delivery<'_>, mark: &mut Option<Deferred>) -> bool {
     let (key, group_name) = what.names;
     let now_ms = context.now.unix_ms();
-    let Slot::Occupied(mut held) = context.db.slot(key) else {
+    let KeyEntry::Occupied(mut held) = context.db.entry(key) else {
         return false;
     };
     let Ok(stream) = held.stream_mut() else {
@@ -378,7 +378,7 @@ fn deliver(context: &mut Context<'_>, what: &Delivery<'_>, mark: &mut Option<Def
         };
         context.reply.end_deferred_array(deferred, written);
     }
-    tell(context, key, created, changed);
+    signal(context, key, created, changed);
     serves
 }
 
@@ -450,7 +450,7 @@ impl Delivery<'_> {
 }
 
 /// Tells of what changed.
-fn tell(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
+fn signal(context: &mut Context<'_>, key: &[u8], created: bool, changed: bool) {
     if created {
         context.db.count_change();
         context

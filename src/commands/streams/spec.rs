@@ -2,8 +2,8 @@
 
 use super::{add, claim, delete, group, info, read};
 use crate::engine::{
-    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, acl, flags, key_flags,
+    Argument, ArgumentType, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler,
+    KeySpec, acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -110,8 +110,8 @@ const STREAM: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// Subcommands of XGROUP.
@@ -130,7 +130,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
             Argument::token("mkstream", "MKSTREAM").optional(),
             ENTRIESREAD,
         ],
-        handler: plain(group::create),
+        handler: database(group::create),
         ..STREAM
     },
     CommandSpec {
@@ -141,7 +141,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         flags: flags::WRITE | flags::DENYOOM,
         keys: SUB_INSERT,
         arguments: &[KEY, GROUP, CONSUMER],
-        handler: plain(group::create_consumer),
+        handler: database(group::create_consumer),
         ..STREAM
     },
     CommandSpec {
@@ -151,7 +151,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         flags: WRITE,
         keys: SUB_DELETE,
         arguments: &[KEY, GROUP, CONSUMER],
-        handler: plain(group::delete_consumer),
+        handler: database(group::delete_consumer),
         ..STREAM
     },
     CommandSpec {
@@ -162,7 +162,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         flags: WRITE,
         keys: SUB_DELETE,
         arguments: &[KEY, GROUP],
-        handler: plain(group::destroy),
+        handler: database(group::destroy),
         ..STREAM
     },
     CommandSpec {
@@ -170,7 +170,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
         summary: "Shows the subcommands.",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: plain(group::help),
+        handler: database(group::help),
         ..STREAM
     },
     CommandSpec {
@@ -186,7 +186,7 @@ pub(super) const XGROUP: &[CommandSpec] = &[
             Argument::one_of("id-selector", START_ID),
             ENTRIESREAD,
         ],
-        handler: plain(group::set_id),
+        handler: database(group::set_id),
         ..STREAM
     },
 ];
@@ -205,7 +205,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
             "Has the field `inactive`; `idle` also ends by attempts that got nothing.",
         )],
         arguments: &[KEY, GROUP],
-        handler: plain(info::consumers),
+        handler: database(info::consumers),
         ..STREAM
     },
     CommandSpec {
@@ -216,7 +216,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
         keys: SUB_READ,
         history: &[("7.0.0", "Has the fields `entries-read` and `lag`.")],
         arguments: &[KEY],
-        handler: plain(info::groups),
+        handler: database(info::groups),
         ..STREAM
     },
     CommandSpec {
@@ -224,7 +224,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
         summary: "Shows the subcommands.",
         arity: 2,
         flags: flags::LOADING | flags::STALE,
-        handler: plain(info::help),
+        handler: database(info::help),
         ..STREAM
     },
     CommandSpec {
@@ -249,7 +249,7 @@ pub(super) const XINFO: &[CommandSpec] = &[
             KEY,
             Argument::block("full-block", &[Argument::token("full", "FULL"), COUNT]).optional(),
         ],
-        handler: plain(info::stream),
+        handler: database(info::stream),
         ..STREAM
     },
 ];
@@ -264,7 +264,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, GROUP, IDS],
-        handler: plain(delete::xack),
+        handler: database(delete::xack),
         ..STREAM
     },
     CommandSpec {
@@ -281,7 +281,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             CONDITION,
             Argument::block("ids", COUNTED_IDS).after("IDS"),
         ],
-        handler: plain(delete::xackdel),
+        handler: database(delete::xackdel),
         ..STREAM
     },
     CommandSpec {
@@ -310,7 +310,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::one_of("id-selector", ENTRY_ID),
             Argument::block("data", PAIR).multiple(),
         ],
-        handler: plain(add::xadd),
+        handler: database(add::xadd),
         ..STREAM
     },
     CommandSpec {
@@ -335,7 +335,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             COUNT,
             JUSTID,
         ],
-        handler: plain(claim::xautoclaim),
+        handler: database(claim::xautoclaim),
         ..STREAM
     },
     CommandSpec {
@@ -361,7 +361,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             JUSTID,
             Argument::string("lastid").after("LASTID").optional(),
         ],
-        handler: plain(claim::xclaim),
+        handler: database(claim::xclaim),
         ..STREAM
     },
     CommandSpec {
@@ -372,7 +372,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         keys: KEY_DELETE,
         arguments: &[KEY, IDS],
-        handler: plain(delete::xdel),
+        handler: database(delete::xdel),
         ..STREAM
     },
     CommandSpec {
@@ -388,7 +388,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             CONDITION,
             Argument::block("ids", COUNTED_IDS).after("IDS"),
         ],
-        handler: plain(delete::xdelex),
+        handler: database(delete::xdelex),
         ..STREAM
     },
     CommandSpec::container(
@@ -412,7 +412,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: flags::READONLY | flags::FAST,
         keys: &[KeySpec::first(key_flags::RO)],
         arguments: &[KEY],
-        handler: plain(super::xlen),
+        handler: database(super::xlen),
         ..STREAM
     },
     CommandSpec {
@@ -429,7 +429,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             "Takes `IDLE`, and intervals can exclude their ends.",
         )],
         arguments: &[KEY, GROUP, Argument::block("filters", PENDING).optional()],
-        handler: plain(claim::xpending),
+        handler: database(claim::xpending),
         ..STREAM
     },
     CommandSpec {
@@ -446,7 +446,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("end"),
             COUNT,
         ],
-        handler: plain(super::xrange),
+        handler: database(super::xrange),
         ..STREAM
     },
     CommandSpec {
@@ -463,7 +463,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             BLOCK,
             Argument::block("streams", STREAMS).after("STREAMS"),
         ],
-        handler: plain(read::xread),
+        handler: database(read::xread),
         ..STREAM
     },
     CommandSpec {
@@ -482,7 +482,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::token("noack", "NOACK").optional(),
             Argument::block("streams", STREAMS).after("STREAMS"),
         ],
-        handler: plain(read::xreadgroup),
+        handler: database(read::xreadgroup),
         ..STREAM
     },
     CommandSpec {
@@ -499,7 +499,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::string("start"),
             COUNT,
         ],
-        handler: plain(super::xrevrange),
+        handler: database(super::xrevrange),
         ..STREAM
     },
     CommandSpec {
@@ -521,7 +521,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional()
                 .since("7.0.0"),
         ],
-        handler: plain(add::xsetid),
+        handler: database(add::xsetid),
         ..STREAM
     },
     CommandSpec {
@@ -534,7 +534,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         tips: NONDETERMINISTIC,
         history: &[("6.2.0", "Takes `MINID` and `LIMIT`."), REFERENCE_OPTIONS],
         arguments: &[KEY, Argument::block("trim", TRIM), CONDITION.since("8.2.0")],
-        handler: plain(add::xtrim),
+        handler: database(add::xtrim),
         ..STREAM
     },
 ];

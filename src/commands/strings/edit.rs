@@ -3,7 +3,7 @@
 //! Every result stays within `proto-max-bulk-len`, which is what bounds the memory that an offset can ask for.
 
 use super::{CommandError, Context, new_value, parse};
-use crate::keyspace::{EventClass, Expiry, NewValue, Slot};
+use crate::keyspace::{EventClass, Expiry, KeyEntry, NewValue};
 use crate::resp::Args;
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ fn checked_len(context: &Context<'_>, len: usize, more: usize) -> Result<usize, 
 pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (key, more) = (args.at(1), args.at(2));
     let limit = context.longest_string();
-    let total = match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    let total = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             let len = held.entry().string()?.len();
             if len
                 .checked_add(more.len())
@@ -32,7 +32,7 @@ pub(super) fn append(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
             }
             held.append(more)?
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             place.insert(new_value(args, 2), Expiry::Clear);
             more.len()
         }
@@ -50,8 +50,8 @@ pub(super) fn setrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
         usize::try_from(parse::integer(args.at(2))?).map_err(|_| CommandError::OffsetOutOfRange)?;
     // Judged only when there is something to write, after the type.
     let total = checked_len(context, offset, patch.len());
-    let total = match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    let total = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             let len = held.entry().string()?.len();
             if patch.is_empty() {
                 context.reply.count(len);
@@ -60,11 +60,11 @@ pub(super) fn setrange(context: &mut Context<'_>, args: Args<'_>) -> Result<(), 
             total?;
             held.set_range(offset, patch)?
         }
-        Slot::Vacant(_) if patch.is_empty() => {
+        KeyEntry::Vacant(_) if patch.is_empty() => {
             context.reply.integer(0);
             return Ok(());
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             let total = total?;
             // Zeroed pages come from the system untouched, so a far offset costs no more than its pages.
             let mut bytes = vec![0; total];

@@ -24,7 +24,7 @@ mod spec;
 pub use spec::COMMANDS;
 
 use crate::engine::{CommandError, Context, parse};
-use crate::keyspace::{Db, EventClass, Expiry, Free, NewValue, Slot, Value};
+use crate::keyspace::{Db, EventClass, Expiry, Free, KeyEntry, NewValue, Value};
 use crate::resp::{Args, Reply};
 use crate::system::long_double::LongDouble;
 use crate::system::numbers;
@@ -52,9 +52,9 @@ fn new_value<'a>(args: Args<'a>, index: usize) -> NewValue<'a> {
 /// Stores a value whatever was there, and tells it.
 #[inline]
 fn store(db: &mut Db<'_>, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
-    match db.slot(key) {
-        Slot::Occupied(mut held) => held.set(value, expiry),
-        Slot::Vacant(place) => place.insert(value, expiry),
+    match db.entry(key) {
+        KeyEntry::Occupied(mut held) => held.set(value, expiry),
+        KeyEntry::Vacant(place) => place.insert(value, expiry),
     }
     db.signal_modified(EventClass::String, "set", key);
 }
@@ -172,7 +172,7 @@ fn msetnx(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
         return Err(CommandError::WrongArity("msetnx".into()));
     }
     let mut keys = args.skip(1).iter().step_by(2);
-    if keys.any(|key| matches!(context.db.slot(key), Slot::Occupied(_))) {
+    if keys.any(|key| matches!(context.db.entry(key), KeyEntry::Occupied(_))) {
         context.reply.integer(0);
         return Ok(());
     }
@@ -194,14 +194,14 @@ fn integer_of(value: Value<'_>) -> Result<i64, CommandError> {
 
 #[inline]
 fn increment(context: &mut Context<'_>, key: &[u8], by: i64) -> Result<(), CommandError> {
-    let sum = match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    let sum = match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             let old = integer_of(held.entry().string()?)?;
             let sum = old.checked_add(by).ok_or(CommandError::IncrOverflow)?;
             held.set(NewValue::Int(sum), Expiry::Keep);
             sum
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             place.insert(NewValue::Int(by), Expiry::Clear);
             by
         }
@@ -236,14 +236,14 @@ fn decrby(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError>
 
 fn incrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
-    let slot = context.db.slot(key);
+    let slot = context.db.entry(key);
     let old = match &slot {
-        Slot::Occupied(held) => match held.entry().string()? {
+        KeyEntry::Occupied(held) => match held.entry().string()? {
             Value::Int(number) => Some(LongDouble::from_i64(number)),
             Value::Bytes(bytes) => LongDouble::parse(bytes),
             Value::Blob(blob) => LongDouble::parse(blob),
         },
-        Slot::Vacant(_) => Some(LongDouble::ZERO),
+        KeyEntry::Vacant(_) => Some(LongDouble::ZERO),
     };
     let old = old.ok_or(CommandError::NotFloat)?;
     let by = LongDouble::parse(args.at(2)).ok_or(CommandError::NotFloat)?;
@@ -251,8 +251,8 @@ fn incrbyfloat(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandE
     let mut text = Vec::with_capacity(numbers::I64_TEXT_MAX);
     sum.write(&mut text);
     match slot {
-        Slot::Occupied(mut held) => held.set(NewValue::Text(&text), Expiry::Keep),
-        Slot::Vacant(place) => place.insert(NewValue::Text(&text), Expiry::Clear),
+        KeyEntry::Occupied(mut held) => held.set(NewValue::Text(&text), Expiry::Keep),
+        KeyEntry::Vacant(place) => place.insert(NewValue::Text(&text), Expiry::Clear),
     }
     context
         .db

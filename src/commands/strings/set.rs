@@ -5,7 +5,7 @@
 //! journal gets is free of conditions and of relative times.
 
 use super::{CommandError, Context, new_value, parse, store, user_del, write_value};
-use crate::keyspace::{EntryRef, EventClass, Expiry, NewValue, Slot};
+use crate::keyspace::{EntryRef, EventClass, Expiry, KeyEntry, NewValue};
 use crate::resp::Args;
 use parse::{ExpireOption, ExpireUnit};
 use xxhash_rust::xxh3::xxh3_64;
@@ -238,14 +238,14 @@ fn store_if(
     expiry: Expiry,
     condition: Condition<'_>,
 ) -> Result<bool, CommandError> {
-    match context.db.slot(key) {
-        Slot::Occupied(mut held) => {
+    match context.db.entry(key) {
+        KeyEntry::Occupied(mut held) => {
             if !condition.holds(&held.entry())? {
                 return Ok(false);
             }
             held.set(value, expiry);
         }
-        Slot::Vacant(place) => {
+        KeyEntry::Vacant(place) => {
             if !condition.holds_for_missing() {
                 return Ok(false);
             }
@@ -380,7 +380,7 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
             super::rewrite_as_del(context, key, free);
         }
         (_, Expiry::At(at_ms)) => {
-            if let Slot::Occupied(mut held) = context.db.slot(key) {
+            if let KeyEntry::Occupied(mut held) = context.db.entry(key) {
                 held.set_expiry(Some(at_ms));
                 context
                     .db
@@ -393,7 +393,7 @@ pub(super) fn getex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
             }
         }
         (Lifetime::Persist, _) => {
-            if let Slot::Occupied(mut held) = context.db.slot(key)
+            if let KeyEntry::Occupied(mut held) = context.db.entry(key)
                 && held.entry().expire_at().is_some()
             {
                 held.set_expiry(None);
@@ -479,7 +479,7 @@ pub(super) fn msetex(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Co
     let expiry = options.lifetime.expiry(context.now.unix_ms(), "msetex")?;
     let keys = |index: usize| args.at(2 + 2 * index);
     for index in 0..pairs {
-        let exists = matches!(context.db.slot(keys(index)), Slot::Occupied(_));
+        let exists = matches!(context.db.entry(keys(index)), KeyEntry::Occupied(_));
         let refused = match options.condition {
             Condition::Missing => exists,
             Condition::Existing => !exists,

@@ -2,8 +2,8 @@
 
 use super::{edit, lcs, set};
 use crate::engine::{
-    Argument, ArgumentType, BeginSearch, CommandSpec, FindKeys, Group, Handler, KeySpec,
-    PlainHandler, flags, key_flags,
+    Argument, ArgumentType, BeginSearch, CommandSpec, DatabaseHandler, FindKeys, Group, Handler,
+    KeySpec, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -74,8 +74,8 @@ const STRING: CommandSpec = CommandSpec {
     ..CommandSpec::DEFAULT
 };
 
-const fn plain(run: PlainHandler) -> Handler {
-    Handler::Plain(run)
+const fn database(run: DatabaseHandler) -> Handler {
+    Handler::Database(run)
 }
 
 /// The group's rows.
@@ -89,7 +89,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: &[KeySpec::first(key_flags::RW | key_flags::INSERT)],
         arguments: &[KEY, VALUE],
-        handler: plain(edit::append),
+        handler: database(edit::append),
         ..STRING
     },
     CommandSpec {
@@ -99,7 +99,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY],
-        handler: plain(super::decr),
+        handler: database(super::decr),
         ..STRING
     },
     CommandSpec {
@@ -109,7 +109,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, Argument::integer("decrement")],
-        handler: plain(super::decrby),
+        handler: database(super::decrby),
         ..STRING
     },
     CommandSpec {
@@ -124,7 +124,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         )],
         get_keys: Some(set::delex_keys),
         arguments: &[KEY, Argument::one_of("condition", COMPARISONS).optional()],
-        handler: plain(set::delex),
+        handler: database(set::delex),
         ..STRING
     },
     CommandSpec {
@@ -136,7 +136,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(set::digest),
+        handler: database(set::digest),
         ..STRING
     },
     CommandSpec {
@@ -146,7 +146,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: KEY_READ,
         arguments: &[KEY],
-        handler: plain(super::get),
+        handler: database(super::get),
         ..STRING
     },
     CommandSpec {
@@ -159,7 +159,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::DELETE,
         )],
         arguments: &[KEY],
-        handler: plain(super::getdel),
+        handler: database(super::getdel),
         ..STRING
     },
     CommandSpec {
@@ -173,7 +173,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             KEY,
             Argument::one_of("expiration", GETEX_EXPIRATIONS).optional(),
         ],
-        handler: plain(set::getex),
+        handler: database(set::getex),
         ..STRING
     },
     CommandSpec {
@@ -185,7 +185,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ,
         keys: KEY_READ,
         arguments: &[KEY, Argument::integer("start"), Argument::integer("end")],
-        handler: plain(edit::getrange),
+        handler: database(edit::getrange),
         ..STRING
     },
     CommandSpec {
@@ -197,7 +197,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "6.2.0",
         replaced_by: "`SET` with the `!GET` argument",
         arguments: &[KEY, VALUE],
-        handler: plain(super::getset),
+        handler: database(super::getset),
         ..STRING
     },
     CommandSpec {
@@ -207,7 +207,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY],
-        handler: plain(super::incr),
+        handler: database(super::incr),
         ..STRING
     },
     CommandSpec {
@@ -217,7 +217,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, Argument::integer("increment")],
-        handler: plain(super::incrby),
+        handler: database(super::incrby),
         ..STRING
     },
     CommandSpec {
@@ -228,7 +228,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW_FAST,
         keys: KEY_UPDATE,
         arguments: &[KEY, Argument::new("increment", ArgumentType::Double)],
-        handler: plain(super::incrbyfloat),
+        handler: database(super::incrbyfloat),
         ..STRING
     },
     CommandSpec {
@@ -249,7 +249,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional(),
             Argument::token("withmatchlen", "WITHMATCHLEN").optional(),
         ],
-        handler: plain(lcs::lcs),
+        handler: database(lcs::lcs),
         ..STRING
     },
     CommandSpec {
@@ -261,7 +261,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         keys: &[KeySpec::range(key_flags::RO | key_flags::ACCESS, 1, -1, 1)],
         tips: &["request_policy:multi_shard"],
         arguments: &[KEY.multiple()],
-        handler: plain(super::mget),
+        handler: database(super::mget),
         ..STRING
     },
     CommandSpec {
@@ -277,7 +277,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             "response_policy:all_succeeded",
         ],
         arguments: PAIRS,
-        handler: plain(super::mset),
+        handler: database(super::mset),
         ..STRING
     },
     CommandSpec {
@@ -307,7 +307,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::one_of("condition", &[NX, XX]).optional(),
             Argument::one_of("expiration", MSETEX_EXPIRATIONS).optional(),
         ],
-        handler: plain(set::msetex),
+        handler: database(set::msetex),
         ..STRING
     },
     CommandSpec {
@@ -319,7 +319,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: &[KeySpec::range(key_flags::OW | key_flags::INSERT, 1, -1, 2)],
         arguments: PAIRS,
-        handler: plain(super::msetnx),
+        handler: database(super::msetnx),
         ..STRING
     },
     CommandSpec {
@@ -332,7 +332,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "2.6.12",
         replaced_by: "`SET` with the `PX` argument",
         arguments: &[KEY, Argument::integer("milliseconds"), VALUE],
-        handler: plain(set::psetex),
+        handler: database(set::psetex),
         ..STRING
     },
     CommandSpec {
@@ -355,7 +355,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             ("8.4.0", "Options `IFEQ`, `IFNE`, `IFDEQ` and `IFDNE`."),
         ],
         arguments: SET_ARGUMENTS,
-        handler: plain(set::set),
+        handler: database(set::set),
         ..STRING
     },
     CommandSpec {
@@ -368,7 +368,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "2.6.12",
         replaced_by: "`SET` with the `EX` argument",
         arguments: &[KEY, Argument::integer("seconds"), VALUE],
-        handler: plain(set::setex),
+        handler: database(set::setex),
         ..STRING
     },
     CommandSpec {
@@ -380,7 +380,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "2.6.12",
         replaced_by: "`SET` with the `NX` argument",
         arguments: &[KEY, VALUE],
-        handler: plain(set::setnx),
+        handler: database(set::setnx),
         ..STRING
     },
     CommandSpec {
@@ -392,7 +392,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: GROW,
         keys: &[KeySpec::first(key_flags::RW | key_flags::UPDATE)],
         arguments: &[KEY, Argument::integer("offset"), VALUE],
-        handler: plain(edit::setrange),
+        handler: database(edit::setrange),
         ..STRING
     },
     CommandSpec {
@@ -403,7 +403,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: READ_FAST,
         keys: &[KeySpec::first(key_flags::RO)],
         arguments: &[KEY],
-        handler: plain(super::strlen),
+        handler: database(super::strlen),
         ..STRING
     },
     CommandSpec {
@@ -416,7 +416,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         deprecated_since: "2.0.0",
         replaced_by: "`GETRANGE`",
         arguments: &[KEY, Argument::integer("start"), Argument::integer("end")],
-        handler: plain(edit::getrange),
+        handler: database(edit::getrange),
         ..STRING
     },
 ];

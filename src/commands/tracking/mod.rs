@@ -21,7 +21,7 @@ pub use spec::{CACHING, GET_REDIR, TRACKING, TRACKING_INFO};
 
 use crate::clients::{CachingMode, ClientKey, Remembered};
 use crate::engine::tracking::{disable, shown_redirect};
-use crate::engine::{CommandError, State, WideContext, parse, shown};
+use crate::engine::{CommandError, ServerContext, State, parse, shown};
 use crate::keyspace::interest;
 use crate::resp::Args;
 use crate::structures::dict::HashSeed;
@@ -41,7 +41,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(context: &WideContext<'_>, args: Args<'a>) -> Result<Options<'a>, CommandError> {
+    fn parse(context: &ServerContext<'_>, args: Args<'a>) -> Result<Options<'a>, CommandError> {
         let mut options = Options::default();
         let mut rest = args;
         while let Some(option) = rest.get(0) {
@@ -159,7 +159,7 @@ impl<'a> Options<'a> {
 }
 
 /// `CLIENT TRACKING ON|OFF [REDIRECT id] [PREFIX prefix]... [BCAST] [OPTIN] [OPTOUT] [NOLOOP]`.
-fn tracking(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn tracking(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(context, args.skip(3))?;
     match () {
         () if parse::is_word(args.at(2), "ON") => {
@@ -174,7 +174,7 @@ fn tracking(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), Command
 }
 
 /// `CLIENT CACHING YES|NO`: about the next command or transaction.
-fn caching(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn caching(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let Some(mode) = &mut context.caller().caching else {
         return Err(CommandError::fixed(
             "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode \
@@ -203,13 +203,13 @@ fn caching(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandE
     Ok(())
 }
 
-fn get_redir(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn get_redir(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let id = shown_redirect(context.caller().caching.as_deref());
     context.reply().integer(id);
     Ok(())
 }
 
-fn tracking_info(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn tracking_info(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let client = context.caller();
     let mode = client.caching.as_deref();
     let is = |what: fn(&CachingMode) -> bool| mode.is_some_and(what);
@@ -274,7 +274,7 @@ fn enable(state: &mut State, key: ClientKey, options: &Options<'_>) {
         }
     }
     state.keyspace.set_interest(interest::TRACKING, true);
-    state.messaging.settle();
+    state.messaging.note_listeners();
 }
 
 // ---- around commands ---------------------------------------------------------------------------------------------

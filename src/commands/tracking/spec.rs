@@ -18,7 +18,7 @@ pub const CACHING: CommandSpec = CommandSpec {
         "mode",
         &[Argument::token("yes", "YES"), Argument::token("no", "NO")],
     )],
-    handler: Handler::Wide(super::caching),
+    handler: Handler::Server(super::caching),
     ..ROW
 };
 
@@ -27,7 +27,7 @@ pub const GET_REDIR: CommandSpec = CommandSpec {
     name: "getredir",
     summary: "Returns the number of the connection that is told of invalid keys in place of this one.",
     arity: 2,
-    handler: Handler::Wide(super::get_redir),
+    handler: Handler::Server(super::get_redir),
     ..ROW
 };
 
@@ -55,7 +55,7 @@ pub const TRACKING: CommandSpec = CommandSpec {
         Argument::token("optout", "OPTOUT").optional(),
         Argument::token("noloop", "NOLOOP").optional(),
     ],
-    handler: Handler::Wide(super::tracking),
+    handler: Handler::Server(super::tracking),
     ..ROW
 };
 
@@ -65,6 +65,6 @@ pub const TRACKING_INFO: CommandSpec = CommandSpec {
     summary: "Returns the modes of client-side caching of this connection.",
     since: "6.2.0",
     arity: 2,
-    handler: Handler::Wide(super::tracking_info),
+    handler: Handler::Server(super::tracking_info),
     ..ROW
 };

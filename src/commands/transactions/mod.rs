@@ -6,8 +6,8 @@
 use crate::clients::WatchedKey;
 use crate::engine::transactions::{discard, mark_dirty, run_queue, unwatch};
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Group, Handler, KeySpec, WideContext, WideHandler, flags,
-    key_flags,
+    Argument, CommandError, CommandSpec, Group, Handler, KeySpec, ServerContext, ServerHandler,
+    flags, key_flags,
 };
 use crate::resp::Args;
 
@@ -32,7 +32,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "multi",
         summary: "Begins a transaction: commands are queued from here on.",
         flags: CONTROL,
-        handler: Handler::Wide(multi as WideHandler),
+        handler: Handler::Server(multi as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -45,7 +45,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             | flags::SKIP_SLOWLOG
             | flags::RUNS_IN_MULTI
             | flags::RUNS_QUEUE,
-        handler: Handler::Wide(exec as WideHandler),
+        handler: Handler::Server(exec as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -54,7 +54,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         since: "2.0.0",
         complexity: "O(N), when N is the number of queued commands",
         flags: CONTROL,
-        handler: Handler::Wide(discard_command as WideHandler),
+        handler: Handler::Server(discard_command as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -66,7 +66,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: CONTROL,
         keys: &[KeySpec::range(key_flags::RO, 1, -1, 1)],
         arguments: &[Argument::key("key").multiple()],
-        handler: Handler::Wide(watch as WideHandler),
+        handler: Handler::Server(watch as ServerHandler),
         ..ROW
     },
     CommandSpec {
@@ -74,12 +74,12 @@ pub const COMMANDS: &[CommandSpec] = &[
         summary: "Forgets all watched keys.",
         since: "2.2.0",
         flags: CONTROL & !flags::RUNS_IN_MULTI,
-        handler: Handler::Wide(unwatch_command as WideHandler),
+        handler: Handler::Server(unwatch_command as ServerHandler),
         ..ROW
     },
 ];
 
-fn multi(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn multi(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let client = context.caller();
     if client.session.in_multi() {
         return Err(CommandError::fixed("ERR MULTI calls can not be nested"));
@@ -89,7 +89,7 @@ fn multi(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn discard_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn discard_command(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR DISCARD without MULTI"));
     }
@@ -98,7 +98,7 @@ fn discard_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(),
     Ok(())
 }
 
-fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn watch(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (id, db) = (context.session().id, context.session().db);
     if context.session().in_multi() {
         return Err(CommandError::fixed("ERR WATCH inside MULTI is not allowed"));
@@ -124,13 +124,13 @@ fn watch(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     Ok(())
 }
 
-fn unwatch_command(context: &mut WideContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+fn unwatch_command(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     unwatch(context.state, context.client);
     context.reply().ok();
     Ok(())
 }
 
-fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+fn exec(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     if !context.session().in_multi() {
         return Err(CommandError::fixed("ERR EXEC without MULTI"));
     }
@@ -175,14 +175,14 @@ fn exec(context: &mut WideContext<'_>, args: Args<'_>) -> Result<(), CommandErro
 }
 
 /// Whether a key is there although its time is over. None is while a file is loaded, which may prolong it yet.
-fn is_over(context: &mut WideContext<'_>, db: usize, name: &[u8]) -> bool {
+fn is_over(context: &mut ServerContext<'_>, db: usize, name: &[u8]) -> bool {
     let now = context.now();
     !context.state.persistence.is_loading()
         && context.state.keyspace.db(db, now, true).holds_expired(name)
 }
 
 /// Fails the transaction of a client if the time of a key is over that it watches, which nobody may have removed yet.
-fn fail_if_expired(context: &mut WideContext<'_>) {
+fn fail_if_expired(context: &mut ServerContext<'_>) {
     let watched = match &mut context.session().watching {
         Some(watching) if !watching.keys.is_empty() => std::mem::take(&mut watching.keys),
         _ => return,

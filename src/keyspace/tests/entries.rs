@@ -1,7 +1,7 @@
 //! One entry: sizes, encodings, growth in place.
 
 use super::super::entry::Entry;
-use super::super::{EMBED_MAX, Expiry, NewValue, Slot, Value};
+use super::super::{EMBED_MAX, Expiry, KeyEntry, NewValue, Value};
 use super::{at, keyspace, set};
 use crate::structures::dict::HashSeed;
 use crate::structures::sorted_set::{Limits, SortedSet};
@@ -253,17 +253,17 @@ fn an_entry_whose_value_has_moved_is_not_asked_for_it() {
 /// `APPEND` freed it.
 #[test]
 fn a_string_that_was_taken_for_a_list_is_not_remembered_when_it_is_freed() {
-    let changes: [fn(&mut Slot<'_>); 5] = [
-        |slot| assert!(occupied(slot).append(&[b'x'; 300]).is_ok()),
-        |slot| assert!(occupied(slot).set_range(5, &[b'x'; 300]).is_ok()),
-        |slot| assert!(occupied(slot).truncate(2).is_ok()),
-        |slot| assert!(occupied(slot).bytes_mut().is_ok()),
-        |slot| occupied(slot).set_expiry(Some(5)),
+    let changes: [fn(&mut KeyEntry<'_>); 5] = [
+        |entry| assert!(occupied(entry).append(&[b'x'; 300]).is_ok()),
+        |entry| assert!(occupied(entry).set_range(5, &[b'x'; 300]).is_ok()),
+        |entry| assert!(occupied(entry).truncate(2).is_ok()),
+        |entry| assert!(occupied(entry).bytes_mut().is_ok()),
+        |entry| occupied(entry).set_expiry(Some(5)),
     ];
-    fn occupied<'s, 'a>(slot: &'s mut Slot<'a>) -> &'s mut super::super::Occupied<'a> {
-        match slot {
-            Slot::Occupied(occupied) => occupied,
-            Slot::Vacant(_) => panic!("the key is there"),
+    fn occupied<'s, 'a>(entry: &'s mut KeyEntry<'a>) -> &'s mut super::super::OccupiedEntry<'a> {
+        match entry {
+            KeyEntry::Occupied(occupied) => occupied,
+            KeyEntry::Vacant(_) => panic!("the key is there"),
         }
     }
     // An integer that has no room for its text, or the expiry; and what has much too much after it was shortened.
@@ -272,9 +272,9 @@ fn a_string_that_was_taken_for_a_list_is_not_remembered_when_it_is_freed() {
             let mut keyspace = keyspace();
             let mut db = keyspace.db(0, at(0), false);
             set(&mut db, b"some key: 12", value, Expiry::Clear);
-            let mut slot = db.slot(b"some key: 12");
-            assert!(occupied(&mut slot).list_mut().is_err());
-            change(&mut slot);
+            let mut entry = db.entry(b"some key: 12");
+            assert!(occupied(&mut entry).list_mut().is_err());
+            change(&mut entry);
             keyspace.databases[0].table.check_unsettled();
         }
     }

@@ -22,9 +22,9 @@ pub(super) fn keyspace() -> Keyspace {
 
 /// SET.
 pub(super) fn set(db: &mut Db<'_>, key: &[u8], value: &[u8], expiry: Expiry) {
-    match db.slot(key) {
-        Slot::Occupied(mut occupied) => occupied.set(NewValue::String(value), expiry),
-        Slot::Vacant(vacant) => vacant.insert(NewValue::String(value), expiry),
+    match db.entry(key) {
+        KeyEntry::Occupied(mut occupied) => occupied.set(NewValue::String(value), expiry),
+        KeyEntry::Vacant(vacant) => vacant.insert(NewValue::String(value), expiry),
     }
     db.signal_modified(EventClass::String, "set", key);
 }

@@ -156,26 +156,28 @@ fn run(ops: Vec<Op>) {
             }
             Op::SetBlob { key, value } => {
                 let blob = std::sync::Arc::new(value.clone());
-                match db.slot(&key) {
-                    Slot::Occupied(mut occupied) => {
+                match db.entry(&key) {
+                    KeyEntry::Occupied(mut occupied) => {
                         occupied.set(NewValue::Blob(blob), Expiry::Clear)
                     }
-                    Slot::Vacant(vacant) => vacant.insert(NewValue::Blob(blob), Expiry::Clear),
+                    KeyEntry::Vacant(vacant) => vacant.insert(NewValue::Blob(blob), Expiry::Clear),
                 }
                 model[index].insert(key, (value, None));
             }
             Op::Append { key, value } => {
                 let expected = model[index].entry(key.clone()).or_default();
                 expected.0.extend_from_slice(&value);
-                match db.slot(&key) {
-                    Slot::Occupied(mut occupied) => {
+                match db.entry(&key) {
+                    KeyEntry::Occupied(mut occupied) => {
                         assert_eq!(occupied.append(&value), Ok(expected.0.len()))
                     }
-                    Slot::Vacant(vacant) => vacant.insert(NewValue::String(&value), Expiry::Clear),
+                    KeyEntry::Vacant(vacant) => {
+                        vacant.insert(NewValue::String(&value), Expiry::Clear)
+                    }
                 }
             }
             Op::SetRange { key, offset, value } => {
-                if let Slot::Occupied(mut occupied) = db.slot(&key) {
+                if let KeyEntry::Occupied(mut occupied) = db.entry(&key) {
                     let expected = &mut model[index].get_mut(&key).expect("the model has it too").0;
                     if expected.len() < offset + value.len() {
                         expected.resize(offset + value.len(), 0);
@@ -188,17 +190,17 @@ fn run(ops: Vec<Op>) {
             }
             Op::Expire { key, ms } => {
                 let at = ms.map(|ms| now_ms + ms);
-                match (db.slot(&key), model[index].get_mut(&key)) {
-                    (Slot::Occupied(mut occupied), Some(expected)) => {
+                match (db.entry(&key), model[index].get_mut(&key)) {
+                    (KeyEntry::Occupied(mut occupied), Some(expected)) => {
                         occupied.set_expiry(at);
                         expected.1 = at;
                     }
-                    (Slot::Vacant(_), None) => {}
+                    (KeyEntry::Vacant(_), None) => {}
                     _ => panic!("only one of them has the key"),
                 }
             }
             Op::NotAList { key } => {
-                if let Slot::Occupied(mut occupied) = db.slot(&key) {
+                if let KeyEntry::Occupied(mut occupied) = db.entry(&key) {
                     assert!(occupied.list_mut().is_err());
                 }
             }

@@ -9,13 +9,13 @@
 //! | --- | --- |
 //! | [`metadata`] | the first line of a library, and the rule for names |
 //! | [`register`] | what `redis.register_function` is given |
-//! | `shelf.rs` | libraries within the interpreter |
+//! | `registry.rs` | libraries within the interpreter |
 //!
 //! Mirrors functions.c of Redis.
 
 pub mod metadata;
 pub mod register;
-pub(super) mod shelf;
+pub(super) mod registry;
 
 use super::flags::ScriptFlags;
 use std::collections::{BTreeMap, HashMap};

@@ -18,7 +18,7 @@ pub(super) enum Credential {
 }
 
 /// Compares a request's `Authorization` field with the password.
-pub(super) fn look(authorization: Option<&[u8]>, password: Option<&[u8]>) -> Credential {
+pub(super) fn check(authorization: Option<&[u8]>, password: Option<&[u8]>) -> Credential {
     let Some(password) = password else {
         return Credential::Right;
     };
@@ -63,11 +63,11 @@ mod tests {
             ("Basic", Credential::Wrong),
             ("Digest se:cret", Credential::Wrong),
         ] {
-            let found = look(Some(field.as_bytes()), Some(b"se:cret"));
+            let found = check(Some(field.as_bytes()), Some(b"se:cret"));
             assert_eq!(found, expected, "{field}");
         }
-        assert_eq!(look(None, Some(b"x")), Credential::Missing);
-        assert_eq!(look(None, None), Credential::Right);
-        assert_eq!(look(Some(b"Bearer x"), None), Credential::Right);
+        assert_eq!(check(None, Some(b"x")), Credential::Missing);
+        assert_eq!(check(None, None), Credential::Right);
+        assert_eq!(check(Some(b"Bearer x"), None), Credential::Right);
     }
 }

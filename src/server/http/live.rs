@@ -112,18 +112,18 @@ fn pick(turns: &[&TurnReport]) -> (Vec<TurnReport>, usize) {
 /// Clients that waited long, and behind whom.
 fn waits(state: &State) -> Value {
     let long = state.observe.waits.long().take(MOST_WAITS).map(|wait| {
-        let landing = &wait.landing;
-        let [turn, executing, socket] = landing.parts_ns;
+        let completion = &wait.completion;
+        let [turn, executing, socket] = completion.parts_ns;
         json!({
             "id": wait.id,
             "at_ms": wait.unix_ms,
             "client": wait.client,
-            "turn": landing.turn,
-            "command": json::command_name(state, landing.longest.what),
+            "turn": completion.turn,
+            "command": json::command_name(state, completion.longest.what),
             "turn_ns": turn,
             "executing_ns": executing,
             "socket_ns": socket,
-            "behind": landing.culprit().map(|(work, _)| json::work(state, work)),
+            "blocked_by": completion.culprit().map(|(work, _)| json::work(state, work)),
         })
     });
     long.collect()

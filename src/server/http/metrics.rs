@@ -335,7 +335,7 @@ fn escaped(text: &str) -> String {
 /// All of it.
 pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     let (used, figures) = (host.used_memory(), host.loop_figures());
-    state.keyspace.settle_stats();
+    state.keyspace.fold_stats();
     let state = &*state;
     let page = info::build(state, figures, host.recorder(), used, &[b"everything"]);
     let fields: HashMap<&str, &str> = page

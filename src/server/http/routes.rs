@@ -149,7 +149,7 @@ pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Respo
             "ask by an address or as localhost, or set a password (requirepass)\n",
         ));
     }
-    match credentials::look(request.authorization.as_deref(), password) {
+    match credentials::check(request.authorization.as_deref(), password) {
         Credential::Right => Ok(route),
         Credential::Missing if is_probe => Ok(route),
         Credential::Missing => Err(plain(401, "a password is needed\n")),

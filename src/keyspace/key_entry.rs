@@ -95,21 +95,21 @@ impl<'a> EntryRef<'a> {
 }
 
 /// A key's place in the database, found with one hash.
-pub enum Slot<'a> {
+pub enum KeyEntry<'a> {
     /// The key exists.
-    Occupied(Occupied<'a>),
+    Occupied(OccupiedEntry<'a>),
     /// It does not (or has just expired).
-    Vacant(Vacant<'a>),
+    Vacant(VacantEntry<'a>),
 }
 
 /// An existing key, to change. Changing calls signal nothing: the command calls [`super::Db::signal_modified`], once,
 /// naming its event.
-pub struct Occupied<'a> {
+pub struct OccupiedEntry<'a> {
     pub(super) held: Held<'a>,
     pub(super) shared: &'a mut Shared,
 }
 
-impl Occupied<'_> {
+impl OccupiedEntry<'_> {
     /// The entry, to read.
     pub fn entry(&self) -> EntryRef<'_> {
         EntryRef::new(Borrowed::of(self.held.entry()), self.shared.policy)
@@ -166,15 +166,15 @@ impl Occupied<'_> {
     pub fn sorted_set_mut(&mut self) -> Result<&mut SortedSet, WrongType> {
         self.held.entry_mut().sorted_set_mut()
     }
-    /// The hash, likewise. Where expiries of fields change, [`Occupied::settle_fields`] has to follow.
+    /// The hash, likewise. Where expiries of fields change, [`OccupiedEntry::reindex_fields`] has to follow.
     #[inline]
     pub fn hash_mut(&mut self) -> Result<&mut Hash, WrongType> {
         self.held.entry_mut().hash_mut()
     }
     /// After a change of a hash that may have touched expiries of its fields: active expiry learns of it.
     #[inline]
-    pub fn settle_fields(&mut self) {
-        self.held.settle_fields();
+    pub fn reindex_fields(&mut self) {
+        self.held.reindex_fields();
     }
     /// The stream, which may be empty.
     #[inline]
@@ -207,7 +207,7 @@ impl Occupied<'_> {
 }
 
 /// A key that does not exist, to create.
-pub struct Vacant<'a> {
+pub struct VacantEntry<'a> {
     pub(super) table: &'a mut Table,
     pub(super) shared: &'a mut Shared,
     pub(super) key: &'a [u8],
@@ -216,15 +216,15 @@ pub struct Vacant<'a> {
     pub(super) now: Clock,
 }
 
-impl<'a> Slot<'a> {
+impl<'a> KeyEntry<'a> {
     /// The key, created with `make` where it does not exist; whether it was created.
     pub fn or_insert(
         self,
         make: impl FnOnce(HashSeed) -> NewValue<'static>,
-    ) -> (Occupied<'a>, bool) {
+    ) -> (OccupiedEntry<'a>, bool) {
         match self {
-            Slot::Occupied(occupied) => (occupied, false),
-            Slot::Vacant(vacant) => {
+            KeyEntry::Occupied(occupied) => (occupied, false),
+            KeyEntry::Vacant(vacant) => {
                 let value = make(vacant.shared.hash_seed);
                 (vacant.insert_held(value, Expiry::Clear), true)
             }
@@ -232,15 +232,15 @@ impl<'a> Slot<'a> {
     }
 }
 
-impl<'a> Vacant<'a> {
+impl<'a> VacantEntry<'a> {
     /// Creates it. The `new` event is raised here; the command's own event is the command's to signal.
     #[inline]
     pub fn insert(self, value: NewValue<'_>, expiry: Expiry) {
         self.insert_held(value, expiry);
     }
-    /// Adds an entry at this key ([`Vacant::insert`]) and holds it, for changes that follow.
+    /// Adds an entry at this key ([`VacantEntry::insert`]) and holds it, for changes that follow.
     #[inline]
-    pub fn insert_held(self, value: NewValue<'_>, expiry: Expiry) -> Occupied<'a> {
+    pub fn insert_held(self, value: NewValue<'_>, expiry: Expiry) -> OccupiedEntry<'a> {
         let at = match expiry {
             Expiry::At(at) => Some(at),
             Expiry::Keep | Expiry::Clear => None,
@@ -250,7 +250,7 @@ impl<'a> Vacant<'a> {
         self.shared
             .events
             .event(self.db, EventClass::New, "new", self.key);
-        Occupied {
+        OccupiedEntry {
             held,
             shared: self.shared,
         }

@@ -7,16 +7,16 @@
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey};
 use crate::event_loop::{EventLoop, Phase, Progress, Work};
-use crate::observe::{Landing, LatencyEvent, LongWait, behind_of};
+use crate::observe::{Completion, LatencyEvent, LongWait, blocker_of};
 
 /// Asleep for less, a turn may just as well have found its events waiting, ns.
 const SURELY_SLEPT_NS: u64 = 50_000;
-/// Every so many landings the recording of one is timed. A power of two.
+/// Every so many completions the recording of one is timed. A power of two.
 const SELF_TIMED: u64 = 64;
 
 /// The commands of a client that run now.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct RunningBatch {
     commands: u32,
     began_ns: u64,
     longest: Work,
@@ -48,11 +48,11 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
-        let flight = client.connection_mut().flight_mut();
-        if !std::mem::take(&mut flight.left_behind) && flight.commands == 0 {
+        let batch = client.connection_mut().served_batch_mut();
+        if !std::mem::take(&mut batch.left_behind) && batch.commands == 0 {
             let turn = events.this_turn();
-            flight.ready_ns = turn.woke_ns;
-            flight.unseen_ns = if turn.time_in(Phase::Sleep) < SURELY_SLEPT_NS {
+            batch.ready_ns = turn.woke_ns;
+            batch.unseen_ns = if turn.time_in(Phase::Sleep) < SURELY_SLEPT_NS {
                 events.turn_before().awake_ns()
             } else {
                 0
@@ -67,7 +67,7 @@ impl Core {
             && events.is_recording()
             && let Some(client) = self.state.clients.get_mut(key)
         {
-            client.connection_mut().flight_mut().left_behind = true;
+            client.connection_mut().served_batch_mut().left_behind = true;
         }
     }
 
@@ -87,18 +87,18 @@ impl Core {
         if !events.is_recording() {
             return;
         }
-        let tally = &mut self.tally;
-        if tally.commands == 0 {
-            tally.began_ns = before_ns;
-            tally.longest = Work::default();
+        let running_batch = &mut self.running_batch;
+        if running_batch.commands == 0 {
+            running_batch.began_ns = before_ns;
+            running_batch.longest = Work::default();
         }
-        tally.commands += 1;
+        running_batch.commands += 1;
         let ns = self.state.now.mono_ns.saturating_sub(before_ns);
-        if ns > tally.longest.ns
+        if ns > running_batch.longest.ns
             && let Some(client) = self.state.clients.get_mut(key)
         {
             let what = client.session.last_command.map_or(u32::MAX, u32::from);
-            tally.longest = Work {
+            running_batch.longest = Work {
                 who: client.session.id,
                 what,
                 ns,
@@ -110,44 +110,44 @@ impl Core {
     #[inline]
     pub(super) fn note_ran(&mut self, events: &mut EventLoop, key: ClientKey) {
         if events.is_recording() {
-            self.join_flight(events, key);
+            self.join_batch(events, key);
         }
     }
 
-    fn join_flight(&mut self, events: &mut EventLoop, key: ClientKey) {
+    fn join_batch(&mut self, events: &mut EventLoop, key: ClientKey) {
         let now_ns = self.state.now.mono_ns;
         events.mark_at(Phase::Execute, now_ns);
-        let mut tally = std::mem::take(&mut self.tally);
-        if tally.commands == 0 {
+        let mut running_batch = std::mem::take(&mut self.running_batch);
+        if running_batch.commands == 0 {
             return;
         }
-        events.worked(tally.commands, tally.longest);
+        events.worked(running_batch.commands, running_batch.longest);
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
         if let Some(Blocked::Command(_) | Blocked::Script) = client.session.blocked {
             // The last one is not answered yet. It waits for a key, or for itself: that is no wait for the server.
-            tally.commands -= 1;
+            running_batch.commands -= 1;
         }
         let turn = events.this_turn().turn;
         let reply_end = client.connection().bytes_out() + client.reply.output().len() as u64;
-        let flight = client.connection_mut().flight_mut();
-        if flight.commands > 0 && flight.turn != turn {
-            self.state.observe.waits.unmeasured += u64::from(tally.commands);
+        let batch = client.connection_mut().served_batch_mut();
+        if batch.commands > 0 && batch.turn != turn {
+            self.state.observe.waits.unmeasured += u64::from(running_batch.commands);
             return;
         }
-        if flight.commands == 0 {
-            flight.began_ns = tally.began_ns;
-            flight.turn = turn;
-            flight.behind = None;
-            flight.longest = Work::default();
+        if batch.commands == 0 {
+            batch.began_ns = running_batch.began_ns;
+            batch.turn = turn;
+            batch.blocked_by = None;
+            batch.longest = Work::default();
         }
-        flight.commands += tally.commands;
-        flight.ended_ns = now_ns;
-        if tally.longest.ns > flight.longest.ns {
-            flight.longest = tally.longest;
+        batch.commands += running_batch.commands;
+        batch.ended_ns = now_ns;
+        if running_batch.longest.ns > batch.longest.ns {
+            batch.longest = running_batch.longest;
         }
-        flight.reply_end = reply_end;
+        batch.reply_end = reply_end;
     }
 
     /// Replies have been written to a client, perhaps not all.
@@ -155,7 +155,7 @@ impl Core {
     pub(super) fn note_written(&mut self, events: &mut EventLoop, key: ClientKey) {
         if events.is_recording()
             && let Some(client) = self.state.clients.get_mut(key)
-            && client.connection_mut().flight_mut().commands > 0
+            && client.connection_mut().served_batch_mut().commands > 0
         {
             self.land(events, key);
         }
@@ -166,48 +166,48 @@ impl Core {
             return;
         };
         let (id, written) = (client.session.id, client.connection().bytes_out());
-        let flight = client.connection_mut().flight_mut();
-        let in_its_turn = flight.turn == events.this_turn().turn;
+        let batch = client.connection_mut().served_batch_mut();
+        let in_its_turn = batch.turn == events.this_turn().turn;
         if in_its_turn {
-            flight.behind = events.this_turn().longest_but_for(id);
+            batch.blocked_by = events.this_turn().longest_but_for(id);
         }
-        if written < flight.reply_end {
+        if written < batch.reply_end {
             return;
         }
         // The time so far belongs to writing anyway, so the one look serves both.
         events.mark(Phase::Write);
         let now_ns = events.turn_ns();
-        let commands = std::mem::take(&mut flight.commands);
-        let flight = *flight;
-        let may_be_unseen = in_its_turn && flight.unseen_ns > 0;
-        let landing = Landing {
+        let commands = std::mem::take(&mut batch.commands);
+        let batch = *batch;
+        let may_be_unseen = in_its_turn && batch.unseen_ns > 0;
+        let completion = Completion {
             commands,
-            turn: flight.turn,
+            turn: batch.turn,
             parts_ns: [
-                flight.began_ns.saturating_sub(flight.ready_ns),
-                flight.ended_ns.saturating_sub(flight.began_ns),
-                now_ns.saturating_sub(flight.ended_ns),
+                batch.began_ns.saturating_sub(batch.ready_ns),
+                batch.ended_ns.saturating_sub(batch.began_ns),
+                now_ns.saturating_sub(batch.ended_ns),
             ],
-            unseen_ns: flight.unseen_ns,
-            longest: flight.longest,
-            behind: flight.behind,
-            behind_before: may_be_unseen
+            unseen_ns: batch.unseen_ns,
+            longest: batch.longest,
+            blocked_by: batch.blocked_by,
+            blocked_by_before: may_be_unseen
                 .then(|| events.turn_before().longest_but_for(id))
                 .flatten(),
         };
-        self.record_landing(events, key, &landing, now_ns);
+        self.record_completion(events, key, &completion, now_ns);
     }
 
-    fn record_landing(
+    fn record_completion(
         &mut self,
         events: &mut EventLoop,
         key: ClientKey,
-        landing: &Landing,
+        completion: &Completion,
         now_ns: u64,
     ) {
         let waits = &mut self.state.observe.waits;
-        waits.record(landing);
-        if waits.landings.is_multiple_of(SELF_TIMED) {
+        waits.record(completion);
+        if waits.completions.is_multiple_of(SELF_TIMED) {
             let ns = events.seam().monotonic_ns().saturating_sub(now_ns);
             waits.timed = (waits.timed.0 + 1, waits.timed.1 + ns);
         }
@@ -215,13 +215,13 @@ impl Core {
         let Ok(slower_than) = u64::try_from(slower_than) else {
             return;
         };
-        if landing.total_ns() + landing.unseen_ns >= slower_than.saturating_mul(1000) {
-            self.keep_long(key, *landing);
+        if completion.total_ns() + completion.unseen_ns >= slower_than.saturating_mul(1000) {
+            self.keep_long(key, *completion);
         }
     }
 
     #[cold]
-    fn keep_long(&mut self, key: ClientKey, landing: Landing) {
+    fn keep_long(&mut self, key: ClientKey, completion: Completion) {
         if let Some(client) = self.state.clients.get(key) {
             let wait = LongWait {
                 id: 0,
@@ -229,8 +229,8 @@ impl Core {
                 client: client.session.id,
                 address: client.connection().address().to_string(),
                 name: client.session.name.clone(),
-                landing,
-                behind: behind_of(&self.state.clients, &landing),
+                completion,
+                blocked_by: blocker_of(&self.state.clients, &completion),
             };
             self.state.observe.waits.keep(wait);
         }

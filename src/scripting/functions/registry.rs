@@ -66,7 +66,7 @@ impl Registrations {
 }
 
 /// The functions of all libraries.
-pub(in crate::scripting) struct Shelf {
+pub(in crate::scripting) struct Registry {
     /// By number.
     functions: Table,
     /// What programs see as their globals.
@@ -77,7 +77,7 @@ pub(in crate::scripting) struct Shelf {
     while_loading: Table,
 }
 
-impl Shelf {
+impl Registry {
     /// An empty one. `make_globals` is the sandbox's, `redis` what functions call that run.
     pub(in crate::scripting) fn new<'scope, 'env>(
         lua: &Lua,
@@ -85,7 +85,7 @@ impl Shelf {
         registrations: &'scope Registrations,
         make_globals: &mlua::Function,
         redis: &Table,
-    ) -> mlua::Result<Shelf> {
+    ) -> mlua::Result<Registry> {
         let (globals, real): (Table, Table) = make_globals.call(redis)?;
         let while_running = lua.create_table()?;
         copy(&real, &while_running)?;
@@ -105,7 +105,7 @@ impl Shelf {
         let (_, aside): (Table, Table) = make_globals.call(api)?;
         let while_loading = lua.create_table()?;
         while_loading.raw_set("redis", aside.raw_get::<Value>("redis")?)?;
-        Ok(Shelf {
+        Ok(Registry {
             functions: registrations.functions.clone(),
             globals,
             real,
