@@ -248,6 +248,17 @@ fn apply(context: &mut ServerContext<'_>, changes: &[Change]) -> Result<(), (usi
     Ok(())
 }
 
+/// Logs why sockets could not be bound anew; the answer tells by the directive which ones.
+fn cannot_bind(directive: &str, reason: &str) -> String {
+    log::warn!("{reason}");
+    match directive {
+        "port" | "http-port" => "Unable to listen on this port. Check server logs.",
+        _ => "Failed to bind to specified addresses.",
+    }
+    .to_owned()
+}
+
+/// Has a changed directive take effect.
 fn apply_one(
     context: &mut ServerContext<'_>,
     listener: Listener,
@@ -256,14 +267,8 @@ fn apply_one(
     let settings = context.state.config.settings();
     match listener {
         Listener::Sockets => {
-            context.host.rebind(settings).map_err(|reason| {
-                log::warn!("{reason}");
-                match change.name {
-                    "port" | "http-port" => "Unable to listen on this port. Check server logs.",
-                    _ => "Failed to bind to specified addresses.",
-                }
-                .to_owned()
-            })?;
+            let bound = context.host.rebind(settings);
+            bound.map_err(|reason| cannot_bind(change.name, &reason))?;
             context.state.set_process_title();
         }
         Listener::FileLimit => {
