@@ -711,6 +711,7 @@ fn gyre(page: &mut Page<'_>) {
     page.field("loop_longest_turn_usec", figures.longest_turn_ns / 1000);
     page.field("loop_longest_turn_number", figures.longest_turn);
     page.field("loop_sources", figures.sources);
+    page.field("loop_ignored_events", figures.ignored_events);
     page.field("journal_effects", page.state.journal.effects());
 }
 

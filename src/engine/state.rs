@@ -394,6 +394,8 @@ pub struct LoopFigures {
     pub longest_turn: u64,
     /// Sources registered.
     pub sources: usize,
+    /// Sources and timers that were closed or cancelled before they were served.
+    pub ignored_events: u64,
     /// Bytes read from sockets.
     pub bytes_in: u64,
     /// Bytes written to sockets.

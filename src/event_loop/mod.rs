@@ -98,6 +98,9 @@ pub struct LoopTotals {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
+    /// Sources and timers that nobody had any more when they were to be served: closed or cancelled since poll told of
+    /// them, or since they were put on the ready list.
+    pub ignored: u64,
     /// The turn that was awake longest.
     pub longest: TurnReport,
 }
@@ -315,12 +318,18 @@ impl EventLoop {
                 continue;
             }
             let Some(source) = self.sources.get_mut(event.token.0) else {
+                self.totals.ignored += u64::from(!event.readable);
                 continue;
             };
             let ends = event.ended && !source.ended;
             source.ended |= event.ended;
             self.report.readable += u32::from(event.readable);
-            if source.kind != Kind::Stream || source.closed {
+            if source.closed {
+                // A readable one is counted below, where it would have been served.
+                self.totals.ignored += u64::from(!event.readable);
+                continue;
+            }
+            if source.kind != Kind::Stream {
                 continue;
             }
             if event.writable {
@@ -347,10 +356,11 @@ impl EventLoop {
     /// Serves a stream, unless it was served in this turn already: then it is on the ready list if need be.
     fn serve_read(&mut self, service: &mut impl Service, token: Token) {
         let turn = self.report.turn;
-        let Some(source) = self.sources.get_mut(token.0) else {
+        let Some(source) = self.sources.get_mut(token.0).filter(|it| !it.closed) else {
+            self.totals.ignored += 1;
             return;
         };
-        if source.kind != Kind::Stream || source.closed || source.served_turn == turn {
+        if source.kind != Kind::Stream || source.served_turn == turn {
             return;
         }
         source.served_turn = turn;
@@ -505,6 +515,11 @@ impl EventLoop {
         if let Some(source) = self.sources.get_mut(token.0) {
             source.carried = false;
         }
+    }
+
+    /// Counts an event that the service knows no owner for.
+    pub fn ignore(&mut self) {
+        self.totals.ignored += 1;
     }
 
     /// Lets the next turn begin without sleeping, for work that was left behind and belongs to no source.

@@ -320,6 +320,11 @@ fn a_refused_connection_is_told_and_its_token_is_free_after_the_turn() {
     let refused = io::ErrorKind::ConnectionRefused;
     assert_eq!(caller.outcomes, [(token, Err(refused))]);
     assert!(!caller.told_after_close, "a closed source was told of");
+    let ignored = events.totals().ignored;
+    assert_eq!(
+        ignored, 1,
+        "the failure made it readable too, after its close"
+    );
     assert!(!caller.reused_at_once, "a token names one source in a turn");
     assert_eq!(events.source_count(), 0);
     // Two were given back: this one, and the one that was begun in the same turn.

@@ -1,11 +1,12 @@
 //! What is done by the clock: expiry, idle clients, limits that take time, samples for INFO.
 
+use super::endpoints::TimerOwner;
 use super::service::Core;
 use crate::clients::ClientKind;
 use crate::config::SetContext;
 use crate::engine::Host;
 use crate::engine::eviction::{Room, make_room};
-use crate::event_loop::{EventLoop, Phase, TimerId};
+use crate::event_loop::{EventLoop, Phase};
 use crate::observe::LatencyEvent;
 use crate::system::{crash, process, supervisor};
 
@@ -29,8 +30,6 @@ const LINGER_NS: u64 = 60_000_000_000;
 /// State of the periodic work.
 #[derive(Debug, Default)]
 pub(super) struct Cron {
-    /// The timer of the next run; none: the server has not started.
-    pub(super) timer: Option<TimerId>,
     /// Expiry ran out of time: keys that have expired are waiting.
     expiry_is_behind: bool,
     /// When the short cycle before sleeping ran last.
@@ -50,7 +49,8 @@ impl Core {
         if self.state.watchdog_ms() > 0 {
             crash::set_watchdog(self.state.watchdog_ms());
         }
-        self.cron.timer = Some(events.set_timer(events.turn_ns() + self.interval_ns()));
+        let first_ns = events.turn_ns() + self.interval_ns();
+        self.timers.set(events, TimerOwner::Cron, first_ns);
     }
 
     /// Time between crons, ns.
@@ -66,7 +66,8 @@ impl Core {
         if watchdog_ms > 0 {
             crash::feed_watchdog(watchdog_ms);
         }
-        self.cron.timer = Some(events.set_timer(events.turn_ns() + interval_ns));
+        let next_ns = events.turn_ns() + interval_ns;
+        self.timers.set(events, TimerOwner::Cron, next_ns);
         if self.state.cron_paused {
             return;
         }

@@ -1,5 +1,6 @@
 //! What commands may ask of the loop and the process.
 
+use super::endpoints::{Endpoint, Endpoints};
 use super::http;
 use super::listeners::Listeners;
 use crate::config::Settings;
@@ -44,6 +45,7 @@ fn net_of_this_thread() -> i64 {
 /// The production host, made for each call: borrows of the loop and of what belongs to it.
 pub(super) struct LoopHost<'a> {
     pub(super) events: &'a mut EventLoop,
+    pub(super) endpoints: &'a mut Endpoints,
     pub(super) listeners: &'a mut Listeners,
     pub(super) gauge: &'a mut MemoryGauge,
     pub(super) command_ns: u64,
@@ -62,7 +64,7 @@ impl Host for LoopHost<'_> {
                 ));
             }
         }
-        self.listeners.reopen(self.events, settings)
+        self.listeners.reopen(self.events, self.endpoints, settings)
     }
     fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -123,15 +125,18 @@ impl Host for LoopHost<'_> {
             longest_turn_ns: totals.longest.awake_ns(),
             longest_turn: totals.longest.turn,
             sources: self.events.source_count(),
+            ignored_events: totals.ignored,
             bytes_in: totals.bytes_in,
             bytes_out: totals.bytes_out,
         }
     }
     fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
-        self.events.adopt_pipe(pipe)
+        let token = self.events.adopt_pipe(pipe)?;
+        self.endpoints.register(token, Endpoint::ChildPipe);
+        Ok(token)
     }
     fn close_source(&mut self, token: Token) {
-        self.events.close(token);
+        self.endpoints.close(self.events, token);
     }
     fn reset_loop_figures(&mut self) {
         self.events.reset_totals();

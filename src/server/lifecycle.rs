@@ -10,10 +10,11 @@
 //!
 //! Mirrors `acceptCommonHandler`, `createClient` and `freeClientsInAsyncFreeQueue` of Redis's networking.c.
 
+use super::endpoints::Endpoint;
 use super::service::Core;
 use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection};
 use crate::engine;
-use crate::event_loop::{Accepted, EventLoop, Peer, Token};
+use crate::event_loop::{Accepted, EventLoop, Peer};
 use crate::observe::Executed;
 use std::io::IoSlice;
 
@@ -62,7 +63,7 @@ impl Core {
             // Best effort, as in Redis: a socket that has just been opened takes a line.
             let _ = events.write(accepted.token, &[IoSlice::new(text)]);
             self.state.observe.stats.connections_rejected += 1;
-            events.close(accepted.token);
+            self.endpoints.close(events, accepted.token);
             return;
         }
         let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
@@ -72,15 +73,8 @@ impl Core {
         let client = Client::connected(connection, identity);
         let key = self.state.clients.insert(client);
         self.state.clients.connected += 1;
-        if self.by_token.len() <= accepted.token.0 {
-            self.by_token.resize(accepted.token.0 + 1, None);
-        }
-        self.by_token[accepted.token.0] = Some(key);
-    }
-
-    /// The client that owns a token; none: the token is that of an HTTP connection, of a child's pipe or of a listener.
-    pub(super) fn key_of(&self, token: Token) -> Option<ClientKey> {
-        self.by_token.get(token.0).copied().flatten()
+        self.endpoints
+            .register(accepted.token, Endpoint::Client(key));
     }
 
     /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:
@@ -144,10 +138,7 @@ impl Core {
                 continue;
             };
             if let Some(token) = client.connection().token() {
-                events.close(token);
-                if let Some(slot) = self.by_token.get_mut(token.0) {
-                    *slot = None;
-                }
+                self.endpoints.close(events, token);
                 self.state.clients.connected -= 1;
             }
         }

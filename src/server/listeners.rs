@@ -1,12 +1,13 @@
 //! The sockets that `bind`, `port` and `unixsocket` ask for.
 
+use super::endpoints::{Endpoint, Endpoints};
 use crate::config::Settings;
 use crate::event_loop::{EventLoop, ListenAddress, ListenOptions, Token};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 /// The listeners that are open.
 #[derive(Debug, Default)]
-pub struct Listeners {
+pub(super) struct Listeners {
     open: Vec<(ListenAddress, Token)>,
     /// The listeners of the HTTP pages.
     http: Vec<(ListenAddress, Token)>,
@@ -23,10 +24,15 @@ struct Wanted {
 
 impl Listeners {
     /// Opens all that the directives ask for; on error none stays open. The error is the text for the log.
-    pub fn open(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
-        let opened = self.reopen(events, settings);
+    pub(super) fn open(
+        &mut self,
+        events: &mut EventLoop,
+        endpoints: &mut Endpoints,
+        settings: &Settings,
+    ) -> Result<(), String> {
+        let opened = self.reopen(events, endpoints, settings);
         if opened.is_err() {
-            self.close(events);
+            self.close(events, endpoints);
         }
         opened
     }
@@ -34,24 +40,29 @@ impl Listeners {
     /// Changes from what is open to what the directives ask for. Listeners that stay are not touched, and those that
     /// go are closed only when the new ones are open, so that no connection in their queues is lost without need. On
     /// error the old listeners are open.
-    pub fn reopen(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
-        self.reopen_clients(events, settings)?;
-        self.reopen_http(events, settings)
+    pub(super) fn reopen(
+        &mut self,
+        events: &mut EventLoop,
+        endpoints: &mut Endpoints,
+        settings: &Settings,
+    ) -> Result<(), String> {
+        self.reopen_clients(events, endpoints, settings)?;
+        self.reopen_http(events, endpoints, settings)
     }
 
     /// Whether the HTTP pages are listened for.
-    pub fn has_http(&self) -> bool {
+    pub(super) fn has_http(&self) -> bool {
         !self.http.is_empty()
-    }
-
-    /// Whether a listener is one of the HTTP pages.
-    pub fn is_http(&self, listener: Token) -> bool {
-        self.http.iter().any(|(_, token)| *token == listener)
     }
 
     /// The listeners of the HTTP pages. They are few and nobody waits in their queues: where they change, the old ones
     /// go first; where the new ones cannot be had the old ones come back.
-    fn reopen_http(&mut self, events: &mut EventLoop, settings: &Settings) -> Result<(), String> {
+    fn reopen_http(
+        &mut self,
+        events: &mut EventLoop,
+        endpoints: &mut Endpoints,
+        settings: &Settings,
+    ) -> Result<(), String> {
         let mut wanted = Vec::new();
         if settings.http_port != 0 {
             for word in settings.http_bind.split_ascii_whitespace() {
@@ -72,12 +83,12 @@ impl Listeners {
         if old.iter().eq(wanted.iter().map(|(address, _)| address)) {
             return Ok(());
         }
-        self.close_http(events);
-        let opened = self.open_http(events, settings, &wanted);
+        self.close_http(events, endpoints);
+        let opened = self.open_http(events, endpoints, settings, &wanted);
         if opened.is_err() {
-            self.close_http(events);
+            self.close_http(events, endpoints);
             let old: Vec<_> = old.into_iter().map(|address| (address, true)).collect();
-            let _ = self.open_http(events, settings, &old);
+            let _ = self.open_http(events, endpoints, settings, &old);
         }
         opened
     }
@@ -85,11 +96,12 @@ impl Listeners {
     fn open_http(
         &mut self,
         events: &mut EventLoop,
+        endpoints: &mut Endpoints,
         settings: &Settings,
         wanted: &[(ListenAddress, bool)],
     ) -> Result<(), String> {
         for (address, optional) in wanted {
-            match events.listen(address, &options(settings)) {
+            match endpoints.listen(events, address, &options(settings), Endpoint::HttpListener) {
                 Ok(token) => self.http.push((address.clone(), token)),
                 Err(error) if *optional && is_no_such_address(&error) => {}
                 Err(error) => {
@@ -103,15 +115,16 @@ impl Listeners {
         Ok(())
     }
 
-    fn close_http(&mut self, events: &mut EventLoop) {
+    fn close_http(&mut self, events: &mut EventLoop, endpoints: &mut Endpoints) {
         for (_, token) in self.http.drain(..) {
-            events.close(token);
+            endpoints.close(events, token);
         }
     }
 
     fn reopen_clients(
         &mut self,
         events: &mut EventLoop,
+        endpoints: &mut Endpoints,
         settings: &Settings,
     ) -> Result<(), String> {
         let wanted = wanted(settings)?;
@@ -123,9 +136,10 @@ impl Listeners {
             .partition(|(address, _)| stays(address));
         self.open = kept;
         let kept = self.open.len();
-        let first_try = self.add(events, settings, &wanted, &options);
+        let first_try = self.add(events, endpoints, settings, &wanted, &options);
         if first_try.is_ok() {
-            gone.iter().for_each(|(_, token)| events.close(*token));
+            gone.iter()
+                .for_each(|(_, token)| endpoints.close(events, *token));
             return Ok(());
         }
         if gone.is_empty() {
@@ -134,9 +148,9 @@ impl Listeners {
         // A new address may overlap one that goes (`*` and 127.0.0.1 at one port): then the old one has to go first.
         let old: Vec<ListenAddress> = gone
             .into_iter()
-            .map(|(address, token)| (events.close(token), address).1)
+            .map(|(address, token)| (endpoints.close(events, token), address).1)
             .collect();
-        let second_try = self.add(events, settings, &wanted, &options);
+        let second_try = self.add(events, endpoints, settings, &wanted, &options);
         if second_try.is_err() {
             debug_assert_eq!(
                 self.open.len(),
@@ -144,7 +158,7 @@ impl Listeners {
                 "a failed attempt leaves nothing open"
             );
             for address in old {
-                match events.listen(&address, &options) {
+                match endpoints.listen(events, &address, &options, Endpoint::ClientListener) {
                     Ok(token) => self.open.push((address, token)),
                     Err(error) => log::error!("Could not listen again on {address:?}: {error}"),
                 }
@@ -157,16 +171,17 @@ impl Listeners {
     fn add(
         &mut self,
         events: &mut EventLoop,
+        endpoints: &mut Endpoints,
         settings: &Settings,
         wanted: &[Wanted],
         options: &ListenOptions,
     ) -> Result<(), String> {
         let before = self.open.len();
-        let result = self.try_add(events, settings, wanted, options);
+        let result = self.try_add(events, endpoints, settings, wanted, options);
         if result.is_err() {
             self.open
                 .drain(before..)
-                .for_each(|(_, token)| events.close(token));
+                .for_each(|(_, token)| endpoints.close(events, token));
         }
         result
     }
@@ -174,6 +189,7 @@ impl Listeners {
     fn try_add(
         &mut self,
         events: &mut EventLoop,
+        endpoints: &mut Endpoints,
         settings: &Settings,
         wanted: &[Wanted],
         options: &ListenOptions,
@@ -193,7 +209,10 @@ impl Listeners {
             if self.open.iter().any(|(open, _)| open == address) {
                 continue;
             }
-            match (events.listen(address, options), address) {
+            match (
+                endpoints.listen(events, address, options, Endpoint::ClientListener),
+                address,
+            ) {
                 (Ok(token), _) => self.open.push((address.clone(), token)),
                 (Err(error), _) if *optional && is_no_such_address(&error) => {}
                 (Err(error), ListenAddress::Inet(_)) => {
@@ -220,20 +239,20 @@ impl Listeners {
     }
 
     /// Nothing is listened on: a server cannot start so, though CONFIG SET may bring one there.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
     /// Closes all listeners.
-    pub fn close(&mut self, events: &mut EventLoop) {
+    pub(super) fn close(&mut self, events: &mut EventLoop, endpoints: &mut Endpoints) {
         for (_, token) in self.open.drain(..) {
-            events.close(token);
+            endpoints.close(events, token);
         }
-        self.close_http(events);
+        self.close_http(events, endpoints);
     }
 
     /// The addresses that are listened on.
-    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+    pub(super) fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.open.iter().map(|(address, _)| address)
     }
 }

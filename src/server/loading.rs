@@ -126,7 +126,7 @@ impl Core {
         }
         // Its end of the pipe is closed by its exit, so this does not wait.
         let exit = child.child.wait();
-        events.close(token);
+        self.endpoints.close(events, token);
         let exit = exit.unwrap_or(crate::system::child::Exit::Status(-1));
         engine::persistence::child_ended(&mut self.state, exit);
         Progress::Drained

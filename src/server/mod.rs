@@ -5,6 +5,7 @@
 //! | `mod.rs` | start, the loop, shutdown |
 //! | `service.rs` | [`Core`]: all that the server has but its loop |
 //! | `turn.rs` | one turn: what each event leads to, and the order of what is done before the loop sleeps |
+//! | `endpoints.rs` | whose each source and each timer of the loop is |
 //! | `input.rs`, `output.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
 //! | `lifecycle.rs` | connections from accepting to closing |
 //! | `loading.rs`, `shutdown.rs` | the data from the disk, and the way to the end |
@@ -17,6 +18,7 @@
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
 
 mod cron;
+mod endpoints;
 mod host;
 mod http;
 mod input;
@@ -34,7 +36,6 @@ pub mod tools;
 mod turn;
 
 pub use host::MemoryGauge;
-pub use listeners::Listeners;
 pub use service::Core;
 
 use crate::config::{Config, ConfigError, Supervised};
@@ -124,7 +125,12 @@ impl Server {
     /// Opens the listeners and sets the first cron; on error the text for the log.
     pub fn start(&mut self) -> Result<(), String> {
         let settings = self.core.state.config.settings().clone();
-        self.core.listeners.open(&mut self.events, &settings)?;
+        let Core {
+            listeners,
+            endpoints,
+            ..
+        } = &mut self.core;
+        listeners.open(&mut self.events, endpoints, &settings)?;
         if self.core.listeners.is_empty() {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }

@@ -3,13 +3,14 @@
 //! What it does stands in the files beside this one, by what happens: a turn, input, output, the coming and going of
 //! clients, loading, the end.
 
+use super::End;
 use super::cron::Cron;
+use super::endpoints::{Endpoints, OwnedTimers};
 use super::host::{LoopHost, MemoryGauge};
+use super::listeners::Listeners;
 use super::timing::RunningBatch;
-use super::{End, Listeners};
-use crate::clients::ClientKey;
 use crate::engine::State;
-use crate::event_loop::{EventLoop, TimerId};
+use crate::event_loop::EventLoop;
 use crate::net::READ_LEN;
 
 /// Everything but the loop: the state of the commands, and what belongs to connections.
@@ -17,21 +18,19 @@ pub struct Core {
     /// The state that commands work on.
     pub state: State,
     /// The listening sockets.
-    pub listeners: Listeners,
+    pub(super) listeners: Listeners,
     /// Why the loop shall end.
     pub ended: Option<End>,
     /// Where the periodic work stands.
     pub(super) cron: Cron,
-    /// Timer for the first deadline of a client that waits, with that time, ns.
-    pub(super) wait_timer: Option<(u64, TimerId)>,
-    /// Timer for the end of CLIENT PAUSE, with that time, Unix ms.
-    pub(super) pause_timer: Option<(i64, TimerId)>,
+    /// Whose each source of the loop is.
+    pub(super) endpoints: Endpoints,
+    /// What each timer of the loop is for.
+    pub(super) timers: OwnedTimers,
     /// Used memory, which every write asks for.
     pub(super) gauge: MemoryGauge,
     /// The commands that run now, while the recorder is on.
     pub(super) running_batch: RunningBatch,
-    /// The client that owns each token, by the token's number.
-    pub(super) by_token: Vec<Option<ClientKey>>,
     /// The HTTP pages.
     pub(super) http: super::http::Http,
     /// The read buffer that all clients share: between requests none has one of its own.
@@ -50,11 +49,10 @@ impl Core {
             listeners: Listeners::default(),
             ended: None,
             cron: Cron::default(),
-            wait_timer: None,
-            pause_timer: None,
+            endpoints: Endpoints::default(),
+            timers: OwnedTimers::default(),
             gauge: MemoryGauge::default(),
             running_batch: RunningBatch::default(),
-            by_token: Vec::new(),
             http: Default::default(),
             scratch: vec![0; READ_LEN],
             batch: Default::default(),
@@ -70,6 +68,7 @@ impl Core {
     ) -> (&'a mut State, LoopHost<'a>) {
         let host = LoopHost {
             events,
+            endpoints: &mut self.endpoints,
             listeners: &mut self.listeners,
             gauge: &mut self.gauge,
             command_ns: self.state.observe.stats.command_ns,

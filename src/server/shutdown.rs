@@ -64,7 +64,7 @@ impl Core {
             self.state.clients.close(key, false);
         }
         self.write_replies(events);
-        self.listeners.close(events);
+        self.listeners.close(events, &mut self.endpoints);
         self.http_close_all(events);
         for key in self.state.clients.keys() {
             self.state.clients.close(key, false);

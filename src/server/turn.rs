@@ -9,6 +9,7 @@
 //!
 //! Mirrors `beforeSleep` of Redis's server.c.
 
+use super::endpoints::{Endpoint, TimerOwner};
 use super::service::Core;
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Phase, Progress, Service, TimerId, Token};
@@ -18,6 +19,11 @@ use std::io;
 
 impl Service for Core {
     fn turn_begins(&mut self, events: &mut EventLoop) {
+        debug_assert_eq!(
+            self.endpoints.len(),
+            events.source_count(),
+            "each source that is open between two turns has an owner"
+        );
         // The one reading of the Unix clock in a turn: all that happens in it counts on from here.
         self.state.now.unix_us = events.seam().unix_us();
         self.state.now.mono_ns = events.turn_ns();
@@ -27,11 +33,14 @@ impl Service for Core {
     }
 
     fn accepted(&mut self, events: &mut EventLoop, listener: Token, accepted: Accepted) {
-        if self.listeners.is_http(listener) {
-            self.http_accepted(events, &accepted);
-            return;
+        match self.endpoints.owner(listener) {
+            Some(Endpoint::ClientListener) => self.accept(events, accepted),
+            Some(Endpoint::HttpListener) => self.http_accepted(events, &accepted),
+            Some(Endpoint::Client(_) | Endpoint::Http(_) | Endpoint::ChildPipe) | None => {
+                self.ignore_event(events, listener);
+                self.endpoints.close(events, accepted.token);
+            }
         }
-        self.accept(events, accepted);
     }
 
     fn accept_failed(&mut self, _events: &mut EventLoop, _listener: Token, error: &io::Error) {
@@ -42,50 +51,51 @@ impl Service for Core {
     }
 
     fn ended(&mut self, events: &mut EventLoop, token: Token) {
-        if let Some(key) = self.key_of(token) {
-            self.drop_if_gone(events, key);
+        match self.endpoints.owner(token) {
+            Some(Endpoint::Client(key)) => self.drop_if_gone(events, key),
+            // A read finds the child's end. The end of an HTTP connection is found by a read too, or, while an answer is on
+            // its way, by a write: its peer may have ended the sending side only, and still want to see the answer.
+            Some(Endpoint::Http(_) | Endpoint::ChildPipe) => {}
+            Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
+                self.ignore_event(events, token);
+            }
         }
     }
 
     fn readable(&mut self, events: &mut EventLoop, token: Token) -> Progress {
-        let Some(key) = self.key_of(token) else {
-            if self.http.has(token) {
-                return self.http_readable(events, token);
+        match self.endpoints.owner(token) {
+            Some(Endpoint::Client(key)) => self.read_client(events, key, token),
+            Some(Endpoint::Http(key)) => self.http_readable(events, key),
+            Some(Endpoint::ChildPipe) => self.hear_child(events, token),
+            Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
+                self.ignore_event(events, token);
+                Progress::Drained
             }
-            return self.hear_child(events, token);
-        };
-        self.read_client(events, key, token)
+        }
     }
 
     fn writable(&mut self, events: &mut EventLoop, token: Token) {
-        if self.http.has(token) {
-            self.http_writable(events, token);
-            return;
-        }
-        if let Some(key) = self.key_of(token)
-            && self
-                .state
-                .clients
-                .get(key)
-                .is_some_and(|client| !client.reply.output().is_empty())
-        {
-            self.state.clients.mark_pending_write(key);
+        match self.endpoints.owner(token) {
+            Some(Endpoint::Client(key)) => {
+                let client = self.state.clients.get(key);
+                if client.is_some_and(|client| !client.reply.output().is_empty()) {
+                    self.state.clients.mark_pending_write(key);
+                }
+            }
+            Some(Endpoint::Http(key)) => self.http_writable(events, key),
+            Some(Endpoint::ChildPipe | Endpoint::ClientListener | Endpoint::HttpListener)
+            | None => self.ignore_event(events, token),
         }
     }
 
     fn timer(&mut self, events: &mut EventLoop, timer: TimerId) {
-        if self.cron.timer == Some(timer) {
-            self.run_cron(events);
-        }
-        // That it is due is all that the timer of waits is for: they are ended before the loop sleeps.
-        if self.wait_timer.is_some_and(|(_, set)| set == timer) {
-            self.wait_timer = None;
-        }
-        if self.http.timer == Some(timer) {
-            self.http_tick(events);
-        }
-        if self.pause_timer.is_some_and(|(_, set)| set == timer) {
-            self.pause_timer = None;
+        match self.timers.take_due(timer) {
+            Some(TimerOwner::Cron) => self.run_cron(events),
+            Some(TimerOwner::HttpEvents) => self.http_tick(events),
+            // That the loop is awake is all that these are for: waits and pauses are ended before it sleeps.
+            Some(TimerOwner::Waits | TimerOwner::PauseEnd) => {}
+            // It was replaced or cancelled while it was in hand.
+            None => events.ignore(),
         }
     }
 
@@ -161,6 +171,15 @@ impl Service for Core {
 }
 
 impl Core {
+    /// Counts an event that is nobody's: its source has no owner, or one of a kind that such an event means nothing to.
+    /// Nothing else is done, because it would be done to the wrong one.
+    #[cold]
+    fn ignore_event(&mut self, events: &mut EventLoop, token: Token) {
+        let owner = self.endpoints.owner(token);
+        log::debug!("An event of source {} was ignored: {owner:?}", token.0);
+        events.ignore();
+    }
+
     /// Moves the time that the next commands see on to now, and ends the phase of reading there.
     pub(super) fn refresh_clock(&mut self, events: &mut EventLoop) {
         let mono_ns = events.seam().monotonic_ns();
@@ -198,20 +217,17 @@ impl Core {
     /// Ends CLIENT PAUSE when its time is over, else sets the timer for its end.
     fn time_pause(&mut self, events: &mut EventLoop) {
         self.end_pause(events);
-        let end = self.state.pause.map(|pause| pause.until_ms);
-        if end == self.pause_timer.map(|(until_ms, _)| until_ms) {
-            return;
-        }
-        if let Some((_, timer)) = self.pause_timer.take() {
-            events.cancel_timer(timer);
-        }
+        let end = self.state.pause;
+        let end_ms = end.map(|pause| u64::try_from(pause.until_ms).unwrap_or(0));
         let now = self.state.now;
-        self.pause_timer = end.map(|until_ms| {
-            let left_us = until_ms.saturating_mul(1000).saturating_sub(now.unix_us);
-            let left_ns = u64::try_from(left_us).unwrap_or(0).saturating_mul(1000);
-            let timer = events.set_timer(now.mono_ns.saturating_add(left_ns));
-            (until_ms, timer)
-        });
+        // A pause ends by the Unix clock, which may be set; a timer goes by the monotonic one. Where the two have come
+        // apart, the loop wakes early and sets the timer anew for what is left, or the cron finds the pause over.
+        self.timers
+            .follow(events, TimerOwner::PauseEnd, end_ms, |end_ms| {
+                let now_us = u64::try_from(now.unix_us).unwrap_or(0);
+                let left_us = end_ms.saturating_mul(1000).saturating_sub(now_us);
+                now.mono_ns.saturating_add(left_us.saturating_mul(1000))
+            });
     }
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.
@@ -239,12 +255,8 @@ impl Core {
             events.mark(Phase::Unblock);
         }
         let next = self.state.clients.next_deadline().map(|(at_ns, _)| at_ns);
-        if next != self.wait_timer.map(|(at_ns, _)| at_ns) {
-            if let Some((_, timer)) = self.wait_timer.take() {
-                events.cancel_timer(timer);
-            }
-            self.wait_timer = next.map(|at_ns| (at_ns, events.set_timer(at_ns)));
-        }
+        self.timers
+            .follow(events, TimerOwner::Waits, next, |at_ns| at_ns);
     }
 
     /// Runs what waits for keys that are ready now, and puts clients that waited back on the ready list.

@@ -67,6 +67,7 @@ enum Stream {
 
 /// One connection.
 pub(super) struct Connection {
+    pub token: Token,
     input: Vec<u8>,
     output: Vec<u8>,
     /// Bytes of `output` that are written.
@@ -86,8 +87,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(now_ns: u64, is_local: bool) -> Connection {
+    pub fn new(token: Token, now_ns: u64, is_local: bool) -> Connection {
         Connection {
+            token,
             input: Vec::new(),
             output: Vec::new(),
             written: 0,
@@ -115,9 +117,9 @@ impl Connection {
     }
 
     /// Reads once.
-    pub fn read(&mut self, events: &mut EventLoop, token: Token) -> io::Result<Received> {
+    pub fn read(&mut self, events: &mut EventLoop) -> io::Result<Received> {
         let mut buffer = [0; READ];
-        let received = events.read(token, &mut buffer)?;
+        let received = events.read(self.token, &mut buffer)?;
         self.input.extend_from_slice(&buffer[..received.len]);
         Ok(received)
     }
@@ -186,7 +188,7 @@ impl Connection {
     }
 
     /// Writes what waits, within a turn's bound, and within what is `left` for all connections.
-    pub fn write(&mut self, events: &mut EventLoop, token: Token, left: &mut usize) -> Written {
+    pub fn write(&mut self, events: &mut EventLoop, left: &mut usize) -> Written {
         let mut budget = WRITE_BUDGET.min(*left);
         loop {
             if self.is_written() {
@@ -200,7 +202,7 @@ impl Connection {
                 return Written::Bounded;
             }
             let end = self.output.len().min(self.written + budget);
-            match events.write(token, &[IoSlice::new(&self.output[self.written..end])]) {
+            match events.write(self.token, &[IoSlice::new(&self.output[self.written..end])]) {
                 Ok(0) => return Written::Gone,
                 Ok(n) => {
                     self.written += n;
@@ -314,7 +316,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn take(text: &str) -> Taken {
-        let mut connection = Connection::new(0, true);
+        let mut connection = Connection::new(Token(0), 0, true);
         connection.input.extend_from_slice(text.as_bytes());
         connection.take_request()
     }
@@ -372,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_viewer_that_does_not_read_is_too_far_behind() {
-        let mut connection = Connection::new(0, true);
+        let mut connection = Connection::new(Token(0), 0, true);
         connection.begin_events();
         let event = vec![b'x'; 100 * 1024];
         let pushed = (0..20)
@@ -384,7 +386,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_request_or_wrong_or_not_all(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let mut connection = Connection::new(0, true);
+            let mut connection = Connection::new(Token(0), 0, true);
             connection.input = bytes;
             let _ = connection.take_request();
         }

@@ -26,10 +26,12 @@ mod metrics;
 mod routes;
 mod trace;
 
+use super::endpoints::{Endpoint, TimerOwner};
 use super::service::Core;
 use crate::config::Settings;
-use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, TimerId, Token};
+use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, Token};
 use connection::{Connection, Taken};
+use slab::Slab;
 use std::io;
 
 /// Connections at one time. One more takes the place of the one that has asked for nothing for the longest time; where
@@ -47,17 +49,19 @@ const ALL_BYTES_PER_TURN: usize = 1024 * 1024;
 /// A connection that says nothing for so long is closed, ns.
 const IDLE_NS: u64 = 60_000_000_000;
 
+/// Index of a connection in the slab; used again as soon as the connection is closed, so it is kept by the table of
+/// endpoints alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HttpKey(usize);
+
 /// The connections, and the clock of those who watch.
 #[derive(Default)]
 pub(super) struct Http {
-    /// The connections, by token.
-    connections: Vec<Option<Box<Connection>>>,
-    open: usize,
+    connections: Slab<Box<Connection>>,
     /// Those of them that may ask for anything.
     open_to_all: usize,
     /// Connections that watch the loop.
     pub(super) viewers: usize,
-    pub(super) timer: Option<TimerId>,
     live: live::Live,
     /// What may still be done in this turn.
     requests_left: usize,
@@ -77,20 +81,14 @@ pub(super) fn descriptors(settings: &Settings) -> u32 {
 }
 
 impl Http {
-    fn get(&mut self, token: Token) -> Option<&mut Connection> {
-        self.connections.get_mut(token.0)?.as_deref_mut()
+    fn get(&mut self, key: HttpKey) -> Option<&mut Connection> {
+        self.connections.get_mut(key.0).map(Box::as_mut)
     }
 
-    /// Whether a source is one of these connections.
-    pub(super) fn has(&self, token: Token) -> bool {
-        self.connections.get(token.0).is_some_and(Option::is_some)
-    }
-
-    /// Tokens of all connections.
-    fn tokens(&self) -> Vec<Token> {
-        let open = self.connections.iter().enumerate();
-        open.filter_map(|(index, connection)| connection.is_some().then_some(Token(index)))
-            .collect()
+    /// Keys of all connections.
+    fn keys(&self) -> Vec<HttpKey> {
+        let open = self.connections.iter();
+        open.map(|(index, _)| HttpKey(index)).collect()
     }
 }
 
@@ -111,15 +109,13 @@ impl Core {
         // A place that becomes free is of the kind that it was: those for probes stay for probes.
         let may_all = self.http.open_to_all < MOST_CONNECTIONS - PROBE_PLACES
             || self.http_displace(events, false);
-        let is_full = self.http.open >= MOST_CONNECTIONS && !self.http_displace(events, true);
+        let is_full =
+            self.http.connections.len() >= MOST_CONNECTIONS && !self.http_displace(events, true);
         if is_full {
             let busy = routes::plain(503, "too many connections\n").bytes(false, false);
             let _ = events.write(token, &[io::IoSlice::new(&busy)]);
-            events.close(token);
+            self.endpoints.close(events, token);
             return;
-        }
-        if self.http.connections.len() <= token.0 {
-            self.http.connections.resize_with(token.0 + 1, || None);
         }
         let (is_local, is_from_here) = match &accepted.peer {
             Peer::Inet { local, remote } => (
@@ -128,22 +124,21 @@ impl Core {
             ),
             Peer::Unix(_) => (true, true),
         };
-        let mut connection = Connection::new(events.turn_ns(), is_local);
+        let mut connection = Connection::new(token, events.turn_ns(), is_local);
         connection.is_from_here = is_from_here;
         connection.only_probes = !may_all;
-        self.http.connections[token.0] = Some(Box::new(connection));
-        self.http.open += 1;
+        let key = HttpKey(self.http.connections.insert(Box::new(connection)));
+        self.endpoints.register(token, Endpoint::Http(key));
         self.http.open_to_all += usize::from(may_all);
     }
 
     /// Closes the connection that has asked for nothing for the longest time, of those in places for probes or of the
     /// others; whether there was one.
     fn http_displace(&mut self, events: &mut EventLoop, only_probes: bool) -> bool {
-        let connections = self.http.connections.iter().enumerate();
+        let connections = self.http.connections.iter();
         let idle = connections.filter_map(|(index, connection)| {
-            let connection = connection.as_deref()?;
             let is_idle = connection.only_probes == only_probes && !connection.is_busy();
-            is_idle.then_some((connection.last_ns, Token(index)))
+            is_idle.then_some((connection.last_ns, HttpKey(index)))
         });
         let Some((_, oldest)) = idle.min() else {
             return false;
@@ -168,15 +163,15 @@ impl Core {
     }
 
     /// Bytes came, or room to write.
-    pub(super) fn http_readable(&mut self, events: &mut EventLoop, token: Token) -> Progress {
-        if !self.http_write(events, token) {
+    pub(super) fn http_readable(&mut self, events: &mut EventLoop, key: HttpKey) -> Progress {
+        if !self.http_write(events, key) {
             return Progress::Drained;
         }
         // Until a read says otherwise.
         let mut more = true;
         for _ in 0..REQUESTS_PER_TURN {
             let is_over = self.http.requests_left == 0;
-            let Some(connection) = self.http.get(token) else {
+            let Some(connection) = self.http.get(key) else {
                 return Progress::Drained;
             };
             if connection.is_busy() {
@@ -189,23 +184,23 @@ impl Core {
             match connection.take_request() {
                 Taken::Request(request) => {
                     self.http.requests_left -= 1;
-                    self.http_answer(events, token, &request);
-                    if !self.http_write(events, token) {
+                    self.http_answer(events, key, &request);
+                    if !self.http_write(events, key) {
                         return Progress::Drained;
                     }
                 }
                 Taken::Wrong(status, text) => {
                     let response = routes::plain(status, text);
-                    if let Some(connection) = self.http.get(token) {
+                    if let Some(connection) = self.http.get(key) {
                         connection.respond(&response, false, true);
                     }
-                    self.http_write(events, token);
+                    self.http_write(events, key);
                     return Progress::Drained;
                 }
                 Taken::Incomplete if !more => return Progress::Drained,
-                Taken::Incomplete => match connection.read(events, token) {
+                Taken::Incomplete => match connection.read(events) {
                     Ok(Received { len: 0, .. }) => {
-                        self.http_close(events, token);
+                        self.http_close(events, key);
                         return Progress::Drained;
                     }
                     Ok(received) => more = received.more,
@@ -213,34 +208,36 @@ impl Core {
                         return Progress::Drained;
                     }
                     Err(_) => {
-                        self.http_close(events, token);
+                        self.http_close(events, key);
                         return Progress::Drained;
                     }
                 },
             }
         }
-        self.http.served.push(token);
+        if let Some(connection) = self.http.get(key) {
+            let token = connection.token;
+            self.http.served.push(token);
+        }
         Progress::Drained
     }
 
     /// The socket takes bytes again.
-    pub(super) fn http_writable(&mut self, events: &mut EventLoop, token: Token) {
-        let was_busy = self.http.get(token).is_some_and(|it| it.is_busy());
+    pub(super) fn http_writable(&mut self, events: &mut EventLoop, key: HttpKey) {
+        let was_busy = self.http.get(key).is_some_and(|it| it.is_busy());
         // What came while the answer was on its way was not read, though its edge was told: it is looked for now.
-        if self.http_write(events, token)
-            && self
-                .http
-                .get(token)
-                .is_some_and(|it| !it.is_busy() && (was_busy || it.has_input()))
+        if self.http_write(events, key)
+            && let Some(connection) = self.http.get(key)
+            && !connection.is_busy()
+            && (was_busy || connection.has_input())
         {
-            events.carry(token);
+            events.carry(connection.token);
         }
     }
 
-    fn http_answer(&mut self, events: &mut EventLoop, token: Token, request: &connection::Request) {
+    fn http_answer(&mut self, events: &mut EventLoop, key: HttpKey, request: &connection::Request) {
         let settings = self.state.config.settings();
         let password = settings.requirepass.clone();
-        let Some(connection) = self.http.get(token) else {
+        let Some(connection) = self.http.get(key) else {
             return;
         };
         let asker = routes::Asker {
@@ -250,10 +247,10 @@ impl Core {
             only_probes: connection.only_probes,
         };
         let response = match routes::admit(request, &asker) {
-            Ok(route) => self.http_route(events, token, route, request),
+            Ok(route) => self.http_route(events, key, route, request),
             Err(refusal) => Some(refusal),
         };
-        if let (Some(response), Some(connection)) = (response, self.http.get(token)) {
+        if let (Some(response), Some(connection)) = (response, self.http.get(key)) {
             let closes = !request.keep_alive || connection.only_probes;
             connection.respond(&response, request.is_head, closes);
         }
@@ -263,7 +260,7 @@ impl Core {
     fn http_route(
         &mut self,
         events: &mut EventLoop,
-        token: Token,
+        key: HttpKey,
         route: routes::Route,
         request: &connection::Request,
     ) -> Option<routes::Response> {
@@ -289,12 +286,12 @@ impl Core {
             Route::Trace => {
                 let turns = request.number("turns").unwrap_or(trace::DEFAULT_TURNS);
                 let cursor = trace::Cursor::newest(events.recorder(), turns);
-                self.http.get(token)?.begin_trace(cursor, request);
+                self.http.get(key)?.begin_trace(cursor, request);
                 None
             }
             Route::Events if request.is_head => Some(routes::with_type(live::CONTENT_TYPE, "")),
             Route::Events => {
-                self.http.get(token)?.begin_events();
+                self.http.get(key)?.begin_events();
                 self.http.viewers += 1;
                 self.http_watch(events);
                 None
@@ -304,61 +301,56 @@ impl Core {
 
     /// Sends what a watching connection is to see first, and sets the clock for the rest.
     fn http_watch(&mut self, events: &mut EventLoop) {
-        if self.http.timer.is_none() {
-            self.http.timer = Some(events.set_timer(events.turn_ns()));
+        if !self.timers.is_set(TimerOwner::HttpEvents) {
+            let now_ns = events.turn_ns();
+            self.timers.set(events, TimerOwner::HttpEvents, now_ns);
         }
     }
 
     /// The clock of those who watch: all get the same event.
     pub(super) fn http_tick(&mut self, events: &mut EventLoop) {
-        self.http.timer = None;
         if self.http.viewers == 0 {
             return;
         }
         let used_memory = events.seam().observed(self.gauge.used());
         let event = live::event(&mut self.http.live, &self.state, events, used_memory);
-        for token in self.http.tokens() {
-            let Some(connection) = self.http.get(token) else {
+        for key in self.http.keys() {
+            let Some(connection) = self.http.get(key) else {
                 continue;
             };
             if !connection.is_viewer() {
                 continue;
             }
             if connection.push_event(&event) {
-                self.http_write(events, token);
+                self.http_write(events, key);
             } else {
                 log::debug!("Dropping a viewer that does not read");
-                self.http_close(events, token);
+                self.http_close(events, key);
             }
         }
         let next = events.turn_ns().saturating_add(live::PERIOD_NS);
-        self.http.timer = Some(events.set_timer(next));
+        self.timers.set(events, TimerOwner::HttpEvents, next);
     }
 
     /// Writes what waits; whether the connection is still there.
-    fn http_write(&mut self, events: &mut EventLoop, token: Token) -> bool {
-        let Some(connection) = self
-            .http
-            .connections
-            .get_mut(token.0)
-            .and_then(Option::as_mut)
-        else {
+    fn http_write(&mut self, events: &mut EventLoop, key: HttpKey) -> bool {
+        let Some(connection) = self.http.connections.get_mut(key.0) else {
             return false;
         };
         let before = self.http.bytes_left;
-        match connection.write(events, token, &mut self.http.bytes_left) {
+        match connection.write(events, &mut self.http.bytes_left) {
             Written::Gone => {
-                self.http_close(events, token);
+                self.http_close(events, key);
                 false
             }
             Written::All if connection.closes => {
-                self.http_close(events, token);
+                self.http_close(events, key);
                 false
             }
             Written::Bounded => {
                 match self.http.bytes_left < before {
-                    true => self.http.served.push(token),
-                    false => events.carry(token),
+                    true => self.http.served.push(connection.token),
+                    false => events.carry(connection.token),
                 }
                 true
             }
@@ -366,13 +358,11 @@ impl Core {
         }
     }
 
-    fn http_close(&mut self, events: &mut EventLoop, token: Token) {
-        let slot = self.http.connections.get_mut(token.0);
-        if let Some(connection) = slot.and_then(Option::take) {
-            self.http.open -= 1;
+    fn http_close(&mut self, events: &mut EventLoop, key: HttpKey) {
+        if let Some(connection) = self.http.connections.try_remove(key.0) {
             self.http.open_to_all -= usize::from(!connection.only_probes);
             self.http.viewers -= usize::from(connection.is_viewer());
-            events.close(token);
+            self.endpoints.close(events, connection.token);
         }
     }
 
@@ -384,20 +374,20 @@ impl Core {
             return;
         }
         let now = events.turn_ns();
-        for token in self.http.tokens() {
-            if let Some(connection) = self.http.get(token)
+        for key in self.http.keys() {
+            if let Some(connection) = self.http.get(key)
                 && now.saturating_sub(connection.last_ns) > IDLE_NS
                 && !(connection.is_viewer() && connection.is_written())
             {
-                self.http_close(events, token);
+                self.http_close(events, key);
             }
         }
     }
 
     /// Closes all, with their listeners' end.
     pub(super) fn http_close_all(&mut self, events: &mut EventLoop) {
-        for token in self.http.tokens() {
-            self.http_close(events, token);
+        for key in self.http.keys() {
+            self.http_close(events, key);
         }
     }
 }
