@@ -141,7 +141,7 @@ impl Harness {
         self.run(&line.split(' ').collect::<Vec<_>>())
     }
     /// Runs a command with a database handler as if the journal had a reader; what that would get instead of the command.
-    pub fn rewritten(&mut self, line: &str) -> Vec<String> {
+    pub fn propagated_as(&mut self, line: &str) -> Vec<String> {
         let request = OwnedRequest::from_slices(&line.split(' ').collect::<Vec<_>>());
         let state = &mut self.state;
         let id = state.table.find(request.args().at(0)).expect("a command");
@@ -166,7 +166,7 @@ impl Harness {
         };
         run(&mut context, request.args()).expect("no error");
         client.reply.output_mut().clear();
-        let commands = effects.rewritten().to_vec();
+        let commands = effects.propagated_as().to_vec();
         let spell = |words: &Vec<Vec<u8>>| String::from_utf8_lossy(&words.join(&b' ')).into_owned();
         commands.iter().map(spell).collect()
     }

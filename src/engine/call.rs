@@ -121,7 +121,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     }
     // A command that saves sets the number back.
     if (state.keyspace.dirty > dirty || effects.propagate) && !effects.do_not_propagate {
-        propagate(state, db, args, invocation.targets, effects.rewritten());
+        propagate(state, db, args, invocation.targets, effects.propagated_as());
     }
     if propagates && state.journal.written_bytes(Targets::AOF) != written {
         note_write(state, key);

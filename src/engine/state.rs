@@ -244,7 +244,7 @@ pub struct Effects {
 #[derive(Debug, Default)]
 pub struct EffectDetails {
     /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
-    pub rewritten: Vec<Vec<Vec<u8>>>,
+    pub propagated_as: Vec<Vec<Vec<u8>>>,
     /// Arguments that the slow log must not show, such as passwords: their indexes.
     pub redacted: Vec<usize>,
     /// The command waits (for keys: set through `Context::block`) and has not answered.
@@ -278,8 +278,8 @@ impl Effects {
     }
     /// The commands that the journal shall have instead of the one that was called.
     #[inline]
-    pub fn rewritten(&self) -> &[Vec<Vec<u8>>] {
-        self.details().map_or(&[], |it| &it.rewritten)
+    pub fn propagated_as(&self) -> &[Vec<Vec<u8>>] {
+        self.details().map_or(&[], |it| &it.propagated_as)
     }
     /// Indexes of the arguments that nobody may be shown.
     #[inline]
@@ -476,7 +476,7 @@ impl Context<'_> {
         if self.propagates {
             self.effects
                 .details_mut()
-                .rewritten
+                .propagated_as
                 .push(arguments.iter().map(|a| a.to_vec()).collect());
         }
     }
@@ -523,7 +523,7 @@ impl ServerContext<'_> {
     pub fn rewrite(&mut self, arguments: &[&[u8]]) {
         if self.state.journal.has_consumers() {
             let command = arguments.iter().map(|a| a.to_vec()).collect();
-            self.effects.details_mut().rewritten.push(command);
+            self.effects.details_mut().propagated_as.push(command);
         }
     }
     /// The time; fixed while the command runs.

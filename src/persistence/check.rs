@@ -6,7 +6,7 @@
 
 use super::aof::load::{Next, next};
 use super::aof::manifest::Manifest;
-use super::rdb::file::{FileReader, Item, is_snapshot};
+use super::rdb::file::{FileReader, Part, is_snapshot};
 use super::rdb::load::Loader;
 use super::rdb::{LoadError, Reason};
 use crate::config::Settings;
@@ -94,26 +94,26 @@ fn check_rdb_bytes(
         loop {
             let item = reader.next(bytes, &loader, settings.rdb_checksum)?;
             match item {
-                Item::End => return Ok(reader.offset()),
-                Item::Aux(name, value) => say!(
+                Part::End => return Ok(reader.offset()),
+                Part::Aux(name, value) => say!(
                     console,
                     "[offset {}] AUX FIELD {} = '{}'",
                     reader.offset(),
                     String::from_utf8_lossy(&name),
                     String::from_utf8_lossy(&value)
                 ),
-                Item::Select(db) => {
+                Part::Select(db) => {
                     say!(console, "[offset {}] Selecting DB ID {db}", reader.offset());
                 }
-                Item::Entry { expire_at, .. } => {
+                Part::Entry { expire_at, .. } => {
                     counts.keys += 1;
                     if let Some(at) = expire_at {
                         counts.expires += 1;
                         counts.expired += u64::from(at < now_ms);
                     }
                 }
-                Item::Function(_) => counts.libraries += 1,
-                Item::Resize(..) | Item::ModuleAux => {}
+                Part::Function(_) => counts.libraries += 1,
+                Part::Resize(..) | Part::ModuleAux => {}
             }
         }
     });

@@ -4,7 +4,7 @@
 //! a start the process ends then, as Redis does. Mirrors `rdbLoad` of rdb.c.
 
 use super::rdb::LoadError;
-use super::rdb::file::{FileReader, Item, Usage};
+use super::rdb::file::{FileReader, Part, Usage};
 use super::rdb::load::Loader;
 use crate::config::Settings;
 use crate::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
@@ -185,29 +185,29 @@ impl Loading {
                 .map_err(|error| LoadFailure::File(self.path.clone(), error))?;
             let item = item.map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
             match item {
-                Item::End => {
+                Part::End => {
                     self.store(keyspace, &mut batch, settings, now)?;
                     return Ok(Step::Done);
                 }
-                Item::Select(db) => {
+                Part::Select(db) => {
                     self.db = usize::try_from(db)
                         .ok()
                         .filter(|db| *db < keyspace.count())
                         .ok_or(LoadFailure::Database(keyspace.count() as u64))?;
                 }
-                Item::Aux(name, value) => {
+                Part::Aux(name, value) => {
                     if &*name == b"used-mem" {
                         let text = String::from_utf8_lossy(&value);
                         self.used_memory = text.parse().unwrap_or(0);
                     }
                     note_aux(&name, &value, now);
                 }
-                Item::Resize(..) | Item::ModuleAux => {}
-                Item::Function(code) => {
+                Part::Resize(..) | Part::ModuleAux => {}
+                Part::Function(code) => {
                     self.store(keyspace, &mut batch, settings, now)?;
                     return Ok(Step::Library(code.into_owned()));
                 }
-                Item::Entry {
+                Part::Entry {
                     value: None, key, ..
                 } => {
                     self.empty += 1;
@@ -218,11 +218,11 @@ impl Loading {
                         );
                     }
                 }
-                Item::Entry {
+                Part::Entry {
                     expire_at: Some(at),
                     ..
                 } if at < now.expiry_ms() => self.expired += 1,
-                Item::Entry {
+                Part::Entry {
                     key,
                     value: Some(value),
                     expire_at,

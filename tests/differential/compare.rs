@@ -68,7 +68,7 @@ fn close(a: i64, b: i64) -> bool {
     a.abs_diff(b) <= TOLERANCE_MS.unsigned_abs()
 }
 
-/// Doubles in one spelling; see `explained.rs`.
+/// Doubles in one spelling; see `known_differences.rs`.
 fn plain(value: &Value) -> String {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
     match value {

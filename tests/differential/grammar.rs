@@ -965,7 +965,7 @@ fn fill(name: &str, rng: &mut Rng, out: &mut Vec<Vec<u8>>) {
         "lexset" if rng.index(25) == 0 => b"nolex".to_vec(),
         "lexset" => format!("lex{}", rng.index(4)).into_bytes(),
         "any" => key(pick(rng, KINDS), rng),
-        // Not streams: see `explained.rs`.
+        // Not streams: see `known_differences.rs`.
         "watched" => {
             let kind = pick(rng, &["str", "list", "set", "zset", "hash"]);
             format!("{kind}{}", rng.index(4)).into_bytes()

@@ -19,8 +19,8 @@
 mod common;
 mod compare;
 mod events;
-mod explained;
 mod grammar;
+mod known_differences;
 mod pair;
 mod scripts;
 mod transactions;
@@ -131,7 +131,7 @@ enum Look {
 /// Plays commands from empty databases on; the first difference.
 fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference> {
     pair.reset();
-    explained::ERRORS_DIFFER.store(false, Relaxed);
+    known_differences::ERRORS_DIFFER.store(false, Relaxed);
     let mut queued = [false; CONNECTIONS];
     let mut played = Vec::new();
     for (at, command) in commands.iter().enumerate() {
@@ -140,7 +140,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
             b"MULTI" => *queued = true,
             b"EXEC" | b"DISCARD" => *queued = false,
             _ if command.blocks && !*queued => continue,
-            _ if explained::is_passed_over(&print(command)) => continue,
+            _ if known_differences::is_passed_over(&print(command)) => continue,
             _ => {}
         }
         played.push(at);
@@ -157,7 +157,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
                 continue;
             }
             let found = difference(*at, command, &ours, &theirs);
-            if !explained::is_passed_over(&format!("{} {}", print(command), found.text)) {
+            if !known_differences::is_passed_over(&format!("{} {}", print(command), found.text)) {
                 return Some(found);
             }
         }
@@ -165,7 +165,7 @@ fn play(pair: &mut Pair, commands: &[Command], look: Look) -> Option<Difference>
         if look == Look::Often || look == Look::AtTheEnd && is_last {
             found = pair.compare_events().or_else(|| pair.compare_data());
         }
-        if look != Look::Never && is_last && !explained::ERRORS_DIFFER.load(Relaxed) {
+        if look != Look::Never && is_last && !known_differences::ERRORS_DIFFER.load(Relaxed) {
             found = found.or_else(|| pair.compare_figures());
         }
         if let Some((signature, text)) = found {

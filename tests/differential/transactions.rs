@@ -1,8 +1,8 @@
 //! Transactions: what is queued, what others do to the keys that are watched, and keys that expire meanwhile.
 
 use super::compare::{self, Class};
-use super::explained;
 use super::grammar::{Command, Grammar, Inner, pick};
+use super::known_differences;
 use super::pair::{CONNECTIONS, OTHER};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
@@ -306,7 +306,7 @@ impl Queues {
 
 fn same(command: &Command, ours: &Value, theirs: &Value) -> bool {
     if compare::same(command.class, ours, theirs)
-        || explained::reason(command, ours, theirs).is_some()
+        || known_differences::reason(command, ours, theirs).is_some()
     {
         return true;
     }
@@ -322,7 +322,7 @@ fn same(command: &Command, ours: &Value, theirs: &Value) -> bool {
             }
             // The first that failed ended the script.
             (Value::Error(_), Value::Error(_)) => {
-                (inner.iter()).any(|inner| explained::reason(inner, ours, theirs).is_some())
+                (inner.iter()).any(|inner| known_differences::reason(inner, ours, theirs).is_some())
             }
             _ => false,
         },

@@ -1,7 +1,7 @@
 //! A simulated client: what it sends and takes, and what it must receive.
 
 use crate::answers::{Compared, compare};
-use crate::commands::{Item, ItemKind, Vocabulary, script};
+use crate::commands::{Sent, SentKind, Vocabulary, script};
 use crate::model::{Answer, Caller};
 use gyre::event_loop::{SimulatedPeer, SimulatorHandle};
 use gyre::system::rng::Rng;
@@ -24,7 +24,7 @@ pub struct Client {
     pub peer: SimulatedPeer,
     pub caller: Caller,
     /// Sent or still to be sent, and not yet answered.
-    pub script: VecDeque<Item>,
+    pub script: VecDeque<Sent>,
     pub bytes: Vec<u8>,
     pub sent: usize,
     pub leaving: Leaving,
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// One that sends all at once and takes everything.
-    pub fn sending(peer: SimulatedPeer, script: Vec<Item>) -> Client {
+    pub fn sending(peer: SimulatedPeer, script: Vec<Sent>) -> Client {
         Client {
             peer,
             caller: Caller::default(),
@@ -183,7 +183,7 @@ impl Client {
 
     /// Drops what is never answered in front of the next command.
     pub fn skip_empty(&mut self) {
-        while matches!(self.script.front(), Some(item) if matches!(item.kind, ItemKind::Empty)) {
+        while matches!(self.script.front(), Some(item) if matches!(item.kind, SentKind::Empty)) {
             self.script.pop_front();
         }
     }
@@ -192,7 +192,7 @@ impl Client {
     pub fn protocol_error(&mut self, event: u64) {
         self.skip_empty();
         let item = self.script.pop_front().map(|item| item.kind);
-        let Some(ItemKind::ProtocolError(text)) = item else {
+        let Some(SentKind::ProtocolError(text)) = item else {
             panic!("{item:?} was taken for an error");
         };
         if !self.caller.off && !self.caller.skip {
@@ -210,7 +210,7 @@ impl Client {
         let all_answered = self.expected.is_empty() && waits.is_none() && self.works.is_none();
         let only_empty = || {
             let mut rest = self.script.iter();
-            rest.all(|item| matches!(item.kind, ItemKind::Empty))
+            rest.all(|item| matches!(item.kind, SentKind::Empty))
         };
         self.left || self.closed || waits_for_ever || (all_answered && only_empty())
     }

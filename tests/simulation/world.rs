@@ -1,7 +1,7 @@
 //! One seed: a server, its clients and the model, from the first connection to the last answer.
 
 use crate::client::{Client, Leaving, lossy};
-use crate::commands::{self, Item, ItemKind, Vocabulary};
+use crate::commands::{self, Sent, SentKind, Vocabulary};
 use crate::model::{Answer, Model};
 use gyre::clients::ClientKind;
 use gyre::config::Config;
@@ -292,9 +292,9 @@ impl World {
                 let index = self.client(client);
                 let client = &mut self.clients[index];
                 let waiting = client.caller.waiting.take().expect("it waited");
-                client.script.push_front(Item {
+                client.script.push_front(Sent {
                     bytes: Vec::new(),
-                    kind: ItemKind::Command(waiting.args),
+                    kind: SentKind::Command(waiting.args),
                 });
             }
             Executed::ProtocolError { client } => {
@@ -336,7 +336,7 @@ impl World {
             "client {id} was gone"
         );
         let sent = client.script.pop_front().map(|item| item.kind);
-        let Some(ItemKind::Command(sent)) = sent else {
+        let Some(SentKind::Command(sent)) = sent else {
             panic!("{args:?} was run, but {sent:?} was sent");
         };
         assert!(sent == args, "{args:?} was run, but {sent:?} was sent");
@@ -497,9 +497,9 @@ impl World {
                 asked.extend(commands::asking(key, entry.value.kind(), false));
             }
         }
-        let items = asked.into_iter().map(|args| Item {
+        let items = asked.into_iter().map(|args| Sent {
             bytes: commands::multibulk(&args),
-            kind: ItemKind::Command(args),
+            kind: SentKind::Command(args),
         });
         let auditor = Client::sending(self.handle.connect(), items.collect());
         self.clients.push(auditor);

@@ -67,7 +67,7 @@ fn places_are_added_and_read() {
         assert_eq!(harness.line(line), expected, "{line}");
     }
     assert_eq!(
-        harness.rewritten("geoadd s CH 13.361389 38.115556 Palermo"),
+        harness.propagated_as("geoadd s CH 13.361389 38.115556 Palermo"),
         ["ZADD s CH 3479099956230698 Palermo"]
     );
     harness.resp3();

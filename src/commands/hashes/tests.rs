@@ -180,15 +180,18 @@ fn counting() {
         ] {
             assert_eq!(harness.line(line), expected, "{line}");
         }
-        assert_eq!(harness.rewritten("hincrbyfloat h n 1"), ["HSET h n -0.5"]);
+        assert_eq!(
+            harness.propagated_as("hincrbyfloat h n 1"),
+            ["HSET h n -0.5"]
+        );
         // HSET would end the expiry wherever it is run again.
         harness.line("hexpire h 100 fields 1 n");
         assert_eq!(
-            harness.rewritten("hincrbyfloat h n 1"),
+            harness.propagated_as("hincrbyfloat h n 1"),
             ["HSETEX h KEEPTTL FIELDS 1 n 0.5"]
         );
         assert_eq!(
-            harness.rewritten("hincrbyfloat h f 1"),
+            harness.propagated_as("hincrbyfloat h f 1"),
             ["HSET h f 3001"],
             "another field of the same hash"
         );
@@ -660,7 +663,7 @@ fn the_journal_gets_absolute_times_and_only_what_was_done() {
             ),
             ("hsetex h EXAT 1 FIELDS 1 n v", vec!["HDEL h n".to_owned()]),
         ] {
-            assert_eq!(harness.rewritten(line), expected, "{line}");
+            assert_eq!(harness.propagated_as(line), expected, "{line}");
         }
     }
 }
@@ -1083,20 +1086,20 @@ fn the_journal_gets_the_expiry_of_a_key_that_stays_without_a_field() {
             harness.line("hsetex h PX 2 FIELDS 1 f 5");
             harness.line("pexpireat h 1700000200000");
             harness.advance_ms(3);
-            assert_eq!(harness.rewritten(line), [first, &key], "{line}");
+            assert_eq!(harness.propagated_as(line), [first, &key], "{line}");
             // Neither where a field is left nor where the key does not expire.
             harness.line("del h");
             harness.line("hsetex h PX 2 FIELDS 1 f 5");
             harness.line("hset h other 1");
             harness.line("pexpireat h 1700000200000");
             harness.advance_ms(3);
-            assert!(!harness.rewritten(line).contains(&key), "{line}");
+            assert!(!harness.propagated_as(line).contains(&key), "{line}");
             harness.line("del h");
             harness.line("hsetex h PX 2 FIELDS 1 f 5");
             harness.advance_ms(3);
-            let rewritten = harness.rewritten(line);
+            let propagated_as = harness.propagated_as(line);
             assert!(
-                !rewritten.iter().any(|it| it.starts_with("PEXPIREAT")),
+                !propagated_as.iter().any(|it| it.starts_with("PEXPIREAT")),
                 "{line}"
             );
             harness.line("del h");

@@ -294,6 +294,6 @@ fn the_journal_gets_absolute_times() {
         ("pexpireat a 1", &["DEL a"]),
         ("expire b 0", &["DEL b"]),
     ] {
-        assert_eq!(harness.rewritten(line), expected, "{line}");
+        assert_eq!(harness.propagated_as(line), expected, "{line}");
     }
 }

@@ -253,7 +253,7 @@ fn pops_from_the_first_of_several() {
 #[test]
 fn the_journal_gets_what_it_came_down_to() {
     let mut harness = check(&[("RPUSH l a b c d e f g", int(7))]);
-    for (line, rewritten) in [
+    for (line, propagated_as) in [
         ("BLPOP none l 0", "LPOP l"),
         ("BRPOP l 0", "RPOP l"),
         ("BRPOPLPUSH l m 0", "RPOPLPUSH l m"),
@@ -261,9 +261,9 @@ fn the_journal_gets_what_it_came_down_to() {
         ("LMPOP 2 none l left COUNT 2", "LPOP l 2"),
         ("BLMPOP 0 1 m right COUNT 9", "RPOP m 2"),
     ] {
-        assert_eq!(harness.rewritten(line), [rewritten], "{line}");
+        assert_eq!(harness.propagated_as(line), [propagated_as], "{line}");
     }
-    assert_eq!(harness.rewritten("BLPOP none 0"), Vec::<String>::new());
+    assert_eq!(harness.propagated_as("BLPOP none 0"), Vec::<String>::new());
 }
 
 #[test]

@@ -279,14 +279,14 @@ fn spop_is_propagated_as_what_it_removed() {
     let mut harness = Harness::new();
     harness.line("sadd s a");
     harness.line("sadd t 1");
-    assert_eq!(harness.rewritten("spop s"), ["SREM s a"]);
-    assert_eq!(harness.rewritten("spop t"), ["SREM t 1"]);
+    assert_eq!(harness.propagated_as("spop s"), ["SREM s a"]);
+    assert_eq!(harness.propagated_as("spop t"), ["SREM t 1"]);
     harness.line("sadd s a b");
-    assert_eq!(harness.rewritten("spop s 5"), ["DEL s"]);
+    assert_eq!(harness.propagated_as("spop s 5"), ["DEL s"]);
     let numbers: Vec<String> = (0..3000).map(|n| n.to_string()).collect();
     for count in [1500, 2900] {
         harness.line(&format!("sadd s {}", numbers.join(" ")));
-        let commands = harness.rewritten(&format!("spop s {count}"));
+        let commands = harness.propagated_as(&format!("spop s {count}"));
         let mut removed = BTreeSet::new();
         for command in &commands {
             let members = command.strip_prefix("SREM s ").unwrap();

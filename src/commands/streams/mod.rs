@@ -201,7 +201,7 @@ impl Rewrites<'_> {
     fn push(&mut self, words: &[&[u8]]) {
         if self.active {
             let words = words.iter().map(|word| word.to_vec()).collect();
-            self.effects.details_mut().rewritten.push(words);
+            self.effects.details_mut().propagated_as.push(words);
         }
     }
     /// Who has a pending entry now, since when and how often it was delivered.
@@ -256,7 +256,7 @@ impl Rewrites<'_> {
     }
     /// The command itself is not for the journal, even if there is nothing instead.
     fn finish(self) {
-        if self.effects.rewritten().is_empty() {
+        if self.effects.propagated_as().is_empty() {
             self.effects.do_not_propagate = true;
         }
     }

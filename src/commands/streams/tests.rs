@@ -163,22 +163,22 @@ fn trimming_and_what_the_journal_gets_of_it() {
             ),
         ],
     );
-    let rewritten = harness.rewritten("XADD s MAXLEN ~ 15 LIMIT 100 * f v");
-    assert_eq!(rewritten, ["XADD s MAXLEN = 16 1700000000000-0 f v"]);
-    let rewritten = harness.rewritten("XADD s MAXLEN ~ 10 1700000000000-* f v");
-    assert_eq!(rewritten, ["XADD s MAXLEN = 17 1700000000000-1 f v"]);
+    let propagated_as = harness.propagated_as("XADD s MAXLEN ~ 15 LIMIT 100 * f v");
+    assert_eq!(propagated_as, ["XADD s MAXLEN = 16 1700000000000-0 f v"]);
+    let propagated_as = harness.propagated_as("XADD s MAXLEN ~ 10 1700000000000-* f v");
+    assert_eq!(propagated_as, ["XADD s MAXLEN = 17 1700000000000-1 f v"]);
     assert_eq!(
-        harness.rewritten("XTRIM s MINID ~ 1000 LIMIT 0"),
+        harness.propagated_as("XTRIM s MINID ~ 1000 LIMIT 0"),
         ["XTRIM s MINID = 31-0"]
     );
     assert!(
         harness
-            .rewritten("XADD s MAXLEN 10 1700000000001-1 f v")
+            .propagated_as("XADD s MAXLEN 10 1700000000001-1 f v")
             .is_empty()
     );
     // A LIMIT that was left over would be refused beside `=`, and the file would not load.
     assert_eq!(
-        harness.rewritten("XADD s MAXLEN ~ 8 LIMIT 1 NOMKSTREAM LIMIT 100 1700000000002-1 f v"),
+        harness.propagated_as("XADD s MAXLEN ~ 8 LIMIT 1 NOMKSTREAM LIMIT 100 1700000000002-1 f v"),
         ["XADD s MAXLEN = 9 NOMKSTREAM 1700000000002-1 f v"]
     );
 }
@@ -205,7 +205,7 @@ fn trimming_with_references_is_told_by_the_id_where_it_ended() {
             if told {
                 harness.line(expected);
             } else {
-                assert_eq!(harness.rewritten(line), [expected]);
+                assert_eq!(harness.propagated_as(line), [expected]);
             }
             left.push(text(&harness.line("XRANGE s - +")));
         }
@@ -410,31 +410,31 @@ fn what_a_group_does_is_told_as_claims() {
     ]);
     let time = 1_700_000_000_000i64;
     assert_eq!(
-        harness.rewritten("XREADGROUP GROUP g c COUNT 1 STREAMS s >"),
+        harness.propagated_as("XREADGROUP GROUP g c COUNT 1 STREAMS s >"),
         [
             format!("XCLAIM s g c 0 1-0 TIME {time} RETRYCOUNT 1 FORCE JUSTID LASTID 1-0"),
             "XGROUP SETID s g 1-0 ENTRIESREAD 1".to_owned(),
         ]
     );
     assert_eq!(
-        harness.rewritten("XREADGROUP GROUP g d COUNT 1 NOACK STREAMS s >"),
+        harness.propagated_as("XREADGROUP GROUP g d COUNT 1 NOACK STREAMS s >"),
         [
             "XGROUP CREATECONSUMER s g d",
             "XGROUP SETID s g 2-0 ENTRIESREAD 2"
         ]
     );
     assert_eq!(
-        harness.rewritten("XCLAIM s g d 0 1-0 JUSTID"),
+        harness.propagated_as("XCLAIM s g d 0 1-0 JUSTID"),
         [format!(
             "XCLAIM s g d 0 1-0 TIME {time} RETRYCOUNT 1 FORCE JUSTID LASTID 2-0"
         )]
     );
     assert_eq!(
-        harness.rewritten("XCLAIM s g d 0 9-0 LASTID 3"),
+        harness.propagated_as("XCLAIM s g d 0 9-0 LASTID 3"),
         ["XGROUP SETID s g 3-0 ENTRIESREAD 2"]
     );
     assert_eq!(
-        harness.rewritten("XAUTOCLAIM s g e 5 0"),
+        harness.propagated_as("XAUTOCLAIM s g e 5 0"),
         ["XGROUP CREATECONSUMER s g e"]
     );
 }
@@ -524,7 +524,7 @@ fn counters_stay_where_commands_can_set_them() {
         let pending = text(&harness.line(&format!("XPENDING s g {expected} {expected} 1")));
         assert!(pending.contains("9223372036854775807"), "{pending}");
     }
-    let claimed = harness.rewritten("XCLAIM s g c 0 1");
+    let claimed = harness.propagated_as("XCLAIM s g c 0 1");
     assert!(
         claimed[0].contains("RETRYCOUNT 9223372036854775807"),
         "{claimed:?}"

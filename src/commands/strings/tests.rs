@@ -395,6 +395,6 @@ fn the_journal_gets_what_depends_on_nothing() {
         ("incr n", &[]),
         ("incrbyfloat f 0.25", &["SET f 1.75 KEEPTTL"]),
     ] {
-        assert_eq!(harness.rewritten(line), expected, "{line}");
+        assert_eq!(harness.propagated_as(line), expected, "{line}");
     }
 }

@@ -152,7 +152,7 @@ pub fn is_snapshot(head: &[u8]) -> bool {
 
 /// One thing in an RDB file.
 #[derive(Debug)]
-pub enum Item<'a> {
+pub enum Part<'a> {
     /// A field about the file as a whole.
     Aux(Cow<'a, [u8]>, Cow<'a, [u8]>),
     /// What follows is of this database.
@@ -230,7 +230,7 @@ impl FileReader {
         bytes: &'a [u8],
         loader: &Loader<'_>,
         verify: bool,
-    ) -> Result<Item<'a>, LoadError> {
+    ) -> Result<Part<'a>, LoadError> {
         let mut reader = Reader::at(bytes, self.at);
         let item = self.item(&mut reader, loader, verify)?;
         self.at = reader.offset();
@@ -246,7 +246,7 @@ impl FileReader {
         reader: &mut Reader<'a>,
         loader: &Loader<'_>,
         verify: bool,
-    ) -> Result<Item<'a>, LoadError> {
+    ) -> Result<Part<'a>, LoadError> {
         let mut expire_at = None;
         let mut usage = None;
         loop {
@@ -259,19 +259,19 @@ impl FileReader {
                 op::FREQ => usage = Some(Usage::Frequency(reader.byte()?)),
                 op::IDLE => usage = Some(Usage::Idle(reader.number()?)),
                 op::EOF => return self.end(reader, verify),
-                op::SELECT_DB => return Ok(Item::Select(reader.number()?)),
-                op::RESIZE_DB => return Ok(Item::Resize(reader.number()?, reader.number()?)),
+                op::SELECT_DB => return Ok(Part::Select(reader.number()?)),
+                op::RESIZE_DB => return Ok(Part::Resize(reader.number()?, reader.number()?)),
                 op::SLOT_INFO => {
                     for _ in 0..3 {
                         reader.number()?;
                     }
                 }
-                op::AUX => return Ok(Item::Aux(reader.string()?, reader.string()?)),
-                op::FUNCTION => return Ok(Item::Function(reader.string()?)),
-                op::FUNCTION_PRE_GA => return library::pre_release(reader).map(Item::Function),
+                op::AUX => return Ok(Part::Aux(reader.string()?, reader.string()?)),
+                op::FUNCTION => return Ok(Part::Function(reader.string()?)),
+                op::FUNCTION_PRE_GA => return library::pre_release(reader).map(Part::Function),
                 op::MODULE_AUX => {
                     skip_module(reader)?;
-                    return Ok(Item::ModuleAux);
+                    return Ok(Part::ModuleAux);
                 }
                 kind => {
                     let key = reader.string()?;
@@ -287,7 +287,7 @@ impl FileReader {
                         }) => None,
                         Err(error) => return Err(error),
                     };
-                    return Ok(Item::Entry {
+                    return Ok(Part::Entry {
                         key,
                         value,
                         expire_at,
@@ -297,9 +297,9 @@ impl FileReader {
             }
         }
     }
-    fn end<'a>(&self, reader: &mut Reader<'a>, verify: bool) -> Result<Item<'a>, LoadError> {
+    fn end<'a>(&self, reader: &mut Reader<'a>, verify: bool) -> Result<Part<'a>, LoadError> {
         if self.version < CHECKSUM_SINCE {
-            return Ok(Item::End);
+            return Ok(Part::End);
         }
         let sum = crc64(self.sum, reader.since(self.summed));
         let told = u64::from_le_bytes(reader.array()?);
@@ -309,7 +309,7 @@ impl FileReader {
             log::warn!("Wrong RDB checksum expected: ({sum:x}) but got ({told:x}). Aborting now.");
             return Err(invalid!(reader, "RDB CRC error"));
         }
-        Ok(Item::End)
+        Ok(Part::End)
     }
 }
 

@@ -54,7 +54,7 @@ pub fn restore(body: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, &'static str> {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::persistence::rdb::file::{FileReader, FileWriter, Item};
+    use crate::persistence::rdb::file::{FileReader, FileWriter, Part};
     use crate::persistence::rdb::load::Loader;
     use crate::structures::dict::HashSeed;
     use proptest::prelude::*;
@@ -110,9 +110,9 @@ mod tests {
             let mut reader = FileReader::new(&bytes).expect("a file");
             for code in &codes {
                 let item = reader.next(&bytes, &loader, true).expect("an item");
-                prop_assert!(matches!(item, Item::Function(read) if *read == **code));
+                prop_assert!(matches!(item, Part::Function(read) if *read == **code));
             }
-            prop_assert!(matches!(reader.next(&bytes, &loader, true), Ok(Item::End)));
+            prop_assert!(matches!(reader.next(&bytes, &loader, true), Ok(Part::End)));
             let dumped = dump(codes.iter().map(Vec::as_slice), compress);
             let body = payload::verify(&dumped, true).expect("a frame");
             prop_assert_eq!(restore(body).expect("libraries"), codes);

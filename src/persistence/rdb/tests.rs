@@ -1,6 +1,6 @@
 //! The codec with all types: formats of old, refusals, and any value there and back, whole and broken.
 
-use super::file::{FileReader, Item as FileItem};
+use super::file::{FileReader, Part};
 use super::load::Loader;
 use super::packed::tests::make_ziplist;
 use super::{Reason, kind, payload};
@@ -577,8 +577,8 @@ fn keys_of(file: &[u8], settings: &Settings) -> Result<Vec<(Vec<u8>, NewValue<'s
             .next(file, &loader, true)
             .map_err(|error| error.reason)?
         {
-            FileItem::End => return Ok(keys),
-            FileItem::Entry { key, value, .. } => {
+            Part::End => return Ok(keys),
+            Part::Entry { key, value, .. } => {
                 keys.push((key.into_owned(), value.expect("a value")));
             }
             _ => {}

@@ -10,18 +10,18 @@ use std::time::Instant;
 const SEED: HashSeed = HashSeed([1, 2, 3, 4]);
 
 /// A boxed element that counts its drops, because packed pointers hide from leak checkers.
-struct Item(Box<ItemData>);
+struct Counted(Box<CountedData>);
 
-struct ItemData {
+struct CountedData {
     key: Vec<u8>,
     value: u64,
     alive: Rc<Cell<isize>>,
 }
 
-impl Item {
-    fn new(key: &[u8], value: u64, alive: &Rc<Cell<isize>>) -> Item {
+impl Counted {
+    fn new(key: &[u8], value: u64, alive: &Rc<Cell<isize>>) -> Counted {
         alive.set(alive.get() + 1);
-        Item(Box::new(ItemData {
+        Counted(Box::new(CountedData {
             key: key.to_vec(),
             value,
             alive: alive.clone(),
@@ -29,24 +29,24 @@ impl Item {
     }
 }
 
-impl Drop for ItemData {
+impl Drop for CountedData {
     fn drop(&mut self) {
         self.alive.set(self.alive.get() - 1);
     }
 }
 
 // SAFETY: a box's pointer goes out and comes back; the key is in the box's own memory.
-unsafe impl Element for Item {
+unsafe impl Element for Counted {
     fn into_raw(self) -> NonNull<u8> {
         NonNull::from(Box::leak(self.0)).cast()
     }
-    unsafe fn from_raw(raw: NonNull<u8>) -> Item {
+    unsafe fn from_raw(raw: NonNull<u8>) -> Counted {
         // SAFETY: see `into_raw`.
-        Item(unsafe { Box::from_raw(raw.cast().as_ptr()) })
+        Counted(unsafe { Box::from_raw(raw.cast().as_ptr()) })
     }
     unsafe fn key_of<'a>(raw: NonNull<u8>) -> &'a [u8] {
         // SAFETY: see `into_raw`; the box is alive.
-        unsafe { &raw.cast::<ItemData>().as_ref().key }
+        unsafe { &raw.cast::<CountedData>().as_ref().key }
     }
 }
 
@@ -65,11 +65,11 @@ fn random_bits(mut state: u64) -> impl FnMut() -> u64 {
     }
 }
 
-fn filled(keys: std::ops::Range<u64>, alive: &Rc<Cell<isize>>) -> Dict<Item> {
+fn filled(keys: std::ops::Range<u64>, alive: &Rc<Cell<isize>>) -> Dict<Counted> {
     let mut dict = Dict::new(SEED);
     for number in keys {
         assert!(
-            dict.insert(Item::new(&key(number), number, alive))
+            dict.insert(Counted::new(&key(number), number, alive))
                 .is_none()
         );
     }
@@ -78,7 +78,7 @@ fn filled(keys: std::ops::Range<u64>, alive: &Rc<Cell<isize>>) -> Dict<Item> {
 
 #[test]
 fn an_empty_dict_allocates_nothing_and_finds_nothing() {
-    let mut dict: Dict<Item> = Dict::new(SEED);
+    let mut dict: Dict<Counted> = Dict::new(SEED);
     assert_eq!(dict.memory_bytes(), 0);
     assert!(dict.find(b"a").is_none());
     assert!(dict.find_mut(b"a").is_none());
@@ -112,7 +112,7 @@ fn growth_and_shrinking_keep_every_invariant_at_every_length() {
     let alive = Rc::default();
     let mut dict = Dict::new(SEED);
     for number in 0..3000 {
-        dict.insert(Item::new(&key(number), number, &alive));
+        dict.insert(Counted::new(&key(number), number, &alive));
         dict.check_invariants();
         assert!(dict.len() <= most_for(dict.bucket_count()));
     }
@@ -152,7 +152,7 @@ fn element_mut_changes_replaces_and_removes() {
     let mut dict = filled(0..100, &alive);
     // A changed pointer is written back.
     let mut found = dict.find_mut(&key(7)).unwrap();
-    *found = Item::new(&key(7), 70, &alive);
+    *found = Counted::new(&key(7), 70, &alive);
     drop(found);
     assert_eq!(dict.find(&key(7)).unwrap().0.value, 70);
     // A changed value needs no new pointer.
@@ -161,12 +161,12 @@ fn element_mut_changes_replaces_and_removes() {
     let old = dict
         .find_mut(&key(8))
         .unwrap()
-        .replace(Item::new(&key(8), 80, &alive));
+        .replace(Counted::new(&key(8), 80, &alive));
     assert_eq!((old.0.value, dict.find(&key(8)).unwrap().0.value), (8, 80));
     drop(old);
     // The element that was put there last is the one that is removed.
     let mut found = dict.find_mut(&key(9)).unwrap();
-    *found = Item::new(&key(9), 90, &alive);
+    *found = Counted::new(&key(9), 90, &alive);
     assert_eq!(found.remove().0.value, 90);
     assert!(dict.find(&key(9)).is_none());
     assert_eq!((dict.len(), alive.get()), (99, 99));
@@ -199,7 +199,7 @@ fn a_pointer_beyond_48_bits_is_refused() {
 
 #[test]
 fn equal_seeds_hash_alike_and_others_do_not() {
-    let hashes = |seed| Dict::<Item>::new(HashSeed(seed)).hash(b"some key");
+    let hashes = |seed| Dict::<Counted>::new(HashSeed(seed)).hash(b"some key");
     assert_eq!(hashes([1, 2, 3, 4]), hashes([1, 2, 3, 4]));
     assert_ne!(hashes([1, 2, 3, 4]), hashes([5, 6, 7, 8]));
 }
@@ -228,7 +228,7 @@ fn random_choice_finds_the_last_one_among_collisions() {
     let mut dict = Dict::new(SEED);
     dict.hash_mask = 0;
     for number in 0..2000 {
-        dict.insert(Item::new(&key(number), number, &alive));
+        dict.insert(Counted::new(&key(number), number, &alive));
     }
     let mut random = random_bits(3);
     let values: HashSet<u64> = (0..200)
@@ -265,14 +265,14 @@ fn draining_in_slices_leaves_a_usable_dict() {
         for number in (0..5000).step_by(97) {
             assert_eq!(dict.find(&key(number)).is_none(), drained.contains(&number));
         }
-        assert!(dict.insert(Item::new(b"extra", 5000, &alive)).is_none());
+        assert!(dict.insert(Counted::new(b"extra", 5000, &alive)).is_none());
         assert!(dict.remove(b"extra").is_some());
     }
     assert_eq!(
         (drained.len(), alive.get(), dict.memory_bytes()),
         (5000, 0, 0)
     );
-    dict.insert(Item::new(b"again", 1, &alive));
+    dict.insert(Counted::new(b"again", 1, &alive));
     assert!(dict.find(b"again").is_some());
 }
 
@@ -300,7 +300,7 @@ fn an_element_costs_at_most_10_3_bytes() {
     let alive = Rc::default();
     let mut dict = filled(0..120_000, &alive);
     for number in 120_000..250_000 {
-        dict.insert(Item::new(&key(number), number, &alive));
+        dict.insert(Counted::new(&key(number), number, &alive));
         if number % 1000 == 0 {
             // The last segment may be nearly unused: half a byte per element here, nothing later.
             let unused = (dict
@@ -362,7 +362,7 @@ proptest! {
     #[test]
     fn behaves_like_a_map(mask in hash_mask(), steps in proptest::collection::vec(step(), 1..120)) {
         let alive = Rc::default();
-        let mut dict: Dict<Item> = Dict::new(SEED);
+        let mut dict: Dict<Counted> = Dict::new(SEED);
         dict.hash_mask = mask;
         let mut model: HashMap<u64, u64> = HashMap::new();
         let (mut cursor, mut emitted) = (0, HashSet::new());
@@ -373,11 +373,11 @@ proptest! {
             match step {
                 Step::Insert(number) => {
                     fresh += 1;
-                    let old = dict.insert(Item::new(&key(number), fresh, &alive));
+                    let old = dict.insert(Counted::new(&key(number), fresh, &alive));
                     prop_assert_eq!(old.map(|item| item.0.value), model.insert(number, fresh));
                 }
                 Step::InsertMany(from, count) => for number in from..from + count {
-                    let old = dict.insert(Item::new(&key(number), number, &alive));
+                    let old = dict.insert(Counted::new(&key(number), number, &alive));
                     prop_assert_eq!(old.map(|item| item.0.value), model.insert(number, number));
                 },
                 Step::Remove(number) => {
@@ -395,7 +395,7 @@ proptest! {
                     prop_assert_eq!(found.is_some(), model.contains_key(&number));
                     if let Some(mut found) = found {
                         fresh += 1;
-                        *found = Item::new(&key(number), fresh, &alive);
+                        *found = Counted::new(&key(number), fresh, &alive);
                         model.insert(number, fresh);
                     }
                 }

@@ -9,13 +9,13 @@ use strings::{string_or_key, value};
 
 /// One thing that a client sends.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct Sent {
     pub bytes: Vec<u8>,
-    pub kind: ItemKind,
+    pub kind: SentKind,
 }
 
 #[derive(Clone, Debug)]
-pub enum ItemKind {
+pub enum SentKind {
     /// Answered.
     Command(Vec<Vec<u8>>),
     /// Nothing to answer: an empty line, an empty array.
@@ -159,7 +159,7 @@ fn is_plain(args: &[Vec<u8>]) -> bool {
     })
 }
 
-fn item(rng: &mut Rng, args: Vec<Vec<u8>>) -> Item {
+fn item(rng: &mut Rng, args: Vec<Vec<u8>>) -> Sent {
     let inline = is_plain(&args) && rng.below(4) == 0;
     let bytes = if inline {
         let mut line = args.join(&b' ');
@@ -168,20 +168,20 @@ fn item(rng: &mut Rng, args: Vec<Vec<u8>>) -> Item {
     } else {
         multibulk(&args)
     };
-    Item {
+    Sent {
         bytes,
-        kind: ItemKind::Command(args),
+        kind: SentKind::Command(args),
     }
 }
 
 /// All that one client is going to send.
-pub fn script(rng: &mut Rng, may: Vocabulary, len: usize, now_ms: i64) -> Vec<Item> {
+pub fn script(rng: &mut Rng, may: Vocabulary, len: usize, now_ms: i64) -> Vec<Sent> {
     let mut items = Vec::new();
     while items.len() < len {
         match rng.below(60) {
-            0 => items.push(Item {
+            0 => items.push(Sent {
                 bytes: pick(rng, &[&b"\r\n"[..], b"*0\r\n", b"*-1\r\n", b"\n"]).to_vec(),
-                kind: ItemKind::Empty,
+                kind: SentKind::Empty,
             }),
             1 => {
                 // What is not answered, and something to be swallowed.
@@ -227,9 +227,9 @@ pub fn script(rng: &mut Rng, may: Vocabulary, len: usize, now_ms: i64) -> Vec<It
         0 => items.push(item(rng, words("QUIT"))),
         1 => {
             let (bytes, text) = ERRORS[rng.index(ERRORS.len())];
-            items.push(Item {
+            items.push(Sent {
                 bytes: bytes.to_vec(),
-                kind: ItemKind::ProtocolError(text),
+                kind: SentKind::ProtocolError(text),
             });
         }
         _ => return items,
