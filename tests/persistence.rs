@@ -418,6 +418,44 @@ fn everything_survives_a_reload_a_rewrite_and_a_restart() {
     assert_eq!(digest(&mut server.raw()), before, "after kill -9");
 }
 
+/// DEBUG RELOAD emptied the keyspace, which counted as a change: the command was in the append-only file, and loaded at
+/// the next start a snapshot that was younger than the place where it stood.
+#[test]
+fn loading_anew_is_no_change_that_the_append_only_file_repeats() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    for line in [
+        "SET n 0",
+        "SAVE",
+        "DEBUG RELOAD NOSAVE",
+        "DEBUG RELOAD NOSAVE NOFLUSH MERGE",
+        "INCR n",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    assert_eq!(info(&mut raw, "rdb_changes_since_last_save"), "1");
+    raw.line("SET m 1");
+    raw.line("DEBUG LOADAOF");
+    raw.line("SAVE");
+    // One that fails in the middle has loaded something before.
+    let snapshot = server.dir.path().join("dump.rdb");
+    let bytes = fs::read(&snapshot).expect("a snapshot");
+    fs::write(&snapshot, &bytes[..bytes.len() - 12]).expect("written");
+    let answer = raw.line("DEBUG RELOAD NOSAVE");
+    assert!(matches!(answer, Value::Error(_)), "{answer:?}");
+    fs::write(&snapshot, &bytes).expect("written");
+    raw.line("SET last 1");
+    let file = fs::read_to_string(incremental(&server)).expect("plain commands");
+    assert!(file.contains("last") && !file.contains("DEBUG"), "{file}");
+    server.kill();
+    server.start_again();
+    assert_eq!(
+        server.raw().line("MGET n m last"),
+        Value::Array(vec![Value::Bulk(b"1".to_vec()); 3])
+    );
+}
+
 #[test]
 fn a_snapshot_is_loaded_at_the_start() {
     let mut server = Server::start();

@@ -121,6 +121,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     }
     // A command that saves sets the number back.
     if (state.keyspace.dirty > dirty || effects.propagate) && !effects.do_not_propagate {
+        // What is no write must count no change: it would be in the append-only file, and run again at the next start.
+        debug_assert!(
+            state.table.get(id).flags & (flags::WRITE | flags::MAY_REPLICATE) != 0,
+            "{} changed data",
+            state.table.get(id).spec.name
+        );
         propagate(state, db, args, invocation.targets, effects.propagated_as());
     }
     if propagates && state.journal.written_bytes(Targets::AOF) != written {

@@ -392,8 +392,9 @@ impl Keyspace {
         self.shared.put(to, &mut self.databases[to].table, entry);
         Ok(())
     }
-    /// FLUSHDB (one) or FLUSHALL (`None`): number of keys removed, which is also added to `dirty`. With `Free::Now` it
-    /// is O(N); with `Free::Lazily` whole tables are handed to the free thread.
+    /// Empties one database or all (`None`); number of keys removed. Whether that is a change to be saved and propagated
+    /// is up to the caller, who counts it in `dirty`: it is one for FLUSHALL, and none where data is loaded anew. With
+    /// `Free::Now` it is O(N); with `Free::Lazily` whole tables are handed to the free thread.
     pub fn flush(&mut self, db: Option<usize>, free: Free) -> u64 {
         let range = match db {
             Some(index) => index..index + 1,
@@ -414,7 +415,6 @@ impl Keyspace {
                 Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),
             }
         }
-        self.dirty += removed;
         self.fold_stats();
         self.shared.events.whole(KeyspaceEvent::Flushed { db });
         removed

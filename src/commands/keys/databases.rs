@@ -50,6 +50,7 @@ fn flush(
     let waits = is_waited_for && can_wait && context.state.keyspace.rings_when_freed();
     let free = if waits { Free::Lazily } else { free };
     let removed = context.state.keyspace.flush(db, free);
+    context.state.keyspace.dirty += removed;
     // Replicas and files shall be empty too, whatever they held.
     context.effects.propagate = true;
     // A flush that an append-only file repeats is of long ago.

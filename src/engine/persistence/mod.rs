@@ -331,8 +331,10 @@ fn load_now(
         return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
     };
     let dirty = state.keyspace.dirty;
-    loading::step_snapshot(state, host, &mut loading, &mut |_| false)?;
+    let loaded = loading::step_snapshot(state, host, &mut loading, &mut |_| false);
+    // Nothing that is loaded is a change, and least of all one that the append-only file is to repeat.
     state.keyspace.dirty = dirty;
+    loaded?;
     state.persistence.loaded_keys = loading.keys;
     state.persistence.expired_keys = loading.expired;
     Ok(())
