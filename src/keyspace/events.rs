@@ -48,6 +48,9 @@ pub mod interest {
     pub const ALL: u32 = (1 << 5) - 1;
 }
 
+/// Events that the list that is used again may have room for.
+const KEPT: usize = 1024;
+
 /// One keyspace event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyspaceEvent {
@@ -99,7 +102,10 @@ pub(super) struct Events {
     /// Clients that watch keys.
     pub(super) watched: Watched,
     pending: Vec<KeyspaceEvent>,
-    /// What was given away last; its memory is used again.
+    /// Empty: the room of what was given away last, which is used again.
+    room: Vec<KeyspaceEvent>,
+    /// What was given away last.
+    #[cfg(test)]
     taken: Vec<KeyspaceEvent>,
 }
 
@@ -182,12 +188,19 @@ impl Events {
     }
     /// Gives the events away.
     pub(super) fn take(&mut self) -> Vec<KeyspaceEvent> {
+        #[cfg(test)]
         self.taken.clear();
-        std::mem::replace(&mut self.pending, std::mem::take(&mut self.taken))
+        std::mem::replace(&mut self.pending, std::mem::take(&mut self.room))
     }
-    /// Takes back what was given away, so that its memory is used again.
-    pub(super) fn reuse(&mut self, taken: Vec<KeyspaceEvent>) {
-        self.taken = taken;
+    /// Takes back what was given away, so that its memory is used again, unless it is much.
+    pub(super) fn reuse(&mut self, mut taken: Vec<KeyspaceEvent>) {
+        #[cfg(test)]
+        self.taken.clone_from(&taken);
+        // Their keys may be long, and the next events far away.
+        taken.clear();
+        if taken.capacity() <= KEPT {
+            self.room = taken;
+        }
     }
     /// What was given away last.
     #[cfg(test)]
@@ -196,5 +209,29 @@ impl Events {
     }
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever deleted a million keys once had the room for a million events held for good.
+    #[test]
+    fn many_events_leave_no_large_room_behind() {
+        let mut events = Events {
+            interest: interest::TRACKING,
+            ..Events::default()
+        };
+        for (number, keeps) in [(KEPT / 2, true), (KEPT * 2, false)] {
+            for _ in 0..number {
+                events.modified(0, EventClass::Generic, "del", b"k");
+            }
+            let taken = events.take();
+            assert_eq!(taken.len(), number);
+            events.reuse(taken);
+            assert!(events.room.is_empty());
+            assert_eq!(events.room.capacity() > 0, keeps, "{number}");
+        }
     }
 }

@@ -11,6 +11,8 @@ use crate::config::MaxmemoryPolicy;
 
 /// Candidates kept.
 const POOL_SIZE: usize = 16;
+/// Room for a key, bytes, that a candidate may leave for the one that takes its place.
+const KEPT_KEY_LEN: usize = 256;
 /// Tries to find a candidate that still exists before giving up for this call.
 const TRIES_MAX: usize = 64;
 
@@ -49,6 +51,7 @@ impl EvictionPool {
             // The worst one makes room; its buffer is used again.
             let mut worst = self.candidates.remove(0);
             worst.key.clear();
+            worst.key.shrink_to(KEPT_KEY_LEN);
             worst.key.extend_from_slice(key);
             (worst.score, worst.db) = (score, db);
             self.candidates.insert(at - 1, worst);
@@ -164,5 +167,27 @@ impl Keyspace {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_key_leaves_no_large_room_in_the_pool() {
+        let mut pool = EvictionPool::default();
+        let long = vec![b'k'; 100_000];
+        pool.offer(0, 0, &long);
+        for score in 1..POOL_SIZE as u64 {
+            pool.offer(score, 0, score.to_string().as_bytes());
+        }
+        let room = |pool: &EvictionPool| {
+            let keys = pool.candidates.iter().map(|one| one.key.capacity());
+            keys.sum::<usize>()
+        };
+        assert!(room(&pool) >= long.len());
+        pool.offer(99, 0, b"better");
+        assert!(room(&pool) <= POOL_SIZE * KEPT_KEY_LEN);
     }
 }

@@ -17,6 +17,9 @@ const DATABASES_PER_CYCLE: usize = 16;
 /// Rounds between two looks at the clock.
 const ROUNDS_PER_CLOCK: u64 = 16;
 
+/// Room for keys, bytes, that a round may leave for the next one.
+const KEPT_BYTES: usize = 64 * 1024;
+
 /// What one cycle of active expiry did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -195,7 +198,29 @@ impl Keyspace {
                 round.expired += u64::from(matches!(place, Place::Free(_)));
             }
         }
-        self.expiring.found = found;
+        if found.bytes.capacity() <= KEPT_BYTES {
+            self.expiring.found = found;
+        }
         round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, keyspace, set};
+    use super::*;
+    use crate::keyspace::Expiry;
+
+    #[test]
+    fn a_long_key_that_expires_leaves_no_large_room_behind() {
+        let mut keyspace = keyspace();
+        for (len, keeps) in [(100, true), (KEPT_BYTES + 1, false)] {
+            let key = vec![b'k'; len];
+            let mut db = keyspace.db(0, at(1000), false);
+            set(&mut db, &key, b"v", Expiry::At(2000));
+            let cycle = keyspace.expire_cycle(at(2001), 1, u64::MAX, &mut || 0);
+            assert_eq!(cycle.expired, 1, "{len}");
+            assert_eq!(keyspace.expiring.found.bytes.capacity() > 0, keeps, "{len}");
+        }
     }
 }

@@ -103,7 +103,10 @@ fn the_trail_tells_only_those_who_listen() {
             KeyspaceEvent::Flushed { db: Some(0) },
         ]
     );
-    assert_eq!(keyspace.dirty, 3, "whether emptying it is a change is up to the caller");
+    assert_eq!(
+        keyspace.dirty, 3,
+        "whether emptying it is a change is up to the caller"
+    );
     keyspace.set_interest(interest::ALL, false);
     assert_eq!(keyspace.interest(), 0);
 }
