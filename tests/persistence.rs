@@ -456,6 +456,41 @@ fn loading_anew_is_no_change_that_the_append_only_file_repeats() {
     );
 }
 
+/// The EXEC of a file that was loaded within a transaction, or of a script, ended the whole: what followed stood alone.
+#[test]
+fn what_runs_within_a_transaction_does_not_end_it() {
+    let server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let mut raw = server.raw();
+    for line in [
+        "MULTI",
+        "SET a 1",
+        "SET b 1",
+        "EXEC",
+        "MULTI",
+        "DEBUG LOADAOF",
+        "SET c 1",
+        "SET d 1",
+        "EXEC",
+        "DEBUG SET-DISABLE-DENY-SCRIPTS 1",
+    ] {
+        let answer = raw.line(line);
+        assert!(!matches!(answer, Value::Error(_)), "{line}: {answer:?}");
+    }
+    let script = "redis.call('multi') redis.call('set','e','1') redis.call('set','f','1') redis.call('exec') \
+                  redis.call('set','g','1')";
+    raw.command(&["EVAL", script, "0"]);
+    assert_eq!(raw.read(), Value::NullBulk);
+    let file = fs::read_to_string(incremental(&server)).expect("plain commands");
+    let words = file
+        .split("\r\n")
+        .filter(|line| !line.starts_with(['*', '$']));
+    let words: Vec<&str> = words.collect();
+    assert_eq!(
+        words.join(" "),
+        "MULTI SELECT 0 SET a 1 SET b 1 EXEC MULTI SELECT 0 SET c 1 SET d 1 EXEC MULTI set e 1 set f 1 set g 1 EXEC "
+    );
+}
+
 #[test]
 fn a_snapshot_is_loaded_at_the_start() {
     let mut server = Server::start();

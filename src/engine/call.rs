@@ -111,7 +111,13 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         note_run(state, invocation, elapsed_ns, failures, effects.redacted());
     }
     // What expired under the command's eyes was gone before it ran.
-    super::keyspace_events::drain(state, Some(asker));
+    let begins_unit = if state.table.get(id).flags & flags::TOUCHES_ARBITRARY_KEYS == 0 {
+        super::keyspace_events::drain_for_command(state, asker)
+    } else {
+        // Keys in any slot of a cluster, which cannot stand in one transaction.
+        super::keyspace_events::drain(state, Some(asker));
+        false
+    };
     if state.messaging.hears_commands {
         super::tracking::remember(state, asker, id, args);
         // One that waited was shown when it began to, one that stands is shown behind what it runs.
@@ -128,6 +134,9 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             state.table.get(id).spec.name
         );
         propagate(state, db, args, invocation.targets, effects.propagated_as());
+    }
+    if begins_unit {
+        state.journal.end_unit();
     }
     if propagates && state.journal.written_bytes(Targets::AOF) != written {
         note_write(state, key);

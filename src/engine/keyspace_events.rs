@@ -15,12 +15,40 @@ use crate::observe::Executed;
 #[inline]
 pub fn drain(state: &mut State, by: Option<ClientKey>) {
     if state.keyspace.has_events() {
-        deliver(state, by);
+        let events = state.keyspace.take_events();
+        deliver(state, by, events);
     }
 }
 
-fn deliver(state: &mut State, by: Option<ClientKey>) {
+/// The same for a command that `by` has run and that is to be propagated behind it: keys that went under its eyes make
+/// one unit with its own effects. Whether a unit was begun, which the caller ends.
+#[inline]
+pub(crate) fn drain_for_command(state: &mut State, by: ClientKey) -> bool {
+    state.keyspace.has_events() && deliver_for_command(state, by)
+}
+
+fn deliver_for_command(state: &mut State, by: ClientKey) -> bool {
     let events = state.keyspace.take_events();
+    let is_unit = state.journal.has_consumers() && events.iter().any(is_removal);
+    if is_unit {
+        state.journal.begin_unit();
+    }
+    deliver(state, Some(by), events);
+    is_unit
+}
+
+/// Whether a key or a field went by itself.
+fn is_removal(event: &KeyspaceEvent) -> bool {
+    match event {
+        KeyspaceEvent::Key { class, .. } => {
+            matches!(class, EventClass::Expired | EventClass::Evicted)
+        }
+        KeyspaceEvent::FieldExpired { .. } => true,
+        KeyspaceEvent::Flushed { .. } | KeyspaceEvent::Swapped { .. } => false,
+    }
+}
+
+fn deliver(state: &mut State, by: Option<ClientKey>, events: Vec<KeyspaceEvent>) {
     for event in &events {
         if state.observe.executed.is_some() {
             record(state, event);

@@ -25,7 +25,7 @@ pub(crate) fn propagate(
     state
         .observe
         .executed(|| Executed::PropagatedAs(rewritten.to_vec()));
-    let is_unit = rewritten.len() > 1 && !state.journal.is_in_unit();
+    let is_unit = rewritten.len() > 1;
     if is_unit {
         state.journal.begin_unit();
     }

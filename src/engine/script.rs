@@ -14,9 +14,9 @@ use crate::engine::{
 };
 use crate::journal::Targets;
 use crate::resp::{Args, Protocol, Reply};
-use crate::scripting::cache;
 use crate::scripting::flags::ScriptFlags;
 use crate::scripting::interpreter::{Ask, Call, Interpreter, Options, Tell};
+use crate::scripting::{self, cache};
 use crate::scripting::{Called, Errors, Running};
 
 /// Time of a busy program in one turn of the loop, ns.
@@ -65,10 +65,7 @@ pub(crate) fn start(
         client.session.identity = identity;
         client.set_protocol(Protocol::Resp2);
     }
-    let owns_unit = !state.journal.is_in_unit();
-    if owns_unit {
-        state.journal.begin_unit();
-    }
+    state.journal.begin_unit();
     // Not what the client has sent last, which is EXEC for what was queued, and nothing where a file is loaded.
     let command = state.table.find(args.at(0)).map(|id| id.0);
     state.scripting.running = Some(Box::new(Running {
@@ -80,7 +77,6 @@ pub(crate) fn start(
         allow_oom: said.has(ScriptFlags::ALLOW_OOM),
         is_oom,
         wrote: false,
-        owns_unit,
         is_trusted,
         busy: false,
         killed: false,
@@ -189,7 +185,9 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 None => break None,
             },
             Ask::Ended { failed, args } => {
-                state.scripting.spare = args;
+                if args.memory_bytes() <= scripting::KEPT_BYTES {
+                    state.scripting.spare = args;
+                }
                 let running = state.scripting.running.as_deref_mut();
                 let (caller, name) = match running {
                     Some(running) => {
@@ -248,9 +246,7 @@ fn finish(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
             .error("ERR the interpreter of scripts has failed"),
         (None, None) => {}
     }
-    if running.owns_unit {
-        state.journal.end_unit();
-    }
+    state.journal.end_unit();
     ended
 }
 

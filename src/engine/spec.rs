@@ -64,7 +64,7 @@ pub mod flags {
     pub const MOVABLE_KEYS: u32 = 1 << 16;
     /// Allowed while a script is busy.
     pub const ALLOW_BUSY: u32 = 1 << 17;
-    /// `TOUCH` is meaningful although the client asked for NO-TOUCH.
+    /// It meets keys that it does not name; those that expire under its eyes are no unit.
     pub const TOUCHES_ARBITRARY_KEYS: u32 = 1 << 18;
     /// Not to run inside an asynchronously loading replica.
     pub const NO_ASYNC_LOADING: u32 = 1 << 19;

@@ -12,6 +12,10 @@ use crate::resp::Args;
 use std::io::Write;
 use std::ops::Range;
 
+/// Room that a unit may leave for the next one: bytes of text, and commands.
+const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_COMMANDS: usize = 1024;
+
 /// A database that no SELECT has named yet.
 const NONE: usize = usize::MAX;
 
@@ -52,7 +56,9 @@ struct Queued {
 /// What belongs together and has not ended.
 #[derive(Debug, Default)]
 struct Unit {
-    is_open: bool,
+    /// So many have begun and not ended: a script within a transaction, a transaction of the file that is loaded within
+    /// one. They are one unit, which ends with the first of them.
+    depth: u32,
     /// When its first effect happened, Unix s.
     unix_s: i64,
     commands: Vec<Queued>,
@@ -62,11 +68,14 @@ struct Unit {
 impl Unit {
     fn clear(&mut self) {
         self.commands.clear();
-        // A large one leaves no large buffer behind.
-        if self.text.capacity() > 64 * 1024 {
+        self.text.clear();
+        // A large one leaves no large room behind.
+        if self.commands.capacity() > KEPT_COMMANDS {
+            self.commands = Vec::new();
+        }
+        if self.text.capacity() > KEPT_BYTES {
             self.text = Vec::new();
         }
-        self.text.clear();
     }
 }
 
@@ -195,27 +204,28 @@ impl Journal {
             reader.selected = NONE;
         }
     }
-    /// What follows, up to [`Journal::end_unit`], belongs together (a transaction).
+    /// What follows, up to its [`Journal::end_unit`], belongs together (a transaction). Within a unit it is a part of that.
     pub fn begin_unit(&mut self) {
-        self.unit.is_open = true;
+        self.unit.depth += 1;
     }
-    /// Ends what belongs together, and publishes it.
+    /// Ends what belongs together; the end of the outermost publishes it.
     pub fn end_unit(&mut self) {
-        self.unit.is_open = false;
-        if self.unit.commands.is_empty() {
+        debug_assert!(self.unit.depth > 0, "each end has its beginning");
+        self.unit.depth = self.unit.depth.saturating_sub(1);
+        if self.is_in_unit() || self.unit.commands.is_empty() {
             return;
         }
         let mut is_wrapped = false;
         for reader in &mut self.readers {
             is_wrapped |= reader.publish(&self.unit);
         }
-        // MULTI and EXEC.
+        // MULTI and EXEC, which are for all.
         self.offset += if is_wrapped { 2 } else { 0 };
         self.unit.clear();
     }
     /// Whether a unit is open.
     pub fn is_in_unit(&self) -> bool {
-        self.unit.is_open
+        self.unit.depth > 0
     }
     /// Takes one effect on the database `db`.
     pub fn append(&mut self, db: usize, unix_s: i64, targets: Targets, command: Args<'_>) {
@@ -233,8 +243,8 @@ impl Journal {
             return;
         }
         self.effects += 1;
-        self.offset += 1;
-        if self.unit.is_open {
+        self.offset += i64::from(targets.has(Targets::REPLICAS));
+        if self.is_in_unit() {
             let unit = &mut self.unit;
             if unit.commands.is_empty() {
                 unit.unix_s = unix_s;
@@ -296,7 +306,8 @@ impl Journal {
             into.append(&mut reader.bytes);
         }
     }
-    /// Position in the stream, counted as Redis counts it while nobody replicates: a step for each command.
+    /// Position in the stream of replicas, counted as Redis counts it while there are none: a step for each command that
+    /// they would get, if the append-only file gets it too, and two for MULTI and EXEC.
     pub fn offset(&self) -> i64 {
         self.offset
     }
@@ -395,6 +406,52 @@ mod tests {
         );
     }
 
+    /// The end of the inner one was taken for the end of all, and what followed stood alone.
+    #[test]
+    fn a_unit_within_a_unit_is_a_part_of_it() {
+        let mut journal = Journal::default();
+        journal.attach(Targets::AOF);
+        journal.begin_unit();
+        append(&mut journal, 0, "SETa");
+        journal.begin_unit();
+        append(&mut journal, 0, "SETb");
+        journal.end_unit();
+        append(&mut journal, 0, "SETc");
+        assert!(journal.is_in_unit());
+        assert_eq!(taken(&mut journal), "");
+        journal.end_unit();
+        assert!(!journal.is_in_unit());
+        assert_eq!(taken(&mut journal), "MULTI|SELECT0|SETa|SETb|SETc|EXEC");
+    }
+
+    /// Redis counts a step for each command that goes to replicas, if there were any, and two for each pair of MULTI and
+    /// EXEC, whomever that is for.
+    #[test]
+    fn the_offset_counts_what_is_for_replicas() {
+        let mut journal = Journal::default();
+        let mut steps = |targets: &[Targets]| {
+            let before = journal.offset();
+            journal.begin_unit();
+            for targets in targets {
+                let request = OwnedRequest::from_slices(&["SET", "a"]);
+                journal.append(0, 7, *targets, request.args());
+            }
+            journal.end_unit();
+            if targets.is_empty() {
+                journal.attach(Targets::AOF);
+            }
+            journal.offset() - before
+        };
+        assert_eq!(steps(&[Targets::ALL]), 0, "nobody reads");
+        assert_eq!(steps(&[]), 0);
+        assert_eq!(steps(&[Targets::ALL]), 1);
+        assert_eq!(steps(&[Targets::AOF]), 0);
+        assert_eq!(steps(&[Targets::REPLICAS]), 0, "they are none");
+        assert_eq!(steps(&[Targets::AOF, Targets::AOF]), 2);
+        assert_eq!(steps(&[Targets::AOF, Targets::REPLICAS]), 0);
+        assert_eq!(steps(&[Targets::ALL, Targets::ALL, Targets::AOF]), 4);
+    }
+
     #[test]
     fn a_unit_of_one_effect_needs_no_wrapping() {
         let mut journal = Journal::default();
@@ -440,6 +497,23 @@ mod tests {
         journal.end_unit();
         assert_eq!(taken(&mut journal), "SELECT2|SETf");
         assert_eq!(journal.offset(), 8, "MULTI and EXEC count");
+    }
+
+    /// A transaction of a million commands kept the room for a million.
+    #[test]
+    fn a_large_unit_leaves_no_large_room_behind() {
+        let mut journal = Journal::default();
+        journal.attach(Targets::AOF);
+        for (number, keeps) in [(10, true), (2 * KEPT_COMMANDS, false)] {
+            journal.begin_unit();
+            (0..number).for_each(|_| append(&mut journal, 0, "SETa"));
+            journal.end_unit();
+            assert_eq!(journal.unit.commands.capacity() > 0, keeps, "{number}");
+        }
+        journal.begin_unit();
+        append(&mut journal, 0, &"x".repeat(2 * KEPT_BYTES));
+        journal.end_unit();
+        assert_eq!(journal.unit.text.capacity(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! values of the host ([`Raised`], [`Killed`]); the sandbox makes of them what a script may see. Mirrors the `redis.*`
 //! functions of Redis's script_lua.c.
 
+use super::KEPT_BYTES;
 use super::cache::digest;
 use super::convert::{Names, error_table, from_reply, text};
 use super::interpreter::{Ask, Call, Tell};
@@ -173,7 +174,7 @@ impl<'y> Host<'y> {
         }
         let mut call = self.spare.take().unwrap_or_default();
         if let Err(problem) = pack(args.iter(), &mut call.request) {
-            self.spare.replace(Some(call));
+            self.keep(call);
             return if raises {
                 refuse(out, problem)
             } else {
@@ -197,11 +198,14 @@ impl<'y> Host<'y> {
             std::mem::swap(out, &mut call.reply);
             Outcome::Reply
         };
-        const KEPT: usize = 64 * 1024;
-        if call.reply.capacity() <= KEPT && call.request.memory_bytes() <= KEPT {
+        self.keep(call);
+        outcome
+    }
+    /// Keeps the room of a call for the next one, unless it is much.
+    fn keep(&self, call: Box<Call>) {
+        if call.reply.capacity() <= KEPT_BYTES && call.request.memory_bytes() <= KEPT_BYTES {
             self.spare.replace(Some(call));
         }
-        outcome
     }
 
     /// Makes a value of what a call has left.

@@ -51,9 +51,12 @@ pub struct Scripting {
     pub calls_denied: bool,
     /// Bytes of the interpreter when it last stood still.
     pub memory: usize,
-    /// Arguments of the last script, used again.
+    /// Arguments of the last script, whose room is used again.
     pub spare: Box<OwnedRequest>,
 }
+
+/// Room, bytes, that a request or a reply may leave for the next one.
+pub(crate) const KEPT_BYTES: usize = 64 * 1024;
 
 impl Scripting {
     /// Whether a script stands still because it has run for too long, and most commands are refused.
@@ -88,8 +91,6 @@ pub struct Running {
     pub is_oom: bool,
     /// It has called a command that writes.
     pub wrote: bool,
-    /// The unit of the journal that it opened, and closes at its end.
-    pub owns_unit: bool,
     /// It comes from the append-only file: it is not refused, and not killed.
     pub is_trusted: bool,
     /// It has run for too long, and the loop turns.

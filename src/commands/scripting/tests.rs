@@ -140,3 +140,18 @@ fn scripts_are_known_by_their_digest() {
     assert_eq!(harness.line("SCRIPT DEBUG NO"), ok());
     assert!(matches!(harness.line("SCRIPT HELP"), Value::Array(_)));
 }
+
+/// A script that was given much once kept the room for it.
+#[test]
+fn large_arguments_leave_no_large_room_behind() {
+    let mut harness = Harness::new();
+    let large = "x".repeat(1 << 20);
+    for (arg, keeps) in [("small", true), (&large, false)] {
+        assert_eq!(
+            harness.run(&["EVAL", "return #ARGV[1]", "0", arg]),
+            int(arg.len() as i64)
+        );
+        let room = harness.state.scripting.spare.memory_bytes();
+        assert_eq!(room > 0, keeps);
+    }
+}

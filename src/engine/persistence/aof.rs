@@ -510,6 +510,8 @@ mod tests {
         directory: tempfile::TempDir,
         plan: FaultPlan,
         harness: Harness,
+        /// Bytes of the file that a test has seen.
+        seen: usize,
     }
 
     /// A state with the append-only file on, in a directory of its own. Its host takes no pipe: each fork fails.
@@ -527,6 +529,7 @@ mod tests {
             directory,
             plan,
             harness,
+            seen: 0,
         }
     }
 
@@ -559,6 +562,28 @@ mod tests {
             let bytes = Disk::default().read(&path).expect("read").expect("there");
             String::from_utf8_lossy(&bytes).into_owned()
         }
+        /// The commands that were written since this was asked last, without those that select a database.
+        fn commands(&mut self) -> Vec<String> {
+            flush(&mut self.harness.state, true);
+            let text = self.written();
+            let new = text.get(self.seen..).unwrap_or_default();
+            self.seen = text.len();
+            let mut commands: Vec<String> = Vec::new();
+            for line in new.split("\r\n") {
+                match line.as_bytes().first() {
+                    Some(b'*') => commands.push(String::new()),
+                    Some(b'$') | None => {}
+                    Some(_) => {
+                        let command = commands.last_mut().expect("a command begins with *");
+                        let space = if command.is_empty() { "" } else { " " };
+                        command.push_str(space);
+                        command.push_str(line);
+                    }
+                }
+            }
+            commands.retain(|command| !command.starts_with("SELECT"));
+            commands
+        }
         /// Syncs of the open file since this was asked last.
         fn syncs(&self) -> usize {
             let begun = std::time::Instant::now();
@@ -574,6 +599,33 @@ mod tests {
         /// Whether a command ends the process.
         fn ends(&mut self, line: &str) -> bool {
             catch_unwind(AssertUnwindSafe(|| self.harness.line(line))).is_err()
+        }
+    }
+
+    /// As in Redis: the removal of what a command finds expired stands in one transaction with what it does. SCAN and
+    /// RANDOMKEY are not wrapped, nor is what has no command.
+    #[test]
+    fn what_expires_under_a_command_is_one_unit_with_it() {
+        let mut bench = bench("everysec");
+        for (line, written) in [
+            ("SET k 2", &["MULTI", "DEL k", "SET k 2", "EXEC"][..]),
+            ("GET k", &["DEL k"]),
+            ("SET other 1", &["SET other 1"]),
+            ("MGET k l", &["MULTI", "DEL k", "DEL l", "EXEC"]),
+            ("SCAN 0 COUNT 100", &["DEL k", "DEL l"]),
+            ("FLUSHALL", &["FLUSHALL"]),
+        ] {
+            bench.harness.line("SET k 1 PX 10");
+            bench.harness.line("SET l 1 PX 10");
+            bench.harness.advance_ms(11);
+            bench.commands();
+            bench.harness.line(line);
+            let mut commands = bench.commands();
+            if line.starts_with("SCAN") {
+                commands.sort();
+            }
+            assert_eq!(commands, written, "{line}");
+            assert!(!bench.harness.state.journal.is_in_unit());
         }
     }
 
