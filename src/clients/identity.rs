@@ -35,6 +35,10 @@ impl Users {
     pub fn find(&self, name: &[u8]) -> Option<&Rc<User>> {
         (name == self.default.name).then_some(&self.default)
     }
+    /// All of them, in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<User>> {
+        std::iter::once(&self.default)
+    }
     /// A client that is the default user: where no password is asked for, and who is not asked for one.
     pub fn default_identity(&self) -> Identity {
         Identity::User(self.default.clone())

@@ -1,10 +1,12 @@
-//! ACL as far as it is true while there is one user: who that is, and what the categories hold.
+//! ACL as far as it is true while there is one user: who asks, who there is, and what the categories hold.
 //!
-//! `default` may do everything, and has the password that `requirepass` says or none. What would make users or keep
-//! them (SETUSER, DELUSER, LOAD, SAVE, LOG, DRYRUN) is unknown: nothing must answer OK that was not done. Mirrors
-//! `aclCommand` of Redis's acl.c.
+//! Each user may do everything, and the default one has the password that `requirepass` says or none. What would make
+//! users or keep them (SETUSER, DELUSER, LOAD, SAVE, LOG, DRYRUN) is unknown: nothing must answer OK that was not done.
+//! Mirrors `aclCommand` of Redis's acl.c.
 
 use super::help;
+use crate::clients::{DEFAULT_USER, User};
+use crate::config::Settings;
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, acl, flags, parse,
     shown_cut,
@@ -62,7 +64,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
             ),
         ],
         arguments: &[Argument::string("username")],
-        handler: Handler::Database(get_user),
+        handler: Handler::Server(get_user),
         ..ROW
     },
     CommandSpec {
@@ -79,7 +81,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of users.",
         arity: 2,
         flags: flags::ADMIN | FLAGS,
-        handler: Handler::Database(list),
+        handler: Handler::Server(list),
         ..ROW
     },
     CommandSpec {
@@ -88,7 +90,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         complexity: "O(N) in the number of users.",
         arity: 2,
         flags: flags::ADMIN | FLAGS,
-        handler: Handler::Database(users),
+        handler: Handler::Server(users),
         ..ROW
     },
     CommandSpec {
@@ -102,51 +104,60 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 
 type Answer = Result<(), CommandError>;
 
-/// The one user.
-const DEFAULT_USER: &[u8] = b"default";
-
 fn print_help(context: &mut Context<'_>, args: Args<'_>) -> Answer {
     help::of_rows(context.reply, args, SUBCOMMANDS);
     Ok(())
 }
 
 fn who_am_i(context: &mut Context<'_>, _args: Args<'_>) -> Answer {
-    context.reply.bulk(DEFAULT_USER);
+    context.reply.bulk(context.session.identity.name());
     Ok(())
 }
 
-fn users(context: &mut Context<'_>, _args: Args<'_>) -> Answer {
-    context.reply.array(1);
-    context.reply.bulk(DEFAULT_USER);
+fn users(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
+    let users = context.state.users.iter();
+    let names: Vec<Vec<u8>> = users.map(|user| user.name.clone()).collect();
+    let reply = context.reply();
+    reply.array(names.len());
+    names.iter().for_each(|name| reply.bulk(name));
     Ok(())
 }
 
-/// The hash of the default user's password, in hex; none: no password is asked for.
-fn password_hash(context: &Context<'_>) -> Option<String> {
-    let password = context.settings.requirepass.as_ref()?;
+/// The hash of a user's password, in hex; none: no password is asked for. `requirepass` is the default user's.
+fn password_hash(user: &User, settings: &Settings) -> Option<String> {
+    let password = settings.requirepass.as_ref();
+    let password = password.filter(|_| user.name == DEFAULT_USER)?;
     let hash = Sha256::digest(password);
     Some(hash.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn list(context: &mut Context<'_>, _args: Args<'_>) -> Answer {
-    let password = match password_hash(context) {
+/// A user as a line of a file of users.
+fn described(user: &User, settings: &Settings) -> Vec<u8> {
+    let password = match password_hash(user, settings) {
         Some(hash) => format!("sanitize-payload #{hash}"),
         None => "nopass sanitize-payload".to_owned(),
     };
-    context.reply.array(1);
-    context
-        .reply
-        .bulk(format!("user default on {password} ~* &* +@all").as_bytes());
+    let rules = format!(" on {password} ~* &* +@all");
+    [b"user ", &user.name[..], rules.as_bytes()].concat()
+}
+
+fn list(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
+    let settings = context.state.config.settings();
+    let users = context.state.users.iter();
+    let lines: Vec<Vec<u8>> = users.map(|user| described(user, settings)).collect();
+    let reply = context.reply();
+    reply.array(lines.len());
+    lines.iter().for_each(|line| reply.bulk(line));
     Ok(())
 }
 
-fn get_user(context: &mut Context<'_>, args: Args<'_>) -> Answer {
-    if args.at(2) != DEFAULT_USER {
-        context.reply.null_array();
+fn get_user(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    let Some(user) = context.state.users.find(args.at(2)) else {
+        context.reply().null_array();
         return Ok(());
-    }
-    let hash = password_hash(context);
-    let reply = &mut *context.reply;
+    };
+    let hash = password_hash(user, context.state.config.settings());
+    let reply = context.reply();
     let names: &[&str] = match hash {
         Some(_) => &["on", "sanitize-payload"],
         None => &["on", "nopass", "sanitize-payload"],
@@ -239,8 +250,10 @@ fn generate_password(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer 
 
 #[cfg(test)]
 mod tests {
+    use crate::clients::{Identity, User};
     use crate::commands::testing::{Harness, bulks, error};
     use crate::resp::reader::Value;
+    use std::rc::Rc;
 
     #[test]
     fn the_one_user_is_told_as_it_is() {
@@ -271,6 +284,22 @@ mod tests {
                 Value::Array(Vec::new()),
             ])
         );
+    }
+
+    /// A connection is told who it is, not who everybody is as long as there is one user.
+    #[test]
+    fn who_asks_is_its_own_user() {
+        let mut harness = Harness::new();
+        let name = b"al\xffice".to_vec();
+        let client = harness.state.clients.get_mut(harness.client);
+        let session = &mut client.expect("the client").session;
+        session.identity = Identity::User(Rc::new(User { name: name.clone() }));
+        assert_eq!(harness.line("ACL WHOAMI"), Value::Bulk(name));
+        let Value::Bulk(line) = harness.line("CLIENT INFO") else {
+            panic!("a line")
+        };
+        let wanted = b" user=al\xffice ";
+        assert!(line.windows(wanted.len()).any(|at| at == wanted));
     }
 
     /// There are no users yet: nothing may look as if one had been made.

@@ -3,7 +3,7 @@
 //! All filters that are given must match. LIST of Redis knows TYPE or ID alone; that both commands take all filters,
 //! and several ids, is Valkey's.
 
-use crate::clients::{Client, ClientKind};
+use crate::clients::{Client, ClientKind, Users};
 use crate::engine::{CommandError, parse};
 use crate::keyspace::Clock;
 use crate::resp::Args;
@@ -39,18 +39,18 @@ impl<'a> Filter<'a> {
     }
 
     /// The options of CLIENT KILL, which leaves out the caller if not told otherwise.
-    pub(super) fn of_kill(options: Args<'a>) -> Result<Filter<'a>, CommandError> {
+    pub(super) fn of_kill(options: Args<'a>, users: &Users) -> Result<Filter<'a>, CommandError> {
         let mut filter = Filter {
             skip_me: true,
             ..Filter::default()
         };
         const BAD_ID: &str = "ERR client-id should be greater than 0";
-        filter.parse(options, BAD_ID, |number| number > 0)?;
+        filter.parse(options, users, BAD_ID, |number| number > 0)?;
         Ok(filter)
     }
 
     /// The options of CLIENT LIST.
-    pub(super) fn of_list(options: Args<'a>) -> Result<Filter<'a>, CommandError> {
+    pub(super) fn of_list(options: Args<'a>, users: &Users) -> Result<Filter<'a>, CommandError> {
         let mut filter = Filter::default();
         if options.len() > 1 && parse::is_word(options.at(0), "ID") {
             let numbers = options.skip(1);
@@ -62,13 +62,14 @@ impl<'a> Filter<'a> {
                 return Ok(filter);
             }
         }
-        filter.parse(options, "ERR Invalid client ID", |_| true)?;
+        filter.parse(options, users, "ERR Invalid client ID", |_| true)?;
         Ok(filter)
     }
 
     fn parse(
         &mut self,
         options: Args<'a>,
+        users: &Users,
         bad_id: &'static str,
         is_id: fn(i64) -> bool,
     ) -> Result<(), CommandError> {
@@ -93,17 +94,22 @@ impl<'a> Filter<'a> {
                     return Err(CommandError::fixed(bad_id));
                 }
             } else {
-                self.take(option, value)?;
+                self.take(option, value, users)?;
             }
         }
         Ok(())
     }
 
     /// Takes one filter of one value.
-    fn take(&mut self, option: &'a [u8], value: &'a [u8]) -> Result<(), CommandError> {
+    fn take(
+        &mut self,
+        option: &'a [u8],
+        value: &'a [u8],
+        users: &Users,
+    ) -> Result<(), CommandError> {
         match () {
             () if parse::is_word(option, "TYPE") => self.kind = Some(kind(value)?),
-            () if parse::is_word(option, "USER") => self.user = Some(user(value)?),
+            () if parse::is_word(option, "USER") => self.user = Some(user(value, users)?),
             () if parse::is_word(option, "ADDR") => self.address = Some(value),
             () if parse::is_word(option, "LADDR") => self.local_address = Some(value),
             () if parse::is_word(option, "NAME") => self.name = Some(value),
@@ -193,9 +199,8 @@ fn kind(name: &[u8]) -> Result<ClientKind, CommandError> {
     }
 }
 
-/// Until there are ACLs there is one user.
-fn user(name: &[u8]) -> Result<&[u8], CommandError> {
-    if name == b"default" {
+fn user<'a>(name: &'a [u8], users: &Users) -> Result<&'a [u8], CommandError> {
+    if users.find(name).is_some() {
         return Ok(name);
     }
     Err(CommandError::showing("ERR No such user '", name, "'"))

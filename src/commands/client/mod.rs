@@ -156,7 +156,7 @@ fn matching(context: &ServerContext<'_>, filter: &Filter<'_>) -> Vec<ClientKey> 
 }
 
 fn list(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let filter = Filter::of_list(args.skip(2))?;
+    let filter = Filter::of_list(args.skip(2), &context.state.users)?;
     let mut text = Vec::new();
     match &filter.only_ids {
         // Asked for by their ids they come in the order that was asked for, each as often as it was named.
@@ -182,7 +182,7 @@ fn kill(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandEr
     let filter = if old_form {
         Filter::of_address(args.at(2))
     } else {
-        Filter::of_kill(args.skip(2))?
+        Filter::of_kill(args.skip(2), &context.state.users)?
     };
     let doomed = matching(context, &filter);
     for key in &doomed {
