@@ -8,6 +8,7 @@ use super::KEPT_BYTES;
 use super::cache::digest;
 use super::convert::{Names, error_table, from_reply, text};
 use super::interpreter::{Ask, Call, Tell};
+use super::libraries::arguments;
 use super::raw::{self, Arg, Outcome};
 use crate::resp::OwnedRequest;
 use crate::system::numbers::{f64_as_i64, write_double};
@@ -243,10 +244,9 @@ impl<'y> Host<'y> {
     fn set_repl(&self, args: &MultiValue) -> Result<()> {
         self.must_run("redis.set_repl")?;
         if args.len() != 1 {
-            return Err(raise("redis.set_repl() requires two arguments."));
+            return Err(raise("redis.set_repl() requires one argument."));
         }
-        let flags = args.front().and_then(number).unwrap_or_default();
-        match u8::try_from(flags as i64) {
+        match u8::try_from(as_i32(args.front())) {
             Ok(flags) if flags & !REPL_ALL == 0 => self.propagation.set(flags),
             _ => {
                 return Err(raise(
@@ -262,7 +262,7 @@ impl<'y> Host<'y> {
         if args.len() != 1 {
             return Err(raise("redis.setresp() requires one argument."));
         }
-        match args.front().and_then(number).unwrap_or_default() as i64 {
+        match as_i32(args.front()) {
             2 => self.resp3.set(false),
             3 => self.resp3.set(true),
             _ => return Err(raise("RESP version must be 2 or 3.")),
@@ -300,14 +300,10 @@ impl<'y> Host<'y> {
         const MOST: u64 = i32::MAX as u64;
         let random = (self.next_random() % MOST) as f64 / MOST as f64;
         let bound = |index: usize| {
-            args.get(index).and_then(number).map_or_else(
-                || {
-                    Err(Error::runtime(format!(
-                        "bad argument #{} to 'random' (number expected)",
-                        index + 1
-                    )))
-                },
-                |bound| Ok((bound as i64 as i32).into()),
+            let bound = args.get(index).and_then(number);
+            bound.map_or_else(
+                || Err(no_number(index, "random", args)),
+                |bound| Ok((arguments::as_i64(bound) as i32).into()),
             )
         };
         let between = |low: f64, high: f64, position: usize| {
@@ -332,11 +328,12 @@ impl<'y> Host<'y> {
                 "math.randomseed can only be called inside a script invocation",
             ));
         }
-        let seed = args.front().and_then(number).ok_or_else(|| {
-            Error::runtime("bad argument #1 to 'randomseed' (number expected, got no value)")
-        })?;
+        let seed = args
+            .front()
+            .and_then(number)
+            .ok_or_else(|| no_number(0, "randomseed", args))?;
         self.random
-            .set(u64::from(seed as i64 as u32) << 16 | 0x330E);
+            .set(u64::from(arguments::as_i64(seed) as u32) << 16 | 0x330E);
         Ok(())
     }
 
@@ -455,6 +452,20 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
+/// The same as C casts it: what does not fit is no value that anything accepts. What is no number is 0.
+fn as_i32(value: Option<&Value>) -> i32 {
+    arguments::as_i32(value.and_then(number).unwrap_or_default())
+}
+
+/// The error of an argument, counted from 0, that is no number.
+fn no_number(index: usize, function: &str, args: &MultiValue) -> Error {
+    let got = args.get(index).map_or("no value", arguments::type_name);
+    let at = index.saturating_add(1);
+    Error::runtime(format!(
+        "bad argument #{at} to '{function}' (number expected, got {got})"
+    ))
+}
+
 /// Arguments of a command. A number is written as an integer if it is one, so that commands that want one take it, and
 /// else with the fewest digits that read back as the same double.
 fn pack<'a>(
@@ -512,10 +523,10 @@ fn log(args: &MultiValue) -> Result<()> {
     if args.len() < 2 {
         return Err(raise("redis.log() requires two arguments or more."));
     }
-    let Some(level) = args.front().and_then(number) else {
+    if args.front().and_then(number).is_none() {
         return Err(raise("First argument must be a number (log level)."));
-    };
-    let level = match level as i64 {
+    }
+    let level = match as_i32(args.front()) {
         0 => log::Level::Trace,
         1 => log::Level::Debug,
         2 => log::Level::Info,

@@ -341,12 +341,19 @@ fn one_line(text: &[u8]) -> Vec<u8> {
 pub(super) fn text(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(number) => Some(number.to_string().into_bytes()),
-        Value::Number(number) => {
-            let mut out = Vec::new();
-            crate::system::numbers::write_general(&mut out, *number, 14);
-            Some(out)
-        }
+        // The binding makes an integer of each number that is one; Lua has doubles only.
+        Value::Integer(number) => Some(number_text(*number as f64)),
+        Value::Number(number) => Some(number_text(*number)),
         _ => None,
     }
+}
+
+fn number_text(number: f64) -> Vec<u8> {
+    if number.is_nan() && number.is_sign_negative() {
+        // As C shows it; 0/0 is such a one.
+        return b"-nan".to_vec();
+    }
+    let mut out = Vec::new();
+    crate::system::numbers::write_general(&mut out, number, 14);
+    out
 }

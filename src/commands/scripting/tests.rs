@@ -155,3 +155,72 @@ fn large_arguments_leave_no_large_room_behind() {
         assert_eq!(room > 0, keeps);
     }
 }
+
+/// Calls of the `redis` table with the wrong number of arguments, and with numbers that C cannot cast.
+#[test]
+fn what_is_no_argument_is_told_as_redis_tells_it() {
+    let mut harness = Harness::new();
+    let flags = "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+    for (call, expected) in [
+        (
+            "redis.set_repl()",
+            "redis.set_repl() requires one argument.",
+        ),
+        (
+            "redis.set_repl(1, 2)",
+            "redis.set_repl() requires one argument.",
+        ),
+        ("redis.set_repl(0/0)", flags),
+        ("redis.set_repl(256)", flags),
+        ("redis.setresp()", "redis.setresp() requires one argument."),
+        ("redis.setresp(0/0)", "RESP version must be 2 or 3."),
+        ("redis.sha1hex()", "wrong number of arguments"),
+        (
+            "redis.log(1)",
+            "redis.log() requires two arguments or more.",
+        ),
+        (
+            "redis.log('x', 'y')",
+            "First argument must be a number (log level).",
+        ),
+        ("redis.log(0/0, 'y')", "Invalid log level."),
+        (
+            "redis.acl_check_cmd()",
+            "Please specify at least one argument for this redis lib call",
+        ),
+        (
+            "math.random('x')",
+            "user_script:1: bad argument #1 to 'random' (number expected, got string)",
+        ),
+        (
+            "math.random(1, {})",
+            "user_script:1: bad argument #2 to 'random' (number expected, got table)",
+        ),
+        (
+            "math.randomseed(nil)",
+            "user_script:1: bad argument #1 to 'randomseed' (number expected, got nil)",
+        ),
+    ] {
+        let answer = harness.run(&["EVAL", call, "0"]);
+        let Value::Error(text) = &answer else {
+            panic!("{call}: {answer:?}");
+        };
+        let text = String::from_utf8_lossy(text);
+        let shown = text.split(" script: ").next();
+        assert_eq!(shown, Some(format!("ERR {expected}").as_str()), "{call}");
+    }
+    // Numbers are text as Lua writes them.
+    for (call, digest) in [
+        (
+            "redis.sha1hex(0/0) ",
+            "03eaab157a1d1ab44dd8518f1632efd37ae16b69",
+        ),
+        (
+            "redis.sha1hex(1e15)",
+            "29649fb9b5a7f057fcfd4d03bc770039deb636be",
+        ),
+    ] {
+        let script = format!("return {call}");
+        assert_eq!(harness.run(&["EVAL", &script, "0"]), bulk(digest), "{call}");
+    }
+}

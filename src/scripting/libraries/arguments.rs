@@ -24,7 +24,7 @@ pub(super) fn set_function<R: IntoLuaMulti>(
 }
 
 /// The name that Lua's messages give a value's type.
-pub(super) fn type_name(value: &Value) -> &'static str {
+pub(in crate::scripting) fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Integer(_) | Value::Number(_) => "number",
         Value::LightUserData(_) | Value::UserData(_) | Value::Error(_) | Value::Other(_) => {
@@ -35,7 +35,7 @@ pub(super) fn type_name(value: &Value) -> &'static str {
 }
 
 /// A double as C on x86-64 casts it to a signed integer of 64 bits: what does not fit becomes the smallest.
-pub(super) fn as_i64(number: f64) -> i64 {
+pub(in crate::scripting) fn as_i64(number: f64) -> i64 {
     // The upper end itself does not fit; the lower end does.
     if number >= i64::MIN as f64 && number < -(i64::MIN as f64) {
         number as i64
@@ -45,7 +45,7 @@ pub(super) fn as_i64(number: f64) -> i64 {
 }
 
 /// A number as C casts it to 32 bits.
-pub(super) fn as_i32(number: f64) -> i32 {
+pub(in crate::scripting) fn as_i32(number: f64) -> i32 {
     if number > f64::from(i32::MIN) - 1.0 && number < f64::from(i32::MAX) + 1.0 {
         number as i32
     } else {

@@ -13,7 +13,7 @@
 //! before it is the sandbox's business, for it alone knows where errors can be caught.
 //! Mirrors `deps/lua/src/lua_{cjson,cmsgpack,struct,bit}.c` of Redis.
 
-mod arguments;
+pub(super) mod arguments;
 pub mod bit;
 pub mod cjson;
 pub mod cmsgpack;
