@@ -628,7 +628,10 @@ impl AppendOnly {
             return Ok(());
         }
         match file.sync_data() {
-            Ok(()) => self.synced = self.written,
+            Ok(()) => {
+                self.synced = self.written;
+                self.note_sync();
+            }
             Err(error) if fsync == Fsync::Always => return Err(Fatal::sync(&error)),
             Err(error) => log::warn!("Fail to fsync the AOF file: {}", text_of(&error)),
         }

@@ -734,3 +734,29 @@ fn always_is_promised_only_where_no_sync_has_failed_since_the_last_rewrite() {
     let refusal = bench.aof.wait_for_disk().expect_err("no room");
     assert!(refusal.ends_with("No space left on device"), "{refusal}");
 }
+
+/// A SHUTDOWN that was refused had synced all, and clients of WAITAOF never heard of it.
+#[test]
+fn a_sync_at_the_end_is_one_that_clients_wait_for() {
+    for (fsync, fails) in [
+        (Fsync::No, false),
+        (Fsync::EverySecond, false),
+        (Fsync::No, true),
+    ] {
+        let mut bench = bench();
+        // Within the second of the last sync.
+        bench.flush(fsync, 1).expect("nothing to write");
+        bench.append("SET a 1");
+        bench.aof.last_sync_s = 1;
+        bench.flush(fsync, 1).expect("written");
+        let written = bench.journal.written_bytes(Targets::AOF);
+        assert!(bench.aof.synced_offset() < written);
+        if fails {
+            bench
+                .plan
+                .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+        }
+        bench.aof.sync_now(fsync).expect("no promise");
+        assert_eq!(bench.aof.synced_offset() == written, !fails);
+    }
+}
