@@ -520,14 +520,81 @@ mod tests {
     fn the_time_is_noted_once_a_second() {
         let mut journal = Journal::default();
         journal.attach(Targets::AOF);
+        let request = OwnedRequest::from_slices(&["SETa"]);
+        let times = |journal: &mut Journal, at_s: &[i64], is_unit: bool| -> String {
+            if is_unit {
+                journal.begin_unit();
+            }
+            for unix_s in at_s {
+                journal.append(0, *unix_s, Targets::ALL, request.args());
+            }
+            if is_unit {
+                journal.end_unit();
+            }
+            let mut bytes = Vec::new();
+            journal.take(Targets::AOF, &mut bytes);
+            let text = String::from_utf8(bytes).expect("plain text");
+            let notes = text
+                .split("\r\n")
+                .filter(|line| line.starts_with(['#', 'S']));
+            notes.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            times(&mut journal, &[6], false),
+            "SELECT SETa",
+            "switched off"
+        );
         journal.set_timestamps(Targets::AOF, true);
+        let noted = times(&mut journal, &[7, 7, 8, 8], false);
+        assert_eq!(noted, "#TS:7 SETa SETa #TS:8 SETa SETa");
+        assert_eq!(
+            times(&mut journal, &[8, 7], false),
+            "SETa SETa",
+            "the clock went back"
+        );
+        assert_eq!(
+            times(&mut journal, &[8, 9], true),
+            "SETa SETa",
+            "the unit began before"
+        );
+        assert_eq!(times(&mut journal, &[9, 10], true), "#TS:9 SETa SETa");
+        assert_eq!(times(&mut journal, &[10], false), "#TS:10 SETa");
+    }
+
+    /// WAITAOF compares the offsets of clients with how far the file is synced: both count on when the file is switched
+    /// off and on again.
+    #[test]
+    fn the_bytes_of_a_reader_count_on_when_it_comes_back() {
+        let mut journal = Journal::default();
+        let both = |journal: &Journal| {
+            let readers = [Targets::AOF, Targets::REPLICAS];
+            readers.map(|reader| journal.written_bytes(reader))
+        };
+        assert_eq!(both(&journal), [0, 0]);
+        journal.attach(Targets::AOF);
         append(&mut journal, 0, "SETa");
+        let [first, _] = both(&journal);
+        assert!(first > 0);
+        taken(&mut journal);
         append(&mut journal, 0, "SETb");
-        let mut bytes = Vec::new();
-        journal.take(Targets::AOF, &mut bytes);
-        let text = String::from_utf8(bytes).expect("plain text");
-        assert!(text.starts_with("#TS:7\r\n*2\r\n$6\r\nSELECT"));
-        assert_eq!(text.matches("#TS").count(), 1);
+        let [second, _] = both(&journal);
+        assert!(second > first);
+        // With what it has not taken, which nobody will ever take.
+        journal.detach(Targets::AOF);
+        assert_eq!(both(&journal), [second, 0]);
+        assert_eq!(journal.taken_bytes(Targets::AOF), second);
+        append(&mut journal, 0, "SETc");
+        journal.attach(Targets::REPLICAS);
+        append(&mut journal, 0, "SETc");
+        let [aof, replicas] = both(&journal);
+        assert_eq!((aof, replicas), (second, first));
+        journal.attach(Targets::AOF);
+        assert_eq!(both(&journal), [second, first]);
+        append(&mut journal, 0, "SETd");
+        assert_eq!(both(&journal), [second + first, second]);
+        assert_eq!(journal.taken_bytes(Targets::AOF), second);
+        taken(&mut journal);
+        assert_eq!(journal.taken_bytes(Targets::AOF), second + first);
     }
 
     /// Each reader has its own encoding of what is for it: the file has the time, replicas have not, and
