@@ -18,8 +18,6 @@ use crate::resp::Args;
 pub enum Origin {
     /// A connection has sent it: every check.
     Connection,
-    /// EXEC runs it: it was checked when it was queued, and EXEC for all of its queue.
-    Exec,
     /// A script or a function calls it: what the program may do.
     Script,
     /// A file that this server has written: it ran once, and must run again.
@@ -171,7 +169,7 @@ pub fn admit(
     match origin {
         Origin::Connection => admit_from_connection(state, host, client, id, args),
         Origin::Script => admit_from_script(state, client, id),
-        Origin::Exec | Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
+        Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
     }
 }
 

@@ -3,7 +3,6 @@
 //! In: commands of a client that is in MULTI; keys that have changed. Out: the queue run without anything in between.
 //! Mirrors `multi.c` of Redis.
 
-use super::admit::{Origin, admit, refuse};
 use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, StandingExec, Watching};
@@ -102,13 +101,8 @@ pub(crate) fn run_queue(
         crash::set_command(state.table.get(id).spec.name);
         let unix_us = state.now.unix_us;
         state.observe.executed(|| Executed::Queued { unix_us });
-        match admit(state, host, Origin::Exec, client, id, args) {
-            Ok(_) => {
-                call(state, host, &Invocation::of(client, id, args));
-            }
-            // Each command of the queue has its answer, whatever it is.
-            Err(error) => refuse(state, client, Some(id), &error, args),
-        }
+        // It was admitted when it was queued, and EXEC for all of its queue.
+        call(state, host, &Invocation::of(client, id, args));
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
                 let transaction = client.session.transaction.get_or_insert_default();
