@@ -813,6 +813,17 @@ mod tests {
         assert_eq!(harness().line("DEBUG SLEEP 0"), Answer::Simple("OK".into()));
     }
 
+    /// It went by the name as it was sent: renamed, DEBUG was opened and closed by `enable-module-command`.
+    #[test]
+    fn a_new_name_opens_nothing_and_closes_nothing() {
+        for (mut harness, is_open) in [(harness(), true), (Harness::new(), false)] {
+            let table = &mut harness.state.table;
+            table.rename(b"debug", b"inspect").expect("a new name");
+            let reply = text(&harness.line("INSPECT SLEEP 0"));
+            assert_eq!(!reply.contains("ERR DEBUG command not"), is_open, "{reply}");
+        }
+    }
+
     #[test]
     fn unknown_subcommands_are_named() {
         let mut harness = harness();

@@ -196,7 +196,7 @@ fn admit_from_connection(
     caller.session.last_command = Some(id.0);
     let caller = &*caller;
     // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
-    check_protected(state.config.settings(), caller, all, args)?;
+    check_protected(state.config.settings(), caller, all, state.table.get(id))?;
     // Nothing else is told to strangers, and nothing is done for them.
     check_authenticated(&caller.session, all)?;
     check_in_multi(&caller.session, all)?;
@@ -251,9 +251,9 @@ fn admit_from_script(
 
 /// DEBUG and MODULE, where `enable-debug-command` and `enable-module-command` do not let this client.
 #[inline(always)]
-fn check_protected(settings: &Settings, client: &Client, all: u32, args: Args<'_>) -> Checked {
-    if all & flags::PROTECTED != 0 && !protected_allowed(settings, client, args) {
-        return Err(protected_error(args));
+fn check_protected(settings: &Settings, client: &Client, all: u32, command: &Command) -> Checked {
+    if all & flags::PROTECTED != 0 && !protected_allowed(settings, client, command) {
+        return Err(protected_error(command));
     }
     Ok(())
 }
@@ -484,25 +484,24 @@ fn reads_or_writes(state: &State, client: ClientKey, all: u32) -> bool {
     (all | queued) & (flags::READONLY | flags::WRITE | flags::MAY_REPLICATE) != 0
 }
 
-fn protected_allowed(settings: &Settings, client: &Client, args: Args<'_>) -> bool {
+/// Whether it is DEBUG, whatever it was renamed to; the others that are protected are MODULE's.
+fn is_debug(command: &Command) -> bool {
+    command.spec.name == "debug"
+}
+
+fn protected_allowed(settings: &Settings, client: &Client, command: &Command) -> bool {
     let local = client.connection().is_local();
-    if args.at(0).eq_ignore_ascii_case(b"debug") {
+    if is_debug(command) {
         settings.enable_debug_command.allows(local)
     } else {
         settings.enable_module_command.allows(local)
     }
 }
 
-fn protected_error(args: Args<'_>) -> CommandError {
-    let name = if args.at(0).eq_ignore_ascii_case(b"debug") {
-        "DEBUG"
-    } else {
-        "MODULE"
-    };
-    let option = if name == "DEBUG" {
-        "enable-debug-command"
-    } else {
-        "enable-module-command"
+fn protected_error(command: &Command) -> CommandError {
+    let (name, option) = match is_debug(command) {
+        true => ("DEBUG", "enable-debug-command"),
+        false => ("MODULE", "enable-module-command"),
     };
     CommandError::text_owned(format!(
         "ERR {name} command not allowed. If the {option} option is set to \"local\", you can run it from a local \
