@@ -32,6 +32,8 @@ pub struct Command {
 pub struct CommandTable {
     commands: Vec<Command>,
     by_name: HashMap<Box<[u8]>, CommandId, ahash::RandomState>,
+    /// Bytes of the longest name.
+    longest: usize,
     /// Direct-mapped cache from short names as they were sent (any case) to ids: most look-ups end here.
     cache: Vec<Option<(Packed, CommandId)>>,
 }
@@ -41,10 +43,13 @@ const CACHE_LEN: usize = 256;
 impl CommandTable {
     /// The table of all groups.
     pub fn new(groups: &[&'static [CommandSpec]]) -> CommandTable {
+        // Always the same: names come from our rows and from the configuration, so no client can choose them to
+        // collide.
         let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
         let mut table = CommandTable {
             commands: Vec::new(),
             by_name: HashMap::with_hasher(hasher),
+            longest: 0,
             cache: vec![None; CACHE_LEN],
         };
         for spec in groups.iter().flat_map(|group| group.iter()) {
@@ -55,6 +60,7 @@ impl CommandTable {
                     .subcommands
                     .push((sub.name, sub_id));
             }
+            table.longest = table.longest.max(spec.name.len());
             let known = table.by_name.insert(spec.name.as_bytes().into(), id);
             debug_assert!(known.is_none(), "{} is in the table twice", spec.name);
         }
@@ -122,6 +128,7 @@ impl CommandTable {
         let (low, high, len) = packed;
         let mixed = (low ^ high.rotate_left(29) ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let slot = (mixed >> 56) as usize;
+        // The whole name is compared, not its hash: two names in one place only drive each other out.
         if let Some(Some((known, id))) = self.cache.get(slot)
             && *known == packed
         {
@@ -134,11 +141,15 @@ impl CommandTable {
 
     /// The command of this name ([`CommandTable::find`]), looked up without the cache.
     pub fn find_slow(&self, name: &[u8]) -> Option<CommandId> {
-        const LONGEST: usize = 64;
-        if name.len() > LONGEST {
+        const ON_STACK: usize = 64;
+        if name.len() > self.longest {
+            // Whatever a client sends as a name, no more of it is copied than a name can have.
             return None;
         }
-        let mut lower = [0; LONGEST];
+        if name.len() > ON_STACK {
+            return self.by_name.get(&*name.to_ascii_lowercase()).copied();
+        }
+        let mut lower = [0; ON_STACK];
         lower[..name.len()].copy_from_slice(name);
         let lower = &mut lower[..name.len()];
         lower.make_ascii_lowercase();
@@ -172,10 +183,13 @@ impl CommandTable {
             return Err("Target command name already exists");
         }
         self.by_name.remove(&*from.to_ascii_lowercase());
+        // What was found under the old name must not be found there again.
         self.cache.fill(None);
         if !to.is_empty() {
+            self.longest = self.longest.max(lower.len());
             self.by_name.insert(lower.clone().into(), id);
             let new_name = String::from_utf8_lossy(&lower).into_owned();
+            // Statistics and ACL name subcommands by their container, so they are renamed with it.
             for (sub, sub_id) in self.get(id).subcommands.clone() {
                 self.commands[sub_id.0 as usize].name = format!("{new_name}|{sub}");
             }
@@ -309,6 +323,10 @@ mod tests {
         table.rename(b"ping", b"Hello-There").expect("renamed");
         assert_eq!(table.find(b"ping"), None);
         assert_eq!(table.find(b"HELLO-THERE"), Some(ping));
+        let long = [b'L'; 100];
+        table.rename(b"hello-there", &long).expect("renamed");
+        assert_eq!(table.find(&long.to_ascii_lowercase()), Some(ping));
+        assert_eq!(table.find(&[b'L'; 101]), None);
         assert!(table.rename(b"get", b"set").is_err());
         assert!(table.rename(b"nope", b"x").is_err());
         table.rename(b"get", b"").expect("removed");
