@@ -100,6 +100,7 @@ pub fn resolve(
 
 fn unknown_command(args: Args<'_>) -> CommandError {
     const SHOWN: usize = 128;
+    // So much of them and no more, as Redis has it: the answer stays short, whatever was sent.
     let mut told = Vec::new();
     for arg in args.iter().skip(1) {
         let Some(room) = SHOWN.checked_sub(told.len()).filter(|room| *room > 0) else {
@@ -193,6 +194,7 @@ fn admit_from_connection(
         all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
         all &= !(transaction.lacks & (flags::LOADING | flags::STALE));
     }
+    // Also where it is refused: CLIENT LIST shows what a client has asked last.
     caller.session.last_command = Some(id.0);
     let caller = &*caller;
     // Whether there is such a way at all comes before who asks: Redis tells even strangers that DEBUG is off.
@@ -315,6 +317,7 @@ pub(crate) enum Unkept {
 #[inline]
 pub(crate) fn unkept(state: &State) -> Option<Unkept> {
     let settings = state.config.settings();
+    // Without save points nobody relies on snapshots: that BGSAVE has failed stops no writes then.
     if settings.stop_writes_on_bgsave_error
         && !state.persistence.last_status_ok
         && !settings.save.is_empty()
@@ -425,6 +428,8 @@ fn is_monitor(state: &State, client: ClientKey) -> bool {
 /// CLIENT PAUSE holds back everything, or what writes. Those in MONITOR are not held, as replicas are not.
 #[inline(always)]
 fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
+    // What may replicate is held with the writes, though it changes no key here (PUBLISH): the stream of effects is to
+    // stand still.
     if let Some(pause) = state.pause
         && !is_monitor(state, candidate.client)
         && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
@@ -520,6 +525,7 @@ pub(crate) fn refuse(
     if let Some(id) = id {
         state.observe.command_rejected(id.0);
     }
+    // An EXEC that is refused has its transaction gone, and says so in place of the reason alone.
     let runs_queue = id.is_some_and(|id| state.table.get(id).flags & flags::RUNS_QUEUE != 0);
     let text = if runs_queue {
         super::transactions::discard(state, client);
@@ -537,6 +543,7 @@ pub(crate) fn refuse(
     let Some(client) = state.clients.get_mut(client) else {
         return;
     };
+    // EXEC is to run all of what was sent or nothing: one of it is not in the queue.
     if let Some(transaction) = &mut client.session.transaction {
         transaction.aborted = true;
     }

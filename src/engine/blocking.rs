@@ -27,12 +27,15 @@ pub(crate) fn begin(
         return;
     };
     let (id, db) = (client.session.id, client.session.db);
+    // Handlers reckon by the Unix clock, the loop by the monotonic one. From here on a step of the system's clock
+    // neither ends nor prolongs the waiting.
     let deadline_ns = wait
         .until_ms
         .map(|until_ms| deadline_ns(state.now, until_ms));
     let ticket = state
         .keyspace
         .wait(db, &wait.keys, id, wait.kind, wait.on_removal);
+    // Owned from here on: the bytes that the arguments were borrowed from are those of the next request soon.
     let request = match &wait.again_as {
         Some(words) => OwnedRequest::from_slices(words),
         None => args.to_owned(),
@@ -84,6 +87,7 @@ pub fn can_wait(session: &Session) -> bool {
 pub fn end_freeing(state: &mut State, now_ns: u64) {
     let rung = state.keyspace.rung();
     let freeing = &mut state.clients.freeing;
+    // Bells ring in the order in which they were asked for, so those that have rung are at the front.
     let free = freeing.partition_point(|freeing| freeing.bell <= rung);
     let free: Vec<Freeing> = freeing.drain(..free).collect();
     for freeing in free {
@@ -132,6 +136,7 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
     while let Some(waiter) = state.keyspace.next_waiter(db, name, after) {
         after = waiter.ticket;
         let now = state.now;
+        // Looked at again for each: the one before may have taken the last element, and the key with it.
         let kind = state
             .keyspace
             .db(db, now, true)
@@ -166,6 +171,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
     let Some(keys) = blocked.keys_mut() else {
         return;
     };
+    // Taken out for the call, which borrows its arguments and changes the client that had them.
     let request = std::mem::take(&mut keys.request);
     let unix_us = state.now.unix_us;
     let answering = state.clients.set_answering(Some(key));
@@ -183,12 +189,14 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
         }
     };
     state.clients.set_answering(answering);
+    // It leaves its queues only now: while it ran, that it waits told `call` that it had been counted and shown before.
     match became {
         Became::Answered => {
             end(state, key);
             record(state, key, |client| Executed::Woken { client, unix_us });
         }
         Became::WaitsOn => {
+            // It has kept its ticket, and so its place: it is asked before those who came later next time, too.
             let client = state.clients.get_mut(key);
             let blocked = client.and_then(|client| client.session.waiting_mut());
             if let Some(keys) = blocked.and_then(BlockedCommand::keys_mut) {
@@ -230,6 +238,7 @@ pub fn expire(state: &mut State, now_ns: u64) {
     while let Some((deadline_ns, id)) = state.clients.next_deadline()
         && deadline_ns <= now_ns
     {
+        // Also one that is being closed and not detached yet. Passed over, its deadline would stay the first for ever.
         let Some(key) = state.clients.by_id_or_closing(id) else {
             debug_assert!(false, "a deadline is of a client that waits");
             return;
@@ -278,6 +287,7 @@ pub(crate) fn give_up(
             Awaited::Work => client.reply.ok(),
         },
     }
+    // Counted here, because `call` counts no command that waits.
     state
         .observe
         .command_run(blocked.command, took_ns, u64::from(error.is_some()));

@@ -22,9 +22,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         args,
         ..
     } = *invocation;
+    // The clock stands where the command before ended: one look at it for each command, however many come together.
     let start = state.now;
     let dirty = state.keyspace.dirty;
     let propagates = state.journal.has_consumers();
+    // What is given to the journal within a unit is published when that ends, so it is the call that ends it (EXEC,
+    // EVAL) whose client is said below to have written.
     let written = match propagates {
         true => state.journal.written_bytes(Targets::AOF),
         false => 0,
@@ -47,12 +50,16 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             ReplyMode::Off | ReplyMode::Skip
         ));
     }
+    // A handler may write errors among other values and return that it is done (EXEC): whether it failed is told by
+    // what stands in the reply.
     let errors = client.reply.error_count();
     let db = client.session.db;
 
     let mut effects = Effects::default();
     let result = match handler {
         Handler::Database(run) => {
+            // Within a transaction or a script nobody could go on behind a command that waits: it answers at once as if
+            // its time were over.
             let may_block = !client.session.in_multi() && client.session.kind != ClientKind::Script;
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
@@ -100,6 +107,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             state.observe.error_replied(client.reply.last_error_code());
         }
     }
+    // Time moves on between handlers only. Each sees one moment from its beginning to its end, so that what it
+    // compares, stores and gives the journal agrees.
     let end_ns = host.monotonic_ns();
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
     state.now.mono_ns = end_ns;
@@ -119,6 +128,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         false
     };
     if state.messaging.hears_commands {
+        // Behind the events of the keys that it found expired: remembered before, their reader would be told at once to
+        // forget them again.
         super::tracking::remember(state, asker, id, args);
         // One that waited was shown when it began to, one that stands is shown behind what it runs.
         if !runs_again && !effects.stands {
@@ -135,12 +146,14 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         );
         propagate(state, db, args, invocation.targets, effects.propagated_as());
     }
+    // Behind the command itself: what went under its eyes and its own effect are one unit.
     if begins_unit {
         state.journal.end_unit();
     }
     if propagates && state.journal.written_bytes(Targets::AOF) != written {
         note_write(state, key);
     }
+    // Its own client is marked as well: a change between WATCH and MULTI fails the transaction, whoever makes it.
     if state.keyspace.has_dirty_watchers() {
         super::transactions::mark_dirty(state);
     }
@@ -179,6 +192,7 @@ pub(crate) fn note_run(
     redacted: &[usize],
 ) {
     let id = invocation.command;
+    // The commands of a file ran once, and were counted then.
     if state.persistence.is_loading() && is_loader(state, invocation.client) {
         return;
     }

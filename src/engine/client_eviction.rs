@@ -53,6 +53,7 @@ fn count_now(state: &mut State, key: ClientKey) {
 pub fn evict(state: &mut State) {
     let limit = limit(state.config.settings());
     if limit.is_some() != state.clients.counts_memory {
+        // The directive was changed since: all are counted once, from here on each when it changes.
         state.clients.counts_memory = limit.is_some();
         for key in state.clients.keys() {
             match limit {
@@ -70,6 +71,7 @@ pub fn evict(state: &mut State) {
 
 #[cold]
 fn evict_over(state: &mut State, limit: u64) {
+    // Sorted only now: to keep clients in order would cost at every read and write.
     let mut by_size: Vec<(usize, ClientKey)> = state
         .clients
         .iter()
@@ -92,6 +94,7 @@ fn evict_over(state: &mut State, limit: u64) {
             state.clients.close(key, false);
         }
         debug_assert!(bytes > 0);
+        // It counts no more at once, though it is closed at the end of the turn.
         state.clients.set_counted(key, 0);
     }
     if state.clients.counted_bytes >= limit {

@@ -75,6 +75,8 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
     let uncounted = not_counted(state);
     let used = |host: &mut dyn Host| host.used_memory().saturating_sub(uncounted);
     let fresh = |host: &mut dyn Host| host.fresh_used_memory().saturating_sub(uncounted);
+    // The allocator is asked only where the cheap figure is over the limit: it may be, for what other threads have
+    // freed is not in it.
     if used(host) <= limit || fresh(host) <= limit {
         return Room::Made;
     }
@@ -96,6 +98,7 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
             return Room::Made;
         }
     }
+    // What the free thread has got done meanwhile may be enough.
     if fresh(host) <= limit {
         return Room::Made;
     }

@@ -21,9 +21,11 @@ pub fn load(
     limit_ms: Option<u64>,
 ) -> Result<Vec<u8>, String> {
     let found = metadata::parse(code)?;
+    // Asked before the code runs, which may take long.
     state.scripting.libraries.may_load(&found.name, replace)?;
     let library = run_code(state, host, code, limit_ms)?;
     let handles: Vec<u64> = library.handles().collect();
+    // The functions are in the interpreter already: where the registry does not take them they have to go from there.
     match state.scripting.libraries.add(library) {
         Ok(replaced) => {
             forget(state, replaced);
@@ -88,6 +90,8 @@ fn load_code(
             Ask::Loaded(result) => return result.map_err(|error| shown(&error)),
             Ask::Clock => tell = Tell::Clock(host.monotonic_ns()),
             Ask::Busy => {
+                // The loop does not turn meanwhile, so what a client loads has a limit. What a file has was within it
+                // once.
                 let elapsed_ms = host.monotonic_ns().saturating_sub(began_ns) / 1_000_000;
                 tell = match limit_ms {
                     Some(limit_ms) if elapsed_ms > limit_ms => Tell::Kill,
@@ -95,6 +99,7 @@ fn load_code(
                 };
             }
             other => {
+                // It calls no commands: `redis.call` is not there while a library is loaded.
                 log::error!("The interpreter answered the load of a library with {other:?}");
                 return Err(FAILED.into());
             }

@@ -29,6 +29,7 @@ pub(crate) fn drain_for_command(state: &mut State, by: ClientKey) -> bool {
 
 fn deliver_for_command(state: &mut State, by: ClientKey) -> bool {
     let events = state.keyspace.take_events();
+    // A reader must not have the removal without the command that was run because of it, or the other way round.
     let is_unit = state.journal.has_consumers() && events.iter().any(is_removal);
     if is_unit {
         state.journal.begin_unit();
@@ -49,6 +50,7 @@ fn is_removal(event: &KeyspaceEvent) -> bool {
 }
 
 fn deliver(state: &mut State, by: Option<ClientKey>, events: Vec<KeyspaceEvent>) {
+    // In the order in which they happened. Nothing that is done here changes a key, so no event comes of an event.
     for event in &events {
         if state.observe.executed.is_some() {
             record(state, event);
@@ -59,6 +61,7 @@ fn deliver(state: &mut State, by: Option<ClientKey>, events: Vec<KeyspaceEvent>)
             super::tracking::changed(state, event, by);
         }
     }
+    // Given back, so that recording the next events takes no memory anew.
     state.keyspace.reuse_events(events);
 }
 
@@ -72,6 +75,8 @@ fn journal(state: &mut State, event: &KeyspaceEvent) {
     match event {
         KeyspaceEvent::Key { db, class, key, .. } => {
             let lazily = match class {
+                // Others are the doing of a command, which is given to the journal by itself. As it is freed here, so
+                // it is to be freed there.
                 EventClass::Expired => settings.lazy_expire,
                 EventClass::Evicted => settings.lazy_eviction,
                 _ => return,

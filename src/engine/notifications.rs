@@ -30,6 +30,7 @@ const CLASSES: [(EventClass, u32); 11] = [
 pub fn follow_interest(state: &mut State) {
     let set = state.config.settings().notify_keyspace_events;
     let mut classes = 0;
+    // Neither K nor E: there is no channel to publish to. Nobody subscribed to anything: there is nobody to hear it.
     if set & (events::KEYSPACE | events::KEYEVENT) != 0 && !state.messaging.pubsub.is_silent() {
         for (class, bit) in CLASSES {
             if set & bit != 0 {
@@ -55,6 +56,7 @@ pub(crate) fn publish_event(state: &mut State, happened: &KeyspaceEvent) {
     else {
         return;
     };
+    // Changes without a name are for those who watch or cache the key only.
     if event.is_empty() || state.keyspace.notified() & class.bit() == 0 {
         return;
     }

@@ -42,9 +42,13 @@ pub fn process_found(
 ) -> Outcome {
     let unix_us = state.now.unix_us;
     if state.messaging.hears_commands {
+        // A bounded effort before each command, which may add keys to the table; the cron makes the same effort.
         super::tracking::limit(state);
     }
+    // What the command sends to its own client comes behind its answer.
     state.clients.set_answering(Some(client));
+    // The words that name a command are shown in the report of a crash even where `hide-user-data-from-log` hides the
+    // others.
     let names = found.map_or(1, |id| {
         1 + usize::from(!state.table.get(id).subcommands.is_empty())
     });
@@ -82,6 +86,7 @@ fn process_checked(
             Ok(Admission::Runs) => {
                 crash::set_command(state.table.get(id).spec.name);
                 let own = call_flags(state, id, args);
+                // Queued behind all checks: what would be refused is refused now, and spoils the transaction.
                 if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
                     super::transactions::queue(state, client, id, own, args);
                 } else {
@@ -128,6 +133,7 @@ pub fn run_trusted(
     } else {
         call(state, host, &Invocation::of(client, id, args));
     }
+    // Nobody reads the answers of a file, and they would add up.
     if let Some(client) = state.clients.get_mut(client) {
         client.reply.output_mut().clear();
     }
@@ -145,6 +151,7 @@ fn turn_away(state: &mut State, key: ClientKey) {
     const BETWEEN_WARNINGS_NS: u64 = 60_000_000_000;
     let now_ns = state.now.mono_ns;
     let warned = &mut state.observe.attack_warned_ns;
+    // A page can have its browsers try as often as it likes: they must not fill the log.
     let is_due = warned.is_none_or(|at| now_ns.saturating_sub(at) > BETWEEN_WARNINGS_NS);
     if is_due && let Some(client) = state.clients.get(key) {
         *warned = Some(now_ns);

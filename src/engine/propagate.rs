@@ -17,6 +17,7 @@ pub(crate) fn propagate(
     if !state.journal.has_consumers() {
         return;
     }
+    // The moment of the command, not that at which a file gets it: what `#TS` says is when it happened.
     let unix_s = state.now.unix_s();
     if rewritten.is_empty() {
         state.journal.append(db, unix_s, targets, args);
@@ -25,6 +26,7 @@ pub(crate) fn propagate(
     state
         .observe
         .executed(|| Executed::PropagatedAs(rewritten.to_vec()));
+    // A reader that came to its end between two of them would be left with half of one command.
     let is_unit = rewritten.len() > 1;
     if is_unit {
         state.journal.begin_unit();

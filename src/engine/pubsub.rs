@@ -10,6 +10,7 @@ use crate::clients::{Client, ClientKey, ClientKind, Listening};
 /// Sends a message to all who listen to a channel; how many got it (who listens in several ways, several times).
 /// Nothing is told to the journal: messages are for replicas, and never for the append-only file.
 pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8]) -> usize {
+    // Borrowed apart: the lists of listeners are read while the clients in them are written to.
     let State {
         messaging, clients, ..
     } = state;
@@ -27,6 +28,7 @@ pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8
         }
     }
     if kind == Listening::Shard || pubsub.count(Listening::Pattern) == 0 {
+        // A message of a shard is for those who listen to that channel of it alone.
         frame.release();
         return receivers;
     }
@@ -35,6 +37,7 @@ pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8
         let Some((name, listeners)) = pubsub.pattern(*pattern) else {
             continue;
         };
+        // Anew for each pattern, whose name is a part of it; once for all who have subscribed to that.
         frame.encode(&[b"pmessage", name, channel, message]);
         for key in listeners {
             clients.push_frame(*key, frame);
@@ -53,6 +56,7 @@ pub fn leave(state: &mut State, key: ClientKey) {
     let Some(its) = client.subscriptions.take() else {
         return;
     };
+    // The class goes with the last subscription, and with it the limits of output.
     update_kind(client);
     state.messaging.pubsub.leave(key, *its);
     notifications::follow_interest(state);

@@ -43,6 +43,7 @@ pub(crate) fn start(
 ) -> Result<(), CommandError> {
     let caller = context.client;
     let state = &mut *context.state;
+    // There is one interpreter. A script calls another one only where DEBUG has let it call what it must not.
     if state.scripting.running.is_some() {
         return Err(CommandError::fixed("ERR a script runs"));
     }
@@ -52,19 +53,23 @@ pub(crate) fn start(
     };
     let (db, no_touch, identity) = (session.db, session.no_touch, session.identity.clone());
     let is_trusted = session.kind == ClientKind::Internal;
+    // As it was found by the check of the command that the script came with: EVAL, or the EXEC around it.
     let is_oom = !is_trusted && state.config.settings().maxmemory > 0 && state.lacks_memory;
+    // One that says nothing is asked at each of its commands instead, whether that may run.
     if let Some(said) = program.flags {
         may_run(state, program, said, is_trusted, is_oom)?;
     }
     let said = program.flags.unwrap_or_default();
     let key = client(state);
     if let Some(client) = state.clients.get_mut(key) {
+        // All programs run their commands as one client: what the last one has left there is set anew.
         client.session.db = db;
         client.session.no_touch = no_touch;
         // A script may do what its caller may.
         client.session.identity = identity;
         client.set_protocol(Protocol::Resp2);
     }
+    // Begun even if it may write nothing: `finish` ends it in any case.
     state.journal.begin_unit();
     // Not what the client has sent last, which is EXEC for what was queued, and nothing where a file is loaded.
     let command = state.table.find(args.at(0)).map(|id| id.0);
@@ -116,6 +121,7 @@ fn may_run(
     is_oom: bool,
 ) -> Result<(), CommandError> {
     if !said.has(ScriptFlags::NO_WRITES) {
+        // In Redis's order, which decides what is answered where several are true: the disk, the kind of call, memory.
         match unkept(state).filter(|_| !is_trusted) {
             None => {}
             Some(Unkept::Snapshot) => {
@@ -168,6 +174,7 @@ struct Ended {
 
 /// Runs on until the program ends, and the caller is answered; none: it has used up its time.
 fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell) -> Option<Ended> {
+    // Out of the state while it runs, so that nothing that its commands do can reach it.
     let Some(mut interpreter) = state.scripting.interpreter.take() else {
         return Some(Ended::default());
     };
@@ -188,6 +195,8 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 if args.memory_bytes() <= scripting::KEPT_BYTES {
                     state.scripting.spare = args;
                 }
+                // The interpreter writes the reply straight into the caller's buffer, which it is lent until `finish`.
+                // The arguments come back for their room: the next script's are put there.
                 let running = state.scripting.running.as_deref_mut();
                 let (caller, name) = match running {
                     Some(running) => {
@@ -213,6 +222,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 break Some(finish(state, Some((*reply, errors))));
             }
             Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) => {
+                // None of these is a word of a program that runs: the interpreter has ended.
                 break Some(finish(state, None));
             }
         };
@@ -224,6 +234,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
 /// Gives the caller its reply back, and ends what runs.
 fn finish(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
     let mut ended = Ended::default();
+    // From here on nothing runs: the caller's EXEC may go on, and other programs may begin.
     let Some(running) = state.scripting.running.take() else {
         return ended;
     };
@@ -246,6 +257,7 @@ fn finish(state: &mut State, written: Option<(Reply, Errors)>) -> Ended {
             .error("ERR the interpreter of scripts has failed"),
         (None, None) => {}
     }
+    // Published here, unless it is part of an EXEC, whose unit this one stands in.
     state.journal.end_unit();
     ended
 }
@@ -266,10 +278,12 @@ fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell>
         return Some(Tell::Kill);
     }
     if threshold_ms == 0 {
+        // Nobody is to be served meanwhile, however long it takes.
         return Some(Tell::GoOn);
     }
     let now_ns = host.monotonic_ns();
     if running.busy {
+        // It has been found slow in an earlier turn, and has its slice of each.
         return (now_ns < slice_end).then_some(Tell::GoOn);
     }
     let elapsed_ms = now_ns.saturating_sub(running.now.mono_ns) / 1_000_000;
@@ -286,6 +300,8 @@ fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell>
         },
         String::from_utf8_lossy(&running.name)
     );
+    // It stands still at once: the loop has not turned since it began, and those who wait are to be told that it is
+    // busy.
     running.busy = true;
     None
 }
@@ -323,6 +339,7 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
     let id = match admitted {
         Ok(id) => id,
         Err((id, error)) => {
+            // `call` has not run, so what was refused is counted here.
             if let Some(id) = id {
                 state.observe.command_rejected(id.0);
             }
@@ -345,6 +362,7 @@ fn command(state: &mut State, host: &mut dyn Host, key: ClientKey, asked: &mut C
     {
         running.wrote = true;
     }
+    // The dialect is that of `redis.setresp`: the program reads this reply, not its caller.
     if let Some(client) = state.clients.get_mut(key)
         && client.session.resp3() != *resp3
     {
@@ -391,9 +409,11 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     };
     let now = state.now;
     let written = state.journal.written_bytes(Targets::AOF);
+    // To the program it is still the time at which it began; only what measures it goes on.
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
     state.clients.set_answering(Some(caller));
+    // Taken for the slice, and put back if it is not the last one: `end` needs it while the state is changed.
     let command = state
         .scripting
         .running
@@ -417,6 +437,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         running.command = command;
     }
     state.clients.set_answering(None);
+    // For everybody else time goes on from where it stood, by what the slice took.
     let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
     state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
     state.now.keeps_expired = now.keeps_expired;
@@ -432,6 +453,7 @@ fn end(
     errors: u64,
     ended: Ended,
 ) {
+    // All the time since it began, the turns of others between its slices included: so long its caller has waited.
     let elapsed_ns = state.now.mono_ns.saturating_sub(began_ns);
     let mut failed = false;
     if let Some(client) = state.clients.get_mut(caller) {
@@ -446,6 +468,7 @@ fn end(
     let invocation = Invocation::of(caller, id, called.request.args());
     note_run(state, &invocation, elapsed_ns, failures, &[]);
     tracking::remember(state, caller, id, called.request.args());
+    // Within EXEC what follows comes first; only behind the last of the queue is the caller free.
     let is_in_exec = state
         .clients
         .get(caller)
@@ -463,6 +486,7 @@ fn end(
         client.reply.output_mut().clear();
         return;
     }
+    // What it has sent meanwhile is looked at again, and its answer is written.
     state.clients.unblocked.push(caller);
 }
 
@@ -474,6 +498,7 @@ pub(crate) fn kill(context: &mut ServerContext<'_>, function: bool) -> Result<()
         ));
     };
     if running.is_trusted {
+        // What a file repeats was not killed when it ran first.
         return Err(CommandError::fixed(
             "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be \
              killed.",
@@ -567,6 +592,7 @@ fn flags_of_script(state: &State, id: CommandId, args: Args<'_>) -> Option<Scrip
     match state.table.get(id).spec.name {
         "eval" | "eval_ro" => match scripts.by_text(text) {
             Some(id) => scripts.get(id)?.flags,
+            // Not known yet, and not compiled for a question: its first line says it.
             None => cache::shebang(text).ok()?.0,
         },
         "evalsha" | "evalsha_ro" => scripts.get(scripts.by_digest(text)?)?.flags,

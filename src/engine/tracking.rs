@@ -29,6 +29,7 @@ pub fn disable(state: &mut State, key: ClientKey) {
     for prefix in &mode.prefixes {
         tracking.remove_prefix(prefix, client.session.id);
     }
+    // With the last one its table goes, and the keyspace records no more events for it.
     if let Some(table) = tracking.end() {
         state.keyspace.free_hash(table);
         state.keyspace.set_interest(interest::TRACKING, false);
@@ -41,6 +42,7 @@ pub fn disable(state: &mut State, key: ClientKey) {
 /// read is nobody's.
 pub(crate) fn remember(state: &mut State, reader: ClientKey, id: CommandId, args: Args<'_>) {
     let command = state.table.get(id);
+    // A script reads by the commands that it calls, and each of those comes here by itself.
     let is_script = command.flags & flags::SKIP_MONITOR != 0;
     if is_script || command.flags & flags::READONLY == 0 || command.flags & flags::PUBSUB != 0 {
         return;
@@ -64,6 +66,7 @@ pub(crate) fn remember(state: &mut State, reader: ClientKey, id: CommandId, args
         return;
     }
     if let Ok(keys) = keyspecs::keys_of(command.spec, args) {
+        // Where they cannot be told the arguments were wrong, and nothing was read.
         for (at, _) in keys {
             tracking.remember(args.at(at), reader_id);
         }
@@ -76,6 +79,8 @@ pub(crate) fn command_ended(state: &mut State, key: ClientKey, found: Option<Com
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
+    // Not behind CLIENT CACHING itself, which is what has switched it on, nor while its transaction or its wait is not
+    // over.
     if let Some(mode) = &mut client.caching
         && mode.caching
         && !client.session.in_multi()
@@ -92,6 +97,7 @@ pub fn limit(state: &mut State) {
     for _ in 0..state.messaging.tracking.excess(max_keys) {
         let rng = &mut state.rng;
         let random = &mut || rng.next_u64();
+        // Any of them: which keys are no longer read is not known.
         let Some(key) = state.messaging.tracking.random_key(random) else {
             return;
         };
@@ -131,6 +137,8 @@ pub(crate) fn changed(state: &mut State, event: &KeyspaceEvent, by: Option<Clien
             modified: true,
             ..
         } => {
+            // A key whose time is over was changed by nobody, though a client's command has found it so: NOLOOP keeps
+            // nothing from that client.
             let by_itself = matches!(class, EventClass::Expired | EventClass::Evicted);
             let by = by.filter(|_| !by_itself);
             let by_id = by.and_then(|key| Some(state.clients.get(key)?.session.id));
@@ -146,6 +154,7 @@ pub(crate) fn changed(state: &mut State, event: &KeyspaceEvent, by: Option<Clien
 /// (`by`). They have to read it again to be told again.
 fn invalidate(state: &mut State, name: &[u8], by: Option<ClientKey>) {
     for id in state.messaging.tracking.forget(name) {
+        // Clients that have gone stay in the table until then.
         let Some(key) = state.clients.by_id(id) else {
             continue;
         };
@@ -171,6 +180,7 @@ pub(crate) fn send_before_reply(state: &mut State, key: ClientKey, asker: Client
             && client.session.kind != ClientKind::Script
     });
     if tracks_alone {
+        // While nobody is being answered what is pushed is not put behind the answer.
         let answering = state.clients.set_answering(None);
         super::keyspace_events::drain(state, Some(asker));
         state.clients.set_answering(answering);
@@ -197,6 +207,7 @@ pub fn broadcast(state: &mut State) {
     let mut every = Reply::default();
     let mut some = Reply::default();
     for broadcast in state.messaging.tracking.take_noted() {
+        // Encoded once for all who get all of it; only NOLOOP has some get less.
         array_of(&mut every, broadcast.keys.keys());
         let every_bytes = every.output().to_vec();
         for id in broadcast.clients {
@@ -237,6 +248,7 @@ fn send(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
         return;
     };
     let (redirect, resp3) = (mode.redirect, client.session.resp3());
+    // By its id, which never repeats: the client that was named may have gone.
     let target = match redirect {
         0 => Some(key),
         id => state.clients.by_id(id),
@@ -245,6 +257,7 @@ fn send(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
         .and_then(|target| Some((target, state.clients.get(target)?)))
         .filter(|(_, client)| !client.connection().is_closing())
         .map(|(target, client)| (target, &client.session));
+    // It cannot be told of keys any more, and must not believe what it holds: it is told that, where its protocol can.
     let Some((target, session)) = target else {
         if let Some(mode) = state
             .clients
@@ -268,6 +281,7 @@ fn send(state: &mut State, key: ClientKey, invalid: &Invalid<'_>) {
             reply.bulk(b"invalidate");
             invalid.write(reply);
         });
+    // RESP2 knows messages only, and those only for who listens.
     } else if redirect != 0 && session.kind == ClientKind::PubSub {
         state.clients.push(target, |reply| {
             reply.push(3);

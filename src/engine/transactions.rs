@@ -31,6 +31,8 @@ pub(crate) fn queue(
     {
         let request = args.to_owned();
         transaction.queue_bytes += request.memory_bytes();
+        // EXEC is checked for all that it runs: it is what one of them is (a write), and may not (run while data is
+        // loaded) what one of them may not.
         transaction.flags |= call_flags;
         transaction.lacks |= !call_flags;
         transaction.queue.push((id.0, request));
@@ -101,8 +103,11 @@ pub(crate) fn run_queue(
         crash::set_command(state.table.get(id).spec.name);
         let unix_us = state.now.unix_us;
         state.observe.executed(|| Executed::Queued { unix_us });
-        // It was admitted when it was queued, and EXEC for all of its queue.
+        // It was admitted when it was queued, and EXEC for all of its queue. It cannot wait: its client is in MULTI until
+        // the queue is through.
         call(state, host, &Invocation::of(client, id, args));
+        // The script of this command has not ended. What follows it in the queue must not run before the rest of its
+        // effects.
         if state.scripting.runs_for(client) {
             if let Some(client) = state.clients.get_mut(client) {
                 let transaction = client.session.transaction.get_or_insert_default();
@@ -116,6 +121,7 @@ pub(crate) fn run_queue(
             return false;
         }
     }
+    // Ended before anything else runs, whose effects would be a part of it.
     state.journal.end_unit();
     discard(state, client);
     state.clients.reply_complete(client);
@@ -139,6 +145,8 @@ pub(crate) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -
     if !run_queue(state, host, client, queue, exec.args(), started_ns) {
         return false;
     }
+    // EXEC itself has not been counted or shown: its call ended when the script stood still. Its time is all the time
+    // since.
     if let Some(id) = state.table.find(exec.args().get(0).unwrap_or_default()) {
         let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
         let invocation = Invocation::of(client, id, exec.args());
