@@ -153,6 +153,44 @@ fn a_recording_of_a_killed_server_is_played_to_where_it_breaks_off() {
     );
 }
 
+/// The replay has children of its own, whom nobody kills: how those ended that were recorded is in the recording. How long
+/// the append-only file took is not: how often that is timed depends on the disk, so no clock of the seam is asked.
+#[test]
+fn a_child_that_was_killed_is_one_in_the_replay_too() {
+    let directives = [
+        "--record",
+        "recording",
+        "--appendonly",
+        "yes",
+        "--save",
+        "3600 1",
+        "--latency-monitor-threshold",
+        "1",
+    ];
+    let mut server = Server::with(&directives);
+    let mut raw = server.raw();
+    for n in 0..20 {
+        raw.line(&format!("SET k{n} {n}"));
+    }
+    raw.line("CONFIG SET rdb-key-save-delay 20000");
+    raw.line("BGSAVE");
+    let log = server.log();
+    let pid = log.split("Background saving started by pid ").nth(1);
+    let pid = pid.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    common::signal(pid.expect("the number of the child"), "-KILL");
+    let is_refused = |answer| matches!(answer, Value::Error(text) if text.starts_with(b"MISCONF"));
+    common::wait_for("the end of the child", || {
+        is_refused(raw.line("SET refused 1"))
+    });
+    // The recording has that answer before the server sleeps, and it has slept when it reads this.
+    raw.line("PING");
+    server.kill();
+    let output = replay(&server.dir.path().join("recording"), &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(shown.contains("0 others"), "{shown}");
+}
+
 #[test]
 fn what_is_no_recording_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -79,6 +79,7 @@ const FOR_TESTS: &[&str] = &[
     "src/event_loop/simulator/",
     "src/resp/reader.rs",
     "src/system/disk.rs",
+    "src/system/simulated_children.rs",
     "src/system/simulated_disk.rs",
     "src/system/simulated_jobs.rs",
 ];

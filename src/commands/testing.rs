@@ -8,6 +8,7 @@ use crate::event_loop::{Recorder, Token};
 use crate::keyspace::Clock;
 use crate::resp::reader::{Value, read_all};
 use crate::resp::{OwnedRequest, Protocol};
+use crate::system::child::{Child, Exit, Pipe};
 use crate::system::oom_score::OomScore;
 use std::time::Duration;
 
@@ -50,8 +51,11 @@ impl Host for NullHost {
     fn loop_figures(&self) -> LoopFigures {
         LoopFigures::default()
     }
-    fn adopt_pipe(&mut self, _pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
+    fn adopt_pipe(&mut self, _pipe: Pipe) -> std::io::Result<Token> {
         Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
+    }
+    fn wait_for_child(&mut self, child: &Child) -> Exit {
+        child.wait()
     }
     fn close_source(&mut self, _token: Token) {}
     fn reset_loop_figures(&mut self) {}

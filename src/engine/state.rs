@@ -11,8 +11,8 @@ use crate::keyspace::{
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
 use crate::resp::{Args, Protocol, Reply};
-use crate::system::disk::Disk;
-use crate::system::helper::Jobs;
+use crate::system::child::{Child, Exit, Pipe};
+use crate::system::machine::Machine;
 use crate::system::oom_score::OomScore;
 use crate::system::rng::Rng;
 
@@ -107,11 +107,11 @@ impl State {
         Ok(state)
     }
 
-    /// Sets where data is kept, and who does what would stall the loop, before there is any of either.
-    pub fn set_machine(&mut self, disk: Disk, jobs: &Jobs) {
-        self.persistence.disk = disk;
-        self.persistence.aof.set_jobs(jobs);
-        self.keyspace.set_jobs(jobs);
+    /// Sets the machine, before there is any data.
+    pub fn set_machine(&mut self, machine: Machine) {
+        self.keyspace.set_machine(&machine);
+        self.persistence.aof.set_machine(&machine);
+        self.persistence.set_machine(machine);
     }
 
     /// How often periodic work is done in a second: `hz`, raised with the number of clients when `dynamic-hz` says so.
@@ -364,7 +364,9 @@ pub trait Host {
     /// Figures of the event loop: (name, value) for INFO and DEBUG.
     fn loop_figures(&self) -> LoopFigures;
     /// Makes a child's pipe a source of the loop.
-    fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token>;
+    fn adopt_pipe(&mut self, pipe: Pipe) -> std::io::Result<Token>;
+    /// Waits for the end of a child that has ended, or was told to; how it ended is recorded.
+    fn wait_for_child(&mut self, child: &Child) -> Exit;
     /// Closes a source of the loop.
     fn close_source(&mut self, token: Token);
     /// Sets every loop statistic to zero (CONFIG RESETSTAT).

@@ -7,13 +7,14 @@
 //! not, an end that was told on the same edge as the last bytes; so the ends that were told are remembered here.
 
 use super::seam::*;
+use crate::system::child::Pipe;
 use crate::system::ticks::TickClock;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -241,7 +242,10 @@ impl Seam for MioSeam {
         }
     }
 
-    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
+    fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()> {
+        let Pipe::System(pipe) = pipe else {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        };
         let mut receiver = pipe::Receiver::from(pipe);
         receiver.set_nonblocking(true)?;
         let readable = Interest::READABLE;

@@ -38,9 +38,9 @@ pub use simulator::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
 pub use timers::TimerId;
 pub use turn::{PHASES, Phase, TurnReport, Work};
 
+use crate::system::child::Pipe;
 use slab::Slab;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 use timers::Timers;
 
@@ -541,7 +541,7 @@ impl EventLoop {
     }
 
     /// Makes the reading end of a child's pipe a source.
-    pub fn adopt_pipe(&mut self, pipe: OwnedFd) -> io::Result<Token> {
+    pub fn adopt_pipe(&mut self, pipe: Pipe) -> io::Result<Token> {
         let entry = self.sources.vacant_entry();
         let token = Token(entry.key());
         self.seam.adopt_pipe(token, pipe)?;

@@ -4,11 +4,10 @@
 //! [`super::MioSeam`]; tests run whole servers on [`super::Simulator`], which invents readiness, cuts and resets
 //! from a seed. Recording a live server means recording what passes here.
 
-use crate::system::disk::Disk;
-use crate::system::helper::Jobs;
+use crate::system::child::Pipe;
+use crate::system::machine::Machine;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +139,7 @@ pub trait Seam {
     /// as good as any other, so what the system refuses is not told.
     fn keep_alive(&mut self, _token: Token, _seconds: u32) {}
     /// Takes the reading end of a child's pipe over, to live under `token`.
-    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()>;
+    fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()>;
     /// Reads what there is, at most the buffer's length; not always all of it, so whether more is there is the seam's to
     /// say and not to be seen from the length: a transport that unwraps records holds bytes that the kernel knows nothing
     /// of. A length of 0: the peer has ended. `WouldBlock` says what `more: false` does.
@@ -151,15 +150,11 @@ pub trait Seam {
     fn close(&mut self, token: Token);
     /// A handle to wake `poll`.
     fn waker(&self) -> Waker;
-    /// Where the server keeps its data.
-    fn disk(&self) -> Disk {
-        Disk::default()
+    /// What the server has beside the network: disk, helpers, children.
+    fn machine(&self) -> Machine {
+        Machine::default()
     }
-    /// Who does what would stall the loop.
-    fn jobs(&self) -> Jobs {
-        Jobs::default()
-    }
-    /// Whether a command may wait for such a job. Not where the seam is recorded or played: how fast helpers are does not
+    /// Whether a command may wait for a helper's job. Not where the seam is recorded or played: how fast helpers are does not
     /// enter through it, so that a replay would wake the command in another turn.
     fn tells_of_jobs(&self) -> bool {
         true

@@ -11,8 +11,7 @@ use super::waiting::Became;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
 use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
-use crate::system::clock;
-use crate::system::helper::Jobs;
+use crate::system::machine::{Machine, Stopwatch};
 use crate::system::rng::Rng;
 
 /// How a removed value is freed.
@@ -107,6 +106,8 @@ pub(super) struct Shared {
     pub(super) hash_seed: HashSeed,
     /// The longest removal of an expired key since it was asked for, ns; 0 unless they are timed.
     pub(super) slowest_removal_ns: u64,
+    /// What times them.
+    pub(super) stopwatch: Stopwatch,
 }
 
 impl Shared {
@@ -124,9 +125,9 @@ impl Shared {
         if !self.settings.times_removals {
             return self.free_entry(entry, self.settings.lazy_expire);
         }
-        let begin_ns = clock::monotonic_ns();
+        let begin_ns = self.stopwatch.now_ns();
         self.free_entry(entry, self.settings.lazy_expire);
-        let ns = clock::monotonic_ns().saturating_sub(begin_ns);
+        let ns = self.stopwatch.since_ns(begin_ns);
         self.slowest_removal_ns = self.slowest_removal_ns.max(ns);
     }
     /// Brings the access clock up to date.
@@ -189,14 +190,16 @@ impl Keyspace {
                 events: Events::default(),
                 hash_seed,
                 slowest_removal_ns: 0,
+                stopwatch: Stopwatch::default(),
             },
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
         }
     }
-    /// Sets who frees what would take long, before there is anything.
-    pub fn set_jobs(&mut self, jobs: &Jobs) {
-        self.shared.free = FreeThread::new(jobs);
+    /// Sets who frees what would take long and what times that, before there is anything.
+    pub fn set_machine(&mut self, machine: &Machine) {
+        self.shared.free = FreeThread::new(&machine.jobs);
+        self.shared.stopwatch = machine.stopwatch;
     }
     /// Takes changed directives.
     pub fn configure(&mut self, settings: KeyspaceSettings) {

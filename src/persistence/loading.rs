@@ -342,6 +342,7 @@ mod tests {
         }
         let options = SnapshotOptions {
             disk: Disk::default(),
+            pid: 1,
             path: path.clone(),
             compress: false,
             checksum: true,

@@ -20,6 +20,8 @@ pub struct SnapshotOptions {
     pub disk: Disk,
     /// The file.
     pub path: PathBuf,
+    /// The number of the process that writes it, which is in the name of what is not yet whole.
+    pub pid: i32,
     /// `rdbcompression`.
     pub compress: bool,
     /// `rdbchecksum`.
@@ -59,7 +61,7 @@ pub fn write(
 }
 
 fn temporary(options: &SnapshotOptions) -> PathBuf {
-    let name = format!("temp-{}.rdb", std::process::id());
+    let name = format!("temp-{}.rdb", options.pid);
     options.path.with_file_name(name)
 }
 

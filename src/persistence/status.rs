@@ -8,8 +8,9 @@ use super::aof::{AofState, AppendOnly};
 use super::loading::Loading;
 use crate::clients::ClientKey;
 use crate::event_loop::Token;
-use crate::system::child::Child;
+use crate::system::child::{Child, Children};
 use crate::system::disk::Disk;
+use crate::system::machine::{Machine, Stopwatch};
 
 /// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
 const REPORT_LEN: usize = 16;
@@ -167,6 +168,10 @@ pub fn report(keys_done: u64, copied_bytes: u64) -> [u8; REPORT_LEN] {
 pub struct Persistence {
     /// Where files are read and written.
     pub disk: Disk,
+    /// Who runs the child that saves.
+    pub children: Children,
+    /// What times that for the latency monitor.
+    pub stopwatch: Stopwatch,
     /// Ends the process where a promise cannot be kept, before anyone is answered; tests put a panic in its place.
     pub end_unanswered: fn() -> !,
     /// Unix time of the last snapshot, s; at first of the start.
@@ -209,6 +214,8 @@ impl Default for Persistence {
     fn default() -> Persistence {
         Persistence {
             disk: Disk::default(),
+            children: Children::default(),
+            stopwatch: Stopwatch::default(),
             end_unanswered: || std::process::exit(1),
             last_save_unix_s: 0,
             last_try_unix_s: 0,
@@ -232,6 +239,12 @@ impl Default for Persistence {
 }
 
 impl Persistence {
+    /// Sets the machine, before there is any data.
+    pub fn set_machine(&mut self, machine: Machine) {
+        self.disk = machine.disk;
+        self.children = machine.children;
+        self.stopwatch = machine.stopwatch;
+    }
     /// Whether data is being loaded, also for what asks while a step of it is done.
     #[inline]
     pub fn is_loading(&self) -> bool {
@@ -255,10 +268,7 @@ mod tests {
         bytes.extend(report(9, 3));
         let mut child = SavingChild {
             kind: ChildKind::Snapshot,
-            child: match crate::system::child::fork().expect("a child") {
-                crate::system::child::Forked::Child(end) => end.exit(0),
-                crate::system::child::Forked::Parent(child, _) => child,
-            },
+            child: Children::Forks.start(|_| 0).expect("a child").0,
             token: Token(0),
             started_unix_s: 0,
             dirty: 0,

@@ -6,6 +6,7 @@ use super::listeners::Listeners;
 use crate::config::Settings;
 use crate::engine::{Host, LoopFigures};
 use crate::event_loop::{EventLoop, Recorder, Token};
+use crate::system::child::{Child, Exit, Pipe};
 use crate::system::oom_score::{self, OomScore};
 use crate::system::{memory, process};
 use std::path::Path;
@@ -130,10 +131,14 @@ impl Host for LoopHost<'_> {
             bytes_out: totals.bytes_out,
         }
     }
-    fn adopt_pipe(&mut self, pipe: std::os::fd::OwnedFd) -> std::io::Result<Token> {
+    fn adopt_pipe(&mut self, pipe: Pipe) -> std::io::Result<Token> {
         let token = self.events.adopt_pipe(pipe)?;
         self.endpoints.register(token, Endpoint::ChildPipe);
         Ok(token)
+    }
+    fn wait_for_child(&mut self, child: &Child) -> Exit {
+        let exit = child.wait();
+        Exit::from_code(self.events.seam().observed(exit.code()))
     }
     fn close_source(&mut self, token: Token) {
         self.endpoints.close(self.events, token);

@@ -125,10 +125,12 @@ impl Core {
             Err(error) => log::warn!("Reading from the child that saves: {error}"),
         }
         // Its end of the pipe is closed by its exit, so this does not wait.
-        let exit = child.child.wait();
-        self.endpoints.close(events, token);
-        let exit = exit.unwrap_or(crate::system::child::Exit::Status(-1));
-        engine::persistence::child_ended(&mut self.state, exit);
+        let (state, mut host) = self.state_and_host(events);
+        if let Some(child) = &state.persistence.child {
+            let exit = host.wait_for_child(&child.child);
+            host.close_source(token);
+            engine::persistence::child_ended(state, exit);
+        }
         Progress::Drained
     }
 }

@@ -110,7 +110,7 @@ impl Server {
             keeps_expired: false,
         };
         let mut state = State::new(config, commands::GROUPS, seed, now)?;
-        state.set_machine(seam.disk(), &seam.jobs());
+        state.set_machine(seam.machine());
         if seam.tells_of_jobs() {
             state.keyspace.wake_with(seam.waker());
         }

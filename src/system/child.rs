@@ -1,8 +1,10 @@
 //! A forked child that works on the process's memory as it was at the fork, and the pipe that it reports over.
 //!
-//! In: nothing. Out: in the parent a [`Child`] with the reading end of the pipe, in the child a [`ChildEnd`]. The child
+//! In: a job. Out: a [`Child`] with the reading end of the pipe; the job gets the child's own [`ChildEnd`]. The child
 //! does its work in the thread that forked (no other exists there), reports, and ends without running anything that
 //! belongs to the parent. Mirrors `redisFork` and childinfo.c of Redis.
+//!
+//! In simulations nothing is forked: [`SimulatedChildren`] do the job in place, and tell its reports and its end later.
 //!
 //! - The child holds no descriptor of the parent's but the standard streams: a connection that the parent closes, or
 //!   loses by its death, ends for its peer too, however long the child works. (Redis closes its listeners only.)
@@ -10,20 +12,84 @@
 //!   to whoever is about to put a file in the place of another.
 #![allow(unsafe_code)]
 
+use super::disk::Disk;
 use super::log::write_from_handler;
 use super::signals::remove_temporary_files;
+use super::simulated_children::{SimulatedChildren, SimulatedEnd};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Instant;
+
+/// A child reports at most this often, ns.
+const REPORT_NS: u128 = 100_000_000;
 
 /// In a child the process that forked it; 0 in the server itself.
 static PARENT: AtomicI32 = AtomicI32::new(0);
 
+/// Who runs the children of this process.
+#[derive(Clone, Debug, Default)]
+pub enum Children {
+    /// The system: a child is a fork of this process.
+    #[default]
+    Forks,
+    /// A simulation.
+    Simulated(SimulatedChildren),
+}
+
+impl Children {
+    /// Runs a job as a child, which sees the process's memory as it is now, whatever the process does meanwhile. What the job
+    /// returns is the child's status.
+    pub fn start(&self, job: impl FnOnce(&mut ChildEnd) -> i32) -> io::Result<(Child, Pipe)> {
+        match self {
+            Children::Simulated(children) => {
+                let pid = children.start(|end| job(&mut ChildEnd::new(End::Simulated(end))))?;
+                let child = Runs::Simulated(children.clone(), pid);
+                Ok((Child(child), Pipe::Simulated(pid)))
+            }
+            Children::Forks => match fork()? {
+                Forked::Child(mut end) => {
+                    let status = job(&mut end);
+                    end.exit(status)
+                }
+                Forked::Parent(child, pipe) => Ok((child, Pipe::System(pipe))),
+            },
+        }
+    }
+    /// The number of this process.
+    pub fn own_pid(&self) -> i32 {
+        match self {
+            Children::Forks => std::process::id() as i32,
+            Children::Simulated(children) => children.own_pid(),
+        }
+    }
+    /// Whether there is a process with this number.
+    pub fn is_running(&self, pid: i32) -> bool {
+        match self {
+            Children::Forks => super::process::is_running(pid),
+            Children::Simulated(children) => children.is_running(pid),
+        }
+    }
+}
+
+/// The reading end of what a child reports over.
+#[derive(Debug)]
+pub enum Pipe {
+    /// One of the system.
+    System(OwnedFd),
+    /// That of the simulated child with this number.
+    Simulated(i32),
+}
+
 /// A running child, seen from its parent.
 #[derive(Debug)]
-pub struct Child {
-    pid: libc::pid_t,
+pub struct Child(Runs);
+
+#[derive(Debug)]
+enum Runs {
+    Forked(libc::pid_t),
+    Simulated(SimulatedChildren, i32),
 }
 
 /// How a child ended.
@@ -35,18 +101,46 @@ pub enum Exit {
     Signal(i32),
 }
 
+impl Exit {
+    const SIGNAL: u64 = 1 << 32;
+
+    /// The same as a number.
+    pub fn code(self) -> u64 {
+        match self {
+            Exit::Status(status) => u64::from(status.cast_unsigned()),
+            Exit::Signal(signal) => Exit::SIGNAL | u64::from(signal.cast_unsigned()),
+        }
+    }
+    /// What such a number says.
+    pub fn from_code(code: u64) -> Exit {
+        let low = (code as u32).cast_signed();
+        match code & Exit::SIGNAL {
+            0 => Exit::Status(low),
+            _ => Exit::Signal(low),
+        }
+    }
+}
+
 /// The child's own end.
 #[derive(Debug)]
-pub struct ChildEnd {
-    pipe: File,
+pub struct ChildEnd<'a> {
+    end: End<'a>,
+    /// When it was made, or reported last: the child's own time, for there is no loop in it.
+    reported: Instant,
+}
+
+#[derive(Debug)]
+enum End<'a> {
+    Pipe(File),
+    Simulated(&'a mut SimulatedEnd),
 }
 
 /// Which of the two this process is.
-pub enum Forked {
+pub(super) enum Forked {
     /// The parent, with the pipe to read from.
     Parent(Child, OwnedFd),
     /// The child.
-    Child(ChildEnd),
+    Child(ChildEnd<'static>),
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -60,7 +154,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Forks.
-pub fn fork() -> io::Result<Forked> {
+pub(super) fn fork() -> io::Result<Forked> {
     let (read, write) = pipe()?;
     // SAFETY: getpid has no conditions.
     let parent = unsafe { libc::getpid() };
@@ -75,14 +169,15 @@ pub fn fork() -> io::Result<Forked> {
             // Before the look at the parent: a death in between is told by the one or the other.
             // SAFETY: plain system calls that touch no memory.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGUSR1) };
-            let end = ChildEnd { pipe: write.into() };
+            let pipe = write.as_raw_fd();
+            let end = ChildEnd::new(End::Pipe(write.into()));
             if parent_is_gone() {
                 end.exit(1);
             }
-            close_all_but(end.pipe.as_raw_fd());
+            close_all_but(pipe);
             Ok(Forked::Child(end))
         }
-        pid => Ok(Forked::Parent(Child { pid }, read)),
+        pid => Ok(Forked::Parent(Child(Runs::Forked(pid)), read)),
     }
 }
 
@@ -153,13 +248,19 @@ fn close_listed(kept: u32) {
 impl Child {
     /// Process number.
     pub fn pid(&self) -> i32 {
-        self.pid
+        match &self.0 {
+            Runs::Forked(pid) | Runs::Simulated(_, pid) => *pid,
+        }
     }
     /// Asks it to end at once, also if somebody has stopped it: whoever waits for it then would wait for that somebody.
     pub fn kill(&self) {
+        let pid = match &self.0 {
+            Runs::Forked(pid) => *pid,
+            Runs::Simulated(children, pid) => return children.kill(*pid),
+        };
         for signal in [libc::SIGUSR1, libc::SIGCONT] {
             // SAFETY: a plain system call; the child is ours and not yet waited for, so the number is its.
-            unsafe { libc::kill(self.pid, signal) };
+            unsafe { libc::kill(pid, signal) };
         }
     }
     /// How it ended, or `None` while it runs.
@@ -168,14 +269,18 @@ impl Child {
         self.wait_with(libc::WNOHANG)
     }
     /// Waits for its end.
-    pub fn wait(&self) -> Option<Exit> {
-        self.wait_with(0)
+    pub fn wait(&self) -> Exit {
+        self.wait_with(0).unwrap_or(Exit::Status(-1))
     }
     fn wait_with(&self, options: i32) -> Option<Exit> {
+        let pid = match &self.0 {
+            Runs::Forked(pid) => *pid,
+            Runs::Simulated(children, pid) => return Some(children.wait(*pid)),
+        };
         let mut status = 0;
         loop {
             // SAFETY: `status` is a place for an int.
-            match unsafe { libc::waitpid(self.pid, &mut status, options) } {
+            match unsafe { libc::waitpid(pid, &mut status, options) } {
                 0 => return None,
                 -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
                 // Someone else has waited for it: how it ended is lost.
@@ -189,21 +294,65 @@ impl Child {
     }
 }
 
-impl ChildEnd {
+impl<'a> ChildEnd<'a> {
+    fn new(end: End<'a>) -> ChildEnd<'a> {
+        ChildEnd {
+            end,
+            reported: Instant::now(),
+        }
+    }
+    /// The child's number.
+    pub fn pid(&self) -> i32 {
+        match &self.end {
+            End::Pipe(_) => std::process::id() as i32,
+            End::Simulated(end) => end.pid(),
+        }
+    }
+    /// Whether the child is a process of its own, which may change itself.
+    pub fn is_process(&self) -> bool {
+        matches!(self.end, End::Pipe(_))
+    }
+    /// The disk as the child has it: what it does there ends with it.
+    pub fn disk(&self, disk: &Disk) -> Disk {
+        match &self.end {
+            End::Pipe(_) => disk.clone(),
+            End::Simulated(end) => end.disk(disk),
+        }
+    }
+    /// Bytes that the child had to copy so far.
+    pub fn copied_bytes(&self) -> u64 {
+        match &self.end {
+            End::Pipe(_) => private_dirty_bytes(),
+            End::Simulated(_) => 0,
+        }
+    }
+    /// Whether it is time to report again.
+    pub fn may_report(&mut self) -> bool {
+        let is_due = !self.is_process() || self.reported.elapsed().as_nanos() >= REPORT_NS;
+        if is_due {
+            self.reported = Instant::now();
+        }
+        is_due
+    }
     /// Tells the parent something. One that is gone is no reason to stop.
     pub fn report(&mut self, bytes: &[u8]) {
-        let _ = self.pipe.write_all(bytes);
+        match &mut self.end {
+            End::Pipe(pipe) => {
+                let _ = pipe.write_all(bytes);
+            }
+            End::Simulated(end) => end.report(bytes),
+        }
     }
     /// Ends the child without running the parent's exit handlers and destructors.
-    pub fn exit(self, status: i32) -> ! {
-        drop(self.pipe);
+    pub(super) fn exit(self, status: i32) -> ! {
+        drop(self.end);
         // SAFETY: ends the process.
         unsafe { libc::_exit(status) }
     }
 }
 
 /// Bytes of this process that it shares with nobody and has written: in a forked child, what copy-on-write has cost.
-pub fn private_dirty_bytes() -> u64 {
+fn private_dirty_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
     let line = text
         .lines()
@@ -230,7 +379,7 @@ mod tests {
                     .read_to_string(&mut text)
                     .expect("its words");
                 assert_eq!(text, "hello");
-                assert_eq!(child.wait(), Some(Exit::Status(7)));
+                assert_eq!(child.wait(), Exit::Status(7));
             }
         }
     }
@@ -258,7 +407,8 @@ mod tests {
                 // Again, by the list: something must be there to be closed.
                 // SAFETY: a plain system call.
                 let copy = unsafe { libc::dup(1) };
-                close_listed(end.pipe.as_raw_fd().unsigned_abs());
+                let End::Pipe(pipe) = &end.end else { return };
+                close_listed(pipe.as_raw_fd().unsigned_abs());
                 // SAFETY: a plain system call.
                 let is_open = unsafe { libc::fcntl(copy, libc::F_GETFD) } != -1;
                 end.report(&[by_range as u8, u8::from(is_open)]);
@@ -275,7 +425,7 @@ mod tests {
                     .expect("a timeout");
                 assert_eq!(ours.read(&mut [0; 1]).expect("the end"), 0);
                 child.kill();
-                assert_eq!(child.wait(), Some(Exit::Signal(libc::SIGUSR1)));
+                assert_eq!(child.wait(), Exit::Signal(libc::SIGUSR1));
             }
         }
     }
@@ -311,7 +461,7 @@ mod tests {
                 }
                 end.exit(7)
             }
-            Forked::Parent(child, _pipe) => assert_eq!(child.wait(), Some(Exit::Status(7))),
+            Forked::Parent(child, _pipe) => assert_eq!(child.wait(), Exit::Status(7)),
         }
     }
 
@@ -326,7 +476,7 @@ mod tests {
                 // SAFETY: a plain system call; the number is the child's, which is not waited for yet.
                 unsafe { libc::kill(child.pid(), libc::SIGSTOP) };
                 child.kill();
-                assert_eq!(child.wait(), Some(Exit::Signal(libc::SIGUSR1)));
+                assert_eq!(child.wait(), Exit::Signal(libc::SIGUSR1));
             }
         }
     }

@@ -89,6 +89,8 @@ struct Rule {
 struct Plan {
     rules: Vec<Rule>,
     stopped: bool,
+    /// Calls until it is stopped.
+    stops_after: Option<usize>,
     /// How often calls that are held have been let go.
     releases: u64,
     calls: Vec<(Call, String)>,
@@ -125,6 +127,10 @@ impl FaultPlan {
             skip,
             times,
         });
+    }
+    /// After so many calls nothing does anything any more, as with [`Fault::Stop`].
+    pub(super) fn stop_after(&self, calls: usize) {
+        self.plan().stops_after = Some(calls);
     }
     /// Nothing fails any more.
     pub fn heal(&self) {
@@ -168,6 +174,11 @@ impl FaultPlan {
         plan.calls.push((call, names.join(" -> ")));
         self.0.changed.notify_all();
         let stopped = || io::Error::from_raw_os_error(libc::EIO);
+        match &mut plan.stops_after {
+            Some(0) => plan.stopped = true,
+            Some(left) => *left -= 1,
+            None => {}
+        }
         if plan.stopped {
             return Err(stopped());
         }
@@ -214,6 +225,13 @@ impl Disk {
         Disk {
             faults: Some(plan.clone()),
             simulated: None,
+        }
+    }
+    /// The same disk, whose calls also fail as this plan says, for those who ask through what this returns.
+    pub(super) fn and_faults(&self, plan: &FaultPlan) -> Disk {
+        Disk {
+            faults: Some(plan.clone()),
+            simulated: self.simulated.clone(),
         }
     }
     /// A disk in memory.

@@ -23,8 +23,10 @@
 //! | [`child`] | a forked child and its pipe | childinfo.c |
 //! | [`disk`] | the file calls of persistence, and their faults in tests | |
 //! | [`helper`] | threads for what would stall the loop | bio.c |
+//! | [`simulated_children`] | children that are done in place and end when a seed says | |
 //! | [`simulated_disk`] | a disk in memory that crashes and fails by a seed | |
 //! | [`simulated_jobs`] | jobs of helpers that are done between turns, by a seed | |
+//! | [`machine`] | disk, helpers, children and stopwatch of one server | |
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
@@ -58,6 +60,7 @@ pub mod histogram;
 pub mod log;
 pub mod long_double;
 pub mod lzf;
+pub mod machine;
 pub mod mapped_file;
 pub mod memory;
 pub mod numbers;
@@ -65,6 +68,7 @@ pub mod oom_score;
 pub mod process;
 pub mod rng;
 pub mod signals;
+pub mod simulated_children;
 pub mod simulated_disk;
 pub mod simulated_jobs;
 pub mod size_class;

@@ -2,8 +2,11 @@
 
 use gyre::config::Config;
 use gyre::event_loop::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
+use gyre::resp::reader::read_value;
 use gyre::server::Server;
 use gyre::system::rng::Rng;
+use gyre::system::simulated_children::ChildFaults;
+use gyre::system::simulated_disk::DiskFaults;
 use gyre::system::simulated_jobs::JobDelays;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -87,7 +90,7 @@ impl Bench {
                 .turn(Some(Duration::from_millis(1)))
                 .expect("a turn");
             answer.extend(self.handle.take(self.peer, usize::MAX));
-            if answer.ends_with(b"\r\n") && !(answer[0] == b'$' && answer.len() < 6) {
+            if read_value(&answer).is_ok() {
                 return String::from_utf8_lossy(&answer).trim_end().to_owned();
             }
         }
@@ -169,4 +172,87 @@ fn a_slow_sync_holds_the_next_write_back_for_two_seconds() {
         assert!((least..=8).contains(&found), "seed {seed}: {found}");
     }
     assert!(held_back_once && delayed > 0);
+}
+
+/// Lets the server turn until its child has ended.
+fn wait_for_child(bench: &mut Bench) {
+    for _ in 0..TURNS {
+        if bench.server.state().persistence.child.is_none() {
+            return;
+        }
+        bench
+            .server
+            .turn(Some(Duration::from_millis(20)))
+            .expect("a turn");
+    }
+    panic!("the child never ends");
+}
+
+/// What a child has written is there when it has ended well. One that could not be forked, was killed or could not write
+/// leaves the snapshot of before, or its own.
+fn background_saves(seed: u64) -> (SimulatorHandle, [u64; 2]) {
+    let mut rng = Rng::new(seed);
+    let mut bench = Bench::new(&["--save", ""], seed);
+    let (mut good, mut bad) = (0, 0);
+    // What the file may hold after a crash.
+    let mut maybe = vec![0];
+    for _ in 0..4 {
+        bench
+            .handle
+            .children()
+            .set_faults(ChildFaults::any(&mut rng));
+        let faults = DiskFaults {
+            read_error: 0,
+            ..DiskFaults::any(&mut rng)
+        };
+        bench.handle.disk().set_faults(faults);
+        for _ in 0..rng.below(6) {
+            let now = bench.integer("INCR a");
+            let persistence = &bench.server.state().persistence;
+            let before = persistence.saves;
+            let command = ["BGSAVE", "BGSAVE SCHEDULE", "FLUSHALL"][rng.index(3)];
+            // Else the child of before may be the one that ends well.
+            let is_only_one = persistence.child.is_none() && !persistence.scheduled;
+            bench.run(command);
+            let now = match bench.integer("EXISTS a") {
+                0 => 0,
+                _ => now,
+            };
+            maybe.push(now);
+            if rng.below(3) > 0 {
+                wait_for_child(&mut bench);
+                let persistence = &bench.server.state().persistence;
+                let is_saved = persistence.saves > before;
+                good += u64::from(is_saved);
+                bad += u64::from(!persistence.last_status_ok);
+                if is_saved && is_only_one && command != "FLUSHALL" {
+                    maybe = vec![now];
+                }
+            }
+        }
+        bench.handle.disk().set_faults(DiskFaults::NONE);
+        let crashes = rng.below(2) == 0;
+        bench = bench.restart(crashes);
+        let kept = bench.integer("GET a").max(0);
+        assert!(maybe.contains(&kept), "seed {seed}: {kept} of {maybe:?}");
+        if crashes {
+            // Else the disk may not have the name that the file has now.
+            maybe = vec![kept];
+        }
+    }
+    (bench.handle.clone(), [good, bad])
+}
+
+#[test]
+fn a_background_save_that_was_told_is_there() {
+    let mut sum = [0; 2];
+    for seed in 0..100 {
+        let (handle, counts) = background_saves(seed);
+        if seed % 10 == 0 {
+            let (again, _) = background_saves(seed);
+            assert_eq!(handle.trace_sum(), again.trace_sum(), "seed {seed}");
+        }
+        (0..2).for_each(|at| sum[at] += counts[at]);
+    }
+    assert!(sum.iter().all(|count| *count > 10), "{sum:?}");
 }

@@ -4,7 +4,7 @@
 //! incremental file for what happens meanwhile. Mirrors `rewriteAppendOnlyFileBackground`,
 //! `backgroundRewriteDoneHandler`, `startAppendOnly` and `stopAppendOnly` of Redis's aof.c.
 
-use super::{ChildKind, fork_child, options};
+use super::{ChildKind, options, start_child};
 use crate::engine::{Host, State};
 use crate::journal::Targets;
 use crate::keyspace::interest;
@@ -15,7 +15,6 @@ use crate::persistence::snapshot::{self, SnapshotOptions};
 use crate::system::child::Exit;
 use crate::system::disk::Mode;
 use crate::system::process::os_error_text;
-use crate::system::signals::set_temporary_file;
 use crate::system::steady_file::SteadyFile;
 use std::io;
 use std::path::Path;
@@ -143,7 +142,7 @@ fn write_base(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     let settings = state.config.settings();
-    let file = state.persistence.disk.open(path, Mode::Create)?;
+    let file = options.disk.open(path, Mode::Create)?;
     let mut sink = SteadyFile::new(&file, settings.aof_rewrite_incremental_fsync);
     if settings.aof_use_rdb_preamble {
         options.is_aof_base = true;
@@ -198,19 +197,19 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
             "Can't open or create append-only dir {path}: {reason}"
         ));
     }
-    let options = options(state, host);
-    let forked = fork_child(state, host, ChildKind::Rewrite, |state, progress| {
-        let aof = &state.persistence.aof;
-        let path = aof.temporary_base(std::process::id() as i32);
-        set_temporary_file(&path);
-        let written = write_base(state, options, &path, progress);
-        if written.is_ok() {
+    let started = start_child(
+        state,
+        host,
+        ChildKind::Rewrite,
+        |state, options, progress| {
+            let path = state.persistence.aof.temporary_base(options.pid);
+            write_base(state, options, &path, progress)?;
             let path = path.display();
             log::info!("Successfully created the temporary AOF base file {path}");
-        }
-        written
-    });
-    let pid = forked
+            Ok(())
+        },
+    );
+    let pid = started
         .map_err(|error| format!("Can't rewrite append only file in background: fork: {error}"))?;
     // After the fork, so that one that fails leaves no file behind. Nothing has run in between: what the child does not
     // have is what follows from here.
@@ -545,6 +544,10 @@ mod tests {
         }
     }
 
+    fn flush_now(bench: &mut Bench) {
+        flush(&mut bench.harness.state, false);
+    }
+
     impl Bench {
         fn names(&self) -> Vec<String> {
             let path = self.directory.path().join("appendonlydir");
@@ -634,7 +637,7 @@ mod tests {
     fn a_fork_that_fails_leaves_no_file_and_counts_as_a_failure() {
         let mut bench = bench("everysec");
         bench.harness.line(&format!("SET a {}", "x".repeat(1000)));
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         let before = bench.names();
         bench.plan.take_calls();
         for _ in 0..100 {
@@ -663,7 +666,7 @@ mod tests {
         bench
             .plan
             .fail(Call::Write, "incr", Fault::Error(libc::ENOSPC));
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         let before = bench.names();
         let refused = text(&bench.harness.line("BGREWRITEAOF"));
         assert!(refused.starts_with("ERR Can't execute"), "{refused}");
@@ -671,7 +674,7 @@ mod tests {
         assert_eq!(bench.names(), before);
         assert_eq!(bench.harness.state.persistence.rewrite.failures, 1);
         bench.plan.heal();
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         assert_eq!(bench.written().matches("INCR").count(), 1);
         assert_eq!(bench.harness.state.persistence.aof.buffered(), 0);
     }
@@ -710,7 +713,7 @@ mod tests {
     fn a_base_of_a_rewrite_that_was_given_up_is_not_installed() {
         let mut bench = bench("everysec");
         bench.harness.line("INCR a");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         let before = (
             bench.names(),
             bench.harness.state.persistence.aof.manifest.clone(),
@@ -728,7 +731,7 @@ mod tests {
     fn a_rewrite_of_before_does_not_switch_the_file_on() {
         let mut bench = bench("everysec");
         bench.harness.line("INCR a");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         bench.harness.state.persistence.aof.close();
         set_journal(&mut bench.harness.state, false);
         let left = bench
@@ -758,12 +761,12 @@ mod tests {
     #[test]
     fn a_policy_that_stays_leaves_the_file_alone() {
         let mut bench = bench("everysec");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         bench.harness.line("SET a 1");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         bench.syncs();
         bench.harness.line("SET b 1");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         for line in [
             "CONFIG SET appendfsync everysec",
             "CONFIG SET appendfsync bogus",
@@ -783,7 +786,7 @@ mod tests {
         let plan = bench.plan.clone();
         plan.fail_some(Call::Sync, "incr", Fault::Held(libc::EIO), 0, 1);
         bench.harness.line("SET a 1");
-        flush(&mut bench.harness.state, false);
+        flush_now(&mut bench);
         plan.wait_for(Call::Sync, "incr");
         plan.take_calls();
         bench.harness.line("SET b 2");
@@ -814,7 +817,7 @@ mod tests {
         for write_fails in [false, true] {
             let mut bench = bench("everysec");
             bench.harness.line("SET a 1");
-            flush(&mut bench.harness.state, false);
+            flush_now(&mut bench);
             assert_eq!(bench.syncs(), 1);
             // Within the same second.
             bench.harness.line("SET b 2");
@@ -825,12 +828,12 @@ mod tests {
             bench.harness.line("CONFIG SET appendfsync no");
             assert_eq!(bench.syncs(), usize::from(!write_fails));
             bench.plan.heal();
-            flush(&mut bench.harness.state, false);
+            flush_now(&mut bench);
             assert_eq!(bench.syncs(), usize::from(write_fails));
             assert!(bench.written().ends_with("b\r\n$1\r\n2\r\n"));
             // What follows is the system's.
             bench.harness.line("SET c 3");
-            flush(&mut bench.harness.state, false);
+            flush_now(&mut bench);
             bench.harness.line("CONFIG SET appendfsync no");
             assert_eq!(bench.syncs(), 0);
         }
@@ -897,7 +900,7 @@ mod tests {
         prepare_switch_on(state).expect("ready");
         for _ in 0..100 {
             bench.harness.line("INCR a");
-            flush(&mut bench.harness.state, false);
+            flush_now(&mut bench);
         }
         let state = &bench.harness.state;
         assert_eq!(state.persistence.aof.state, AofState::WaitRewrite);

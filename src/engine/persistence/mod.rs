@@ -11,13 +11,12 @@ use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
 use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
 use crate::persistence::status::{ChildKind, SavingChild, report};
-use crate::system::child::{self, ChildEnd, Exit, Forked};
+use crate::system::child::{ChildEnd, Exit};
+use crate::system::signals::set_temporary_file;
 use std::io;
 
 /// A save point that failed is tried again after so many seconds.
 const RETRY_S: i64 = 5;
-/// The child reports at most this often, ns.
-const REPORT_NS: u128 = 100_000_000;
 
 /// How a snapshot is written now.
 fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
@@ -26,6 +25,7 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
     SnapshotOptions {
         disk: state.persistence.disk.clone(),
         path: settings.dir.join(&settings.dbfilename),
+        pid: state.persistence.children.own_pid(),
         compress: settings.rdb_compression,
         checksum: settings.rdb_checksum,
         usage: match () {
@@ -78,12 +78,16 @@ fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) 
 pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     state.persistence.scheduled = false;
     state.persistence.last_try_unix_s = state.now.unix_s();
-    let options = options(state, host);
-    let started = fork_child(state, host, ChildKind::Snapshot, |state, progress| {
-        snapshot::write(&state.keyspace, state.now, &options, progress)?;
-        log::info!("DB saved on disk");
-        Ok(())
-    });
+    let started = start_child(
+        state,
+        host,
+        ChildKind::Snapshot,
+        |state, options, progress| {
+            snapshot::write(&state.keyspace, state.now, &options, progress)?;
+            log::info!("DB saved on disk");
+            Ok(())
+        },
+    );
     match started {
         Ok(pid) => {
             log::info!("Background saving started by pid {pid}");
@@ -97,22 +101,24 @@ pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     }
 }
 
-/// Forks a child that does `work`, whose argument is told the number of keys written; its process number. The host stays
-/// with the parent: the child has none of its descriptors.
-fn fork_child(
+/// What a child does: writes the data like this, and tells the number of keys written.
+type Work = fn(&State, SnapshotOptions, &mut dyn FnMut(u64)) -> io::Result<()>;
+
+/// Starts a child that does `work`; its process number. The host stays with the parent: the child has none of its
+/// descriptors.
+fn start_child(
     state: &mut State,
     host: &mut dyn Host,
     kind: ChildKind,
-    work: impl FnOnce(&State, &mut dyn FnMut(u64)) -> io::Result<()>,
+    work: Work,
 ) -> io::Result<i32> {
     let keys_total = (0..state.keyspace.count())
         .map(|index| state.keyspace.figures(index).0 as u64)
         .sum();
+    let options = options(state, host);
     let begin_ns = host.monotonic_ns();
-    let (child, pipe) = match child::fork()? {
-        Forked::Child(end) => work_and_exit(state, kind, end, work),
-        Forked::Parent(child, pipe) => (child, pipe),
-    };
+    let children = &state.persistence.children;
+    let (child, pipe) = children.start(|end| work_as_child(state, kind, end, options, work))?;
     let token = match host.adopt_pipe(pipe) {
         Ok(token) => token,
         Err(error) => {
@@ -147,39 +153,45 @@ fn fork_child(
     Ok(pid)
 }
 
-/// What the child does.
-fn work_and_exit(
+/// Does the work of a child, in the child; its status.
+fn work_as_child(
     state: &State,
     kind: ChildKind,
-    mut end: ChildEnd,
-    work: impl FnOnce(&State, &mut dyn FnMut(u64)) -> io::Result<()>,
-) -> ! {
+    end: &mut ChildEnd<'_>,
+    mut options: SnapshotOptions,
+    work: Work,
+) -> i32 {
     let (title, name) = match kind {
         ChildKind::Snapshot => ("redis-rdb-bgsave", "RDB"),
         ChildKind::Rewrite => ("redis-aof-rewrite", "AOF rewrite"),
     };
-    crate::system::process::set_title(title.as_bytes());
-    let settings = state.config.settings();
-    let [.., for_child] = settings.oom_score_adj_values;
-    // Why it could not be set was logged, and is no reason not to save.
-    let _ = crate::system::oom_score::adjust(settings.oom_score_adj, for_child);
-    let mut reported = std::time::Instant::now();
+    (options.pid, options.disk) = (end.pid(), end.disk(&options.disk));
+    if end.is_process() {
+        crate::system::process::set_title(title.as_bytes());
+        let settings = state.config.settings();
+        let [.., for_child] = settings.oom_score_adj_values;
+        // Why it could not be set was logged, and is no reason not to save.
+        let _ = crate::system::oom_score::adjust(settings.oom_score_adj, for_child);
+        if kind == ChildKind::Rewrite {
+            set_temporary_file(&state.persistence.aof.temporary_base(options.pid));
+        }
+    }
     let mut done = 0;
-    let written = work(state, &mut |keys| {
+    let written = work(state, options, &mut |keys| {
         done = keys;
-        if reported.elapsed().as_nanos() >= REPORT_NS {
-            reported = std::time::Instant::now();
-            end.report(&report(keys, child::private_dirty_bytes()));
+        if end.may_report() {
+            let copied = end.copied_bytes();
+            end.report(&report(keys, copied));
         }
     });
-    let copied = child::private_dirty_bytes();
+    let copied = end.copied_bytes();
     end.report(&report(done, copied));
     log::info!("Fork CoW for {name}: current {} MB", copied >> 20);
     if let Err(error) = written {
         log::warn!("Error saving the data for {name}: {error}");
-        end.exit(1)
+        return 1;
     }
-    end.exit(0)
+    0
 }
 
 /// Removes the file that a child was writing when it was ended.
@@ -224,9 +236,10 @@ pub fn child_ended(state: &mut State, exit: Exit) {
             log::warn!("Background saving terminated by signal {signal}");
             // One that we ended ourselves is no failure.
             persistence.last_status_ok &= child.killed;
-            let begin_ns = crate::system::clock::monotonic_ns();
+            let stopwatch = persistence.stopwatch;
+            let begin_ns = stopwatch.now_ns();
             remove_temporary(state, child.kind, child.child.pid());
-            let ns = crate::system::clock::monotonic_ns().saturating_sub(begin_ns);
+            let ns = stopwatch.since_ns(begin_ns);
             let (event, unix_s) = (LatencyEvent::RdbUnlinkTempFile, state.now.unix_s());
             state.observe.latency.took(event, ns, unix_s);
         }
@@ -246,9 +259,9 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
     }
     child.killed = true;
     child.child.kill();
-    let (token, exit) = (child.token, child.child.wait());
-    host.close_source(token);
-    child_ended(state, exit.unwrap_or(Exit::Status(-1)));
+    let exit = host.wait_for_child(&child.child);
+    host.close_source(child.token);
+    child_ended(state, exit);
 }
 
 /// All data is gone: so is the reason of a snapshot that a child writes, and where save points ask for snapshots the file

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 /// The first bytes of every recording, in front of the version of the format.
 const MAGIC: &[u8; 7] = b"GYREREC";
-/// The version of the format. 3: reads say whether more may be there, and there are outgoing connections.
-const VERSION: u8 = b'3';
+/// The version of the format. 3: reads say whether more may be there, and there are outgoing connections. 4: how a child
+/// has ended is a figure.
+const VERSION: u8 = b'4';
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 

@@ -3,10 +3,11 @@
 use super::super::seam::*;
 use super::format::*;
 use super::recorder::checksum;
+use crate::system::child::Pipe;
+use crate::system::machine::{Machine, Stopwatch};
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, BufReader, IoSlice, Read};
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -254,7 +255,7 @@ impl<R: Read> Seam for PlayingSeam<R> {
         self.expect_token(token, what).map_err(nothing)
     }
 
-    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
+    fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()> {
         // What the child says was recorded.
         drop(pipe);
         if self.take(&[tag::ADOPTED, tag::ADOPT_FAILED])? == tag::ADOPT_FAILED {
@@ -333,6 +334,13 @@ impl<R: Read> Seam for PlayingSeam<R> {
     fn waker(&self) -> Waker {
         // Who rang and when was recorded with the polls.
         Waker::new(|| {})
+    }
+
+    fn machine(&self) -> Machine {
+        Machine {
+            stopwatch: Stopwatch::Stopped,
+            ..Machine::default()
+        }
     }
 
     fn tells_of_jobs(&self) -> bool {

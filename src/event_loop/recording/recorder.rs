@@ -2,12 +2,11 @@
 
 use super::super::seam::*;
 use super::format::*;
+use crate::system::child::Pipe;
 use crate::system::crc64::crc64;
-use crate::system::disk::Disk;
-use crate::system::helper::Jobs;
+use crate::system::machine::Machine;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -234,7 +233,7 @@ impl Seam for RecordingSeam {
         self.live.keep_alive(token, seconds);
     }
 
-    fn adopt_pipe(&mut self, token: Token, pipe: OwnedFd) -> io::Result<()> {
+    fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()> {
         let result = self.live.adopt_pipe(token, pipe);
         match &result {
             Ok(()) => self.note(tag::ADOPTED, |out| put_token(out, token)),
@@ -296,12 +295,8 @@ impl Seam for RecordingSeam {
         self.live.waker()
     }
 
-    fn disk(&self) -> Disk {
-        self.live.disk()
-    }
-
-    fn jobs(&self) -> Jobs {
-        self.live.jobs()
+    fn machine(&self) -> Machine {
+        self.live.machine()
     }
 
     fn tells_of_jobs(&self) -> bool {

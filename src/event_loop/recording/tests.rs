@@ -116,9 +116,9 @@ fn the_end_is_noticed_and_another_way_too() {
 #[test]
 fn a_recording_of_another_version_is_refused() {
     let (_, _, mut bytes) = record(1 << 20, 1);
-    bytes[7] = b'2';
+    bytes[7] = b'3';
     let refusal = PlayingSeam::open(Cursor::new(bytes)).err();
-    let refusal = refusal.expect("entries of version 2 are read differently");
+    let refusal = refusal.expect("entries of version 3 are read differently");
     assert!(refusal.to_string().contains("another version"), "{refusal}");
 }
 

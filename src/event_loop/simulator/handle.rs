@@ -43,7 +43,7 @@ impl SimulatorHandle {
             .flatten()
             .find_map(|socket| match socket {
                 Socket::Listener(listener) if is_wanted(&listener.address) => Some(listener),
-                Socket::Listener(_) | Socket::Stream(_) => None,
+                Socket::Listener(_) | Socket::Stream(_) | Socket::Pipe(_) => None,
             });
         match listener {
             Some(listener) => {

@@ -24,15 +24,16 @@
 //! | `faults` | how often what goes wrong |
 //! | `network` | connections, listeners, time and the trace: all that the two sides share |
 //! | `handle` | the peers' side |
-//! | `machine` | what a server has beside the network: its disk, its helpers |
+//! | `machine` | what a server has beside the network: its disk, its helpers, its children |
 //!
 //! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
-//! passes the seam by (child processes, figures of the process) is as it is on the machine, and is not the same for the same
-//! seed.
+//! passes the seam by decides nothing that is in the trace, and may be another for the same seed: figures of the process
+//! (memory, processor time, its number), the times of log lines, how long the removal of an expired key has taken; the
+//! rests of directives and DEBUG commands that are there for tests. The files of the configuration, of the process's
+//! number and of recordings are the system's.
 
 use super::seam::*;
-use crate::system::disk::Disk;
-use crate::system::helper::Jobs;
+use crate::system::child::Pipe;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -49,6 +50,7 @@ mod network;
 
 pub use faults::Faults;
 pub use handle::{SimulatedPeer, SimulatorHandle};
+use machine::PipeEnd;
 use network::{Ending, FIRST_PORT, Listener, Socket, World, hash_bytes, note};
 
 /// The seam that the server gets.
@@ -91,7 +93,7 @@ impl Seam for Simulator {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
         world.jump_clock();
-        world.run_jobs();
+        world.run_machine();
         if world.chance(world.faults.interrupt) {
             note!(world, "interrupted");
             return Err(io::Error::from(io::ErrorKind::Interrupted));
@@ -207,14 +209,23 @@ impl Seam for Simulator {
         self.world.borrow().peer_of(token).map(drop)
     }
 
-    fn adopt_pipe(&mut self, _token: Token, _pipe: std::os::fd::OwnedFd) -> io::Result<()> {
-        // A simulation is one process: what would run in a child does not.
-        Err(io::Error::from(io::ErrorKind::Unsupported))
+    fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        let Pipe::Simulated(child) = pipe else {
+            return Err(io::Error::from(io::ErrorKind::Unsupported));
+        };
+        world.put(token, Socket::Pipe(PipeEnd::new(child)));
+        note!(&mut *world, "adopt {child} {}", token.0);
+        Ok(())
     }
 
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
+        if let Some(Some(Socket::Pipe(pipe))) = world.sockets.get(token.0) {
+            let child = pipe.child;
+            return world.read_pipe(child, buffer);
+        }
         let peer = world.peer_of(token)?;
         let connection = &world.connections[peer.0];
         let there = connection.arrived.len().min(buffer.len());
@@ -322,6 +333,7 @@ impl Seam for Simulator {
                 }
                 note!(world, "close listener {}", token.0);
             }
+            Some(Socket::Pipe(pipe)) => note!(world, "close pipe {}", pipe.child),
             None => {}
         }
     }
@@ -331,12 +343,8 @@ impl Seam for Simulator {
         Waker::new(move || rung.store(true, Ordering::Relaxed))
     }
 
-    fn disk(&self) -> Disk {
-        Disk::simulated(&self.world.borrow().machine.disk)
-    }
-
-    fn jobs(&self) -> Jobs {
-        Jobs::Simulated(self.world.borrow().machine.jobs.clone())
+    fn machine(&self) -> crate::system::machine::Machine {
+        self.world.borrow().machine.handles()
     }
 
     fn sleep(&mut self, duration: Duration) {

@@ -1,7 +1,7 @@
 //! The network and the clocks that both sides of the simulated seam share, with the trace of all decisions.
 
 use super::super::seam::*;
-use super::machine::Machine;
+use super::machine::{Machine, PipeEnd};
 use super::{Faults, SimulatedPeer};
 use crate::system::rng::Rng;
 use std::collections::VecDeque;
@@ -105,6 +105,8 @@ pub(super) struct Listener {
 pub(super) enum Socket {
     Listener(Listener),
     Stream(SimulatedPeer),
+    /// What a child reports.
+    Pipe(PipeEnd),
 }
 
 pub(super) struct World {
@@ -316,6 +318,21 @@ impl World {
                 }
                 listener.edge &= !ready;
                 listener.held_back = 0;
+                (ready || spurious).then_some(Readiness {
+                    token,
+                    readable: true,
+                    writable: false,
+                    ended: false,
+                })
+            }
+            Socket::Pipe(pipe) => {
+                let ready = pipe.edge;
+                if ready && hold && pipe.held_back < HELD_BACK_POLLS {
+                    pipe.held_back += 1;
+                    return None;
+                }
+                pipe.edge = false;
+                pipe.held_back = 0;
                 (ready || spurious).then_some(Readiness {
                     token,
                     readable: true,

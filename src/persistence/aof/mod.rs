@@ -24,13 +24,13 @@ mod syncer;
 
 pub use crate::config::Fsync;
 use crate::journal::{Journal, Targets};
+use crate::system::child::Children;
 use crate::system::disk::{Disk, DiskFile, Mode};
-use crate::system::helper::Jobs;
+use crate::system::machine::{Machine, Stopwatch};
 use manifest::{Manifest, Persisted};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 use syncer::Syncer;
 
 /// A write is put off for a sync that is under way at most so long, s.
@@ -145,6 +145,8 @@ pub struct AppendOnly {
     /// Replication offset at the beginning of the temporary file.
     temporary_offset: i64,
     syncer: Syncer,
+    children: Children,
+    stopwatch: Stopwatch,
 }
 
 impl AppendOnly {
@@ -154,15 +156,19 @@ impl AppendOnly {
         self.directory = directory;
         self.stem = stem.to_owned();
     }
-    /// Sets who syncs its files and closes them, before there are any.
-    pub fn set_jobs(&mut self, jobs: &Jobs) {
-        self.syncer = Syncer::new(jobs);
+    /// Sets who syncs its files and closes them, who writes its bases, and what times that, before there are any.
+    pub fn set_machine(&mut self, machine: &Machine) {
+        self.syncer = Syncer::new(&machine.jobs);
+        self.children = machine.children.clone();
+        self.stopwatch = machine.stopwatch;
     }
     /// Leaves its files, which are off, for those in another directory; on error all is as before.
     pub fn move_to(&mut self, directory: PathBuf, stem: &str) -> Result<(), String> {
         let mut there = AppendOnly {
             delayed_syncs: self.delayed_syncs,
             flush_sleep_us: self.flush_sleep_us,
+            children: self.children.clone(),
+            stopwatch: self.stopwatch,
             ..AppendOnly::default()
         };
         there.place(self.disk.clone(), directory, stem);
@@ -326,7 +332,7 @@ impl AppendOnly {
         let mut manifest = self.manifest.clone();
         if manifest.is_empty() {
             // Under another name: half of a base is never one.
-            let temporary = temporary_base_name(std::process::id());
+            let temporary = temporary_base_name(self.children.own_pid());
             made.push(temporary.clone());
             let from = self.path(&temporary);
             write_base(&from).map_err(|error| describe(&temporary, &error))?;
@@ -553,12 +559,20 @@ impl AppendOnly {
         for name in names.iter().filter_map(|name| name.to_str()) {
             let is_temporary = name == self.temporary_incremental()
                 || name == format!("temp-{}", self.manifest_name())
-                || is_of_a_dead_child(name);
+                || self.is_of_a_dead_child(name);
             if is_temporary || self.manifest.is_left_over(&self.stem, name) {
                 log::info!("Removing the file {name}, which no AOF manifest lists");
                 self.remove_now(name);
             }
         }
+    }
+    /// Whether this is a base that a child was writing which is no more.
+    fn is_of_a_dead_child(&self, name: &str) -> bool {
+        let pid = name
+            .strip_prefix(TEMPORARY_BASE)
+            .and_then(|rest| rest.strip_suffix(".aof"))
+            .and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid| !self.children.is_running(pid))
     }
     /// Where the child with this process number writes a base: beside the others, so that it can be renamed to one.
     pub fn temporary_base(&self, pid: i32) -> PathBuf {
@@ -719,10 +733,10 @@ impl AppendOnly {
         }
         self.postponed_since_s = None;
         std::thread::sleep(std::time::Duration::from_micros(self.flush_sleep_us));
-        let begin = options.timed.then(Instant::now);
+        let begin_ns = options.timed.then(|| self.stopwatch.now_ns());
         self.times.beside_sync = self.syncer.is_syncing();
         self.write(&file, options)?;
-        self.times.write_ns = begin.map_or(0, elapsed_ns);
+        self.times.write_ns = begin_ns.map_or(0, |ns| self.stopwatch.since_ns(ns));
         if !self.buffer.is_empty() {
             return Ok(());
         }
@@ -811,9 +825,9 @@ impl AppendOnly {
                 self.last_sync_s = options.now_s;
             }
             Fsync::Always => {
-                let begin = options.timed.then(Instant::now);
+                let begin_ns = options.timed.then(|| self.stopwatch.now_ns());
                 file.sync_data().map_err(|error| Fatal::sync(&error))?;
-                self.times.sync_ns = begin.map_or(0, elapsed_ns);
+                self.times.sync_ns = begin_ns.map_or(0, |ns| self.stopwatch.since_ns(ns));
                 self.synced = self.written;
                 self.owes_sync = false;
                 self.note_sync();
@@ -901,25 +915,12 @@ impl AppendOnly {
     }
 }
 
-fn elapsed_ns(begin: Instant) -> u64 {
-    u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn temporary_base_name(pid: impl std::fmt::Display) -> String {
+fn temporary_base_name(pid: i32) -> String {
     format!("{TEMPORARY_BASE}{pid}.aof")
 }
 
 fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AlreadyExists
-}
-
-/// Whether this is a base that a child was writing which is no more.
-fn is_of_a_dead_child(name: &str) -> bool {
-    let pid = name
-        .strip_prefix(TEMPORARY_BASE)
-        .and_then(|rest| rest.strip_suffix(".aof"))
-        .and_then(|pid| pid.parse().ok());
-    pid.is_some_and(|pid| !crate::system::process::is_running(pid))
 }
 
 /// The system's words for an error, as Redis shows them.
