@@ -28,9 +28,8 @@
 //!
 //! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
 //! passes the seam by decides nothing that is in the trace, and may be another for the same seed: figures of the process
-//! (memory, processor time, its number), the times of log lines, how long the removal of an expired key has taken; the
-//! rests of directives and DEBUG commands that are there for tests. The files of the configuration, of the process's
-//! number and of recordings are the system's.
+//! (memory, processor time, its number), the times of log lines, the rests of directives and DEBUG commands that are there
+//! for tests. The files of the configuration, of the process's number and of recordings are the system's.
 
 use super::seam::*;
 use crate::system::child::Pipe;
