@@ -1,5 +1,5 @@
-//! Keeps the style: a doc at the head of every file, `unsafe` only where it may stand, no upward import, every file
-//! owned, every command run by a test, sizes, no item more public than it is used.
+//! Keeps the style: a doc at the head of every file, `unsafe` only where it may stand, no upward import, nothing
+//! from the world past the seam, every file owned, every command run by a test, sizes, no item more public than it is used.
 //!
 //! Each check is a function from sources (name and text) to faults, so that it can be shown to fail: see the tests
 //! named `..._can_fail` at the end.
@@ -70,6 +70,104 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[
         "src/scripting/api.rs",
         "install",
         "a list of what scripts may call, one after the other",
+    ),
+];
+
+/// Where the world enters: what is above the seam gets all of this through it. (Calls of `libc` need `unsafe`, which has a
+/// list of its own.)
+const THE_WORLD: &str = "src/system/";
+
+/// Words by which code takes something from the world by itself, with what that is. A path is found as it is spelled, and
+/// its first part also with the rest in a group of imports.
+const FROM_THE_WORLD: &[(&str, &[&str])] = &[
+    ("files", &["std::fs"]),
+    (
+        "time",
+        &[
+            "Instant",
+            "SystemTime",
+            "TickClock",
+            "clock::monotonic_ns",
+            "clock::unix_us",
+        ],
+    ),
+    ("processes", &["fork", "std::process::Command"]),
+    ("threads", &["std::thread"]),
+    (
+        "sockets",
+        &[
+            "TcpListener",
+            "TcpStream",
+            "UnixListener",
+            "UnixStream",
+            "UdpSocket",
+        ],
+    ),
+];
+
+/// Files that take something from the world past the seam, each with its reason.
+const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
+    (
+        "src/config/load.rs",
+        "files",
+        "the configuration is read before there is a server",
+    ),
+    (
+        "src/config/rewrite.rs",
+        "files",
+        "CONFIG REWRITE: the file is the administrator's and no data",
+    ),
+    (
+        "src/event_loop/mio_seam.rs",
+        "files",
+        "the names of Unix sockets: it is the seam",
+    ),
+    ("src/event_loop/mio_seam.rs", "sockets", "it is the seam"),
+    (
+        "src/event_loop/mio_seam.rs",
+        "threads",
+        "DEBUG SLEEP: it is the seam",
+    ),
+    ("src/event_loop/mio_seam.rs", "time", "it is the seam"),
+    (
+        "src/event_loop/recording/recorder.rs",
+        "files",
+        "the recording itself",
+    ),
+    (
+        "src/persistence/aof/mod.rs",
+        "threads",
+        "the rest of DEBUG AOF-FLUSH-SLEEP, which is there for tests",
+    ),
+    (
+        "src/persistence/check.rs",
+        "time",
+        "a tool: there is no loop",
+    ),
+    (
+        "src/persistence/snapshot.rs",
+        "threads",
+        "the rest of rdb-key-save-delay, which is there for tests",
+    ),
+    (
+        "src/scripting/build.rs",
+        "files",
+        "runs when the server is built",
+    ),
+    (
+        "src/scripting/build.rs",
+        "processes",
+        "runs when the server is built",
+    ),
+    (
+        "src/server/recording.rs",
+        "files",
+        "the recording itself, and the files that it begins with",
+    ),
+    (
+        "src/server/replay.rs",
+        "files",
+        "a tool: the recording, and the folder that it is played in",
     ),
 ];
 
@@ -428,6 +526,45 @@ fn connection_changes(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
+/// Whether code has a path: as it is spelled, or as a part of a group of imports (`std::{fs, io}` has `std::fs`).
+fn has_path(code: &str, path: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(is_word);
+    let begins = |at: usize| !code[..at].ends_with(is_word);
+    let is_spelled = code
+        .match_indices(path)
+        .any(|(at, found)| begins(at) && ends(&code[at + found.len()..]));
+    let Some((root, rest)) = path.split_once("::") else {
+        return is_spelled;
+    };
+    let in_group = |at: usize| {
+        let group = code[at..].strip_prefix(root)?.strip_prefix("::")?;
+        in_braces(group).filter(|_| group.starts_with('{'))
+    };
+    is_spelled
+        || code
+            .match_indices(root)
+            .filter(|(at, _)| begins(*at))
+            .filter_map(|(at, _)| in_group(at))
+            .any(|group| has_path(group, rest))
+}
+
+/// What the built part of files above the seam takes from the world by itself.
+fn past_the_seam(sources: &[Source]) -> Vec<(String, String)> {
+    let above = sources
+        .iter()
+        .filter(|source| !source.name.starts_with(THE_WORLD));
+    let mut found = Vec::new();
+    for source in above {
+        let built = code(source.parts().0, false);
+        for (what, paths) in FROM_THE_WORLD {
+            if paths.iter().any(|path| has_path(&built, path)) {
+                found.push((source.name.clone(), (*what).to_owned()));
+            }
+        }
+    }
+    found
+}
+
 fn owners(sources: &[Source], architecture: &str) -> Vec<String> {
     let named = |name: &str| architecture.contains(&format!("`{name}`"));
     let is_owned = |name: &str| {
@@ -647,6 +784,18 @@ fn only_the_server_changes_connections() {
 }
 
 #[test]
+fn the_world_enters_through_the_seam() {
+    let listed = PAST_THE_SEAM
+        .iter()
+        .map(|(file, what, _)| ((*file).to_owned(), (*what).to_owned()));
+    none(compared(
+        past_the_seam(&sources("src")),
+        listed.collect(),
+        "passes the seam by",
+    ));
+}
+
+#[test]
 fn every_file_has_an_owner_in_the_architecture() {
     none(owners(&sources("src"), &architecture()));
 }
@@ -855,6 +1004,44 @@ mod the_checks {
         }
         let text = "fn f(c: &Client) { c.connection().fd(); }\n#[cfg(test)]\nmod tests { fn g() { connection_mut(); } }";
         assert!(connection_changes(&one("src/commands/a.rs", text)).is_empty());
+    }
+
+    #[test]
+    fn of_the_seam_can_fail() {
+        let found = |name: &str, text: &str| {
+            let found = past_the_seam(&one(name, text));
+            let kinds: Vec<_> = found.into_iter().map(|(_, what)| what).collect();
+            kinds.join(" ")
+        };
+        for (text, what) in [
+            ("fn f() { std::fs::read(path); }", "files"),
+            ("use std::fs;", "files"),
+            ("use std::{io, fs::{self, File}};", "files"),
+            ("use std::{\n    fs,\n    io,\n};", "files"),
+            ("use std::time::{Duration, Instant};", "time"),
+            ("fn f() { std::time::SystemTime::now() }", "time"),
+            ("fn f() { clock::monotonic_ns() }", "time"),
+            ("use crate::system::clock::{unix_us};", "time"),
+            ("fn f() { match child::fork() {} }", "processes"),
+            ("use std::process::Command;", "processes"),
+            ("use std::{process::{Command, exit}};", "processes"),
+            ("use std::{thread, time::Duration};", "threads"),
+            ("use std::net::{IpAddr, TcpStream};", "sockets"),
+            ("use std::{fs, time::Instant};", "files time"),
+        ] {
+            assert_eq!(found("src/engine/a.rs", text), what, "{text}");
+            assert_eq!(found("src/system/a.rs", text), "", "{text}");
+            assert_eq!(found("src/engine/tests.rs", text), "", "{text}");
+        }
+        for good in [
+            "use std::{io, time::Duration};",
+            "use std::os::unix::fs::PermissionsExt;",
+            "// std::fs::read, Instant::now\nlet a = \"std::fs\";",
+            "fn f() { state.persistence.disk.rename(a, b); forks() }",
+            "#[cfg(test)]\nmod tests {\n    use std::fs;\n}",
+        ] {
+            assert_eq!(found("src/engine/a.rs", good), "", "{good}");
+        }
     }
 
     #[test]
