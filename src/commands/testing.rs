@@ -12,13 +12,17 @@ use crate::system::child::{Child, Exit, Pipe};
 use crate::system::oom_score::OomScore;
 use std::time::Duration;
 
-/// A host that owns no sockets and whose clock stands still.
+/// A host that owns no sockets and whose clock stands still, or goes on by as much at each look.
 #[derive(Default)]
 pub struct NullHost {
     /// What `used_memory` answers.
     pub used_memory: u64,
     /// What LOOP shows.
     pub recorder: Recorder,
+    /// What `monotonic_ns` answers.
+    pub clock_ns: u64,
+    /// How much later it is each time that it is asked, ns.
+    pub tick_ns: u64,
 }
 
 impl Host for NullHost {
@@ -46,7 +50,8 @@ impl Host for NullHost {
         0x0123_4567_89ab_cdef
     }
     fn monotonic_ns(&mut self) -> u64 {
-        0
+        self.clock_ns += self.tick_ns;
+        self.clock_ns
     }
     fn loop_figures(&self) -> LoopFigures {
         LoopFigures::default()

@@ -1,5 +1,6 @@
 //! Functions through a whole state: loading, calling, and every refusal in Redis's words.
 
+use crate::clients::ClientKind;
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::journal::Targets;
 use crate::resp::reader::Value;
@@ -471,4 +472,36 @@ fn effects_are_told_on() {
     ];
     assert!(order.is_sorted(), "{told}");
     assert!(!told.contains("FCALL"));
+}
+
+/// A start failed on what the append-only file repeated, or lost a library, because loading it took longer than before.
+#[test]
+fn only_function_load_of_a_client_has_a_time_limit() {
+    let program = "for i = 1, 1000000 do end redis.register_function('f', function() return 1 end)";
+    let mut harness = with(program);
+    let Value::Bulk(dump) = harness.line("FUNCTION DUMP") else {
+        panic!("a dump is a bulk")
+    };
+    // Each look at the clock finds it a second later.
+    harness.host.tick_ns = 1_000_000_000;
+    let restore = |harness: &mut Harness| {
+        let words: [&[u8]; 4] = [b"FUNCTION", b"RESTORE", &dump, b"FLUSH"];
+        harness.run(&words)
+    };
+    for (kind, limited) in [
+        (ClientKind::Normal, true),
+        (ClientKind::Internal, false),
+        (ClientKind::Primary, false),
+    ] {
+        harness.line("FUNCTION FLUSH");
+        let client = harness.state.clients.get_mut(harness.client);
+        client.expect("the client of the harness").session.kind = kind;
+        let loaded = load(&mut harness, "lib", program);
+        let expected = match limited {
+            true => error("ERR Error registering functions: ERR FUNCTION LOAD timeout"),
+            false => bulk("lib"),
+        };
+        assert_eq!(loaded, expected, "{kind:?}");
+        assert_eq!(restore(&mut harness), ok(), "{kind:?}");
+    }
 }
