@@ -327,6 +327,38 @@ fn waiting_for_the_disk_ends_when_it_is_there() {
     assert_eq!(ask(&mut raw, "WAITAOF 1 0 0"), local);
 }
 
+/// While DEBUG LOADAOF was loading, those who waited read that the append-only file is off.
+#[test]
+fn waiting_for_the_disk_goes_on_while_the_file_is_loaded_anew() {
+    let server = Server::with(&["--appendonly", "yes", "--appendfsync", "no"]);
+    let mut other = server.raw();
+    ask(&mut other, "DEBUG POPULATE 3000");
+    ask(&mut other, "BGREWRITEAOF");
+    wait_for("the rewrite", || {
+        field(&info(&mut other, "persistence"), "aof_rewrite_in_progress") == "0"
+    });
+    let mut raw = server.raw();
+    ask(&mut raw, "SET k 1");
+    raw.command(&["WAITAOF", "1", "0", "0"]);
+    wait_for("the wait", || {
+        field(&info(&mut other, "clients"), "blocked_clients") == "1"
+    });
+    ask(&mut other, "CONFIG SET key-load-delay 500");
+    let mut third = server.raw();
+    third.send(b"DEBUG LOADAOF\r\n");
+    wait_for("loading", || {
+        let page = info(&mut other, "persistence");
+        assert_eq!(field(&page, "aof_enabled"), "1");
+        field(&page, "loading") == "1"
+    });
+    ask(&mut other, "CONFIG SET key-load-delay 0");
+    assert_eq!(third.read(), Value::Simple("OK".into()));
+    ask(&mut other, "CONFIG SET appendfsync everysec");
+    let local = Value::Array(vec![Value::Integer(1), Value::Integer(0)]);
+    ask(&mut other, "SET k 2");
+    assert_eq!(raw.read(), local);
+}
+
 #[test]
 fn modules_are_refused_even_where_loading_is_allowed() {
     let server = Server::with(&["--enable-module-command", "yes"]);

@@ -3,8 +3,8 @@
 //! In: what the server did and what the child reported. Out: figures for INFO, and whether another child may be
 //! started. Mirrors the `rdb_*` and `child_*` fields of `redisServer`.
 
+use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
-use super::aof::{AofState, AppendOnly};
 use super::loading::Loading;
 use crate::clients::ClientKey;
 use crate::event_loop::Token;
@@ -46,8 +46,6 @@ pub struct Asked {
     pub client: u64,
     /// The journal had consumers.
     pub journal: bool,
-    /// State of the append-only file.
-    pub aof: AofState,
 }
 
 impl DataLoading {

@@ -9,7 +9,6 @@ use crate::config::Settings;
 use crate::engine::script::{go_on, wants_turns};
 use crate::engine::{CommandError, Host, State, blocking, functions, process, transactions};
 use crate::keyspace::Free;
-use crate::persistence::aof::AofState;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
@@ -110,6 +109,8 @@ pub fn begin_again(state: &mut State, client: u64) -> Result<(), LoadFailure> {
 /// Loads the append-only file again (DEBUG LOADAOF) at once, for a client that cannot wait.
 pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result<(), LoadFailure> {
     let mut loading = open_again(state, client)?;
+    // As in the turns of a server that loads.
+    state.persistence.load_steps = true;
     let loaded = loop {
         match step(state, host, &mut loading, &mut |_| false) {
             Ok(false) => {}
@@ -121,6 +122,7 @@ pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result
             go_on(state, host);
         }
     };
+    state.persistence.load_steps = false;
     end_again(state, &mut loading);
     loaded
 }
@@ -129,7 +131,6 @@ pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result
 pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> {
     remove_client(state, loading);
     let asked = loading.asked.take()?;
-    state.persistence.aof.state = asked.aof;
     super::aof::set_journal(state, asked.journal);
     state.keyspace.dirty = 0;
     Some(asked)
@@ -161,13 +162,12 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
         asked: Some(Asked {
             client,
             journal: state.journal.has_consumers(),
-            aof: state.persistence.aof.state,
         }),
     };
     state.keyspace.flush(None, Free::Now);
     functions::flush(state);
+    // What is loaded is in the file. That stays on: clients wait for its sync.
     super::aof::set_journal(state, false);
-    state.persistence.aof.state = AofState::Off;
     Ok(loading)
 }
 
