@@ -225,6 +225,62 @@ fn the_directory_does_not_change_under_the_append_only_file() {
     );
 }
 
+/// What was off when the directory changed wrote where it had been before.
+#[test]
+fn rewrites_of_a_file_that_is_off_follow_the_directory() {
+    let server = Server::with(&["--enable-protected-configs", "yes"]);
+    let places = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let files = |place: &std::path::Path| -> Vec<String> {
+        let Ok(entries) = fs::read_dir(place.join("appendonlydir")) else {
+            return Vec::new();
+        };
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names: Vec<_> = names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    let mut raw = server.raw();
+    let rewritten = |raw: &mut Raw| {
+        wait_for("the rewrite", || {
+            info(raw, "aof_rewrite_in_progress") == "0"
+        });
+    };
+    let set = |raw: &mut Raw, place: &std::path::Path| {
+        let set = format!("CONFIG SET dir {}", place.display());
+        assert_eq!(text(raw.line(&set)), "OK");
+    };
+    raw.line("SET a 1");
+    set(&mut raw, places[0].path());
+    raw.line("BGREWRITEAOF");
+    rewritten(&mut raw);
+    assert_eq!(files(server.dir.path()), Vec::<String>::new());
+    let base = ["appendonly.aof.1.base.rdb", "appendonly.aof.manifest"];
+    assert_eq!(files(places[0].path()), base);
+    // One that is under way ends where it began.
+    raw.line("CONFIG SET rdb-key-save-delay 60000000");
+    raw.line("BGREWRITEAOF");
+    wait_for("its file", || files(places[0].path()).len() == 3);
+    set(&mut raw, places[1].path());
+    assert_eq!(text(raw.line("CONFIG SET rdb-key-save-delay 0")), "OK");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    rewritten(&mut raw);
+    assert_eq!(files(places[0].path()), base);
+    let whole = [
+        "appendonly.aof.1.base.rdb",
+        "appendonly.aof.1.incr.aof",
+        "appendonly.aof.manifest",
+    ];
+    assert_eq!(files(places[1].path()), whole);
+    // What is loaded anew is what is here.
+    raw.line("SET b 1");
+    raw.line("CONFIG SET appendonly no");
+    set(&mut raw, places[0].path());
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(raw.line("EXISTS a b"), Value::Integer(1));
+}
+
 /// While a script was busy, answers went out for what the file did not have.
 #[test]
 fn what_came_before_a_busy_script_is_in_the_file_before_it_is_answered() {

@@ -182,6 +182,7 @@ pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
 }
 
 fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
+    follow_directory(state)?;
     flush(state, true);
     let aof = &state.persistence.aof;
     if aof.buffered() > 0 {
@@ -306,24 +307,26 @@ pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), Stri
 }
 
 fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
-    prepare_switch_on(state).map_err(|reason| {
-        log::warn!("{reason}");
-        "Unable to turn on AOF. Check server logs.".to_owned()
-    })?;
-    if let Some(child) = &state.persistence.child {
-        if child.kind == ChildKind::Snapshot {
-            state.persistence.rewrite.scheduled = true;
-            log::warn!(
-                "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
-                 start when possible."
-            );
-            return Ok(());
-        }
+    let child = state.persistence.child.as_ref().map(|child| child.kind);
+    if child == Some(ChildKind::Rewrite) {
         log::warn!(
             "AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF and starting a \
              rewrite now."
         );
+        // Before the directory may change: what it has written is where it began.
         super::kill_child(state, host);
+    }
+    prepare_switch_on(state).map_err(|reason| {
+        log::warn!("{reason}");
+        "Unable to turn on AOF. Check server logs.".to_owned()
+    })?;
+    if child == Some(ChildKind::Snapshot) {
+        state.persistence.rewrite.scheduled = true;
+        log::warn!(
+            "AOF was enabled but there is already another background operation. An AOF background was scheduled to start \
+             when possible."
+        );
+        return Ok(());
     }
     if state.journal.is_in_unit() {
         // The child's copy of the data would have half of the transaction.
@@ -355,15 +358,23 @@ fn switch_on_again(state: &mut State, host: &mut dyn Host) {
     }
 }
 
-/// Makes ready to wait for the first rewrite, in the directory of today: `dir` may have changed while the file was off.
-fn prepare_switch_on(state: &mut State) -> Result<(), String> {
+/// While the file is off, `dir` may change: whoever needs its files from then on needs those of the new directory. Not to
+/// be called while a child writes one of them.
+pub(super) fn follow_directory(state: &mut State) -> Result<(), String> {
     let settings = state.config.settings();
     let directory = settings.dir.join(&settings.appenddirname);
-    let now_s = state.now.unix_s();
     let aof = &mut state.persistence.aof;
-    if aof.is_elsewhere(&directory) {
+    if aof.state == AofState::Off && aof.is_elsewhere(&directory) {
         aof.move_to(directory, &settings.appendfilename)?;
     }
+    Ok(())
+}
+
+/// Makes ready to wait for the first rewrite.
+fn prepare_switch_on(state: &mut State) -> Result<(), String> {
+    follow_directory(state)?;
+    let now_s = state.now.unix_s();
+    let aof = &mut state.persistence.aof;
     aof.wait_for_rewrite(now_s)
         .map_err(|error| format!("Writing the AOF manifest failed: {}", os_error_text(&error)))
 }

@@ -138,6 +138,9 @@ pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> 
 
 fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure> {
     let keeps_history = state.config.settings().aof_disable_auto_gc;
+    if state.persistence.child.is_none() {
+        super::aof::follow_directory(state).map_err(LoadFailure::Aof)?;
+    }
     let aof = &mut state.persistence.aof;
     let before = aof.manifest.clone();
     aof.read_manifest()
