@@ -46,6 +46,7 @@ impl Core {
     /// Sets the timer of the first cron.
     pub(super) fn start_cron(&mut self, events: &mut EventLoop) {
         self.gauge.refresh(events.turn_ns());
+        // From the start on: a loop that never comes to its first cron is one of those that it is there for.
         if self.state.watchdog_ms() > 0 {
             crash::set_watchdog(self.state.watchdog_ms());
         }
@@ -66,6 +67,7 @@ impl Core {
         if watchdog_ms > 0 {
             crash::feed_watchdog(watchdog_ms);
         }
+        // Set before anything may return: there is always a next one.
         let next_ns = events.turn_ns() + interval_ns;
         self.timers.set(events, TimerOwner::Cron, next_ns);
         if self.state.cron_paused {
@@ -80,6 +82,7 @@ impl Core {
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
+        // What a script has found there is there until it ends.
         if self.state.scripting.is_busy() {
             return;
         }
@@ -108,6 +111,7 @@ impl Core {
     }
 
     fn look_at_save_points(&mut self, events: &mut EventLoop) {
+        // A snapshot would have half of the script's effects.
         if self.state.scripting.is_busy() {
             return;
         }
@@ -138,6 +142,8 @@ impl Core {
             return;
         }
         let until = events.seam().monotonic_ns().saturating_add(EVICT_NS);
+        // `make_room` does as much as one command may do, and asks for more in `requests.evict`. Here it is called
+        // until the time is over.
         loop {
             let (state, mut host) = self.state_and_host(events);
             if make_room(state, &mut host) != Room::Making {
@@ -163,6 +169,7 @@ impl Core {
             .settings()
             .timeout_s
             .saturating_mul(1_000_000_000);
+        // So many that all have been looked at after a second, however often the cron runs.
         let share = self.state.clients.len() as u64 * interval_ns / 1_000_000_000;
         let most = (share as usize + 1).max(CLIENTS_PER_CRON);
         let keys = self.state.clients.keys_after(self.cron.last_client, most);
@@ -176,6 +183,7 @@ impl Core {
             self.cron.last_client = client.session.id;
             self.state.observe.client_memory.measure(client, now);
             let idle_ns = now.saturating_sub(client.connection().last_interaction_ns());
+            // Subscribers, those in MONITOR and those that wait say nothing for long because they have nothing to say.
             let may_time_out = client.session.kind == ClientKind::Normal
                 && client.session.blocked.is_none()
                 && !client.session.monitors;
@@ -190,6 +198,7 @@ impl Core {
                 continue;
             }
             if client.connection().soft_limit_since_ns() > 0 {
+                // Nothing is written to it, so nothing else would find that its time is over.
                 self.enforce_output_limit(events, key);
             }
         }
@@ -205,6 +214,7 @@ impl Core {
             .is_some_and(|pause| pause.until_ms <= self.state.now.unix_ms())
         {
             self.state.pause = None;
+            // Keys whose time is over may go again: during the pause the data stayed as it was.
             self.state.keyspace.freeze(false);
             self.resume_paused(events);
         }
@@ -276,6 +286,7 @@ impl Core {
         let settings = self.state.config.settings();
         let wanted = settings.maxclients;
         let possible = process::adjust_open_files(wanted, super::http::descriptors(settings))?;
+        // Told here and not where the limit is raised: CONFIG SET answers in place of telling the log.
         for (level, text) in &possible.messages {
             log::log!(*level, "{text}");
         }
@@ -309,6 +320,7 @@ impl Core {
                 process::os_error_text(&error)
             );
         }
+        // A server that crashes removes it too.
         crash::set_pid_file(Some(&path));
     }
 
@@ -320,6 +332,7 @@ impl Core {
     /// Says that connections are welcome: to the log, and to systemd when it supervises.
     pub(super) fn ready(&self, _events: &EventLoop) {
         use crate::event_loop::ListenAddress;
+        // In the words of Redis's log, which tools wait for.
         if self
             .listeners
             .addresses()

@@ -62,6 +62,7 @@ impl Endpoints {
 
     /// Closes a source, whoever owns it. One without an owner (a connection that is refused) is closed too.
     pub(super) fn close(&mut self, events: &mut EventLoop, token: Token) {
+        // Before the loop closes it: an event of this turn that is still in hand finds no owner.
         let place = self.owners.get_mut(token.0);
         self.open -= usize::from(place.and_then(Option::take).is_some());
         events.close(token);
@@ -76,6 +77,7 @@ impl Endpoints {
         endpoint: Endpoint,
     ) -> io::Result<Token> {
         let token = events.listen(address, options)?;
+        // At once: its first connection may be taken in the next turn.
         self.register(token, endpoint);
         Ok(token)
     }

@@ -54,6 +54,7 @@ pub(super) struct LoopHost<'a> {
 
 impl Host for LoopHost<'_> {
     fn rebind(&mut self, settings: &Settings) -> Result<(), String> {
+        // The pages need descriptors of their own, which must not be taken from those of clients.
         let others = http::descriptors(settings);
         if others > 0 && !self.listeners.has_http() {
             let possible = process::adjust_open_files(settings.maxclients, others)?;
@@ -77,6 +78,7 @@ impl Host for LoopHost<'_> {
     }
     fn fresh_used_memory(&mut self) -> u64 {
         let now_ns = self.monotonic_ns();
+        // A moment ago is fresh enough: eviction asks again and again.
         if now_ns.saturating_sub(self.gauge.asked_ns) >= ASK_NS {
             self.gauge.refresh(now_ns);
         }
@@ -116,6 +118,7 @@ impl Host for LoopHost<'_> {
         self.events.seam().monotonic_ns()
     }
     fn loop_figures(&self) -> LoopFigures {
+        // The time for commands is the engine's: the loop knows only phases.
         let totals = self.events.totals();
         LoopFigures {
             turns: totals.turns,

@@ -115,6 +115,7 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
+        // Its end is decided already, and the socket is closed with what it still holds.
         if !client.connection().is_open() {
             return Progress::Drained;
         }
@@ -124,6 +125,7 @@ impl Core {
             Some(Blocked::Script) => return Progress::Drained,
             Some(_) => return self.read_ahead(events, key, token),
         }
+        // It has one as long as replies wait in it, and gives it back when they are written.
         if !client.reply.output().has_buffer()
             && let Some(buffer) = self.pool.pop()
         {
@@ -147,12 +149,14 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return Progress::Drained;
         };
+        // What a bound or a wait left behind came first and runs first. No edge will tell of it.
         if std::mem::take(&mut client.connection_mut().query_mut().stalled) {
             self.run_held(events, key, &mut commands_left);
             if commands_left == 0 && self.is_served(key) {
                 return Progress::MoreLeft;
             }
         }
+        // Until the socket has no more, because its edge is spent; or until a bound is reached.
         while self.is_served(key) {
             let done = self.read_once(events, key, token, &mut read_left, &mut commands_left);
             if let Some(progress) = done {
@@ -195,6 +199,7 @@ impl Core {
             let Some(client) = self.state.clients.get_mut(key) else {
                 return Progress::Drained;
             };
+            // What comes may be whole requests: it is looked at when the client goes on.
             client.connection_mut().query_mut().stalled = true;
             if !read.is_large {
                 let bytes = &self.scratch[..read.len];
@@ -218,6 +223,7 @@ impl Core {
         };
         let connection = client.connection_mut();
         let parser = &mut connection.query_mut().parser;
+        // A large bulk is read to where it stays; it is not copied from the shared buffer.
         let (result, is_large) = match parser.large_wanted(READ_BUDGET) {
             Some(room) => {
                 let result = events.read(token, room);
@@ -274,15 +280,18 @@ impl Core {
                 return Some(Progress::Drained);
             }
         };
+        // Of a large bulk there is nothing to run before the `\r\n` behind it, and that comes by the shared buffer.
         if !read.is_large {
             self.run_read(events, key, read.len, commands_left);
         }
+        // Behind the run: what counts is what could not be run.
         self.enforce_query_limit(key);
         *read_left = read_left.saturating_sub(read.len);
         if !self.is_served(key) {
             // Gone, or it waits: the caller sees to that.
             return None;
         }
+        // Also where the read said that there is no more: whole requests may be held.
         if *commands_left == 0 || *read_left == 0 {
             return Some(Progress::MoreLeft);
         }
@@ -300,6 +309,8 @@ impl Core {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
+        // The usual case: requests run where they were read, and only the beginning of one that is not whole is copied.
+        // The shared buffer is taken out meanwhile, so that arguments borrow from it while everything else may change.
         if client.connection().query().is_idle() {
             let scratch = std::mem::take(&mut self.scratch);
             let ran = self.run(events, key, &scratch[..n], commands_left);
@@ -312,6 +323,7 @@ impl Core {
             self.scratch = scratch;
             return;
         }
+        // The parser wants a request in one piece: this goes behind the beginning that is there.
         let query = client.connection_mut().query_mut();
         query.append(&self.scratch[..n]);
         self.run_held(events, key, commands_left);
@@ -325,6 +337,7 @@ impl Core {
         let query = client.connection_mut().query_mut();
         let bytes = std::mem::take(&mut query.bytes);
         let done = std::mem::take(&mut query.done);
+        // Nothing can come behind these bytes while they are away: only reading appends, and nobody reads within a run.
         let ran = self.run(events, key, &bytes[done..], commands_left);
         if let Some(client) = self.state.clients.get_mut(key) {
             let query = client.connection_mut().query_mut();
@@ -349,6 +362,8 @@ impl Core {
         bytes: &[u8],
         commands_left: &mut usize,
     ) -> Ran {
+        // The one look at the clock for these bytes; after each command its end is read, which is the next one's
+        // beginning.
         self.refresh_clock(events);
         let mut batch = std::mem::take(&mut self.batch);
         let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
@@ -373,6 +388,7 @@ impl Core {
             consumed: bytes.len(),
             keep: 0,
         };
+        // They were parsed before these bytes came, so these stay where they are until those have run.
         if !self.run_parsed(events, key, commands_left) {
             return if self.is_gone(key) {
                 dropped
@@ -390,22 +406,10 @@ impl Core {
             let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
             self.look_ahead(key, bytes, batch);
             self.note_parsed(events);
+            // All of the batch at once, though one of it may stop the rest.
             *commands_left = commands_left.saturating_sub(batch.requests.len());
-            for (index, request) in batch.requests.iter().enumerate() {
-                let args = batch.args(bytes, request);
-                let outcome = self.execute(events, key, request.command, args);
-                if outcome == Outcome::Postponed || !self.is_served(key) {
-                    if self.is_gone(key) {
-                        return dropped;
-                    }
-                    let next = if outcome == Outcome::Postponed {
-                        index
-                    } else {
-                        index + 1
-                    };
-                    self.hold_back(key, bytes, batch, next);
-                    break;
-                }
+            if !self.run_batch(events, key, bytes, batch) {
+                return dropped;
             }
             let left = bytes.len() - at;
             match stop {
@@ -416,6 +420,7 @@ impl Core {
                     };
                 }
                 Stop::Large(keep) => return Ran { consumed: at, keep },
+                // Answered behind the requests before it, as they came. Nothing that follows can be understood.
                 Stop::Error(error) if self.is_served(key) => {
                     self.protocol_error(key, error);
                     return dropped;
@@ -436,6 +441,7 @@ impl Core {
                 Stop::Full => {}
             }
             if *commands_left == 0 || !self.is_served(key) {
+                // Whole requests may be left, which no read will bring again.
                 if let Some(client) = self.state.clients.get_mut(key) {
                     client.connection_mut().query_mut().stalled = true;
                 }
@@ -445,6 +451,37 @@ impl Core {
                 };
             }
         }
+    }
+
+    /// Runs the requests of a batch, and keeps those that cannot run now; whether the client is still there.
+    #[inline]
+    fn run_batch(
+        &mut self,
+        events: &mut EventLoop,
+        key: ClientKey,
+        bytes: &[u8],
+        batch: &Batch,
+    ) -> bool {
+        for (index, request) in batch.requests.iter().enumerate() {
+            let args = batch.args(bytes, request);
+            let outcome = self.execute(events, key, request.command, args);
+            // Those behind it are parsed already, and their bytes are about to be dropped: they are kept whole. The
+            // one that was postponed has not run, and is the first of them; one that waits or has closed its client
+            // has.
+            if outcome == Outcome::Postponed || !self.is_served(key) {
+                if self.is_gone(key) {
+                    return false;
+                }
+                let next = if outcome == Outcome::Postponed {
+                    index
+                } else {
+                    index + 1
+                };
+                self.hold_back(key, bytes, batch, next);
+                break;
+            }
+        }
+        true
     }
 
     /// Whether the client is on its way out, so that what is left of its input is of no interest.
@@ -468,6 +505,7 @@ impl Core {
             let Some(request) = query.parsed.pop_front() else {
                 return true;
             };
+            // The bound is for these too: a client can have very many of them behind a pause.
             if *commands_left == 0 {
                 query.parsed.push_front(request);
                 query.stalled = true;
@@ -568,6 +606,7 @@ impl Core {
         for index in 0..batch.requests.len() {
             let args = batch.args(bytes, &batch.requests[index]);
             let command = self.state.table.find(args.at(0));
+            // One key stands for the command: most have no other.
             let first = command.map_or(0, |id| self.state.table.get(id).first_key as usize);
             if let (true, Some(name)) = (first > 0 && !alone, args.get(first)) {
                 let hash = self.state.keyspace.hash(name);
@@ -575,6 +614,7 @@ impl Core {
                 hashes[found] = hash;
                 found += 1;
             }
+            // Kept for the run, which need not look the name up again.
             batch.requests[index].command = command;
         }
         for hash in &hashes[..found] {
@@ -593,6 +633,8 @@ impl Core {
         if args.is_empty() {
             return Outcome::Done;
         }
+        // Before each command and not once a turn: what others were sent meanwhile may be over `maxmemory-clients`, and
+        // this client may be the one that goes for it.
         if self.state.clients.counts_memory {
             engine::client_eviction::evict(&mut self.state);
             if !self.is_served(key) {
@@ -604,11 +646,14 @@ impl Core {
         let (state, mut host) = self.state_and_host(events);
         let outcome = engine::process::process_found(state, &mut host, key, command, args);
         if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
+            // Its end may have been told before it began to wait; it is told once.
             self.drop_if_gone(events, key);
         }
         if outcome == Outcome::Done {
             self.note_command(events, key, before_ns);
         }
+        // In this order: what the command has asked for and the limits may close its client and others, and who is
+        // closed is out of all lists before anyone is served from them.
         self.do_requested(events, key);
         self.enforce_output_limit(events, key);
         self.enforce_pushed_limits(events);
@@ -630,6 +675,7 @@ impl Core {
 
     #[cold]
     fn do_requested_now(&mut self, events: &mut EventLoop, key: ClientKey) {
+        // Taken before anything is done: what follows may run commands that ask anew.
         let requests = &mut self.state.requests;
         let (closes, shutdown) = (requests.close_caller.take(), requests.shutdown.take());
         let unpaused = std::mem::take(&mut requests.unpaused);
@@ -667,6 +713,7 @@ impl Core {
     /// Cuts a client off that holds more input than it may: bytes of unfinished requests, requests held back, and its
     /// queue of MULTI.
     fn enforce_query_limit(&mut self, key: ClientKey) {
+        // What came in counts for `maxmemory-clients` as well.
         engine::client_eviction::count(&mut self.state, key);
         let limit = self.state.config.settings().client_query_buffer_limit;
         let Some(client) = self.state.clients.get_mut(key) else {
@@ -676,6 +723,7 @@ impl Core {
         let queued = session.transaction.as_ref();
         let queued = queued.map_or(0, |it| it.queue_bytes);
         let held = connection.query().waiting_bytes().saturating_add(queued);
+        // Strangers may have little: whoever can connect could fill the memory otherwise.
         let is_over = held > limit || (held > UNAUTHENTICATED && session.identity.is_stranger());
         if is_over && !connection.is_closing() {
             log::warn!(

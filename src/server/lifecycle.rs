@@ -55,6 +55,7 @@ impl Core {
             && settings.requirepass.is_none()
             && !connection.is_local()
         {
+            // Nobody has said that the server may be reached from elsewhere, nor by whom.
             Some(PROTECTED_MODE_REFUSAL)
         } else {
             None
@@ -107,6 +108,7 @@ impl Core {
         self.state
             .observe
             .executed(|| Executed::Dropped { client: id });
+        // Out of its queues first, so that nothing is served to it that nobody would read.
         engine::blocking::end(&mut self.state, key);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.session.blocked = None;
@@ -143,6 +145,7 @@ impl Core {
             }
         }
         if let Some(key) = held {
+            // Not within the loop, which would meet it again.
             self.state.clients.close_later(key);
         }
     }

@@ -46,6 +46,8 @@ impl Listeners {
         endpoints: &mut Endpoints,
         settings: &Settings,
     ) -> Result<(), String> {
+        // Clients first. Where the HTTP pages fail after them, CONFIG SET goes back to the old settings, and calls this
+        // again.
         self.reopen_clients(events, endpoints, settings)?;
         self.reopen_http(events, endpoints, settings)
     }
@@ -80,6 +82,7 @@ impl Listeners {
             .iter()
             .map(|(address, _)| address.clone())
             .collect();
+        // A change of other directives must not close what stays.
         if old.iter().eq(wanted.iter().map(|(address, _)| address)) {
             return Ok(());
         }
@@ -87,6 +90,7 @@ impl Listeners {
         let opened = self.open_http(events, endpoints, settings, &wanted);
         if opened.is_err() {
             self.close_http(events, endpoints);
+            // All optional now: an old address that cannot be had again is one less, and no reason to have none.
             let old: Vec<_> = old.into_iter().map(|address| (address, true)).collect();
             let _ = self.open_http(events, endpoints, settings, &old);
         }
@@ -131,11 +135,13 @@ impl Listeners {
         let options = options(settings);
         let stays =
             |address: &ListenAddress| wanted.iter().any(|wanted| wanted.address == *address);
+        // Those that stay keep their sockets, and so the connections that wait in their queues.
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open)
             .into_iter()
             .partition(|(address, _)| stays(address));
         self.open = kept;
         let kept = self.open.len();
+        // The new ones before the old ones go: where they cannot be had, nothing has been lost yet.
         let first_try = self.add(events, endpoints, settings, &wanted, &options);
         if first_try.is_ok() {
             gone.iter()
@@ -143,6 +149,7 @@ impl Listeners {
             return Ok(());
         }
         if gone.is_empty() {
+            // There is nothing that could have been in the way.
             return first_try;
         }
         // A new address may overlap one that goes (`*` and 127.0.0.1 at one port): then the old one has to go first.
@@ -157,6 +164,7 @@ impl Listeners {
                 kept,
                 "a failed attempt leaves nothing open"
             );
+            // The old ones come back; the connections that waited in their queues do not.
             for address in old {
                 match endpoints.listen(events, &address, &options, Endpoint::ClientListener) {
                     Ok(token) => self.open.push((address, token)),
@@ -176,6 +184,7 @@ impl Listeners {
         wanted: &[Wanted],
         options: &ListenOptions,
     ) -> Result<(), String> {
+        // New ones are behind those that were open, so that all of them can be taken back.
         let before = self.open.len();
         let result = self.try_add(events, endpoints, settings, wanted, options);
         if result.is_err() {
@@ -206,6 +215,7 @@ impl Listeners {
             optional,
         } in wanted
         {
+            // It stays, or two directives name the same address.
             if self.open.iter().any(|(open, _)| open == address) {
                 continue;
             }
@@ -214,6 +224,7 @@ impl Listeners {
                 address,
             ) {
                 (Ok(token), _) => self.open.push((address.clone(), token)),
+                // `-` before an address forgives that this machine has no such address, not that it is taken.
                 (Err(error), _) if *optional && is_no_such_address(&error) => {}
                 (Err(error), ListenAddress::Inet(_)) => {
                     let reason = crate::system::process::os_error_text(&error);
@@ -229,6 +240,7 @@ impl Listeners {
                 }
             }
         }
+        // Each may be optional, but not all of them: a server that was told to listen and does not would seem to run.
         let any_tcp = self
             .addresses()
             .any(|address| matches!(address, ListenAddress::Inet(_)));
@@ -259,6 +271,7 @@ impl Listeners {
 
 fn options(settings: &Settings) -> ListenOptions {
     ListenOptions {
+        // What the system allows at most is its own affair: it cuts a longer one down.
         backlog: i32::try_from(settings.tcp_backlog).unwrap_or(i32::MAX),
     }
 }
@@ -266,6 +279,7 @@ fn options(settings: &Settings) -> ListenOptions {
 /// Every address that the directives ask for, each once.
 fn wanted(settings: &Settings) -> Result<Vec<Wanted>, String> {
     let mut wanted: Vec<Wanted> = Vec::new();
+    // Port 0 is no port, whatever is bound.
     let binds: &[_] = if settings.port == 0 {
         &[]
     } else {
@@ -282,6 +296,7 @@ fn wanted(settings: &Settings) -> Result<Vec<Wanted>, String> {
         }
     }
     if let Some(path) = &settings.unixsocket {
+        // Without `unixsocketperm` the file gets what the umask leaves.
         let mode = (settings.unixsocketperm != 0).then_some(settings.unixsocketperm);
         let address = ListenAddress::Unix(path.clone(), mode);
         wanted.push(Wanted {
@@ -310,11 +325,13 @@ fn addresses(host: &str, port: u16, optional: bool) -> Result<Vec<SocketAddr>, S
         }
         _ => {}
     }
+    // An address needs no name server, which may be slow or wrong.
     if let Ok(ip) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, port)]);
     }
     match (host, port).to_socket_addrs() {
         Ok(mut found) => Ok(found.next().into_iter().collect()),
+        // A name that nobody knows is an address that is not to be had.
         Err(_) if optional => Ok(Vec::new()),
         Err(error) => {
             log::warn!(

@@ -47,6 +47,7 @@ impl Core {
             // It came from the append-only file, and what follows it there waits for its end.
             return;
         }
+        // Out of the state for the step, which changes the rest of it.
         let Some(mut loading) = self.state.persistence.loading.take() else {
             return;
         };
@@ -90,6 +91,8 @@ impl Core {
                 );
                 self.state.keyspace.dirty = 0;
                 match self.open_append_only(events) {
+                    // Only now is it said that the server is ready: a file that cannot be written would make that
+                    // untrue.
                     Ok(()) => {
                         self.ready(events);
                         return;

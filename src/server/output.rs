@@ -38,6 +38,7 @@ impl Core {
             return;
         };
         let limit = &self.state.config.settings().client_output_buffer_limits[class];
+        // Memory and not bytes that wait: a buffer that is mostly empty takes its room all the same.
         let used = client.reply.output().memory_bytes() as u64;
         let unauthenticated = client.session.identity.is_stranger();
         let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
@@ -54,6 +55,7 @@ impl Core {
                 client.session.id,
                 client.connection().address()
             );
+            // It will not be written, and is what there is too much of.
             client.reply.output_mut().clear();
             self.state
                 .observe
@@ -74,6 +76,7 @@ impl Core {
     pub(super) fn write_replies(&mut self, events: &mut EventLoop) {
         let pending = self.state.clients.begin_writing();
         for key in &pending {
+            // Marked anew by whatever comes from here on; that is written in the next turn.
             if self.state.clients.is_written_now(*key) {
                 self.write_to(events, *key);
                 engine::client_eviction::count(&mut self.state, *key);
@@ -101,6 +104,7 @@ impl Core {
                 self.state.clients.mark_pending_write(key);
                 break;
             }
+            // Many chunks in one system call: a long answer does not cost one for each.
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = client.reply.output().io_slices(&mut slices);
             match events.write(token, &slices[..used]) {
@@ -110,6 +114,7 @@ impl Core {
                     written += n;
                     self.state.observe.stats.writes_processed += 1;
                 }
+                // Its writable edge will mark it again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     log::debug!("Error writing to client: {error}");
@@ -142,6 +147,8 @@ impl Core {
             }
         }
         if client.reply.output().is_empty() {
+            // All written: the buffer goes to whoever is answered next, so that there are as many as are answered at a
+            // time and not as many as are connected.
             if !keep_buffers
                 && let Some(buffer) = client.reply.output_mut().release()
                 && self.pool.len() < POOLED_BUFFERS

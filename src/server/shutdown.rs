@@ -42,6 +42,7 @@ impl Core {
         log::info!("User requested shutdown...");
         supervisor::notify("STOPPING=1\n");
         if !self.save_before_exit(events, how) {
+            // The signal is forgotten, so that another one can be sent when what was wrong is mended.
             log::warn!(
                 "Errors trying to shut down the server. Check the logs for more information."
             );
@@ -63,6 +64,7 @@ impl Core {
         if let Some(key) = by {
             self.state.clients.close(key, false);
         }
+        // What they tell of is in the append-only file by now, as well as that could be.
         self.write_replies(events);
         self.listeners.close(events, &mut self.endpoints);
         self.http_close_all(events);
@@ -105,6 +107,7 @@ impl Core {
             }
         }
         let child = state.persistence.child.as_ref().map(|child| child.kind);
+        // Its file would be taken over by nobody. The old ones are whole, and stay.
         if child == Some(ChildKind::Rewrite) {
             log::warn!("There is a child rewriting the AOF. Killing it!");
         }

@@ -49,9 +49,12 @@ impl Core {
             return;
         };
         let batch = client.connection_mut().served_batch_mut();
+        // Where a bound left some of its bytes behind, or replies of before still wait, it has been ready since then.
         if !std::mem::take(&mut batch.left_behind) && batch.commands == 0 {
             let turn = events.this_turn();
             batch.ready_ns = turn.woke_ns;
+            // A turn that hardly slept found events that may have come while the one before was awake, at any time of
+            // it: no clock has seen when.
             batch.unseen_ns = if turn.time_in(Phase::Sleep) < SURELY_SLEPT_NS {
                 events.turn_before().awake_ns()
             } else {
@@ -88,6 +91,7 @@ impl Core {
             return;
         }
         let running_batch = &mut self.running_batch;
+        // The first of a run: what was noted before it belongs to another client.
         if running_batch.commands == 0 {
             running_batch.began_ns = before_ns;
             running_batch.longest = Work::default();
@@ -121,6 +125,7 @@ impl Core {
         if running_batch.commands == 0 {
             return;
         }
+        // Told to the turn whoever the client is, and whether it is still there.
         events.worked(running_batch.commands, running_batch.longest);
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
@@ -133,6 +138,8 @@ impl Core {
         let reply_end = client.connection().bytes_out() + client.reply.output().len() as u64;
         let batch = client.connection_mut().served_batch_mut();
         if batch.commands > 0 && batch.turn != turn {
+            // Replies of an earlier turn still wait for the socket. One batch at a time is followed; these are counted
+            // as not measured.
             self.state.observe.waits.unmeasured += u64::from(running_batch.commands);
             return;
         }
@@ -157,20 +164,23 @@ impl Core {
             && let Some(client) = self.state.clients.get_mut(key)
             && client.connection_mut().served_batch_mut().commands > 0
         {
-            self.land(events, key);
+            self.complete_batch(events, key);
         }
     }
 
-    fn land(&mut self, events: &mut EventLoop, key: ClientKey) {
+    fn complete_batch(&mut self, events: &mut EventLoop, key: ClientKey) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
         let (id, written) = (client.session.id, client.connection().bytes_out());
         let batch = client.connection_mut().served_batch_mut();
         let in_its_turn = batch.turn == events.this_turn().turn;
+        // While its turn lasts, the longest of the others is the one that it waited behind; in a later one it waits for
+        // its own socket.
         if in_its_turn {
             batch.blocked_by = events.this_turn().longest_but_for(id);
         }
+        // The last byte of its replies has not been taken yet.
         if written < batch.reply_end {
             return;
         }

@@ -366,7 +366,7 @@ impl Core {
         }
     }
 
-    /// Closes connections that have said nothing for long, or do not take what they asked for; once a second.
+    /// Closes connections that have said nothing for long, or do not take what they asked for; with each sample of figures.
     pub(super) fn http_sweep(&mut self, events: &mut EventLoop) {
         if !self.listeners.has_http() {
             // The pages were switched off: whoever watches them goes too.
