@@ -42,6 +42,7 @@ pub(crate) fn begin_wait(
         awaits: Awaited::Acks(wait),
     };
     state.clients.begin_wait(key, blocked);
+    // Without it nothing but its time can end it: there are no replicas that could acknowledge.
     if wait.is_some() {
         state.waits_for_sync.push(key);
     }
@@ -77,6 +78,7 @@ pub fn serve(state: &mut State) {
         } else if REPLICAS >= wait.replicas && (!wait.local || is_synced(state, wait.offset)) {
             blocking::unblock(state, key, None);
         } else {
+            // Not yet: its place behind those that came before it stays.
             state.waits_for_sync.push(key);
         }
     }

@@ -127,6 +127,8 @@ impl Connection {
     /// Takes the first request out of what was read.
     pub fn take_request(&mut self) -> Taken {
         let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+        // From its first byte each time that more of it comes: a head is short, and a state kept between would be one
+        // more thing to get wrong.
         let mut head = httparse::Request::new(&mut fields);
         match head.parse(&self.input) {
             Ok(httparse::Status::Complete(len)) if len <= MOST_HEAD => {
@@ -156,6 +158,7 @@ impl Connection {
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n\
              Content-Disposition: attachment; filename=\"gyre-trace.json\"\r\n",
         );
+        // How long it is shows at its end only. HTTP/1.0 knows no chunks: there the end is that of the connection.
         if chunked {
             head.push_str("Transfer-Encoding: chunked\r\n");
         }
@@ -181,6 +184,7 @@ impl Connection {
     /// Adds an event; false if the viewer is too far behind.
     pub fn push_event(&mut self, event: &[u8]) -> bool {
         if self.output.len() - self.written + event.len() > MOST_OUTPUT {
+            // It would get old events late and hold memory for them; a browser connects again.
             return false;
         }
         self.output.extend_from_slice(event);
@@ -190,6 +194,7 @@ impl Connection {
     /// Writes what waits, within a turn's bound, and within what is `left` for all connections.
     pub fn write(&mut self, events: &mut EventLoop, left: &mut usize) -> Written {
         let mut budget = WRITE_BUDGET.min(*left);
+        // Neither one connection nor all of them may hold up the commands.
         loop {
             if self.is_written() {
                 self.output.clear();
@@ -211,6 +216,7 @@ impl Connection {
                     self.last_ns = events.turn_ns();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What is written goes, so that a stream that never comes to its end does not grow.
                     self.output.drain(..self.written);
                     self.written = 0;
                     return Written::Some;
@@ -226,8 +232,10 @@ impl Connection {
             return false;
         };
         let chunked = *chunked;
+        // Made when the one before is written: one part at a time is in memory.
         let part = cursor.next(events.recorder());
         if part.is_empty() {
+            // From here on it is a connection as others, and is closed or takes the next request.
             self.stream = Stream::None;
             if chunked {
                 self.output.extend_from_slice(b"0\r\n\r\n");
@@ -265,6 +273,7 @@ fn request(head: &httparse::Request<'_, '_>) -> Taken {
         is_read: matches!(method, "GET" | "HEAD"),
         path: path.to_owned(),
         query: query.to_owned(),
+        // What holds if it says nothing of it.
         keep_alive: is_1_1,
         is_1_1,
         host: None,
@@ -279,6 +288,7 @@ fn request(head: &httparse::Request<'_, '_>) -> Taken {
             }
             "host" => request.host = Some(value.to_vec()),
             "connection" => {
+                // A list, in any case of letters; `close` has the last word.
                 let value = value.to_ascii_lowercase();
                 let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
                 if words.clone().any(|word| word == b"close") {

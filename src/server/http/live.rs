@@ -53,6 +53,7 @@ pub(super) fn event(
     let phases: serde_json::Map<String, Value> = Phase::ALL
         .into_iter()
         .map(|phase| {
+            // The recorder counts from its start; the page shows what came since the last event.
             let before = live.sums_ns.get(phase as usize).copied().unwrap_or(0);
             let ns = sums_ns[phase as usize].saturating_sub(before);
             (phase.name().to_owned(), json!(ns))
@@ -100,10 +101,12 @@ fn pick(turns: &[&TurnReport]) -> (Vec<TurnReport>, usize) {
     if turns.len() <= MOST_TURNS {
         return (turns.iter().map(|report| **report).collect(), 0);
     }
+    // The newest show what is going on, the slowest what has gone wrong; others are only counted.
     let (older, newest) = turns.split_at(turns.len() - (MOST_TURNS - SLOWEST));
     let mut slow: Vec<&TurnReport> = older.to_vec();
     slow.sort_unstable_by_key(|report| std::cmp::Reverse(report.awake_ns()));
     slow.truncate(SLOWEST);
+    // Drawn in the order of time.
     slow.sort_unstable_by_key(|report| report.turn);
     let picked = slow.iter().chain(newest).map(|report| **report).collect();
     (picked, turns.len() - MOST_TURNS)
@@ -148,6 +151,7 @@ fn percentiles(state: &State) -> Value {
 /// The commands that took most time since the last event.
 fn commands(live: &mut Live, state: &State) -> Value {
     let stats = &state.observe.commands;
+    // As many as there are commands, from the first event on.
     live.calls.resize(stats.len(), (0, 0));
     let mut ran: Vec<(usize, u64, u64)> = Vec::new();
     for (index, (now, before)) in stats.iter().zip(&mut live.calls).enumerate() {
@@ -170,6 +174,7 @@ fn commands(live: &mut Live, state: &State) -> Value {
 
 /// Connections and what they are at. Of many, those with the lowest ids.
 fn clients(state: &State, now_ns: u64) -> Value {
+    // Scripts and the loader are clients without a socket.
     let real = state
         .clients
         .iter()

@@ -317,6 +317,7 @@ impl Text {
             let count = histogram.count_up_to(bound_ns - 1);
             self.sample(&bucket, &[label, ("le", &bound)], count);
         }
+        // The format wants one without a bound, which holds all.
         self.sample(&bucket, &[label, ("le", "+Inf")], histogram.total());
         if let Some(sum_s) = sum_s {
             self.sample(&format!("{name}_count"), &[label], histogram.total());
@@ -337,6 +338,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     let (used, figures) = (host.used_memory(), host.loop_figures());
     state.keyspace.fold_stats();
     let state = &*state;
+    // INFO's own text, so that the two tell the same.
     let page = info::build(state, figures, host.recorder(), used, &[b"everything"]);
     let fields: HashMap<&str, &str> = page
         .lines()
@@ -350,6 +352,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     instance(&mut text, &fields);
     for (field, family, kind) in FAMILIES {
         let Some(value) = fields.get(field).and_then(|value| number(value)) else {
+            // Fields come and go with what the server does: one that is not there is no sample.
             continue;
         };
         match kind {
@@ -357,6 +360,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
             Counter => text.family(family, "counter", ""),
             Unknown => text.family(family, "unknown", ""),
         }
+        // The format wants it on each sample of a counter, and not in the name of its family.
         let suffix = if *kind == Counter { "_total" } else { "" };
         text.sample(&format!("{family}{suffix}"), &[], value);
     }

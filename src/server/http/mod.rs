@@ -112,6 +112,7 @@ impl Core {
         let is_full =
             self.http.connections.len() >= MOST_CONNECTIONS && !self.http_displace(events, true);
         if is_full {
+            // As far as the socket takes it, which is all of so short a line: it has just been opened.
             let busy = routes::plain(503, "too many connections\n").bytes(false, false);
             let _ = events.write(token, &[io::IoSlice::new(&busy)]);
             self.endpoints.close(events, token);
@@ -137,6 +138,7 @@ impl Core {
     fn http_displace(&mut self, events: &mut EventLoop, only_probes: bool) -> bool {
         let connections = self.http.connections.iter();
         let idle = connections.filter_map(|(index, connection)| {
+            // One that is busy has an answer on its way, or watches.
             let is_idle = connection.only_probes == only_probes && !connection.is_busy();
             is_idle.then_some((connection.last_ns, HttpKey(index)))
         });
@@ -164,6 +166,8 @@ impl Core {
 
     /// Bytes came, or room to write.
     pub(super) fn http_readable(&mut self, events: &mut EventLoop, key: HttpKey) -> Progress {
+        // First what waits: while an answer is on its way no other request is read, so that what waits for one
+        // connection is bounded.
         if !self.http_write(events, key) {
             return Progress::Drained;
         }
@@ -179,6 +183,7 @@ impl Core {
                 return Progress::Drained;
             }
             if is_over {
+                // All of them together have had their share of this turn.
                 return Progress::MoreLeft;
             }
             match connection.take_request() {
@@ -215,6 +220,8 @@ impl Core {
             }
         }
         if let Some(connection) = self.http.get(key) {
+            // It has had its share. Not carried at once: others may have had nothing, and are served before it in the
+            // next turn.
             let token = connection.token;
             self.http.served.push(token);
         }
@@ -251,6 +258,7 @@ impl Core {
             Err(refusal) => Some(refusal),
         };
         if let (Some(response), Some(connection)) = (response, self.http.get(key)) {
+            // A place for probes is free again behind each answer.
             let closes = !request.keep_alive || connection.only_probes;
             connection.respond(&response, request.is_head, closes);
         }
@@ -273,6 +281,7 @@ impl Core {
             }
             Route::Ready => Some(routes::plain(200, "ready\n")),
             Route::Metrics => {
+                // Made once in a turn, however many ask for it.
                 if let Some(text) = &self.http.metrics {
                     return Some(routes::with_type(metrics::CONTENT_TYPE, text.clone()));
                 }
@@ -291,6 +300,7 @@ impl Core {
             }
             Route::Events if request.is_head => Some(routes::with_type(live::CONTENT_TYPE, "")),
             Route::Events => {
+                // The answer has no end: the connection is a viewer's from here on.
                 self.http.get(key)?.begin_events();
                 self.http.viewers += 1;
                 self.http_watch(events);
@@ -309,6 +319,7 @@ impl Core {
 
     /// The clock of those who watch: all get the same event.
     pub(super) fn http_tick(&mut self, events: &mut EventLoop) {
+        // The timer is not set again: where nobody watches the loop need not wake up for it.
         if self.http.viewers == 0 {
             return;
         }
@@ -348,6 +359,7 @@ impl Core {
                 false
             }
             Written::Bounded => {
+                // One that has written has had its share, and comes behind those that could not.
                 match self.http.bytes_left < before {
                     true => self.http.served.push(connection.token),
                     false => events.carry(connection.token),
@@ -375,6 +387,7 @@ impl Core {
         }
         let now = events.turn_ns();
         for key in self.http.keys() {
+            // A viewer that has taken all that there was is not idle: it sends nothing.
             if let Some(connection) = self.http.get(key)
                 && now.saturating_sub(connection.last_ns) > IDLE_NS
                 && !(connection.is_viewer() && connection.is_written())

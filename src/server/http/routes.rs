@@ -133,6 +133,7 @@ pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Respo
         _ => return Err(plain(404, "there is nothing here\n")),
     };
     let is_probe = matches!(route, Route::Health | Route::Ready);
+    // Before the credential: there is none that could be right.
     if !is_probe && asker.is_kept_out && password.is_none() {
         return Err(plain(
             403,
@@ -143,6 +144,7 @@ pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Respo
         return Err(plain(503, "too many connections\n"));
     }
     let host = request.host.as_deref();
+    // With a password this is not asked: a browser does not have it for a page from elsewhere.
     if is_local && password.is_none() && !is_probe && host.is_some_and(|it| !is_own_name(it)) {
         return Err(plain(
             421,

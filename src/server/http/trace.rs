@@ -47,6 +47,7 @@ impl Cursor {
         if self.state == Stage::Done {
             return out;
         }
+        // The names of the two rows come first, and the bracket of the list that the last part closes.
         if self.state == Stage::Begin {
             out.push_str("{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
             for (thread, name) in [(1, "turns"), (2, "phases")] {
