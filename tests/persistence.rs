@@ -644,6 +644,33 @@ fn a_file_that_ends_in_the_middle_of_a_command_is_loaded_up_to_there() {
     }
 }
 
+/// Left there, the beginning of a note would swallow the first line of what is written behind it.
+#[test]
+fn half_a_note_of_the_time_is_cut_off_like_half_a_command() {
+    for truncates in [true, false] {
+        let word = if truncates { "yes" } else { "no" };
+        let mut server = Server::with(&["--appendonly", "yes", "--aof-load-truncated", word]);
+        server.raw().line("SET a 1");
+        server.kill();
+        let path = incremental(&server);
+        let whole = fs::read(&path).expect("a file");
+        for torn in ["#", "#TS:17", "#TS:1795942\r"] {
+            let all = [&whole[..], torn.as_bytes()].concat();
+            fs::write(&path, &all).expect("written");
+            if truncates {
+                server.start_again();
+                assert_eq!(server.raw().line("GET a"), Value::bulk("1"), "{torn:?}");
+                assert_eq!(fs::read(&path).expect("a file"), whole, "{torn:?}");
+                server.kill();
+            } else {
+                server.spawn_again();
+                assert_eq!(server.wait(), Some(1), "{torn:?}");
+                assert_eq!(fs::read(&path).expect("a file"), all, "{torn:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_file_that_is_wrong_is_refused_and_left_alone() {
     let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);

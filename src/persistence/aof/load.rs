@@ -275,6 +275,15 @@ mod tests {
     }
 
     #[test]
+    fn half_an_annotation_is_a_truncation() {
+        let text = "#TS:1\r\n";
+        for cut in 1..text.len() {
+            assert_eq!(read(&text[..cut]), [Next::Truncated], "cut at {cut}");
+        }
+        assert_eq!(read(text), [Next::End]);
+    }
+
+    #[test]
     fn what_is_no_command_is_malformed() {
         for text in [
             "PING\r\n",
