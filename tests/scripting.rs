@@ -246,16 +246,19 @@ fn shutdown_without_saving_ends_a_busy_server_and_half_of_a_script_is_lost() {
 fn effects_of_a_script_are_in_the_append_only_file() {
     let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
     let script = "redis.call('set', KEYS[1], 'a') redis.call('incr', 'n') \
-                  redis.set_repl(redis.REPL_NONE) redis.call('set', 'unseen', '1') return 1";
+                  redis.call('sadd', 's', 'x', 'y', 'z') redis.set_repl(redis.REPL_NONE) \
+                  redis.call('set', 'unseen', '1') return #redis.call('spop', 's', 2)";
     assert_eq!(
         server.raw().run(&["EVAL", script, "1", "k"]),
-        Value::Integer(1)
+        Value::Integer(2)
     );
     server.kill();
     server.start_again();
     let mut client = server.raw();
     assert_eq!(client.run(&["GET", "k"]), Value::bulk("a"));
     assert_eq!(client.run(&["EXISTS", "n", "unseen"]), Value::Integer(1));
+    // What is propagated in place of a command goes where that would.
+    assert_eq!(client.run(&["SCARD", "s"]), Value::Integer(3));
 }
 
 /// None of them may change what another script sees, reach the system, or end the server.
