@@ -27,48 +27,44 @@ pub fn write_line(
         .as_ref()
         .map_or((-1, 0), |it| (it.queue.len() as i64, it.queue_bytes));
     let seconds_since = |ns: u64| now.mono_ns.saturating_sub(ns) / 1_000_000_000;
-    put(
+    // Writing to a vector cannot fail.
+    let _ = write!(
         out,
-        format_args!(
-            "id={} addr={} laddr={} fd={} name={}",
-            session.id,
-            connection.address(),
-            connection.local_address(),
-            connection.fd(),
-            String::from_utf8_lossy(&session.name)
-        ),
+        "id={} addr={} laddr={} fd={} name={}",
+        session.id,
+        connection.address(),
+        connection.local_address(),
+        connection.fd(),
+        String::from_utf8_lossy(&session.name)
     );
-    put(
+    let _ = write!(
         out,
-        format_args!(
-            " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} watch={}",
-            seconds_since(connection.created_ns()),
-            seconds_since(connection.last_interaction_ns()),
-            flags(client),
-            session.db,
-            client.subscribed(Listening::Channel),
-            client.subscribed(Listening::Pattern),
-            client.subscribed(Listening::Shard),
-            session.watched(),
-        ),
+        " age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={queued} watch={}",
+        seconds_since(connection.created_ns()),
+        seconds_since(connection.last_interaction_ns()),
+        flags(client),
+        session.db,
+        client.subscribed(Listening::Channel),
+        client.subscribed(Listening::Pattern),
+        client.subscribed(Listening::Shard),
+        session.watched(),
     );
     let (mut held, mut free) = (connection.query().len(), connection.query().free());
     let mut arguments = connection.query().argument_memory();
     if let Some(args) = running {
         arguments = arguments.saturating_add(args.total_bytes());
         if held == 0 {
+            // It was run from the shared buffer, where Redis would have it in the client's own.
             held = wire_len(args);
             free = READ_LEN.saturating_sub(held);
         }
     }
     let (in_tail, tail_size, chunks, chunk_memory) = client.reply.output().figures();
     let total = memory(client).saturating_add(running.map_or(0, |args| args.total_bytes()));
-    put(
+    let _ = write!(
         out,
-        format_args!(
-            " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem={queue_bytes} rbs={tail_size} rbp={tail_size} \
+        " qbuf={held} qbuf-free={free} argv-mem={arguments} multi-mem={queue_bytes} rbs={tail_size} rbp={tail_size} \
          obl={in_tail} oll={chunks} omem={chunk_memory} tot-mem={total}"
-        ),
     );
     let command = session
         .last_command
@@ -81,33 +77,24 @@ pub fn write_line(
         (true, false) => "r",
         (true, true) => "rw",
     };
-    put(out, format_args!(" events={events} cmd={command} user="));
+    let _ = write!(out, " events={events} cmd={command} user=");
     // The name of a user may be any bytes but blanks and zeros.
     out.extend_from_slice(session.identity.name());
-    put(
+    let _ = write!(
         out,
-        format_args!(
-            " redir={} resp={} lib-name={} lib-ver={}",
-            tracking::shown_redirect(client.caching.as_deref()),
-            if session.resp3() { 3 } else { 2 },
-            String::from_utf8_lossy(&session.lib_name),
-            String::from_utf8_lossy(&session.lib_ver)
-        ),
+        " redir={} resp={} lib-name={} lib-ver={}",
+        tracking::shown_redirect(client.caching.as_deref()),
+        if session.resp3() { 3 } else { 2 },
+        String::from_utf8_lossy(&session.lib_name),
+        String::from_utf8_lossy(&session.lib_ver)
     );
-    put(
+    let _ = write!(
         out,
-        format_args!(
-            " io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
-            connection.bytes_in(),
-            connection.bytes_out(),
-            session.commands
-        ),
+        " io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
+        connection.bytes_in(),
+        connection.bytes_out(),
+        session.commands
     );
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a vector cannot fail.
-    let _ = out.write_fmt(text);
 }
 
 /// Bytes that a client holds, itself included.

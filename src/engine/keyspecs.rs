@@ -56,11 +56,13 @@ fn by_specs(specs: &[KeySpec], args: Args<'_>) -> Option<Vec<(usize, u32)>> {
             BeginSearch::Unknown => return None,
         };
         let (first, last, step) = range(spec.find, first, args)?;
+        // Arguments that do not fit have no keys: the command will be refused for them.
         if last >= args.len() || last < first {
             return None;
         }
         keys.extend((first..=last).step_by(step).map(|at| (at, spec.flags)));
         if spec.flags & key_flags::INCOMPLETE != 0 {
+            // There are more than these: the command's own function has to find all.
             return None;
         }
     }
@@ -69,6 +71,7 @@ fn by_specs(specs: &[KeySpec], args: Args<'_>) -> Option<Vec<(usize, u32)>> {
 
 /// First and last key and the distance between keys; none if the arguments do not fit.
 fn range(find: FindKeys, first: usize, args: Args<'_>) -> Option<(usize, usize, usize)> {
+    // Signed and checked throughout: rows count from the end, and clients give numbers of keys.
     let count = i64::try_from(args.len()).ok()?;
     let begin = i64::try_from(first).ok()?;
     match find {
@@ -131,6 +134,7 @@ pub fn legacy_range(specs: &[KeySpec]) -> (i32, i32, i32, bool) {
         }
     };
     let incomplete = |spec: &KeySpec| spec.flags & key_flags::INCOMPLETE != 0;
+    // One range says all by itself; of several only those that begin where the one before ends can be summed up.
     match specs {
         [] => return (0, 0, 0, false),
         [

@@ -47,6 +47,7 @@ pub fn int_or(arg: &[u8], otherwise: &'static str) -> Result<i32, CommandError> 
 
 /// Timeout of a blocking command, in seconds with a fraction: Unix ms at which it gives up; 0: never.
 pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
+    // In the precision of Redis, a long double: a part of a millisecond must not become none, which would be for ever.
     let seconds = numbers::LongDouble::parse(arg).ok_or(CommandError::fixed(
         "ERR timeout is not a float or out of range",
     ))?;
@@ -153,6 +154,7 @@ impl ExpireOption<'_> {
             .ok_or_else(|| CommandError::InvalidExpire(command.to_owned()))
     }
     fn scaled(&self, number: i64, now_ms: i64) -> Option<i64> {
+        // What does not fit is an error of the option, whichever step it is that goes beyond.
         let number_ms = if self.unit.is_seconds() {
             number.checked_mul(1000)?
         } else {
@@ -196,6 +198,7 @@ impl ExpireCondition {
             *flag = true;
         }
         if condition.nx && (condition.xx || condition.gt || condition.lt) {
+            // Behind the reading of all of them: an option that is unknown is told first.
             return Err(CommandError::fixed(
                 "ERR NX and XX, GT or LT options at the same time are not compatible",
             ));

@@ -98,6 +98,7 @@ pub struct Server {
 impl Server {
     /// Builds a server over a seam; listens on nothing yet.
     pub fn new(config: Config, mut seam: Box<dyn Seam>) -> Result<Server, ConfigError> {
+        // All that chance decides in the data comes of these numbers, so that a seed or a recording decides it.
         let seed = [
             seam.random_u64(),
             seam.random_u64(),
@@ -131,6 +132,7 @@ impl Server {
             ..
         } = &mut self.core;
         listeners.open(&mut self.events, endpoints, &settings)?;
+        // It would run and serve nobody.
         if self.core.listeners.is_empty() {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }
@@ -147,6 +149,7 @@ impl Server {
             engine::persistence::loading::tell_fatal(disk, settings, &failure);
             return false;
         }
+        // Nothing to load: it is ready now. Else the turns that follow load, and the last of them says that it is.
         if self.core.state.persistence.loading.is_none() {
             self.core.ready(&self.events);
         } else {
@@ -163,6 +166,7 @@ impl Server {
     /// Turns until the server is shut down.
     pub fn run(&mut self) -> End {
         while self.core.ended.is_none() {
+            // A report of a crash says in which turn it happened, which is where a replay stops.
             crash::set_turn_context(self.events.totals().turns + 1, "");
             if let Err(error) = self.turn(None) {
                 log::error!("Polling for events failed: {error}");
@@ -205,6 +209,7 @@ impl Server {
 /// Starts the process with this configuration and serves until it is told to stop; the exit status.
 pub fn serve(config: Config) -> i32 {
     let settings = config.settings().clone();
+    // First: the paths that follow, that of the log among them, are relative to it.
     if let Err(error) = std::env::set_current_dir(&settings.dir) {
         eprintln!(
             "Can't chdir to '{}': {}",
@@ -225,6 +230,7 @@ pub fn serve(config: Config) -> i32 {
         Supervised::Upstart => Supervisor::Upstart,
     });
     if settings.daemonize && !supervised {
+        // Before there are threads: the process that goes on would not have them.
         if let Err(error) = process::daemonize() {
             log::error!("Can't daemonize: {error}");
             return 1;
@@ -260,6 +266,7 @@ pub fn serve(config: Config) -> i32 {
             return 1;
         }
     };
+    // The limit of descriptors is raised before connections need them.
     if let Err(text) = server.core.limit_clients().and_then(|()| server.start()) {
         log::error!("{text}");
         return 1;

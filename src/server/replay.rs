@@ -149,6 +149,7 @@ pub fn replay(options: &Options, console: &mut Console<'_>) -> Result<Report, St
     let cannot = |error: io::Error| format!("Can't replay {}: {error}", options.file.display());
     let file = File::open(&options.file).map_err(cannot)?;
     let (header, seam) = PlayingSeam::open(file).map_err(cannot)?;
+    // Whatever the server writes goes there and is removed with it: a replay changes nothing on the machine.
     let folder = Folder::unpack(&header).map_err(cannot)?;
     let mut config = config(&header, &folder.path)?;
     config.confine(&folder.path);
@@ -158,6 +159,7 @@ pub fn replay(options: &Options, console: &mut Console<'_>) -> Result<Report, St
     server.core.limit_clients()?;
     server.start()?;
     if server.load() {
+        // A recording of a server that could not load its data has no turns.
         turns(&mut server, &playback, options, console);
     }
     Ok(report(&mut server, &playback))
@@ -213,6 +215,7 @@ fn is_harmless(line: &[u8]) -> bool {
 fn turns(server: &mut Server, playback: &Playback, options: &Options, console: &mut Console<'_>) {
     playback.borrow_mut().keeps_traffic = options.step;
     let mut steps = options.step;
+    // The same calls as in `Server::run`, so that signals come between the same turns.
     loop {
         let next = server.events.totals().turns + 1;
         if options.until.is_some_and(|until| next > until) || server.core.ended.is_some() {
@@ -248,6 +251,7 @@ fn ask(console: &mut Console<'_>, turn: u64) -> bool {
 
 /// Shows what a turn read and wrote.
 fn show(playback: &Playback, turn: u64, out: &mut dyn Write) -> io::Result<()> {
+    // Taken, so that the next turn shows its own.
     let traffic = std::mem::take(&mut playback.borrow_mut().traffic);
     writeln!(out, "turn {turn}")?;
     for (Token(source), is_output, bytes) in traffic {

@@ -1,4 +1,4 @@
-//! BGREWRITEAOF, and what switches the append-only file on and off.
+//! The append-only file: when it is flushed, rewritten, switched on and off.
 //!
 //! In: the wish for a rewrite, from a command, a trigger or CONFIG SET. Out: a child that writes a new base, and a new
 //! incremental file for what happens meanwhile. Mirrors `rewriteAppendOnlyFileBackground`,
@@ -33,6 +33,7 @@ pub fn set_journal(state: &mut State, on: bool) {
     } else {
         state.journal.detach(Targets::AOF);
     }
+    // Keys that go by themselves make events only where somebody wants them; the journal has to have their removals.
     state.keyspace.set_interest(interest::JOURNAL, on);
 }
 
@@ -44,6 +45,7 @@ fn flush_options(state: &State, force: bool) -> FlushOptions {
         now_s: state.now.unix_s(),
         force,
         timed: state.observe.latency.is_on(),
+        // A disk that a child keeps busy makes a sync wait long; whoever sets this takes the risk.
         no_sync: settings.no_appendfsync_on_rewrite && state.persistence.child.is_some(),
     }
 }
@@ -80,6 +82,7 @@ fn keep_or_end(state: &State, done: Result<(), Fatal>) {
 pub fn flush_at_end(state: &mut State) {
     if state.persistence.aof.state != AofState::Off {
         log::info!("Calling fsync() on the AOF file.");
+        // Whatever the policy: the server knows that it ends.
         flush_and_sync(state);
         let aof = &state.persistence.aof;
         if aof.buffered() > 0 {
@@ -143,6 +146,7 @@ fn write_base(
 ) -> io::Result<()> {
     let settings = state.config.settings();
     let file = options.disk.open(path, Mode::Create)?;
+    // Written to the disk as it goes, so that the sync at the end does not stall all who use that disk.
     let mut sink = SteadyFile::new(&file, settings.aof_rewrite_incremental_fsync);
     if settings.aof_use_rdb_preamble {
         options.is_aof_base = true;
@@ -156,6 +160,7 @@ fn write_base(
             keyspace, &libraries, timestamp, delay_us, &mut sink, progress,
         )?;
     }
+    // On the disk before its name is in the manifest: what it replaces goes then.
     file.sync_all()
 }
 
@@ -223,6 +228,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
     }
     state.persistence.rewrite.rewrites += 1;
     if state.persistence.aof.state == AofState::WaitRewrite {
+        // The file was switched on, and this is the moment from which on it has all that happens.
         set_journal(state, true);
     }
     Ok(pid)
@@ -269,6 +275,7 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
         log::info!("Background AOF rewrite finished successfully");
     } else {
         if !killed {
+            // One that we have ended ourselves is no failure, and makes nothing wait.
             rewrite.last_ok = false;
             rewrite.failures += 1;
         }
@@ -394,6 +401,7 @@ pub fn may_change_directory(state: &State, directory: &Path) -> Result<(), Strin
 }
 
 fn switch_off(state: &mut State, host: &mut dyn Host) {
+    // What was written while it was on is promised by its policy.
     flush_and_sync(state);
     // Before the state changes: the end of the child removes the file that gathered for it.
     if state
@@ -440,6 +448,7 @@ pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
         return;
     }
     let base = aof.base_bytes.max(1);
+    // In wider numbers: a hundred times the size of a file may be more than 64 bits hold.
     let growth = (u128::from(aof.current_bytes) * 100 / u128::from(base)).saturating_sub(100);
     if growth >= u128::from(percentage) && !is_limited(state) {
         log::info!("Starting automatic rewriting of AOF on {growth}% growth");
@@ -451,6 +460,7 @@ pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
 fn is_limited(state: &mut State) -> bool {
     let now_s = state.now.unix_s();
     let rewrite = &mut state.persistence.rewrite;
+    // A few in a row may be chance.
     if rewrite.failures < FAILURES_MAX {
         rewrite.delay_min = 0;
         rewrite.next_s = None;
@@ -482,6 +492,7 @@ pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> Result<(), LoadF
     if is_on {
         let base_is_rdb = settings.aof_use_rdb_preamble;
         let options = options(state, host);
+        // Out of the state for the call, whose base is written from the rest of it.
         let mut aof = std::mem::take(&mut state.persistence.aof);
         if let Some(offset) = aof.end_offset() {
             state.journal.set_offset(offset);

@@ -28,12 +28,14 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
         settings.dir.join(&settings.appenddirname),
         &settings.appendfilename,
     );
+    // Also where the file is off: whoever switches it on later must not give names anew that files there have.
     aof.read_manifest()
         .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
     aof.opens_at_start = settings.appendonly;
     let source = if settings.appendonly {
         let old = settings.dir.join(&settings.appendfilename);
         let file = |error| LoadFailure::File(old.clone(), error);
+        // One file without a manifest is what Redis had before version 7: it becomes the base.
         if aof.wants_upgrade(&old).map_err(file)? {
             aof.upgrade(&old, now.unix_s()).map_err(file)?;
         }
@@ -43,6 +45,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             .map(|file| (file.name.clone(), aof.path(&file.name)))
             .collect();
         let loading = AofLoading::new(&state.persistence.disk, files)?;
+        // Empty files are those of a server that has written nothing: nothing is loaded, and no -LOADING answered.
         (loading.total_bytes > 0).then_some(LoadSource::Aof(loading))
     } else {
         let path = settings.dir.join(&settings.dbfilename);
@@ -81,6 +84,7 @@ pub fn tell_fatal(disk: &Disk, settings: &Settings, failure: &LoadFailure) {
         | LoadFailure::Library(_) => {
             log::error!("Internal error in RDB reading: {failure}");
             if let LoadFailure::Format(_, path) = failure {
+                // It tells which key it was at, which helps whoever has to mend the file.
                 let mut out = Vec::new();
                 let mut console = Console {
                     disk,
@@ -111,6 +115,7 @@ pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result
     let mut loading = open_again(state, client)?;
     // As in the turns of a server that loads.
     state.persistence.load_steps = true;
+    // To its end: within a transaction or a script there is nobody who could be answered later.
     let loaded = loop {
         match step(state, host, &mut loading, &mut |_| false) {
             Ok(false) => {}
@@ -132,12 +137,14 @@ pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> 
     remove_client(state, loading);
     let asked = loading.asked.take()?;
     super::aof::set_journal(state, asked.journal);
+    // What was loaded is on the disk.
     state.keyspace.dirty = 0;
     Some(asked)
 }
 
 fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure> {
     let keeps_history = state.config.settings().aof_disable_auto_gc;
+    // A child writes to where the files were when it began.
     if state.persistence.child.is_none() {
         super::aof::follow_directory(state).map_err(LoadFailure::Aof)?;
     }
@@ -146,6 +153,7 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
     aof.read_manifest()
         .map_err(|error| LoadFailure::Aof(format!("FATAL AOF MANIFEST FILE ERROR. {error}")))?;
     if aof.manifest.files().next().is_none() {
+        // Found out before anything goes: the data stay, and so does what is known of the files.
         aof.manifest = before;
         return Err(LoadFailure::Aof("There is no append-only file".to_owned()));
     }
@@ -167,6 +175,7 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
             journal: state.journal.has_consumers(),
         }),
     };
+    // Only now: what fails above has taken nothing.
     state.keyspace.flush(None, Free::Now);
     functions::flush(state);
     // What is loaded is in the file. That stays on: clients wait for its sync.
@@ -203,6 +212,7 @@ pub fn step(
         }
     };
     if done {
+        // It was there for commands only, and would be counted and shown.
         remove_client(state, loading);
     }
     Ok(done)
@@ -215,6 +225,7 @@ pub(crate) fn step_snapshot(
     loading: &mut Loading,
     enough: Enough<'_>,
 ) -> Result<bool, LoadFailure> {
+    // It stops by itself for a library, whose code only the engine can run.
     loop {
         let settings = state.config.settings();
         let step = loading.step(&mut state.keyspace, settings, state.now, &mut || {
@@ -247,6 +258,7 @@ fn note_snapshot(state: &mut State, loading: &Loading) {
 fn add_client(state: &mut State) -> ClientKey {
     let identity = state.users.default_identity();
     let mut client = Client::without_socket(ClientKind::Internal, identity);
+    // Nobody reads what it is answered.
     client.session.reply_mode = ReplyMode::Off;
     state.clients.insert(client)
 }
@@ -254,6 +266,7 @@ fn add_client(state: &mut State) -> ClientKey {
 /// Removes the client that ran the commands. Nothing holds its key: it has no socket, and its commands never wait.
 fn remove_client(state: &mut State, loading: &mut DataLoading) {
     if let Some(key) = loading.client.take() {
+        // The last file may end within MULTI.
         transactions::discard(state, key);
         blocking::end(state, key);
         state.clients.unblocked.retain(|other| *other != key);
@@ -271,6 +284,7 @@ fn step_aof(
     loop {
         match &mut aof.stage {
             None => {
+                // A file at a time, in the order of the manifest: the base, then what was added to it.
                 aof.file_started_ns = host.monotonic_ns();
                 let disk = &state.persistence.disk;
                 let opened = aof.open_next(disk, |path| {
@@ -332,6 +346,7 @@ fn run_commands(
                 let bytes = file.bytes.get(start..end).unwrap_or_default();
                 let args = Args::new(bytes, &spans, &[]);
                 if args.at(0).eq_ignore_ascii_case(b"multi") {
+                    // Should the file end before its EXEC, it is cut off here: half a transaction is none.
                     file.valid_before_multi = file.valid;
                 }
                 if let Err(reason) = process::run_trusted(state, host, client, args) {
@@ -342,6 +357,7 @@ fn run_commands(
                 }
                 crate::persistence::snapshot::delay(state.config.settings().key_load_delay_us);
                 file.at = end;
+                // What the file holds up to here may stay whatever follows.
                 if !in_multi(state) {
                     file.valid = end;
                 }
@@ -357,6 +373,8 @@ fn run_commands(
                     transactions::discard(state, client);
                 }
                 let name = &file.name;
+                // A crash in the middle of a write leaves such an end. Whether that is taken for one is the operator's
+                // to say.
                 if !state.config.settings().aof_load_truncated {
                     return wrong(format!(
                         "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your \
@@ -365,6 +383,7 @@ fn run_commands(
                     ));
                 }
                 if !is_last {
+                    // A crash can only have cut the last one: it alone was written to.
                     return wrong(
                         "Fatal error: the truncated file is not the last file".to_owned(),
                     );
@@ -373,6 +392,7 @@ fn run_commands(
                 log::warn!("!!! Warning: short read while loading the AOF file {name}!!!");
                 log::warn!("!!! Truncating the AOF {name} at offset {valid} !!!");
                 let disk = &state.persistence.disk;
+                // Cut off before anything is appended, which would stand behind half a command.
                 let cut = disk
                     .open(&file.path, Mode::Change)
                     .and_then(|file| file.set_len(valid));
@@ -390,6 +410,7 @@ fn run_commands(
                 ));
             }
         }
+        // A script that stands still has to end first: what follows was done after it.
         if wants_turns(state) || enough(host) {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! Commands: SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE; and what starts and ends a background save for the server.
+//! Saving: what starts and ends a snapshot, written here or by a child; and what loads one again (DEBUG RELOAD).
 //!
 //! In: the wish for a snapshot, from a command, a save point or a shutdown. Out: a file, written here or by a forked
 //! child whose pipe is a source of the loop. Mirrors `saveCommand`, `rdbSaveBackground` and `checkChildrenDone` of Redis.
@@ -77,6 +77,7 @@ fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) 
 /// Forks a child that writes a snapshot; whether it could be started (else the log says why).
 pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     state.persistence.scheduled = false;
+    // Also if it cannot be started: the next attempt rests from here.
     state.persistence.last_try_unix_s = state.now.unix_s();
     let started = start_child(
         state,
@@ -115,6 +116,7 @@ fn start_child(
     let keys_total = (0..state.keyspace.count())
         .map(|index| state.keyspace.figures(index).0 as u64)
         .sum();
+    // Taken before: the child asks nothing of the host.
     let options = options(state, host);
     let begin_ns = host.monotonic_ns();
     let children = &state.persistence.children;
@@ -122,6 +124,7 @@ fn start_child(
     let token = match host.adopt_pipe(pipe) {
         Ok(token) => token,
         Err(error) => {
+            // Nobody would hear of its end.
             child.kill();
             child.wait();
             remove_temporary(state, kind, child.pid());
@@ -142,6 +145,7 @@ fn start_child(
         child,
         token,
         started_unix_s: state.now.unix_s(),
+        // What was changed before is in the snapshot; what comes from here on is not.
         dirty: state.keyspace.dirty,
         keys_total,
         keys_done: 0,
@@ -165,14 +169,17 @@ fn work_as_child(
         ChildKind::Snapshot => ("redis-rdb-bgsave", "RDB"),
         ChildKind::Rewrite => ("redis-aof-rewrite", "AOF rewrite"),
     };
+    // Temporary files have the number of the process that writes them.
     (options.pid, options.disk) = (end.pid(), end.disk(&options.disk));
     if end.is_process() {
+        // In a simulation it is no process of its own: these would be done to the tests'.
         crate::system::process::set_title(title.as_bytes());
         let settings = state.config.settings();
         let [.., for_child] = settings.oom_score_adj_values;
         // Why it could not be set was logged, and is no reason not to save.
         let _ = crate::system::oom_score::adjust(settings.oom_score_adj, for_child);
         if kind == ChildKind::Rewrite {
+            // Should a signal end it, its handler removes this. (The name of a snapshot it knows by itself.)
             set_temporary_file(&state.persistence.aof.temporary_base(options.pid));
         }
     }
@@ -225,6 +232,7 @@ pub fn child_ended(state: &mut State, exit: Exit) {
     match exit {
         Exit::Status(0) => {
             log::info!("Background saving terminated with success");
+            // Changes since the fork are still to be saved.
             state.keyspace.dirty = state.keyspace.dirty.saturating_sub(child.dirty);
             persistence.saved(state.now.unix_s());
         }
@@ -257,6 +265,7 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
             log::info!("Killing running AOF rewrite child: {}", child.child.pid());
         }
     }
+    // Before it is killed: its end is told apart from one that others have brought about.
     child.killed = true;
     child.child.kill();
     let exit = host.wait_for_child(&child.child);
@@ -287,6 +296,7 @@ pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
         return;
     }
     let now = state.now.unix_s();
+    // After a failure not at once again: it would fork in each cron as long as the disk is full.
     let rested = persistence.last_status_ok || now - persistence.last_try_unix_s > RETRY_S;
     let since = match persistence.last_save_unix_s {
         0 => state.observe.stats.start_unix_ms / 1000,
@@ -295,6 +305,7 @@ pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
     let elapsed_s = u64::try_from(now.saturating_sub(since)).unwrap_or(0);
     let dirty = state.keyspace.dirty;
     let due = state
+        // The first that is over its two bounds is as good as any: it is told in the log.
         .config
         .settings()
         .save
@@ -317,6 +328,7 @@ pub fn reload(
     flush: bool,
     on_duplicate: OnDuplicate,
 ) -> Result<(), CommandError> {
+    // Redis answers no more than that either; the log says why.
     if save && !save_now(state, host) {
         return Err(CommandError::fixed("ERR"));
     }
