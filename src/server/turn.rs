@@ -298,6 +298,10 @@ impl Core {
     /// Brings the effects of this turn to the append-only file, before anyone is answered. What a busy script has done so
     /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
     pub(super) fn flush_append_only(&mut self, force: bool) {
+        debug_assert!(
+            !self.state.journal.is_in_unit() || self.state.scripting.is_busy(),
+            "a unit that never ends holds back all that follows"
+        );
         if self.state.persistence.aof.state != AofState::Off {
             engine::persistence::aof::flush(&mut self.state, force);
         }
