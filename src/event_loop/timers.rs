@@ -1,64 +1,52 @@
-//! A heap of timers. Cancelled ones stay in the heap until their time, as tombstones.
+//! The timers that are set, by the times at which they are due.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::BTreeSet;
 
 /// Names a timer; never repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TimerId(u64);
+pub struct TimerId {
+    /// When it is due: first, because timers are kept in this order. It is here so that a timer is found by its name.
+    at_ns: u64,
+    /// Those for the same time come in the order in which they were set.
+    number: u64,
+}
 
-/// The timers that are set. Setting and taking are O(log n).
+/// The timers that are set. Setting, cancelling and taking are O(log n), and a timer that is cancelled is gone: whoever
+/// sets its timer anew in each turn, long before it is due, leaves nothing behind.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(u64, TimerId)>>,
-    cancelled: HashSet<TimerId>,
+    set: BTreeSet<TimerId>,
     last: u64,
 }
 
 impl Timers {
     pub(super) fn set(&mut self, at_ns: u64) -> TimerId {
         self.last += 1;
-        let timer = TimerId(self.last);
-        self.heap.push(Reverse((at_ns, timer)));
+        let timer = TimerId {
+            at_ns,
+            number: self.last,
+        };
+        self.set.insert(timer);
         timer
     }
 
+    /// Forgets a timer; one that was taken already is no matter.
     pub(super) fn cancel(&mut self, timer: TimerId) {
-        // A tombstone for a timer that is not in the heap would never be collected.
-        if self.heap.iter().any(|Reverse((_, id))| *id == timer) {
-            self.cancelled.insert(timer);
-            self.drop_tombstones();
-        }
+        self.set.remove(&timer);
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.set.first().map(|timer| timer.at_ns)
     }
 
     /// Takes all timers whose time has come, in the order of their times.
     pub(super) fn take_due(&mut self, now_ns: u64) -> Vec<TimerId> {
         let mut due = Vec::new();
-        while let Some(Reverse((at, timer))) = self.heap.peek().copied() {
-            if at > now_ns {
-                break;
-            }
-            self.heap.pop();
-            if !self.cancelled.remove(&timer) {
-                due.push(timer);
-            }
+        while let Some(timer) = self.set.first().filter(|timer| timer.at_ns <= now_ns) {
+            due.push(*timer);
+            self.set.pop_first();
         }
-        self.drop_tombstones();
         due
-    }
-
-    /// The top is always a live timer, so that `next_deadline` never wakes the loop for nothing.
-    fn drop_tombstones(&mut self) {
-        while let Some(Reverse((_, timer))) = self.heap.peek() {
-            if !self.cancelled.remove(timer) {
-                break;
-            }
-            self.heap.pop();
-        }
     }
 }
 
@@ -80,6 +68,20 @@ mod tests {
         timers.cancel(early);
         assert_eq!(timers.take_due(100), vec![late]);
         assert_eq!(timers.next_deadline(), None);
-        assert!(timers.cancelled.is_empty());
+    }
+
+    /// Each turn that serves one of many who wait cancels the timer of the first deadline and sets the next one's. Cancelled
+    /// timers stayed until they were due: behind the cron's, which comes first, they grew without bound, and each cancel
+    /// looked at all of them.
+    #[test]
+    fn a_cancelled_timer_leaves_nothing_behind() {
+        let mut timers = Timers::default();
+        timers.set(1);
+        for at_ns in 100..100_100 {
+            let timer = timers.set(at_ns);
+            timers.cancel(timer);
+        }
+        assert_eq!(timers.set.len(), 1);
+        assert_eq!(timers.next_deadline(), Some(1));
     }
 }
