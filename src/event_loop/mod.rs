@@ -18,8 +18,8 @@
 //! * mio is edge-triggered: readiness is told once. What a bounded read or accept left behind is on the loop's own
 //!   *ready list*, and while that list is not empty the poll does not sleep.
 //! * A source is served at most once in a turn, so no connection hogs it.
-//! * The token of a closed source is handed out again only after the turn: an event that is already in hand can
-//!   not reach the wrong source.
+//! * The token of a closed source is handed out again only after the turn, and by then nothing here names it: neither an
+//!   event in hand nor the ready list can reach the wrong source.
 //!
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
@@ -226,9 +226,7 @@ impl EventLoop {
         service.before_sleep(self);
         self.end_phase(Phase::Rest);
 
-        for token in self.freed.drain(..) {
-            self.sources.remove(token.0);
-        }
+        self.free_closed();
         self.events = events;
         self.account();
         Ok(self.report)
@@ -242,6 +240,24 @@ impl EventLoop {
         let timer = self.timers.next_deadline().map(until);
         let resting = self.resting.iter().map(|(at, _)| until(*at)).min();
         [timer, resting, max_sleep].into_iter().flatten().min()
+    }
+
+    /// Gives the tokens of closed sources back. What still names them goes first, for the next turn may give a token to
+    /// somebody else, who would be served in the place of the one that is gone.
+    fn free_closed(&mut self) {
+        if self.freed.is_empty() {
+            return;
+        }
+        let sources = &self.sources;
+        let is_open = |token: Token| sources.get(token.0).is_some_and(|source| !source.closed);
+        let before = self.ready.len();
+        // All at once: each by itself would look through the whole list, as often as sources were closed.
+        self.ready.retain(|token| is_open(*token));
+        self.totals.ignored += (before - self.ready.len()) as u64;
+        self.resting.retain(|(_, listener)| is_open(*listener));
+        for token in self.freed.drain(..) {
+            self.sources.remove(token.0);
+        }
     }
 
     fn wake_resting(&mut self, now: u64) {
@@ -263,15 +279,17 @@ impl EventLoop {
         events: &[Readiness],
     ) {
         let told = events.iter().map(|event| event.token);
+        let turn = self.report.turn;
         let mut any = false;
         for token in carried.iter().copied().chain(told) {
-            if self
-                .sources
-                .get(token.0)
-                .is_some_and(|source| source.kind == Kind::Listener && !source.closed)
-            {
+            let Some(source) = self.sources.get_mut(token.0) else {
+                continue;
+            };
+            // One that was on the ready list may be told of as well: accepted from twice, it would have twice the bound.
+            if source.kind == Kind::Listener && !source.closed && source.served_turn != turn {
                 any = true;
-                self.uncarry(token);
+                source.served_turn = turn;
+                source.carried = false;
                 self.accept_from(service, token);
             }
         }
@@ -296,7 +314,9 @@ impl EventLoop {
                 Err(error) => {
                     // Out of descriptors or memory. The edge is spent, so the listener must be tried again by
                     // ourselves, but not at once: nothing has changed yet.
-                    self.resting.push((self.mono_ns + ACCEPT_REST_NS, listener));
+                    let until_ns = self.mono_ns + ACCEPT_REST_NS;
+                    self.resting.retain(|(_, resting)| *resting != listener);
+                    self.resting.push((until_ns, listener));
                     service.accept_failed(self, listener, &error);
                     return;
                 }
@@ -342,7 +362,11 @@ impl EventLoop {
             }
         }
         for token in carried {
-            self.uncarry(token);
+            if let Some(source) = self.sources.get_mut(token.0)
+                && source.kind == Kind::Stream
+            {
+                source.carried = false;
+            }
             self.serve_read(service, token);
         }
         for event in events {
@@ -511,12 +535,6 @@ impl EventLoop {
         }
     }
 
-    fn uncarry(&mut self, token: Token) {
-        if let Some(source) = self.sources.get_mut(token.0) {
-            source.carried = false;
-        }
-    }
-
     /// Counts an event that the service knows no owner for.
     pub fn ignore(&mut self) {
         self.totals.ignored += 1;
@@ -654,9 +672,9 @@ impl EventLoop {
         };
     }
 
-    /// Open sources.
+    /// Open sources. One that was closed since the last turn counts no more, though its token is still reserved.
     pub fn source_count(&self) -> usize {
-        self.sources.len()
+        self.sources.len() - self.freed.len()
     }
 }
 

@@ -14,6 +14,8 @@ struct Echo {
     closed: Vec<Token>,
     woken: u32,
     timers: Vec<TimerId>,
+    /// Puts a source on the ready list before it closes it.
+    carries_what_it_closes: bool,
 }
 
 const BOUND: usize = 8;
@@ -39,6 +41,9 @@ impl Service for Echo {
         let mut buffer = [0; BOUND];
         match events.read(token, &mut buffer) {
             Ok(Received { len: 0, .. }) => {
+                if self.carries_what_it_closes {
+                    events.carry(token);
+                }
                 events.close(token);
                 self.closed.push(token);
                 Progress::Drained
@@ -157,6 +162,69 @@ fn tokens_of_closed_sources_are_used_again_after_the_turn() {
     }
     assert_eq!(echo.closed[0], echo.closed[1]);
     assert_eq!(events.source_count(), 1, "the listener");
+}
+
+/// The ready list kept the token of a source that was closed, and whoever had it next was served in its place.
+#[test]
+fn a_closed_source_leaves_the_ready_list_to_those_who_are_on_it() {
+    let (mut events, mut echo, address) = start();
+    echo.carries_what_it_closes = true;
+    let peer = TcpStream::connect(address).expect("a connection");
+    drop(peer);
+    while echo.closed.is_empty() {
+        events.turn(&mut echo, PATIENCE).expect("a turn");
+    }
+    let peer = TcpStream::connect(address).expect("a connection");
+    let turn = events.turn(&mut echo, PATIENCE).expect("a turn");
+    assert_eq!((turn.accepted, turn.carried), (1, 0));
+    assert_eq!(echo.bytes.len(), 1, "the newcomer has the token");
+    assert!(echo.reads_in_turn.is_empty(), "it has sent nothing");
+    drop(peer);
+}
+
+/// A listener that had reached its bound was on the ready list and was told of as well: it was accepted from twice in a
+/// turn, put on the list twice, and so on.
+#[test]
+fn a_listener_is_accepted_from_once_in_a_turn() {
+    let (mut events, mut echo, address) = start();
+    events.set_accepts_per_turn(2);
+    let mut peers = Vec::new();
+    let mut connect = || peers.push(TcpStream::connect(address).expect("a connection"));
+    for _ in 0..10 {
+        connect();
+    }
+    let mut accepted = 0;
+    for turn in 0..10 {
+        if turn < 5 {
+            // While it is on the ready list there is a new edge.
+            connect();
+        }
+        let report = events
+            .turn(&mut echo, Some(Duration::ZERO))
+            .expect("a turn");
+        assert!(report.accepted <= 2 && report.carried <= 1, "{report:?}");
+        accepted += report.accepted;
+    }
+    assert_eq!(accepted, 15);
+}
+
+#[test]
+fn a_source_that_is_closed_between_two_turns_is_open_no_more() {
+    let (mut events, mut echo, _) = start();
+    let other = loop {
+        let address = ListenAddress::Inet(free_address());
+        if let Ok(token) = events.listen(&address, &ListenOptions { backlog: 1 }) {
+            break token;
+        }
+    };
+    assert_eq!(events.source_count(), 2);
+    events.close(other);
+    events.close(other);
+    assert_eq!(events.source_count(), 1);
+    events
+        .turn(&mut echo, Some(Duration::ZERO))
+        .expect("a turn");
+    assert_eq!(events.source_count(), 1);
 }
 
 /// The edge of the last bytes may be that of the end too, and then no other edge will tell of it.
