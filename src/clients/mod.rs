@@ -163,9 +163,9 @@ impl Clients {
     pub fn insert_hidden(&mut self, client: Client) -> ClientKey {
         ClientKey(self.slab.insert(client))
     }
-    /// Removes a client. Call it only at the end of a turn: the lists of the turn hold its key until then, and a key names
-    /// the next client that takes the slot. Whoever waits for a sync stays listed (`State::waits_for_sync`) and is looked
-    /// at again before it is answered.
+    /// Removes a client. Call it only at the end of a turn, or of the server, when all go: the lists of the turn hold its key
+    /// until then, and a key names the next client that takes the slot. Whoever waits for a sync stays listed
+    /// (`State::waits_for_sync`) and is looked at again before it is answered.
     pub fn remove(&mut self, key: ClientKey) -> Option<Client> {
         let client = self.slab.try_remove(key.0)?;
         self.by_id.remove(&client.session.id);

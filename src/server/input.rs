@@ -269,10 +269,10 @@ impl Core {
                     log::debug!("Client closed connection id={}", client.session.id);
                 }
                 // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
-                // is written before the connection closes. One that is gone altogether fails the write.
-                self.flush_append_only(false);
-                self.write_to(events, key);
+                // is written, at the end of the turn like everybody's, before the connection closes. One that is gone
+                // altogether fails the write.
                 self.state.clients.close(key, true);
+                self.state.clients.mark_pending_write(key);
                 return Some(Progress::Drained);
             }
             Input::Failed => {

@@ -4,7 +4,8 @@
 //! Out: clients in the slab, and their removal from it.
 //!
 //! Invariants:
-//! * No client waits whose peer is known to be gone: it is asked when it begins to wait, and told of when it goes.
+//! * No client waits for something that may never come while its peer is known to be gone: it is asked when it begins to
+//!   wait, and told of when it goes. Its own script and FLUSHALL's work it waits for all the same: they end by themselves.
 //! * A client that is being closed counts nowhere any more before the next command runs; its slot and its token stay its
 //!   own until the turn ends, because the loop may still hold events for them.
 //!

@@ -86,7 +86,7 @@ impl Core {
     }
 
     /// Writes what the socket takes, within the bound of a turn.
-    pub(super) fn write_to(&mut self, events: &mut EventLoop, key: ClientKey) {
+    fn write_to(&mut self, events: &mut EventLoop, key: ClientKey) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };
@@ -157,6 +157,54 @@ impl Core {
             }
             if client.connection().closes_after_replies() {
                 self.state.clients.close(key, false);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::event_loop::{Faults, Simulator};
+    use crate::server::Server;
+    use std::time::Duration;
+
+    /// A client that had ended its side was written to when that was read, with a write (and a sync) of the append-only file
+    /// for itself, though the turn went on.
+    #[test]
+    fn nothing_is_read_behind_the_first_reply_of_a_turn() {
+        let (seam, handle) = Simulator::new(1, Faults::NONE);
+        let args = ["--bind", "127.0.0.1"].map(Into::into);
+        let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()));
+        let config = config.unwrap_or_else(|error| panic!("{error}"));
+        let server = Server::new(config, Box::new(seam));
+        let mut server = server.unwrap_or_else(|error| panic!("{error}"));
+        server.start().expect("a listener");
+        let peers: Vec<_> = (0..4).map(|_| handle.connect()).collect();
+        let mut turn = || server.turn(Some(Duration::ZERO)).expect("a turn");
+        while handle.accepted().len() < peers.len() {
+            turn();
+        }
+        handle.keep_trace();
+        for peer in &peers {
+            handle.send(*peer, b"PING\r\n");
+            handle.finish(*peer);
+        }
+        for _ in 0..20 {
+            turn();
+        }
+        for peer in &peers {
+            assert_eq!(handle.take(*peer, 100), b"+PONG\r\n");
+            assert!(handle.is_closed(*peer));
+        }
+        let trace = handle.trace().expect("it was kept");
+        let mut has_written = false;
+        for line in trace.lines() {
+            match line.split(' ').next() {
+                Some("slept") => has_written = false,
+                Some("write") => has_written = true,
+                Some("read") => assert!(!has_written, "{trace}"),
+                _ => {}
             }
         }
     }

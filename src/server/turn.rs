@@ -4,8 +4,9 @@
 //!
 //! Invariants:
 //! * Whatever changes data comes before the append-only file is written, and that before anyone is answered.
-//! * Replies are written once per turn, before the loop sleeps.
-//! * A client is closed only at the end of a turn; until then its slot and its token stay its own.
+//! * Replies are written once per turn, before the loop sleeps; those of a client that has ended its side as well.
+//! * A client is closed only at the end of a turn; until then its slot and its token stay its own. (SHUTDOWN writes to all
+//!   and closes them where it stands: no client is left whose command could run in the rest of the turn.)
 //!
 //! Mirrors `beforeSleep` of Redis's server.c.
 
@@ -297,7 +298,7 @@ impl Core {
 
     /// Brings the effects of this turn to the append-only file, before anyone is answered. What a busy script has done so
     /// far stays in the journal: it goes to the file as a whole, and what others did before it goes without waiting.
-    pub(super) fn flush_append_only(&mut self, force: bool) {
+    fn flush_append_only(&mut self, force: bool) {
         debug_assert!(
             !self.state.journal.is_in_unit() || self.state.scripting.is_busy(),
             "a unit that never ends holds back all that follows"
