@@ -708,3 +708,35 @@ fn others_are_answered_while_a_slow_script_of_the_append_only_file_runs() {
     assert_eq!(value, Value::bulk("xyz1yz23"));
     assert_eq!(server.raw().line("GET after"), Value::bulk("1"));
 }
+
+/// The reply of the last `redis.call`, and the arguments of the last script, held their room until the next one came.
+#[test]
+fn what_was_large_leaves_no_room_behind() {
+    const LARGE: usize = 32 << 20;
+    let server = Server::start();
+    let mut client = server.raw();
+    let used = |client: &mut common::Raw| -> usize {
+        let Value::Bulk(page) = client.run(&["INFO", "memory"]) else {
+            panic!("INFO is a text")
+        };
+        let page = String::from_utf8_lossy(&page).into_owned();
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"));
+        line.and_then(|number| number.parse().ok())
+            .expect("a number")
+    };
+    let large = "x".repeat(LARGE);
+    client.run(&["SET", "large", &large]);
+    let get = "local n = #redis.call('get', 'large') collectgarbage() collectgarbage() return n";
+    let given = "return #ARGV[1]";
+    client.run(&["EVAL", "return 1", "0"]);
+    let before = used(&mut client);
+    let len = Value::Integer(LARGE as i64);
+    for arguments in [&["EVAL", get, "0"][..], &["EVAL", given, "0", &large]] {
+        assert_eq!(client.run(arguments), len);
+        client.run(&["EVAL", "collectgarbage() collectgarbage()", "0"]);
+        let kept = used(&mut client).saturating_sub(before);
+        assert!(kept < LARGE / 2, "{kept} bytes after {}", arguments[1]);
+    }
+}

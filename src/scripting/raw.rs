@@ -190,6 +190,10 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
             }
         }
     };
+    if outcome != Outcome::Convert {
+        // SAFETY: as above, and what was pushed of the buffer is copied: nobody reads it any more.
+        unsafe { give_back(&mut *held.buffer.get()) };
+    }
     held.in_call.set(false);
     if let Outcome::Raise { .. } = outcome {
         // SAFETY: the error is on top; nothing is to be dropped.
@@ -209,15 +213,21 @@ fn run(state: *mut lua_State, held: &Held<'_>) -> Outcome {
     };
     // SAFETY: `in_call` lets nobody else in, and what reads the buffer does so before it is cleared.
     let buffer = unsafe { &mut *held.buffer.get() };
-    if buffer.capacity() > KEPT {
-        *buffer = Vec::new();
-    }
-    buffer.clear();
+    // What an error that jumped out has left.
+    give_back(buffer);
     catch_unwind(AssertUnwindSafe(|| (held.run)(&args, buffer))).unwrap_or_else(|_| {
         buffer.clear();
         buffer.extend_from_slice(b"ERR the call has failed");
         Outcome::Raise { counted: false }
     })
+}
+
+/// Empties a buffer; much room is not kept for the next call, which may be far away.
+fn give_back(buffer: &mut Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() > KEPT {
+        *buffer = Vec::new();
+    }
 }
 
 /// Raises an error as Redis does: a table with its text.
