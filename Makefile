@@ -3,6 +3,7 @@
 CARGO ?= cargo
 PORT ?= 6379
 SEEDS ?= 10000
+SERVERS_SEEDS ?= 1000
 FUZZ_INPUTS ?= 10000000
 CRASHES ?= 210
 PREFIX ?= /usr/local
@@ -83,9 +84,10 @@ $(PEER):
 		$(MAKE) --no-print-directory apt PACKAGES="dpkg-dev build-essential"
 	tests/differential/build_peer.sh $(@D)
 
-## Whole servers on simulated sockets and clocks: SEEDS of them.
+## Whole servers on simulated sockets, clocks and disks: SEEDS of them, and SERVERS_SEEDS of three in one network.
 simulate: setup
-	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
+	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers
+	SEEDS=$(SERVERS_SEEDS) $(CARGO) test --release --test simulation -- --nocapture three_servers
 
 ## The modules with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
 ## leak checker (the tests count their own drops), so it is off.

@@ -8,7 +8,7 @@
 
 use crate::answers::{Compared, compare};
 use crate::client::lossy;
-use crate::commands::{asking, multibulk, words};
+use crate::commands::{Vocabulary, asking, multibulk, words};
 use crate::model::{Caller, DATABASES, Model};
 use crate::world::{World, start, vocabulary};
 use gyre::clients::Client;
@@ -154,158 +154,234 @@ struct Promised {
     synced: u64,
 }
 
-/// One life of a server, from which `world` comes back dead.
-fn live(world: &mut World, policy: &str, promised: &mut Promised) {
-    let may = vocabulary(&mut world.rng, false);
-    let clients = 1 + world.rng.index(8);
-    let turns = world.rng.below(150);
-    let mut ends: VecDeque<Turn> = VecDeque::new();
-    for _ in 0..turns {
-        world.live_turn(clients, may, false);
+/// A server that lives, ends and comes back, again and again.
+pub struct Lives {
+    rng: Rng,
+    policy: &'static str,
+    rewrites: bool,
+    directives: Vec<&'static str>,
+    faults: Faults,
+    handle: SimulatorHandle,
+    /// The server between two lives, and ids that it has given out.
+    server: Option<(Server, u64)>,
+    /// The server while it lives.
+    world: Option<World>,
+    /// What the next crash may leave, with the number of the last event of each, the latest last.
+    history: VecDeque<(u64, Model)>,
+    promised: Promised,
+    ends: VecDeque<Turn>,
+    turns_left: u64,
+    may: Vocabulary,
+    clients: usize,
+}
+
+impl Lives {
+    /// Starts one on an empty disk.
+    pub fn new(seed: u64, (simulator, handle): (Simulator, SimulatorHandle)) -> Lives {
+        let mut rng = Rng::new(seed);
+        let policy = ["always", "always", "everysec", "no"][rng.index(4)];
+        // Some write the file anew over and over, or have snapshots besides, by children that fail and die.
+        let rewrites = rng.below(3) > 0;
+        let directives = vec![
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            policy,
+            "--save",
+            ["", "", "1 1"][rng.index(3)],
+            "--auto-aof-rewrite-percentage",
+            if rewrites {
+                ["1", "50"][rng.index(2)]
+            } else {
+                "0"
+            },
+            "--auto-aof-rewrite-min-size",
+            "100",
+            "--aof-use-rdb-preamble",
+            ["yes", "no"][rng.index(2)],
+            "--stop-writes-on-bgsave-error",
+            "no",
+        ];
+        let faults = Faults::any(&mut rng);
+        let may = vocabulary(&mut rng, false);
+        let mut lives = Lives {
+            rng,
+            policy,
+            rewrites,
+            directives,
+            faults,
+            handle,
+            server: None,
+            world: None,
+            history: VecDeque::from([(0, Model::new(true))]),
+            promised: Promised::default(),
+            ends: VecDeque::new(),
+            turns_left: 0,
+            may,
+            clients: 0,
+        };
+        lives.start(simulator);
+        lives
+    }
+
+    fn start(&mut self, simulator: Simulator) {
+        self.handle.set_faults(Faults::NONE);
+        let mut server = start(simulator, &self.directives);
+        let ids = ids_before(&mut server);
+        self.server = Some((server, ids));
+    }
+
+    /// Begins a life: things go wrong, and clients come.
+    pub fn begin(&mut self) {
+        let rng = &mut self.rng;
+        let handle = &self.handle;
+        handle.set_faults(self.faults);
+        let faults = disk_faults(rng, self.policy, self.rewrites);
+        handle.disk().set_faults(faults);
+        handle.children().set_faults(ChildFaults::any(rng));
+        self.may = vocabulary(rng, false);
+        self.clients = 1 + rng.index(8);
+        self.turns_left = rng.below(150);
+        self.ends.clear();
+        let (events, model) = self.history.back().cloned().expect("a model");
+        let (server, ids) = self.server.take().expect("a server");
+        let world_rng = Rng::new(rng.next_u64());
+        let mut world = World::new(server, handle.clone(), world_rng, model);
+        world.ids_before = ids;
+        world.events = events;
+        world.history = Some(std::mem::take(&mut self.history));
+        self.world = Some(world);
+    }
+
+    /// One turn of its life; whether there is another.
+    pub fn turn(&mut self) -> bool {
+        let world = self.world.as_mut().expect("it lives");
+        if self.turns_left == 0 || world.has_ended {
+            return false;
+        }
+        self.turns_left -= 1;
+        world.live_turn(self.clients, self.may, false);
         if world.has_ended {
-            break;
+            return false;
         }
         let state = world.server.state();
         let state_has_written = state.journal.written_bytes(Targets::AOF) > 0;
-        ends.push_back((state.journal.written_bytes(Targets::AOF), world.events));
+        let end = (state.journal.written_bytes(Targets::AOF), world.events);
+        self.ends.push_back(end);
         let aof = &mut state.persistence.aof;
         if aof.buffered() == 0 {
-            promised.written = world.events;
+            self.promised.written = world.events;
         }
-        let synced = match policy {
+        let synced = match self.policy {
             "always" => u64::MAX,
             "everysec" => aof.synced_offset(),
             _ => 0,
         };
         // As long as nothing was written nothing was synced either, of what was loaded.
-        while let Some((offset, event)) = ends.front()
+        while let Some((offset, event)) = self.ends.front()
             && *offset <= synced
             && state_has_written
             && synced > 0
         {
-            promised.synced = *event;
-            ends.pop_front();
+            self.promised.synced = *event;
+            self.ends.pop_front();
         }
         let history = world.history.as_mut().expect("a history");
         while history
             .get(1)
-            .is_some_and(|(event, _)| *event <= promised.synced)
+            .is_some_and(|(event, _)| *event <= self.promised.synced)
         {
             history.pop_front();
         }
+        true
     }
-    if policy == "always" {
-        // Whatever was read is kept, however the turn has ended.
-        for client in &mut world.clients {
-            let rest = world.handle.take(client.peer, usize::MAX);
-            client.received.extend(rest);
-            client.check();
-            promised.synced = promised.synced.max(client.has_read);
-            promised.written = promised.written.max(client.has_read);
-        }
-    }
-}
 
-fn run(seed: u64) -> u64 {
-    let mut rng = Rng::new(seed);
-    let policy = ["always", "always", "everysec", "no"][rng.index(4)];
-    // Some write the file anew over and over, or have snapshots besides, by children that fail and die. Where that is not
-    // under `always`, only the process ends: a machine that crashes before the file that a rewrite has ended is synced
-    // leaves a hole in front of the next file, and then the server refuses to start, as Redis does.
-    let rewrites = rng.below(3) > 0;
-    let only_process = rewrites && policy != "always";
-    let directives = [
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        policy,
-        "--save",
-        ["", "", "1 1"][rng.index(3)],
-        "--auto-aof-rewrite-percentage",
-        if rewrites {
-            ["1", "50"][rng.index(2)]
-        } else {
-            "0"
-        },
-        "--auto-aof-rewrite-min-size",
-        "100",
-        "--aof-use-rdb-preamble",
-        ["yes", "no"][rng.index(2)],
-        "--stop-writes-on-bgsave-error",
-        "no",
-    ];
-    let faults = Faults::any(&mut rng);
-    let (simulator, handle) = Simulator::new(rng.next_u64(), Faults::NONE);
-    let mut server = start(simulator, &directives);
-    let mut ids = ids_before(&mut server);
-    // What the next crash may leave, with the number of the last event of each, the latest last.
-    let mut history = VecDeque::from([(0, Model::new(true))]);
-    let mut promised = Promised::default();
-    for life in 0..LIVES {
-        handle.set_faults(faults);
-        handle
-            .disk()
-            .set_faults(disk_faults(&mut rng, policy, rewrites));
-        handle.children().set_faults(ChildFaults::any(&mut rng));
-        let death = match rng.below(2) {
+    /// Ends its life, and has the next server find what was promised. False where nothing more can be said of it.
+    pub fn come_back(&mut self) -> bool {
+        let mut world = self.world.take().expect("it lived");
+        if self.policy == "always" {
+            // Whatever was read is kept, however the turn has ended.
+            for client in &mut world.clients {
+                let rest = world.handle.take(client.peer, usize::MAX);
+                client.received.extend(rest);
+                client.check();
+                self.promised.synced = self.promised.synced.max(client.has_read);
+                self.promised.written = self.promised.written.max(client.has_read);
+            }
+        }
+        self.history = world.history.take().expect("a history");
+        let has_ended = world.has_ended;
+        let disk = self.handle.disk();
+        disk.set_faults(DiskFaults::NONE);
+        if disk.has_lost() {
+            // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
+            // hole can be loaded is chance.
+            return false;
+        }
+        // A machine that crashes before the file that a rewrite has ended is synced leaves a hole in front of the next
+        // file, and then the server refuses to start, as Redis does; under `always` there is none.
+        let only_process = self.rewrites && self.policy != "always";
+        let death = match self.rng.below(2) {
             1 if !only_process => Death::Machine,
             _ => Death::Process,
         };
-        let (events, model) = history.back().cloned().expect("a model");
-        let world_rng = Rng::new(rng.next_u64());
-        let mut world = World::new(server, handle.clone(), world_rng, model);
-        world.ids_before = ids;
-        world.events = events;
-        world.history = Some(history);
-        live(&mut world, policy, &mut promised);
-        history = world.history.take().expect("a history");
-        let has_ended = world.has_ended;
-        handle.set_faults(Faults::NONE);
-        handle.disk().set_faults(DiskFaults::NONE);
-        if handle.disk().has_lost() {
-            // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
-            // hole can be loaded is chance.
-            return world.events;
-        }
         match death {
-            Death::Process => handle.disk().end_process(),
-            Death::Machine => handle.disk().crash(),
+            Death::Process => disk.end_process(),
+            Death::Machine => disk.crash(),
         }
         drop(world);
-        server = start(handle.restart(), &directives);
-        ids = ids_before(&mut server);
-        let told = contents(&mut server, &handle);
+        self.start(self.handle.restart());
+        let (server, _) = self.server.as_mut().expect("a server");
+        let told = contents(server, &self.handle);
         let least = match death {
-            Death::Process => promised.written,
-            Death::Machine => promised.synced,
+            Death::Process => self.promised.written,
+            Death::Machine => self.promised.synced,
         };
         let is_there = |(_, model): &(u64, Model)| difference(model, &told).is_none();
-        let found = history.iter().rposition(is_there);
-        let event = found.map(|at| history[at].0);
+        let found = self.history.iter().rposition(is_there);
+        let event = found.map(|at| self.history[at].0);
         if event.is_none_or(|event| event < least) {
-            for (event, model) in history.iter().filter(|(event, _)| *event >= least) {
+            for (event, model) in self.history.iter().filter(|(event, _)| *event >= least) {
                 let it = difference(model, &told).expect("a difference");
                 let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
                 let bytes = lossy(&it.bytes);
                 eprintln!("after event {event}: {args:?} is answered {bytes:?}");
             }
             panic!(
-                "life {life}, {policy}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, \
-                 but what is there is that after {event:?}"
+                "{}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, but what is there \
+                 is that after {event:?}",
+                self.policy
             );
         }
-        history.truncate(found.map_or(0, |at| at + 1));
+        self.history.truncate(found.map_or(0, |at| at + 1));
         if death == Death::Machine {
             // What has survived is on the disk.
-            history.drain(..history.len() - 1);
-            promised.synced = event.unwrap_or(0);
+            self.history.drain(..self.history.len() - 1);
+            self.promised.synced = event.unwrap_or(0);
         }
-        promised.written = event.unwrap_or(0);
-        for (_, model) in &mut history {
+        self.promised.written = event.unwrap_or(0);
+        for (_, model) in &mut self.history {
             *model = model.restarted();
         }
+        true
     }
-    history.back().map_or(0, |(event, _)| *event)
+
+    /// Events so far, between two lives.
+    pub fn events(&self) -> u64 {
+        self.history.back().map_or(0, |(event, _)| *event)
+    }
+}
+
+fn run(seed: u64) -> u64 {
+    let mut lives = Lives::new(seed, Simulator::new(!seed, Faults::NONE));
+    for _ in 0..LIVES {
+        lives.begin();
+        while lives.turn() {}
+        if !lives.come_back() {
+            break;
+        }
+    }
+    lives.events()
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod crashes;
 mod disk;
 mod model;
 mod scenarios;
+mod servers;
 mod waiting;
 mod world;
 

@@ -99,6 +99,82 @@ fn what_was_recorded_is_answered_again() {
     assert!(state.same_writes > 0);
 }
 
+/// Has a seam connect to where nobody listens, to a listener, and to a path that is not there, and says something over what
+/// is made; what it answered. `other` is the listener's turn.
+fn ask_to_connect(seam: &mut dyn Seam, mut other: impl FnMut()) -> Vec<String> {
+    let server = std::net::Ipv4Addr::new(10, 0, 0, 2);
+    let at = |port| ConnectAddress::Inet((server, port).into(), None);
+    let targets = [at(1), at(6379), ConnectAddress::Unix("/nowhere".into())];
+    let mut said = Vec::new();
+    for (index, to) in targets.iter().enumerate() {
+        let begun = seam.connect(Token(index), to);
+        said.push(format!("{:?}", begun.map_err(|error| error.kind())));
+    }
+    let (mut events, mut buffer) = (Vec::new(), [0; 64]);
+    for _ in 0..30 {
+        events.clear();
+        let polled = seam.poll(Some(Duration::from_millis(5)), &mut events);
+        said.push(format!("{} {events:?}", polled.is_ok()));
+        other();
+        for token in [Token(0), Token(1)] {
+            let outcome = seam.connected(token).map_err(|error| error.kind());
+            said.push(format!("{outcome:?}"));
+            if outcome.is_ok() {
+                let written = seam.write(token, &[IoSlice::new(b"ping")]);
+                let read = seam.read(token, &mut buffer).map_err(|error| error.kind());
+                said.push(format!("{:?} {read:?} {buffer:?}", written.ok()));
+            }
+        }
+    }
+    said
+}
+
+#[test]
+fn connections_that_the_server_makes_are_recorded_and_made_again() {
+    let mut answers = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let faults = Faults::any(&mut crate::system::rng::Rng::new(seed));
+        let (simulator, handle) = Simulator::new(seed, faults);
+        let (mut listener, _) = handle.another(seed);
+        let address = ListenAddress::Inet(std::net::SocketAddr::from(([0; 4], 6379)));
+        let options = ListenOptions { backlog: 1 };
+        let listens = listener.listen(Token(0), &address, &options);
+        listens.expect("a listener");
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let ours = file.try_clone().expect("the same file");
+        let (live, mask): (Box<dyn Seam>, _) = (Box::new(simulator), Box::new(NoMask));
+        let header = Header::default();
+        let recording = RecordingSeam::begin(live, mask, ours, &header, 1 << 20);
+        let mut seam = recording.expect("a recording");
+        let said = ask_to_connect(&mut seam, || {
+            let _ = listener.poll(Some(Duration::ZERO), &mut Vec::new());
+            let _ = listener.accept(Token(0), Token(1));
+            let _ = listener.write(Token(1), &[IoSlice::new(b"pong")]);
+        });
+        drop(seam);
+        file.rewind().expect("a file");
+        let (_, mut seam) = PlayingSeam::open(&file).expect("a recording");
+        assert_eq!(ask_to_connect(&mut seam, || {}), said, "seed {seed}");
+        let playback = seam.playback();
+        assert_eq!(playback.borrow().divergence, None);
+        assert_eq!(playback.borrow().other_write_count, 0);
+        answers.extend(said);
+    }
+    for answer in [
+        "Ok(())",
+        "Err(WouldBlock)",
+        "Err(ConnectionRefused)",
+        "Err(NotFound)",
+    ] {
+        assert!(answers.contains(answer), "{answer} was not among them");
+    }
+    assert!(
+        answers
+            .iter()
+            .any(|it| it.contains("Some(4) Ok(Received { len: 4"))
+    );
+}
+
 #[test]
 fn the_end_is_noticed_and_another_way_too() {
     let (_, _, bytes) = record(1 << 20, 3);

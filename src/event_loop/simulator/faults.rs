@@ -19,6 +19,10 @@ pub struct Faults {
     pub short_write: u32,
     /// A write would block although there is room (which is told as an edge).
     pub write_block: u32,
+    /// A write to another server resets the connection to it.
+    pub link_reset: u32,
+    /// How long bytes are on their way from one server to another at most, ms.
+    pub longest_latency_ms: u64,
     /// Accepting fails: no descriptor, a connection that was aborted, a signal.
     pub accept_error: u32,
     /// The wall clock jumps, either way.
@@ -37,6 +41,8 @@ impl Faults {
         short_more: 0,
         short_write: 0,
         write_block: 0,
+        link_reset: 0,
+        longest_latency_ms: 0,
         accept_error: 0,
         clock_jump: 0,
         longest_jump_ms: 0,
@@ -60,6 +66,8 @@ impl Faults {
             short_more: often(500),
             short_write: often(700),
             write_block: often(300),
+            link_reset: often(20),
+            longest_latency_ms: u64::from(often(200)),
             accept_error: often(500),
             clock_jump: 0,
             longest_jump_ms: 0,

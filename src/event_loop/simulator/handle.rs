@@ -2,7 +2,7 @@
 
 use super::super::seam::ListenAddress;
 use super::Faults;
-use super::network::{Connection, Ending, Socket, World, hash_bytes, note};
+use super::network::{Connection, Ending, World, hash_bytes, note};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,10 +11,11 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SimulatedPeer(pub usize);
 
-/// The other side of the seam: the peers, and time.
+/// The other side of the seam of one server: its peers, its machine, and the time and the network that all share.
 #[derive(Clone)]
 pub struct SimulatorHandle {
     pub(super) world: Rc<RefCell<World>>,
+    pub(super) node: usize,
 }
 
 impl SimulatorHandle {
@@ -31,27 +32,23 @@ impl SimulatorHandle {
     pub fn connect_to(&self, port: Option<u16>) -> SimulatedPeer {
         let mut world = self.world.borrow_mut();
         let peer = SimulatedPeer(world.connections.len());
-        world.connections.push(Connection::new());
+        world.connections.push(Connection::new(self.node));
         let is_wanted = |address: &ListenAddress| match (port, address) {
             (None, _) => true,
             (Some(port), ListenAddress::Inet(address)) => address.port() == port,
             (Some(_), ListenAddress::Unix(..)) => false,
         };
-        let listener = world
-            .sockets
-            .iter_mut()
-            .flatten()
-            .find_map(|socket| match socket {
-                Socket::Listener(listener) if is_wanted(&listener.address) => Some(listener),
-                Socket::Listener(_) | Socket::Stream(_) | Socket::Pipe(_) => None,
-            });
-        match listener {
+        let mut listeners = world.nodes[self.node].listeners();
+        let is_refused = match listeners.find(|listener| is_wanted(&listener.address)) {
             Some(listener) => {
                 listener.waiting.push_back(peer);
                 listener.edge = true;
+                false
             }
-            None => world.connections[peer.0].closed_by_server = true,
-        }
+            None => true,
+        };
+        drop(listeners);
+        world.connections[peer.0].closed_by_server = is_refused;
         note!(&mut *world, "connect {}", peer.0);
         peer
     }
@@ -149,12 +146,12 @@ impl SimulatorHandle {
 
     /// Peers in the order in which the server accepted them.
     pub fn accepted(&self) -> Vec<SimulatedPeer> {
-        self.world.borrow().accepted.clone()
+        self.world.borrow().nodes[self.node].accepted.clone()
     }
 
     /// How many connections the process has descriptors for.
     pub fn set_descriptors(&self, most: usize) {
-        self.world.borrow_mut().descriptors = most;
+        self.world.borrow_mut().nodes[self.node].descriptors = most;
     }
 
     /// Changes what goes wrong from now on.
@@ -171,12 +168,12 @@ impl SimulatorHandle {
 
     /// Sets the wall clock forward or back.
     pub fn jump_wall_clock(&self, us: i64) {
-        self.world.borrow_mut().wall_jumps_us += us;
+        self.world.borrow_mut().nodes[self.node].wall_jumps_us += us;
     }
 
     /// The wall clock.
     pub fn unix_us(&self) -> i64 {
-        self.world.borrow().unix_us()
+        self.world.borrow().unix_us(self.node)
     }
 
     /// Keeps the trace itself from now on, not only its sum.

@@ -1,7 +1,7 @@
 //! What a simulated server has beside the network: its disk, its helpers, and its children.
 
 use super::super::seam::{Readiness, Received};
-use super::network::{Socket, World, note};
+use super::network::{Node, Socket, World, note};
 use super::{Simulator, SimulatorHandle};
 use crate::system::child::Children;
 use crate::system::disk::Disk;
@@ -13,7 +13,6 @@ use crate::system::simulated_jobs::SimulatedJobs;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Sets the disk's draws apart from those of the network.
 const DISK_SEED: u64 = 0x6469_736b;
@@ -85,29 +84,41 @@ impl Machine {
 impl World {
     /// Does what helpers and children have done by now, and adds to the trace what was done to the disk since the last
     /// turn.
-    pub(super) fn run_machine(&mut self) {
-        self.machine.jobs.run_until(self.mono_ns);
-        self.machine.children.run_until(self.mono_ns);
-        for socket in self.sockets.iter_mut().flatten() {
+    pub(super) fn run_machine(&mut self, node: usize) {
+        let Node {
+            machine, sockets, ..
+        } = &mut self.nodes[node];
+        machine.jobs.run_until(self.mono_ns);
+        machine.children.run_until(self.mono_ns);
+        for socket in sockets.iter_mut().flatten() {
             if let Socket::Pipe(pipe) = socket {
-                pipe.edge |= self.machine.children.has_news(pipe.child);
+                pipe.edge |= machine.children.has_news(pipe.child);
             }
         }
-        let (calls, hash) = self.machine.disk.trace_sum();
-        if calls != self.machine.traced_calls {
-            self.machine.traced_calls = calls;
+        let (calls, hash) = machine.disk.trace_sum();
+        if calls != machine.traced_calls {
+            machine.traced_calls = calls;
             note!(self, "disk {calls} {hash:x}");
         }
     }
 
-    /// Lets time pass until this time, or until a helper wakes the loop or a child reports.
-    pub(super) fn sleep_until(&mut self, end_ns: u64, ready: &mut Vec<Readiness>) {
-        while let Some(at_ns) = self.machine.next_ns().filter(|at_ns| *at_ns < end_ns) {
+    /// Lets time pass until this time, or until there is something to tell the server: a helper wakes its loop, a child
+    /// reports, another server is heard.
+    pub(super) fn sleep_until(&mut self, node: usize, end_ns: u64, ready: &mut Vec<Readiness>) {
+        loop {
+            let next = [
+                self.nodes[node].machine.next_ns(),
+                self.next_delivery_ns(node),
+            ];
+            let Some(at_ns) = next.into_iter().flatten().min().filter(|at| *at < end_ns) else {
+                break;
+            };
             self.mono_ns = self.mono_ns.max(at_ns);
-            self.run_machine();
-            let is_news = |socket: &Socket| matches!(socket, Socket::Pipe(pipe) if pipe.edge);
-            if self.rung.load(Ordering::Relaxed) || self.sockets.iter().flatten().any(is_news) {
-                self.tell(true, ready);
+            self.run_machine(node);
+            self.deliver_all();
+            self.arrive_all(node, true);
+            self.tell(node, true, ready);
+            if !ready.is_empty() {
                 return;
             }
         }
@@ -115,8 +126,13 @@ impl World {
     }
 
     /// Reads what a child has reported.
-    pub(super) fn read_pipe(&mut self, child: i32, buffer: &mut [u8]) -> io::Result<Received> {
-        let read = self.machine.children.read(child, buffer);
+    pub(super) fn read_pipe(
+        &mut self,
+        node: usize,
+        child: i32,
+        buffer: &mut [u8],
+    ) -> io::Result<Received> {
+        let read = self.nodes[node].machine.children.read(child, buffer);
         note!(self, "hear {child} {read:?}");
         read.map(|(len, more)| Received { len, more })
     }
@@ -125,46 +141,44 @@ impl World {
 impl SimulatorHandle {
     /// The disk on which the server keeps its data; nothing on it fails until its faults are set.
     pub fn disk(&self) -> SimulatedDisk {
-        self.world.borrow().machine.disk.clone()
+        self.world.borrow().nodes[self.node].machine.disk.clone()
     }
 
     /// What the server's helpers have to do: freeing, syncing, closing files.
     pub fn jobs(&self) -> SimulatedJobs {
-        self.world.borrow().machine.jobs.clone()
+        self.world.borrow().nodes[self.node].machine.jobs.clone()
     }
 
     /// The children that work for the server.
     pub fn children(&self) -> SimulatedChildren {
-        self.world.borrow().machine.children.clone()
+        self.world.borrow().nodes[self.node]
+            .machine
+            .children
+            .clone()
     }
 
     /// The same world for a server that starts after the one before it has ended: the clocks go on, the disk is as it
     /// was left (crash it before, if the machine is to have crashed), and the connections of old are gone.
     pub fn restart(&self) -> Simulator {
         let mut world = self.world.borrow_mut();
-        world.machine.disk.end_process();
-        world.machine.jobs.end_process();
-        world.machine.children.end_process();
-        for socket in std::mem::take(&mut world.sockets).into_iter().flatten() {
-            if let Socket::Listener(listener) = socket {
-                for peer in listener.waiting {
-                    world.connections[peer.0].closed_by_server = true;
-                }
+        let node = &mut world.nodes[self.node];
+        node.machine.disk.end_process();
+        node.machine.jobs.end_process();
+        node.machine.children.end_process();
+        node.sockets.clear();
+        node.open = 0;
+        node.accepted.clear();
+        node.rung = Arc::default();
+        for index in 0..world.connections.len() {
+            if world.connections[index].node == self.node {
+                world.close_end(index);
             }
         }
-        for connection in &mut world.connections {
-            connection.token = None;
-            connection.closed_by_server = true;
-            connection.in_flight.clear();
-            connection.arrived.clear();
-        }
-        world.open = 0;
-        world.accepted.clear();
-        world.rung = Arc::default();
-        note!(&mut *world, "restart");
+        note!(&mut *world, "restart {}", self.node);
         drop(world);
         Simulator {
             world: Rc::clone(&self.world),
+            node: self.node,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The seeded simulator: the seam's second implementation, a whole network and two clocks inside one process.
+//! The seeded simulator: the seam's second implementation, a whole network with its machines and clocks inside one process.
 //!
 //! In: a seed, and what the test's peers do through a [`SimulatorHandle`] (connect, send, take, finish, close, reset,
 //! let time pass). Out: readiness, bytes and times for the loop above, and a trace of every decision. The same seed
@@ -7,6 +7,14 @@
 //! ```text
 //!   peer ─ send ─▶ [ in flight ] ─ arrives, cut anywhere ─▶ [ arrived ] ─ read ─▶ server
 //!   peer ◀─ take ─ [ outbox, bounded ]                      ◀─ write, cut anywhere ─ server
+//! ```
+//!
+//! [`SimulatorHandle::another`] adds a machine for another server to the same network. Their turns are taken one after the
+//! other, in the order in which the test polls; one that sleeps lets time pass for all. They find each other at
+//! [`SimulatorHandle::address`]:
+//!
+//! ```text
+//!   server ─ write ─▶ [ outbox, bounded ] ─ latency, cuts, partitions ─▶ [ in flight ] ─▶ [ arrived ] ─ read ─▶ server
 //! ```
 //!
 //! It is as nasty as a kernel may be, and never nastier:
@@ -18,12 +26,21 @@
 //! * A poll that may sleep does not, as long as there is something to tell.
 //! * The end of a peer's stream comes on the edge of its last bytes, or later, and not before there is room for those.
 //!   A reset may come in front of bytes that had arrived.
+//! * Connecting takes time. It is refused where nobody listens, silent where nobody is, the way is cut or the queue of the
+//!   listener is full, and given up after two minutes.
+//! * Between servers nothing is lost, doubled or overtaken, as TCP has it: what is cut is late. A connection is reset when
+//!   the seed or the test says so, or when its other end is closed with something unread or written to.
+//!
+//! What it does not do: names, IPv6 between servers, keepalive probes, giving up on a connection that is made and whose
+//! way is cut for long (the test resets it), clocks of servers that run at different speeds (they jump apart), and turns
+//! of servers at the same time.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `faults` | how often what goes wrong |
 //! | `network` | connections, listeners, time and the trace: all that the two sides share |
 //! | `handle` | the peers' side |
+//! | `links` | connections between servers: latency, cuts, partitions, resets |
 //! | `machine` | what a server has beside the network: its disk, its helpers, its children |
 //!
 //! It is test equipment, compiled into the library because whole servers are run on it from outside of the crate. What
@@ -36,7 +53,6 @@ use crate::system::child::Pipe;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -44,17 +60,23 @@ use std::time::Duration;
 
 mod faults;
 mod handle;
+mod links;
 mod machine;
 mod network;
+#[cfg(test)]
+mod tests;
 
 pub use faults::Faults;
 pub use handle::{SimulatedPeer, SimulatorHandle};
+use links::Connecting;
 use machine::PipeEnd;
-use network::{Ending, FIRST_PORT, Listener, Socket, World, hash_bytes, note};
+use network::{Ending, Listener, Socket, World, hash_bytes, note};
 
 /// The seam that the server gets.
 pub struct Simulator {
     world: Rc<RefCell<World>>,
+    /// Which of the servers.
+    node: usize,
 }
 
 impl Simulator {
@@ -63,8 +85,9 @@ impl Simulator {
         let world = Rc::new(RefCell::new(World::new(seed, faults)));
         let handle = SimulatorHandle {
             world: Rc::clone(&world),
+            node: 0,
         };
-        (Simulator { world }, handle)
+        (Simulator { world, node: 0 }, handle)
     }
 }
 
@@ -81,7 +104,7 @@ impl Seam for Simulator {
     }
 
     fn unix_us(&mut self) -> i64 {
-        self.world.borrow().unix_us()
+        self.world.borrow().unix_us(self.node)
     }
 
     fn random_u64(&mut self) -> u64 {
@@ -89,36 +112,43 @@ impl Seam for Simulator {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
+        let node = self.node;
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
-        world.jump_clock();
-        world.run_machine();
+        if world.at_node != node {
+            world.at_node = node;
+            note!(world, "node {node}");
+        }
+        world.jump_clock(node);
+        world.run_machine(node);
+        world.deliver_all();
         if world.chance(world.faults.interrupt) {
             note!(world, "interrupted");
             return Err(io::Error::from(io::ErrorKind::Interrupted));
         }
-        world.arrive_all(false);
-        world.tell(false, ready);
+        world.arrive_all(node, false);
+        world.tell(node, false, ready);
         let sleeps = timeout != Some(Duration::ZERO);
         if !ready.is_empty() || !sleeps {
             return Ok(());
         }
-        world.tell(true, ready);
+        world.tell(node, true, ready);
         let timeout_ns = timeout.map_or(1_000_000_000, |timeout| timeout.as_nanos() as u64);
         if ready.is_empty() {
             // Nothing to tell: time passes until something arrives.
-            let to_come = world
-                .connections
-                .iter()
-                .any(|connection| !connection.closed_by_server && connection.has_more_to_come());
+            let to_come = world.connections.iter().any(|connection| {
+                connection.node == node
+                    && !connection.closed_by_server
+                    && connection.has_more_to_come()
+            });
             if to_come {
                 world.mono_ns += world.rng.below(timeout_ns.min(1_000_000) + 1);
-                world.arrive_all(true);
-                world.tell(true, ready);
+                world.arrive_all(node, true);
+                world.tell(node, true, ready);
             }
         }
         if ready.is_empty() {
-            world.sleep_until(world.mono_ns.saturating_add(timeout_ns), ready);
+            world.sleep_until(node, world.mono_ns.saturating_add(timeout_ns), ready);
         }
         let now = world.mono_ns;
         note!(world, "slept {now}");
@@ -129,20 +159,22 @@ impl Seam for Simulator {
         &mut self,
         token: Token,
         address: &ListenAddress,
-        _options: &ListenOptions,
+        options: &ListenOptions,
     ) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
-        let taken = world.sockets.iter().flatten().any(
-            |socket| matches!(socket, Socket::Listener(listener) if listener.address == *address),
-        );
-        if taken {
+        let node = &mut world.nodes[self.node];
+        if node
+            .listeners()
+            .any(|listener| listener.address == *address)
+        {
             return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
         }
-        world.put(
+        node.put(
             token,
             Socket::Listener(Listener {
                 address: address.clone(),
                 waiting: VecDeque::new(),
+                backlog: usize::try_from(options.backlog).unwrap_or(usize::MAX),
                 edge: false,
                 held_back: 0,
             }),
@@ -154,15 +186,15 @@ impl Seam for Simulator {
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
-        let waiting = match world.listener(listener) {
+        let node = &mut world.nodes[self.node];
+        let has_descriptor = node.open < node.descriptors;
+        let waiting = match node.listener(listener) {
             Some(listener) => listener.waiting.len(),
             None => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
-        if waiting > 0
-            && (world.open >= world.descriptors || world.chance(world.faults.accept_error))
-        {
+        if waiting > 0 && (!has_descriptor || world.chance(world.faults.accept_error)) {
             let error = match world.rng.below(4) {
-                _ if world.open >= world.descriptors => libc::EMFILE,
+                _ if !has_descriptor => libc::EMFILE,
                 0 => libc::ECONNABORTED,
                 1 => libc::EINTR,
                 2 => libc::ENFILE,
@@ -171,25 +203,24 @@ impl Seam for Simulator {
             note!(world, "accept {} fails {error}", listener.0);
             return Err(io::Error::from_raw_os_error(error));
         }
-        let Some((peer, address)) = world.listener(listener).and_then(|listener| {
+        let node = &mut world.nodes[self.node];
+        let Some((peer, address)) = node.listener(listener).and_then(|listener| {
             let peer = listener.waiting.pop_front()?;
             Some((peer, listener.address.clone()))
         }) else {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         };
+        node.open += 1;
+        node.accepted.push(peer);
+        node.put(token, Socket::Stream(peer));
+        let remote = world.address_of_other_end(peer.0);
         let connection = &mut world.connections[peer.0];
         connection.token = Some(token);
         // A socket is told once when it is registered: it takes bytes.
         connection.edge = true;
-        world.open += 1;
-        world.accepted.push(peer);
-        world.put(token, Socket::Stream(peer));
         note!(world, "accept {} {}", peer.0, token.0);
         let peer_address = match address {
-            ListenAddress::Inet(local) => Peer::Inet {
-                remote: SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + peer.0 as u16)),
-                local,
-            },
+            ListenAddress::Inet(local) => Peer::Inet { remote, local },
             ListenAddress::Unix(path, _) => Peer::Unix(path),
         };
         Ok(Accepted {
@@ -199,13 +230,19 @@ impl Seam for Simulator {
         })
     }
 
-    fn connect(&mut self, _token: Token, _to: &ConnectAddress) -> io::Result<()> {
-        // The network has one server and the test's peers, to which it has nothing to say unasked.
-        Err(io::Error::from_raw_os_error(libc::ENETUNREACH))
+    fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        let begun = world.begin_connecting(self.node, token, to);
+        note!(&mut *world, "connect {} to {to:?}: {begun:?}", token.0);
+        begun
     }
 
     fn connected(&mut self, token: Token) -> io::Result<()> {
-        self.world.borrow().peer_of(token).map(drop)
+        let mut world = self.world.borrow_mut();
+        let end = world.nodes[self.node].peer_of(token)?;
+        let outcome = world.outcome_of_connecting(end.0);
+        note!(&mut *world, "connected {} {outcome:?}", end.0);
+        outcome
     }
 
     fn adopt_pipe(&mut self, token: Token, pipe: Pipe) -> io::Result<()> {
@@ -213,7 +250,7 @@ impl Seam for Simulator {
         let Pipe::Simulated(child) = pipe else {
             return Err(io::Error::from(io::ErrorKind::Unsupported));
         };
-        world.put(token, Socket::Pipe(PipeEnd::new(child)));
+        world.nodes[self.node].put(token, Socket::Pipe(PipeEnd::new(child)));
         note!(&mut *world, "adopt {child} {}", token.0);
         Ok(())
     }
@@ -221,11 +258,14 @@ impl Seam for Simulator {
     fn read(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
-        if let Some(Some(Socket::Pipe(pipe))) = world.sockets.get(token.0) {
+        if let Some(Some(Socket::Pipe(pipe))) = world.nodes[self.node].sockets.get(token.0) {
             let child = pipe.child;
-            return world.read_pipe(child, buffer);
+            return world.read_pipe(self.node, child, buffer);
         }
-        let peer = world.peer_of(token)?;
+        let peer = world.nodes[self.node].peer_of(token)?;
+        if let Connecting::Failed(error) = world.connections[peer.0].connecting {
+            return Err(io::Error::from_raw_os_error(error));
+        }
         let connection = &world.connections[peer.0];
         let there = connection.arrived.len().min(buffer.len());
         if there == 0 {
@@ -268,10 +308,14 @@ impl Seam for Simulator {
     fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
-        let peer = world.peer_of(token)?;
+        let peer = world.nodes[self.node].peer_of(token)?;
         let total: usize = slices.iter().map(|slice| slice.len()).sum();
         let blocks = world.chance(world.faults.write_block);
         let cuts = world.chance(world.faults.short_write);
+        let is_made = !matches!(
+            world.connections[peer.0].connecting,
+            Connecting::UnderWay { .. }
+        );
         let connection = &mut world.connections[peer.0];
         match connection.ending {
             Ending::Open | Ending::Finished => {}
@@ -288,9 +332,14 @@ impl Seam for Simulator {
                 return Err(io::Error::from(io::ErrorKind::BrokenPipe));
             }
         }
-        let room = connection.room().min(total);
+        let room = if is_made {
+            connection.room().min(total)
+        } else {
+            0
+        };
         if total > 0 && (room == 0 || blocks) {
-            connection.owes_room = room == 0;
+            // One that is not made yet is told writable when it is.
+            connection.owes_room = room == 0 && is_made;
             connection.edge |= room > 0;
             note!(world, "write {} {total} blocks", peer.0);
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
@@ -310,25 +359,26 @@ impl Seam for Simulator {
         }
         let hash = hash_bytes(0, connection.outbox.range(before..).copied());
         note!(world, "write {} {n} of {total} {hash:x}", peer.0);
+        world.send_segment(peer.0, n, Ending::Open);
+        if world.connections[peer.0].link.is_some() && world.chance(world.faults.link_reset) {
+            world.reset_link(peer.0);
+        }
         Ok(n)
     }
 
     fn close(&mut self, token: Token) {
         let mut world = self.world.borrow_mut();
         let world = &mut *world;
-        match world.sockets.get_mut(token.0).and_then(Option::take) {
+        let node = &mut world.nodes[self.node];
+        match node.sockets.get_mut(token.0).and_then(Option::take) {
             Some(Socket::Stream(peer)) => {
-                let connection = &mut world.connections[peer.0];
-                connection.token = None;
-                connection.closed_by_server = true;
-                connection.in_flight = VecDeque::new();
-                connection.arrived = VecDeque::new();
-                world.open -= 1;
+                node.open -= 1;
+                world.close_end(peer.0);
                 note!(world, "close {}", peer.0);
             }
             Some(Socket::Listener(listener)) => {
                 for peer in listener.waiting {
-                    world.connections[peer.0].closed_by_server = true;
+                    world.close_end(peer.0);
                 }
                 note!(world, "close listener {}", token.0);
             }
@@ -338,12 +388,12 @@ impl Seam for Simulator {
     }
 
     fn waker(&self) -> Waker {
-        let rung = Arc::clone(&self.world.borrow().rung);
+        let rung = Arc::clone(&self.world.borrow().nodes[self.node].rung);
         Waker::new(move || rung.store(true, Ordering::Relaxed))
     }
 
     fn machine(&self) -> crate::system::machine::Machine {
-        self.world.borrow().machine.handles()
+        self.world.borrow().nodes[self.node].machine.handles()
     }
 
     fn sleep(&mut self, duration: Duration) {

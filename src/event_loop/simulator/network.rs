@@ -1,10 +1,11 @@
 //! The network and the clocks that both sides of the simulated seam share, with the trace of all decisions.
 
 use super::super::seam::*;
+use super::links::{Connecting, Segment};
 use super::machine::{Machine, PipeEnd};
 use super::{Faults, SimulatedPeer};
 use crate::system::rng::Rng;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,7 @@ pub(super) const DEFAULT_INBOX: usize = 256 * 1024;
 /// Room of a socket for what its peer has not taken, unless the test says otherwise.
 pub(super) const DEFAULT_CAPACITY: usize = 256 * 1024;
 
-/// The end of a connection, from the server's view.
+/// How the stream that a server reads ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Open,
@@ -32,8 +33,17 @@ pub(super) enum Ending {
     Reset,
 }
 
+/// One end of a connection, which a server has. At the other end is a peer of the test, or another server.
 #[derive(Debug)]
 pub(super) struct Connection {
+    /// Whose it is.
+    pub(super) node: usize,
+    /// The end at the other side, where that is a server's.
+    pub(super) link: Option<usize>,
+    /// How far it is, where this end asked for the connection.
+    pub(super) connecting: Connecting,
+    /// What of the outbox is on its way to the other server, and when it is there.
+    pub(super) segments: VecDeque<Segment>,
     /// Its source, from accept to close.
     pub(super) token: Option<Token>,
     pub(super) closed_by_server: bool,
@@ -58,8 +68,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new() -> Connection {
+    pub(super) fn new(node: usize) -> Connection {
         Connection {
+            node,
+            link: None,
+            connecting: Connecting::Done,
+            segments: VecDeque::new(),
             token: None,
             closed_by_server: false,
             in_flight: VecDeque::new(),
@@ -87,7 +101,8 @@ impl Connection {
         !self.arrived.is_empty() || self.ending != Ending::Open
     }
     pub(super) fn is_writable(&self) -> bool {
-        self.is_broken() || self.room() > 0
+        let is_made = !matches!(self.connecting, Connecting::UnderWay { .. });
+        self.is_broken() || (is_made && self.room() > 0)
     }
     pub(super) fn has_more_to_come(&self) -> bool {
         !self.in_flight.is_empty() || self.ending_in_flight != self.ending
@@ -98,6 +113,8 @@ impl Connection {
 pub(super) struct Listener {
     pub(super) address: ListenAddress,
     pub(super) waiting: VecDeque<SimulatedPeer>,
+    /// So many servers may wait; clients of the test always find room.
+    pub(super) backlog: usize,
     pub(super) edge: bool,
     pub(super) held_back: u32,
 }
@@ -109,19 +126,77 @@ pub(super) enum Socket {
     Pipe(PipeEnd),
 }
 
-pub(super) struct World {
-    pub(super) rng: Rng,
-    pub(super) faults: Faults,
-    pub(super) mono_ns: u64,
+/// One server with its machine.
+pub(super) struct Node {
     pub(super) wall_jumps_us: i64,
     pub(super) sockets: Vec<Option<Socket>>,
-    pub(super) connections: Vec<Connection>,
     pub(super) accepted: Vec<SimulatedPeer>,
     /// Connections that may be open at once (the process's descriptors).
     pub(super) descriptors: usize,
     pub(super) open: usize,
     pub(super) rung: Arc<AtomicBool>,
     pub(super) machine: Machine,
+}
+
+impl Node {
+    pub(super) fn new(seed: u64) -> Node {
+        Node {
+            wall_jumps_us: 0,
+            sockets: Vec::new(),
+            accepted: Vec::new(),
+            descriptors: usize::MAX,
+            open: 0,
+            rung: Arc::default(),
+            machine: Machine::new(seed),
+        }
+    }
+
+    pub(super) fn listener(&mut self, token: Token) -> Option<&mut Listener> {
+        match self.sockets.get_mut(token.0)? {
+            Some(Socket::Listener(listener)) => Some(listener),
+            _ => None,
+        }
+    }
+
+    pub(super) fn listeners(&mut self) -> impl Iterator<Item = &mut Listener> {
+        let sockets = self.sockets.iter_mut().flatten();
+        sockets.filter_map(|socket| match socket {
+            Socket::Listener(listener) => Some(listener),
+            Socket::Stream(_) | Socket::Pipe(_) => None,
+        })
+    }
+
+    pub(super) fn peer_of(&self, token: Token) -> io::Result<SimulatedPeer> {
+        match self.sockets.get(token.0) {
+            Some(Some(Socket::Stream(peer))) => Ok(*peer),
+            _ => Err(io::Error::from(io::ErrorKind::NotConnected)),
+        }
+    }
+
+    pub(super) fn put(&mut self, token: Token, socket: Socket) {
+        if self.sockets.len() <= token.0 {
+            self.sockets.resize_with(token.0 + 1, || None);
+        }
+        assert!(
+            self.sockets[token.0].is_none(),
+            "token {} was given out twice",
+            token.0
+        );
+        self.sockets[token.0] = Some(socket);
+    }
+}
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) faults: Faults,
+    pub(super) mono_ns: u64,
+    /// The servers; one, unless the test adds more.
+    pub(super) nodes: Vec<Node>,
+    /// Whose turn it is, for the trace.
+    pub(super) at_node: usize,
+    /// From which servers nothing gets through to which.
+    pub(super) cuts: BTreeSet<(usize, usize)>,
+    pub(super) connections: Vec<Connection>,
     pub(super) trace_hash: u64,
     pub(super) trace_len: u64,
     /// The trace itself, when it is asked for.
@@ -155,14 +230,10 @@ impl World {
             rng: Rng::new(seed),
             faults,
             mono_ns: 1,
-            wall_jumps_us: 0,
-            sockets: Vec::new(),
+            nodes: vec![Node::new(seed)],
+            at_node: 0,
+            cuts: BTreeSet::new(),
             connections: Vec::new(),
-            accepted: Vec::new(),
-            descriptors: usize::MAX,
-            open: 0,
-            rung: Arc::default(),
-            machine: Machine::new(seed),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             trace_len: 0,
             trace: None,
@@ -180,32 +251,6 @@ impl World {
 
     pub(super) fn chance(&mut self, in_1000: u32) -> bool {
         in_1000 > 0 && self.rng.below(1000) < u64::from(in_1000)
-    }
-
-    pub(super) fn listener(&mut self, token: Token) -> Option<&mut Listener> {
-        match self.sockets.get_mut(token.0)? {
-            Some(Socket::Listener(listener)) => Some(listener),
-            _ => None,
-        }
-    }
-
-    pub(super) fn peer_of(&self, token: Token) -> io::Result<SimulatedPeer> {
-        match self.sockets.get(token.0) {
-            Some(Some(Socket::Stream(peer))) => Ok(*peer),
-            _ => Err(io::Error::from(io::ErrorKind::NotConnected)),
-        }
-    }
-
-    pub(super) fn put(&mut self, token: Token, socket: Socket) {
-        if self.sockets.len() <= token.0 {
-            self.sockets.resize_with(token.0 + 1, || None);
-        }
-        assert!(
-            self.sockets[token.0].is_none(),
-            "token {} was given out twice",
-            token.0
-        );
-        self.sockets[token.0] = Some(socket);
     }
 
     /// Lets bytes of one connection arrive: all, or a part. `force`: at least something.
@@ -253,15 +298,19 @@ impl World {
         }
     }
 
-    pub(super) fn arrive_all(&mut self, force: bool) {
+    /// Lets bytes of the connections of a server arrive.
+    pub(super) fn arrive_all(&mut self, node: usize, force: bool) {
         for index in 0..self.connections.len() {
+            if self.connections[index].node != node {
+                continue;
+            }
             if force || !self.chance(self.faults.cut / 2) {
                 self.arrive(SimulatedPeer(index), force);
             }
         }
     }
 
-    pub(super) fn jump_clock(&mut self) {
+    pub(super) fn jump_clock(&mut self, node: usize) {
         if !self.chance(self.faults.clock_jump) {
             return;
         }
@@ -271,14 +320,14 @@ impl World {
         } else {
             -far_us
         };
-        self.wall_jumps_us += jump;
+        self.nodes[node].wall_jumps_us += jump;
         note!(self, "clock {jump}");
     }
 
-    /// What there is to tell; `all`: hold nothing back.
-    pub(super) fn tell(&mut self, all: bool, ready: &mut Vec<Readiness>) {
+    /// What there is to tell a server; `all`: hold nothing back.
+    pub(super) fn tell(&mut self, node: usize, all: bool, ready: &mut Vec<Readiness>) {
         let from = ready.len();
-        if self.rung.swap(false, Ordering::Relaxed) {
+        if self.nodes[node].rung.swap(false, Ordering::Relaxed) {
             ready.push(Readiness {
                 token: WAKER_TOKEN,
                 readable: true,
@@ -286,10 +335,10 @@ impl World {
                 ended: false,
             });
         }
-        for index in 0..self.sockets.len() {
+        for index in 0..self.nodes[node].sockets.len() {
             let spurious = self.chance(self.faults.spurious);
             let hold = !all && self.chance(self.faults.hold_back);
-            if let Some(told) = self.tell_one(Token(index), spurious, hold) {
+            if let Some(told) = self.tell_one(node, Token(index), spurious, hold) {
                 ready.push(told);
             }
         }
@@ -305,11 +354,12 @@ impl World {
 
     pub(super) fn tell_one(
         &mut self,
+        node: usize,
         token: Token,
         spurious: bool,
         hold: bool,
     ) -> Option<Readiness> {
-        match self.sockets[token.0].as_mut()? {
+        match self.nodes[node].sockets[token.0].as_mut()? {
             Socket::Listener(listener) => {
                 let ready = listener.edge && !listener.waiting.is_empty();
                 if ready && hold && listener.held_back < HELD_BACK_POLLS {
@@ -369,7 +419,7 @@ pub(super) fn connection_resets(connection: &Connection) -> bool {
 }
 
 impl World {
-    pub(super) fn unix_us(&self) -> i64 {
-        WALL_START_US + (self.mono_ns / 1000) as i64 + self.wall_jumps_us
+    pub(super) fn unix_us(&self, node: usize) -> i64 {
+        WALL_START_US + (self.mono_ns / 1000) as i64 + self.nodes[node].wall_jumps_us
     }
 }
