@@ -120,13 +120,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         note_run(state, invocation, elapsed_ns, failures, effects.redacted());
     }
     // What expired under the command's eyes was gone before it ran.
-    let begins_unit = if state.table.get(id).flags & flags::TOUCHES_ARBITRARY_KEYS == 0 {
-        super::keyspace_events::drain_for_command(state, asker)
-    } else {
-        // Keys in any slot of a cluster, which cannot stand in one transaction.
-        super::keyspace_events::drain(state, Some(asker));
-        false
-    };
+    let begins_unit = super::keyspace_events::drain_for_command(state, asker, id);
     if state.messaging.hears_commands {
         // Behind the events of the keys that it found expired: remembered before, their reader would be told at once to
         // forget them again.

@@ -4,7 +4,7 @@
 //! journal, notifications, invalidations for clients that cache keys. They are drained after every command, before the
 //! command itself is propagated, and before the loop sleeps.
 
-use super::State;
+use super::{CommandId, State, flags};
 use crate::clients::ClientKey;
 use crate::journal::Targets;
 use crate::keyspace::{EventClass, KeyspaceEvent};
@@ -23,14 +23,16 @@ pub fn drain(state: &mut State, by: Option<ClientKey>) {
 /// The same for a command that `by` has run and that is to be propagated behind it: keys that went under its eyes make
 /// one unit with its own effects. Whether a unit was begun, which the caller ends.
 #[inline]
-pub(crate) fn drain_for_command(state: &mut State, by: ClientKey) -> bool {
-    state.keyspace.has_events() && deliver_for_command(state, by)
+pub(crate) fn drain_for_command(state: &mut State, by: ClientKey, id: CommandId) -> bool {
+    state.keyspace.has_events() && deliver_for_command(state, by, id)
 }
 
-fn deliver_for_command(state: &mut State, by: ClientKey) -> bool {
+fn deliver_for_command(state: &mut State, by: ClientKey, id: CommandId) -> bool {
     let events = state.keyspace.take_events();
+    // Keys that a command does not name may be in any slot of a cluster, and cannot stand in one transaction.
+    let names_keys = state.table.get(id).flags & flags::TOUCHES_ARBITRARY_KEYS == 0;
     // A reader must not have the removal without the command that was run because of it, or the other way round.
-    let is_unit = state.journal.has_consumers() && events.iter().any(is_removal);
+    let is_unit = names_keys && state.journal.has_consumers() && events.iter().any(is_removal);
     if is_unit {
         state.journal.begin_unit();
     }
