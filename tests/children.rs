@@ -56,6 +56,35 @@ fn the_child_of_a_killed_server_ends_and_leaves_the_snapshot_alone() {
     assert!(!server.dir.path().join("dump.rdb").exists());
 }
 
+/// The child was ended, and half of what the loop knew of its pipe forgotten, before the server found that it could not give
+/// the last snapshot its name, and went on.
+#[test]
+fn a_child_that_saves_goes_on_with_the_server_whose_end_was_refused() {
+    let mut server = Server::with(&["--save", "3600 1"]);
+    let mut raw = server.raw();
+    let child = slow_save(&server, &mut raw);
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    let path = server.dir.path().join("dump.rdb");
+    fs::create_dir(&path).expect("a directory in the place of the file");
+    let refused = Value::Error("ERR Errors trying to SHUTDOWN. Check logs.".into());
+    assert_eq!(raw.line("SHUTDOWN"), refused);
+    signal(server.pid(), "-TERM");
+    wait_for("the refusal", || {
+        let refused = "Error trying to save the DB, can't exit.";
+        server.log().matches(refused).count() == 2
+    });
+    // A turn after it: who is open between two turns is counted there.
+    assert_eq!(raw.line("PING"), Value::Simple("PONG".into()));
+    assert!(lives(child));
+    let stat = fs::read_to_string(format!("/proc/{child}/stat")).expect("it lives");
+    assert!(!stat.contains(") T "), "it stands still: {stat}");
+    fs::remove_dir(&path).expect("an empty directory");
+    signal(server.pid(), "-TERM");
+    assert_eq!(server.wait(), Some(0));
+    assert!(!lives(child) && path.is_file());
+    assert!(!server.dir.path().join(format!("temp-{child}.rdb")).exists());
+}
+
 /// Nor may one whose death signal never came put its file in place.
 #[test]
 fn a_child_that_was_stopped_while_its_server_died_leaves_the_newer_snapshot_alone() {

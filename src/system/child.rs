@@ -263,6 +263,33 @@ impl Child {
             unsafe { libc::kill(pid, signal) };
         }
     }
+    /// Has it stand still, until [`Child::go_on`] or [`Child::kill`]: when this returns it does nothing any more, or it has
+    /// ended by itself. (A simulated child has done all that it does at once.)
+    pub fn stop(&self) {
+        let Runs::Forked(pid) = &self.0 else {
+            return;
+        };
+        // SAFETY: a plain system call; the child is ours and not yet waited for, so the number is its.
+        if unsafe { libc::kill(*pid, libc::SIGSTOP) } != 0 {
+            return;
+        }
+        // The call of the system in which the signal meets it comes to its end first. An end of the child itself stays to be
+        // waited for.
+        let options = libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT;
+        // SAFETY: all-zero bytes are a valid siginfo_t (numbers and pointers).
+        let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        // SAFETY: `told` is a live siginfo_t.
+        while unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), &mut told, options) } != 0
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+    }
+    /// Has it go on after [`Child::stop`].
+    pub fn go_on(&self) {
+        if let Runs::Forked(pid) = &self.0 {
+            // SAFETY: a plain system call; the child is ours and not yet waited for, so the number is its.
+            unsafe { libc::kill(*pid, libc::SIGCONT) };
+        }
+    }
     /// How it ended, or `None` while it runs.
     #[cfg(test)]
     pub fn try_wait(&self) -> Option<Exit> {
@@ -462,6 +489,46 @@ mod tests {
                 end.exit(7)
             }
             Forked::Parent(child, _pipe) => assert_eq!(child.wait(), Exit::Status(7)),
+        }
+    }
+
+    #[test]
+    fn a_child_stands_still_when_it_has_been_stopped_and_goes_on() {
+        match fork().expect("a child") {
+            Forked::Child(mut end) => loop {
+                end.report(b".");
+                std::thread::sleep(std::time::Duration::from_micros(100));
+            },
+            Forked::Parent(child, pipe) => {
+                let state = || {
+                    let path = format!("/proc/{}/stat", child.pid());
+                    let stat = std::fs::read_to_string(path).expect("it lives");
+                    let (_, rest) = stat.rsplit_once(") ").expect("its state");
+                    rest.chars().next()
+                };
+                let mut pipe = File::from(pipe);
+                for _ in 0..100 {
+                    // It runs: what it reported before is read, and more comes.
+                    pipe.read_exact(&mut [0; 3]).expect("its words");
+                    child.stop();
+                    assert_eq!(state(), Some('T'));
+                    child.go_on();
+                }
+                child.stop();
+                child.kill();
+                assert_eq!(child.wait(), Exit::Signal(libc::SIGUSR1));
+            }
+        }
+        match fork().expect("a child") {
+            Forked::Child(end) => end.exit(7),
+            Forked::Parent(child, pipe) => {
+                // One that has ended by itself is not waited for in vain, and is still to be waited for.
+                File::from(pipe)
+                    .read_to_end(&mut Vec::new())
+                    .expect("its end");
+                child.stop();
+                assert_eq!(child.wait(), Exit::Status(7));
+            }
         }
     }
 

@@ -48,16 +48,26 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
     saved(state, &options, written)
 }
 
-/// Writes the last snapshot, at the end of the server; whether it went well. A child that saves is ended only when the
-/// snapshot is whole, and before it gets its name: the child's is older.
+/// Writes the last snapshot, at the end of the server; whether it went well. A child that saves must not put its older
+/// snapshot in the place of this one, so it stands still while this one gets its name, and is ended when that is done. Where
+/// it cannot be done the server goes on, and so does the child.
 pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host);
     let written = snapshot::write_temporary(&state.keyspace, state.now, &options, &mut |_| {});
-    if written.is_ok() {
-        kill_child(state, host);
+    let child = state.persistence.child.as_ref();
+    let saving = child.filter(|child| child.kind == ChildKind::Snapshot);
+    let installed = written.and_then(|()| {
+        if let Some(saving) = saving {
+            saving.child.stop();
+        }
+        snapshot::install(&options)
+    });
+    match (&installed, saving) {
+        (Ok(()), Some(_)) => kill_child(state, host),
+        (Err(_), Some(saving)) => saving.child.go_on(),
+        (_, None) => {}
     }
-    let written = written.and_then(|()| snapshot::install(&options));
-    saved(state, &options, written)
+    saved(state, &options, installed)
 }
 
 fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) -> bool {
