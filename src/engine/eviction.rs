@@ -14,6 +14,10 @@ const EVICTIONS_PER_COMMAND: usize = 64;
 /// After so many the allocator is asked what other threads have freed meanwhile.
 const EVICTIONS_PER_LOOK: usize = 16;
 
+/// So long commands that need memory run although nothing can be evicted, while the free thread is at what was removed
+/// before, ns. (Redis waits for its thread, half a millisecond by default.)
+const FREEING_NS: u64 = 10_000_000;
+
 /// How an attempt to make room ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
@@ -21,6 +25,9 @@ pub enum Room {
     Made,
     /// There was more to evict than one command may: it goes on, and commands that need memory may run meanwhile.
     Making,
+    /// Nothing can be evicted, but what was removed before is being freed, not for long yet: commands that need memory may
+    /// run. Nobody need try again in between, for each command does.
+    Freeing,
     /// Nothing can be evicted.
     None,
 }
@@ -62,6 +69,14 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
 type EvictOne<'a> = &'a mut dyn FnMut(&mut State, &mut dyn Host, MaxmemoryPolicy, u32) -> bool;
 
 fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Room {
+    let room = evict_some(state, host, evict_one);
+    if matches!(room, Room::Made | Room::Making) {
+        state.freeing_since_ns = None;
+    }
+    room
+}
+
+fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Room {
     let settings = state.config.settings();
     let (limit, policy, samples) = (
         settings.maxmemory,
@@ -85,11 +100,10 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
     }
     for evicted in 1..=EVICTIONS_PER_COMMAND {
         if !evict_one(state, host, policy, samples) {
-            // Large values go on another thread: there is room as soon as it has freed them.
-            if state.keyspace.lazyfree_pending() > 0 {
-                break;
-            }
-            return Room::None;
+            return match fresh(host) <= limit {
+                true => Room::Made,
+                false => nothing_to_evict(state),
+            };
         }
         let is_enough = used(host) <= limit
             // What other threads have freed is not in the cheap figure.
@@ -104,6 +118,21 @@ fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Roo
     }
     state.requests.evict = true;
     Room::Making
+}
+
+/// Large values go on another thread: there is room as soon as it has freed them. That it takes long (it runs where nobody
+/// else wants to) must not be a way past the limit, nor have the loop look again and again, which would keep it from running.
+fn nothing_to_evict(state: &mut State) -> Room {
+    if state.keyspace.lazyfree_pending() == 0 {
+        state.freeing_since_ns = None;
+        return Room::None;
+    }
+    let now_ns = state.now.mono_ns;
+    let since_ns = *state.freeing_since_ns.get_or_insert(now_ns);
+    if now_ns.saturating_sub(since_ns) > FREEING_NS {
+        return Room::None;
+    }
+    Room::Freeing
 }
 
 /// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file.

@@ -51,6 +51,8 @@ pub struct State {
     /// There was no room within `maxmemory` for the last command of a connection: what its script may do. Asked anew within
     /// a transaction, half of it would be refused, or its own keys evicted.
     pub lacks_memory: bool,
+    /// Since when there has been nothing to evict, over `maxmemory`, while the free thread was at work, monotonic ns.
+    pub(super) freeing_since_ns: Option<u64>,
     /// Keys expire by themselves, not only when they are looked at (DEBUG SET-ACTIVE-EXPIRE).
     pub active_expire: bool,
     /// Periodic work does nothing (DEBUG PAUSE-CRON).
@@ -99,6 +101,7 @@ impl State {
             now,
             pause: None,
             lacks_memory: false,
+            freeing_since_ns: None,
             active_expire: true,
             cron_paused: false,
             skip_checksum_validation: false,

@@ -352,3 +352,57 @@ impl Core {
         supervisor::notify("STATUS=Ready to accept connections\nREADY=1\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::server::{Server, simulated};
+    use crate::system::simulated_jobs::JobDelays;
+    use std::time::Duration;
+
+    /// Over `maxmemory` with nothing to evict, the loop looked again every millisecond until the free thread was done, which
+    /// got no time because of that; and commands that take memory ran meanwhile.
+    #[test]
+    fn memory_that_is_being_freed_is_waited_for_asleep_and_not_for_ever() {
+        let (mut server, handle) = simulated(&["--maxmemory-policy", "volatile-lru"]);
+        let never_ns = u64::MAX / 4;
+        handle.jobs().set_delays(JobDelays {
+            usual_ns: never_ns,
+            slow: 0,
+            slow_ns: 0,
+        });
+        let peer = handle.connect();
+        let run = |server: &mut Server, line: &str| {
+            handle.send(peer, format!("{line}\r\n").as_bytes());
+            for _ in 0..1000 {
+                server.turn(Some(Duration::ZERO)).expect("a turn");
+                let answer = handle.take(peer, 1000);
+                if !answer.is_empty() {
+                    return String::from_utf8(answer).expect("text");
+                }
+            }
+            panic!("no answer to {line}");
+        };
+        let members: Vec<String> = (0..200).map(|number| format!("m{number}")).collect();
+        assert_eq!(
+            run(&mut server, &format!("SADD set {}", members.join(" "))),
+            ":200\r\n"
+        );
+        assert_eq!(run(&mut server, "UNLINK set"), ":1\r\n");
+        // Less than the process has, whatever it does.
+        assert_eq!(run(&mut server, "CONFIG SET maxmemory 1"), "+OK\r\n");
+        assert_eq!(
+            run(&mut server, "SET key value"),
+            "+OK\r\n",
+            "it may be free at once"
+        );
+        let (begun_ns, begun) = (server.events().turn_ns(), server.events().totals().turns);
+        while server.events().turn_ns() < begun_ns + 1_000_000_000 {
+            server.turn(Some(Duration::from_secs(1))).expect("a turn");
+        }
+        let turns = server.events().totals().turns - begun;
+        assert!(turns < 30, "those of the cron, not {turns}");
+        let refused = run(&mut server, "SET key other");
+        assert!(refused.starts_with("-OOM "), "{refused}");
+        assert_eq!(run(&mut server, "GET key"), "$5\r\nvalue\r\n");
+    }
+}

@@ -206,6 +206,20 @@ impl Server {
     }
 }
 
+/// A server with these directives that listens in a simulation, and the other side of that.
+#[cfg(test)]
+fn simulated(directives: &[&str]) -> (Server, crate::event_loop::SimulatorHandle) {
+    use crate::event_loop::{Faults, Simulator};
+    let (seam, handle) = Simulator::new(1, Faults::NONE);
+    let mut args: Vec<std::ffi::OsString> = ["--bind", "127.0.0.1"].map(Into::into).into();
+    args.extend(directives.iter().map(Into::into));
+    let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()));
+    let config = config.unwrap_or_else(|error| panic!("{error}"));
+    let mut server = Server::new(config, Box::new(seam)).unwrap_or_else(|error| panic!("{error}"));
+    server.start().expect("a listener");
+    (server, handle)
+}
+
 /// Starts the process with this configuration and serves until it is told to stop; the exit status.
 pub fn serve(config: Config) -> i32 {
     let settings = config.settings().clone();

@@ -164,22 +164,14 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::Config;
-    use crate::event_loop::{Faults, Simulator};
-    use crate::server::Server;
+    use crate::server::simulated;
     use std::time::Duration;
 
     /// A client that had ended its side was written to when that was read, with a write (and a sync) of the append-only file
     /// for itself, though the turn went on.
     #[test]
     fn nothing_is_read_behind_the_first_reply_of_a_turn() {
-        let (seam, handle) = Simulator::new(1, Faults::NONE);
-        let args = ["--bind", "127.0.0.1"].map(Into::into);
-        let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()));
-        let config = config.unwrap_or_else(|error| panic!("{error}"));
-        let server = Server::new(config, Box::new(seam));
-        let mut server = server.unwrap_or_else(|error| panic!("{error}"));
-        server.start().expect("a listener");
+        let (mut server, handle) = simulated(&[]);
         let peers: Vec<_> = (0..4).map(|_| handle.connect()).collect();
         let mut turn = || server.turn(Some(Duration::ZERO)).expect("a turn");
         while handle.accepted().len() < peers.len() {
