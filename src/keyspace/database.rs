@@ -39,8 +39,8 @@ pub(super) fn live<'t>(
 ) -> Place<'t> {
     match table.place(hash, key) {
         Place::Held(held) if held.entry().is_expired(now.expiry_ms()) => {
-            let (entry, table) = held.remove();
-            shared.expired(entry, db, stats);
+            let (entry, table) = held.remove_to_free();
+            shared.expired(entry, (db, key), stats);
             Place::Free(table)
         }
         place => place,
@@ -214,7 +214,7 @@ impl Db<'_> {
         let hash = self.database.table.hash(key);
         match live!(self, hash, key) {
             Place::Held(held) => {
-                let (entry, _) = held.remove();
+                let (entry, _) = held.remove_to_free();
                 self.shared.free_entry(entry, free == Free::Lazily);
                 true
             }
@@ -226,7 +226,7 @@ impl Db<'_> {
         let hash = self.database.table.hash(key);
         match self.database.table.place(hash, key) {
             Place::Held(held) => {
-                let (entry, _) = held.remove();
+                let (entry, _) = held.remove_to_free();
                 self.shared.free_entry(entry, free == Free::Lazily);
                 true
             }

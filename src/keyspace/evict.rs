@@ -98,7 +98,7 @@ impl Keyspace {
         let Place::Held(held) = table.place(hash, &key) else {
             return None;
         };
-        let (entry, _) = held.remove();
+        let (entry, _) = held.remove_to_free();
         self.stats.evicted += 1;
         self.shared
             .events

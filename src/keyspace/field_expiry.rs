@@ -148,7 +148,7 @@ fn expire_at_place(
             (_, true) => FieldsExpired::All,
         };
     }
-    let (entry, _) = held.remove();
+    let (entry, _) = held.remove_to_free();
     shared.free_entry(entry, shared.settings.lazy_expire);
     shared.events.event(db, EventClass::Generic, "del", &key);
     FieldsExpired::All

@@ -194,7 +194,7 @@ impl OccupiedEntry<'_> {
     }
     /// Removes the key.
     pub fn remove(self, free: Free) {
-        let (entry, _) = self.held.remove();
+        let (entry, _) = self.held.remove_to_free();
         self.shared.free_entry(entry, free == Free::Lazily);
     }
     #[inline]

@@ -113,15 +113,23 @@ pub(super) struct Shared {
 impl Shared {
     /// Frees an entry that no table knows any more.
     #[inline]
-    pub(super) fn free_entry(&mut self, entry: Entry, lazily: bool) {
-        self.lazyfreed += self.free.entry(entry, lazily);
+    pub(super) fn free_entry(&mut self, entry: impl Into<Option<Entry>>, lazily: bool) {
+        if let Some(entry) = entry.into() {
+            self.lazyfreed += self.free.entry(entry, lazily);
+        }
     }
     /// What follows from the removal of an expired entry.
     #[cold]
-    pub(super) fn expired(&mut self, entry: Entry, db: usize, stats: &mut KeyspaceStats) {
+    pub(super) fn expired(
+        &mut self,
+        entry: Option<Entry>,
+        (db, key): (usize, &[u8]),
+        stats: &mut KeyspaceStats,
+    ) {
         stats.expired += 1;
         self.events
-            .modified(db, EventClass::Expired, "expired", entry.key());
+            .modified(db, EventClass::Expired, "expired", key);
+        let Some(entry) = entry else { return };
         if !self.settings.times_removals {
             return self.free_entry(entry, self.settings.lazy_expire);
         }
@@ -161,6 +169,8 @@ pub struct Keyspace {
     pub(super) shared: Shared,
     pub(super) expiring: ExpireState,
     pub(super) pool: EvictionPool,
+    /// Tables that flushes have removed while they were read.
+    pub(super) removed_tables: Vec<Table>,
 }
 
 impl Keyspace {
@@ -194,6 +204,7 @@ impl Keyspace {
             },
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
+            removed_tables: Vec::new(),
         }
     }
     /// Sets who frees what would take long and what times that, before there is anything.
@@ -413,6 +424,10 @@ impl Keyspace {
             }
             let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
+            let Some(old) = super::point_in_time::keep_while_read(&mut self.removed_tables, old)
+            else {
+                continue;
+            };
             match free {
                 Free::Now => drop(old),
                 Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),

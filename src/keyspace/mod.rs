@@ -14,6 +14,7 @@
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `key_entry.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
+//! | `point_in_time.rs` | all databases as they are at one moment, read while commands go on | rdb.c |
 //! | `events.rs` | keyspace events: what changed | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
@@ -37,6 +38,7 @@ mod keyspace;
 mod layout;
 mod lazyfree;
 mod object;
+mod point_in_time;
 mod sizes;
 mod table;
 #[cfg(test)]
@@ -54,6 +56,7 @@ pub use expire::ExpireCycle;
 pub use field_expiry::FieldsExpired;
 pub use key_entry::{EntryRef, KeyEntry, OccupiedEntry, VacantEntry};
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
+pub use point_in_time::{DatabaseSize, Deferred, Encoded, Encoder, Position};
 pub use sizes::Sizes;
 pub use value::{Expiry, NewValue, Stored, Type, Value};
 pub use waiting::Waiter;

@@ -11,9 +11,10 @@
 
 use super::entry::{BytesMut, Entry};
 use super::field_expiry::FieldIndex;
+use super::point_in_time::Reading;
 use super::sizes::{Bin, Counted, Sizes};
 use super::{NewValue, Type, WrongType};
-use crate::structures::dict::{Dict, Distribution, Element, HashSeed};
+use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -74,6 +75,8 @@ pub(super) struct Table {
     sizes: Sizes,
     /// Another name of an entry of this table whose size may not be what was counted.
     unsettled: Option<ManuallyDrop<Entry>>,
+    /// How far the reading of a point in time has come, while there is one.
+    pub(super) reading: Option<Box<Reading>>,
 }
 
 /// Where a key is, or would be.
@@ -100,6 +103,7 @@ impl Table {
             field_expiry: FieldIndex::default(),
             sizes: Sizes::default(),
             unsettled: None,
+            reading: None,
         }
     }
     /// How many entries have what size.
@@ -211,6 +215,7 @@ impl Table {
     }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
+        self.before_change(hash, entry.key());
         self.field_expiry.enter(&mut entry);
         self.count(None, &mut entry);
         if entry.expire_at().is_some() {
@@ -218,6 +223,14 @@ impl Table {
             self.index(hash, Alias(unsafe { entry.alias() }));
         }
         self.entries.insert_new_hashed(hash, entry);
+    }
+    /// The shape of the dict of all entries.
+    pub(super) fn geometry(&self) -> Geometry {
+        self.entries.geometry()
+    }
+    /// The entries of a bucket of an earlier shape.
+    pub(super) fn for_each_in(&self, was: Geometry, bucket: usize, each: &mut dyn FnMut(&Entry)) {
+        self.entries.for_each_in(was, bucket, each);
     }
     /// One step over all entries.
     pub(super) fn scan(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
@@ -299,9 +312,32 @@ impl<'a> Held<'a> {
     pub(super) fn into_borrowed(self) -> Borrowed<'a> {
         Borrowed(self.entry, PhantomData)
     }
+    /// The entry is about to change.
+    #[inline]
+    fn before_change(&mut self) {
+        self.table.before_change(self.hash, self.entry.key());
+    }
     /// Replaces value and expiry. Returns what is to be freed.
     #[inline]
     pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
+        if self.table.reading.is_some() {
+            return self.assign_while_read(value, at);
+        }
+        self.assign_now(value, at)
+    }
+    /// [`Held::assign`] while a point in time is read, which takes over what it has still to read.
+    #[cold]
+    fn assign_while_read(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
+        self.table.before_removal(self.hash);
+        let key = self.entry.key();
+        if self.table.reading.as_ref().is_some_and(|it| it.wants(key)) {
+            let new = Entry::new(key, value, self.entry.access(), at);
+            return self.replace(new);
+        }
+        self.assign_now(value, at)
+    }
+    #[inline]
+    fn assign_now(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
         let had = self.entry.expire_at().is_some();
         if let Some(len) = self.entry.embedded_len() {
             return self.assign_over_embedded(value, at, had, len);
@@ -336,6 +372,7 @@ impl<'a> Held<'a> {
     }
     /// Appends to a string. Returns the new length and what is to be freed.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(usize, Option<Entry>), WrongType> {
+        self.before_change();
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let (len, new) = self.entry.append(bytes)?;
@@ -349,6 +386,7 @@ impl<'a> Held<'a> {
         offset: usize,
         bytes: &[u8],
     ) -> Result<(usize, Option<Entry>), WrongType> {
+        self.before_change();
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let (len, new) = self.entry.set_range(offset, bytes)?;
@@ -358,6 +396,7 @@ impl<'a> Held<'a> {
     }
     /// Shortens a string. Returns what is to be freed.
     pub(super) fn truncate(&mut self, len: usize) -> Result<Option<Entry>, WrongType> {
+        self.before_change();
         let had = self.entry.expire_at().is_some();
         let counted = self.entry.counted();
         let new = self.entry.truncate(len)?;
@@ -368,11 +407,13 @@ impl<'a> Held<'a> {
     /// The entry, to change its collection, which never moves the entry.
     #[inline]
     pub(super) fn entry_mut(&mut self) -> &mut Entry {
+        self.before_change();
         self.table.unsettle(&self.entry);
         &mut self.entry
     }
     /// The bytes of a string, to be changed in place, and what is to be freed.
     pub(super) fn bytes_mut(&mut self) -> Result<(&mut [u8], Option<Entry>), WrongType> {
+        self.before_change();
         let had = self.entry.expire_at().is_some();
         let old = match self.entry.bytes_mut() {
             Ok(_) => None,
@@ -386,6 +427,7 @@ impl<'a> Held<'a> {
     }
     /// Sets or removes the expiry. Returns what is to be freed.
     pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
+        self.before_change();
         let had = self.entry.expire_at().is_some();
         let unsettled = self.table.is_unsettled(&self.entry);
         let new = self.entry.set_expiry(at);
@@ -400,21 +442,32 @@ impl<'a> Held<'a> {
     pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
         // Under another key the index of keys with an expiry would keep the address of an entry that is freed.
         assert_eq!(self.entry.key(), new.key());
+        self.table.before_removal(self.hash);
         let had = self.entry.expire_at().is_some();
         let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
         let old = self.reindex_expiry(had, Some(new));
         self.table.field_expiry.enter(&mut self.entry);
         self.table.count(counted, &mut self.entry);
-        old
+        self.table.take_over(old?)
     }
     /// Brings the index of hashes with expiring fields in step after this one was changed.
     #[inline]
     pub(super) fn reindex_fields(&mut self) {
         self.table.field_expiry.reindex(&mut self.entry);
     }
-    /// Removes the entry.
+    /// Removes the entry to free it. None where it is taken over, to be freed later.
+    pub(super) fn remove_to_free(self) -> (Option<Entry>, &'a mut Table) {
+        self.table.before_removal(self.hash);
+        let (entry, table) = self.remove_now();
+        (table.take_over(entry), table)
+    }
+    /// Removes the entry to keep it.
     pub(super) fn remove(mut self) -> (Entry, &'a mut Table) {
+        self.before_change();
+        self.remove_now()
+    }
+    fn remove_now(mut self) -> (Entry, &'a mut Table) {
         let counted = self.table.forget(&self.entry);
         self.table.sizes.moved(counted, None);
         self.table.field_expiry.leave(&mut self.entry);

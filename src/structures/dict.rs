@@ -57,12 +57,14 @@
 #![allow(unsafe_code)]
 
 mod directory;
+mod geometry;
 mod node;
 #[cfg(test)]
 mod tests;
 
 use ahash::RandomState;
 use directory::Directory;
+pub use geometry::Geometry;
 use node::{ChainUse, LINE_SLOTS, Node, Packed, prefetch};
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;

@@ -3,6 +3,7 @@
 mod entries;
 mod expiry;
 mod model;
+mod point_in_time;
 
 use super::*;
 

@@ -577,3 +577,42 @@ fn report(dict: &Dict<Key16>, insertion_ns: u64) {
         shape.max_chain,
     );
 }
+
+/// Whatever becomes of the dict, each element is in one bucket of an earlier shape, the one that its hash names.
+#[test]
+fn the_buckets_of_an_earlier_shape_are_found_again() {
+    let alive = Rc::new(Cell::new(0));
+    for (before, after) in [
+        (0, 50),
+        (1, 3),
+        (40, 40),
+        (100, 1000),
+        (1000, 100),
+        (1000, 3),
+        (777, 900),
+        (5000, 4000),
+    ] {
+        let mut dict = filled(0..before, &alive);
+        let was = dict.geometry();
+        for number in before..after {
+            dict.insert(Counted::new(&key(number), number, &alive));
+        }
+        for number in after..before {
+            dict.remove(&key(number));
+        }
+        let mut seen = Vec::new();
+        for bucket in 0..was.buckets() {
+            dict.for_each_in(was, bucket, |found| {
+                let hash = dict.hash(&found.0.key);
+                assert_eq!(was.bucket_of(hash), Some(bucket));
+                seen.push(found.0.key.clone());
+            });
+        }
+        seen.sort();
+        let len = seen.len();
+        seen.dedup();
+        assert_eq!(seen.len(), len, "an element came twice");
+        let expected = if before == 0 { 0 } else { after };
+        assert_eq!(len as u64, expected, "from {before} to {after}");
+    }
+}

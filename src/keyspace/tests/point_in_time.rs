@@ -1,0 +1,249 @@
+//! What is read of a point in time, whatever commands do meanwhile.
+
+use super::super::*;
+use super::{at, keyspace, set};
+use crate::config::MaxmemoryPolicy;
+use crate::structures::Collection;
+use crate::structures::hash::{Hash, HashLimits};
+use crate::system::rng::Rng;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A line for each entry; a large one comes in parts, and its line is only whole if nothing stands between them.
+struct Lines;
+
+const PARTS: u128 = 5;
+
+fn line(entry: &EntryRef<'_>) -> String {
+    let key = String::from_utf8_lossy(entry.key()).into_owned();
+    let value = Digest::of_value(entry).hex();
+    format!("{key} {value} {:?}\n", entry.expire_at())
+}
+
+impl Encoder for Lines {
+    fn entry(&self, entry: &EntryRef<'_>, out: &mut Encoded) {
+        out.bytes.extend_from_slice(line(entry).as_bytes());
+    }
+    fn part(&self, entry: &EntryRef<'_>, from: Position, out: &mut Encoded) -> Option<Position> {
+        let line = line(entry).into_bytes();
+        let (each, at) = (line.len() / PARTS as usize, from as usize);
+        let is_last = from + 1 == PARTS;
+        let end = if is_last { line.len() } else { (at + 1) * each };
+        out.bytes.extend_from_slice(&line[at * each..end]);
+        (!is_last).then_some(from + 1)
+    }
+}
+
+type Lined = BTreeMap<usize, Vec<String>>;
+
+/// All that is there, as it is to be read.
+fn lines_of(keyspace: &Keyspace) -> Lined {
+    let mut lines = Lined::new();
+    for db in 0..keyspace.count() {
+        keyspace.for_each(db, &mut |entry| {
+            lines.entry(db).or_default().push(line(&entry))
+        });
+    }
+    lines.values_mut().for_each(|lines| lines.sort());
+    lines
+}
+
+struct Reader {
+    bytes: BTreeMap<usize, Vec<u8>>,
+    /// The database whose line is not at its end; others must wait.
+    keys: u64,
+}
+
+impl Reader {
+    fn take(&mut self, keyspace: &mut Keyspace) {
+        keyspace.take_read(&mut |db, encoded| {
+            let unfinished = self
+                .bytes
+                .iter()
+                .find(|(_, text)| text.last().is_some_and(|it| *it != b'\n'));
+            assert!(
+                unfinished.is_none_or(|(other, _)| *other == db),
+                "something stands within a value"
+            );
+            self.keys += encoded.keys;
+            self.bytes.entry(db).or_default().extend(encoded.bytes);
+        });
+    }
+    fn lines(&self) -> Lined {
+        let lines = |bytes: &Vec<u8>| {
+            let text = String::from_utf8(bytes.clone()).expect("lines are text");
+            let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        self.bytes
+            .iter()
+            .map(|(db, bytes)| (*db, lines(bytes)))
+            .collect()
+    }
+}
+
+fn large_hash(db: &Db<'_>, fields: usize) -> NewValue<'static> {
+    let limits = HashLimits {
+        max_entries: 8,
+        max_value: 64,
+        seed: db.hash_seed(),
+    };
+    let mut hash = Hash::new();
+    for number in 0..fields {
+        hash.set(format!("f{number}").as_bytes(), b"v", false, &limits);
+    }
+    NewValue::Hash(Box::new(hash))
+}
+
+fn put(db: &mut Db<'_>, key: &[u8], value: NewValue<'static>) {
+    match db.entry(key) {
+        KeyEntry::Occupied(mut held) => held.set(value, Expiry::Clear),
+        KeyEntry::Vacant(vacant) => vacant.insert(value, Expiry::Clear),
+    }
+}
+
+/// Anything that a command or the server may do to keys.
+fn change(keyspace: &mut Keyspace, rng: &mut Rng, now: Clock, keys: u64) {
+    let key = |rng: &mut Rng| format!("key{}", rng.below(keys)).into_bytes();
+    let (first, second) = (key(rng), key(rng));
+    let index = rng.index(2);
+    let mut db = keyspace.db(index, now, false);
+    match rng.below(20) {
+        0..3 => set(&mut db, &first, &rng.next_u64().to_le_bytes(), Expiry::Keep),
+        3 => set(&mut db, &first, &[b'x'; 3000], Expiry::Clear),
+        4 => set(&mut db, &first, b"soon", Expiry::At(now.unix_us / 1000 + 3)),
+        5 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first) {
+                let _ = held.append(b"more");
+            }
+        }
+        6 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first) {
+                let _ = held.set_range(2, b"within");
+                let _ = held.truncate(3);
+            }
+        }
+        7 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first)
+                && let Ok(bytes) = held.bytes_mut()
+                && let Some(byte) = bytes.first_mut()
+            {
+                *byte ^= 1;
+            }
+        }
+        8..10 => {
+            let fields = 10 + rng.index(20);
+            let hash = large_hash(&db, fields);
+            put(&mut db, &first, hash);
+        }
+        10..12 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first)
+                && let Ok(hash) = held.hash_mut()
+            {
+                hash.remove(b"f1");
+                if hash.is_empty() {
+                    held.remove(Free::Now);
+                }
+            }
+        }
+        12 => drop(db.remove(
+            &first,
+            if rng.below(2) == 0 {
+                Free::Now
+            } else {
+                Free::Lazily
+            },
+        )),
+        13 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first) {
+                held.set_expiry(Some(now.unix_us / 1000 + 5));
+            }
+        }
+        14 => drop(db.rename(&first, &second, true)),
+        15 => drop(keyspace.move_key(index, 1 - index, &first, now)),
+        16 => {
+            let to = (rng.index(2), &second[..]);
+            let _ = keyspace.copy((index, &first), to, true, now);
+        }
+        17 => drop(keyspace.evict_one(MaxmemoryPolicy::AllkeysRandom, 5, now)),
+        18 => drop(db.peek(&first)),
+        _ if rng.below(8) > 0 => {}
+        _ if rng.below(2) == 0 => keyspace.swap(0, 1, now),
+        _ => drop(keyspace.flush(
+            Some(index),
+            if rng.below(2) == 0 {
+                Free::Now
+            } else {
+                Free::Lazily
+            },
+        )),
+    }
+}
+
+/// What is read is what was there at the beginning: nothing is missed, comes twice, or is of a later time.
+#[test]
+fn what_is_read_is_what_was_there_at_the_beginning() {
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let mut keyspace = keyspace();
+        let mut now_ms = 1_000_000;
+        let keys = 1 + rng.below(300);
+        for _ in 0..rng.below(2 * keys) {
+            change(&mut keyspace, &mut rng, at(now_ms), keys);
+            now_ms += i64::from(rng.below(20) == 0);
+        }
+        // A second one after the first, whose end may have come early.
+        for _ in 0..2 {
+            let expected = lines_of(&keyspace);
+            let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+            let sizes = keyspace.begin_reading(&encoder);
+            assert_eq!(sizes.len(), expected.len());
+            for size in sizes {
+                assert_eq!(size.keys, expected[&size.db].len());
+            }
+            let mut reader = Reader {
+                bytes: BTreeMap::new(),
+                keys: 0,
+            };
+            let gives_up = rng.below(10) == 0;
+            // Keys that were not there, so that the tables grow, or few, so that they shrink.
+            let other_keys = 1 + rng.below(3 * keys);
+            let done = loop {
+                for _ in 0..rng.below(12) {
+                    change(&mut keyspace, &mut rng, at(now_ms), other_keys);
+                    now_ms += i64::from(rng.below(50) == 0);
+                }
+                if rng.below(10) == 0 {
+                    let key = format!("key{}", rng.below(keys)).into_bytes();
+                    keyspace.must_wait(rng.index(2), &key);
+                }
+                let mut left = rng.below(6);
+                let done = keyspace.go_on_reading(&mut |_| {
+                    left = left.saturating_sub(1);
+                    left == 0
+                });
+                if rng.below(2) == 0 {
+                    reader.take(&mut keyspace);
+                }
+                if done || gives_up && rng.below(20) == 0 {
+                    break done;
+                }
+            };
+            reader.take(&mut keyspace);
+            keyspace.end_reading();
+            assert!(!keyspace.is_reading());
+            if done {
+                let mut read = reader.lines();
+                read.retain(|_, lines| !lines.is_empty());
+                assert_eq!(read, expected, "seed {seed}");
+                assert_eq!(
+                    reader.keys,
+                    expected.values().map(|it| it.len() as u64).sum::<u64>()
+                );
+            } else {
+                assert!(gives_up);
+            }
+        }
+    }
+}

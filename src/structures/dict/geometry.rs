@@ -1,0 +1,75 @@
+//! The buckets that a dict had at one moment, found again in what it has become since.
+//!
+//! In: the shape of a dict at that moment, and the dict as it is now. Out: the elements that one of the old buckets would
+//! hold. Growth and shrinking only split and join buckets, so that an old bucket is some whole buckets of a dict that has
+//! grown, or a part of one of a dict that has shrunk.
+
+use super::{Dict, Element, lend, to_raw};
+
+/// Which bucket each hash belonged to when this was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    buckets: usize,
+    /// As in [`Dict`].
+    mask: usize,
+}
+
+impl Geometry {
+    /// How many buckets there were.
+    pub fn buckets(self) -> usize {
+        self.buckets
+    }
+    /// The bucket of a hash, whose number is below [`Geometry::buckets`]. None where there was no bucket.
+    #[inline]
+    pub fn bucket_of(self, hash: u64) -> Option<usize> {
+        let index = hash as usize & self.mask;
+        match index < self.buckets {
+            true => Some(index),
+            false if self.buckets > 0 => Some(index & (self.mask >> 1)),
+            false => None,
+        }
+    }
+    /// The bits of a hash that chose a bucket.
+    #[inline]
+    fn mask_of(self, bucket: usize) -> usize {
+        let low = self.mask >> 1;
+        // A bucket is divided already where its other half is there.
+        let is_divided = bucket > low || (bucket & low) + low + 1 < self.buckets;
+        if is_divided { self.mask } else { low }
+    }
+}
+
+impl<E: Element> Dict<E> {
+    /// The shape of the dict now.
+    pub fn geometry(&self) -> Geometry {
+        Geometry {
+            buckets: self.directory.len(),
+            mask: self.mask,
+        }
+    }
+
+    /// Emits the elements that belonged, or would have belonged, to a bucket of an earlier shape, each once. O(elements)
+    /// while the dict has not shrunk much; else what is in the buckets that it has been joined with is looked at too.
+    pub fn for_each_in(&self, was: Geometry, bucket: usize, mut emit: impl FnMut(&E)) {
+        let is = self.geometry();
+        if is.buckets == 0 {
+            return;
+        }
+        let chosen_by = was.mask_of(bucket);
+        // Parts of the old bucket have its number in the bits that chose it. There may be none: it has been joined.
+        let parts = (bucket..is.buckets).step_by(chosen_by + 1);
+        let joined = is.bucket_of(bucket as u64).filter(|it| *it != bucket);
+        for index in parts.chain(joined) {
+            let holds_others = is.mask_of(index) < chosen_by;
+            for item in self.directory.bucket(index).items() {
+                // SAFETY: in this dict, which `&self` keeps as it is.
+                let element = unsafe { lend::<E>(item) };
+                // SAFETY: as above.
+                let key = unsafe { E::key_of(to_raw(item)) };
+                if !holds_others || was.bucket_of(self.hash(key)) == Some(bucket) {
+                    emit(&element);
+                }
+            }
+        }
+    }
+}
