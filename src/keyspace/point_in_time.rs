@@ -47,7 +47,8 @@ pub struct Encoded {
     pub strings: Vec<(usize, Deferred)>,
     /// Keys in it.
     pub keys: u64,
-    shared_bytes: usize,
+    /// Bytes of the strings that are shared.
+    pub shared_bytes: usize,
 }
 
 /// A string that is put in later.
@@ -60,18 +61,6 @@ pub enum Deferred {
 }
 
 impl Encoded {
-    /// Adds a string that stands in the bytes.
-    pub fn defer(&mut self, string: &[u8]) {
-        let at = self.bytes.len();
-        self.strings.push((at, Deferred::Here(string.len())));
-        self.bytes.extend_from_slice(string);
-    }
-    /// Adds a string without a copy of it.
-    pub fn share(&mut self, string: &Blob) {
-        self.shared_bytes += string.len();
-        let shared = Deferred::Shared(Arc::clone(string));
-        self.strings.push((self.bytes.len(), shared));
-    }
     /// Bytes that wait here.
     pub fn len(&self) -> usize {
         self.bytes.len() + self.shared_bytes

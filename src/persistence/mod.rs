@@ -14,6 +14,7 @@
 
 pub mod aof;
 pub mod check;
+pub mod forkless;
 pub mod loading;
 pub mod rdb;
 pub mod snapshot;

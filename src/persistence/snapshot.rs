@@ -114,6 +114,26 @@ pub(crate) fn delay(us: u64) {
     }
 }
 
+/// What stands before the keys.
+fn begin(writer: &mut FileWriter<'_>, now: Clock, options: &SnapshotOptions) {
+    writer.aux("redis-ver", crate::REDIS_VERSION);
+    writer.aux("redis-bits", "64");
+    writer.aux("ctime", &now.unix_s().to_string());
+    writer.aux("used-mem", &options.used_memory.to_string());
+    writer.aux("aof-base", if options.is_aof_base { "1" } else { "0" });
+    for code in &options.libraries {
+        writer.library(code);
+    }
+}
+
+/// The bytes of a snapshot before its first key.
+pub(super) fn beginning(options: &SnapshotOptions, now: Clock) -> Vec<u8> {
+    let mut nowhere = io::sink();
+    let mut writer = FileWriter::new(&mut nowhere, VERSION, options.compress, false);
+    begin(&mut writer, now, options);
+    writer.into_unwritten()
+}
+
 /// Writes a snapshot to any sink.
 pub fn write_to(
     keyspace: &Keyspace,
@@ -124,14 +144,7 @@ pub fn write_to(
 ) -> io::Result<()> {
     const PROGRESS_KEYS: u64 = 1024;
     let mut writer = FileWriter::new(sink, VERSION, options.compress, options.checksum);
-    writer.aux("redis-ver", crate::REDIS_VERSION);
-    writer.aux("redis-bits", "64");
-    writer.aux("ctime", &now.unix_s().to_string());
-    writer.aux("used-mem", &options.used_memory.to_string());
-    writer.aux("aof-base", if options.is_aof_base { "1" } else { "0" });
-    for code in &options.libraries {
-        writer.library(code);
-    }
+    begin(&mut writer, now, options);
     let mut keys = 0;
     for index in 0..keyspace.count() {
         let (count, volatile, _) = keyspace.figures(index);

@@ -103,10 +103,15 @@ impl List {
 
     /// The listpacks and large elements that it consists of, as DUMP and RDB write them.
     pub fn nodes(&self) -> impl Iterator<Item = NodeView<'_>> {
+        self.nodes_from(0)
+    }
+
+    /// [`List::nodes`] from this one on. O(1) to the first.
+    pub fn nodes_from(&self, index: usize) -> impl Iterator<Item = NodeView<'_>> {
         let (mut packed, mut nodes) = (None, None);
         match self.body() {
-            Body::Packed(listpack) => packed = Some(NodeView::Packed(listpack)),
-            Body::Nodes(quicklist) => nodes = Some(quicklist.nodes()),
+            Body::Packed(listpack) => packed = (index == 0).then_some(NodeView::Packed(listpack)),
+            Body::Nodes(quicklist) => nodes = Some(quicklist.nodes_from(index)),
         }
         packed.into_iter().chain(nodes.into_iter().flatten())
     }

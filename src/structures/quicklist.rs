@@ -259,7 +259,13 @@ impl Quicklist {
 
     /// The nodes from the front, as DUMP and RDB write them.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = NodeView<'_>> {
-        self.nodes.iter().map(|node| match &node.body {
+        self.nodes_from(0)
+    }
+
+    /// The nodes from this one on, if there are so many. O(1) to the first.
+    pub fn nodes_from(&self, index: usize) -> impl ExactSizeIterator<Item = NodeView<'_>> {
+        let from = index.min(self.nodes.len());
+        self.nodes.range(from..).map(|node| match &node.body {
             Body::Packed(listpack) => NodeView::Packed(listpack),
             Body::Plain(bytes) => NodeView::Plain(bytes),
             Body::Compressed { bytes, size, plain } => NodeView::Compressed {

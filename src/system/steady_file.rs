@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use super::disk::DiskFile;
+use std::borrow::Borrow;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 
@@ -15,24 +16,28 @@ pub const PART: u64 = 4 * 1024 * 1024;
 
 /// A file that is written from its beginning.
 #[derive(Debug)]
-pub struct SteadyFile<'a> {
-    file: &'a DiskFile,
+pub struct SteadyFile<F> {
+    file: F,
     written: u64,
     steady: bool,
 }
 
-impl<'a> SteadyFile<'a> {
+impl<F: Borrow<DiskFile>> SteadyFile<F> {
     /// Writes an empty file. `steady`: as said above; else as any file.
-    pub fn new(file: &'a DiskFile, steady: bool) -> SteadyFile<'a> {
+    pub fn new(file: F, steady: bool) -> SteadyFile<F> {
         SteadyFile {
             file,
             written: 0,
             steady,
         }
     }
+    /// The file.
+    pub fn file(&self) -> &DiskFile {
+        self.file.borrow()
+    }
     fn part_is_whole(&self) -> io::Result<()> {
         let unsupported = || io::Error::from_raw_os_error(libc::ENOSYS);
-        let file = self.file.system().ok_or_else(unsupported)?;
+        let file = self.file.borrow().system().ok_or_else(unsupported)?;
         let range = |from: u64, flags| {
             // SAFETY: a plain system call on an open descriptor; it touches no memory of ours.
             let result =
@@ -55,14 +60,14 @@ impl<'a> SteadyFile<'a> {
     }
 }
 
-impl Write for SteadyFile<'_> {
+impl<F: Borrow<DiskFile>> Write for SteadyFile<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.steady {
-            return self.file.write_some(bytes);
+            return self.file.borrow().write_some(bytes);
         }
         let room = PART - self.written % PART;
         let most = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let written = self.file.write_some(&bytes[..most])?;
+        let written = self.file.borrow().write_some(&bytes[..most])?;
         self.written += written as u64;
         if written > 0 && self.written.is_multiple_of(PART) {
             match self.part_is_whole() {

@@ -27,7 +27,7 @@ const MAGIC_LEN: usize = 9;
 /// Bytes that are gathered before they are written.
 const FLUSH_BYTES: usize = 256 * 1024;
 
-pub(super) mod op {
+pub(in crate::persistence) mod op {
     pub const SLOT_INFO: u8 = 244;
     pub const FUNCTION: u8 = 245;
     pub const FUNCTION_PRE_GA: u8 = 246;
@@ -102,29 +102,16 @@ impl<'a> FileWriter<'a> {
     /// One key.
     pub fn entry(&mut self, entry: &EntryRef<'_>, usage: Option<Usage>) -> io::Result<()> {
         let mut writer = self.writer();
-        if let Some(at) = entry.expire_at() {
-            writer.byte(op::EXPIRE_MS);
-            writer.time_ms(at);
-        }
-        match usage {
-            Some(Usage::Idle(seconds)) => {
-                writer.byte(op::IDLE);
-                writer.number(seconds);
-            }
-            Some(Usage::Frequency(frequency)) => {
-                writer.byte(op::FREQ);
-                writer.byte(frequency);
-            }
-            None => {}
-        }
-        let value = entry.stored();
-        writer.byte(save::kind_of(value));
-        writer.string(entry.key());
-        save::save(value, &mut writer);
+        save::head(entry, usage, &mut writer);
+        save::save(entry.stored(), &mut writer);
         if self.buffer.len() >= FLUSH_BYTES {
             self.flush()?;
         }
         Ok(())
+    }
+    /// What has not been given to the sink; nothing else follows it.
+    pub(in crate::persistence) fn into_unwritten(self) -> Vec<u8> {
+        self.buffer
     }
     /// Ends the file.
     pub fn finish(mut self) -> io::Result<()> {

@@ -14,6 +14,7 @@ use super::load::listpack;
 use super::read::{Reader, invalid};
 use super::write::Writer;
 use super::{LoadError, kind};
+use crate::keyspace::Position;
 use crate::structures::dict::HashSeed;
 use crate::structures::stream::{Group, Stream, StreamId, Summary};
 
@@ -29,6 +30,38 @@ pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
         writer.string(&key.to_bytes());
         writer.string(node.as_bytes());
     }
+    save_rest(stream, writer);
+}
+
+/// What follows the nodes. As an id it is the least that an entry can have, which only the first node may have for a key.
+const REST: Position = 1;
+
+/// Writes a part of what [`save`] writes: so many nodes, or what follows them. Where the next one begins; none at the end.
+pub(super) fn save_part(
+    stream: &Stream,
+    from: Position,
+    nodes: usize,
+    writer: &mut Writer<'_>,
+) -> Option<Position> {
+    if from == REST {
+        save_rest(stream, writer);
+        return None;
+    }
+    if from == 0 {
+        writer.len(stream.nodes_len());
+    }
+    let mut left = stream.nodes_from(StreamId::from_bytes(from.to_be_bytes()));
+    for (key, node) in left.by_ref().take(nodes) {
+        writer.string(&key.to_bytes());
+        writer.string(node.as_bytes());
+    }
+    let next = left
+        .next()
+        .map(|(key, _)| Position::from_be_bytes(key.to_bytes()));
+    Some(next.unwrap_or(REST))
+}
+
+fn save_rest(stream: &Stream, writer: &mut Writer<'_>) {
     let summary = stream.summary();
     writer.number(summary.length);
     save_id(summary.last_id, writer);

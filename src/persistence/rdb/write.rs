@@ -2,12 +2,17 @@
 //!
 //! Mirrors `rdbSaveLen`, `rdbSaveRawString` and their like of rdb.c.
 
+use crate::keyspace::{Deferred, Encoded};
+use crate::structures::Blob;
 use crate::system::{lzf, numbers};
+use std::sync::Arc;
 
 /// Longest text of an integer that is written as one.
 const INTEGER_TEXT_MAX: usize = 11;
 /// Shorter strings are not worth compressing.
 const COMPRESS_MIN: usize = 21;
+/// Shorter strings are copied, longer ones shared, where they are written later.
+const SHARE_MIN: usize = 16 * 1024;
 /// Bytes that compression has to save.
 const COMPRESS_GAIN_MIN: usize = 4;
 
@@ -17,12 +22,36 @@ pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// `rdbcompression`.
     compress: bool,
+    /// Where strings are noted that whoever takes the buffer writes ([`put_in`]): those that may be compressed, and those
+    /// that would take long to copy. None: all are written here.
+    deferred: Option<DeferredStrings<'a>>,
+}
+
+#[derive(Debug)]
+struct DeferredStrings<'a> {
+    list: &'a mut Vec<(usize, Deferred)>,
+    shared_bytes: &'a mut usize,
 }
 
 impl Writer<'_> {
     /// Appends to `out`; `compress`: long strings by LZF, where that makes them shorter.
     pub fn new(out: &mut Vec<u8>, compress: bool) -> Writer<'_> {
-        Writer { out, compress }
+        Writer {
+            out,
+            compress,
+            deferred: None,
+        }
+    }
+    /// Appends to what is finished later, by [`put_in`].
+    pub fn deferring(encoded: &mut Encoded, compress: bool) -> Writer<'_> {
+        Writer {
+            out: &mut encoded.bytes,
+            compress,
+            deferred: Some(DeferredStrings {
+                list: &mut encoded.strings,
+                shared_bytes: &mut encoded.shared_bytes,
+            }),
+        }
     }
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
@@ -61,12 +90,31 @@ impl Writer<'_> {
         }
         if self.compress
             && bytes.len() >= COMPRESS_MIN
+            && let Some(deferred) = &mut self.deferred
+        {
+            let here = Deferred::Here(bytes.len());
+            deferred.list.push((self.out.len(), here));
+            return self.raw(bytes);
+        }
+        if self.compress
+            && bytes.len() >= COMPRESS_MIN
             && let Some(compressed) = lzf::compress(bytes, bytes.len() - COMPRESS_GAIN_MIN)
         {
             return self.compressed(&compressed, bytes.len());
         }
         self.len(bytes.len());
         self.raw(bytes);
+    }
+    /// A string that others may share.
+    pub fn shared_string(&mut self, blob: &Blob) {
+        match &mut self.deferred {
+            Some(deferred) if blob.len() >= SHARE_MIN => {
+                *deferred.shared_bytes += blob.len();
+                let shared = Deferred::Shared(Arc::clone(blob));
+                deferred.list.push((self.out.len(), shared));
+            }
+            _ => self.string(blob),
+        }
     }
     /// A string of `len` bytes that is compressed already.
     pub fn compressed(&mut self, compressed: &[u8], len: usize) {
@@ -107,6 +155,26 @@ impl Writer<'_> {
     pub fn time_ms(&mut self, time: i64) {
         self.raw(&time.to_le_bytes());
     }
+}
+
+/// Appends what was encoded by a [`Writer::deferring`], with the strings that it has left out. O(bytes), most of it for the
+/// compression.
+pub fn put_in(encoded: &Encoded, compress: bool, out: &mut Vec<u8>) {
+    let mut writer = Writer::new(out, compress);
+    let mut written = 0;
+    for (at, string) in &encoded.strings {
+        writer.raw(encoded.bytes.get(written..*at).unwrap_or_default());
+        written = *at;
+        match string {
+            Deferred::Here(len) => {
+                let end = at.saturating_add(*len);
+                writer.string(encoded.bytes.get(*at..end).unwrap_or_default());
+                written = end;
+            }
+            Deferred::Shared(blob) => writer.string(blob),
+        }
+    }
+    writer.raw(encoded.bytes.get(written..).unwrap_or_default());
 }
 
 #[cfg(test)]

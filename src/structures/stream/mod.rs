@@ -198,6 +198,10 @@ impl Entries {
     pub fn nodes(&self) -> impl Iterator<Item = (StreamId, &Listpack)> {
         self.nodes.iter()
     }
+    /// [`Stream::nodes`] from the one with this key on. O(log n) to the first.
+    pub fn nodes_from(&self, key: StreamId) -> impl Iterator<Item = (StreamId, &Listpack)> {
+        self.nodes.between(key, StreamId::MAX)
+    }
     /// Entries between two ids, both included. O(log n + entries of one node) to the first.
     #[inline]
     pub fn range(&self, start: StreamId, end: StreamId) -> Range<'_> {

@@ -1,0 +1,639 @@
+//! A snapshot that is written while commands go on, without a child: entries become bytes in the loop, bytes become a file
+//! in a helper.
+//!
+//! In: a point in time of the keyspace, as it is read ([`crate::keyspace::Encoder`]). Out: a file under its name, or the
+//! reason why there is none, and the old file as it was. What takes time and needs no keyspace (compression, checksum,
+//! writing, syncing, renaming) is the helper's, which gets bytes and never sees the keyspace. Takes the place of the child of
+//! Redis's `rdbSaveBackground`; Valkey 9.2 has the like.
+//!
+//! Invariants: the file gets its name only when it is whole and on the disk; one that was cancelled never does.
+
+use super::rdb::file::{Usage, op};
+use super::rdb::save;
+use super::rdb::write::{Writer, put_in};
+use super::snapshot::{SnapshotOptions, UsageKind, delay};
+use crate::event_loop::Waker;
+use crate::keyspace::{Clock, DatabaseSize, Encoded, Encoder, EntryRef, Position};
+use crate::system::crc64::crc64;
+use crate::system::disk::{Disk, DiskFile, Mode};
+use crate::system::helper::{Helper, Jobs};
+use crate::system::steady_file::SteadyFile;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Entries in the form of an RDB file.
+#[derive(Debug)]
+pub struct RdbEncoder {
+    compress: bool,
+    usage: UsageKind,
+    now: Clock,
+    key_delay_us: u64,
+}
+
+impl RdbEncoder {
+    /// For a snapshot that begins now.
+    pub fn new(options: &SnapshotOptions, now: Clock) -> RdbEncoder {
+        RdbEncoder {
+            compress: options.compress,
+            usage: options.usage,
+            now,
+            key_delay_us: options.key_delay_us,
+        }
+    }
+    fn head(&self, entry: &EntryRef<'_>, writer: &mut Writer<'_>) {
+        let usage = match self.usage {
+            UsageKind::None => None,
+            UsageKind::Idle => Some(Usage::Idle(entry.idle_ms(self.now) / 1000)),
+            UsageKind::Frequency => Some(Usage::Frequency(entry.frequency(self.now))),
+        };
+        save::head(entry, usage, writer);
+        delay(self.key_delay_us);
+    }
+}
+
+impl Encoder for RdbEncoder {
+    fn entry(&self, entry: &EntryRef<'_>, out: &mut Encoded) {
+        let mut writer = Writer::deferring(out, self.compress);
+        self.head(entry, &mut writer);
+        save::save(entry.stored(), &mut writer);
+    }
+    fn part(&self, entry: &EntryRef<'_>, from: Position, out: &mut Encoded) -> Option<Position> {
+        let mut writer = Writer::deferring(out, self.compress);
+        if from == 0 {
+            self.head(entry, &mut writer);
+        }
+        save::save_part(entry.stored(), from, &mut writer)
+    }
+}
+
+/// How far the file is.
+#[derive(Debug)]
+enum Stage {
+    /// It is written.
+    Writing(SteadyFile<DiskFile>, u64),
+    /// It is whole and under its name.
+    Installed,
+    /// It could not be written, and is gone.
+    Failed(io::Error),
+}
+
+/// What the loop and the helper share.
+#[derive(Debug)]
+struct Shared {
+    /// Bytes given to the helper that are not in the file.
+    waiting: AtomicUsize,
+    /// Nobody wants it any more. Held while the file gets its name, so that what is cancelled gets none.
+    cancelled: Mutex<bool>,
+    /// Nothing will change any more.
+    ended: AtomicBool,
+    stage: Mutex<Stage>,
+}
+
+impl Shared {
+    /// A helper that panicked has left a stage that is as good as any.
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn cancelled(&self) -> MutexGuard<'_, bool> {
+        self.cancelled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a snapshot is written.
+#[derive(Clone, Debug)]
+struct Target {
+    disk: Disk,
+    temporary: PathBuf,
+    path: PathBuf,
+    compress: bool,
+    checksum: bool,
+}
+
+enum Step {
+    Write(Encoded),
+    Finish,
+}
+
+/// What the helper does.
+pub struct Job {
+    shared: Arc<Shared>,
+    target: Target,
+    step: Step,
+    waker: Option<Waker>,
+}
+
+/// The helper that writes snapshots.
+pub fn helper(jobs: &Jobs) -> Helper<Job> {
+    Helper::new(
+        "gyre-save",
+        jobs,
+        crate::system::process::yield_to_others,
+        run,
+    )
+}
+
+/// A snapshot that is being written, seen from the loop.
+pub struct SnapshotFile {
+    shared: Arc<Shared>,
+    target: Target,
+    waker: Option<Waker>,
+    db: Option<usize>,
+    sizes: Vec<DatabaseSize>,
+    /// What stands before the next entries.
+    before: Vec<u8>,
+}
+
+impl SnapshotFile {
+    /// Begins a file for databases of these sizes. `temporary` is its name until it is whole. The helper wakes the loop when it
+    /// has written much, and at the end.
+    pub fn begin(
+        options: &SnapshotOptions,
+        temporary: PathBuf,
+        sizes: Vec<DatabaseSize>,
+        now: Clock,
+        waker: Option<Waker>,
+    ) -> io::Result<SnapshotFile> {
+        let target = Target {
+            disk: options.disk.clone(),
+            temporary,
+            path: options.path.clone(),
+            compress: options.compress,
+            checksum: options.checksum,
+        };
+        let file = target.disk.open(&target.temporary, Mode::Create)?;
+        let before = super::snapshot::beginning(options, now);
+        Ok(SnapshotFile {
+            shared: Arc::new(Shared {
+                waiting: AtomicUsize::new(0),
+                cancelled: Mutex::new(false),
+                ended: AtomicBool::new(false),
+                stage: Mutex::new(Stage::Writing(SteadyFile::new(file, options.steady), 0)),
+            }),
+            target,
+            waker,
+            db: None,
+            sizes,
+            before,
+        })
+    }
+    fn give(&self, helper: &mut Helper<Job>, step: Step) {
+        helper.give(Job {
+            shared: Arc::clone(&self.shared),
+            target: self.target.clone(),
+            step,
+            waker: self.waker.clone(),
+        });
+    }
+    fn give_bytes(&mut self, helper: &mut Helper<Job>, encoded: Encoded) {
+        self.shared
+            .waiting
+            .fetch_add(encoded.len(), Ordering::Relaxed);
+        self.give(helper, Step::Write(encoded));
+    }
+    /// Gives entries of a database to the helper.
+    pub fn write(&mut self, helper: &mut Helper<Job>, db: usize, encoded: Encoded) {
+        if self.db != Some(db) {
+            self.db = Some(db);
+            let mut writer = Writer::new(&mut self.before, false);
+            writer.byte(op::SELECT_DB);
+            writer.len(db);
+            // Once is enough to make room.
+            if let Some(at) = self.sizes.iter().position(|size| size.db == db) {
+                let size = self.sizes.swap_remove(at);
+                writer.byte(op::RESIZE_DB);
+                writer.len(size.keys);
+                writer.len(size.volatile);
+            }
+        }
+        if !self.before.is_empty() {
+            let bytes = std::mem::take(&mut self.before);
+            self.give_bytes(
+                helper,
+                Encoded {
+                    bytes,
+                    ..Encoded::default()
+                },
+            );
+        }
+        self.give_bytes(helper, encoded);
+    }
+    /// All entries have been given: the file is to be ended, synced and named.
+    pub fn finish(&mut self, helper: &mut Helper<Job>) {
+        let mut bytes = std::mem::take(&mut self.before);
+        bytes.push(op::EOF);
+        self.give_bytes(
+            helper,
+            Encoded {
+                bytes,
+                ..Encoded::default()
+            },
+        );
+        self.give(helper, Step::Finish);
+    }
+    /// Bytes that the helper has not written yet.
+    pub fn waiting(&self) -> usize {
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+    /// Whether nothing will change any more: it is there, has failed, or is cancelled.
+    pub fn has_ended(&self) -> bool {
+        self.shared.ended.load(Ordering::Acquire)
+    }
+    /// How it ended. An error where it has not.
+    pub fn result(self) -> io::Result<()> {
+        let given_up = Stage::Failed(given_up());
+        match std::mem::replace(&mut *self.shared.stage(), given_up) {
+            Stage::Installed => Ok(()),
+            Stage::Failed(error) => Err(error),
+            Stage::Writing(..) => Err(io::Error::other("it is not finished")),
+        }
+    }
+    /// Gives it up: from here on its file does not get its name, unless it has it. Waits for no more than a rename.
+    pub fn cancel(self, helper: &mut Helper<Job>) {
+        *self.shared.cancelled() = true;
+        // Whatever the helper has still to do for it, it ends with this: the file is removed.
+        self.give(helper, Step::Finish);
+    }
+}
+
+fn given_up() -> io::Error {
+    io::Error::other("it was given up")
+}
+
+/// Bytes that are put together before they are written.
+const WRITE_BYTES: usize = 1024 * 1024;
+
+fn run(job: Job) {
+    let mut stage = job.shared.stage();
+    let done = match (&mut *stage, &job.step) {
+        (Stage::Writing(file, sum), Step::Write(encoded)) => {
+            write(file, sum, encoded, &job).map(|()| None)
+        }
+        (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
+        _ => Ok(None),
+    };
+    if let Step::Write(encoded) = &job.step {
+        job.shared
+            .waiting
+            .fetch_sub(encoded.len(), Ordering::Relaxed);
+    }
+    match done {
+        Ok(None) => {}
+        Ok(Some(())) => *stage = Stage::Installed,
+        Err(error) => {
+            let _ = job.target.disk.remove(&job.target.temporary);
+            *stage = Stage::Failed(error);
+        }
+    }
+    let has_ended = !matches!(*stage, Stage::Writing(..));
+    drop(stage);
+    if has_ended {
+        job.shared.ended.store(true, Ordering::Release);
+    }
+    if let Some(waker) = &job.waker {
+        waker.wake();
+    }
+}
+
+fn write(
+    file: &mut SteadyFile<DiskFile>,
+    sum: &mut u64,
+    encoded: &Encoded,
+    job: &Job,
+) -> io::Result<()> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    put_in(encoded, job.target.compress, &mut bytes);
+    if job.target.checksum {
+        *sum = crc64(*sum, &bytes);
+    }
+    for part in bytes.chunks(WRITE_BYTES) {
+        // A large value may take long, and nobody may want it any more.
+        if *job.shared.cancelled() {
+            return Err(given_up());
+        }
+        file.write_all(part)?;
+    }
+    Ok(())
+}
+
+fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<()> {
+    let Target {
+        disk,
+        temporary,
+        path,
+        ..
+    } = &job.target;
+    if *job.shared.cancelled() {
+        return Err(given_up());
+    }
+    file.write_all(&sum.to_le_bytes())?;
+    file.file().sync_all()?;
+    // All that may fail is asked for before the rename.
+    let folder = disk.open_folder(path.parent().unwrap_or(Path::new(".")))?;
+    let cancelled = job.shared.cancelled();
+    if *cancelled {
+        return Err(given_up());
+    }
+    disk.rename(temporary, path)?;
+    drop(cancelled);
+    // The new name is on the disk only once its directory is.
+    folder.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::keyspace::{Expiry, Free, KeyEntry, Keyspace, NewValue, digest_of};
+    use crate::persistence::loading::{Loading, OnDuplicate};
+    use crate::persistence::rdb::tests::value;
+    use crate::structures::hash::{Hash, HashLimits};
+    use crate::structures::list::{List, ListLimits};
+    use crate::structures::set::{Set, SetLimits};
+    use crate::structures::sorted_set::{Limits, SortedSet};
+    use crate::structures::stream::{NodeLimits, Stream, StreamId};
+    use crate::system::disk::{Call, Fault, FaultPlan};
+    use crate::system::rng::Rng;
+    use crate::system::simulated_jobs::SimulatedJobs;
+    use proptest::prelude::*;
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+
+    const SEED: [u64; 4] = [1, 2, 3, 4];
+    const NOW: Clock = Clock {
+        unix_us: 1_700_000_000_000_000,
+        mono_ns: 1,
+        keeps_expired: false,
+    };
+
+    fn options(disk: &Disk, directory: &Path, compress: bool) -> SnapshotOptions {
+        SnapshotOptions {
+            disk: disk.clone(),
+            path: directory.join("dump.rdb"),
+            compress,
+            checksum: true,
+            usage: UsageKind::None,
+            used_memory: 0,
+            key_delay_us: 0,
+            steady: true,
+            is_aof_base: false,
+            libraries: Vec::new(),
+        }
+    }
+
+    fn put(keyspace: &mut Keyspace, db: usize, key: &[u8], value: NewValue<'static>) {
+        let mut db = keyspace.db(db, NOW, true);
+        match db.entry(key) {
+            KeyEntry::Occupied(mut held) => held.set(value, Expiry::Clear),
+            KeyEntry::Vacant(vacant) => vacant.insert(value, Expiry::Clear),
+        }
+    }
+
+    /// Values with many elements, of each type that is written in parts.
+    fn large(kind: usize, keyspace: &Keyspace) -> NewValue<'static> {
+        let (seed, len) = (keyspace.hash_seed(), 5000);
+        let text = |number: usize| format!("element number {number}").into_bytes();
+        match kind {
+            0 => {
+                let limits = ListLimits {
+                    fill: 20,
+                    depth: 1,
+                    packed_threshold: 0,
+                };
+                let mut list = List::quicklist(&limits);
+                (0..len).for_each(|number| list.push_back(&text(number)));
+                list.built(&limits);
+                NewValue::List(list)
+            }
+            1 => {
+                let limits = SetLimits {
+                    intset_entries: 8,
+                    listpack_entries: 8,
+                    listpack_value: 64,
+                    seed,
+                };
+                let mut set = Set::new();
+                (0..len).for_each(|number| {
+                    set.add(&text(number), &limits);
+                });
+                NewValue::Set(set)
+            }
+            2 => {
+                let limits = Limits {
+                    max_entries: 8,
+                    max_value: 64,
+                };
+                let mut set = SortedSet::new_large(seed);
+                (0..len).for_each(|number| {
+                    set.insert(&text(number), number as f64, limits);
+                });
+                NewValue::SortedSet(Box::new(set))
+            }
+            3 | 4 => {
+                let limits = HashLimits {
+                    max_entries: 8,
+                    max_value: 64,
+                    seed,
+                };
+                let mut hash = Hash::new();
+                for number in 0..len {
+                    hash.set(&text(number), b"a value", false, &limits);
+                }
+                if kind == 4 {
+                    hash.set_expiry(&text(7), Some(1_800_000_000_000));
+                }
+                NewValue::Hash(Box::new(hash))
+            }
+            _ => {
+                let limits = NodeLimits {
+                    bytes: 4096,
+                    entries: 10,
+                };
+                let mut stream = Stream::new(seed);
+                for number in 1..len as u64 {
+                    let id = StreamId { ms: number, seq: 0 };
+                    let pair = [&b"field"[..], b"value"];
+                    stream
+                        .append(id, pair.into_iter(), limits)
+                        .expect("a later id");
+                }
+                NewValue::Stream(Box::new(stream))
+            }
+        }
+    }
+
+    struct Saving {
+        file: Option<SnapshotFile>,
+        helper: Helper<Job>,
+    }
+
+    impl Saving {
+        fn begin(
+            keyspace: &mut Keyspace,
+            options: &SnapshotOptions,
+            jobs: &Jobs,
+        ) -> io::Result<Saving> {
+            let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, NOW));
+            let sizes = keyspace.begin_reading(&encoder);
+            let temporary = options.path.with_file_name("temp-1.rdb");
+            let file = SnapshotFile::begin(options, temporary, sizes, NOW, None);
+            if file.is_err() {
+                keyspace.end_reading();
+            }
+            Ok(Saving {
+                file: Some(file?),
+                helper: helper(jobs),
+            })
+        }
+        fn take(&mut self, keyspace: &mut Keyspace) {
+            let file = self.file.as_mut().expect("a file");
+            keyspace.take_read(&mut |db, encoded| file.write(&mut self.helper, db, encoded));
+        }
+        fn end(mut self, keyspace: &mut Keyspace) -> io::Result<()> {
+            while !keyspace.go_on_reading(&mut |_| false) {}
+            self.take(keyspace);
+            keyspace.end_reading();
+            let mut file = self.file.take().expect("a file");
+            file.finish(&mut self.helper);
+            self.helper.drain();
+            assert!(file.has_ended());
+            assert_eq!(file.waiting(), 0);
+            file.result()
+        }
+    }
+
+    fn load(options: &SnapshotOptions) -> Keyspace {
+        let mut keyspace = Keyspace::new(3, SEED);
+        let config = Config::with_dir(Path::new("/"));
+        let mut loading = Loading::open(&Disk::default(), &options.path, OnDuplicate::Fail)
+            .expect("opened")
+            .expect("there");
+        loading
+            .step(&mut keyspace, config.settings(), NOW, &mut || false)
+            .expect("loaded");
+        keyspace
+    }
+
+    /// Everything that is in the file is what was there at the beginning, whatever is done while it is written.
+    #[test]
+    fn a_file_holds_what_was_there_at_the_beginning() {
+        let mut runner = TestRunner::deterministic();
+        let values = value();
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let mut keyspace = Keyspace::new(3, SEED);
+            let mut change = |keyspace: &mut Keyspace, rng: &mut Rng| {
+                let (db, key) = (rng.index(3), format!("key:{}", rng.below(200)));
+                match rng.below(40) {
+                    0..30 => {
+                        let tree = values.new_tree(&mut runner).expect("a value");
+                        put(keyspace, db, key.as_bytes(), tree.current());
+                    }
+                    30 => {
+                        let large = large(rng.index(6), keyspace);
+                        put(keyspace, db, key.as_bytes(), large);
+                    }
+                    31 => {
+                        let text: Vec<u8> =
+                            (0..rng.below(100_000)).map(|it| (it % 251) as u8).collect();
+                        put(keyspace, db, key.as_bytes(), NewValue::Blob(Arc::new(text)));
+                    }
+                    32 => {
+                        if let KeyEntry::Occupied(mut held) =
+                            keyspace.db(db, NOW, true).entry(key.as_bytes())
+                        {
+                            let _ = held.append(&[b'x'; 100]);
+                        }
+                    }
+                    33 if rng.below(5) == 0 => drop(keyspace.flush(Some(db), Free::Now)),
+                    _ => drop(
+                        keyspace
+                            .db(db, NOW, true)
+                            .remove(key.as_bytes(), Free::Lazily),
+                    ),
+                }
+            };
+            for _ in 0..rng.below(400) {
+                change(&mut keyspace, &mut rng);
+            }
+            let directory = tempfile::tempdir().expect("a directory");
+            let options = options(&Disk::default(), directory.path(), seed % 2 == 0);
+            let expected = digest_of(&mut keyspace, NOW);
+            let mut saving =
+                Saving::begin(&mut keyspace, &options, &Jobs::Threads).expect("a file");
+            for _ in 0..rng.below(200) {
+                change(&mut keyspace, &mut rng);
+                let mut left = rng.below(4);
+                keyspace.go_on_reading(&mut |_| {
+                    left = left.saturating_sub(1);
+                    left == 0
+                });
+                saving.take(&mut keyspace);
+            }
+            saving.end(&mut keyspace).expect("written");
+            assert!(!options.path.with_file_name("temp-1.rdb").exists());
+            assert_eq!(digest_of(&mut load(&options), NOW), expected, "seed {seed}");
+        }
+    }
+
+    /// Whatever call fails, the old file stays, and no other one.
+    #[test]
+    fn what_fails_leaves_the_old_file() {
+        let calls = [
+            (Call::Open, "temp-1.rdb"),
+            (Call::Write, "temp-1.rdb"),
+            (Call::Sync, "temp-1.rdb"),
+            (Call::OpenFolder, ""),
+            (Call::Rename, "temp-1.rdb"),
+        ];
+        for (call, name) in calls {
+            let directory = tempfile::tempdir().expect("a directory");
+            let plan = FaultPlan::default();
+            let options = options(&Disk::with_faults(&plan), directory.path(), true);
+            std::fs::write(&options.path, "the old one").expect("written");
+            let mut keyspace = Keyspace::new(3, SEED);
+            let hash = large(3, &keyspace);
+            put(&mut keyspace, 0, b"a hash", hash);
+            plan.fail(call, name, Fault::Error(libc::EIO));
+            let saving = Saving::begin(&mut keyspace, &options, &Jobs::Threads);
+            let result = saving.and_then(|saving| saving.end(&mut keyspace));
+            let error = result.expect_err("it fails");
+            assert_eq!(error.raw_os_error(), Some(libc::EIO), "{call:?}");
+            assert_eq!(
+                std::fs::read(&options.path).expect("a file"),
+                b"the old one"
+            );
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), 1, "{call:?}");
+            assert!(!keyspace.is_reading());
+        }
+    }
+
+    #[test]
+    fn what_is_cancelled_gets_no_name() {
+        for is_finished in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let options = options(&Disk::default(), directory.path(), true);
+            let mut keyspace = Keyspace::new(3, SEED);
+            put(&mut keyspace, 0, b"key", NewValue::Int(1));
+            // What is given to the helper is not begun before it is waited for.
+            let jobs = Jobs::Simulated(SimulatedJobs::new(1));
+            let mut saving = Saving::begin(&mut keyspace, &options, &jobs).expect("a file");
+            while !keyspace.go_on_reading(&mut |_| false) {}
+            saving.take(&mut keyspace);
+            keyspace.end_reading();
+            let mut file = saving.file.take().expect("a file");
+            if is_finished {
+                file.finish(&mut saving.helper);
+            }
+            assert!(options.path.with_file_name("temp-1.rdb").exists());
+            file.cancel(&mut saving.helper);
+            saving.helper.drain();
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), 0);
+        }
+    }
+}
