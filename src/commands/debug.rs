@@ -357,7 +357,7 @@ fn load_aof(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Comm
     let session = context.session();
     let (id, can_wait) = (session.id, blocking::can_wait(session));
     // A child that rewrites the append-only file would replace it under the loader.
-    if can_wait && context.state.persistence.child.is_none() {
+    if can_wait && !context.state.persistence.is_saving() {
         return match persistence::loading::begin_again(context.state, id) {
             Ok(()) => {
                 context.effects.details_mut().block = Some(WaitFor::Work);

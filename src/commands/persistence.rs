@@ -88,10 +88,10 @@ fn background_save(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<()
         _ => {}
     }
     let in_multi = context.session().in_multi();
-    match &context.state.persistence.child {
-        Some(child) if child.kind == ChildKind::Snapshot => return Err(IN_PROGRESS),
+    match context.state.persistence.saving() {
+        Some(ChildKind::Snapshot) => return Err(IN_PROGRESS),
         // A transaction is not to be held up by the fork, nor to be half in the snapshot.
-        child if in_multi || (child.is_some() && args.len() > 1) => {
+        saving if in_multi || (saving.is_some() && args.len() > 1) => {
             context.state.persistence.scheduled = true;
             context.reply().simple("Background saving scheduled");
             return Ok(());
@@ -124,14 +124,14 @@ fn last_save(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Com
 fn rewrite(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let in_multi = context.session().in_multi();
     let state = &mut *context.state;
-    match &state.persistence.child {
-        Some(child) if child.kind == ChildKind::Rewrite => {
+    match state.persistence.saving() {
+        Some(ChildKind::Rewrite) => {
             return Err(CommandError::fixed(
                 "ERR Background append only file rewriting already in progress",
             ));
         }
         // In the middle of what belongs together the child's copy would have half of it.
-        child if child.is_some() || in_multi || state.journal.is_in_unit() => {
+        saving if saving.is_some() || in_multi || state.journal.is_in_unit() => {
             state.persistence.rewrite.scheduled = true;
             state.persistence.rewrite.failures = 0;
             context

@@ -334,6 +334,7 @@ const LOG_LEVELS: &[(&str, u32)] = &[
 ];
 /// `supervised`.
 const SUPERVISED: &[(&str, u32)] = &[("upstart", 3), ("systemd", 2), ("auto", 1), ("no", 0)];
+const BGSAVE_METHODS: &[(&str, u32)] = &[("fork", 0), ("forkless", 1)];
 pub(super) const FSYNC: &[(&str, u32)] = &[("everysec", 2), ("always", 1), ("no", 0)];
 /// `shutdown-on-sigint` and `shutdown-on-sigterm`: bits that may be combined.
 pub const SHUTDOWN: &[(&str, u32)] = &[
@@ -433,6 +434,8 @@ pub static DIRECTIVES: &[Directive] = &[
     checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded(),
     yes_no("rdb-del-sync-files", false).later(),
     yes_no("rdb-save-incremental-fsync", true),
+    choice("bgsave-default-method", BGSAVE_METHODS, 0),
+    int("forkless-loop-share", 1, 100, 25),
     int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("key-load-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 512 * KB).hidden().later(),

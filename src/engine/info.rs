@@ -369,7 +369,6 @@ fn persistence(page: &mut Page<'_>) {
     page.field("loading", u8::from(saving.loading.is_some()));
     page.field("async_loading", 0);
     let child = saving.child.as_ref();
-    let snapshot = child.filter(|child| child.kind == ChildKind::Snapshot);
     let copied = child.map_or(0, |child| child.copied_bytes);
     page.field("current_cow_peak", copied);
     page.field("current_cow_size", copied);
@@ -377,13 +376,14 @@ fn persistence(page: &mut Page<'_>) {
         state.now.mono_ns.saturating_sub(child.reported_ns)
     });
     page.field("current_cow_size_age", age_ns / 1_000_000_000);
-    let (done, total) = child.map_or((0, 0), |child| (child.keys_done, child.keys_total));
+    let (done, total) = saving.keys();
     let percent = done as f64 * 100.0 / total.max(1) as f64;
     page.field("current_fork_perc", format_args!("{percent:.2}"));
     page.field("current_save_keys_processed", done);
     page.field("current_save_keys_total", total);
     page.field("rdb_changes_since_last_save", state.keyspace.dirty);
-    page.field("rdb_bgsave_in_progress", u8::from(snapshot.is_some()));
+    let is_snapshot = saving.saving() == Some(ChildKind::Snapshot);
+    page.field("rdb_bgsave_in_progress", u8::from(is_snapshot));
     let last_save = match saving.last_save_unix_s {
         0 => state.observe.stats.start_unix_ms / 1000,
         at => at,
@@ -392,20 +392,29 @@ fn persistence(page: &mut Page<'_>) {
     let status = if saving.last_status_ok { "ok" } else { "err" };
     page.field("rdb_last_bgsave_status", status);
     page.field("rdb_last_bgsave_time_sec", saving.last_duration_s);
-    let current = snapshot.map_or(-1, |child| now_s.saturating_sub(child.started_unix_s));
+    let running_s = saving
+        .started_unix_s()
+        .map_or(-1, |started| now_s.saturating_sub(started));
+    let current = if is_snapshot { running_s } else { -1 };
     page.field("rdb_current_bgsave_time_sec", current);
+    let (current, last) = saving.methods();
+    page.field("rdb_current_bgsave_type", current);
+    page.field("rdb_last_bgsave_type", last);
+    if let Some(left_s) = saving.estimated_seconds(state.now.mono_ns) {
+        page.field("forkless_estimated_seconds_remaining", left_s);
+    }
     page.field("rdb_saves", saving.saves);
     page.field("rdb_last_cow_size", saving.last_copied_bytes);
     page.field("rdb_last_load_keys_expired", saving.expired_keys);
     page.field("rdb_last_load_keys_loaded", saving.loaded_keys);
     let aof = &saving.aof;
     let rewrite = &saving.rewrite;
-    let rewriting = child.filter(|child| child.kind == ChildKind::Rewrite);
+    let is_rewriting = saving.saving() == Some(ChildKind::Rewrite);
     page.field("aof_enabled", u8::from(aof.state != AofState::Off));
-    page.field("aof_rewrite_in_progress", u8::from(rewriting.is_some()));
+    page.field("aof_rewrite_in_progress", u8::from(is_rewriting));
     page.field("aof_rewrite_scheduled", u8::from(rewrite.scheduled));
     page.field("aof_last_rewrite_time_sec", rewrite.last_duration_s);
-    let current = rewriting.map_or(-1, |child| now_s.saturating_sub(child.started_unix_s));
+    let current = if is_rewriting { running_s } else { -1 };
     page.field("aof_current_rewrite_time_sec", current);
     let status = |ok: bool| if ok { "ok" } else { "err" };
     page.field("aof_last_bgrewrite_status", status(rewrite.last_ok));

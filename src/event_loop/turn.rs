@@ -35,12 +35,14 @@ pub enum Phase {
     Write,
     /// Before sleeping: closing connections.
     Close,
+    /// Before sleeping: a slice of a save that the loop does itself.
+    Save,
     /// Before sleeping: what is none of these. Without the recorder all of them.
     Rest,
 }
 
 /// Number of phases.
-pub const PHASES: usize = 14;
+pub const PHASES: usize = 15;
 
 impl Phase {
     /// All of them, in their order.
@@ -58,6 +60,7 @@ impl Phase {
         Phase::Journal,
         Phase::Write,
         Phase::Close,
+        Phase::Save,
         Phase::Rest,
     ];
 
@@ -77,6 +80,7 @@ impl Phase {
             Phase::Journal => "journal",
             Phase::Write => "write",
             Phase::Close => "close",
+            Phase::Save => "save",
             Phase::Rest => "rest",
         }
     }

@@ -66,6 +66,7 @@ const LOOP_NAMES: [&str; PHASES] = [
     "loop-journal",
     "loop-write",
     "loop-close",
+    "loop-save",
     "loop-rest",
 ];
 

@@ -11,7 +11,7 @@
 use super::rdb::file::{Usage, op};
 use super::rdb::save;
 use super::rdb::write::{Writer, put_in};
-use super::snapshot::{SnapshotOptions, UsageKind, delay};
+use super::snapshot::{SnapshotOptions, UsageKind};
 use crate::event_loop::Waker;
 use crate::keyspace::{Clock, DatabaseSize, Encoded, Encoder, EntryRef, Position};
 use crate::system::crc64::crc64;
@@ -29,7 +29,6 @@ pub struct RdbEncoder {
     compress: bool,
     usage: UsageKind,
     now: Clock,
-    key_delay_us: u64,
 }
 
 impl RdbEncoder {
@@ -39,7 +38,6 @@ impl RdbEncoder {
             compress: options.compress,
             usage: options.usage,
             now,
-            key_delay_us: options.key_delay_us,
         }
     }
     fn head(&self, entry: &EntryRef<'_>, writer: &mut Writer<'_>) {
@@ -49,7 +47,6 @@ impl RdbEncoder {
             UsageKind::Frequency => Some(Usage::Frequency(entry.frequency(self.now))),
         };
         save::head(entry, usage, writer);
-        delay(self.key_delay_us);
     }
 }
 
@@ -373,6 +370,7 @@ mod tests {
         SnapshotOptions {
             disk: disk.clone(),
             path: directory.join("dump.rdb"),
+            pid: 1,
             compress,
             checksum: true,
             usage: UsageKind::None,

@@ -5,11 +5,13 @@
 
 use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
+use super::forkless::{self, SnapshotFile};
 use super::loading::Loading;
 use crate::clients::ClientKey;
-use crate::event_loop::Token;
+use crate::event_loop::{Token, Waker};
 use crate::system::child::{Child, Children};
 use crate::system::disk::Disk;
+use crate::system::helper::{Helper, Jobs};
 use crate::system::machine::{Machine, Stopwatch};
 
 /// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
@@ -161,8 +163,29 @@ pub fn report(keys_done: u64, copied_bytes: u64) -> [u8; REPORT_LEN] {
     bytes
 }
 
+/// A background save that the loop does itself.
+pub struct Forkless {
+    /// What it writes.
+    pub kind: ChildKind,
+    /// Where to.
+    pub file: SnapshotFile,
+    /// Unix time of its start, s.
+    pub started_unix_s: i64,
+    /// Monotonic time of its start, ns.
+    pub started_ns: u64,
+    /// Changes that it has.
+    pub dirty: u64,
+    /// Keys that it will write.
+    pub keys_total: u64,
+    /// Keys that it has read.
+    pub keys_done: u64,
+    /// Monotonic time before which nothing more is read, ns (`rdb-key-save-delay`).
+    pub rests_until_ns: u64,
+    /// Everything has been read, and the helper writes the rest.
+    pub is_read: bool,
+}
+
 /// What is known of saving and loading.
-#[derive(Debug)]
 pub struct Persistence {
     /// Where files are read and written.
     pub disk: Disk,
@@ -188,7 +211,15 @@ pub struct Persistence {
     pub saves: u64,
     /// The child at work.
     pub child: Option<SavingChild>,
-    /// A background save waits for another child to end.
+    /// The save that the loop does itself.
+    pub forkless: Option<Forkless>,
+    /// Who writes its file.
+    pub snapshot_helper: Helper<forkless::Job>,
+    /// Wakes the loop when there is news of it.
+    pub waker: Option<Waker>,
+    /// The last background save was of that kind.
+    pub last_was_forkless: bool,
+    /// A background save waits for another one to end.
     pub scheduled: bool,
     /// The append-only file.
     pub aof: AppendOnly,
@@ -223,6 +254,10 @@ impl Default for Persistence {
             peak_copied_bytes: 0,
             saves: 0,
             child: None,
+            forkless: None,
+            snapshot_helper: forkless::helper(&Jobs::default()),
+            waker: None,
+            last_was_forkless: false,
             scheduled: false,
             aof: AppendOnly::default(),
             rewrite: Rewrites::default(),
@@ -240,8 +275,52 @@ impl Persistence {
     /// Sets the machine, before there is any data.
     pub fn set_machine(&mut self, machine: Machine) {
         self.disk = machine.disk;
+        self.snapshot_helper = forkless::helper(&machine.jobs);
         self.children = machine.children;
         self.stopwatch = machine.stopwatch;
+    }
+    /// What is being saved in the background, by whomever.
+    pub fn saving(&self) -> Option<ChildKind> {
+        let child = self.child.as_ref().map(|child| child.kind);
+        child.or_else(|| self.forkless.as_ref().map(|it| it.kind))
+    }
+    /// Whether something is being saved in the background.
+    pub fn is_saving(&self) -> bool {
+        self.saving().is_some()
+    }
+    /// Keys that the background save has written or read, and that it will.
+    pub fn keys(&self) -> (u64, u64) {
+        let child = self.child.as_ref().map(|it| (it.keys_done, it.keys_total));
+        let own = self.forkless.as_ref();
+        let own = own.map(|it| (it.keys_done, it.keys_total));
+        child.or(own).unwrap_or((0, 0))
+    }
+    /// When the background save began, Unix s.
+    pub fn started_unix_s(&self) -> Option<i64> {
+        let child = self.child.as_ref().map(|it| it.started_unix_s);
+        child.or_else(|| self.forkless.as_ref().map(|it| it.started_unix_s))
+    }
+    /// How the background save that is under way is done, and how the last one was, as INFO names them.
+    pub fn methods(&self) -> (&'static str, &'static str) {
+        let current = match (&self.child, &self.forkless) {
+            (Some(_), _) => "fork",
+            (None, Some(_)) => "forkless",
+            (None, None) => "none",
+        };
+        let last = match (self.last_duration_s, self.last_was_forkless) {
+            (-1, _) => "none",
+            (_, true) => "forkless",
+            (_, false) => "fork",
+        };
+        (current, last)
+    }
+    /// Seconds that the loop's own save will still take, if it goes on as until now.
+    pub fn estimated_seconds(&self, now_ns: u64) -> Option<u64> {
+        let saving = self.forkless.as_ref()?;
+        let spent_ns = u128::from(now_ns.saturating_sub(saving.started_ns));
+        let left = u128::from(saving.keys_total.saturating_sub(saving.keys_done));
+        let left_ns = (spent_ns * left).checked_div(saving.keys_done.into())?;
+        u64::try_from(left_ns / 1_000_000_000).ok()
     }
     /// Whether data is being loaded, also for what asks while a step of it is done.
     #[inline]

@@ -97,6 +97,8 @@ pub(super) enum TimerOwner {
     Waits,
     /// The end of CLIENT PAUSE.
     PauseEnd,
+    /// The next slice of a save that the loop does itself and that rests (`rdb-key-save-delay`).
+    Save,
     /// The next event for those who watch the HTTP pages.
     HttpEvents,
 }
@@ -107,6 +109,7 @@ impl TimerOwner {
         TimerOwner::Cron,
         TimerOwner::Waits,
         TimerOwner::PauseEnd,
+        TimerOwner::Save,
         TimerOwner::HttpEvents,
     ];
 }

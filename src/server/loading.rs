@@ -10,16 +10,24 @@
 //! Mirrors `loadDataFromDisk` of Redis's server.c, which holds the loop and serves clients from within the loading.
 
 use super::End;
+use super::endpoints::TimerOwner;
 use super::service::Core;
 use crate::engine;
 use crate::engine::Host;
-use crate::event_loop::{EventLoop, Progress, Received, Token};
+use crate::engine::persistence::forkless::Slice;
+use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
 use crate::persistence::loading::LoadFailure;
 use crate::system::signals;
+use std::cell::RefCell;
 use std::io;
 
 /// Time for loading in one turn, ns.
 const LOAD_NS: u64 = 10_000_000;
+/// A turn that has been awake for less had next to nothing else to do, ns.
+const IDLE_NS: u64 = 50_000;
+/// Least and most time for a save in one turn, ns.
+const SAVE_LEAST_NS: u64 = 30_000;
+const SAVE_MOST_NS: u64 = 1_000_000;
 /// Keys or commands that are loaded between two readings of the clock, which costs more than most of them.
 const LOAD_ITEMS: u32 = 64;
 
@@ -106,6 +114,41 @@ impl Core {
         let disk = &self.state.persistence.disk;
         engine::persistence::loading::tell_fatal(disk, settings, &failure);
         self.ended = Some(End::Failed);
+    }
+
+    /// Goes on with a save that the loop does itself: for its share of the time while there is other work, else for as long as a
+    /// turn may take.
+    pub(super) fn save_some(&mut self, events: &mut EventLoop) {
+        let began_ns = events.seam().monotonic_ns();
+        let share = self.state.config.settings().forkless_loop_share;
+        let others_ns = began_ns.saturating_sub(events.this_turn().woke_ns);
+        let is_busy = others_ns > IDLE_NS;
+        let budget_ns = match is_busy && share < 100 {
+            true => (others_ns * share / (100 - share)).clamp(SAVE_LEAST_NS, SAVE_MOST_NS),
+            false => SAVE_MOST_NS,
+        };
+        let state = &mut self.state;
+        // The loop's clock and figures, as two who ask in turn.
+        let events = RefCell::new(events);
+        let slice = engine::persistence::forkless::go_on(
+            state,
+            &mut || {
+                let now_ns = events.borrow_mut().seam().monotonic_ns();
+                now_ns.saturating_sub(began_ns) >= budget_ns
+            },
+            &mut |figure| events.borrow_mut().seam().observed(figure),
+        );
+        let events = events.into_inner();
+        let rests_until_ns = match slice {
+            Slice::Rests(until_ns) => Some(until_ns),
+            _ => None,
+        };
+        self.timers
+            .follow(events, TimerOwner::Save, rests_until_ns, |at_ns| at_ns);
+        if slice == Slice::More || slice == Slice::Waits && !events.seam().tells_of_jobs() {
+            events.stay_awake();
+        }
+        events.mark(Phase::Save);
     }
 
     /// Reads what the child that saves has to say; at the end of its pipe it is done.

@@ -114,6 +114,7 @@ impl Server {
         state.set_machine(seam.machine());
         if seam.tells_of_jobs() {
             state.keyspace.wake_with(seam.waker());
+            state.persistence.waker = Some(seam.waker());
         }
         let mut core = Core::new(state);
         core.apply_settings();

@@ -106,9 +106,8 @@ impl Core {
                 log::warn!("Error trying to save the DB. Exit anyway.");
             }
         }
-        let child = state.persistence.child.as_ref().map(|child| child.kind);
         // Its file would be taken over by nobody. The old ones are whole, and stay.
-        if child == Some(ChildKind::Rewrite) {
+        if state.persistence.saving() == Some(ChildKind::Rewrite) {
             log::warn!("There is a child rewriting the AOF. Killing it!");
         }
         engine::persistence::kill_child(state, &mut host);

@@ -94,7 +94,7 @@ impl Service for Core {
             Some(TimerOwner::Cron) => self.run_cron(events),
             Some(TimerOwner::HttpEvents) => self.http_tick(events),
             // That the loop is awake is all that these are for: waits and pauses are ended before it sleeps.
-            Some(TimerOwner::Waits | TimerOwner::PauseEnd) => {}
+            Some(TimerOwner::Waits | TimerOwner::PauseEnd | TimerOwner::Save) => {}
             // It was replaced or cancelled while it was in hand.
             None => events.ignore(),
         }
@@ -163,10 +163,14 @@ impl Service for Core {
             self.close_clients(events);
             events.mark(Phase::Close);
         }
-        // 15. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
+        // 15. A slice of a save, when nobody waits for this turn any more.
+        if self.state.persistence.forkless.is_some() {
+            self.save_some(events);
+        }
+        // 16. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
         //     the next turn.
         self.http_turn_ends(events);
-        // 16. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
+        // 17. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
         self.state.clients.unblocked.clear();
     }
 }

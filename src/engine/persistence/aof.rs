@@ -46,7 +46,7 @@ fn flush_options(state: &State, force: bool) -> FlushOptions {
         force,
         timed: state.observe.latency.is_on(),
         // A disk that a child keeps busy makes a sync wait long; whoever sets this takes the risk.
-        no_sync: settings.no_appendfsync_on_rewrite && state.persistence.child.is_some(),
+        no_sync: settings.no_appendfsync_on_rewrite && state.persistence.is_saving(),
     }
 }
 
@@ -127,7 +127,7 @@ fn note_times(state: &mut State) {
     let monitor = &mut state.observe.latency;
     let how = if times.beside_sync {
         LatencyEvent::AofWritePendingFsync
-    } else if state.persistence.child.is_some() {
+    } else if state.persistence.is_saving() {
         LatencyEvent::AofWriteActiveChild
     } else {
         LatencyEvent::AofWriteAlone
@@ -167,7 +167,7 @@ fn write_base(
 /// Forks a child that writes a new base; whether it could be started (else the log says why). A failure counts like one
 /// of the child: those that are asked for by growth then rest.
 pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
-    if state.persistence.child.is_some() {
+    if state.persistence.is_saving() {
         return false;
     }
     match try_start_rewrite(state, host) {
@@ -420,7 +420,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
 
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.
 pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
-    if state.persistence.child.is_some() || state.persistence.is_loading() {
+    if state.persistence.is_saving() || state.persistence.is_loading() {
         return;
     }
     if state.config.settings().appendonly && state.persistence.aof.state == AofState::Off {

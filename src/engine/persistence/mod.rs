@@ -4,6 +4,7 @@
 //! child whose pipe is a source of the loop. Mirrors `saveCommand`, `rdbSaveBackground` and `checkChildrenDone` of Redis.
 
 pub mod aof;
+pub mod forkless;
 pub mod loading;
 
 use crate::engine::{CommandError, Host, State, functions};
@@ -84,11 +85,24 @@ fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) 
     true
 }
 
-/// Forks a child that writes a snapshot; whether it could be started (else the log says why).
+/// Begins to write a snapshot, by a child or in the loop; whether it could be begun (else the log says why).
 pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     state.persistence.scheduled = false;
     // Also if it cannot be started: the next attempt rests from here.
     state.persistence.last_try_unix_s = state.now.unix_s();
+    if state.config.settings().bgsave_forkless {
+        return match forkless::start(state, host) {
+            Ok(()) => {
+                log::info!("Background saving started by the loop");
+                true
+            }
+            Err(error) => {
+                state.persistence.last_status_ok = false;
+                log::warn!("Can't save in background: {error}");
+                false
+            }
+        };
+    }
     let started = start_child(
         state,
         host,
@@ -223,6 +237,14 @@ fn remove_temporary(state: &mut State, kind: ChildKind, pid: i32) {
     state.persistence.aof.remove(&path);
 }
 
+/// A background save with `dirty` changes has ended well.
+fn saved_in_background(state: &mut State, dirty: u64) {
+    log::info!("Background saving terminated with success");
+    // Changes since its beginning are still to be saved.
+    state.keyspace.dirty = state.keyspace.dirty.saturating_sub(dirty);
+    state.persistence.saved(state.now.unix_s());
+}
+
 /// Takes the end of the child at work.
 pub fn child_ended(state: &mut State, exit: Exit) {
     let Some(child) = state.persistence.child.take() else {
@@ -239,13 +261,9 @@ pub fn child_ended(state: &mut State, exit: Exit) {
     }
     persistence.last_copied_bytes = child.copied_bytes;
     persistence.last_duration_s = duration_s;
+    persistence.last_was_forkless = false;
     match exit {
-        Exit::Status(0) => {
-            log::info!("Background saving terminated with success");
-            // Changes since the fork are still to be saved.
-            state.keyspace.dirty = state.keyspace.dirty.saturating_sub(child.dirty);
-            persistence.saved(state.now.unix_s());
-        }
+        Exit::Status(0) => saved_in_background(state, child.dirty),
         Exit::Status(_) => {
             log::warn!("Background saving error");
             persistence.last_status_ok = false;
@@ -264,8 +282,9 @@ pub fn child_ended(state: &mut State, exit: Exit) {
     }
 }
 
-/// Ends the child at work, if there is one, and waits for its end.
+/// Gives up what is being saved in the background, if there is something; a child's end is waited for.
 pub fn kill_child(state: &mut State, host: &mut dyn Host) {
+    forkless::cancel(state);
     let Some(child) = &mut state.persistence.child else {
         return;
     };
@@ -286,12 +305,7 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
 /// All data is gone: so is the reason of a snapshot that a child writes, and where save points ask for snapshots the file
 /// is to be empty too.
 pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
-    if state
-        .persistence
-        .child
-        .as_ref()
-        .is_some_and(|child| child.kind == ChildKind::Snapshot)
-    {
+    if state.persistence.saving() == Some(ChildKind::Snapshot) {
         kill_child(state, host);
     }
     if !state.config.settings().save.is_empty() {
@@ -302,7 +316,7 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
 /// Starts a background save where a save point says so, or one was scheduled.
 pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
     let persistence = &state.persistence;
-    if persistence.child.is_some() || persistence.is_loading() {
+    if persistence.is_saving() || persistence.is_loading() {
         return;
     }
     let now = state.now.unix_s();

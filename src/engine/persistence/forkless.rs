@@ -1,0 +1,160 @@
+//! A background save by the loop itself: it reads a point in time of the keyspace a slice at a time, between commands, and
+//! a helper writes it.
+//!
+//! In: the wish for a snapshot, and in each turn a little time. Out: the file, and what follows from its end. There is no
+//! fork, so no stall at its beginning, and no page that a write has to copy. Valkey 9.2 has the like by the same directive,
+//! `bgsave-default-method`.
+
+use super::{options, saved_in_background};
+use crate::engine::State;
+use crate::engine::state::Host;
+use crate::event_loop::Waker;
+use crate::keyspace::Encoder;
+use crate::persistence::forkless::{RdbEncoder, SnapshotFile};
+use crate::persistence::status::{ChildKind, Forkless};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes that may wait for the helper before no more is read.
+const WAITING_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that are given to the helper at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// Begins a save; on error nothing is under way.
+pub(super) fn start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
+    let options = options(state, host);
+    let temporary = options
+        .path
+        .with_file_name(format!("temp-{}.bg.rdb", options.pid));
+    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, state.now));
+    // The helper's end is looked for in each turn; to be woken for it is worth something only if the loop sleeps.
+    let waker: Option<Waker> = state.persistence.waker.clone();
+    let sizes = state.keyspace.begin_reading(&encoder);
+    let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
+    let file = match SnapshotFile::begin(&options, temporary, sizes, state.now, waker) {
+        Ok(file) => file,
+        Err(error) => {
+            state.keyspace.end_reading();
+            return Err(error);
+        }
+    };
+    state.persistence.forkless = Some(Forkless {
+        kind: ChildKind::Snapshot,
+        file,
+        started_unix_s: state.now.unix_s(),
+        started_ns: state.now.mono_ns,
+        dirty: state.keyspace.dirty,
+        keys_total,
+        keys_done: 0,
+        rests_until_ns: 0,
+        is_read: false,
+    });
+    Ok(())
+}
+
+/// What a slice has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slice {
+    /// There is more to be read.
+    More,
+    /// There is more to be read, but not before this monotonic time, ns.
+    Rests(u64),
+    /// The helper has to do something first; it wakes the loop.
+    Waits,
+    /// There is no save under way.
+    None,
+}
+
+/// Reads on until `over` says so, and gives what was read to the helper. `observe` passes what the helper has done through
+/// the seam.
+pub fn go_on(
+    state: &mut State,
+    over: &mut dyn FnMut() -> bool,
+    observe: &mut dyn FnMut(u64) -> u64,
+) -> Slice {
+    let persistence = &mut state.persistence;
+    let Some(saving) = &mut persistence.forkless else {
+        return Slice::None;
+    };
+    if observe(u64::from(saving.file.has_ended())) != 0 {
+        end(state);
+        return Slice::None;
+    }
+    let waiting = observe(saving.file.waiting() as u64) as usize;
+    if saving.is_read {
+        return Slice::Waits;
+    }
+    let delay_us = state.config.settings().rdb_key_save_delay_us;
+    if state.now.mono_ns < saving.rests_until_ns {
+        return Slice::Rests(saving.rests_until_ns);
+    }
+    let (mut is_read, keys_before) = (false, saving.keys_done);
+    if waiting < WAITING_MAX {
+        let helper = &mut persistence.snapshot_helper;
+        loop {
+            let mut is_over = false;
+            is_read = state.keyspace.go_on_reading(&mut |unread| {
+                is_over |= delay_us > 0 || over();
+                is_over || unread >= CHUNK
+            });
+            state.keyspace.take_read(&mut |db, encoded| {
+                saving.keys_done += encoded.keys;
+                saving.file.write(helper, db, encoded);
+            });
+            if is_read || is_over {
+                break;
+            }
+        }
+    }
+    if delay_us > 0 {
+        let rest_ns = (saving.keys_done - keys_before).saturating_mul(delay_us * 1000);
+        saving.rests_until_ns = state.now.mono_ns.saturating_add(rest_ns);
+    }
+    if !is_read {
+        return match waiting < WAITING_MAX {
+            true if delay_us > 0 => Slice::Rests(saving.rests_until_ns),
+            true => Slice::More,
+            false => Slice::Waits,
+        };
+    }
+    saving.is_read = true;
+    state.keyspace.end_reading();
+    saving.file.finish(&mut persistence.snapshot_helper);
+    Slice::Waits
+}
+
+/// Takes the end of a save.
+fn end(state: &mut State) {
+    let Some(saving) = state.persistence.forkless.take() else {
+        return;
+    };
+    // One that has failed may have been read in part only.
+    if !saving.is_read {
+        state.keyspace.end_reading();
+    }
+    let now_s = state.now.unix_s();
+    state.persistence.last_duration_s = now_s.saturating_sub(saving.started_unix_s);
+    state.persistence.last_copied_bytes = 0;
+    state.persistence.last_was_forkless = true;
+    match saving.file.result() {
+        Ok(()) => {
+            log::info!("DB saved on disk");
+            saved_in_background(state, saving.dirty);
+        }
+        Err(error) => {
+            log::warn!("Error saving the data for RDB: {error}");
+            log::warn!("Background saving error");
+            state.persistence.last_status_ok = false;
+        }
+    }
+}
+
+/// Gives up the save that is under way, if there is one.
+pub(super) fn cancel(state: &mut State) {
+    let Some(saving) = state.persistence.forkless.take() else {
+        return;
+    };
+    log::warn!("The background save is given up");
+    state.keyspace.end_reading();
+    saving.file.cancel(&mut state.persistence.snapshot_helper);
+}

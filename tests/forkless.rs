@@ -1,0 +1,139 @@
+//! Background saves that the loop does itself: what is in the file, and what becomes of it when something goes wrong.
+
+mod common;
+
+use common::{Raw, Server, wait_for};
+use gyre::resp::reader::Value;
+use gyre::system::rng::Rng;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const FORKLESS: [&str; 8] = [
+    "--bgsave-default-method",
+    "forkless",
+    "--enable-debug-command",
+    "yes",
+    "--save",
+    "",
+    "--hash-max-listpack-entries",
+    "16",
+];
+
+fn text(value: Value) -> String {
+    match value {
+        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::Simple(text) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+fn info(raw: &mut Raw, field: &str) -> String {
+    let page = text(raw.line("INFO persistence"));
+    let line = page.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name == field).then(|| value.to_owned())
+    });
+    line.unwrap_or_else(|| panic!("no {field} in INFO"))
+}
+
+fn is_saving(raw: &mut Raw) -> bool {
+    info(raw, "rdb_bgsave_in_progress") == "1"
+}
+
+/// Keys of all types, some of them large, in two databases.
+fn fill(raw: &mut Raw) {
+    raw.line("DEBUG POPULATE 20000 key 40");
+    for number in 0..3000 {
+        raw.send(
+            format!(
+                "HSET hash {number} value\r\nSADD set m{number}\r\nZADD zset {number} m{number}\r\nRPUSH list e{number}\r\n\
+                 XADD stream {}-1 f v\r\n",
+                number + 1
+            )
+            .as_bytes(),
+        );
+        (0..5).for_each(|_| drop(raw.read()));
+    }
+    raw.line("XGROUP CREATE stream group 0");
+    raw.line("XREADGROUP GROUP group alice COUNT 1500 STREAMS stream >");
+    raw.line("HPEXPIREAT hash 9999999999999 FIELDS 1 7");
+    raw.line("SELECT 3");
+    raw.line("SET other x");
+    raw.line("HSET hash f v");
+    raw.line("SELECT 0");
+}
+
+/// Changes of all that [`fill`] has made, until it is told to end.
+fn rage(raw: &mut Raw, seed: u64, is_over: &AtomicBool) -> u64 {
+    let mut rng = Rng::new(seed);
+    let mut commands = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let number = rng.below(20_000);
+        let small = rng.below(3000);
+        let line = match rng.below(24) {
+            0..4 => format!("SET key:{number} {}", rng.next_u64()),
+            4 => format!("DEL key:{number}"),
+            5 => format!("APPEND key:{number} more"),
+            6 => format!("RENAME key:{number} renamed:{}", rng.below(50)),
+            7 => format!("PEXPIRE key:{number} {}", rng.below(20)),
+            8 => format!("HSET hash {small} other"),
+            9 => format!("HDEL hash {small}"),
+            10 => format!("SREM set m{small}"),
+            11 => format!("ZADD zset 7 m{small}"),
+            12 => "LPOP list".to_owned(),
+            13 => "XADD stream * f v".to_owned(),
+            14 => format!("XDEL stream {small}-1"),
+            15 => "XACK stream group 5-1".to_owned(),
+            16 => format!("COPY hash copy:{}", rng.below(5)),
+            17 if rng.below(40) == 0 => "DEL hash".to_owned(),
+            18 if rng.below(40) == 0 => "SET set a_string".to_owned(),
+            19 if rng.below(200) == 0 => "SWAPDB 0 3".to_owned(),
+            20 if rng.below(100) == 0 => "FLUSHDB ASYNC".to_owned(),
+            21 => format!("EVAL \"redis.call('HSET', KEYS[1], ARGV[1], 1)\" 1 hash {small}"),
+            22 => format!("MOVE key:{number} 3"),
+            _ => format!("HSET new:{} f v", rng.below(100_000)),
+        };
+        raw.line(&line);
+        commands += 1;
+    }
+    commands
+}
+
+#[test]
+fn the_file_holds_what_was_there_at_the_beginning() {
+    for round in 0..4 {
+        let server = Server::with(&FORKLESS);
+        let mut raw = server.raw();
+        fill(&mut raw);
+        // Between the two there are no commands.
+        raw.send(b"MULTI\r\nDEBUG DIGEST\r\nDBSIZE\r\nCONFIG SET bgsave-default-method forkless\r\nBGSAVE\r\nEXEC\r\n");
+        let answers = (0..6).map(|_| raw.read()).next_back().expect("an answer");
+        let Value::Array(answers) = answers else {
+            panic!("{answers:?}")
+        };
+        let digest = text(answers[0].clone());
+        let is_over = AtomicBool::new(false);
+        let commands: u64 = std::thread::scope(|scope| {
+            let ragers: Vec<_> = (0..3)
+                .map(|number| {
+                    let (server, is_over) = (&server, &is_over);
+                    scope.spawn(move || rage(&mut server.raw(), 10 * round + number, is_over))
+                })
+                .collect();
+            wait_for("the end of the save", || {
+                info(&mut raw, "rdb_saves") != "0"
+                    || info(&mut raw, "rdb_last_bgsave_status") != "ok"
+            });
+            is_over.store(true, Ordering::Relaxed);
+            let each = ragers
+                .into_iter()
+                .map(|rager| rager.join().expect("no panic"));
+            each.sum()
+        });
+        assert!(commands > 0);
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_type"), "forkless");
+        // It is loaded in the place of what is there now.
+        assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+        assert_eq!(text(raw.line("DEBUG DIGEST")), digest, "round {round}");
+    }
+}
