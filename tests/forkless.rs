@@ -63,9 +63,8 @@ fn fill(raw: &mut Raw) {
 }
 
 /// Changes of all that [`fill`] has made, until it is told to end.
-fn rage(raw: &mut Raw, seed: u64, is_over: &AtomicBool) -> u64 {
+fn rage(raw: &mut Raw, seed: u64, is_over: &AtomicBool) {
     let mut rng = Rng::new(seed);
-    let mut commands = 0;
     while !is_over.load(Ordering::Relaxed) {
         let number = rng.below(20_000);
         let small = rng.below(3000);
@@ -93,9 +92,7 @@ fn rage(raw: &mut Raw, seed: u64, is_over: &AtomicBool) -> u64 {
             _ => format!("HSET new:{} f v", rng.below(100_000)),
         };
         raw.line(&line);
-        commands += 1;
     }
-    commands
 }
 
 #[test]
@@ -104,36 +101,103 @@ fn the_file_holds_what_was_there_at_the_beginning() {
         let server = Server::with(&FORKLESS);
         let mut raw = server.raw();
         fill(&mut raw);
-        // Between the two there are no commands.
-        raw.send(b"MULTI\r\nDEBUG DIGEST\r\nDBSIZE\r\nCONFIG SET bgsave-default-method forkless\r\nBGSAVE\r\nEXEC\r\n");
-        let answers = (0..6).map(|_| raw.read()).next_back().expect("an answer");
-        let Value::Array(answers) = answers else {
-            panic!("{answers:?}")
-        };
-        let digest = text(answers[0].clone());
+        // Nobody else is there between the two.
+        let digest = text(raw.line("DEBUG DIGEST"));
+        assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
         let is_over = AtomicBool::new(false);
-        let commands: u64 = std::thread::scope(|scope| {
-            let ragers: Vec<_> = (0..3)
-                .map(|number| {
-                    let (server, is_over) = (&server, &is_over);
-                    scope.spawn(move || rage(&mut server.raw(), 10 * round + number, is_over))
-                })
-                .collect();
+        let during = std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (server, is_over) = (&server, &is_over);
+                scope.spawn(move || rage(&mut server.raw(), 10 * round + number, is_over));
+            }
+            let mut during = 0;
             wait_for("the end of the save", || {
-                info(&mut raw, "rdb_saves") != "0"
-                    || info(&mut raw, "rdb_last_bgsave_status") != "ok"
+                let page = text(raw.line("INFO persistence"));
+                during += usize::from(page.contains("rdb_bgsave_in_progress:1"));
+                page.contains("rdb_saves:1") || page.contains("rdb_last_bgsave_status:err")
             });
             is_over.store(true, Ordering::Relaxed);
-            let each = ragers
-                .into_iter()
-                .map(|rager| rager.join().expect("no panic"));
-            each.sum()
+            during
         });
-        assert!(commands > 0);
+        assert!(during > 0, "it was over before anybody wrote");
         assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
         assert_eq!(info(&mut raw, "rdb_last_bgsave_type"), "forkless");
         // It is loaded in the place of what is there now.
         assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
         assert_eq!(text(raw.line("DEBUG DIGEST")), digest, "round {round}");
+    }
+}
+
+/// Slow enough that it is under way when something happens.
+fn begin_slow_save(server: &Server) -> Raw {
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 2000 key 40");
+    assert_eq!(text(raw.line("SAVE")), "OK");
+    raw.line("SET later x");
+    raw.line("CONFIG SET rdb-key-save-delay 100000");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    assert!(is_saving(&mut raw));
+    raw
+}
+
+fn files(server: &Server) -> Vec<String> {
+    let files = std::fs::read_dir(server.dir.path()).expect("a directory");
+    let name = |file: std::io::Result<std::fs::DirEntry>| {
+        file.expect("a file")
+            .file_name()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let mut names: Vec<String> = files
+        .map(name)
+        .filter(|name| name.ends_with(".rdb"))
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_flush_of_everything_gives_the_save_up() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = begin_slow_save(&server);
+    assert_eq!(
+        text(raw.line("BGSAVE")),
+        "Error(\"ERR Background save already in progress\")"
+    );
+    assert_eq!(text(raw.line("FLUSHALL")), "OK");
+    assert!(!is_saving(&mut raw));
+    wait_for("the removal of its file", || files(&server) == ["dump.rdb"]);
+    // It is no failure.
+    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    raw.line("SET a 1");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+    assert_eq!(text(raw.line("GET a")), "1");
+}
+
+#[test]
+fn who_is_killed_leaves_the_old_file() {
+    let mut server = Server::with(&FORKLESS);
+    drop(begin_slow_save(&server));
+    server.kill();
+    server.start_again();
+    let mut raw = server.raw();
+    assert_eq!(raw.line("DBSIZE"), Value::Integer(2000));
+    assert_eq!(raw.line("EXISTS later"), Value::Integer(0));
+}
+
+#[test]
+fn a_shutdown_ends_the_save_and_leaves_no_file_of_it() {
+    for (how, keys) in [("NOSAVE", 2000), ("SAVE", 2001)] {
+        let mut server = Server::with(&FORKLESS);
+        let mut raw = begin_slow_save(&server);
+        raw.line("CONFIG SET rdb-key-save-delay 0");
+        raw.send(format!("SHUTDOWN {how}\r\n").as_bytes());
+        assert_eq!(server.wait(), Some(0));
+        assert_eq!(files(&server), ["dump.rdb"], "SHUTDOWN {how}");
+        server.start_again();
+        assert_eq!(server.raw().line("DBSIZE"), Value::Integer(keys));
     }
 }

@@ -7,6 +7,7 @@
 //! says why it stands there.
 
 use super::eviction::{Room, make_room};
+use super::keyspecs::keys_of;
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
 use crate::clients::{Client, ClientKey, Session};
 use crate::config::Settings;
@@ -218,7 +219,12 @@ fn admit_from_connection(
     check_busy(state, &candidate)?;
     check_monitor(state, &candidate)?;
     // Last, because it does not refuse: what is held now is admitted anew when the pause is over.
-    Ok(hold_while_paused(state, &candidate))
+    match hold_while_paused(state, &candidate) {
+        Admission::Runs if state.persistence.forkless.is_some() => {
+            Ok(hold_while_saved(state, &candidate, args))
+        }
+        admission => Ok(admission),
+    }
 }
 
 /// A script's caller has been through all checks of a connection; the program has been through those of its flags.
@@ -438,6 +444,37 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
         return Admission::Postponed;
     }
     Admission::Runs
+}
+
+/// Holds a write back that the save of the loop would have to do much for at once: what it changes is large and not read
+/// yet, or the helper is far behind. It is admitted anew when that has passed. What is only queued waits for nothing, and
+/// neither EXEC nor a script is held: their keys are read at once, which takes long, and is counted.
+#[cold]
+fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) -> Admission {
+    let Some(caller) = state.clients.get_mut(candidate.client) else {
+        return Admission::Runs;
+    };
+    if !candidate.has(flags::WRITE) || caller.session.in_multi() {
+        return Admission::Runs;
+    }
+    let db = caller.session.db;
+    let Some(saving) = &mut state.persistence.forkless else {
+        return Admission::Runs;
+    };
+    let mut must_wait = saving.is_backed_up;
+    if !must_wait {
+        let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
+        must_wait = keys
+            .iter()
+            .any(|(at, _)| state.keyspace.must_wait(db, args.at(*at)));
+    }
+    if !must_wait {
+        return Admission::Runs;
+    }
+    saving.holds += 1;
+    state.persistence.held_for_save += 1;
+    state.clients.hold(candidate.client);
+    Admission::Postponed
 }
 
 /// What a script may call: nothing that is not for scripts, and nothing that writes where it said that it only reads.

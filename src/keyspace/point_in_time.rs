@@ -120,7 +120,7 @@ pub(super) struct Reading {
     /// What was taken away last ended within `current`.
     is_cut: bool,
     /// Large values that were read at once, because somebody changed them.
-    pub(super) hurried: u64,
+    hurried: u64,
 }
 
 /// Whether reading a value whole would take long.
@@ -405,6 +405,15 @@ impl Keyspace {
             }
         }
         true
+    }
+    /// Large values of the reading under way that were read at once, because somebody could not wait who changed them.
+    pub fn hurried(&self) -> u64 {
+        let tables = self.databases.iter().map(|it| &it.table);
+        let readings = tables.chain(&self.removed_tables);
+        readings
+            .filter_map(|table| table.reading.as_ref())
+            .map(|it| it.hurried)
+            .sum()
     }
     /// Bytes that were read and wait to be taken away.
     pub fn unread_bytes(&mut self) -> usize {

@@ -148,6 +148,11 @@ impl Core {
         if slice == Slice::More || slice == Slice::Waits && !events.seam().tells_of_jobs() {
             events.stay_awake();
         }
+        // Who was held back asks anew: what it waited for may have passed.
+        let held = std::mem::take(&mut self.state.persistence.held_for_save);
+        if held > 0 && self.state.pause.is_none() {
+            self.resume_paused(events);
+        }
         events.mark(Phase::Save);
     }
 

@@ -164,7 +164,8 @@ impl Service for Core {
             events.mark(Phase::Close);
         }
         // 15. A slice of a save, when nobody waits for this turn any more.
-        if self.state.persistence.forkless.is_some() {
+        let persistence = &self.state.persistence;
+        if persistence.forkless.is_some() || persistence.held_for_save > 0 {
             self.save_some(events);
         }
         // 16. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// Bytes that may wait for the helper before no more is read.
 const WAITING_MAX: usize = 16 * 1024 * 1024;
+/// Bytes that may wait before writes, which add to them, are held back.
+const BACKED_UP: usize = 64 * 1024 * 1024;
 /// Bytes that are given to the helper at a time.
 const CHUNK: usize = 256 * 1024;
 
@@ -47,6 +49,8 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
         keys_total,
         keys_done: 0,
         rests_until_ns: 0,
+        is_backed_up: false,
+        holds: 0,
         is_read: false,
     });
     Ok(())
@@ -81,6 +85,8 @@ pub fn go_on(
         return Slice::None;
     }
     let waiting = observe(saving.file.waiting() as u64) as usize;
+    // What writes have had read meanwhile waits in the keyspace.
+    saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
     if saving.is_read {
         return Slice::Waits;
     }
