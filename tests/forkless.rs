@@ -161,8 +161,8 @@ fn a_flush_of_everything_gives_the_save_up() {
     let server = Server::with(&FORKLESS);
     let mut raw = begin_slow_save(&server);
     assert_eq!(
-        text(raw.line("BGSAVE")),
-        "Error(\"ERR Background save already in progress\")"
+        raw.line("BGSAVE"),
+        Value::Error(b"ERR Background save already in progress".to_vec())
     );
     assert_eq!(text(raw.line("FLUSHALL")), "OK");
     assert!(!is_saving(&mut raw));
@@ -200,4 +200,34 @@ fn a_shutdown_ends_the_save_and_leaves_no_file_of_it() {
         server.start_again();
         assert_eq!(server.raw().line("DBSIZE"), Value::Integer(keys));
     }
+}
+
+#[test]
+fn who_changes_what_is_large_waits_until_it_is_read() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 20000 key 40");
+    for name in ["hash", "other"] {
+        for number in 0..3000 {
+            raw.send(format!("HSET {name} {number} old\r\n").as_bytes());
+        }
+        (0..3000).for_each(|_| drop(raw.read()));
+    }
+    raw.line("CONFIG SET rdb-key-save-delay 1000");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    let mut writer = server.raw();
+    assert_eq!(writer.line("HSET hash 7 new"), Value::Integer(0));
+    assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    // A transaction cannot wait.
+    writer.send(b"MULTI\r\nHSET other 7 new\r\nEXEC\r\n");
+    (0..3).for_each(|_| drop(writer.read()));
+    assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
+    assert!(is_saving(&mut raw));
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+    assert_eq!(text(raw.line("HGET hash 7")), "old");
+    assert_eq!(text(raw.line("HGET other 7")), "old");
 }

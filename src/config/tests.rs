@@ -81,7 +81,14 @@ fn reports_what_redis_reports_when_nothing_is_set() {
         .collect();
     assert_eq!(
         newer,
-        ["http-port", "http-bind", "loop-trace", "loop-trace-turns",]
+        [
+            "bgsave-default-method",
+            "forkless-loop-share",
+            "http-port",
+            "http-bind",
+            "loop-trace",
+            "loop-trace-turns",
+        ]
     );
     assert_eq!(config.warnings(), None);
 }

@@ -462,7 +462,10 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         return Admission::Runs;
     };
     let mut must_wait = saving.is_backed_up;
-    if !must_wait {
+    if must_wait {
+        // It waits for the helper alone: whatever number there is when that has caught up is another one.
+        saving.large_read = u64::MAX;
+    } else {
         let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
         must_wait = keys
             .iter()
@@ -471,7 +474,7 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     if !must_wait {
         return Admission::Runs;
     }
-    saving.holds += 1;
+    state.persistence.holds_for_save += 1;
     state.persistence.held_for_save += 1;
     state.clients.hold(candidate.client);
     Admission::Postponed

@@ -403,7 +403,7 @@ fn persistence(page: &mut Page<'_>) {
     if let Some(left_s) = saving.estimated_seconds(state.now.mono_ns) {
         page.field("forkless_estimated_seconds_remaining", left_s);
     }
-    page.field("forkless_held_commands", saving.holds());
+    page.field("forkless_held_commands", saving.holds_for_save);
     page.field("forkless_hurried_values", state.keyspace.hurried());
     page.field("rdb_saves", saving.saves);
     page.field("rdb_last_cow_size", saving.last_copied_bytes);

@@ -171,6 +171,8 @@ pub struct Keyspace {
     pub(super) pool: EvictionPool,
     /// Tables that flushes have removed while they were read.
     pub(super) removed_tables: Vec<Table>,
+    /// Large values that earlier readings of a point in time had to read at once.
+    pub(super) hurried: u64,
 }
 
 impl Keyspace {
@@ -205,6 +207,7 @@ impl Keyspace {
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
             removed_tables: Vec::new(),
+            hurried: 0,
         }
     }
     /// Sets who frees what would take long and what times that, before there is anything.

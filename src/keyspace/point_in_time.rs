@@ -121,6 +121,8 @@ pub(super) struct Reading {
     is_cut: bool,
     /// Large values that were read at once, because somebody changed them.
     hurried: u64,
+    /// Large values that were read.
+    large_read: u64,
 }
 
 /// Whether reading a value whole would take long.
@@ -161,6 +163,7 @@ impl Reading {
             aside: Encoded::default(),
             is_cut: false,
             hurried: 0,
+            large_read: 0,
         }
     }
     fn is_read(&self, bucket: usize) -> bool {
@@ -224,6 +227,7 @@ impl Reading {
     }
     /// The large value under way is read whole.
     fn end_current(&mut self) {
+        self.large_read += 1;
         if let Some((Large::Key(key), _)) = self.current.take() {
             self.large_keys.remove(&key);
         }
@@ -234,6 +238,7 @@ impl Reading {
     #[cold]
     fn hurry(&mut self, table: &Table, key: &[u8]) {
         self.hurried += 1;
+        self.large_read += 1;
         let is_current = |current: &Option<(Large, Position)>| {
             current.as_ref().is_some_and(|(large, _)| large.is_key(key))
         };
@@ -406,14 +411,18 @@ impl Keyspace {
         }
         true
     }
-    /// Large values of the reading under way that were read at once, because somebody could not wait who changed them.
+    /// Large values that were read at once, because somebody changed them who could not wait.
     pub fn hurried(&self) -> u64 {
         let tables = self.databases.iter().map(|it| &it.table);
         let readings = tables.chain(&self.removed_tables);
-        readings
-            .filter_map(|table| table.reading.as_ref())
-            .map(|it| it.hurried)
-            .sum()
+        let hurried = readings.filter_map(|table| Some(table.reading.as_ref()?.hurried));
+        self.hurried + hurried.sum::<u64>()
+    }
+    /// Large values that the reading under way has come to the end of: whoever waits for one looks again when there are more.
+    pub fn large_read(&mut self) -> u64 {
+        let readings = self.readings();
+        let read = readings.filter_map(|table| Some(table.reading.as_ref()?.large_read));
+        read.sum()
     }
     /// Bytes that were read and wait to be taken away.
     pub fn unread_bytes(&mut self) -> usize {
@@ -452,6 +461,7 @@ impl Keyspace {
     }
     /// Ends the reading, whether all was read or not.
     pub fn end_reading(&mut self) {
+        self.hurried = self.hurried();
         for table in self.readings() {
             table.reading = None;
         }

@@ -183,8 +183,8 @@ pub struct Forkless {
     pub rests_until_ns: u64,
     /// The helper is so far behind that writes are held back.
     pub is_backed_up: bool,
-    /// Commands that were held back.
-    pub holds: u64,
+    /// Large values that had been read when those who are held back were last admitted.
+    pub large_read: u64,
     /// Everything has been read, and the helper writes the rest.
     pub is_read: bool,
 }
@@ -219,6 +219,8 @@ pub struct Persistence {
     pub forkless: Option<Forkless>,
     /// Clients that it holds back, which have not been admitted anew.
     pub held_for_save: u64,
+    /// Commands that were held back for saves.
+    pub holds_for_save: u64,
     /// Who writes its file.
     pub snapshot_helper: Helper<forkless::Job>,
     /// Wakes the loop when there is news of it.
@@ -262,6 +264,7 @@ impl Default for Persistence {
             child: None,
             forkless: None,
             held_for_save: 0,
+            holds_for_save: 0,
             snapshot_helper: forkless::helper(&Jobs::default()),
             waker: None,
             last_was_forkless: false,
@@ -320,10 +323,6 @@ impl Persistence {
             (_, false) => "fork",
         };
         (current, last)
-    }
-    /// Commands that the loop's own save has held back.
-    pub fn holds(&self) -> u64 {
-        self.forkless.as_ref().map_or(0, |saving| saving.holds)
     }
     /// Seconds that the loop's own save will still take, if it goes on as until now.
     pub fn estimated_seconds(&self, now_ns: u64) -> Option<u64> {

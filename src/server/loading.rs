@@ -14,7 +14,7 @@ use super::endpoints::TimerOwner;
 use super::service::Core;
 use crate::engine;
 use crate::engine::Host;
-use crate::engine::persistence::forkless::Slice;
+use crate::engine::persistence::forkless::{self, Slice};
 use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
 use crate::persistence::loading::LoadFailure;
 use crate::system::signals;
@@ -130,7 +130,7 @@ impl Core {
         let state = &mut self.state;
         // The loop's clock and figures, as two who ask in turn.
         let events = RefCell::new(events);
-        let slice = engine::persistence::forkless::go_on(
+        let slice = forkless::go_on(
             state,
             &mut || {
                 let now_ns = events.borrow_mut().seam().monotonic_ns();
@@ -149,8 +149,8 @@ impl Core {
             events.stay_awake();
         }
         // Who was held back asks anew: what it waited for may have passed.
-        let held = std::mem::take(&mut self.state.persistence.held_for_save);
-        if held > 0 && self.state.pause.is_none() {
+        if self.state.pause.is_none() && forkless::may_admit_held(&mut self.state) {
+            self.state.persistence.held_for_save = 0;
             self.resume_paused(events);
         }
         events.mark(Phase::Save);

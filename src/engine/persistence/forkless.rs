@@ -50,7 +50,7 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
         keys_done: 0,
         rests_until_ns: 0,
         is_backed_up: false,
-        holds: 0,
+        large_read: 0,
         is_read: false,
     });
     Ok(())
@@ -91,7 +91,8 @@ pub fn go_on(
         return Slice::Waits;
     }
     let delay_us = state.config.settings().rdb_key_save_delay_us;
-    if state.now.mono_ns < saving.rests_until_ns {
+    // Whoever is held back waits for what is read, and not for the rest.
+    if state.now.mono_ns < saving.rests_until_ns && persistence.held_for_save == 0 {
         return Slice::Rests(saving.rests_until_ns);
     }
     let (mut is_read, keys_before) = (false, saving.keys_done);
@@ -127,6 +128,22 @@ pub fn go_on(
     state.keyspace.end_reading();
     saving.file.finish(&mut persistence.snapshot_helper);
     Slice::Waits
+}
+
+/// Whether what clients are held back for may have passed since this was asked last.
+pub fn may_admit_held(state: &mut State) -> bool {
+    if state.persistence.held_for_save == 0 {
+        return false;
+    }
+    let Some(saving) = &mut state.persistence.forkless else {
+        return true;
+    };
+    if saving.is_backed_up {
+        return false;
+    }
+    let large_read = state.keyspace.large_read();
+    let before = std::mem::replace(&mut saving.large_read, large_read);
+    saving.is_read || large_read != before
 }
 
 /// Takes the end of a save.
