@@ -660,6 +660,15 @@ mod tests {
         assert_eq!(text.matches("REPORT START").count(), 1, "{text}");
     }
 
+    /// The process ends with the thread: whoever waits for a helper's job would wait for ever.
+    #[test]
+    fn a_panic_of_a_helper_is_reported_too() {
+        let (text, signal) = run("helper");
+        assert_eq!(signal, Some(libc::SIGABRT), "{text}");
+        assert!(text.contains("Guru Meditation: job 7 #"), "{text}");
+        assert!(!text.contains("alive"), "{text}");
+    }
+
     #[test]
     fn the_watchdog_barks_and_life_goes_on() {
         let (text, signal) = run("watchdog");
@@ -704,6 +713,14 @@ mod tests {
                 super::super::process::kill(std::process::id() as i32, libc::SIGABRT).unwrap()
             }
             b"panic" => panic!("the sky fell"),
+            b"helper" => {
+                let jobs = crate::system::helper::Jobs::default();
+                let run = |job: u8| panic!("job {job}");
+                let mut helper = crate::system::helper::Helper::new("gyre-test", &jobs, || (), run);
+                helper.give(7);
+                helper.drain();
+                println!("alive");
+            }
             b"twice" => {
                 SNAPSHOT.store(std::ptr::dangling_mut(), Ordering::Release);
                 segfault();

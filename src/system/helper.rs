@@ -2,7 +2,8 @@
 //!
 //! In: jobs with all that they need, owned. Out: whatever a job leaves in what it shares with its owner; jobs of one
 //! helper are done one after the other, in their order. The thread starts with the first job and ends with its owner,
-//! after what it was given until then. Mirrors bio.c of Redis.
+//! after what it was given until then. A job that panics ends the process, like any other panic ([`super::crash`]): nobody
+//! waits for what will never be done. Mirrors bio.c of Redis.
 //!
 //! In simulations there are no threads: a [`SimulatedJobs`] does the jobs between two turns, at a time that its seed
 //! says, so that the same seed sees the same job under way at the same moment.

@@ -905,9 +905,13 @@ impl AppendOnly {
     fn note_sync(&mut self) {
         self.syncing_offset = self.offset.saturating_sub(self.buffer.len() as u64);
     }
-    /// Offset of the journal up to which effects are on the disk, in files that would be loaded.
+    /// Offset of the journal up to which effects are on the disk, in files that would be loaded. It stands still from a
+    /// background sync that failed to the next rewrite: that a later one went well, perhaps of another file, does not say
+    /// where the bytes of the first are, and whoever waits is to be told what is sure.
     pub fn synced_offset(&mut self) -> u64 {
-        let is_whole = self.state == AofState::On && self.manifest_behind.is_none();
+        let is_whole = self.state == AofState::On
+            && self.manifest_behind.is_none()
+            && self.syncer.failures() == self.rewritten_failures;
         if is_whole && self.syncer.is_done() && self.syncer.error().is_none() {
             self.synced_offset = self.syncing_offset;
         }

@@ -735,6 +735,33 @@ fn always_is_promised_only_where_no_sync_has_failed_since_the_last_rewrite() {
     assert!(refusal.ends_with("No space left on device"), "{refusal}");
 }
 
+/// The sync of the file that a rewrite had ended failed, that of the new one went well, and all counted as synced.
+#[test]
+fn what_a_failed_sync_may_have_lost_is_not_said_to_be_on_the_disk() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench.flush(Fsync::No, 1).expect("written");
+    bench
+        .plan
+        .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+    bench.begin().expect("a new file");
+    bench.append("SET b 1");
+    for now_s in [2, 3, 4] {
+        bench.flush(Fsync::EverySecond, now_s).expect("written");
+        bench.aof.wait_for_disk().expect_err("who knows");
+    }
+    assert_eq!(bench.aof.error(), None, "the last sync has gone well");
+    let written = bench.journal.written_bytes(Targets::AOF);
+    assert!(bench.aof.synced_offset() < written);
+    // The base of a rewrite that began before the failure does not hold all of it for sure; that of the next does.
+    bench.end("new ").expect("a new base");
+    assert!(bench.aof.synced_offset() < written);
+    bench.begin().expect("a new file");
+    bench.end("newer ").expect("a new base");
+    assert_eq!(bench.aof.wait_for_disk(), Ok(()));
+    assert_eq!(bench.aof.synced_offset(), written);
+}
+
 /// A SHUTDOWN that was refused had synced all, and clients of WAITAOF never heard of it.
 #[test]
 fn a_sync_at_the_end_is_one_that_clients_wait_for() {
