@@ -122,9 +122,10 @@ fn restore(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Comman
     ))?;
     let codes = library::restore(body).map_err(|error| generic(error.to_owned()))?;
     let mut aside = Libraries::default();
+    let limit = load_limit(context);
     let (state, host) = (&mut *context.state, &mut *context.host);
     for code in codes {
-        if let Err(error) = load_aside(state, host, &mut aside, &code) {
+        if let Err(error) = load_aside(state, host, &mut aside, &code, limit) {
             forget(state, aside.clear());
             return Err(generic(error));
         }
@@ -147,11 +148,13 @@ fn load_aside(
     host: &mut dyn Host,
     aside: &mut Libraries,
     code: &[u8],
+    limit_ms: Option<u64>,
 ) -> Result<(), String> {
     let found = metadata::parse(code)?;
     aside.may_load(&found.name, false)?;
-    // As in Redis it takes as long as it likes: a file repeats a dump on a slower machine, too, or on one with more to do.
-    let library = run_code(state, host, code, None)?;
+    // A made-up dump from a client could hold the server for ever, as it can Redis. What a file repeats may take longer than
+    // it did, on a slower machine or on one with more to do.
+    let library = run_code(state, host, code, limit_ms)?;
     let handles = library.handles().collect();
     aside
         .add(library)
