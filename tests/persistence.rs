@@ -933,6 +933,28 @@ fn a_shutdown_that_waits_for_the_periodic_work_can_be_called_off() {
     assert!(server.log().contains("Shutdown manually aborted"));
 }
 
+/// What a script of the file runs is as little a client's as the script: it was counted, timed and logged.
+#[test]
+fn what_a_script_of_the_append_only_file_runs_is_not_counted() {
+    let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);
+    server.raw().line("PING");
+    server.kill();
+    let script = "return redis.call('SET', KEYS[1], '1')";
+    let eval = format!(
+        "*4\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n1\r\n$1\r\na\r\n",
+        script.len()
+    );
+    fs::write(incremental(&server), eval).expect("written");
+    server.start_again();
+    let mut raw = server.raw();
+    assert_eq!(text(raw.line("GET a")), "1");
+    let stats = text(raw.line("INFO commandstats"));
+    assert!(stats.contains("cmdstat_get:calls=1,"), "{stats}");
+    for name in ["cmdstat_eval:", "cmdstat_set:"] {
+        assert!(!stats.contains(name), "{stats}");
+    }
+}
+
 /// The file is read long after it was written. A life that was prolonged in time must not end because the time that it
 /// had at first is over when the file is read.
 #[test]

@@ -186,8 +186,8 @@ pub(crate) fn note_run(
     redacted: &[usize],
 ) {
     let id = invocation.command;
-    // The commands of a file ran once, and were counted then.
-    if state.persistence.is_loading() && is_loader(state, invocation.client) {
+    // The commands of a file ran once, and were counted then; those of its scripts too.
+    if state.persistence.is_loading() && is_loader(state, invocation.asker) {
         return;
     }
     state.observe.command_run(id.0, elapsed_ns, failures);
