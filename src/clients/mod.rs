@@ -290,6 +290,16 @@ impl Clients {
     pub fn next_deadline(&self) -> Option<(u64, u64)> {
         self.deadlines.first().copied()
     }
+    /// The id of the next client whose deadline is over at `now_ns`; the deadline is forgotten.
+    pub fn take_overdue(&mut self, now_ns: u64) -> Option<u64> {
+        let (_, id) = self
+            .deadlines
+            .first()
+            .filter(|(at_ns, _)| *at_ns <= now_ns)?;
+        let id = *id;
+        self.deadlines.pop_first();
+        Some(id)
+    }
     /// Clients that wait with a deadline.
     pub fn deadlines(&self) -> usize {
         self.deadlines.len()

@@ -235,15 +235,14 @@ enum Became {
 
 /// Answers the clients whose time is over at `now_ns`.
 pub fn expire(state: &mut State, now_ns: u64) {
-    while let Some((deadline_ns, id)) = state.clients.next_deadline()
-        && deadline_ns <= now_ns
-    {
-        // Also one that is being closed and not detached yet. Passed over, its deadline would stay the first for ever.
-        let Some(key) = state.clients.by_id_or_closing(id) else {
-            debug_assert!(false, "a deadline is of a client that waits");
-            return;
-        };
-        give_up(state, key, 0, None);
+    // Taken out before anything else, so that each is met once: one that stayed would be the first for ever, and nobody
+    // behind it would ever be told that its time is over.
+    while let Some(id) = state.clients.take_overdue(now_ns) {
+        // Also one that is being closed and not detached yet.
+        match state.clients.by_id_or_closing(id) {
+            Some(key) => give_up(state, key, 0, None),
+            None => log::error!("Client id={id} is gone, and had still a deadline"),
+        }
     }
 }
 
@@ -293,4 +292,34 @@ pub(crate) fn give_up(
         .command_run(blocked.command, took_ns, u64::from(error.is_some()));
     advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clients::Client;
+    use crate::commands::testing::Harness;
+
+    /// A deadline whose client is gone is a fault of ours. It stayed the first for ever: nobody's time was over any more,
+    /// and its timer, of the past, had the loop turn without a rest.
+    #[test]
+    fn a_deadline_that_is_nobodys_is_passed_over_once() {
+        let mut harness = Harness::new();
+        let state = &mut harness.state;
+        let waiting = |deadline_ns| BlockedCommand {
+            command: 0,
+            deadline_ns: Some(deadline_ns),
+            awaits: Awaited::Acks(None),
+        };
+        let identity = state.users.default_identity();
+        let lost = Client::without_socket(ClientKind::Normal, identity);
+        let lost = state.clients.insert(lost);
+        state.clients.begin_wait(lost, waiting(1));
+        state.clients.remove(lost);
+        state.clients.begin_wait(harness.client, waiting(2));
+        expire(state, 2);
+        assert_eq!(state.clients.next_deadline(), None);
+        let client = state.clients.get(harness.client).expect("it stays");
+        assert_eq!(client.reply.output().to_vec(), b":0\r\n");
+    }
 }
