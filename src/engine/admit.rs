@@ -17,13 +17,15 @@ use crate::resp::Args;
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// A connection has sent it: every check.
+    /// A connection has sent it, now or before it began to wait: every check.
     Connection,
+    /// EXEC runs it from its queue.
+    Exec,
     /// A script or a function calls it: what the program may do.
     Script,
     /// A file that this server has written: it ran once, and must run again.
     Trusted,
-    /// A primary has sent it: it ran there.
+    /// A primary has sent it: it ran there. (There are no replicas yet, so nobody asks for one.)
     Primary,
 }
 
@@ -158,7 +160,17 @@ impl Candidate {
 
 type Checked = Result<(), CommandError>;
 
-/// Asks whether a command may run. `id` is of [`resolve`].
+/// Asks whether a command may run. `id` is of [`resolve`]. All who run commands ask, for each of them:
+///
+/// | | `Connection` | `Exec` | `Script` | `Trusted`, `Primary` |
+/// | --- | --- | --- | --- | --- |
+/// | DEBUG and MODULE are on; who asks is known; not in MULTI | yes | when it was queued | no | no |
+/// | memory | makes room, refuses | EXEC, for its queue | refuses, as it was at the start | no |
+/// | the disk takes writes | yes | EXEC, for its queue | before the first write | no |
+/// | subscriber, MONITOR | yes | when it was queued | no | no |
+/// | loading, a script stands still, CLIENT PAUSE | yes | EXEC, for its queue | its caller | no |
+/// | a large value waits to be saved | yes | no | no | no |
+/// | what programs may call | no | no | yes | no |
 #[inline(always)]
 pub fn admit(
     state: &mut State,
@@ -171,6 +183,10 @@ pub fn admit(
     match origin {
         Origin::Connection => admit_from_connection(state, host, client, id, args),
         Origin::Script => admit_from_script(state, client, id),
+        // What could refuse one refuses all: between EXEC and the end of its queue nobody else changes anything. What the
+        // queue itself does (CONFIG SET, SUBSCRIBE) stops none of what follows, as in Redis: all of it, or nothing.
+        Origin::Exec => Ok(Admission::Runs),
+        // It has run already. A replica or a loaded file that left it out would hold other data.
         Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
     }
 }
@@ -589,4 +605,38 @@ pub(crate) fn refuse(
     }
     client.reply.error(text);
     state.observe.error_replied(client.reply.last_error_code());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::Harness;
+    use crate::resp::OwnedRequest;
+
+    #[test]
+    fn each_origin_is_asked_what_concerns_it() {
+        let mut harness = Harness::new();
+        harness.config("save", "1 1");
+        let request = OwnedRequest::from_slices(&["SET", "key", "value"]);
+        let args = request.args();
+        let id = harness.state.table.find(b"SET").expect("a command");
+        let mut ask = |origin| {
+            let Harness {
+                state,
+                host,
+                client,
+            } = &mut harness;
+            state.persistence.last_status_ok = false;
+            admit(state, host, origin, *client, id, args)
+        };
+        assert_eq!(
+            ask(Origin::Connection),
+            Err(CommandError::SnapshotFailed),
+            "its write could not be kept"
+        );
+        for origin in [Origin::Exec, Origin::Trusted, Origin::Primary] {
+            assert_eq!(ask(origin), Ok(Admission::Runs), "{origin:?}");
+        }
+        assert!(ask(Origin::Script).is_err(), "there is none");
+    }
 }

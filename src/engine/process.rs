@@ -111,8 +111,8 @@ fn process_checked(
     Outcome::Done
 }
 
-/// Runs a command of a source that is trusted (the append-only file): all that is checked is whether there is such
-/// a command with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
+/// Runs a command of a source that is trusted (the append-only file): what can be wrong is that there is no such command
+/// with so many arguments. Within MULTI it is queued. The answer goes where the client's answers go.
 pub fn run_trusted(
     state: &mut State,
     host: &mut dyn Host,
@@ -127,6 +127,9 @@ pub fn run_trusted(
         }
         _ => format!("Unknown command '{}'", String::from_utf8_lossy(args.at(0))),
     })?;
+    if let Err(error) = admit(state, host, Origin::Trusted, client, id, args) {
+        return Err(error.text().into_owned());
+    }
     let own = state.table.get(id).flags;
     if own & flags::RUNS_IN_MULTI == 0 && is_in_multi(state, client) {
         super::transactions::queue(state, client, id, own, args);

@@ -3,6 +3,7 @@
 //! In: commands of a client that is in MULTI; keys that have changed. Out: the queue run without anything in between.
 //! Mirrors `multi.c` of Redis.
 
+use super::admit::{Origin, admit, refuse};
 use super::call::{call, note_run};
 use super::{CommandId, Host, Invocation, State};
 use crate::clients::{ClientKey, StandingExec, Watching};
@@ -103,9 +104,14 @@ pub(crate) fn run_queue(
         crash::set_command(state.table.get(id).spec.name);
         let unix_us = state.now.unix_us;
         state.observe.executed(|| Executed::Queued { unix_us });
-        // It was admitted when it was queued, and EXEC for all of its queue. It cannot wait: its client is in MULTI until
-        // the queue is through.
-        call(state, host, &Invocation::of(client, id, args));
+        match admit(state, host, Origin::Exec, client, id, args) {
+            // It cannot wait: its client is in MULTI until the queue is through.
+            Ok(_) => {
+                call(state, host, &Invocation::of(client, id, args));
+            }
+            // Each command of the queue has its answer, whatever it is.
+            Err(error) => refuse(state, client, Some(id), &error, args),
+        }
         // The script of this command has not ended. What follows it in the queue must not run before the rest of its
         // effects.
         if state.scripting.runs_for(client) {
