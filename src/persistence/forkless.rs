@@ -248,6 +248,14 @@ impl SnapshotFile {
             Stage::Writing(..) => Err(io::Error::other("it is not finished")),
         }
     }
+    /// Puts another file, a newer one, under the name. Where that is done this one does not get the name any more, and is to
+    /// be cancelled; else it goes on.
+    pub fn install_instead(&self, install: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut cancelled = self.shared.cancelled();
+        install()?;
+        *cancelled = true;
+        Ok(())
+    }
     /// Gives it up: from here on its file does not get its name, unless it has it. Waits for no more than a rename.
     pub fn cancel(self, helper: &mut Helper<Job>) {
         *self.shared.cancelled() = true;
@@ -632,6 +640,34 @@ mod tests {
             saving.helper.drain();
             let files = std::fs::read_dir(directory.path()).expect("a directory");
             assert_eq!(files.count(), 0);
+        }
+    }
+
+    /// The last snapshot of a server is newer than one that is being written, and may still fail.
+    #[test]
+    fn what_is_installed_instead_stays_and_what_fails_to_be_does_not_matter() {
+        for is_installed in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let options = options(&Disk::default(), directory.path(), true);
+            let mut keyspace = Keyspace::new(3, SEED);
+            let jobs = Jobs::Simulated(SimulatedJobs::new(1));
+            let mut saving = Saving::begin(&mut keyspace, &options, &jobs).expect("a file");
+            while !keyspace.go_on_reading(&mut |_| false) {}
+            saving.take(&mut keyspace);
+            keyspace.end_reading();
+            let mut file = saving.file.take().expect("a file");
+            file.finish(&mut saving.helper);
+            let instead = file.install_instead(|| match is_installed {
+                true => std::fs::write(&options.path, "newer"),
+                false => Err(io::Error::other("no room")),
+            });
+            assert_eq!(instead.is_ok(), is_installed);
+            saving.helper.drain();
+            let text = std::fs::read(&options.path).expect("a file");
+            assert_eq!(text == b"newer", is_installed);
+            assert_eq!(file.result().is_ok(), !is_installed);
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), 1);
         }
     }
 }

@@ -49,24 +49,29 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
     saved(state, &options, written)
 }
 
-/// Writes the last snapshot, at the end of the server; whether it went well. A child that saves must not put its older
-/// snapshot in the place of this one, so it stands still while this one gets its name, and is ended when that is done. Where
-/// it cannot be done the server goes on, and so does the child.
+/// Writes the last snapshot, at the end of the server; whether it went well. A background save must not put its older
+/// snapshot in the place of this one, so it stands still while this one gets its name, and is given up when that is done.
+/// Where it cannot be done the server goes on, and so does the save.
 pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host);
     let written = snapshot::write_temporary(&state.keyspace, state.now, &options, &mut |_| {});
-    let child = state.persistence.child.as_ref();
-    let saving = child.filter(|child| child.kind == ChildKind::Snapshot);
-    let installed = written.and_then(|()| {
-        if let Some(saving) = saving {
+    let persistence = &state.persistence;
+    let child = persistence.child.as_ref();
+    let child = child.filter(|child| child.kind == ChildKind::Snapshot);
+    let installed = written.and_then(|()| match (child, &persistence.forkless) {
+        (Some(saving), _) => {
             saving.child.stop();
+            let installed = snapshot::install(&options);
+            if installed.is_err() {
+                saving.child.go_on();
+            }
+            installed
         }
-        snapshot::install(&options)
+        (None, Some(saving)) => saving.file.install_instead(|| snapshot::install(&options)),
+        (None, None) => snapshot::install(&options),
     });
-    match (&installed, saving) {
-        (Ok(()), Some(_)) => kill_child(state, host),
-        (Err(_), Some(saving)) => saving.child.go_on(),
-        (_, None) => {}
+    if installed.is_ok() && persistence.saving() == Some(ChildKind::Snapshot) {
+        kill_child(state, host);
     }
     saved(state, &options, installed)
 }
