@@ -294,6 +294,11 @@ impl Persistence {
         let child = self.child.as_ref().map(|child| child.kind);
         child.or_else(|| self.forkless.as_ref().map(|it| it.kind))
     }
+    /// Waits for what helpers have still to do with files, at the end of the process.
+    pub fn end_helpers(&mut self) {
+        self.aof.end_helper();
+        self.snapshot_helper.drain();
+    }
     /// Whether something is being saved in the background.
     pub fn is_saving(&self) -> bool {
         self.saving().is_some()

@@ -304,12 +304,23 @@ pub fn serve(config: Config) -> i32 {
         log::warn!("{warning}");
     }
     if !server.load() {
-        return 1;
+        leave(server, 1);
     }
     match server.run() {
-        End::Shutdown => 0,
-        End::Failed => 1,
+        End::Shutdown => leave(server, 0),
+        End::Failed => leave(server, 1),
     }
+}
+
+/// Ends the process of a server that has ended. Its data are not freed one by one, which takes as long as they are many: the
+/// system takes the memory back as a whole.
+fn leave(server: Server, status: i32) -> ! {
+    let Server { events, mut core } = server;
+    // Ends a recording, and closes what is still open.
+    drop(events);
+    // Files that were to be synced, or removed, are. Who frees memory is not waited for.
+    core.state.persistence.end_helpers();
+    std::process::exit(status)
 }
 
 fn announce(config: &Config) {

@@ -86,6 +86,10 @@ impl Syncer {
         }
         self.helper.drain();
     }
+    /// Waits until all that was given to it is done, closing included.
+    pub(super) fn end(&mut self) {
+        self.helper.drain();
+    }
     /// Files that are being synced or wait for it.
     pub(super) fn pending(&self) -> u32 {
         self.shared.syncing.load(Ordering::Relaxed)
