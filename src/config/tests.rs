@@ -1,4 +1,4 @@
-//! Tests of the room as a whole: reading, reporting, setting, rewriting.
+//! Tests of the module as a whole: reading, reporting, setting, rewriting.
 
 use std::ffi::OsString;
 use std::fs;

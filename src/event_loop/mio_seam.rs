@@ -1,10 +1,14 @@
 //! The seam over mio and the operating system.
 //!
-//! Both interests are registered once, when a socket arrives; nothing is ever re-registered. Epoll then tells each
+//! All interests are registered once, when a socket arrives; nothing is ever re-registered. Epoll then tells each
 //! change once, and the loop above keeps what it has not drained.
 //!
-//! A read that yields less than it was asked for has emptied the socket: what comes later makes a new edge. One thing does
-//! not, an end that was told on the same edge as the last bytes; so the ends that were told are remembered here.
+//! A read that yields less than it was asked for has emptied the socket: what comes later makes a new edge. There are three
+//! exceptions. An end that was told on the same edge as the last bytes makes none; and a read stops at urgent bytes (telnet
+//! sends them), whatever is behind those. Both are told by poll, so they are remembered here, and such a socket is read until
+//! it has no more. The third is not told: at a Unix socket a read stops behind bytes with which descriptors were passed, and
+//! what is behind those waits for the next edge. To know of it would cost a second read for each request, and whoever passes
+//! descriptors to a server that takes none delays nobody but itself.
 
 use super::seam::*;
 use crate::system::child::Pipe;
@@ -22,6 +26,11 @@ use std::time::Duration;
 /// Readiness taken from the kernel in one poll.
 const EVENTS_PER_POLL: usize = 1024;
 
+/// Interests of a connection. Urgent bytes are told, though nobody wants them, because a read stops at them.
+const INTERESTS: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
+
 enum Socket {
     TcpListener(TcpListener),
     UnixListener(UnixListener, PathBuf),
@@ -35,6 +44,10 @@ struct Registered {
     socket: Socket,
     /// Poll has told that the peer has ended its side (or that the connection is broken), which it does once.
     ended: bool,
+    /// A read that yields less than it was asked for may have left something: an end, or what is behind urgent bytes.
+    reads_on: bool,
+    /// Why it could not be connected, by the system's number.
+    failed: Option<i32>,
 }
 
 /// Production: mio, the system's clocks and its randomness.
@@ -69,6 +82,8 @@ impl MioSeam {
         self.sockets[token.0] = Some(Registered {
             socket,
             ended: false,
+            reads_on: false,
+            failed: None,
         });
     }
 
@@ -105,8 +120,11 @@ impl Seam for MioSeam {
         for event in &self.events {
             let token = Token(event.token().0);
             let ended = event.is_read_closed() || event.is_error();
-            if ended && let Some(Some(registered)) = self.sockets.get_mut(token.0) {
-                registered.ended = true;
+            if (ended || event.is_priority())
+                && let Some(Some(registered)) = self.sockets.get_mut(token.0)
+            {
+                registered.ended |= ended;
+                registered.reads_on = true;
             }
             ready.push(Readiness {
                 token,
@@ -153,7 +171,6 @@ impl Seam for MioSeam {
     }
 
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
-        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
         let (socket, peer, fd) = match self.socket(listener)? {
             Socket::TcpListener(listener) => {
                 let (mut stream, remote) = listener.accept()?;
@@ -162,7 +179,7 @@ impl Seam for MioSeam {
                 let _ = stream.set_nodelay(true);
                 self.poll
                     .registry()
-                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                    .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 let fd = stream.as_raw_fd();
                 (Socket::Tcp(stream), Peer::Inet { remote, local }, fd)
             }
@@ -171,7 +188,7 @@ impl Seam for MioSeam {
                 let (mut stream, _) = listener.accept()?;
                 self.poll
                     .registry()
-                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                    .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 let fd = stream.as_raw_fd();
                 (Socket::Unix(stream), Peer::Unix(path), fd)
             }
@@ -188,7 +205,6 @@ impl Seam for MioSeam {
     }
 
     fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
-        const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
         // Registered after the call of connect: before it epoll tells of a socket that is not connected as of one that
         // has ended.
         let socket = match to {
@@ -196,14 +212,14 @@ impl Seam for MioSeam {
                 let mut stream = tcp_connecting(*address, *source)?;
                 self.poll
                     .registry()
-                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                    .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 Socket::Tcp(stream)
             }
             ConnectAddress::Unix(path) => {
                 let mut stream = UnixStream::connect(path)?;
                 self.poll
                     .registry()
-                    .register(&mut stream, mio::Token(token.0), BOTH)?;
+                    .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 Socket::Unix(stream)
             }
         };
@@ -214,14 +230,20 @@ impl Seam for MioSeam {
     fn connected(&mut self, token: Token) -> io::Result<()> {
         let registered = self.registered(token)?;
         // A failure is the socket's pending error, which the system tells once; without one the socket has a peer, or
-        // does not have it yet, or its failure was told before.
+        // does not have it yet.
+        if let Some(number) = registered.failed {
+            return Err(io::Error::from_raw_os_error(number));
+        }
         let (error, is_connected) = match &registered.socket {
             Socket::Tcp(stream) => (stream.take_error()?, has_other_end(stream)),
             Socket::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
             _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         match (error, is_connected) {
-            (Some(error), _) => Err(error),
+            (Some(error), _) => {
+                registered.failed = error.raw_os_error();
+                Err(error)
+            }
             (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
                 Err(io::Error::from(if registered.ended {
                     io::ErrorKind::NotConnected
@@ -268,7 +290,7 @@ impl Seam for MioSeam {
             };
             match result {
                 Ok(len) => {
-                    let more = len == buffer.len() || registered.ended;
+                    let more = len == buffer.len() || registered.reads_on;
                     return Ok(Received { len, more });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -362,6 +384,9 @@ fn tcp_connecting(address: SocketAddr, source: Option<IpAddr>) -> io::Result<Tcp
     )?;
     socket.set_nonblocking(true)?;
     if let Some(source) = source {
+        // The port that it is given here may be that of another connection from this address, as long as that goes
+        // elsewhere; one that was closed a moment ago is not waited for.
+        socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((source, 0)).into())?;
     }
     // Without it bytes come later, but they come.
@@ -404,4 +429,20 @@ fn keepalive(stream: &TcpStream, seconds: u32) -> io::Result<()> {
         .with_interval(interval)
         .with_retries(3);
     socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without it as many connections as there are ports is all that an address of ours can have, wherever they go.
+    #[test]
+    fn a_port_of_an_address_of_ours_may_be_used_for_several_connections() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let source = IpAddr::from([127, 0, 0, 1]);
+        let stream = tcp_connecting(address, Some(source)).expect("it begins");
+        let socket = socket2::SockRef::from(&stream);
+        assert!(socket.reuse_address().expect("an option"));
+    }
 }

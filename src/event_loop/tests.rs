@@ -270,6 +270,47 @@ fn a_read_of_a_plain_socket_says_more_where_no_edge_will() {
     assert_eq!(seam.read(token, &mut buffer).expect("the end").len, 0);
 }
 
+/// A read stops at urgent bytes. What was behind them stayed in the socket until its peer sent more.
+#[test]
+fn what_is_behind_urgent_bytes_is_read() {
+    let (mut events, mut echo, address) = start();
+    let mut peer = TcpStream::connect(address).expect("a connection");
+    peer.write_all(b"one").expect("sent");
+    let urgent = socket2::SockRef::from(&peer).send_out_of_band(b"!");
+    assert_eq!(urgent.expect("sent"), 1);
+    peer.write_all(b"two").expect("sent");
+    peer.set_read_timeout(PATIENCE).expect("a timeout");
+    let mut turns = 0;
+    let is_all = |echo: &Echo| echo.bytes.values().sum::<usize>() == 6;
+    while !is_all(&echo) && turns < 10 {
+        events
+            .turn(&mut echo, Some(Duration::from_millis(100)))
+            .expect("a turn");
+        turns += 1;
+    }
+    assert!(is_all(&echo), "{:?}", echo.bytes);
+    let mut back = [0; 6];
+    peer.read_exact(&mut back).expect("the echo");
+    assert_eq!(&back, b"onetwo");
+}
+
+/// The system tells of the failure once. Asked again, before poll had told, it seemed to be under way still.
+#[test]
+fn a_failure_to_connect_is_told_as_often_as_it_is_asked_for() {
+    let mut seam = MioSeam::new().expect("an epoll instance");
+    let to = ConnectAddress::Inet(free_address(), None);
+    seam.connect(Token(0), &to).expect("it begins");
+    let begun = std::time::Instant::now();
+    let outcome = |seam: &mut MioSeam| seam.connected(Token(0)).expect_err("refused").kind();
+    while outcome(&mut seam) == io::ErrorKind::WouldBlock {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it never ends");
+        std::thread::yield_now();
+    }
+    for _ in 0..2 {
+        assert_eq!(outcome(&mut seam), io::ErrorKind::ConnectionRefused);
+    }
+}
+
 /// Connects, says `hello`, and listens until the end.
 #[derive(Default)]
 struct Caller {

@@ -1,7 +1,7 @@
 //! Who listens to what: Pub/Sub, keyspace notifications, client-side caching, MONITOR.
 //!
 //! In: subscriptions and what is published. Out: the clients that are to be told; the commands above push it to them
-//! (`Clients::push`), for nothing in this room knows a client's output. Mirrors `pubsub.c`, `notify.c` and `tracking.c`
+//! (`Clients::push`), for nothing in this module knows a client's output. Mirrors `pubsub.c`, `notify.c` and `tracking.c`
 //! of Redis.
 
 pub mod pubsub;
@@ -10,7 +10,7 @@ pub mod tracking;
 use crate::clients::ClientKey;
 use tracking::Tracking;
 
-/// The registries of this room.
+/// The registries of this module.
 #[derive(Debug, Default)]
 pub struct Messaging {
     /// Who listens to which channels and patterns.

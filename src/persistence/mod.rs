@@ -1,7 +1,7 @@
 //! Data that outlives the process: snapshots, the append-only file, and the values in both.
 //!
 //! In: the keyspace and the journal, or files from anywhere. Out: files, or data in the keyspace. No byte that is read is
-//! trusted. What runs commands, forks and answers clients is above this room.
+//! trusted. What runs commands, forks and answers clients is above this module.
 //!
 //! | file | what it is for | mirrors |
 //! | --- | --- | --- |

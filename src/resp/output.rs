@@ -13,7 +13,7 @@
 //! only if there are no chunks; `queued` and `chunk_memory` are the sums over the chunks. An idle
 //! client holds no buffer: [`OutputBuffer::release`] gives it back.
 //!
-//! It stands in this room and not in `net/` because replies are written into it and blobs queued in
+//! It stands in this module and not in `net/` because replies are written into it and blobs queued in
 //! it; `net` re-exports it. Mirrors the reply list of Redis's `networking.c`.
 
 use std::collections::VecDeque;

@@ -1,7 +1,7 @@
 //! Reading the files of an append-only file, command by command.
 //!
 //! In: the manifest's files, each a snapshot, commands, or a snapshot with commands behind it. Out: commands as ranges of
-//! the file, and what to do about a file that ends in the middle of one. What runs the commands is above this room.
+//! the file, and what to do about a file that ends in the middle of one. What runs the commands is above this module.
 //! Mirrors `loadSingleAppendOnlyFile` of aof.c.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
