@@ -182,6 +182,9 @@ fn record(state: &mut State, client: ClientKey, unix_us: i64, args: Args<'_>) {
         .clients
         .get(client)
         .map_or(0, |client| client.session.id);
+    if super::admit::unkept(state).is_some() {
+        state.observe.executed(|| Executed::RefusesWrites);
+    }
     state.observe.executed(|| Executed::Command {
         client,
         unix_us,

@@ -136,6 +136,8 @@ pub enum Executed {
         /// Wall-clock time, µs.
         unix_us: i64,
     },
+    /// The disk fails: writes are refused, the command that is told next among them if it is one.
+    RefusesWrites,
     /// The command that is told next was propagated as these: what it chose by chance can be told from them.
     PropagatedAs(Vec<Vec<Vec<u8>>>),
 }

@@ -9,7 +9,7 @@
 use crate::answers::{Compared, compare};
 use crate::client::lossy;
 use crate::commands::{Vocabulary, asking, multibulk, words};
-use crate::model::{Caller, DATABASES, Model};
+use crate::model::{Answer, Caller, DATABASES, Model};
 use crate::world::{World, start, vocabulary};
 use gyre::clients::Client;
 use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
@@ -37,15 +37,12 @@ enum Death {
 /// The journal's offset at the end of a turn, and the last event then.
 type Turn = (u64, u64);
 
-/// What fails under a policy. Only `always` is a promise that nothing but the end of the process can keep; with the others
-/// the server refuses writes while it cannot write, which the model does not know. Nor does it where the file that a
-/// rewrite has ended cannot be synced.
-fn disk_faults(rng: &mut Rng, policy: &str, rewrites: bool) -> DiskFaults {
+/// What fails under a policy. Only `always` promises something where the disk fails: what is not written it does not answer.
+fn disk_faults(rng: &mut Rng, policy: &str) -> DiskFaults {
     let any = DiskFaults::any(rng);
     if policy == "always" {
         return DiskFaults {
             read_error: 0,
-            sync_error: if rewrites { 0 } else { any.sync_error },
             ..any
         };
     }
@@ -136,14 +133,16 @@ fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
     all
 }
 
-/// The first answer that a model would not give.
-fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<&'a Told> {
+/// The first answer that a model would not give, and what that would say.
+fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<(&'a Told, Answer)> {
     let mut model = model.restarted();
     let mut caller = Caller::default();
-    told.iter().find(|it| {
+    told.iter().find_map(|it| {
         let answer = model.run(&mut caller, it.now_ms, &it.args);
         let answer = answer.expect("an answer");
-        !matches!(compare(&answer, false, &it.bytes), Compared::Same(n) if n == it.bytes.len())
+        let is_same =
+            matches!(compare(&answer, false, &it.bytes), Compared::Same(n) if n == it.bytes.len());
+        (!is_same).then_some((it, answer))
     })
 }
 
@@ -159,6 +158,7 @@ pub struct Lives {
     rng: Rng,
     policy: &'static str,
     rewrites: bool,
+    has_preamble: bool,
     directives: Vec<&'static str>,
     faults: Faults,
     handle: SimulatorHandle,
@@ -182,6 +182,7 @@ impl Lives {
         let policy = ["always", "always", "everysec", "no"][rng.index(4)];
         // Some write the file anew over and over, or have snapshots besides, by children that fail and die.
         let rewrites = rng.below(3) > 0;
+        let has_preamble = rng.below(2) == 0;
         let directives = vec![
             "--appendonly",
             "yes",
@@ -198,7 +199,7 @@ impl Lives {
             "--auto-aof-rewrite-min-size",
             "100",
             "--aof-use-rdb-preamble",
-            ["yes", "no"][rng.index(2)],
+            if has_preamble { "yes" } else { "no" },
             "--stop-writes-on-bgsave-error",
             "no",
         ];
@@ -208,6 +209,7 @@ impl Lives {
             rng,
             policy,
             rewrites,
+            has_preamble,
             directives,
             faults,
             handle,
@@ -236,10 +238,14 @@ impl Lives {
         let rng = &mut self.rng;
         let handle = &self.handle;
         handle.set_faults(self.faults);
-        let faults = disk_faults(rng, self.policy, self.rewrites);
+        let faults = disk_faults(rng, self.policy);
         handle.disk().set_faults(faults);
         handle.children().set_faults(ChildFaults::any(rng));
-        self.may = vocabulary(rng, false);
+        // A file that is written anew as commands has no pending entry without its message, as in Redis.
+        self.may = Vocabulary {
+            removed_messages: !self.rewrites || self.has_preamble,
+            ..vocabulary(rng, false)
+        };
         self.clients = 1 + rng.index(8);
         self.turns_left = rng.below(150);
         self.ends.clear();
@@ -256,12 +262,12 @@ impl Lives {
     /// One turn of its life; whether there is another.
     pub fn turn(&mut self) -> bool {
         let world = self.world.as_mut().expect("it lives");
-        if self.turns_left == 0 || world.has_ended {
+        if self.turns_left == 0 || world.has_ended || world.refuses_writes {
             return false;
         }
         self.turns_left -= 1;
         world.live_turn(self.clients, self.may, false);
-        if world.has_ended {
+        if world.has_ended || world.refuses_writes {
             return false;
         }
         let state = world.server.state();
@@ -299,7 +305,7 @@ impl Lives {
     /// Ends its life, and has the next server find what was promised. False where nothing more can be said of it.
     pub fn come_back(&mut self) -> bool {
         let mut world = self.world.take().expect("it lived");
-        if self.policy == "always" {
+        if self.policy == "always" && !world.refuses_writes {
             // Whatever was read is kept, however the turn has ended.
             for client in &mut world.clients {
                 let rest = world.handle.take(client.peer, usize::MAX);
@@ -342,15 +348,16 @@ impl Lives {
         let event = found.map(|at| self.history[at].0);
         if event.is_none_or(|event| event < least) {
             for (event, model) in self.history.iter().filter(|(event, _)| *event >= least) {
-                let it = difference(model, &told).expect("a difference");
+                let (it, answer) = difference(model, &told).expect("a difference");
                 let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
                 let bytes = lossy(&it.bytes);
-                eprintln!("after event {event}: {args:?} is answered {bytes:?}");
+                let answer: String = format!("{answer:?}").chars().take(200).collect();
+                eprintln!("after event {event}: {args:?} is answered {bytes:?}, not {answer}");
             }
             panic!(
-                "{}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, but what is there \
+                "{:?}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, but what is there \
                  is that after {event:?}",
-                self.policy
+                self.directives
             );
         }
         self.history.truncate(found.map_or(0, |at| at + 1));

@@ -81,6 +81,8 @@ pub struct World {
     pub ids_before: u64,
     /// The server has ended itself.
     pub has_ended: bool,
+    /// It refuses writes, because its disk fails: the model does not know which, and follows it no further.
+    pub refuses_writes: bool,
     /// What happened last, for the message of a failure.
     recent: VecDeque<Executed>,
 }
@@ -120,6 +122,7 @@ pub fn vocabulary(rng: &mut Rng, jumps: bool) -> Vocabulary {
         blocking: rng.below(3) > 0,
         pauses: !jumps && rng.below(4) == 0,
         others: rng.below(2) == 0,
+        removed_messages: true,
         strings: [100, 20, 20, 40][rng.index(4)],
     }
 }
@@ -170,6 +173,7 @@ impl World {
             history: None,
             ids_before: 0,
             has_ended: false,
+            refuses_writes: false,
             recent: VecDeque::new(),
         }
     }
@@ -208,7 +212,9 @@ impl World {
         }
         let most_ms = self.rng.below(50);
         self.step(Duration::from_millis(most_ms));
-        self.check();
+        if !self.refuses_writes {
+            self.check();
+        }
     }
 
     fn step(&mut self, most: Duration) {
@@ -229,6 +235,10 @@ impl World {
             self.has_ended || was_paused || state.pause.is_some() || executed.iter().any(pauses);
         let now_ms = state.now.unix_ms();
         for what in executed {
+            if matches!(what, Executed::RefusesWrites) {
+                self.refuses_writes = true;
+                return;
+            }
             if let (Executed::Command { unix_us, .. }, false) = (&what, held_back) {
                 self.check_waiting(unix_us / 1000);
             }
@@ -313,6 +323,7 @@ impl World {
                 self.clients[index].caller.waiting = None;
                 self.model.is_gone(client as i64);
             }
+            Executed::RefusesWrites => {}
             Executed::Removed { .. } | Executed::FieldExpired { .. } => {
                 match self.model.queued.back_mut() {
                     // In the middle of EXEC: before that command.

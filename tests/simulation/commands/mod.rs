@@ -37,6 +37,8 @@ pub struct Vocabulary {
     pub pauses: bool,
     /// Commands by which clients concern each other: Pub/Sub, kills.
     pub others: bool,
+    /// Messages of streams are removed alone, and leave pending entries behind.
+    pub removed_messages: bool,
     /// How many commands in 100 are of strings and of keys in general.
     pub strings: u64,
 }
@@ -107,7 +109,7 @@ fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
         1 => types::hash(rng, may, now_ms),
         2 => types::set(rng),
         3 => types::sorted_set(rng),
-        _ => types::stream(rng),
+        _ => types::stream(rng, may),
     }
 }
 

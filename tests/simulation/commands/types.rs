@@ -379,7 +379,7 @@ fn id(rng: &mut Rng) -> String {
     format!("{}-{}", rng.below(30), rng.below(4))
 }
 
-pub fn stream(rng: &mut Rng) -> Words {
+pub fn stream(rng: &mut Rng, may: Vocabulary) -> Words {
     let key = of(rng, STREAMS);
     let (group, consumer) = (pick(rng, GROUPS), pick(rng, CONSUMERS));
     match rng.below(26) {
@@ -387,6 +387,7 @@ pub fn stream(rng: &mut Rng) -> Words {
             let mut args = words(&format!("XADD {key}"));
             match rng.below(8) {
                 0 => args.extend(words("NOMKSTREAM")),
+                1 | 2 if !may.removed_messages => {}
                 1 => args.extend(words(&format!("MAXLEN = {}", rng.below(5)))),
                 2 => args.extend(words(&format!("MINID = {}", id(rng)))),
                 _ => {}
@@ -398,6 +399,7 @@ pub fn stream(rng: &mut Rng) -> Words {
             args
         }
         6 => words(&format!("XLEN {key}")),
+        10 | 11 if !may.removed_messages => words(&format!("XLEN {key}")),
         7 => words(&format!("XRANGE {key} - + COUNT {}", 1 + rng.below(5))),
         8 => words(&format!("XRANGE {key} {} {}", id(rng), id(rng))),
         9 => words(&format!("XREVRANGE {key} + -")),
