@@ -231,3 +231,98 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     assert_eq!(text(raw.line("HGET hash 7")), "old");
     assert_eq!(text(raw.line("HGET other 7")), "old");
 }
+
+/// The new base is of one moment, and what follows it is all that came after.
+#[test]
+fn a_rewrite_of_the_append_only_file_loses_and_repeats_nothing() {
+    for round in 0..2 {
+        let mut directives = FORKLESS.to_vec();
+        directives.extend(["--appendonly", "yes"]);
+        let mut server = Server::with(&directives);
+        let mut raw = server.raw();
+        fill(&mut raw);
+        let is_over = AtomicBool::new(false);
+        let incremented = std::thread::scope(|scope| {
+            for number in 0..2 {
+                let (server, is_over) = (&server, &is_over);
+                scope.spawn(move || rage(&mut server.raw(), 10 * round + number, is_over));
+            }
+            let counter = scope.spawn(|| {
+                let mut raw = server.raw();
+                raw.line("SELECT 5");
+                let mut last = Value::Integer(0);
+                while !is_over.load(Ordering::Relaxed) {
+                    last = raw.line("INCR counter");
+                }
+                last
+            });
+            for rewrites in 1..4 {
+                let started = text(raw.line("BGREWRITEAOF"));
+                assert_eq!(started, "Background append only file rewriting started");
+                wait_for("the end of the rewrite", || {
+                    info(&mut raw, "aof_rewrite_in_progress") == "0"
+                });
+                assert_eq!(info(&mut raw, "aof_last_bgrewrite_status"), "ok");
+                assert_eq!(info(&mut raw, "aof_rewrites"), rewrites.to_string());
+            }
+            is_over.store(true, Ordering::Relaxed);
+            counter.join().expect("no panic")
+        });
+        raw.line("SELECT 5");
+        assert_eq!(
+            text(raw.line("GET counter")),
+            text(raw.line("GETRANGE counter 0 -1"))
+        );
+        let counter = raw.line("INCRBY counter 0");
+        assert_eq!(counter, incremented);
+        // What expires meanwhile would be another digest.
+        raw.line("DEBUG SET-ACTIVE-EXPIRE 1");
+        wait_for("what expires soon", || {
+            let before = text(raw.line("DEBUG DIGEST"));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            text(raw.line("DEBUG DIGEST")) == before
+        });
+        let digest = text(raw.line("DEBUG DIGEST"));
+        assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+        assert_eq!(text(raw.line("DEBUG DIGEST")), digest, "round {round}");
+        server.kill();
+        server.start_again();
+        assert_eq!(
+            text(server.raw().line("DEBUG DIGEST")),
+            digest,
+            "round {round}"
+        );
+    }
+}
+
+#[test]
+fn appendonly_is_switched_on_and_off_while_the_loop_saves() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = begin_slow_save(&server);
+    // The rewrite waits for the end of the save.
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    assert_eq!(info(&mut raw, "aof_rewrite_scheduled"), "1");
+    raw.line("INCR before");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrites") == "1" && info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    raw.line("INCR before");
+    // One that is given up leaves nothing that the next one could stumble over.
+    raw.line("CONFIG SET rdb-key-save-delay 100000");
+    raw.line("BGREWRITEAOF");
+    assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "1");
+    assert_eq!(text(raw.line("CONFIG SET appendonly no")), "OK");
+    assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "0");
+    assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
+    raw.line("INCR before");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the rewrite", || {
+        info(&mut raw, "aof_rewrite_in_progress") == "0"
+    });
+    assert_eq!(info(&mut raw, "aof_last_bgrewrite_status"), "ok");
+    raw.line("INCR before");
+    assert_eq!(text(raw.line("DEBUG LOADAOF")), "OK");
+    assert_eq!(text(raw.line("GET before")), "4");
+    assert_eq!(raw.line("DBSIZE"), Value::Integer(2002));
+}

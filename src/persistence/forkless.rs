@@ -68,6 +68,8 @@ impl Encoder for RdbEncoder {
 /// How far the file is.
 #[derive(Debug)]
 enum Stage {
+    /// Nothing has been done.
+    Unopened,
     /// It is written.
     Writing(SteadyFile<DiskFile>, u64),
     /// It is whole and under its name.
@@ -81,7 +83,8 @@ enum Stage {
 struct Shared {
     /// Bytes given to the helper that are not in the file.
     waiting: AtomicUsize,
-    /// Nobody wants it any more. Held while the file gets its name, so that what is cancelled gets none.
+    /// Nobody wants it any more. Held while the file is made and while it gets its name, so that
+    /// what is cancelled gets none.
     cancelled: Mutex<bool>,
     /// Nothing will change any more.
     ended: AtomicBool,
@@ -105,7 +108,9 @@ impl Shared {
 struct Target {
     disk: Disk,
     temporary: PathBuf,
-    path: PathBuf,
+    /// Its name when it is whole; none: somebody else gives it one.
+    path: Option<PathBuf>,
+    steady: bool,
     compress: bool,
     checksum: bool,
 }
@@ -145,37 +150,37 @@ pub struct SnapshotFile {
 }
 
 impl SnapshotFile {
-    /// Begins a file for databases of these sizes. `temporary` is its name until it is whole. The helper wakes the loop when it
-    /// has written much, and at the end.
+    /// Begins a file for databases of these sizes. `temporary` is its name until it is whole, and afterwards where `renamed` is
+    /// false. The helper wakes the loop when it has done something. That the file cannot be opened is told at the end, like
+    /// all that fails: the helper opens it, after it has removed one of this name that was given up.
     pub fn begin(
         options: &SnapshotOptions,
         temporary: PathBuf,
+        renamed: bool,
         sizes: Vec<DatabaseSize>,
         now: Clock,
         waker: Option<Waker>,
-    ) -> io::Result<SnapshotFile> {
-        let target = Target {
-            disk: options.disk.clone(),
-            temporary,
-            path: options.path.clone(),
-            compress: options.compress,
-            checksum: options.checksum,
-        };
-        let file = target.disk.open(&target.temporary, Mode::Create)?;
-        let before = super::snapshot::beginning(options, now);
-        Ok(SnapshotFile {
+    ) -> SnapshotFile {
+        SnapshotFile {
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
                 cancelled: Mutex::new(false),
                 ended: AtomicBool::new(false),
-                stage: Mutex::new(Stage::Writing(SteadyFile::new(file, options.steady), 0)),
+                stage: Mutex::new(Stage::Unopened),
             }),
-            target,
+            target: Target {
+                disk: options.disk.clone(),
+                temporary,
+                path: renamed.then(|| options.path.clone()),
+                steady: options.steady,
+                compress: options.compress,
+                checksum: options.checksum,
+            },
             waker,
             db: None,
             sizes,
-            before,
-        })
+            before: super::snapshot::beginning(options, now),
+        }
     }
     fn give(&self, helper: &mut Helper<Job>, step: Step) {
         helper.give(Job {
@@ -245,7 +250,7 @@ impl SnapshotFile {
         match std::mem::replace(&mut *self.shared.stage(), given_up) {
             Stage::Installed => Ok(()),
             Stage::Failed(error) => Err(error),
-            Stage::Writing(..) => Err(io::Error::other("it is not finished")),
+            Stage::Unopened | Stage::Writing(..) => Err(io::Error::other("it is not finished")),
         }
     }
     /// Puts another file, a newer one, under the name. Where that is done this one does not get the name any more, and is to
@@ -259,7 +264,9 @@ impl SnapshotFile {
     /// Gives it up: from here on its file does not get its name, unless it has it. Waits for no more than a rename.
     pub fn cancel(self, helper: &mut Helper<Job>) {
         *self.shared.cancelled() = true;
-        // Whatever the helper has still to do for it, it ends with this: the file is removed.
+        // Here, for the process may end before the helper comes to it. What frees the space is the close, which is the
+        // helper's.
+        let _ = self.target.disk.remove(&self.target.temporary);
         self.give(helper, Step::Finish);
     }
 }
@@ -273,13 +280,13 @@ const WRITE_BYTES: usize = 1024 * 1024;
 
 fn run(job: Job) {
     let mut stage = job.shared.stage();
-    let done = match (&mut *stage, &job.step) {
+    let done = open(&mut stage, &job).and_then(|()| match (&mut *stage, &job.step) {
         (Stage::Writing(file, sum), Step::Write(encoded)) => {
             write(file, sum, encoded, &job).map(|()| None)
         }
         (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
         _ => Ok(None),
-    };
+    });
     if let Step::Write(encoded) = &job.step {
         job.shared
             .waiting
@@ -293,7 +300,7 @@ fn run(job: Job) {
             *stage = Stage::Failed(error);
         }
     }
-    let has_ended = !matches!(*stage, Stage::Writing(..));
+    let has_ended = matches!(*stage, Stage::Installed | Stage::Failed(_));
     drop(stage);
     if has_ended {
         job.shared.ended.store(true, Ordering::Release);
@@ -301,6 +308,20 @@ fn run(job: Job) {
     if let Some(waker) = &job.waker {
         waker.wake();
     }
+}
+
+fn open(stage: &mut Stage, job: &Job) -> io::Result<()> {
+    if !matches!(stage, Stage::Unopened) {
+        return Ok(());
+    }
+    // Held, so that who cancels finds the file or there will be none.
+    let cancelled = job.shared.cancelled();
+    if *cancelled {
+        return Err(given_up());
+    }
+    let file = job.target.disk.open(&job.target.temporary, Mode::Create)?;
+    *stage = Stage::Writing(SteadyFile::new(file, job.target.steady), 0);
+    Ok(())
 }
 
 fn write(
@@ -325,24 +346,22 @@ fn write(
 }
 
 fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<()> {
-    let Target {
-        disk,
-        temporary,
-        path,
-        ..
-    } = &job.target;
     if *job.shared.cancelled() {
         return Err(given_up());
     }
     file.write_all(&sum.to_le_bytes())?;
     file.file().sync_all()?;
+    let Some(path) = &job.target.path else {
+        return Ok(());
+    };
     // All that may fail is asked for before the rename.
+    let disk = &job.target.disk;
     let folder = disk.open_folder(path.parent().unwrap_or(Path::new(".")))?;
     let cancelled = job.shared.cancelled();
     if *cancelled {
         return Err(given_up());
     }
-    disk.rename(temporary, path)?;
+    disk.rename(&job.target.temporary, path)?;
     drop(cancelled);
     // The new name is on the disk only once its directory is.
     folder.sync()
@@ -477,22 +496,15 @@ mod tests {
     }
 
     impl Saving {
-        fn begin(
-            keyspace: &mut Keyspace,
-            options: &SnapshotOptions,
-            jobs: &Jobs,
-        ) -> io::Result<Saving> {
+        fn begin(keyspace: &mut Keyspace, options: &SnapshotOptions, jobs: &Jobs) -> Saving {
             let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, NOW));
             let sizes = keyspace.begin_reading(&encoder);
             let temporary = options.path.with_file_name("temp-1.rdb");
-            let file = SnapshotFile::begin(options, temporary, sizes, NOW, None);
-            if file.is_err() {
-                keyspace.end_reading();
-            }
-            Ok(Saving {
-                file: Some(file?),
+            let file = SnapshotFile::begin(options, temporary, true, sizes, NOW, None);
+            Saving {
+                file: Some(file),
                 helper: helper(jobs),
-            })
+            }
         }
         fn take(&mut self, keyspace: &mut Keyspace) {
             let file = self.file.as_mut().expect("a file");
@@ -568,8 +580,7 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let options = options(&Disk::default(), directory.path(), seed % 2 == 0);
             let expected = digest_of(&mut keyspace, NOW);
-            let mut saving =
-                Saving::begin(&mut keyspace, &options, &Jobs::Threads).expect("a file");
+            let mut saving = Saving::begin(&mut keyspace, &options, &Jobs::Threads);
             for _ in 0..rng.below(200) {
                 change(&mut keyspace, &mut rng);
                 let mut left = rng.below(4);
@@ -605,8 +616,7 @@ mod tests {
             put(&mut keyspace, 0, b"a hash", hash);
             plan.fail(call, name, Fault::Error(libc::EIO));
             let saving = Saving::begin(&mut keyspace, &options, &Jobs::Threads);
-            let result = saving.and_then(|saving| saving.end(&mut keyspace));
-            let error = result.expect_err("it fails");
+            let error = saving.end(&mut keyspace).expect_err("it fails");
             assert_eq!(error.raw_os_error(), Some(libc::EIO), "{call:?}");
             assert_eq!(
                 std::fs::read(&options.path).expect("a file"),
@@ -627,7 +637,7 @@ mod tests {
             put(&mut keyspace, 0, b"key", NewValue::Int(1));
             // What is given to the helper is not begun before it is waited for.
             let jobs = Jobs::Simulated(SimulatedJobs::new(1));
-            let mut saving = Saving::begin(&mut keyspace, &options, &jobs).expect("a file");
+            let mut saving = Saving::begin(&mut keyspace, &options, &jobs);
             while !keyspace.go_on_reading(&mut |_| false) {}
             saving.take(&mut keyspace);
             keyspace.end_reading();
@@ -635,7 +645,6 @@ mod tests {
             if is_finished {
                 file.finish(&mut saving.helper);
             }
-            assert!(options.path.with_file_name("temp-1.rdb").exists());
             file.cancel(&mut saving.helper);
             saving.helper.drain();
             let files = std::fs::read_dir(directory.path()).expect("a directory");
@@ -651,7 +660,7 @@ mod tests {
             let options = options(&Disk::default(), directory.path(), true);
             let mut keyspace = Keyspace::new(3, SEED);
             let jobs = Jobs::Simulated(SimulatedJobs::new(1));
-            let mut saving = Saving::begin(&mut keyspace, &options, &jobs).expect("a file");
+            let mut saving = Saving::begin(&mut keyspace, &options, &jobs);
             while !keyspace.go_on_reading(&mut |_| false) {}
             saving.take(&mut keyspace);
             keyspace.end_reading();

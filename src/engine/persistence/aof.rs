@@ -171,8 +171,8 @@ pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
         return false;
     }
     match try_start_rewrite(state, host) {
-        Ok(pid) => {
-            log::info!("Background append only file rewriting started by pid {pid}");
+        Ok(by) => {
+            log::info!("Background append only file rewriting started by {by}");
             state.persistence.rewrite.scheduled = false;
             true
         }
@@ -186,7 +186,8 @@ pub fn start_rewrite(state: &mut State, host: &mut dyn Host) -> bool {
     }
 }
 
-fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
+/// Starts a rewrite; who does it.
+fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<String, String> {
     follow_directory(state)?;
     flush(state, true);
     let aof = &state.persistence.aof;
@@ -203,20 +204,15 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
             "Can't open or create append-only dir {path}: {reason}"
         ));
     }
-    let started = start_child(
-        state,
-        host,
-        ChildKind::Rewrite,
-        |state, options, progress| {
-            let path = state.persistence.aof.temporary_base(options.pid);
-            write_base(state, options, &path, progress)?;
-            let path = path.display();
-            log::info!("Successfully created the temporary AOF base file {path}");
-            Ok(())
-        },
-    );
-    let pid = started
-        .map_err(|error| format!("Can't rewrite append only file in background: fork: {error}"))?;
+    let settings = state.config.settings();
+    // A base of commands is a child's work.
+    let by = match settings.bgsave_forkless && settings.aof_use_rdb_preamble {
+        true => {
+            super::forkless::start(state, host, ChildKind::Rewrite);
+            "the loop".to_owned()
+        }
+        false => format!("pid {}", fork_rewrite(state, host)?),
+    };
     // After the fork, so that one that fails leaves no file behind. Nothing has run in between: what the child does not
     // have is what follows from here.
     state.journal.restart(Targets::AOF);
@@ -231,7 +227,24 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, Stri
         // The file was switched on, and this is the moment from which on it has all that happens.
         set_journal(state, true);
     }
-    Ok(pid)
+    Ok(by)
+}
+
+/// Forks the child that writes a base; its process number.
+fn fork_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
+    let started = start_child(
+        state,
+        host,
+        ChildKind::Rewrite,
+        |state, options, progress| {
+            let path = state.persistence.aof.temporary_base(options.pid);
+            write_base(state, options, &path, progress)?;
+            let path = path.display();
+            log::info!("Successfully created the temporary AOF base file {path}");
+            Ok(())
+        },
+    );
+    started.map_err(|error| format!("Can't rewrite append only file in background: fork: {error}"))
 }
 
 /// What follows from the end of the child that wrote a base.
@@ -314,8 +327,8 @@ pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), Stri
 }
 
 fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
-    let child = state.persistence.child.as_ref().map(|child| child.kind);
-    if child == Some(ChildKind::Rewrite) {
+    let saving = state.persistence.saving();
+    if saving == Some(ChildKind::Rewrite) {
         log::warn!(
             "AOF was enabled but there is already an AOF rewriting in background. Stopping background AOF and starting a \
              rewrite now."
@@ -327,7 +340,7 @@ fn switch_on(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
         log::warn!("{reason}");
         "Unable to turn on AOF. Check server logs.".to_owned()
     })?;
-    if child == Some(ChildKind::Snapshot) {
+    if saving == Some(ChildKind::Snapshot) {
         state.persistence.rewrite.scheduled = true;
         log::warn!(
             "AOF was enabled but there is already another background operation. An AOF background was scheduled to start \
@@ -404,12 +417,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
     // What was written while it was on is promised by its policy.
     flush_and_sync(state);
     // Before the state changes: the end of the child removes the file that gathered for it.
-    if state
-        .persistence
-        .child
-        .as_ref()
-        .is_some_and(|child| child.kind == ChildKind::Rewrite)
-    {
+    if state.persistence.saving() == Some(ChildKind::Rewrite) {
         super::kill_child(state, host);
     }
     note_end(state);

@@ -5,14 +5,13 @@
 //! fork, so no stall at its beginning, and no page that a write has to copy. Valkey 9.2 has the like by the same directive,
 //! `bgsave-default-method`.
 
-use super::{options, saved_in_background};
+use super::{aof, options, saved_in_background};
 use crate::engine::State;
 use crate::engine::state::Host;
-use crate::event_loop::Waker;
 use crate::keyspace::Encoder;
 use crate::persistence::forkless::{RdbEncoder, SnapshotFile};
 use crate::persistence::status::{ChildKind, Forkless};
-use std::io;
+use crate::system::child::Exit;
 use std::sync::Arc;
 
 /// Bytes that may wait for the helper before no more is read.
@@ -22,26 +21,30 @@ const BACKED_UP: usize = 64 * 1024 * 1024;
 /// Bytes that are given to the helper at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// Begins a save; on error nothing is under way.
-pub(super) fn start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
-    let options = options(state, host);
-    let temporary = options
-        .path
-        .with_file_name(format!("temp-{}.bg.rdb", options.pid));
-    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, state.now));
-    // The helper's end is looked for in each turn; to be woken for it is worth something only if the loop sleeps.
-    let waker: Option<Waker> = state.persistence.waker.clone();
-    let sizes = state.keyspace.begin_reading(&encoder);
-    let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
-    let file = match SnapshotFile::begin(&options, temporary, sizes, state.now, waker) {
-        Ok(file) => file,
-        Err(error) => {
-            state.keyspace.end_reading();
-            return Err(error);
+/// Begins a save.
+pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
+    let mut options = options(state, host);
+    let temporary = match kind {
+        ChildKind::Snapshot => {
+            let name = format!("temp-{}.bg.rdb", options.pid);
+            options.path.with_file_name(name)
+        }
+        ChildKind::Rewrite => {
+            options.is_aof_base = true;
+            options.steady = state.config.settings().aof_rewrite_incremental_fsync;
+            state.persistence.aof.temporary_base(options.pid)
         }
     };
+    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, state.now));
+    // The helper's end is looked for in each turn; it wakes the loop where that may sleep.
+    let waker = state.persistence.waker.clone();
+    let sizes = state.keyspace.begin_reading(&encoder);
+    let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
+    // A base gets its name from the manifest, together with what follows it.
+    let renamed = kind == ChildKind::Snapshot;
+    let file = SnapshotFile::begin(&options, temporary, renamed, sizes, state.now, waker);
     state.persistence.forkless = Some(Forkless {
-        kind: ChildKind::Snapshot,
+        kind,
         file,
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
@@ -53,7 +56,6 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host) -> io::Result<()> {
         large_read: 0,
         is_read: false,
     });
-    Ok(())
 }
 
 /// What a slice has left to do.
@@ -155,17 +157,31 @@ fn end(state: &mut State) {
     if !saving.is_read {
         state.keyspace.end_reading();
     }
-    let now_s = state.now.unix_s();
-    state.persistence.last_duration_s = now_s.saturating_sub(saving.started_unix_s);
-    state.persistence.last_copied_bytes = 0;
-    state.persistence.last_was_forkless = true;
-    match saving.file.result() {
+    let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
+    let result = saving.file.result();
+    if let Err(error) = &result {
+        let name = match saving.kind {
+            ChildKind::Snapshot => "RDB",
+            ChildKind::Rewrite => "AOF rewrite",
+        };
+        log::warn!("Error saving the data for {name}: {error}");
+    }
+    let persistence = &mut state.persistence;
+    if saving.kind == ChildKind::Rewrite {
+        persistence.rewrite.last_copied_bytes = 0;
+        persistence.rewrite.last_duration_s = duration_s;
+        let pid = persistence.children.own_pid();
+        return aof::rewrite_ended(state, pid, Exit::Status(i32::from(result.is_err())), false);
+    }
+    persistence.last_duration_s = duration_s;
+    persistence.last_copied_bytes = 0;
+    persistence.last_was_forkless = true;
+    match result {
         Ok(()) => {
             log::info!("DB saved on disk");
             saved_in_background(state, saving.dirty);
         }
-        Err(error) => {
-            log::warn!("Error saving the data for RDB: {error}");
+        Err(_) => {
             log::warn!("Background saving error");
             state.persistence.last_status_ok = false;
         }
@@ -177,7 +193,13 @@ pub(super) fn cancel(state: &mut State) {
     let Some(saving) = state.persistence.forkless.take() else {
         return;
     };
-    log::warn!("The background save is given up");
     state.keyspace.end_reading();
     saving.file.cancel(&mut state.persistence.snapshot_helper);
+    match saving.kind {
+        ChildKind::Snapshot => log::warn!("The background save is given up"),
+        ChildKind::Rewrite => {
+            let pid = state.persistence.children.own_pid();
+            aof::rewrite_ended(state, pid, Exit::Status(0), true);
+        }
+    }
 }

@@ -144,8 +144,8 @@ pub fn end_again(state: &mut State, loading: &mut DataLoading) -> Option<Asked> 
 
 fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure> {
     let keeps_history = state.config.settings().aof_disable_auto_gc;
-    // A child writes to where the files were when it began.
-    if state.persistence.child.is_none() {
+    // A save that is under way writes to where the files were when it began.
+    if !state.persistence.is_saving() {
         super::aof::follow_directory(state).map_err(LoadFailure::Aof)?;
     }
     let aof = &mut state.persistence.aof;

@@ -96,17 +96,9 @@ pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
     // Also if it cannot be started: the next attempt rests from here.
     state.persistence.last_try_unix_s = state.now.unix_s();
     if state.config.settings().bgsave_forkless {
-        return match forkless::start(state, host) {
-            Ok(()) => {
-                log::info!("Background saving started by the loop");
-                true
-            }
-            Err(error) => {
-                state.persistence.last_status_ok = false;
-                log::warn!("Can't save in background: {error}");
-                false
-            }
-        };
+        forkless::start(state, host, ChildKind::Snapshot);
+        log::info!("Background saving started by the loop");
+        return true;
     }
     let started = start_child(
         state,
