@@ -430,6 +430,44 @@ fn pages_are_bounded_in_a_turn_for_all_connections_together() {
     );
 }
 
+/// A reader that goes by the length of what it got, and not by whether more may be there, waits for an edge that never
+/// comes.
+#[test]
+fn an_http_request_in_pieces_is_answered_however_it_is_read() {
+    let directives = ["--http-port", "8379", "--http-bind", "127.0.0.1"];
+    play(&directives, |scene, seed| {
+        scene.handle.set_faults(Faults {
+            short_more: 500,
+            cut: 900,
+            ..Faults::any(&mut Rng::new(seed))
+        });
+        let peer = scene.handle.connect_to(Some(8379));
+        let padding = format!("X-Padding: {}\r\n", "x".repeat(2000));
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{padding}\r\n");
+        for _ in 0..3 {
+            for piece in request.as_bytes().chunks(700) {
+                scene.handle.send(peer, piece);
+                scene.turns(1);
+            }
+            let mut answer = Vec::new();
+            let mut turns = 0;
+            while !String::from_utf8_lossy(&answer).contains("\r\n\r\n") {
+                scene.turns(1);
+                answer.extend(scene.handle.take(peer, usize::MAX));
+                turns += 1;
+                assert!(
+                    turns < 2000,
+                    "it starves; {:?}",
+                    String::from_utf8_lossy(&answer)
+                );
+            }
+            assert!(answer.starts_with(b"HTTP/1.1 "));
+            scene.turns(20);
+            scene.handle.take(peer, usize::MAX);
+        }
+    });
+}
+
 /// Silent connections shut out whoever had something to ask.
 #[test]
 fn silent_http_connections_make_room_and_busy_ones_leave_a_place_for_probes() {
