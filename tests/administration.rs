@@ -199,6 +199,34 @@ fn memory_and_small_commands_answer() {
     assert!(matches!(ask(&mut raw, "ROLE"), Value::Array(parts) if parts.len() == 3));
 }
 
+/// The thread that frees at the lowest priority gets next to no time where others keep the processors busy, and the client
+/// of a FLUSHALL waited for it.
+#[test]
+fn what_a_client_waits_for_is_freed_at_the_usual_priority() {
+    let server = Server::with(&["--enable-debug-command", "local"]);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 1000");
+    raw.line("FLUSHALL ASYNC");
+    raw.line("DEBUG POPULATE 1000");
+    assert_eq!(raw.line("FLUSHALL SYNC"), Value::Simple("OK".into()));
+    let nice = |name: &str| -> Option<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid()));
+        tasks.expect("its threads").flatten().find_map(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            let (head, rest) = stat.rsplit_once(") ")?;
+            let (_, known) = head.split_once('(')?;
+            // Field 19 of the line; the first of the rest is the third.
+            (known == name).then(|| rest.split(' ').nth(16).map(str::to_owned))?
+        })
+    };
+    wait_for("the thread to yield", || {
+        nice("gyre-free").as_deref() == Some("19")
+    });
+    let own = std::fs::read_to_string("/proc/self/stat").expect("ours");
+    let (_, rest) = own.rsplit_once(") ").expect("a name");
+    assert_eq!(nice("gyre-flush").as_deref(), rest.split(' ').nth(16));
+}
+
 /// FLUSHALL and FLUSHDB have the client wait for the thread that frees; nobody else does.
 #[test]
 fn a_flush_has_only_its_own_client_wait() {

@@ -21,6 +21,8 @@ pub enum Free {
     Now,
     /// The value is freed by the free thread when it is large (UNLINK, lazyfree-* directives).
     Lazily,
+    /// The same for whole databases whose end somebody waits for ([`Keyspace::ring_when_freed`]).
+    Awaited,
 }
 
 /// Why a key cannot be copied, moved or renamed.
@@ -411,7 +413,7 @@ impl Keyspace {
     }
     /// Empties one database or all (`None`); number of keys removed. Whether that is a change to be saved and propagated
     /// is up to the caller, who counts it in `dirty`: it is one for FLUSHALL, and none where data is loaded anew. With
-    /// `Free::Now` it is O(N); with `Free::Lazily` whole tables are handed to the free thread.
+    /// `Free::Now` it is O(N); else whole tables are handed to a thread.
     pub fn flush(&mut self, db: Option<usize>, free: Free) -> u64 {
         let range = match db {
             Some(index) => index..index + 1,
@@ -434,6 +436,7 @@ impl Keyspace {
             match free {
                 Free::Now => drop(old),
                 Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),
+                Free::Awaited => self.shared.lazyfreed += self.shared.free.awaited_table(old),
             }
         }
         self.fold_stats();
@@ -448,7 +451,7 @@ impl Keyspace {
     pub fn rings_when_freed(&self) -> bool {
         self.shared.free.can_ring()
     }
-    /// Wakes the loop when all that the free thread has got until now is free; the number that [`Keyspace::rung`] has
+    /// Wakes the loop when all is free that was flushed until now with [`Free::Awaited`]; the number that [`Keyspace::rung`] has
     /// reached then. None where nothing is left to be freed.
     pub fn ring_when_freed(&mut self) -> Option<u64> {
         self.shared.free.ring_after()

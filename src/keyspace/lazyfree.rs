@@ -40,6 +40,9 @@ impl Load {
 /// The thread and the way to it.
 pub(super) struct FreeThread {
     helper: Helper<Load>,
+    /// Frees what somebody waits for (FLUSHALL), at the usual priority: where all processors are busy the other would be at it
+    /// for fifty times as long, and a thread that has yielded may not take that back.
+    awaited: Helper<Load>,
     pending: Arc<AtomicU64>,
     waker: Option<Waker>,
     /// Bells sent, and how many of them have rung.
@@ -61,6 +64,7 @@ impl FreeThread {
         let begin = crate::system::process::yield_to_others;
         let run = move |load| free(load, &its_pending, &its_rung);
         FreeThread {
+            awaited: Helper::new("gyre-flush", jobs, || (), run.clone()),
             helper: Helper::new("gyre-free", jobs, begin, run),
             pending,
             waker: None,
@@ -76,12 +80,13 @@ impl FreeThread {
     pub(super) fn can_ring(&self) -> bool {
         self.waker.is_some()
     }
-    /// Wakes the loop when all that was given until now is free; the number of the bell. None where it is free already.
+    /// Wakes the loop when all is free that was given until now to be waited for; the number of the bell. None where it is
+    /// free already.
     pub(super) fn ring_after(&mut self) -> Option<u64> {
-        if !self.helper.has_begun() {
+        if !self.awaited.has_begun() {
             return None;
         }
-        self.helper.give(Load::Bell(self.waker.clone()?));
+        self.awaited.give(Load::Bell(self.waker.clone()?));
         self.bells += 1;
         Some(self.bells)
     }
@@ -104,6 +109,14 @@ impl FreeThread {
     /// Frees a whole table in the thread. The number of objects handed over.
     pub(super) fn table(&mut self, table: Table) -> u64 {
         self.give(Load::Table(Box::new(table)))
+    }
+    /// The same for one that somebody waits for.
+    pub(super) fn awaited_table(&mut self, table: Table) -> u64 {
+        let load = Load::Table(Box::new(table));
+        let objects = load.objects();
+        self.pending.fetch_add(objects, Ordering::Relaxed);
+        self.awaited.give(load);
+        objects
     }
     /// Frees a hash that is none of the keyspace's: in the thread if it is large, else here. The number of objects handed
     /// over.

@@ -48,7 +48,7 @@ fn flush(
     let can_wait = blocking::can_wait(context.session());
     let is_waited_for = free == Free::Now;
     let waits = is_waited_for && can_wait && context.state.keyspace.rings_when_freed();
-    let free = if waits { Free::Lazily } else { free };
+    let free = if waits { Free::Awaited } else { free };
     let removed = context.state.keyspace.flush(db, free);
     context.state.keyspace.dirty += removed;
     // Replicas and files shall be empty too, whatever they held.
