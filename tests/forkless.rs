@@ -5,6 +5,8 @@ mod common;
 use common::{Raw, Server, wait_for};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const FORKLESS: [&str; 8] = [
@@ -180,7 +182,12 @@ fn a_flush_of_everything_gives_the_save_up() {
 #[test]
 fn who_is_killed_leaves_the_old_file() {
     let mut server = Server::with(&FORKLESS);
-    drop(begin_slow_save(&server));
+    let mut raw = begin_slow_save(&server);
+    assert_eq!(
+        raw.line("SAVE"),
+        Value::Error(b"ERR Background save already in progress".to_vec())
+    );
+    drop(raw);
     server.kill();
     server.start_again();
     let mut raw = server.raw();
@@ -207,7 +214,7 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     let server = Server::with(&FORKLESS);
     let mut raw = server.raw();
     raw.line("DEBUG POPULATE 20000 key 40");
-    for name in ["hash", "other"] {
+    for name in ["hash", "other", "third"] {
         for number in 0..3000 {
             raw.send(format!("HSET {name} {number} old\r\n").as_bytes());
         }
@@ -219,10 +226,19 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     assert_eq!(writer.line("HSET hash 7 new"), Value::Integer(0));
     assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
     assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    // What was sent is run, though its sender has ended its side.
+    let mut leaver = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
+    leaver
+        .write_all(b"HSET third 7 new\r\nSET left 1\r\n")
+        .expect("sent");
+    leaver.shutdown(Shutdown::Write).expect("half closed");
+    wait_for("what was left", || {
+        raw.line("EXISTS left") == Value::Integer(1)
+    });
     // A transaction cannot wait.
     writer.send(b"MULTI\r\nHSET other 7 new\r\nEXEC\r\n");
     (0..3).for_each(|_| drop(writer.read()));
-    assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
+    assert_eq!(info(&mut raw, "forkless_held_commands"), "2");
     assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
     assert!(is_saving(&mut raw));
     raw.line("CONFIG SET rdb-key-save-delay 0");
@@ -230,6 +246,7 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
     assert_eq!(text(raw.line("HGET hash 7")), "old");
     assert_eq!(text(raw.line("HGET other 7")), "old");
+    assert_eq!(text(raw.line("HGET third 7")), "old");
 }
 
 /// The new base is of one moment, and what follows it is all that came after.

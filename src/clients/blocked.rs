@@ -7,13 +7,25 @@ use crate::resp::OwnedRequest;
 pub enum Blocked {
     /// The last one has not answered yet: it waits for something.
     Command(Box<BlockedCommand>),
-    /// CLIENT PAUSE holds the next one back.
-    Paused {
+    /// The next one is held back.
+    Held {
+        /// By what.
+        by: HeldBy,
         /// Its place in the order in which the clients that are held back go on.
         place: u64,
     },
     /// Its script runs for too long, and the loop turns meanwhile.
     Script,
+}
+
+/// What holds commands back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeldBy {
+    /// CLIENT PAUSE.
+    Pause,
+    /// A save that the loop does itself. Nobody asked for the wait, so that what was sent is run even where its client has
+    /// ended its side meanwhile.
+    Save,
 }
 
 /// A command that waits.

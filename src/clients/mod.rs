@@ -253,15 +253,15 @@ impl Clients {
         self.unblocked.push(key);
         Some(command)
     }
-    /// Holds a client's commands back (CLIENT PAUSE), behind those of the clients that are held already. One whose command
+    /// Holds a client's commands back, behind those of the clients that are held already. One whose command
     /// waits is held when it has waited ([`Clients::hold_request`]): it has to leave what it waits for first.
-    pub fn hold(&mut self, key: ClientKey) {
+    pub fn hold(&mut self, key: ClientKey, by: HeldBy) {
         if let Some(client) = self.slab.get_mut(key.0)
             && client.session.waiting().is_none()
         {
             self.holds += 1;
             let place = self.holds;
-            client.session.blocked = Some(Blocked::Paused { place });
+            client.session.blocked = Some(Blocked::Held { by, place });
         }
     }
     /// Holds a client back with a request that is the first to run when it goes on.
@@ -271,12 +271,12 @@ impl Clients {
             query.parsed.push_front(request);
             query.stalled = true;
         }
-        self.hold(key);
+        self.hold(key, HeldBy::Pause);
     }
     /// Keys of all clients that are held back, in the order in which they came to be.
     pub fn held(&self) -> Vec<ClientKey> {
         let place = |client: &Client| match client.session.blocked {
-            Some(Blocked::Paused { place }) => Some(place),
+            Some(Blocked::Held { place, .. }) => Some(place),
             _ => None,
         };
         let clients = self.slab.iter();
@@ -498,11 +498,11 @@ mod tests {
             awaits: Awaited::Work,
         };
         clients.begin_wait(key, command);
-        clients.hold(key);
+        clients.hold(key, HeldBy::Pause);
         assert!(clients.held().is_empty());
         assert_eq!(clients.end_wait(key).map(|it| it.command), Some(7));
         assert_eq!((clients.waiting, clients.deadlines()), (0, 0));
-        clients.hold(key);
+        clients.hold(key, HeldBy::Pause);
         assert_eq!(clients.held(), [key]);
         assert!(clients.end_wait(key).is_none(), "it is held, not waiting");
         assert_eq!(clients.held(), [key]);

@@ -64,13 +64,7 @@ pub const COMMANDS: &[CommandSpec] = &[
 const IN_PROGRESS: CommandError = CommandError::fixed("ERR Background save already in progress");
 
 fn save(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if context
-        .state
-        .persistence
-        .child
-        .as_ref()
-        .is_some_and(|child| child.kind == ChildKind::Snapshot)
-    {
+    if context.state.persistence.saving() == Some(ChildKind::Snapshot) {
         return Err(IN_PROGRESS);
     }
     if !save_now(context.state, context.host) {

@@ -8,8 +8,9 @@
 
 use super::eviction::{Room, make_room};
 use super::keyspecs::keys_of;
+use super::spec::key_flags;
 use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
-use crate::clients::{Client, ClientKey, Session};
+use crate::clients::{Client, ClientKey, HeldBy, Session};
 use crate::config::Settings;
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
@@ -456,7 +457,7 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
         && !is_monitor(state, candidate.client)
         && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
     {
-        state.clients.hold(candidate.client);
+        state.clients.hold(candidate.client, HeldBy::Pause);
         return Admission::Postponed;
     }
     Admission::Runs
@@ -483,16 +484,16 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         saving.large_read = u64::MAX;
     } else {
         let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
-        must_wait = keys
-            .iter()
-            .any(|(at, _)| state.keyspace.must_wait(db, args.at(*at)));
+        // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
+        let mut changed = keys.iter().filter(|(_, all)| all & key_flags::RW != 0);
+        must_wait = changed.any(|(at, _)| state.keyspace.must_wait(db, args.at(*at)));
     }
     if !must_wait {
         return Admission::Runs;
     }
     state.persistence.holds_for_save += 1;
     state.persistence.held_for_save += 1;
-    state.clients.hold(candidate.client);
+    state.clients.hold(candidate.client, HeldBy::Save);
     Admission::Postponed
 }
 

@@ -92,6 +92,13 @@ enum Large {
 }
 
 impl Large {
+    /// The entry, where it is not the table's any more.
+    fn taken(self) -> Option<Entry> {
+        match self {
+            Large::Key(_) => None,
+            Large::Taken(entry) => Some(entry),
+        }
+    }
     /// Whether it is the value of this key, in the table.
     fn is_key(&self, key: &[u8]) -> bool {
         matches!(self, Large::Key(it) if **it == *key)
@@ -123,6 +130,8 @@ pub(super) struct Reading {
     hurried: u64,
     /// Large values that were read.
     large_read: u64,
+    /// Values that were taken over and are read: to be freed.
+    done_with: Vec<Entry>,
 }
 
 /// Whether reading a value whole would take long.
@@ -164,6 +173,7 @@ impl Reading {
             is_cut: false,
             hurried: 0,
             large_read: 0,
+            done_with: Vec::new(),
         }
     }
     fn is_read(&self, bucket: usize) -> bool {
@@ -228,8 +238,10 @@ impl Reading {
     /// The large value under way is read whole.
     fn end_current(&mut self) {
         self.large_read += 1;
-        if let Some((Large::Key(key), _)) = self.current.take() {
-            self.large_keys.remove(&key);
+        match self.current.take() {
+            Some((Large::Key(key), _)) => drop(self.large_keys.remove(&key)),
+            Some((Large::Taken(entry), _)) => self.done_with.push(entry),
+            None => {}
         }
         self.encoded.keys += 1;
         self.encoded.append(&mut self.aside);
@@ -402,6 +414,12 @@ impl Keyspace {
                 over_now |= over(before + reading.waiting() - own);
                 over_now
             });
+            let reading = table.reading.as_mut();
+            let done_with = reading.map_or_else(Vec::new, |it| std::mem::take(&mut it.done_with));
+            // Whatever it was removed by, it is large.
+            for entry in done_with {
+                self.shared.free_entry(entry, true);
+            }
             if over_now {
                 return done
                     && self
@@ -462,8 +480,20 @@ impl Keyspace {
     /// Ends the reading, whether all was read or not.
     pub fn end_reading(&mut self) {
         self.hurried = self.hurried();
+        let mut unread = Vec::new();
         for table in self.readings() {
-            table.reading = None;
+            if let Some(reading) = table.reading.take() {
+                let current = reading.current.map(|(large, _)| large);
+                let taken = reading
+                    .large
+                    .into_iter()
+                    .chain(current)
+                    .filter_map(Large::taken);
+                unread.extend(taken.chain(reading.done_with));
+            }
+        }
+        for entry in unread {
+            self.shared.free_entry(entry, true);
         }
         for table in std::mem::take(&mut self.removed_tables) {
             self.shared.lazyfreed += self.shared.free.table(table);

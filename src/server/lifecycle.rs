@@ -13,7 +13,7 @@
 
 use super::endpoints::Endpoint;
 use super::service::Core;
-use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection};
+use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection, HeldBy};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Peer};
 use crate::observe::Executed;
@@ -102,7 +102,11 @@ impl Core {
                 Awaited::Work => return,
                 Awaited::Keys(_) | Awaited::Acks(_) => {}
             },
-            Some(Blocked::Paused { .. }) => {}
+            // It was sent to be run, and nobody was told that it would wait.
+            Some(Blocked::Held {
+                by: HeldBy::Save, ..
+            }) => return,
+            Some(Blocked::Held { .. }) => {}
         }
         let id = client.session.id;
         log::debug!("Client closed connection id={id}");

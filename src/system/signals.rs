@@ -116,6 +116,7 @@ pub fn set_temporary_file(path: &Path) {
 /// [`set_temporary_file`] named. Async-signal-safe.
 pub(super) fn remove_temporary_files() {
     remove_temporary(b"temp-", b".rdb");
+    remove_temporary(b"temp-", b".bg.rdb");
     let path = TEMPORARY.load(Ordering::Acquire);
     if !path.is_null() {
         // SAFETY: it is a C string that is never freed; unlink is async-signal-safe.

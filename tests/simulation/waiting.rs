@@ -159,7 +159,7 @@ impl World {
         clients
             .filter(|(_, client)| {
                 let blocked = &client.session.blocked;
-                matches!(blocked, Some(Blocked::Command(_) | Blocked::Paused { .. }))
+                matches!(blocked, Some(Blocked::Command(_) | Blocked::Held { .. }))
             })
             .map(|(_, client)| accepted[client.session.id as usize - 1])
             .collect()

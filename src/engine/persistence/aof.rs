@@ -444,6 +444,13 @@ pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
         }
         return;
     }
+    if state.persistence.aof.has_lost_a_sync() && state.persistence.aof.error().is_none() {
+        if !is_limited(state) {
+            log::warn!("Rewriting the AOF, because a background sync of it has failed");
+            start_rewrite(state, host);
+        }
+        return;
+    }
     let settings = state.config.settings();
     let aof = &state.persistence.aof;
     let percentage = settings.auto_aof_rewrite_percentage;
@@ -686,6 +693,28 @@ mod tests {
         let refused = text(&bench.harness.line("BGREWRITEAOF"));
         assert!(refused.starts_with("ERR Can't execute"), "{refused}");
         assert_eq!(bench.names(), before);
+    }
+
+    /// Nobody asked for the rewrite that alone has for sure what the sync has lost, and who waited for the disk waited for ever.
+    #[test]
+    fn a_background_sync_that_failed_has_the_file_rewritten() {
+        let mut bench = bench("everysec");
+        bench
+            .harness
+            .line("CONFIG SET bgsave-default-method forkless");
+        bench
+            .plan
+            .fail_some(Call::Sync, "incr", Fault::Error(libc::EIO), 0, 1);
+        for _ in 0..3 {
+            bench.harness.line("INCR a");
+            bench.harness.advance_ms(1001);
+            flush(&mut bench.harness.state, false);
+            let _ = bench.harness.state.persistence.aof.wait_for_disk();
+        }
+        assert!(bench.harness.state.persistence.aof.has_lost_a_sync());
+        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        let saving = bench.harness.state.persistence.saving();
+        assert_eq!(saving, Some(ChildKind::Rewrite));
     }
 
     /// What could not be written went to the new file as well, and was in the new base: applied twice.

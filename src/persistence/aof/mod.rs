@@ -905,6 +905,11 @@ impl AppendOnly {
         }
         Ok(())
     }
+    /// Whether a background sync has failed since the last rewrite: what it has lost cannot be known, and only a new base has
+    /// it for sure.
+    pub fn has_lost_a_sync(&self) -> bool {
+        self.state == AofState::On && self.syncer.failures() != self.rewritten_failures
+    }
     /// All that is written so far is on the disk as soon as nothing is being synced any more.
     fn note_sync(&mut self) {
         self.syncing_offset = self.offset.saturating_sub(self.buffer.len() as u64);

@@ -4,7 +4,7 @@
 //! "REDIS" version 4 │ AUX field ... │ per database: SELECTDB, RESIZEDB, [expiry][idle|freq] type key value ... │ EOF │ CRC64 8
 //! ```
 //!
-//! In: entries of the keyspace, or the bytes of a file. Out: bytes that Redis 7.0 loads, or [`Item`]s one by one.
+//! In: entries of the keyspace, or the bytes of a file. Out: bytes that Redis 7.0 loads, or [`Part`]s one by one.
 //! Mirrors `rdbSaveRio` and `rdbLoadRioWithLoadingCtx` of rdb.c.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
