@@ -202,6 +202,8 @@ impl Lives {
             if has_preamble { "yes" } else { "no" },
             "--stop-writes-on-bgsave-error",
             "no",
+            "--bgsave-default-method",
+            ["fork", "forkless"][rng.index(2)],
         ];
         let faults = Faults::any(&mut rng);
         let may = vocabulary(&mut rng, false);
