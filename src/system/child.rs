@@ -527,6 +527,8 @@ mod tests {
                     .read_to_end(&mut Vec::new())
                     .expect("its end");
                 child.stop();
+                // It has closed its pipe, but may have been stopped before it ended.
+                child.go_on();
                 assert_eq!(child.wait(), Exit::Status(7));
             }
         }
