@@ -13,7 +13,7 @@
 //! it is read.
 //!
 //! Invariants:
-//! * All changes of entries come through the table ([`super::table`]), which calls [`Table::before_change`] first.
+//! * All changes of entries come through the table ([`super::table`]), which calls [`Table::read_before_change`] first.
 //! * While parts of a large value are on their way nothing else is put between them: it is kept aside.
 
 use super::entry::Entry;
@@ -309,24 +309,25 @@ impl Reading {
 }
 
 impl Table {
-    /// To be called before an entry of this key changes, comes or goes in whatever way.
-    #[inline]
-    pub(super) fn before_change(&mut self, hash: u64, key: &[u8]) {
-        if self.reading.is_some() {
-            self.read_before_change(hash, key);
-        }
-    }
+    /// To be called before an entry of this key changes, comes or goes in whatever way, where there is a reading.
     #[cold]
-    fn read_before_change(&mut self, hash: u64, key: &[u8]) {
+    pub(super) fn read_before_change(&mut self, hash: u64, key: &[u8]) {
         // Out of the table for the while, because it reads it.
         if let Some(mut reading) = self.reading.take() {
             reading.before_change(self, hash, key);
             self.reading = Some(reading);
         }
     }
-    /// To be called in place of [`Table::before_change`] where an entry is about to be removed and offered to
+    /// To be called in place of [`Table::read_before_change`] where an entry is about to be removed and offered to
     /// [`Table::take_over`].
+    #[inline]
     pub(super) fn before_removal(&mut self, hash: u64) {
+        if self.reading.is_some() {
+            self.read_before_removal(hash);
+        }
+    }
+    #[cold]
+    fn read_before_removal(&mut self, hash: u64) {
         if let Some(mut reading) = self.reading.take() {
             if let Some(bucket) = reading.was.bucket_of(hash) {
                 reading.read_bucket(self, bucket);

@@ -215,7 +215,9 @@ impl Table {
     }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
-        self.before_change(hash, entry.key());
+        if self.reading.is_some() {
+            self.read_before_change(hash, entry.key());
+        }
         self.field_expiry.enter(&mut entry);
         self.count(None, &mut entry);
         if entry.expire_at().is_some() {
@@ -315,7 +317,10 @@ impl<'a> Held<'a> {
     /// The entry is about to change.
     #[inline]
     fn before_change(&mut self) {
-        self.table.before_change(self.hash, self.entry.key());
+        // The key is not looked for in the entry where nobody asks for it.
+        if self.table.reading.is_some() {
+            self.table.read_before_change(self.hash, self.entry.key());
+        }
     }
     /// Replaces value and expiry. Returns what is to be freed.
     #[inline]
