@@ -321,6 +321,10 @@ impl Lives {
         let has_ended = world.has_ended;
         let disk = self.handle.disk();
         disk.set_faults(DiskFaults::NONE);
+        if world.refuses_writes {
+            // What came after the first refusal in that turn, when the disk may have been well again, nobody has followed.
+            return false;
+        }
         if disk.has_lost() {
             // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
             // hole can be loaded is chance.

@@ -91,7 +91,7 @@ impl Model {
         (self.resp3, self.may_wait) = (resp3, may_wait);
         let answer = answer.map(|answer| match answer {
             // Lua's numbers are doubles.
-            Answer::Int(number) => Answer::Int(number as f64 as i64),
+            Answer::Int(number) => Answer::Int(through_lua(number)),
             answer => answer,
         });
         answer.map_err(|error| match error.starts_with("MINE") {
@@ -176,5 +176,14 @@ impl Model {
             }
             _ => Err(wrong_arity(name)),
         }
+    }
+}
+
+/// An integer that has been a number of Lua, which is a double, and is one again: what is too large becomes the least of all,
+/// as the machine's conversion has it.
+fn through_lua(number: i64) -> i64 {
+    match number as f64 {
+        double if double >= i64::MAX as f64 => i64::MIN,
+        double => double as i64,
     }
 }
