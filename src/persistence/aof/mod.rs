@@ -355,6 +355,9 @@ impl AppendOnly {
             Some(name) => {
                 let file = self.disk.open(&self.path(&name), Mode::Append);
                 let file = file.map_err(|error| describe(&name, &error))?;
+                // What was loaded, and what was cut off its end, may be known to the system alone: a crash would bring back
+                // another state than the one that clients are about to read.
+                file.sync_all().map_err(|error| describe(&name, &error))?;
                 (name, file, "Opening")
             }
             None => match self.new_incremental(&mut manifest, offset) {

@@ -787,3 +787,31 @@ fn a_sync_at_the_end_is_one_that_clients_wait_for() {
         assert_eq!(bench.aof.synced_offset() == written, !fails);
     }
 }
+
+/// A server that was killed had left bytes that no sync had reached, and the next one had cut off half a command: what its
+/// clients had read was not what a crash of the machine left.
+#[test]
+fn what_was_loaded_is_on_the_disk_before_anybody_reads_it() {
+    let bench = bench();
+    let mut aof = AppendOnly::default();
+    let directory = bench.aof.directory().to_owned();
+    aof.place(Disk::with_faults(&bench.plan), directory, "a.aof");
+    aof.read_manifest().expect("read");
+    bench.plan.take_calls();
+    aof.open(true, 0, 1, |_| Ok(())).expect("opened");
+    let calls = bench.plan.take_calls();
+    let name = "a.aof.1.incr.aof".to_owned();
+    assert_eq!(
+        calls[1..3],
+        [(Call::Open, name.clone()), (Call::Sync, name)]
+    );
+    bench
+        .plan
+        .fail(Call::Sync, "a.aof.1.incr.aof", Fault::Error(libc::EIO));
+    let refused = aof.open(true, 0, 1, |_| Ok(()));
+    assert!(
+        refused
+            .expect_err("it is not there")
+            .contains("a.aof.1.incr.aof")
+    );
+}
