@@ -343,3 +343,31 @@ fn appendonly_is_switched_on_and_off_while_the_loop_saves() {
     assert_eq!(text(raw.line("GET before")), "4");
     assert_eq!(raw.line("DBSIZE"), Value::Integer(2002));
 }
+
+/// What a save keeps is not held against `maxmemory`: to evict for it made more of it, until nothing was left.
+#[test]
+fn a_save_has_nothing_evicted() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 30000 key 1000");
+    let used = text(raw.line("INFO memory"));
+    let used = used
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"))
+        .and_then(|bytes| bytes.parse::<u64>().ok())
+        .expect("a figure");
+    raw.line("CONFIG SET maxmemory-policy allkeys-lru");
+    raw.line(&format!("CONFIG SET maxmemory {}", used + 500_000));
+    raw.line("CONFIG SET rdb-key-save-delay 100");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    let mut rng = Rng::new(1);
+    for _ in 0..3000 {
+        let line = format!("SET key:{} {}", rng.below(30_000), "y".repeat(1000));
+        assert_eq!(text(raw.line(&line)), "OK");
+    }
+    assert!(is_saving(&mut raw));
+    let Value::Integer(keys) = raw.line("DBSIZE") else {
+        panic!("a number")
+    };
+    assert!(keys > 28_000, "{keys} keys are left");
+}

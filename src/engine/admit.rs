@@ -478,12 +478,13 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     let Some(saving) = &mut state.persistence.forkless else {
         return Admission::Runs;
     };
-    let mut must_wait = saving.is_backed_up;
+    let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
+    // What names no key (FLUSHALL) may be what ends the wait.
+    let mut must_wait = saving.is_backed_up && !keys.is_empty();
     if must_wait {
         // It waits for the helper alone: whatever number there is when that has caught up is another one.
         saving.large_read = u64::MAX;
     } else {
-        let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
         // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
         let mut changed = keys.iter().filter(|(_, all)| all & key_flags::RW != 0);
         must_wait = changed.any(|(at, _)| state.keyspace.must_wait(db, args.at(*at)));

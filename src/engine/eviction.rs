@@ -87,12 +87,14 @@ fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -
         return Room::Made;
     }
     // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.
-    let uncounted = not_counted(state);
-    let used = |host: &mut dyn Host| host.used_memory().saturating_sub(uncounted);
-    let fresh = |host: &mut dyn Host| host.fresh_used_memory().saturating_sub(uncounted);
+    let used =
+        |state: &State, host: &mut dyn Host| host.used_memory().saturating_sub(not_counted(state));
+    let fresh = |state: &State, host: &mut dyn Host| {
+        host.fresh_used_memory().saturating_sub(not_counted(state))
+    };
     // The allocator is asked only where the cheap figure is over the limit: it may be, for what other threads have
     // freed is not in it.
-    if used(host) <= limit || fresh(host) <= limit {
+    if used(state, host) <= limit || fresh(state, host) <= limit {
         return Room::Made;
     }
     if policy == MaxmemoryPolicy::NoEviction {
@@ -100,20 +102,20 @@ fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -
     }
     for evicted in 1..=EVICTIONS_PER_COMMAND {
         if !evict_one(state, host, policy, samples) {
-            return match fresh(host) <= limit {
+            return match fresh(state, host) <= limit {
                 true => Room::Made,
                 false => nothing_to_evict(state),
             };
         }
-        let is_enough = used(host) <= limit
+        let is_enough = used(state, host) <= limit
             // What other threads have freed is not in the cheap figure.
-            || (evicted % EVICTIONS_PER_LOOK == 0 && fresh(host) <= limit);
+            || (evicted % EVICTIONS_PER_LOOK == 0 && fresh(state, host) <= limit);
         if is_enough {
             return Room::Made;
         }
     }
     // What the free thread has got done meanwhile may be enough.
-    if fresh(host) <= limit {
+    if fresh(state, host) <= limit {
         return Room::Made;
     }
     state.requests.evict = true;
@@ -135,8 +137,18 @@ fn nothing_to_evict(state: &mut State) -> Room {
     Room::Freeing
 }
 
-/// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file.
+/// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file, and what a save of the
+/// loop keeps for itself.
 pub fn not_counted(state: &State) -> u64 {
     (state.persistence.aof.buffered() as u64)
         .saturating_add(state.journal.pending(Targets::AOF) as u64)
+        .saturating_add(for_saving(state))
+}
+
+fn for_saving(state: &State) -> u64 {
+    let Some(saving) = &state.persistence.forkless else {
+        return 0;
+    };
+    // What the helper has is there twice while it is put together.
+    (state.keyspace.bytes_for_reading() as u64).saturating_add(2 * saving.waiting as u64)
 }

@@ -83,6 +83,9 @@ impl Encoded {
     }
 }
 
+/// Elements by which the bytes of a large value are estimated.
+const SAMPLES: usize = 5;
+
 /// A large value that is still to be read, or in part.
 enum Large {
     /// It is in the table.
@@ -132,6 +135,8 @@ pub(super) struct Reading {
     large_read: u64,
     /// Values that were taken over and are read: to be freed.
     done_with: Vec<Entry>,
+    /// Bytes of the values that were taken over, about.
+    taken_bytes: usize,
 }
 
 /// Whether reading a value whole would take long.
@@ -174,6 +179,7 @@ impl Reading {
             hurried: 0,
             large_read: 0,
             done_with: Vec::new(),
+            taken_bytes: 0,
         }
     }
     fn is_read(&self, bucket: usize) -> bool {
@@ -240,7 +246,11 @@ impl Reading {
         self.large_read += 1;
         match self.current.take() {
             Some((Large::Key(key), _)) => drop(self.large_keys.remove(&key)),
-            Some((Large::Taken(entry), _)) => self.done_with.push(entry),
+            Some((Large::Taken(entry), _)) => {
+                let bytes = entry.memory_bytes(SAMPLES);
+                self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
+                self.done_with.push(entry);
+            }
             None => {}
         }
         self.encoded.keys += 1;
@@ -282,6 +292,7 @@ impl Reading {
         if self.large_keys.is_empty() || !self.large_keys.remove(entry.key()) {
             return Some(entry);
         }
+        self.taken_bytes += entry.memory_bytes(SAMPLES);
         match &mut self.current {
             Some((large, _)) if large.is_key(entry.key()) => *large = Large::Taken(entry),
             _ => self.large.push_back(Large::Taken(entry)),
@@ -436,6 +447,17 @@ impl Keyspace {
         let readings = tables.chain(&self.removed_tables);
         let hurried = readings.filter_map(|table| Some(table.reading.as_ref()?.hurried));
         self.hurried + hurried.sum::<u64>()
+    }
+    /// Bytes that are there for the reading alone, about: what was read and waits, and values that were removed and are still to
+    /// be read. To evict keys for them would make more of them. (Of databases that were flushed nobody knows the bytes.)
+    pub fn bytes_for_reading(&self) -> usize {
+        let tables = self.databases.iter().map(|it| &it.table);
+        let readings = tables.chain(&self.removed_tables);
+        let bytes = |table: &Table| {
+            let reading = table.reading.as_ref();
+            reading.map_or(0, |it| it.waiting() + it.taken_bytes)
+        };
+        readings.map(bytes).sum()
     }
     /// Large values that the reading under way has come to the end of: whoever waits for one looks again when there are more.
     pub fn large_read(&mut self) -> u64 {

@@ -183,6 +183,8 @@ pub struct Forkless {
     pub rests_until_ns: u64,
     /// The helper is so far behind that writes are held back.
     pub is_backed_up: bool,
+    /// Bytes that the helper had not written when it was looked at last.
+    pub waiting: usize,
     /// Large values that had been read when those who are held back were last admitted.
     pub large_read: u64,
     /// Everything has been read, and the helper writes the rest.

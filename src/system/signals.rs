@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as readiness of a socket that the loop watches; SIGHUP and SIGPIPE ignored. Mirrors
+//! SIGTERM and SIGINT as readiness of a socket that the loop watches; SIGHUP, SIGPIPE and SIGXFSZ ignored. Mirrors
 //! `setupSignalHandlers` and `sigShutdownHandler` of server.c.
 //!
 //! In: signals, at any moment. Out: one byte in a socket pair, so that a poll that sleeps wakes up, and a flag that says
@@ -60,7 +60,8 @@ impl ShutdownSignals {
                 })
             }?;
         }
-        for signal in [libc::SIGHUP, libc::SIGPIPE] {
+        // A file that is longer than the process may write is an error of the write, and no reason to end the server.
+        for signal in [libc::SIGHUP, libc::SIGPIPE, libc::SIGXFSZ] {
             // SAFETY: ignoring a signal runs no code of ours.
             unsafe { libc::signal(signal, libc::SIG_IGN) };
         }
@@ -235,6 +236,7 @@ mod tests {
         let raise = |signal| signal_hook::low_level::raise(signal).unwrap();
         raise(libc::SIGHUP);
         raise(libc::SIGPIPE);
+        raise(libc::SIGXFSZ);
         assert_eq!(signals.drain(), None);
         if what == "insist" {
             raise(libc::SIGINT);

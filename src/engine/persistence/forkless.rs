@@ -53,6 +53,7 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         keys_done: 0,
         rests_until_ns: 0,
         is_backed_up: false,
+        waiting: 0,
         large_read: 0,
         is_read: false,
     });
@@ -87,6 +88,7 @@ pub fn go_on(
         return Slice::None;
     }
     let waiting = observe(saving.file.waiting() as u64) as usize;
+    saving.waiting = waiting;
     // What writes have had read meanwhile waits in the keyspace.
     saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
     if saving.is_read {
@@ -108,6 +110,7 @@ pub fn go_on(
             });
             state.keyspace.take_read(&mut |db, encoded| {
                 saving.keys_done += encoded.keys;
+                saving.waiting += encoded.len();
                 saving.file.write(helper, db, encoded);
             });
             if is_read || is_over {
