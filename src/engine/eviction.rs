@@ -149,6 +149,6 @@ fn for_saving(state: &State) -> u64 {
     let Some(saving) = &state.persistence.forkless else {
         return 0;
     };
-    // What the helper has is there twice while it is put together.
-    (state.keyspace.bytes_for_reading() as u64).saturating_add(2 * saving.waiting as u64)
+    // What the helper has is in buffers that have room left, and is there once more while it is put together.
+    (state.keyspace.bytes_for_reading() as u64).saturating_add(3 * saving.waiting as u64)
 }

@@ -65,6 +65,10 @@ impl Encoded {
     pub fn len(&self) -> usize {
         self.bytes.len() + self.shared_bytes
     }
+    /// Memory that it has, but for shared strings.
+    fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.strings.capacity() * size_of::<(usize, Deferred)>()
+    }
     /// Whether nothing waits here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -455,7 +459,9 @@ impl Keyspace {
         let readings = tables.chain(&self.removed_tables);
         let bytes = |table: &Table| {
             let reading = table.reading.as_ref();
-            reading.map_or(0, |it| it.waiting() + it.taken_bytes)
+            reading.map_or(0, |it| {
+                it.encoded.memory_bytes() + it.aside.memory_bytes() + it.taken_bytes
+            })
         };
         readings.map(bytes).sum()
     }
