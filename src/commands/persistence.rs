@@ -29,7 +29,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "bgsave",
-        summary: "Has a child write a snapshot to the disk.",
+        summary: "Writes a snapshot to the disk in the background.",
         complexity: "O(1)",
         arity: -1,
         flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
@@ -42,7 +42,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "bgrewriteaof",
-        summary: "Has a child write the append-only file anew, as short as it can be.",
+        summary: "Writes the append-only file anew in the background, as short as it can be.",
         complexity: "O(1)",
         arity: 1,
         flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,

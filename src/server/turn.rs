@@ -129,7 +129,8 @@ impl Service for Core {
         //    time is found to be over.
         self.time_pause(events);
         // 6. Clients that wait: after all that could give them something (1, 2) or remove the key whose end they wait for
-        //    (3, 4). What they take is the last change of data in a turn.
+        //    (3, 4). What they take is the last change of data in a turn, but for what step 15 may
+        //    let somebody take, which goes to the file and is answered in the next turn.
         self.end_waits(events);
         // 7. Key events of the steps above; those of commands were drained after each. This is where the journal gets the
         //    removals of expired and evicted keys, so it stands before the file.
