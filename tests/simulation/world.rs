@@ -239,7 +239,12 @@ impl World {
                 self.refuses_writes = true;
                 return;
             }
-            if let (Executed::Command { unix_us, .. }, false) = (&what, held_back) {
+            // What a command finds expired is told before the command, and those who wait are served behind it.
+            let removed = matches!(
+                self.recent.back(),
+                Some(Executed::Removed { .. } | Executed::FieldExpired { .. })
+            );
+            if let (Executed::Command { unix_us, .. }, false) = (&what, held_back || removed) {
                 self.check_waiting(unix_us / 1000);
             }
             if self.recent.len() == RECENT {
