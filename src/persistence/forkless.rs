@@ -255,11 +255,11 @@ impl SnapshotFile {
     }
     /// Puts another file, a newer one, under the name. Where that is done this one does not get the name any more, and is to
     /// be cancelled; else it goes on.
-    pub fn install_instead(&self, install: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub fn install_instead<T>(&self, install: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         let mut cancelled = self.shared.cancelled();
-        install()?;
+        let installed = install()?;
         *cancelled = true;
-        Ok(())
+        Ok(installed)
     }
     /// Gives it up: from here on its file does not get its name, unless it has it. Waits for no more than a rename.
     pub fn cancel(self, helper: &mut Helper<Job>) {

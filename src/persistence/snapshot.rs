@@ -7,7 +7,7 @@ use super::rdb::VERSION;
 use super::rdb::file::{FileWriter, Usage};
 use crate::keyspace::{Clock, Keyspace};
 use crate::system::child;
-use crate::system::disk::{Disk, Mode};
+use crate::system::disk::{Disk, DiskFolder, Mode};
 use crate::system::steady_file::SteadyFile;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ pub fn write(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     write_temporary(keyspace, now, options, progress)?;
-    install(options)
+    install(options)?.sync()
 }
 
 fn temporary(options: &SnapshotOptions) -> PathBuf {
@@ -84,8 +84,9 @@ pub fn write_temporary(
     written
 }
 
-/// The second half of [`write`]: the snapshot gets its name.
-pub fn install(options: &SnapshotOptions) -> io::Result<()> {
+/// The second half of [`write`]: the snapshot gets its name, which is on the disk only once the folder is. On error the old
+/// file has it still.
+pub fn install(options: &SnapshotOptions) -> io::Result<DiskFolder> {
     let (disk, temporary) = (&options.disk, temporary(options));
     let directory = options.path.parent().unwrap_or(Path::new("."));
     // All that may fail is asked for before the rename.
@@ -97,14 +98,10 @@ pub fn install(options: &SnapshotOptions) -> io::Result<()> {
         disk.rename(&temporary, &options.path)?;
         Ok(folder)
     });
-    match installed {
-        // The new name is on the disk only once its directory is.
-        Ok(folder) => folder.sync(),
-        Err(error) => {
-            let _ = disk.remove(&temporary);
-            Err(error)
-        }
+    if installed.is_err() {
+        let _ = disk.remove(&temporary);
     }
+    installed
 }
 
 /// Rests, for tests that want a save or a load to take its time.

@@ -206,3 +206,31 @@ pub(super) fn cancel(state: &mut State) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::testing::Harness;
+    use crate::config::Config;
+    use crate::engine::persistence::save_at_end;
+    use crate::system::disk::{Call, Disk, Fault, FaultPlan};
+
+    /// The last snapshot had its name and was taken for one that had not: the save went on, and put an older one over it.
+    #[test]
+    fn a_save_is_given_up_when_the_last_snapshot_has_its_name() {
+        for (call, goes_on) in [(Call::SyncFolder, false), (Call::Rename, true)] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let plan = FaultPlan::default();
+            let mut harness = Harness::new();
+            harness.state.config = Config::with_dir(directory.path());
+            harness.state.persistence.disk = Disk::with_faults(&plan);
+            harness.line("CONFIG SET bgsave-default-method forkless");
+            harness.line("SET a 1");
+            harness.line("BGSAVE");
+            plan.fail(call, "", Fault::Error(libc::EIO));
+            assert!(!save_at_end(&mut harness.state, &mut harness.host));
+            assert_eq!(harness.state.persistence.is_saving(), goes_on, "{call:?}");
+            assert_eq!(directory.path().join("dump.rdb").exists(), !goes_on);
+        }
+    }
+}

@@ -73,7 +73,8 @@ pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
     if installed.is_ok() && persistence.saving() == Some(ChildKind::Snapshot) {
         kill_child(state, host);
     }
-    saved(state, &options, installed)
+    // From the rename on the new file is the one that there is, whatever becomes of the folder's sync.
+    saved(state, &options, installed.and_then(|folder| folder.sync()))
 }
 
 fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) -> bool {
