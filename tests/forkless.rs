@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Raw, Server, wait_for};
+use common::{Raw, Server, info, text, wait_for};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
 use std::io::Write;
@@ -19,23 +19,6 @@ const FORKLESS: [&str; 8] = [
     "--hash-max-listpack-entries",
     "16",
 ];
-
-fn text(value: Value) -> String {
-    match value {
-        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::Simple(text) => text,
-        other => format!("{other:?}"),
-    }
-}
-
-fn info(raw: &mut Raw, field: &str) -> String {
-    let page = text(raw.line("INFO persistence"));
-    let line = page.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name == field).then(|| value.to_owned())
-    });
-    line.unwrap_or_else(|| panic!("no {field} in INFO"))
-}
 
 fn is_saving(raw: &mut Raw) -> bool {
     info(raw, "rdb_bgsave_in_progress") == "1"

@@ -2,29 +2,12 @@
 
 mod common;
 
-use common::{Raw, Server, signal, wait_for};
+use common::{Raw, Server, info, signal, text, wait_for};
 use gyre::resp::reader::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-fn text(value: Value) -> String {
-    match value {
-        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Value::Simple(text) => text,
-        other => format!("{other:?}"),
-    }
-}
-
-fn info(raw: &mut Raw, field: &str) -> String {
-    let page = text(raw.line("INFO everything"));
-    let line = page.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        (name == field).then(|| value.to_owned())
-    });
-    line.unwrap_or_else(|| panic!("no {field} in INFO"))
-}
 
 /// One key of every type and encoding, in two databases, some with an expiry.
 fn fill(raw: &mut Raw) {

@@ -413,37 +413,36 @@ impl Keyspace {
     /// it is asked after a few entries each.
     pub fn go_on_reading(&mut self, over: &mut dyn FnMut(usize) -> bool) -> bool {
         let before = self.unread_bytes();
+        let (mut is_over, mut is_done) = (false, true);
+        let mut done_with = Vec::new();
         // A large value comes to its end before other databases are read: theirs would have to be kept aside.
-        let begun = self.readings().position(|table| {
-            let reading = table.reading.as_ref();
-            reading.is_some_and(|reading| reading.current.is_some())
-        });
-        let mut over_now = false;
-        let order = begun.into_iter().chain(0..);
-        let count = self.readings().count();
-        for at in order.take(count + usize::from(begun.is_some())) {
-            let Some(table) = self.readings().nth(at) else {
-                break;
-            };
-            let own = table.reading.as_ref().map_or(0, |it| it.waiting());
-            let done = table.go_on_reading(&mut |reading| {
-                over_now |= over(before + reading.waiting() - own);
-                over_now
-            });
-            let reading = table.reading.as_mut();
-            let done_with = reading.map_or_else(Vec::new, |it| std::mem::take(&mut it.done_with));
-            // Whatever it was removed by, it is large.
-            for entry in done_with {
-                self.shared.free_entry(entry, true);
-            }
-            if over_now {
-                return done
-                    && self
-                        .readings()
-                        .all(|table| table.reading.as_ref().is_none_or(|it| it.is_done()));
+        for goes_on_within in [true, false] {
+            for table in self.readings() {
+                let Some(reading) = &table.reading else {
+                    continue;
+                };
+                if reading.current.is_some() != goes_on_within {
+                    continue;
+                }
+                if is_over {
+                    is_done &= reading.is_done();
+                    continue;
+                }
+                let own = reading.waiting();
+                is_done &= table.go_on_reading(&mut |reading| {
+                    is_over |= over(before + reading.waiting() - own);
+                    is_over
+                });
+                if let Some(reading) = &mut table.reading {
+                    done_with.append(&mut reading.done_with);
+                }
             }
         }
-        true
+        // Whatever they were removed by, they are large.
+        for entry in done_with {
+            self.shared.free_entry(entry, true);
+        }
+        is_done
     }
     /// Large values that were read at once, because somebody changed them who could not wait.
     pub fn hurried(&self) -> u64 {

@@ -240,9 +240,12 @@ impl SnapshotFile {
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
     }
-    /// Whether nothing will change any more: it is there, has failed, or is cancelled.
-    pub fn has_ended(&self) -> bool {
-        self.shared.ended.load(Ordering::Acquire)
+    /// Whether it is there, or has failed; none: it is not known yet.
+    pub fn ended_well(&self) -> Option<bool> {
+        if !self.shared.ended.load(Ordering::Acquire) {
+            return None;
+        }
+        Some(matches!(*self.shared.stage(), Stage::Installed))
     }
     /// How it ended. An error where it has not.
     pub fn result(self) -> io::Result<()> {
@@ -506,18 +509,22 @@ mod tests {
                 helper: helper(jobs),
             }
         }
+        /// Reads all; what is done with the file then is its taker's affair.
+        fn read_all(&mut self, keyspace: &mut Keyspace) -> SnapshotFile {
+            while !keyspace.go_on_reading(&mut |_| false) {}
+            self.take(keyspace);
+            keyspace.end_reading();
+            self.file.take().expect("a file")
+        }
         fn take(&mut self, keyspace: &mut Keyspace) {
             let file = self.file.as_mut().expect("a file");
             keyspace.take_read(&mut |db, encoded| file.write(&mut self.helper, db, encoded));
         }
         fn end(mut self, keyspace: &mut Keyspace) -> io::Result<()> {
-            while !keyspace.go_on_reading(&mut |_| false) {}
-            self.take(keyspace);
-            keyspace.end_reading();
-            let mut file = self.file.take().expect("a file");
+            let mut file = self.read_all(keyspace);
             file.finish(&mut self.helper);
             self.helper.drain();
-            assert!(file.has_ended());
+            assert!(file.ended_well().is_some());
             assert_eq!(file.waiting(), 0);
             file.result()
         }
@@ -638,10 +645,7 @@ mod tests {
             // What is given to the helper is not begun before it is waited for.
             let jobs = Jobs::Simulated(SimulatedJobs::new(1));
             let mut saving = Saving::begin(&mut keyspace, &options, &jobs);
-            while !keyspace.go_on_reading(&mut |_| false) {}
-            saving.take(&mut keyspace);
-            keyspace.end_reading();
-            let mut file = saving.file.take().expect("a file");
+            let mut file = saving.read_all(&mut keyspace);
             if is_finished {
                 file.finish(&mut saving.helper);
             }
@@ -661,10 +665,7 @@ mod tests {
             let mut keyspace = Keyspace::new(3, SEED);
             let jobs = Jobs::Simulated(SimulatedJobs::new(1));
             let mut saving = Saving::begin(&mut keyspace, &options, &jobs);
-            while !keyspace.go_on_reading(&mut |_| false) {}
-            saving.take(&mut keyspace);
-            keyspace.end_reading();
-            let mut file = saving.file.take().expect("a file");
+            let mut file = saving.read_all(&mut keyspace);
             file.finish(&mut saving.helper);
             let instead = file.install_instead(|| match is_installed {
                 true => std::fs::write(&options.path, "newer"),

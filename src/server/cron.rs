@@ -216,7 +216,7 @@ impl Core {
             self.state.pause = None;
             // Keys whose time is over may go again: during the pause the data stayed as it was.
             self.state.keyspace.freeze(false);
-            self.resume_paused(events);
+            self.resume_held(events);
         }
     }
 

@@ -686,7 +686,7 @@ impl Core {
             self.shut_down(events, shutdown, Some(key));
         }
         if unpaused {
-            self.resume_paused(events);
+            self.resume_held(events);
         }
     }
 

@@ -8,7 +8,7 @@
 //! | `endpoints.rs` | whose each source and each timer of the loop is |
 //! | `input.rs`, `output.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
 //! | `lifecycle.rs` | connections from accepting to closing |
-//! | `loading.rs`, `shutdown.rs` | the data from the disk, and the way to the end |
+//! | `loading.rs`, `saving.rs`, `shutdown.rs` | the data from the disk and to it, and the way to the end |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
@@ -28,6 +28,7 @@ mod loading;
 mod output;
 pub mod recording;
 pub mod replay;
+mod saving;
 mod secrets;
 mod service;
 mod shutdown;

@@ -288,8 +288,8 @@ impl Core {
         }
     }
 
-    /// Lets the clients go on that CLIENT PAUSE held back.
-    pub(super) fn resume_paused(&mut self, events: &mut EventLoop) {
+    /// Lets the clients go on that are held back, by CLIENT PAUSE or by a save.
+    pub(super) fn resume_held(&mut self, events: &mut EventLoop) {
         for key in self.state.clients.held() {
             if let Some(client) = self.state.clients.get_mut(key) {
                 client.session.blocked = None;

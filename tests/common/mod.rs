@@ -309,3 +309,22 @@ impl Raw {
         self.run(&line.split(' ').collect::<Vec<_>>())
     }
 }
+
+/// The text of an answer; of one that is none, how it is spelled here.
+pub fn text(value: Value) -> String {
+    match value {
+        Value::Bulk(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::Simple(text) => text,
+        other => format!("{other:?}"),
+    }
+}
+
+/// A field of INFO, which must be there.
+pub fn info(raw: &mut Raw, field: &str) -> String {
+    let page = text(raw.line("INFO everything"));
+    let line = page.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        (name == field).then(|| value.to_owned())
+    });
+    line.unwrap_or_else(|| panic!("no {field} in INFO"))
+}

@@ -72,22 +72,33 @@ pub enum Slice {
     None,
 }
 
-/// Reads on until `over` says so, and gives what was read to the helper. `observe` passes what the helper has done through
-/// the seam.
-pub fn go_on(
-    state: &mut State,
-    over: &mut dyn FnMut() -> bool,
-    observe: &mut dyn FnMut(u64) -> u64,
-) -> Slice {
+/// How far the helper is: how a save has ended, as a number (0: it has not; [`ENDED_WELL`], [`FAILED`]), and the bytes that it
+/// has still to write. Both are figures that decide what happens next, and come from another thread: they pass the seam.
+pub fn progress(state: &State) -> Option<[u64; 2]> {
+    let saving = state.persistence.forkless.as_ref()?;
+    let end = match saving.file.ended_well() {
+        None => 0,
+        Some(true) => ENDED_WELL,
+        Some(false) => FAILED,
+    };
+    Some([end, saving.file.waiting() as u64])
+}
+
+const ENDED_WELL: u64 = 1;
+const FAILED: u64 = 2;
+
+/// Reads on until `over` says so, and gives what was read to the helper, whose [`progress`] the loop has taken note of.
+pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bool) -> Slice {
+    let [end, waiting] = progress;
+    if end != 0 {
+        take_end(state, end == ENDED_WELL);
+        return Slice::None;
+    }
+    let waiting = waiting as usize;
     let persistence = &mut state.persistence;
     let Some(saving) = &mut persistence.forkless else {
         return Slice::None;
     };
-    if observe(u64::from(saving.file.has_ended())) != 0 {
-        end(state);
-        return Slice::None;
-    }
-    let waiting = observe(saving.file.waiting() as u64) as usize;
     saving.waiting = waiting;
     // What writes have had read meanwhile waits in the keyspace.
     saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
@@ -151,8 +162,8 @@ pub fn may_admit_held(state: &mut State) -> bool {
     saving.is_read || large_read != before
 }
 
-/// Takes the end of a save.
-fn end(state: &mut State) {
+/// Takes the end of a save. Whether it went well was seen through the seam; why it did not is known to the file alone.
+fn take_end(state: &mut State, went_well: bool) {
     let Some(saving) = state.persistence.forkless.take() else {
         return;
     };
@@ -160,34 +171,34 @@ fn end(state: &mut State) {
     if !saving.is_read {
         state.keyspace.end_reading();
     }
+    // In a replay the helper may have something to do yet that it had done when this was recorded.
+    state.persistence.snapshot_helper.drain();
     let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
-    let result = saving.file.result();
-    if let Err(error) = &result {
+    if !went_well {
         let name = match saving.kind {
             ChildKind::Snapshot => "RDB",
             ChildKind::Rewrite => "AOF rewrite",
         };
-        log::warn!("Error saving the data for {name}: {error}");
+        let reason = saving.file.result().err().map(|it| it.to_string());
+        let reason = reason.unwrap_or_default();
+        log::warn!("Error saving the data for {name}: {reason}");
     }
     let persistence = &mut state.persistence;
     if saving.kind == ChildKind::Rewrite {
         persistence.rewrite.last_copied_bytes = 0;
         persistence.rewrite.last_duration_s = duration_s;
         let pid = persistence.children.own_pid();
-        return aof::rewrite_ended(state, pid, Exit::Status(i32::from(result.is_err())), false);
+        return aof::rewrite_ended(state, pid, Exit::Status(i32::from(!went_well)), false);
     }
     persistence.last_duration_s = duration_s;
     persistence.last_copied_bytes = 0;
     persistence.last_was_forkless = true;
-    match result {
-        Ok(()) => {
-            log::info!("DB saved on disk");
-            saved_in_background(state, saving.dirty);
-        }
-        Err(_) => {
-            log::warn!("Background saving error");
-            state.persistence.last_status_ok = false;
-        }
+    if went_well {
+        log::info!("DB saved on disk");
+        saved_in_background(state, saving.dirty);
+    } else {
+        log::warn!("Background saving error");
+        persistence.last_status_ok = false;
     }
 }
 
@@ -209,7 +220,6 @@ pub(super) fn cancel(state: &mut State) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::commands::testing::Harness;
     use crate::config::Config;
     use crate::engine::persistence::save_at_end;
