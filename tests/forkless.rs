@@ -171,8 +171,10 @@ fn who_is_killed_leaves_the_old_file() {
         Value::Error(b"ERR Background save already in progress".to_vec())
     );
     drop(raw);
+    wait_for("its file", || files(&server).len() == 2);
     server.kill();
     server.start_again();
+    assert_eq!(files(&server), ["dump.rdb"]);
     let mut raw = server.raw();
     assert_eq!(raw.line("DBSIZE"), Value::Integer(2000));
     assert_eq!(raw.line("EXISTS later"), Value::Integer(0));

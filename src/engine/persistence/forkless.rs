@@ -25,10 +25,7 @@ const CHUNK: usize = 256 * 1024;
 pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
     let mut options = options(state, host);
     let temporary = match kind {
-        ChildKind::Snapshot => {
-            let name = format!("temp-{}.bg.rdb", options.pid);
-            options.path.with_file_name(name)
-        }
+        ChildKind::Snapshot => options.path.with_file_name(temporary_name(options.pid)),
         ChildKind::Rewrite => {
             options.is_aof_base = true;
             options.steady = state.config.settings().aof_rewrite_incremental_fsync;
@@ -57,6 +54,34 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         large_read: 0,
         is_read: false,
     });
+}
+
+/// Name of what a server with this process number writes, until it is whole.
+fn temporary_name(pid: i32) -> String {
+    format!("temp-{pid}.bg.rdb")
+}
+
+/// Removes what servers have left in the directory of the data that were killed in the middle of a save. It is nobody else's,
+/// and a server that is killed over and over would fill the disk.
+pub(super) fn remove_left_over(state: &State) {
+    let directory = &state.config.settings().dir;
+    let persistence = &state.persistence;
+    // What cannot be listed holds nobody up: the data that are loaded next say more.
+    for name in persistence.disk.list(directory).unwrap_or_default() {
+        let pid = name.to_str().and_then(|name| {
+            let pid = name.strip_prefix("temp-")?.strip_suffix(".bg.rdb")?;
+            pid.parse::<i32>().ok()
+        });
+        let is_left_over = pid.is_some_and(|pid| {
+            pid == persistence.children.own_pid() || !persistence.children.is_running(pid)
+        });
+        if is_left_over && persistence.disk.remove(&directory.join(&name)).is_ok() {
+            log::info!(
+                "Removing the file {}, which a save has left",
+                name.display()
+            );
+        }
+    }
 }
 
 /// What a slice has left to do.

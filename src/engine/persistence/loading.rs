@@ -20,6 +20,7 @@ use std::io;
 
 /// Begins to load what there is: the append-only file when it is on, else the snapshot.
 pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
+    super::forkless::remove_left_over(state);
     let settings = state.config.settings().clone();
     let now = state.now;
     let aof = &mut state.persistence.aof;
