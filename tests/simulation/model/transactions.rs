@@ -84,12 +84,14 @@ impl Model {
             self.get(*db, key).map(without_groups) != held.as_ref().map(without_groups)
         };
         // A clock that goes back brings back what had expired.
-        let must_not_run = self.steady && watched.iter().any(differs);
+        let has_changed = watched.iter().any(differs);
+        let must_not_run = self.steady && has_changed;
         let must_run = watched.iter().all(|((_, key), (_, named, floods))| {
             self.mentions[key] == *named && *floods == self.floods
         });
         let ran = match queue.commands.is_empty() {
-            true => must_run,
+            // Nothing tells whether it ran: a key may have expired that nobody named.
+            true => must_run && !has_changed,
             false => !self.queued.is_empty(),
         };
         assert!(
@@ -103,7 +105,7 @@ impl Model {
         );
         if !ran {
             let nothing = Answer::NullArray;
-            return Ok(match queue.commands.is_empty() {
+            return Ok(match queue.commands.is_empty() && !must_not_run {
                 true => Answer::Either(vec![nothing, Answer::Array(Vec::new())]),
                 false => nothing,
             });
