@@ -383,7 +383,7 @@ impl Life {
     }
 
     /// Turns until all that was sent is dealt with.
-    fn settle(&mut self) {
+    fn run_until_quiet(&mut self) {
         for _ in 0..20 {
             self.turn();
             if let Some(pause) = &mut self.server.state().pause {
@@ -468,7 +468,7 @@ fn live(life: u64, inputs: u64, specs: &[(Vec<&'static str>, &'static CommandSpe
         } else {
             world.handle.send(world.peers[index], &bytes);
         }
-        world.settle();
+        world.run_until_quiet();
         world.check_answers();
         // The middle of a request swallows what comes after it, for a while.
         if rng.below(if sane { 50 } else { 2 }) == 0 {

@@ -74,7 +74,7 @@ pub(super) struct Table {
     pub(super) field_expiry: FieldIndex,
     sizes: Sizes,
     /// Another name of an entry of this table whose size may not be what was counted.
-    unsettled: Option<ManuallyDrop<Entry>>,
+    uncounted: Option<ManuallyDrop<Entry>>,
     /// How far the reading of a point in time has come, while there is one.
     pub(super) reading: Option<Box<Reading>>,
 }
@@ -102,22 +102,22 @@ impl Table {
             entries: Dict::new(seed),
             field_expiry: FieldIndex::default(),
             sizes: Sizes::default(),
-            unsettled: None,
+            uncounted: None,
             reading: None,
         }
     }
     /// How many entries have what size.
     pub(super) fn sizes(&self) -> Sizes {
         let mut sizes = self.sizes.clone();
-        if let Some(entry) = &self.unsettled {
+        if let Some(entry) = &self.uncounted {
             sizes.moved(entry.counted(), entry.size());
         }
         sizes
     }
     /// Panics if what is remembered is not an entry of this table, without a look at what it points to.
     #[cfg(test)]
-    pub(super) fn check_unsettled(&self) {
-        if let Some(name) = &self.unsettled {
+    pub(super) fn check_uncounted(&self) {
+        if let Some(name) = &self.uncounted {
             let is_one = self.entries.iter().any(|entry| entry.is_same(name));
             assert!(is_one, "an entry that is freed is remembered");
         }
@@ -131,26 +131,26 @@ impl Table {
     }
     /// Remembers an entry whose collection is about to be changed through a reference, and counts the one before it.
     #[inline]
-    fn unsettle(&mut self, entry: &Entry) {
-        if self.is_unsettled(entry) {
+    fn count_later(&mut self, entry: &Entry) {
+        if self.is_uncounted(entry) {
             return;
         }
         // SAFETY: the entry is of this table; whoever frees or replaces it forgets this name first.
         let name = unsafe { entry.alias() };
-        if let Some(mut before) = self.unsettled.replace(name) {
+        if let Some(mut before) = self.uncounted.replace(name) {
             self.count(before.counted(), &mut before);
         }
     }
     /// Whether it is the entry whose size may not be what was counted.
     #[inline]
-    fn is_unsettled(&self, entry: &Entry) -> bool {
-        self.unsettled.as_ref().is_some_and(|it| it.is_same(entry))
+    fn is_uncounted(&self, entry: &Entry) -> bool {
+        self.uncounted.as_ref().is_some_and(|it| it.is_same(entry))
     }
     /// Where an entry is counted now. It is about to be replaced, freed or counted anew, so its name is not kept.
     #[inline]
     fn forget(&mut self, entry: &Entry) -> Counted {
-        if self.is_unsettled(entry) {
-            self.unsettled = None;
+        if self.is_uncounted(entry) {
+            self.uncounted = None;
         }
         entry.counted()
     }
@@ -413,7 +413,7 @@ impl<'a> Held<'a> {
     #[inline]
     pub(super) fn entry_mut(&mut self) -> &mut Entry {
         self.before_change();
-        self.table.unsettle(&self.entry);
+        self.table.count_later(&self.entry);
         &mut self.entry
     }
     /// The bytes of a string, to be changed in place, and what is to be freed.
@@ -434,12 +434,12 @@ impl<'a> Held<'a> {
     pub(super) fn set_expiry(&mut self, at: Option<i64>) -> Option<Entry> {
         self.before_change();
         let had = self.entry.expire_at().is_some();
-        let unsettled = self.table.is_unsettled(&self.entry);
+        let uncounted = self.table.is_uncounted(&self.entry);
         let new = self.entry.set_expiry(at);
         let old = self.reindex_expiry(had, new);
         // What is counted has moved along with the value.
-        if old.is_some() && unsettled {
-            self.table.unsettle(&self.entry);
+        if old.is_some() && uncounted {
+            self.table.count_later(&self.entry);
         }
         old
     }

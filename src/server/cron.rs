@@ -77,7 +77,7 @@ impl Core {
         self.check_clients(events, interval_ns);
         self.end_pause(events);
         crate::engine::tracking::limit(&mut self.state);
-        self.look_at_save_points(events);
+        self.save_if_due(events);
         self.sample(events);
     }
 
@@ -110,14 +110,14 @@ impl Core {
         }
     }
 
-    fn look_at_save_points(&mut self, events: &mut EventLoop) {
+    fn save_if_due(&mut self, events: &mut EventLoop) {
         // A snapshot would have half of the script's effects.
         if self.state.scripting.is_busy() {
             return;
         }
         let (state, mut host) = self.state_and_host(events);
-        crate::engine::persistence::look_at_save_points(state, &mut host);
-        crate::engine::persistence::aof::look_at_growth(state, &mut host);
+        crate::engine::persistence::save_if_due(state, &mut host);
+        crate::engine::persistence::aof::rewrite_if_due(state, &mut host);
     }
 
     /// When the slow cycle ran out of time, a short one is put before each sleep, not too often.

@@ -404,7 +404,7 @@ impl Core {
             // What ran before this batch ends here.
             events.mark_at(Phase::Execute, self.state.now.mono_ns);
             let stop = self.parse_batch(key, bytes, &mut at, batch, *commands_left);
-            self.look_ahead(key, bytes, batch);
+            self.prefetch(key, bytes, batch);
             self.note_parsed(events);
             // All of the batch at once, though one of it may stop the rest.
             *commands_left = commands_left.saturating_sub(batch.requests.len());
@@ -595,7 +595,7 @@ impl Core {
 
     /// Looks the names of a batch up, and brings the memory that its commands will look at into the cache: all buckets
     /// first, then all entries, so that the waits overlap instead of adding up.
-    fn look_ahead(&mut self, key: ClientKey, bytes: &[u8], batch: &mut Batch) {
+    fn prefetch(&mut self, key: ClientKey, bytes: &[u8], batch: &mut Batch) {
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };

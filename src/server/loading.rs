@@ -103,7 +103,7 @@ impl Core {
         };
         let settings = self.state.config.settings();
         let disk = &self.state.persistence.disk;
-        engine::persistence::loading::tell_fatal(disk, settings, &failure);
+        engine::persistence::loading::log_fatal(disk, settings, &failure);
         self.ended = Some(End::Failed);
     }
 }

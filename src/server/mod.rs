@@ -148,7 +148,7 @@ impl Server {
         if let Err(failure) = self.core.begin_loading(&mut self.events) {
             let settings = self.core.state.config.settings();
             let disk = &self.core.state.persistence.disk;
-            engine::persistence::loading::tell_fatal(disk, settings, &failure);
+            engine::persistence::loading::log_fatal(disk, settings, &failure);
             return false;
         }
         // Nothing to load: it is ready now. Else the turns that follow load, and the last of them says that it is.

@@ -164,7 +164,7 @@ impl FaultPlan {
         std::mem::take(&mut self.plan().calls)
     }
     /// What becomes of a call: how many bytes it may write.
-    fn look(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
+    fn inject(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
         let mut plan = self.plan();
         let name = |path: &&Path| {
             path.file_name()
@@ -241,15 +241,15 @@ impl Disk {
             simulated: Some(disk.clone()),
         }
     }
-    fn look(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
+    fn inject(&self, call: Call, paths: &[&Path]) -> io::Result<usize> {
         match &self.faults {
             None => Ok(usize::MAX),
-            Some(plan) => plan.look(call, paths),
+            Some(plan) => plan.inject(call, paths),
         }
     }
     /// Opens a file.
     pub fn open(&self, path: &Path, mode: Mode) -> io::Result<DiskFile> {
-        self.look(Call::Open, &[path])?;
+        self.inject(Call::Open, &[path])?;
         let file = match &self.simulated {
             None => Backing::System(open_file(path, mode)?),
             Some(disk) => Backing::Simulated(disk.open(path, mode)?),
@@ -267,7 +267,7 @@ impl Disk {
         } else {
             path
         };
-        self.look(Call::OpenFolder, &[path])?;
+        self.inject(Call::OpenFolder, &[path])?;
         let folder = match &self.simulated {
             None => FolderBacking::System(File::open(path)?),
             Some(disk) => FolderBacking::Simulated(disk.open_folder(path)?),
@@ -280,7 +280,7 @@ impl Disk {
     }
     /// Makes a folder where it is missing, and brings its name to the disk: without it all that is in it would be lost.
     pub fn create_folder(&self, path: &Path) -> io::Result<()> {
-        self.look(Call::CreateFolder, &[path])?;
+        self.inject(Call::CreateFolder, &[path])?;
         let created = match &self.simulated {
             None => fs::create_dir(path),
             Some(disk) => disk.create_folder(path),
@@ -313,7 +313,7 @@ impl Disk {
     }
     /// The names in a folder.
     pub fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
-        self.look(Call::List, &[path])?;
+        self.inject(Call::List, &[path])?;
         if let Some(disk) = &self.simulated {
             return disk.list(path);
         }
@@ -324,7 +324,7 @@ impl Disk {
     /// The whole of a file; `None` only where there is none.
     pub fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         unless_missing(
-            self.look(Call::Read, &[path])
+            self.inject(Call::Read, &[path])
                 .and_then(|_| match &self.simulated {
                     None => fs::read(path),
                     Some(disk) => disk.read(path),
@@ -334,7 +334,7 @@ impl Disk {
     /// The length of a file; `None` only where there is none.
     pub fn size(&self, path: &Path) -> io::Result<Option<u64>> {
         let found = self
-            .look(Call::Size, &[path])
+            .inject(Call::Size, &[path])
             .and_then(|_| match &self.simulated {
                 None => fs::metadata(path).map(|data| data.len()),
                 Some(disk) => disk.size(path),
@@ -343,7 +343,7 @@ impl Disk {
     }
     /// Renames.
     pub fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.look(Call::Rename, &[from, to])?;
+        self.inject(Call::Rename, &[from, to])?;
         match &self.simulated {
             None => fs::rename(from, to),
             Some(disk) => disk.rename(from, to),
@@ -351,7 +351,7 @@ impl Disk {
     }
     /// Removes a name.
     pub fn remove(&self, path: &Path) -> io::Result<()> {
-        self.look(Call::Remove, &[path])?;
+        self.inject(Call::Remove, &[path])?;
         match &self.simulated {
             None => fs::remove_file(path),
             Some(disk) => disk.remove(path),
@@ -422,7 +422,7 @@ impl DiskFile {
     }
     /// Writes some of the bytes; how many.
     pub fn write_some(&self, bytes: &[u8]) -> io::Result<usize> {
-        let most = self.disk.look(Call::Write, &[&self.path])?;
+        let most = self.disk.inject(Call::Write, &[&self.path])?;
         let bytes = bytes.get(..most).unwrap_or(bytes);
         match &self.file {
             Backing::System(file) => {
@@ -439,7 +439,7 @@ impl DiskFile {
     }
     /// Brings its bytes to the disk, and of what is known about it only what is needed to read them.
     pub fn sync_data(&self) -> io::Result<()> {
-        self.disk.look(Call::Sync, &[&self.path])?;
+        self.disk.inject(Call::Sync, &[&self.path])?;
         match &self.file {
             Backing::System(file) => file.sync_data(),
             Backing::Simulated(file) => file.sync(&self.path),
@@ -447,7 +447,7 @@ impl DiskFile {
     }
     /// Brings its bytes and all that is known about it to the disk.
     pub fn sync_all(&self) -> io::Result<()> {
-        self.disk.look(Call::Sync, &[&self.path])?;
+        self.disk.inject(Call::Sync, &[&self.path])?;
         match &self.file {
             Backing::System(file) => file.sync_all(),
             Backing::Simulated(file) => file.sync(&self.path),
@@ -455,7 +455,7 @@ impl DiskFile {
     }
     /// Cuts it short.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.look(Call::SetLen, &[&self.path])?;
+        self.disk.inject(Call::SetLen, &[&self.path])?;
         match &self.file {
             Backing::System(file) => file.set_len(len),
             Backing::Simulated(file) => file.set_len(&self.path, len),
@@ -463,7 +463,7 @@ impl DiskFile {
     }
     /// How long it is.
     pub fn size(&self) -> io::Result<u64> {
-        self.disk.look(Call::Size, &[&self.path])?;
+        self.disk.inject(Call::Size, &[&self.path])?;
         match &self.file {
             Backing::System(file) => Ok(file.metadata()?.len()),
             Backing::Simulated(file) => file.size(),
@@ -492,8 +492,8 @@ impl DiskFolder {
     /// Brings the names in it to the disk; done where the file system cannot sync folders, which then keeps names as it
     /// does.
     pub fn sync(&self) -> io::Result<()> {
-        let looked = self.disk.look(Call::SyncFolder, &[&self.path]);
-        let synced = looked.and_then(|_| match &self.folder {
+        let injected = self.disk.inject(Call::SyncFolder, &[&self.path]);
+        let synced = injected.and_then(|_| match &self.folder {
             FolderBacking::System(folder) => folder.sync_all(),
             FolderBacking::Simulated(folder) => folder.sync(&self.path),
         });

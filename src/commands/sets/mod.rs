@@ -52,7 +52,7 @@ fn reply_item(reply: &mut Reply, item: Item<'_>) {
 
 /// Prefetches, every so many members, what the next ones will touch.
 #[inline]
-fn look_ahead(set: &Set, members: Args<'_>, index: usize) {
+fn prefetch_members(set: &Set, members: Args<'_>, index: usize) {
     if index.is_multiple_of(PREFETCH_MOST) && index + 1 < members.len() {
         set.prefetch(members.skip(index).iter());
     }
@@ -67,7 +67,7 @@ fn sadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     set.expect(members.at(0), members.len(), &limits);
     let mut added = 0;
     for (index, member) in members.iter().enumerate() {
-        look_ahead(set, members, index);
+        prefetch_members(set, members, index);
         added += usize::from(set.add(member, &limits));
     }
     if added > 0 {
@@ -87,7 +87,7 @@ fn srem(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut removed = 0;
     let members = args.skip(2);
     for (index, member) in members.iter().enumerate() {
-        look_ahead(set, members, index);
+        prefetch_members(set, members, index);
         removed += usize::from(set.remove(member));
     }
     let emptied = set.is_empty();
@@ -166,7 +166,7 @@ fn smismember(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandEr
     context.reply.array(members.len());
     for (index, member) in members.iter().enumerate() {
         let found = set.is_some_and(|set| {
-            look_ahead(set, members, index);
+            prefetch_members(set, members, index);
             set.contains(member)
         });
         context.reply.integer(i64::from(found));

@@ -427,7 +427,7 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
 }
 
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.
-pub fn look_at_growth(state: &mut State, host: &mut dyn Host) {
+pub fn rewrite_if_due(state: &mut State, host: &mut dyn Host) {
     if state.persistence.is_saving() || state.persistence.is_loading() {
         return;
     }
@@ -678,7 +678,7 @@ mod tests {
         let before = bench.names();
         bench.plan.take_calls();
         for _ in 0..100 {
-            look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+            rewrite_if_due(&mut bench.harness.state, &mut bench.harness.host);
         }
         assert_eq!(bench.names(), before);
         assert_eq!(bench.harness.state.persistence.rewrite.failures, 3);
@@ -712,7 +712,7 @@ mod tests {
             let _ = bench.harness.state.persistence.aof.wait_for_disk();
         }
         assert!(bench.harness.state.persistence.aof.has_lost_a_sync());
-        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        rewrite_if_due(&mut bench.harness.state, &mut bench.harness.host);
         let saving = bench.harness.state.persistence.saving();
         assert_eq!(saving, Some(ChildKind::Rewrite));
     }
@@ -729,7 +729,7 @@ mod tests {
         let before = bench.names();
         let refused = text(&bench.harness.line("BGREWRITEAOF"));
         assert!(refused.starts_with("ERR Can't execute"), "{refused}");
-        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        rewrite_if_due(&mut bench.harness.state, &mut bench.harness.host);
         assert_eq!(bench.names(), before);
         assert_eq!(bench.harness.state.persistence.rewrite.failures, 1);
         bench.plan.heal();
@@ -914,18 +914,18 @@ mod tests {
         };
         folder(&bench);
         for _ in 0..100 {
-            look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+            rewrite_if_due(&mut bench.harness.state, &mut bench.harness.host);
         }
         assert_eq!(folder(&bench), 3);
         let state = &mut bench.harness.state;
         assert_eq!(state.persistence.aof.state, AofState::Off);
         state.now.unix_us += 61_000_000;
-        look_at_growth(state, &mut bench.harness.host);
+        rewrite_if_due(state, &mut bench.harness.host);
         assert_eq!(folder(&bench), 1);
         // Nobody wants it any more.
         bench.harness.config("appendonly", "no");
         bench.harness.state.now.unix_us += 3_600_000_000;
-        look_at_growth(&mut bench.harness.state, &mut bench.harness.host);
+        rewrite_if_due(&mut bench.harness.state, &mut bench.harness.host);
         assert_eq!(folder(&bench), 0);
     }
 

@@ -66,7 +66,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
 
 /// Says why the data could not be loaded. For a snapshot that is wrong this goes over the whole file once more, as
 /// `redis-check-rdb` does.
-pub fn tell_fatal(disk: &Disk, settings: &Settings, failure: &LoadFailure) {
+pub fn log_fatal(disk: &Disk, settings: &Settings, failure: &LoadFailure) {
     match failure {
         // Nothing behind it: operators and scripts look at the last line.
         LoadFailure::Aof(text) => log::error!("{text}"),

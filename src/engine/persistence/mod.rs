@@ -312,7 +312,7 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
 }
 
 /// Starts a background save where a save point says so, or one was scheduled.
-pub fn look_at_save_points(state: &mut State, host: &mut dyn Host) {
+pub fn save_if_due(state: &mut State, host: &mut dyn Host) {
     let persistence = &state.persistence;
     if persistence.is_saving() || persistence.is_loading() {
         return;

@@ -117,7 +117,7 @@ impl World {
             self.run_machine(node);
             self.deliver_all();
             self.arrive_all(node, true);
-            self.tell(node, true, ready);
+            self.report_ready(node, true, ready);
             if !ready.is_empty() {
                 return;
             }

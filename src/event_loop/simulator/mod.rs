@@ -127,12 +127,12 @@ impl Seam for Simulator {
             return Err(io::Error::from(io::ErrorKind::Interrupted));
         }
         world.arrive_all(node, false);
-        world.tell(node, false, ready);
+        world.report_ready(node, false, ready);
         let sleeps = timeout != Some(Duration::ZERO);
         if !ready.is_empty() || !sleeps {
             return Ok(());
         }
-        world.tell(node, true, ready);
+        world.report_ready(node, true, ready);
         let timeout_ns = timeout.map_or(1_000_000_000, |timeout| timeout.as_nanos() as u64);
         if ready.is_empty() {
             // Nothing to tell: time passes until something arrives.
@@ -144,7 +144,7 @@ impl Seam for Simulator {
             if to_come {
                 world.mono_ns += world.rng.below(timeout_ns.min(1_000_000) + 1);
                 world.arrive_all(node, true);
-                world.tell(node, true, ready);
+                world.report_ready(node, true, ready);
             }
         }
         if ready.is_empty() {

@@ -325,7 +325,7 @@ impl World {
     }
 
     /// What there is to tell a server; `all`: hold nothing back.
-    pub(super) fn tell(&mut self, node: usize, all: bool, ready: &mut Vec<Readiness>) {
+    pub(super) fn report_ready(&mut self, node: usize, all: bool, ready: &mut Vec<Readiness>) {
         let from = ready.len();
         if self.nodes[node].rung.swap(false, Ordering::Relaxed) {
             ready.push(Readiness {
@@ -338,7 +338,7 @@ impl World {
         for index in 0..self.nodes[node].sockets.len() {
             let spurious = self.chance(self.faults.spurious);
             let hold = !all && self.chance(self.faults.hold_back);
-            if let Some(told) = self.tell_one(node, Token(index), spurious, hold) {
+            if let Some(told) = self.report(node, Token(index), spurious, hold) {
                 ready.push(told);
             }
         }
@@ -352,7 +352,7 @@ impl World {
         }
     }
 
-    pub(super) fn tell_one(
+    pub(super) fn report(
         &mut self,
         node: usize,
         token: Token,

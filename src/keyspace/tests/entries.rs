@@ -275,7 +275,7 @@ fn a_string_that_was_taken_for_a_list_is_not_remembered_when_it_is_freed() {
             let mut entry = db.entry(b"some key: 12");
             assert!(occupied(&mut entry).list_mut().is_err());
             change(&mut entry);
-            keyspace.databases[0].table.check_unsettled();
+            keyspace.databases[0].table.check_uncounted();
         }
     }
 }
