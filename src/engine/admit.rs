@@ -641,4 +641,161 @@ mod tests {
         }
         assert!(ask(Origin::Script).is_err(), "there is none");
     }
+
+    /// What a connection is answered in each state of the server; whoever runs what was admitted before is not asked anew.
+    #[test]
+    fn each_state_refuses_what_it_must_and_only_that() {
+        type Prepare = fn(&mut Harness);
+        type Row = (&'static str, Prepare, &'static [&'static str], &'static str);
+        // A state, how it comes about, a command, and how its refusal begins ("runs", "held": it is not refused).
+        let table: &[Row] = &[
+            ("none", |_| {}, &["SET", "k", "v"], "runs"),
+            (
+                "none",
+                |_| {},
+                &["DEBUG", "SLEEP", "0"],
+                "ERR DEBUG command not allowed",
+            ),
+            ("stranger", stranger, &["SET", "k", "v"], "NOAUTH"),
+            ("stranger", stranger, &["HELLO"], "runs"),
+            // That DEBUG is off is told to strangers too.
+            (
+                "stranger",
+                stranger,
+                &["DEBUG", "SLEEP", "0"],
+                "ERR DEBUG command not allowed",
+            ),
+            (
+                "multi",
+                |it| drop(it.line("MULTI")),
+                &["SHUTDOWN"],
+                "ERR Command not allowed inside",
+            ),
+            ("multi", |it| drop(it.line("MULTI")), &["GET", "k"], "runs"),
+            (
+                "memory",
+                |it| it.host.used_memory = 2,
+                &["GET", "k"],
+                "runs",
+            ),
+            ("memory", no_memory, &["SET", "k", "v"], "OOM"),
+            ("memory", no_memory, &["GET", "k"], "runs"),
+            ("memory", no_memory, &["DEL", "k"], "runs"),
+            (
+                "memory before disk",
+                |it| {
+                    no_memory(it);
+                    no_disk(it)
+                },
+                &["SET", "k", "v"],
+                "OOM",
+            ),
+            ("disk", no_disk, &["SET", "k", "v"], "MISCONF"),
+            ("disk", no_disk, &["PING"], "MISCONF"),
+            ("disk", no_disk, &["GET", "k"], "runs"),
+            (
+                "disk before loading",
+                |it| {
+                    no_disk(it);
+                    loads(it)
+                },
+                &["SET", "k", "v"],
+                "MISCONF",
+            ),
+            (
+                "subscriber",
+                |it| drop(it.line("SUBSCRIBE c")),
+                &["GET", "k"],
+                "ERR Can't execute 'get'",
+            ),
+            (
+                "subscriber",
+                |it| drop(it.line("SUBSCRIBE c")),
+                &["PING"],
+                "runs",
+            ),
+            ("loading", loads, &["GET", "k"], "LOADING"),
+            ("loading", loads, &["INFO"], "runs"),
+            (
+                "monitor",
+                |it| drop(it.line("MONITOR")),
+                &["GET", "k"],
+                "ERR Replica can't interact",
+            ),
+            ("monitor", |it| drop(it.line("MONITOR")), &["PING"], "runs"),
+            (
+                "pause",
+                |it| drop(it.line("CLIENT PAUSE 9 WRITE")),
+                &["SET", "k", "v"],
+                "held",
+            ),
+            (
+                "pause",
+                |it| drop(it.line("CLIENT PAUSE 9 WRITE")),
+                &["PUBLISH", "c", "m"],
+                "held",
+            ),
+            (
+                "pause",
+                |it| drop(it.line("CLIENT PAUSE 9 WRITE")),
+                &["GET", "k"],
+                "runs",
+            ),
+            (
+                "pause",
+                |it| drop(it.line("CLIENT PAUSE 9")),
+                &["GET", "k"],
+                "held",
+            ),
+            // What is refused for itself is not held.
+            (
+                "pause",
+                |it| {
+                    it.line("CLIENT PAUSE 9");
+                    no_disk(it)
+                },
+                &["SET", "k", "v"],
+                "MISCONF",
+            ),
+        ];
+        for (state, prepare, words, expected) in table {
+            let mut harness = Harness::new();
+            prepare(&mut harness);
+            let request = OwnedRequest::from_slices(words);
+            let args = request.args();
+            let found = harness.state.table.find(args.at(0));
+            let id = resolve(&harness.state, found, args).expect("a command");
+            let Harness {
+                state: engine,
+                host,
+                client,
+            } = &mut harness;
+            let told = match admit(engine, host, Origin::Connection, *client, id, args) {
+                Ok(Admission::Runs) => "runs".to_owned(),
+                Ok(Admission::Postponed) => "held".to_owned(),
+                Err(error) => String::from_utf8_lossy(&error.bytes()).into_owned(),
+            };
+            assert!(told.starts_with(expected), "{state}: {words:?}: {told}");
+            for origin in [Origin::Exec, Origin::Trusted, Origin::Primary] {
+                let runs = admit(engine, host, origin, *client, id, args);
+                assert_eq!(runs, Ok(Admission::Runs), "{state}: {words:?}: {origin:?}");
+            }
+        }
+    }
+
+    fn stranger(harness: &mut Harness) {
+        let client = harness.state.clients.get_mut(harness.client);
+        client.expect("a client").session.identity = crate::clients::Identity::Stranger;
+    }
+    fn no_memory(harness: &mut Harness) {
+        harness.config("maxmemory", "1");
+        harness.host.used_memory = 2;
+    }
+    fn no_disk(harness: &mut Harness) {
+        harness.config("save", "1 1");
+        harness.state.persistence.last_status_ok = false;
+    }
+    fn loads(harness: &mut Harness) {
+        harness.state.persistence.load_steps = true;
+    }
 }
