@@ -125,6 +125,99 @@ fn begin_slow_save(server: &Server) -> Raw {
     raw
 }
 
+/// Who gives up a save, and one that waits, leaves nothing of it and may save anew.
+#[test]
+fn a_save_is_cancelled_by_whomever_it_is_done() {
+    for method in ["fork", "forkless"] {
+        let mut directives = FORKLESS.to_vec();
+        directives[1] = method;
+        let server = Server::with(&directives);
+        let mut raw = server.raw();
+        let none = b"ERR Background saving is currently not in progress or scheduled";
+        assert_eq!(raw.line("BGSAVE CANCEL"), Value::Error(none.to_vec()));
+        assert_eq!(
+            raw.line("BGSAVE CANCEL SCHEDULE"),
+            Value::Error(b"ERR syntax error".to_vec())
+        );
+        drop(begin_slow_save(&server));
+        assert_eq!(info(&mut raw, "rdb_current_bgsave_type"), method);
+        wait_for("its file", || files(&server).len() == 2);
+        assert_eq!(
+            text(raw.line("BGSAVE CANCEL")),
+            "Background saving cancelled"
+        );
+        assert!(!is_saving(&mut raw));
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_type"), method);
+        wait_for("the removal of its file", || files(&server) == ["dump.rdb"]);
+        // One that waits for another.
+        raw.line("BGREWRITEAOF");
+        assert_eq!(
+            text(raw.line("BGSAVE SCHEDULE")),
+            "Background saving scheduled"
+        );
+        assert_eq!(
+            text(raw.line("BGSAVE CANCEL")),
+            "Scheduled background saving cancelled"
+        );
+        assert_eq!(raw.line("BGSAVE CANCEL"), Value::Error(none.to_vec()));
+        assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "1");
+        raw.send(b"SHUTDOWN NOSAVE\r\n");
+    }
+}
+
+/// All tell of the same save, and what they tell grows.
+#[test]
+fn how_far_a_save_is_is_told() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = begin_slow_save(&server);
+    raw.line("CONFIG SET rdb-key-save-delay 3000");
+    wait_for("some keys", || {
+        let done = info(&mut raw, "current_save_keys_processed");
+        done.parse::<u64>().is_ok_and(|done| done > 10)
+    });
+    assert_eq!(info(&mut raw, "current_save_keys_total"), "2001");
+    let percent = info(&mut raw, "current_fork_perc");
+    let percent: f64 = percent.parse().expect("a figure");
+    assert!(percent > 0.0 && percent < 100.0, "{percent}");
+    for field in [
+        "current_save_seconds_left",
+        "forkless_estimated_seconds_remaining",
+    ] {
+        assert_ne!(info(&mut raw, field), "-1");
+    }
+    assert_eq!(info(&mut raw, "rdb_current_bgsave_type"), "forkless");
+    let Value::Array(stats) = raw.line("LOOP STATS") else {
+        panic!("not a list")
+    };
+    let save = stats.iter().position(|it| text(it.clone()) == "save");
+    let save = format!("{:?}", stats[save.expect("a field") + 1]);
+    assert!(save.contains("Integer(2001)"), "{save}");
+    // What is overwritten before its turn is kept.
+    let before: u64 = info(&mut raw, "current_cow_size").parse().expect("bytes");
+    for number in 1900..2000 {
+        raw.line(&format!("SET key:{number} new"));
+    }
+    wait_for("the bytes that are kept", || {
+        let kept: u64 = info(&mut raw, "current_cow_size").parse().expect("bytes");
+        kept >= before + 50 * 40
+    });
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_ne!(info(&mut raw, "rdb_last_cow_size"), "0");
+    for (field, value) in [
+        ("current_cow_size", "0"),
+        ("current_fork_perc", "0.00"),
+        ("current_save_keys_processed", "0"),
+        ("current_save_keys_total", "0"),
+        ("current_save_seconds_left", "-1"),
+        ("forkless_estimated_seconds_remaining", "-1"),
+        ("rdb_current_bgsave_type", "none"),
+    ] {
+        assert_eq!(info(&mut raw, field), value, "{field}");
+    }
+}
+
 fn files(server: &Server) -> Vec<String> {
     let files = std::fs::read_dir(server.dir.path()).expect("a directory");
     let name = |file: std::io::Result<std::fs::DirEntry>| {

@@ -4,7 +4,7 @@
 //! Mirrors `saveCommand`, `bgsaveCommand` and `bgrewriteaofCommand` of Redis.
 
 use crate::engine::persistence::aof::start_rewrite;
-use crate::engine::persistence::{save_now, start_background};
+use crate::engine::persistence::{cancel_snapshot, save_now, start_background};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags, parse,
 };
@@ -34,9 +34,14 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: -1,
         flags: flags::NO_ASYNC_LOADING | flags::ADMIN | flags::NOSCRIPT,
         history: &[("3.2.2", "Has `SCHEDULE`.")],
-        arguments: &[Argument::token("schedule", "SCHEDULE")
-            .optional()
-            .since("3.2.2")],
+        arguments: &[Argument::one_of(
+            "operation",
+            &[
+                Argument::token("schedule", "SCHEDULE").since("3.2.2"),
+                Argument::token("cancel", "CANCEL"),
+            ],
+        )
+        .optional()],
         handler: Handler::Server(background_save),
         ..ROW
     },
@@ -76,9 +81,9 @@ fn save(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandE
 
 fn background_save(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     match args.get(1) {
-        Some(word) if args.len() > 2 || !parse::is_word(word, "SCHEDULE") => {
-            return Err(CommandError::Syntax);
-        }
+        Some(_) if args.len() > 2 => return Err(CommandError::Syntax),
+        Some(word) if parse::is_word(word, "CANCEL") => return cancel(context),
+        Some(word) if !parse::is_word(word, "SCHEDULE") => return Err(CommandError::Syntax),
         _ => {}
     }
     let in_multi = context.session().in_multi();
@@ -102,6 +107,25 @@ fn background_save(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<()
         return Err(CommandError::fixed("ERR"));
     }
     context.reply().simple("Background saving started");
+    Ok(())
+}
+
+/// BGSAVE CANCEL, which is Valkey's: gives up the save that is under way, or else one that waits for another.
+fn cancel(context: &mut ServerContext<'_>) -> Result<(), CommandError> {
+    let persistence = &mut context.state.persistence;
+    if persistence.saving() == Some(ChildKind::Snapshot) {
+        cancel_snapshot(context.state, context.host);
+        context.reply().simple("Background saving cancelled");
+    } else if std::mem::take(&mut persistence.scheduled) {
+        log::info!("Scheduled background saving will be cancelled due to user request");
+        context
+            .reply()
+            .simple("Scheduled background saving cancelled");
+    } else {
+        return Err(CommandError::fixed(
+            "ERR Background saving is currently not in progress or scheduled",
+        ));
+    }
     Ok(())
 }
 

@@ -361,6 +361,11 @@ fn memory_section(page: &mut Page<'_>) {
     page.field("lazyfreed_objects", state.keyspace.stats.lazyfreed);
 }
 
+/// A figure that may be unknown, which is spelled as -1.
+fn or_minus_one(figure: Option<u64>) -> i64 {
+    figure.map_or(-1, |it| i64::try_from(it).unwrap_or(i64::MAX))
+}
+
 /// Writes the fields of snapshots, of the append-only file, and of how far loading has come.
 fn persistence(page: &mut Page<'_>) {
     let state = page.state;
@@ -368,19 +373,20 @@ fn persistence(page: &mut Page<'_>) {
     let saving = &state.persistence;
     page.field("loading", u8::from(saving.loading.is_some()));
     page.field("async_loading", 0);
-    let child = saving.child.as_ref();
-    let copied = child.map_or(0, |child| child.copied_bytes);
+    let progress = saving.progress(state.now.mono_ns);
+    let copied = progress.map_or(0, |it| it.copied_bytes);
     page.field("current_cow_peak", copied);
     page.field("current_cow_size", copied);
-    let age_ns = child.map_or(0, |child| {
-        state.now.mono_ns.saturating_sub(child.reported_ns)
-    });
+    let age_ns = progress.map_or(0, |it| state.now.mono_ns.saturating_sub(it.reported_ns));
     page.field("current_cow_size_age", age_ns / 1_000_000_000);
-    let (done, total) = saving.keys();
-    let percent = done as f64 * 100.0 / total.max(1) as f64;
+    let percent = progress.map_or(0.0, |it| it.percent());
     page.field("current_fork_perc", format_args!("{percent:.2}"));
+    let (done, total) = progress.map_or((0, 0), |it| (it.keys_done, it.keys_total));
     page.field("current_save_keys_processed", done);
     page.field("current_save_keys_total", total);
+    // Not one of Redis, which tells of no end.
+    let left_s = progress.and_then(|it| it.seconds_left());
+    page.field("current_save_seconds_left", or_minus_one(left_s));
     page.field("rdb_changes_since_last_save", state.keyspace.dirty);
     let is_snapshot = saving.saving() == Some(ChildKind::Snapshot);
     page.field("rdb_bgsave_in_progress", u8::from(is_snapshot));
@@ -392,17 +398,15 @@ fn persistence(page: &mut Page<'_>) {
     let status = if saving.last_status_ok { "ok" } else { "err" };
     page.field("rdb_last_bgsave_status", status);
     page.field("rdb_last_bgsave_time_sec", saving.last_duration_s);
-    let running_s = saving
-        .started_unix_s()
-        .map_or(-1, |started| now_s.saturating_sub(started));
+    let running_s = progress.map_or(-1, |it| now_s.saturating_sub(it.started_unix_s));
     let current = if is_snapshot { running_s } else { -1 };
     page.field("rdb_current_bgsave_time_sec", current);
-    let (current, last) = saving.methods();
-    page.field("rdb_current_bgsave_type", current);
-    page.field("rdb_last_bgsave_type", last);
-    if let Some(left_s) = saving.estimated_seconds(state.now.mono_ns) {
-        page.field("forkless_estimated_seconds_remaining", left_s);
-    }
+    let snapshot = progress.filter(|_| is_snapshot);
+    let method = snapshot.map_or("none", |it| it.method);
+    page.field("rdb_current_bgsave_type", method);
+    page.field("rdb_last_bgsave_type", saving.last_method());
+    let left_s = left_s.filter(|_| progress.is_some_and(|it| it.is_forkless()));
+    page.field("forkless_estimated_seconds_remaining", or_minus_one(left_s));
     page.field("forkless_held_commands", saving.holds_for_save);
     page.field("forkless_hurried_values", state.keyspace.hurried());
     page.field("rdb_saves", saving.saves);

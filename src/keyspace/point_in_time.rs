@@ -137,6 +137,8 @@ pub(super) struct Reading {
     hurried: u64,
     /// Large values that were read.
     large_read: u64,
+    /// Bytes that are kept although their turn had not come, because somebody changed what they are of.
+    copied_bytes: usize,
     /// Values that were taken over and are read: to be freed.
     done_with: Vec<Entry>,
     /// Bytes of the values that were taken over, about.
@@ -182,6 +184,7 @@ impl Reading {
             is_cut: false,
             hurried: 0,
             large_read: 0,
+            copied_bytes: 0,
             done_with: Vec::new(),
             taken_bytes: 0,
         }
@@ -284,19 +287,23 @@ impl Reading {
     }
     /// The entry of a key is about to change, to come or to go.
     fn before_change(&mut self, table: &Table, hash: u64, key: &[u8]) {
+        let waiting = self.waiting();
         if let Some(bucket) = self.was.bucket_of(hash) {
             self.read_bucket(table, bucket);
         }
         if self.wants(key) {
             self.hurry(table, key);
         }
+        self.copied_bytes += self.waiting() - waiting;
     }
     /// Whether a removed entry is still to be read; then it is taken over.
     fn take(&mut self, entry: Entry) -> Option<Entry> {
         if self.large_keys.is_empty() || !self.large_keys.remove(entry.key()) {
             return Some(entry);
         }
-        self.taken_bytes += entry.memory_bytes(SAMPLES);
+        let bytes = entry.memory_bytes(SAMPLES);
+        self.taken_bytes += bytes;
+        self.copied_bytes += bytes;
         match &mut self.current {
             Some((large, _)) if large.is_key(entry.key()) => *large = Large::Taken(entry),
             _ => self.large.push_back(Large::Taken(entry)),
@@ -344,9 +351,11 @@ impl Table {
     #[cold]
     fn read_before_removal(&mut self, hash: u64) {
         if let Some(mut reading) = self.reading.take() {
+            let waiting = reading.waiting();
             if let Some(bucket) = reading.was.bucket_of(hash) {
                 reading.read_bucket(self, bucket);
             }
+            reading.copied_bytes += reading.waiting() - waiting;
             self.reading = Some(reading);
         }
     }
@@ -462,6 +471,14 @@ impl Keyspace {
                 it.encoded.memory_bytes() + it.aside.memory_bytes() + it.taken_bytes
             })
         };
+        readings.map(bytes).sum()
+    }
+    /// Bytes that the reading under way has kept because of changes of what was not read yet: what a child would have had the
+    /// system copy.
+    pub fn copied_for_reading(&self) -> usize {
+        let tables = self.databases.iter().map(|it| &it.table);
+        let readings = tables.chain(&self.removed_tables);
+        let bytes = |table: &Table| table.reading.as_ref().map_or(0, |it| it.copied_bytes);
         readings.map(bytes).sum()
     }
     /// Large values that the reading under way has come to the end of: whoever waits for one looks again when there are more.

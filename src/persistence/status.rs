@@ -123,6 +123,8 @@ pub struct SavingChild {
     pub token: Token,
     /// Unix time of its start, s.
     pub started_unix_s: i64,
+    /// Monotonic time of its start, ns.
+    pub started_ns: u64,
     /// Changes that its snapshot has.
     pub dirty: u64,
     /// Keys that it will write.
@@ -163,6 +165,57 @@ pub fn report(keys_done: u64, copied_bytes: u64) -> [u8; REPORT_LEN] {
     bytes
 }
 
+/// How INFO names saves of the loop itself.
+const FORKLESS: &str = "forkless";
+
+/// How far a background save is, whoever does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// What it writes.
+    pub kind: ChildKind,
+    /// Who does it: `fork` or `forkless`.
+    pub method: &'static str,
+    /// Unix time of its start, s.
+    pub started_unix_s: i64,
+    /// Time that it took for what it has done, ns.
+    pub spent_ns: u64,
+    /// Keys that it has read.
+    pub keys_done: u64,
+    /// Keys that it reads in all.
+    pub keys_total: u64,
+    /// Bytes that had to be copied because of changes meanwhile.
+    pub copied_bytes: u64,
+    /// Monotonic time at which all this was so, ns.
+    pub reported_ns: u64,
+}
+
+impl Progress {
+    /// What part of the keys is read, percent. One without keys has nothing left to read, and is at its end.
+    pub fn percent(&self) -> f64 {
+        match self.keys_total {
+            0 => 100.0,
+            total => self.keys_done as f64 * 100.0 / total as f64,
+        }
+    }
+    /// What it writes, in a word.
+    pub fn what(&self) -> &'static str {
+        match self.kind {
+            ChildKind::Snapshot => "snapshot",
+            ChildKind::Rewrite => "aof-rewrite",
+        }
+    }
+    /// Whether the loop does it itself.
+    pub fn is_forkless(&self) -> bool {
+        self.method == FORKLESS
+    }
+    /// Seconds that it will still take, if it goes on as until now; none before it has read a key.
+    pub fn seconds_left(&self) -> Option<u64> {
+        let left = u128::from(self.keys_total.saturating_sub(self.keys_done));
+        let left_ns = (u128::from(self.spent_ns) * left).checked_div(self.keys_done.into())?;
+        u64::try_from(left_ns / 1_000_000_000).ok()
+    }
+}
+
 /// A background save that the loop does itself.
 pub struct Forkless {
     /// What it writes.
@@ -183,6 +236,8 @@ pub struct Forkless {
     pub rests_until_ns: u64,
     /// The helper is so far behind that writes are held back.
     pub is_backed_up: bool,
+    /// Bytes that it keeps because somebody changed what was not read yet.
+    pub copied_bytes: u64,
     /// Bytes that the helper had not written when it was looked at last.
     pub waiting: usize,
     /// Large values that had been read when those who are held back were last admitted.
@@ -305,39 +360,40 @@ impl Persistence {
     pub fn is_saving(&self) -> bool {
         self.saving().is_some()
     }
-    /// Keys that the background save has written or read, and that it will.
-    pub fn keys(&self) -> (u64, u64) {
-        let child = self.child.as_ref().map(|it| (it.keys_done, it.keys_total));
-        let own = self.forkless.as_ref();
-        let own = own.map(|it| (it.keys_done, it.keys_total));
-        child.or(own).unwrap_or((0, 0))
+    /// How far the background save is that is under way. All who tell of it take it from here.
+    pub fn progress(&self, now_ns: u64) -> Option<Progress> {
+        match (&self.child, &self.forkless) {
+            (Some(child), _) => Some(Progress {
+                kind: child.kind,
+                method: "fork",
+                started_unix_s: child.started_unix_s,
+                // What it has done is as of its last report.
+                spent_ns: child.reported_ns.saturating_sub(child.started_ns),
+                keys_done: child.keys_done,
+                keys_total: child.keys_total,
+                copied_bytes: child.copied_bytes,
+                reported_ns: child.reported_ns,
+            }),
+            (None, Some(saving)) => Some(Progress {
+                kind: saving.kind,
+                method: FORKLESS,
+                started_unix_s: saving.started_unix_s,
+                spent_ns: now_ns.saturating_sub(saving.started_ns),
+                keys_done: saving.keys_done,
+                keys_total: saving.keys_total,
+                copied_bytes: saving.copied_bytes,
+                reported_ns: now_ns,
+            }),
+            (None, None) => None,
+        }
     }
-    /// When the background save began, Unix s.
-    pub fn started_unix_s(&self) -> Option<i64> {
-        let child = self.child.as_ref().map(|it| it.started_unix_s);
-        child.or_else(|| self.forkless.as_ref().map(|it| it.started_unix_s))
-    }
-    /// How the background save that is under way is done, and how the last one was, as INFO names them.
-    pub fn methods(&self) -> (&'static str, &'static str) {
-        let current = match (&self.child, &self.forkless) {
-            (Some(_), _) => "fork",
-            (None, Some(_)) => "forkless",
-            (None, None) => "none",
-        };
-        let last = match (self.last_duration_s, self.last_was_forkless) {
+    /// How the last background save was done, as INFO names it.
+    pub fn last_method(&self) -> &'static str {
+        match (self.last_duration_s, self.last_was_forkless) {
             (-1, _) => "none",
-            (_, true) => "forkless",
+            (_, true) => FORKLESS,
             (_, false) => "fork",
-        };
-        (current, last)
-    }
-    /// Seconds that the loop's own save will still take, if it goes on as until now.
-    pub fn estimated_seconds(&self, now_ns: u64) -> Option<u64> {
-        let saving = self.forkless.as_ref()?;
-        let spent_ns = u128::from(now_ns.saturating_sub(saving.started_ns));
-        let left = u128::from(saving.keys_total.saturating_sub(saving.keys_done));
-        let left_ns = (spent_ns * left).checked_div(saving.keys_done.into())?;
-        u64::try_from(left_ns / 1_000_000_000).ok()
+        }
     }
     /// Whether data is being loaded, also for what asks while a step of it is done.
     #[inline]
@@ -365,6 +421,7 @@ mod tests {
             child: Children::Forks.start(|_| 0).expect("a child").0,
             token: Token(0),
             started_unix_s: 0,
+            started_ns: 0,
             dirty: 0,
             keys_total: 10,
             keys_done: 0,
@@ -384,5 +441,29 @@ mod tests {
         );
         assert!(child.unread.is_empty());
         child.child.wait();
+    }
+
+    #[test]
+    fn what_is_left_is_estimated_from_what_is_done() {
+        let mut progress = Progress {
+            kind: ChildKind::Snapshot,
+            method: "fork",
+            started_unix_s: 0,
+            spent_ns: 2_000_000_000,
+            keys_done: 0,
+            keys_total: 1000,
+            copied_bytes: 0,
+            reported_ns: 0,
+        };
+        assert_eq!((progress.percent(), progress.seconds_left()), (0.0, None));
+        progress.keys_done = 250;
+        assert_eq!(
+            (progress.percent(), progress.seconds_left()),
+            (25.0, Some(6))
+        );
+        (progress.keys_done, progress.spent_ns) = (1000, u64::MAX);
+        assert_eq!(progress.seconds_left(), Some(0));
+        (progress.keys_done, progress.keys_total) = (0, 0);
+        assert_eq!((progress.percent(), progress.seconds_left()), (100.0, None));
     }
 }

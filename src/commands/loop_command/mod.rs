@@ -15,6 +15,7 @@ use super::latency::write_distribution;
 use crate::engine::{CommandError, CommandId, CommandTable, Context, ServerContext, shown_cut};
 use crate::event_loop::{Phase, Recorder, TurnReport, Work};
 use crate::observe::{Histogram, LongWait, Observe, WaitPart};
+use crate::persistence::status::Progress;
 use crate::resp::{Args, Reply};
 use crate::system::numbers;
 
@@ -158,7 +159,7 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     let reply = &mut client.reply;
     let recorder = context.host.recorder();
     let waits = &state.observe.waits;
-    reply.map(12);
+    reply.map(13);
     reply.bulk(b"recording");
     reply.bulk(if recorder.is_on() { b"yes" } else { b"no" });
     number(reply, "turns", figures.turns);
@@ -189,7 +190,29 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     number(reply, "long-waits-kept", waits.long().len() as u64);
     reply.bulk(b"cost");
     write_cost(reply, recorder, &state.observe);
+    reply.bulk(b"save");
+    write_save(reply, state.persistence.progress(state.now.mono_ns));
     Ok(())
+}
+
+/// How far the background save is; an empty map where there is none.
+fn write_save(reply: &mut Reply, progress: Option<Progress>) {
+    let Some(progress) = progress else {
+        return reply.map(0);
+    };
+    let left_s = progress.seconds_left();
+    reply.map(5 + usize::from(left_s.is_some()));
+    for (name, text) in [("what", progress.what()), ("method", progress.method)] {
+        reply.bulk(name.as_bytes());
+        reply.bulk(text.as_bytes());
+    }
+    number(reply, "keys-done", progress.keys_done);
+    number(reply, "keys-total", progress.keys_total);
+    reply.bulk(b"percent");
+    reply.double((progress.percent() * 100.0).round() / 100.0);
+    if let Some(left_s) = left_s {
+        number(reply, "seconds-left", left_s);
+    }
 }
 
 /// `share`: of the time awake, percent.

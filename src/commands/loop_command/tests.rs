@@ -127,7 +127,7 @@ fn traces_are_the_newest_turns() {
 fn statistics_tell_shares_and_their_own_cost_and_are_reset() {
     let (mut harness, _) = with_turns(3, Phase::Evict);
     let flat = harness.line("LOOP STATS");
-    assert_eq!(flat.items().map(<[Value]>::len), Some(24), "RESP2 is flat");
+    assert_eq!(flat.items().map(<[Value]>::len), Some(26), "RESP2 is flat");
     harness.line("HELLO 3");
     let stats = harness.line("LOOP STATS");
     assert_eq!(get(&stats, "turns-recorded"), &Value::Integer(40));
@@ -136,6 +136,7 @@ fn statistics_tell_shares_and_their_own_cost_and_are_reset() {
     assert!(us(get(evict, "percent-of-awake")) > 50.0);
     assert!(us(get(evict, "max-us")) >= 500_000.0);
     assert_eq!(get(get(&stats, "cost"), "clock-looks"), &Value::Integer(1));
+    assert_eq!(get(&stats, "save"), &Value::Map(Vec::new()));
     assert_eq!(harness.line("LOOP RESET"), Value::Simple("OK".to_owned()));
     let stats = harness.line("LOOP STATS");
     assert_eq!(get(&stats, "turns-recorded"), &Value::Integer(0));

@@ -50,6 +50,7 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         keys_done: 0,
         rests_until_ns: 0,
         is_backed_up: false,
+        copied_bytes: 0,
         waiting: 0,
         large_read: 0,
         is_read: false,
@@ -125,6 +126,8 @@ pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bo
         return Slice::None;
     };
     saving.waiting = waiting;
+    let copied_bytes = state.keyspace.copied_for_reading() as u64;
+    saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
     // What writes have had read meanwhile waits in the keyspace.
     saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
     if saving.is_read {
@@ -209,14 +212,15 @@ fn take_end(state: &mut State, went_well: bool) {
         log::warn!("Error saving the data for {name}: {reason}");
     }
     let persistence = &mut state.persistence;
+    persistence.peak_copied_bytes = persistence.peak_copied_bytes.max(saving.copied_bytes);
     if saving.kind == ChildKind::Rewrite {
-        persistence.rewrite.last_copied_bytes = 0;
+        persistence.rewrite.last_copied_bytes = saving.copied_bytes;
         persistence.rewrite.last_duration_s = duration_s;
         let pid = persistence.children.own_pid();
         return aof::rewrite_ended(state, pid, Exit::Status(i32::from(!went_well)), false);
     }
     persistence.last_duration_s = duration_s;
-    persistence.last_copied_bytes = 0;
+    persistence.last_copied_bytes = saving.copied_bytes;
     persistence.last_was_forkless = true;
     if went_well {
         log::info!("DB saved on disk");
@@ -233,10 +237,19 @@ pub(super) fn cancel(state: &mut State) {
         return;
     };
     state.keyspace.end_reading();
-    saving.file.cancel(&mut state.persistence.snapshot_helper);
+    let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
+    let persistence = &mut state.persistence;
+    saving.file.cancel(&mut persistence.snapshot_helper);
     match saving.kind {
-        ChildKind::Snapshot => log::warn!("The background save is given up"),
+        ChildKind::Snapshot => {
+            log::warn!("The background save is given up");
+            persistence.last_duration_s = duration_s;
+            persistence.last_copied_bytes = saving.copied_bytes;
+            persistence.last_was_forkless = true;
+        }
         ChildKind::Rewrite => {
+            persistence.rewrite.last_duration_s = duration_s;
+            persistence.rewrite.last_copied_bytes = saving.copied_bytes;
             let pid = state.persistence.children.own_pid();
             aof::rewrite_ended(state, pid, Exit::Status(0), true);
         }

@@ -167,6 +167,7 @@ fn start_child(
         child,
         token,
         started_unix_s: state.now.unix_s(),
+        started_ns: state.now.mono_ns,
         // What was changed before is in the snapshot; what comes from here on is not.
         dirty: state.keyspace.dirty,
         keys_total,
@@ -298,6 +299,12 @@ pub fn kill_child(state: &mut State, host: &mut dyn Host) {
     let exit = host.wait_for_child(&child.child);
     host.close_source(child.token);
     child_ended(state, exit);
+}
+
+/// Gives up a snapshot for BGSAVE CANCEL.
+pub fn cancel_snapshot(state: &mut State, host: &mut dyn Host) {
+    log::info!("Background saving will be aborted due to user request");
+    kill_child(state, host);
 }
 
 /// All data is gone: so is the reason of a snapshot that a child writes, and where save points ask for snapshots the file

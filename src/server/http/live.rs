@@ -81,6 +81,7 @@ pub(super) fn event(
             "blocked": state.clients.waiting,
             "uptime_s": now_ns.saturating_sub(stats.start_ns) / 1_000_000_000,
         },
+        "save": save(state),
         "slowest": recorder.slowest().iter().take(MOST_WAITS).map(|report| json::turn(state, report)).collect::<Vec<_>>(),
         "waits": waits(state),
         "percentiles_us": percentiles(state),
@@ -110,6 +111,19 @@ fn pick(turns: &[&TurnReport]) -> (Vec<TurnReport>, usize) {
     slow.sort_unstable_by_key(|report| report.turn);
     let picked = slow.iter().chain(newest).map(|report| **report).collect();
     (picked, turns.len() - MOST_TURNS)
+}
+
+/// How far the background save is, where there is one.
+fn save(state: &State) -> Value {
+    let Some(progress) = state.persistence.progress(state.now.mono_ns) else {
+        return Value::Null;
+    };
+    json!({
+        "what": progress.what(),
+        "method": progress.method,
+        "percent": progress.percent(),
+        "seconds_left": progress.seconds_left(),
+    })
 }
 
 /// Clients that waited long, and behind whom.

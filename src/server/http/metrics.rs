@@ -139,6 +139,33 @@ const FAMILIES: &[(&str, &str, Kind)] = &[
         "redis_rdb_current_bgsave_duration_sec",
         Gauge,
     ),
+    ("current_fork_perc", "redis_current_save_percentage", Gauge),
+    (
+        "current_save_keys_processed",
+        "redis_current_save_keys_processed",
+        Gauge,
+    ),
+    (
+        "current_save_keys_total",
+        "redis_current_save_keys_total",
+        Gauge,
+    ),
+    (
+        "current_save_seconds_left",
+        "gyre_current_save_seconds_left",
+        Gauge,
+    ),
+    ("current_cow_size", "redis_current_cow_size_bytes", Gauge),
+    (
+        "forkless_held_commands",
+        "gyre_forkless_held_commands",
+        Counter,
+    ),
+    (
+        "forkless_hurried_values",
+        "gyre_forkless_hurried_values",
+        Counter,
+    ),
     ("rdb_last_cow_size", "redis_rdb_last_cow_size_bytes", Gauge),
     ("aof_enabled", "redis_aof_enabled", Gauge),
     (
