@@ -449,3 +449,43 @@ fn a_save_has_nothing_evicted() {
     };
     assert!(keys > 28_000, "{keys} keys are left");
 }
+
+/// All who are held back were admitted anew, and held back again, each time that a large value had been read.
+#[test]
+fn who_is_held_back_is_admitted_once() {
+    const CLIENTS: usize = 300;
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    let fields: String = (0..2000).map(|field| format!(" {field} old")).collect();
+    for number in 0..CLIENTS {
+        raw.line(&format!("HSET hash{number}{fields}"));
+    }
+    raw.line("CONFIG SET rdb-key-save-delay 10000000");
+    raw.line("CLIENT PAUSE 100000 WRITE");
+    let mut writers: Vec<Raw> = (0..CLIENTS).map(|_| server.raw()).collect();
+    for (number, writer) in writers.iter_mut().enumerate() {
+        writer.send(format!("HSET hash{number} 7 new\r\nHGET hash{number} 7\r\n").as_bytes());
+    }
+    wait_for("all of them", || {
+        info(&mut raw, "blocked_clients") == CLIENTS.to_string()
+    });
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    raw.line("CLIENT UNPAUSE");
+    for writer in &mut writers {
+        assert_eq!(writer.read(), Value::Integer(0));
+        assert_eq!(text(writer.read()), "new");
+    }
+    assert!(is_saving(&mut raw));
+    let held: usize = info(&mut raw, "forkless_held_commands")
+        .parse()
+        .expect("a number");
+    assert!(held > CLIENTS / 2 && held <= CLIENTS, "{held} times held");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+    for number in 0..CLIENTS {
+        let value = raw.line(&format!("HGET hash{number} 7"));
+        assert_eq!(text(value), "old");
+    }
+}

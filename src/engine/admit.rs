@@ -474,7 +474,7 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     if !candidate.has(flags::WRITE) || caller.session.in_multi() {
         return Admission::Runs;
     }
-    let db = caller.session.db;
+    let (db, id) = (caller.session.db, caller.session.id);
     let Some(saving) = &mut state.persistence.forkless else {
         return Admission::Runs;
     };
@@ -482,12 +482,15 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     // What names no key (FLUSHALL) may be what ends the wait.
     let mut must_wait = saving.is_backed_up && !keys.is_empty();
     if must_wait {
-        // It waits for the helper alone: whatever number there is when that has caught up is another one.
-        saving.large_read = u64::MAX;
+        state.persistence.held_for_helper.push(id);
     } else {
         // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
-        let mut changed = keys.iter().filter(|(_, all)| all & key_flags::RW != 0);
-        must_wait = changed.any(|(at, _)| state.keyspace.must_wait(db, args.at(*at)));
+        let changed = keys.iter().filter(|(_, all)| all & key_flags::RW != 0);
+        // It waits for the first, and finds the others read or on their way then.
+        for (at, _) in changed {
+            let waits = (!must_wait).then_some(id);
+            must_wait |= state.keyspace.must_wait(db, args.at(*at), waits);
+        }
     }
     if !must_wait {
         return Admission::Runs;

@@ -13,6 +13,7 @@ use crate::structures::dict::{Distribution, HashSeed};
 use crate::structures::hash::Hash;
 use crate::system::machine::{Machine, Stopwatch};
 use crate::system::rng::Rng;
+use std::collections::VecDeque;
 
 /// How a removed value is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +174,10 @@ pub struct Keyspace {
     pub(super) pool: EvictionPool,
     /// Tables that flushes have removed while they were read.
     pub(super) removed_tables: Vec<Table>,
+    /// Large values that somebody waits for, by the number that their database had when the reading began.
+    pub(super) wished: VecDeque<(usize, Box<[u8]>)>,
+    /// Clients that have waited for one, and need not any more.
+    pub(super) released: Vec<u64>,
     /// Large values that earlier readings of a point in time had to read at once.
     pub(super) hurried: u64,
 }
@@ -209,6 +214,8 @@ impl Keyspace {
             expiring: ExpireState::default(),
             pool: EvictionPool::default(),
             removed_tables: Vec::new(),
+            wished: VecDeque::new(),
+            released: Vec::new(),
             hurried: 0,
         }
     }
@@ -429,8 +436,8 @@ impl Keyspace {
             }
             let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
-            let Some(old) = super::point_in_time::keep_while_read(&mut self.removed_tables, old)
-            else {
+            let (kept, released) = (&mut self.removed_tables, &mut self.released);
+            let Some(old) = super::point_in_time::keep_while_read(kept, released, old) else {
                 continue;
             };
             match free {

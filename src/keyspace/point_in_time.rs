@@ -8,9 +8,10 @@
 //! is what was there at the beginning. It costs little: what is read early is not read again. What is new since then goes
 //! into buckets that have been read, for adding it is a change of the bucket.
 //!
-//! A large collection is read in parts. Who changes it before it is read has it read to its end at once, which takes long;
-//! [`Keyspace::must_wait`] tells commands that can wait for it. One that is removed meanwhile is taken over, and freed when
-//! it is read.
+//! A value is large when its encoder does not come to its end in one part. It is read in parts, others meanwhile wait for
+//! their turn. Who changes it before it is read has it read to its end at once, which takes long; who can wait asks
+//! [`Keyspace::must_wait`], and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
+//! first, in the order in which it was asked for. One that is removed meanwhile is taken over, and freed when it is read.
 //!
 //! Invariants:
 //! * All changes of entries come through the table ([`super::table`]), which calls [`Table::read_before_change`] first.
@@ -19,22 +20,50 @@
 use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::table::{Borrowed, Table};
-use super::{AccessPolicy, EntryRef, Stored};
+use super::{AccessPolicy, EntryRef};
+use crate::structures::Blob;
 use crate::structures::dict::Geometry;
-use crate::structures::{Blob, Collection};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// Where a value that is encoded in parts goes on. What it counts is the encoder's affair; 0 is its beginning.
-pub type Position = u128;
+/// Where a value that is encoded in parts goes on. What it says is the encoder's affair; the default is the beginning.
+///
+/// A value may be a tree of ordered things (a stream has groups, which have consumers, which have ids): then `within` names
+/// the ones that hold the place, and `at` is it. Names and ids are found again in O(log n), which numbers would not be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// What comes next.
+    pub stage: u8,
+    /// A place among things of that kind: an index, a cursor, an id.
+    pub at: u128,
+    /// Names of what it is in, the outer one first.
+    pub within: (Box<[u8]>, Box<[u8]>),
+}
+
+impl Position {
+    /// A place in a value that is no tree.
+    pub fn at(at: u128) -> Position {
+        Position {
+            at,
+            ..Position::default()
+        }
+    }
+}
 
 /// Makes bytes of entries.
 pub trait Encoder: Send + Sync {
-    /// Encodes an entry whole. O(bytes).
-    fn entry(&self, entry: &EntryRef<'_>, out: &mut Encoded);
-    /// Encodes a part of a large entry, which has not changed since the part before; where the next one begins, or none
-    /// after the last.
-    fn part(&self, entry: &EntryRef<'_>, from: Position, out: &mut Encoded) -> Option<Position>;
+    /// Encodes a part of an entry, which has not changed since the part before; where the next one begins, or none after the
+    /// last. How much is a part is the encoder's affair: it bounds the time that the loop is away.
+    fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position>;
+}
+
+/// Encodes all of an entry. O(bytes).
+fn encode_whole(encoder: &dyn Encoder, entry: &EntryRef<'_>, out: &mut Encoded) {
+    let mut next = Some(Position::default());
+    while let Some(from) = next {
+        next = encoder.part(entry, &from, out);
+    }
+    out.keys += 1;
 }
 
 /// What an encoder has left. Strings that may be compressed, or are so long that to copy them would stall, have only their
@@ -72,6 +101,12 @@ impl Encoded {
     /// Whether nothing waits here.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+    /// Takes back what has come since there were so many bytes, strings and shared bytes.
+    fn cut(&mut self, (bytes, strings, shared_bytes): (usize, usize, usize)) {
+        self.bytes.truncate(bytes);
+        self.strings.truncate(strings);
+        self.shared_bytes = shared_bytes;
     }
     /// Moves all of another one behind this.
     fn append(&mut self, other: &mut Encoded) {
@@ -112,6 +147,15 @@ impl Large {
     }
 }
 
+/// How far [`Reading::go_on`] goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// To the end of the large value that is under way.
+    Current,
+    /// To the end of the table.
+    All,
+}
+
 /// How far the reading of one table has come.
 pub(super) struct Reading {
     /// The number that the database had when the reading began.
@@ -123,7 +167,10 @@ pub(super) struct Reading {
     read: Vec<u64>,
     /// Large values of buckets that have been read, which are not read yet. What is no more in `large_keys` was read.
     large: VecDeque<Large>,
-    large_keys: HashSet<Box<[u8]>>,
+    /// Keys of the large values that are still to be read and in the table, each with the clients that wait for it.
+    large_keys: HashMap<Box<[u8]>, Vec<u64>>,
+    /// Clients whose value was read or is gone.
+    released: Vec<u64>,
     /// The one of which a part has been read.
     current: Option<(Large, Position)>,
     encoder: Arc<dyn Encoder>,
@@ -135,35 +182,12 @@ pub(super) struct Reading {
     is_cut: bool,
     /// Large values that were read at once, because somebody changed them.
     hurried: u64,
-    /// Large values that were read.
-    large_read: u64,
     /// Bytes that are kept although their turn had not come, because somebody changed what they are of.
     copied_bytes: usize,
     /// Values that were taken over and are read: to be freed.
     done_with: Vec<Entry>,
     /// Bytes of the values that were taken over, about.
     taken_bytes: usize,
-}
-
-/// Whether reading a value whole would take long.
-fn is_large(value: Stored<'_>) -> bool {
-    /// Elements that are read one by one.
-    const ELEMENTS: usize = if cfg!(test) { 16 } else { 1024 };
-    /// Nodes, each of which is copied whole.
-    const NODES: usize = 64;
-    match value {
-        Stored::String(_) => false,
-        Stored::List(list) => list.node_count() > NODES,
-        Stored::Set(set) => {
-            set.as_intset().is_none() && set.as_listpack().is_none() && set.len() > ELEMENTS
-        }
-        Stored::SortedSet(set) => set.as_listpack().is_none() && set.len() > ELEMENTS,
-        Stored::Hash(hash) => hash.listpack().is_none() && hash.len() > ELEMENTS,
-        Stored::Stream(stream) => {
-            let pending: usize = stream.groups().map(|(_, it)| it.pending_len()).sum();
-            stream.nodes_len() > NODES || pending > ELEMENTS
-        }
-    }
 }
 
 impl Reading {
@@ -175,7 +199,8 @@ impl Reading {
             next: 0,
             read: vec![0; was.buckets().div_ceil(64)],
             large: VecDeque::new(),
-            large_keys: HashSet::new(),
+            large_keys: HashMap::new(),
+            released: Vec::new(),
             current: None,
             encoder: Arc::clone(encoder),
             policy,
@@ -183,7 +208,6 @@ impl Reading {
             aside: Encoded::default(),
             is_cut: false,
             hurried: 0,
-            large_read: 0,
             copied_bytes: 0,
             done_with: Vec::new(),
             taken_bytes: 0,
@@ -199,24 +223,48 @@ impl Reading {
             None => &mut self.encoded,
         }
     }
-    /// Reads a bucket; large values are only noted.
-    fn read_bucket(&mut self, table: &Table, bucket: usize) {
+    /// Reads a bucket. That a value is large shows when it does not end with its first part: then that part is kept and the
+    /// value goes on where `begins` says that it may; else the part is taken back, and the value noted.
+    fn read_bucket(&mut self, table: &Table, bucket: usize, begins: bool) {
         if self.is_read(bucket) {
             return;
         }
         self.read[bucket / 64] |= 1 << (bucket % 64);
         let (encoder, policy) = (Arc::clone(&self.encoder), self.policy);
         table.for_each_in(self.was, bucket, &mut |entry| {
-            if is_large(entry.stored()) {
-                let key: Box<[u8]> = entry.key().into();
-                self.large_keys.insert(key.clone());
-                self.large.push_back(Large::Key(key));
-                return;
-            }
+            let begins = begins && self.current.is_none();
             let out = self.out();
-            encoder.entry(&EntryRef::new(Borrowed::of(entry), policy), out);
-            out.keys += 1;
+            let before = (out.bytes.len(), out.strings.len(), out.shared_bytes);
+            let entry_ref = EntryRef::new(Borrowed::of(entry), policy);
+            let Some(next) = encoder.part(&entry_ref, &Position::default(), out) else {
+                out.keys += 1;
+                return;
+            };
+            let key: Box<[u8]> = entry.key().into();
+            if begins {
+                self.current = Some((Large::Key(key.clone()), next));
+            } else {
+                out.cut(before);
+                self.large.push_back(Large::Key(key.clone()));
+            }
+            self.large_keys.insert(key, Vec::new());
         });
+    }
+    /// Nobody has to wait for the value of a key any more. Whether it was still to be read.
+    fn release(&mut self, key: &[u8]) -> bool {
+        match self.large_keys.remove(key) {
+            Some(mut waiting) => {
+                self.released.append(&mut waiting);
+                true
+            }
+            None => false,
+        }
+    }
+    /// Begins with a value that is wished for. Nothing is begun where it was read or is gone.
+    fn begin(&mut self, key: Box<[u8]>) {
+        if self.current.is_none() && self.large_keys.contains_key(&key) {
+            self.current = Some((Large::Key(key), Position::default()));
+        }
     }
     /// Reads a part of a large value, if one is left; whether there was one.
     fn read_large(&mut self, table: &Table) -> bool {
@@ -224,8 +272,8 @@ impl Reading {
             self.current = loop {
                 match self.large.pop_front() {
                     None => break None,
-                    Some(Large::Key(key)) if !self.large_keys.contains(&key) => {}
-                    Some(large) => break Some((large, 0)),
+                    Some(Large::Key(key)) if !self.large_keys.contains_key(&key) => {}
+                    Some(large) => break Some((large, Position::default())),
                 }
             };
         }
@@ -235,7 +283,7 @@ impl Reading {
         let encoder = &self.encoder;
         let mut part = |entry: &Entry| {
             let entry = EntryRef::new(Borrowed::of(entry), self.policy);
-            encoder.part(&entry, *from, &mut self.encoded)
+            encoder.part(&entry, from, &mut self.encoded)
         };
         let next = match large {
             Large::Taken(entry) => part(entry),
@@ -250,9 +298,8 @@ impl Reading {
     }
     /// The large value under way is read whole.
     fn end_current(&mut self) {
-        self.large_read += 1;
         match self.current.take() {
-            Some((Large::Key(key), _)) => drop(self.large_keys.remove(&key)),
+            Some((Large::Key(key), _)) => drop(self.release(&key)),
             Some((Large::Taken(entry), _)) => {
                 let bytes = entry.memory_bytes(SAMPLES);
                 self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
@@ -267,7 +314,6 @@ impl Reading {
     #[cold]
     fn hurry(&mut self, table: &Table, key: &[u8]) {
         self.hurried += 1;
-        self.large_read += 1;
         let is_current = |current: &Option<(Large, Position)>| {
             current.as_ref().is_some_and(|(large, _)| large.is_key(key))
         };
@@ -277,19 +323,17 @@ impl Reading {
             }
             return;
         }
-        self.large_keys.remove(key);
+        self.release(key);
         let Some(entry) = table.get(key) else { return };
         let encoder = Arc::clone(&self.encoder);
         let entry = EntryRef::new(Borrowed::of(&entry), self.policy);
-        let out = self.out();
-        encoder.entry(&entry, out);
-        out.keys += 1;
+        encode_whole(&*encoder, &entry, self.out());
     }
     /// The entry of a key is about to change, to come or to go.
     fn before_change(&mut self, table: &Table, hash: u64, key: &[u8]) {
         let waiting = self.waiting();
         if let Some(bucket) = self.was.bucket_of(hash) {
-            self.read_bucket(table, bucket);
+            self.read_bucket(table, bucket, false);
         }
         if self.wants(key) {
             self.hurry(table, key);
@@ -298,7 +342,7 @@ impl Reading {
     }
     /// Whether a removed entry is still to be read; then it is taken over.
     fn take(&mut self, entry: Entry) -> Option<Entry> {
-        if self.large_keys.is_empty() || !self.large_keys.remove(entry.key()) {
+        if self.large_keys.is_empty() || !self.release(entry.key()) {
             return Some(entry);
         }
         let bytes = entry.memory_bytes(SAMPLES);
@@ -310,18 +354,22 @@ impl Reading {
         }
         None
     }
-    /// Goes on; whether all is read. `over` is asked after each bucket and each part whether it is time to stop.
-    fn go_on(&mut self, table: &Table, over: &mut dyn FnMut(&Reading) -> bool) -> bool {
+    /// Goes on: with the large value that is under way until its end, or else with all that is left. `over` is asked after
+    /// each bucket and each part whether it is time to stop.
+    fn go_on(&mut self, table: &Table, extent: Extent, over: &mut dyn FnMut(&Reading) -> bool) {
         loop {
+            if extent == Extent::Current && self.current.is_none() {
+                return;
+            }
             if !self.read_large(table) {
                 if self.next == self.was.buckets() {
-                    return true;
+                    return;
                 }
-                self.read_bucket(table, self.next);
+                self.read_bucket(table, self.next, true);
                 self.next += 1;
             }
             if over(self) {
-                return self.is_done();
+                return;
             }
         }
     }
@@ -353,7 +401,7 @@ impl Table {
         if let Some(mut reading) = self.reading.take() {
             let waiting = reading.waiting();
             if let Some(bucket) = reading.was.bucket_of(hash) {
-                reading.read_bucket(self, bucket);
+                reading.read_bucket(self, bucket, false);
             }
             reading.copied_bytes += reading.waiting() - waiting;
             self.reading = Some(reading);
@@ -367,13 +415,11 @@ impl Table {
             None => Some(entry),
         }
     }
-    fn go_on_reading(&mut self, over: &mut dyn FnMut(&Reading) -> bool) -> bool {
-        let Some(mut reading) = self.reading.take() else {
-            return true;
-        };
-        let done = reading.go_on(self, over);
-        self.reading = Some(reading);
-        done
+    fn go_on_reading(&mut self, extent: Extent, over: &mut dyn FnMut(&Reading) -> bool) {
+        if let Some(mut reading) = self.reading.take() {
+            reading.go_on(self, extent, over);
+            self.reading = Some(reading);
+        }
     }
 }
 
@@ -421,30 +467,27 @@ impl Keyspace {
     /// Goes on reading; whether all is read. `over` is told the bytes that wait to be taken away, and says whether to stop;
     /// it is asked after a few entries each.
     pub fn go_on_reading(&mut self, over: &mut dyn FnMut(usize) -> bool) -> bool {
-        let before = self.unread_bytes();
-        let (mut is_over, mut is_done) = (false, true);
+        // A large value comes to its end before anything else is read, which would have to be kept aside.
+        let mut is_over = self.read_on(None, Extent::Current, over);
+        // Then what somebody waits for, in the order of the wishes.
+        while !is_over && let Some((db, key)) = self.wished.pop_front() {
+            let mut tables = self.readings();
+            let wanted = tables.find_map(|it| it.reading.as_mut().filter(|it| it.db == db));
+            if let Some(reading) = wanted {
+                reading.begin(key);
+            }
+            drop(tables);
+            is_over = self.read_on(Some(db), Extent::Current, over);
+        }
+        if !is_over {
+            self.read_on(None, Extent::All, over);
+        }
         let mut done_with = Vec::new();
-        // A large value comes to its end before other databases are read: theirs would have to be kept aside.
-        for goes_on_within in [true, false] {
-            for table in self.readings() {
-                let Some(reading) = &table.reading else {
-                    continue;
-                };
-                if reading.current.is_some() != goes_on_within {
-                    continue;
-                }
-                if is_over {
-                    is_done &= reading.is_done();
-                    continue;
-                }
-                let own = reading.waiting();
-                is_done &= table.go_on_reading(&mut |reading| {
-                    is_over |= over(before + reading.waiting() - own);
-                    is_over
-                });
-                if let Some(reading) = &mut table.reading {
-                    done_with.append(&mut reading.done_with);
-                }
+        let mut is_done = true;
+        for table in self.readings() {
+            if let Some(reading) = &mut table.reading {
+                is_done &= reading.is_done();
+                done_with.append(&mut reading.done_with);
             }
         }
         // Whatever they were removed by, they are large.
@@ -452,6 +495,34 @@ impl Keyspace {
             self.shared.free_entry(entry, true);
         }
         is_done
+    }
+    /// Goes on in one table, by the number of its database at the beginning, or in all; whether `over` has said stop.
+    fn read_on(
+        &mut self,
+        db: Option<usize>,
+        extent: Extent,
+        over: &mut dyn FnMut(usize) -> bool,
+    ) -> bool {
+        let before = self.unread_bytes();
+        let mut is_over = false;
+        let mut grown = 0;
+        for table in self.readings() {
+            let Some(reading) = &table.reading else {
+                continue;
+            };
+            if is_over || db.is_some_and(|db| db != reading.db) {
+                continue;
+            }
+            let own = reading.waiting();
+            let mut waiting = own;
+            table.go_on_reading(extent, &mut |reading| {
+                waiting = reading.waiting();
+                is_over |= over(before + grown + waiting - own);
+                is_over
+            });
+            grown += waiting - own;
+        }
+        is_over
     }
     /// Large values that were read at once, because somebody changed them who could not wait.
     pub fn hurried(&self) -> u64 {
@@ -481,11 +552,15 @@ impl Keyspace {
         let bytes = |table: &Table| table.reading.as_ref().map_or(0, |it| it.copied_bytes);
         readings.map(bytes).sum()
     }
-    /// Large values that the reading under way has come to the end of: whoever waits for one looks again when there are more.
-    pub fn large_read(&mut self) -> u64 {
-        let readings = self.readings();
-        let read = readings.filter_map(|table| Some(table.reading.as_ref()?.large_read));
-        read.sum()
+    /// Takes the ids of the clients that waited ([`Keyspace::must_wait`]) and may go on.
+    pub fn take_released(&mut self) -> Vec<u64> {
+        let mut released = std::mem::take(&mut self.released);
+        for table in self.readings() {
+            if let Some(reading) = &mut table.reading {
+                released.append(&mut reading.released);
+            }
+        }
+        released
     }
     /// Bytes that were read and wait to be taken away.
     pub fn unread_bytes(&mut self) -> usize {
@@ -525,6 +600,7 @@ impl Keyspace {
     /// Ends the reading, whether all was read or not.
     pub fn end_reading(&mut self) {
         self.hurried = self.hurried();
+        self.release_all();
         let mut unread = Vec::new();
         for table in self.readings() {
             if let Some(reading) = table.reading.take() {
@@ -544,9 +620,10 @@ impl Keyspace {
             self.shared.lazyfreed += self.shared.free.table(table);
         }
     }
-    /// Whether a change of this key would have to read a large value to its end first. Who can wait asks for it to be read
-    /// next, and waits.
-    pub fn must_wait(&mut self, db: usize, key: &[u8]) -> bool {
+    /// Whether a change of this key would have to read a large value to its end first. Then it is read soon, and the client of
+    /// this id, if there is one, is named by [`Keyspace::take_released`] when it is read or gone. O(log keys) but for the
+    /// bucket of the key, which the change would have had read anyway.
+    pub fn must_wait(&mut self, db: usize, key: &[u8], client: Option<u64>) -> bool {
         let Some(database) = self.databases.get_mut(db) else {
             return false;
         };
@@ -555,30 +632,62 @@ impl Keyspace {
             return false;
         };
         let hash = table.hash(key);
-        let is_read = reading
-            .was
-            .bucket_of(hash)
-            .is_none_or(|it| reading.is_read(it));
-        let is_large = match is_read {
-            true => reading.large_keys.contains(key),
-            false => table.get(key).is_some_and(|entry| is_large(entry.stored())),
-        };
-        if is_large {
-            if !is_read && let Some(bucket) = reading.was.bucket_of(hash) {
-                reading.read_bucket(table, bucket);
+        if let Some(bucket) = reading.was.bucket_of(hash) {
+            let waiting = reading.waiting();
+            reading.read_bucket(table, bucket, false);
+            reading.copied_bytes += reading.waiting() - waiting;
+        }
+        let waiting = reading.large_keys.get_mut(key);
+        let is_large = waiting.is_some();
+        if let Some(waiting) = waiting {
+            // Who finds somebody waiting knows that it is wished for.
+            if waiting.is_empty() {
+                self.wished.push_back((reading.db, key.into()));
             }
-            let place = reading.large.iter().position(|it| it.is_key(key));
-            if let Some(large) = place.and_then(|at| reading.large.remove(at)) {
-                reading.large.push_front(large);
-            }
+            waiting.extend(client);
         }
         table.reading = Some(reading);
         is_large
     }
+    /// Lets all go on that wait for the reading, in the order in which their values were wished for.
+    fn release_all(&mut self) {
+        for (db, key) in std::mem::take(&mut self.wished) {
+            for table in self.readings() {
+                if let Some(reading) = &mut table.reading
+                    && reading.db == db
+                {
+                    reading.release(&key);
+                }
+            }
+        }
+        // The one under way is not among the wishes any more.
+        for table in self.readings() {
+            if let Some(reading) = &mut table.reading
+                && let Some((Large::Key(key), _)) = &reading.current
+            {
+                let key = key.clone();
+                reading.release(&key);
+            }
+        }
+        self.released = self.take_released();
+    }
 }
 
 /// Keeps a table that a flush has taken out of its database, until it is read. Given back where nothing of it is wanted.
-pub(super) fn keep_while_read(kept: &mut Vec<Table>, mut table: Table) -> Option<Table> {
+/// Nobody waits for anything in it any more.
+pub(super) fn keep_while_read(
+    kept: &mut Vec<Table>,
+    released: &mut Vec<u64>,
+    mut table: Table,
+) -> Option<Table> {
+    if let Some(reading) = &mut table.reading {
+        released.append(&mut reading.released);
+        // In the order of their numbers: the order of a hash table is another one in each process.
+        let mut waiting: Vec<u64> = reading.large_keys.values().flatten().copied().collect();
+        waiting.sort_unstable();
+        released.append(&mut waiting);
+        reading.large_keys.values_mut().for_each(Vec::clear);
+    }
     match &table.reading {
         Some(reading) if !(reading.is_done() && reading.waiting() == 0) => {
             kept.push(table);
@@ -594,7 +703,7 @@ pub(super) fn keep_while_read(kept: &mut Vec<Table>, mut table: Table) -> Option
 impl Reading {
     /// Whether the value of a key is large and still to be read, though its bucket was.
     pub(super) fn wants(&self, key: &[u8]) -> bool {
-        !self.large_keys.is_empty() && self.large_keys.contains(key)
+        !self.large_keys.is_empty() && self.large_keys.contains_key(key)
     }
     /// Bytes that wait to be taken away.
     fn waiting(&self) -> usize {

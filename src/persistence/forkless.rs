@@ -9,7 +9,7 @@
 //! Invariants: the file gets its name only when it is whole and on the disk; one that was cancelled never does.
 
 use super::rdb::file::{Usage, op};
-use super::rdb::save;
+use super::rdb::save::{self, PartSize};
 use super::rdb::write::{Writer, put_in};
 use super::snapshot::{SnapshotOptions, UsageKind};
 use crate::event_loop::Waker;
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Entries in the form of an RDB file.
 #[derive(Debug)]
 pub struct RdbEncoder {
+    part_size: PartSize,
     compress: bool,
     usage: UsageKind,
     now: Clock,
@@ -35,6 +36,7 @@ impl RdbEncoder {
     /// For a snapshot that begins now.
     pub fn new(options: &SnapshotOptions, now: Clock) -> RdbEncoder {
         RdbEncoder {
+            part_size: PartSize::USUAL,
             compress: options.compress,
             usage: options.usage,
             now,
@@ -51,17 +53,12 @@ impl RdbEncoder {
 }
 
 impl Encoder for RdbEncoder {
-    fn entry(&self, entry: &EntryRef<'_>, out: &mut Encoded) {
+    fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position> {
         let mut writer = Writer::deferring(out, self.compress);
-        self.head(entry, &mut writer);
-        save::save(entry.stored(), &mut writer);
-    }
-    fn part(&self, entry: &EntryRef<'_>, from: Position, out: &mut Encoded) -> Option<Position> {
-        let mut writer = Writer::deferring(out, self.compress);
-        if from == 0 {
+        if *from == Position::default() {
             self.head(entry, &mut writer);
         }
-        save::save_part(entry.stored(), from, &mut writer)
+        save::save_part(entry.stored(), from, self.part_size, &mut writer)
     }
 }
 
@@ -500,7 +497,18 @@ mod tests {
 
     impl Saving {
         fn begin(keyspace: &mut Keyspace, options: &SnapshotOptions, jobs: &Jobs) -> Saving {
-            let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, NOW));
+            Saving::begin_in_parts(keyspace, options, jobs, PartSize::USUAL)
+        }
+        fn begin_in_parts(
+            keyspace: &mut Keyspace,
+            options: &SnapshotOptions,
+            jobs: &Jobs,
+            part_size: PartSize,
+        ) -> Saving {
+            let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder {
+                part_size,
+                ..RdbEncoder::new(options, NOW)
+            });
             let sizes = keyspace.begin_reading(&encoder);
             let temporary = options.path.with_file_name("temp-1.rdb");
             let file = SnapshotFile::begin(options, temporary, true, sizes, NOW, None);
@@ -587,7 +595,13 @@ mod tests {
             let directory = tempfile::tempdir().expect("a directory");
             let options = options(&Disk::default(), directory.path(), seed % 2 == 0);
             let expected = digest_of(&mut keyspace, NOW);
-            let mut saving = Saving::begin(&mut keyspace, &options, &Jobs::Threads);
+            // Small values become large ones when a part is a few elements or bytes.
+            let part_size = PartSize {
+                elements: [3, 512][rng.index(2)],
+                bytes: [100, 128 * 1024][rng.index(2)],
+            };
+            let jobs = Jobs::Threads;
+            let mut saving = Saving::begin_in_parts(&mut keyspace, &options, &jobs, part_size);
             for _ in 0..rng.below(200) {
                 change(&mut keyspace, &mut rng);
                 let mut left = rng.below(4);

@@ -240,8 +240,6 @@ pub struct Forkless {
     pub copied_bytes: u64,
     /// Bytes that the helper had not written when it was looked at last.
     pub waiting: usize,
-    /// Large values that had been read when those who are held back were last admitted.
-    pub large_read: u64,
     /// Everything has been read, and the helper writes the rest.
     pub is_read: bool,
 }
@@ -276,6 +274,8 @@ pub struct Persistence {
     pub forkless: Option<Forkless>,
     /// Clients that it holds back, which have not been admitted anew.
     pub held_for_save: u64,
+    /// Ids of those of them that wait for its helper alone, in the order in which they came.
+    pub held_for_helper: Vec<u64>,
     /// Commands that were held back for saves.
     pub holds_for_save: u64,
     /// Who writes its file.
@@ -321,6 +321,7 @@ impl Default for Persistence {
             child: None,
             forkless: None,
             held_for_save: 0,
+            held_for_helper: Vec::new(),
             holds_for_save: 0,
             snapshot_helper: forkless::helper(&Jobs::default()),
             waker: None,

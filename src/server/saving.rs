@@ -8,6 +8,7 @@
 
 use super::endpoints::TimerOwner;
 use super::service::Core;
+use crate::clients::HeldBy;
 use crate::engine;
 use crate::engine::Host;
 use crate::engine::persistence::forkless::{self, Slice};
@@ -48,10 +49,12 @@ impl Core {
         if slice == Slice::More || slice == Slice::Waits && !events.seam().tells_of_jobs() {
             events.stay_awake();
         }
-        // Who was held back asks anew: what it waited for may have passed.
-        if self.state.pause.is_none() && forkless::may_admit_held(&mut self.state) {
-            self.state.persistence.held_for_save = 0;
-            self.resume_held(events);
+        // Who was held back for something that has passed is admitted anew.
+        for id in forkless::take_released(&mut self.state) {
+            let clients = &self.state.clients;
+            if let Some(key) = clients.by_id_or_closing(id) {
+                self.resume(events, key, HeldBy::Save);
+            }
         }
         events.mark(Phase::Save);
     }

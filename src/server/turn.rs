@@ -12,6 +12,7 @@
 
 use super::endpoints::{Endpoint, TimerOwner};
 use super::service::Core;
+use crate::clients::{Blocked, ClientKey, HeldBy};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Phase, Progress, Service, TimerId, Token};
 use crate::persistence::aof::AofState;
@@ -288,15 +289,23 @@ impl Core {
         }
     }
 
-    /// Lets the clients go on that are held back, by CLIENT PAUSE or by a save.
+    /// Lets a client go on, if it is this that holds it back.
+    pub(super) fn resume(&mut self, events: &mut EventLoop, key: ClientKey, held_by: HeldBy) {
+        if let Some(client) = self.state.clients.get_mut(key)
+            && let Some(Blocked::Held { by, .. }) = client.session.blocked
+            && by == held_by
+        {
+            client.session.blocked = None;
+            if let Some(token) = client.connection().token() {
+                events.carry(token);
+            }
+        }
+    }
+
+    /// Lets the clients go on that CLIENT PAUSE holds back.
     pub(super) fn resume_held(&mut self, events: &mut EventLoop) {
         for key in self.state.clients.held() {
-            if let Some(client) = self.state.clients.get_mut(key) {
-                client.session.blocked = None;
-                if let Some(token) = client.connection().token() {
-                    events.carry(token);
-                }
-            }
+            self.resume(events, key, HeldBy::Pause);
         }
         // Keys became ready meanwhile, for whom nobody could be run again.
         self.serve_waiting(events);

@@ -52,7 +52,6 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         is_backed_up: false,
         copied_bytes: 0,
         waiting: 0,
-        large_read: 0,
         is_read: false,
     });
 }
@@ -174,20 +173,22 @@ pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bo
     Slice::Waits
 }
 
-/// Whether what clients are held back for may have passed since this was asked last.
-pub fn may_admit_held(state: &mut State) -> bool {
-    if state.persistence.held_for_save == 0 {
-        return false;
+/// Takes the ids of clients that were held back and are to be admitted anew: what each waited for has passed. Whoever waits for
+/// something else stays, so that each is admitted about once.
+pub fn take_released(state: &mut State) -> Vec<u64> {
+    // What a pause holds back as well goes on when that ends.
+    if state.persistence.held_for_save == 0 || state.pause.is_some() {
+        return Vec::new();
     }
-    let Some(saving) = &mut state.persistence.forkless else {
-        return true;
-    };
-    if saving.is_backed_up {
-        return false;
+    let mut released = state.keyspace.take_released();
+    let persistence = &mut state.persistence;
+    let forkless = persistence.forkless.as_ref();
+    if !forkless.is_some_and(|saving| saving.is_backed_up) {
+        released.append(&mut persistence.held_for_helper);
     }
-    let large_read = state.keyspace.large_read();
-    let before = std::mem::replace(&mut saving.large_read, large_read);
-    saving.is_read || large_read != before
+    let count = released.len() as u64;
+    persistence.held_for_save = persistence.held_for_save.saturating_sub(count);
+    released
 }
 
 /// Takes the end of a save. Whether it went well was seen through the seam; why it did not is known to the file alone.

@@ -6,13 +6,15 @@ use crate::config::MaxmemoryPolicy;
 use crate::structures::Collection;
 use crate::structures::hash::{Hash, HashLimits};
 use crate::system::rng::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A line for each entry; a large one comes in parts, and its line is only whole if nothing stands between them.
 struct Lines;
 
 const PARTS: u128 = 5;
+/// Hashes with more fields come in parts.
+const LARGE: usize = 16;
 
 fn line(entry: &EntryRef<'_>) -> String {
     let key = String::from_utf8_lossy(entry.key()).into_owned();
@@ -21,16 +23,18 @@ fn line(entry: &EntryRef<'_>) -> String {
 }
 
 impl Encoder for Lines {
-    fn entry(&self, entry: &EntryRef<'_>, out: &mut Encoded) {
-        out.bytes.extend_from_slice(line(entry).as_bytes());
-    }
-    fn part(&self, entry: &EntryRef<'_>, from: Position, out: &mut Encoded) -> Option<Position> {
+    fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position> {
         let line = line(entry).into_bytes();
-        let (each, at) = (line.len() / PARTS as usize, from as usize);
-        let is_last = from + 1 == PARTS;
+        let is_large = matches!(entry.stored(), Stored::Hash(hash) if hash.len() > LARGE);
+        if !is_large {
+            out.bytes.extend_from_slice(&line);
+            return None;
+        }
+        let (each, at) = (line.len() / PARTS as usize, from.at as usize);
+        let is_last = from.at + 1 == PARTS;
         let end = if is_last { line.len() } else { (at + 1) * each };
         out.bytes.extend_from_slice(&line[at * each..end]);
-        (!is_last).then_some(from + 1)
+        (!is_last).then(|| Position::at(from.at + 1))
     }
 }
 
@@ -207,6 +211,7 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                 keys: 0,
             };
             let gives_up = rng.below(10) == 0;
+            let (mut clients, mut waiting) = (0, BTreeSet::new());
             // Keys that were not there, so that the tables grow, or few, so that they shrink.
             let other_keys = 1 + rng.below(3 * keys);
             let done = loop {
@@ -216,7 +221,12 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                 }
                 if rng.below(10) == 0 {
                     let key = format!("key{}", rng.below(keys)).into_bytes();
-                    keyspace.must_wait(rng.index(2), &key);
+                    let client = rng.below(2) == 0;
+                    clients += u64::from(client);
+                    let client = client.then_some(clients);
+                    if keyspace.must_wait(rng.index(2), &key, client) {
+                        waiting.extend(client);
+                    }
                 }
                 let mut left = rng.below(6);
                 let done = keyspace.go_on_reading(&mut |_| {
@@ -226,12 +236,19 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                 if rng.below(2) == 0 {
                     reader.take(&mut keyspace);
                 }
+                for client in keyspace.take_released() {
+                    assert!(waiting.remove(&client), "nobody waited");
+                }
                 if done || gives_up && rng.below(20) == 0 {
                     break done;
                 }
             };
             reader.take(&mut keyspace);
             keyspace.end_reading();
+            for client in keyspace.take_released() {
+                assert!(waiting.remove(&client), "nobody waited");
+            }
+            assert!(waiting.is_empty(), "nobody waits for what is over");
             assert!(!keyspace.is_reading());
             if done {
                 let mut read = reader.lines();
@@ -246,4 +263,41 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
             }
         }
     }
+}
+
+/// Each who waits is named once, when its value was read, and values are read in the order of the first wishes, whichever
+/// databases they are in.
+#[test]
+fn who_waits_goes_on_in_the_order_of_the_wishes() {
+    let mut keyspace = keyspace();
+    for number in 0..100 {
+        let mut db = keyspace.db(number % 2, at(1), false);
+        let hash = large_hash(&db, 20);
+        put(&mut db, format!("key{number}").as_bytes(), hash);
+    }
+    let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+    keyspace.begin_reading(&encoder);
+    let mut asked: Vec<usize> = (0..100).collect();
+    let mut rng = Rng::new(1);
+    for place in 0..100 {
+        asked.swap(place, rng.index(100));
+    }
+    // Everybody comes twice, as another client.
+    for (client, number) in asked.iter().chain(&asked).enumerate() {
+        let key = format!("key{number}").into_bytes();
+        assert!(keyspace.must_wait(number % 2, &key, Some(client as u64)));
+    }
+    let mut released = Vec::new();
+    loop {
+        // One part at a time.
+        let done = keyspace.go_on_reading(&mut |_| true);
+        released.push(keyspace.take_released());
+        if done {
+            break;
+        }
+    }
+    released.retain(|some| !some.is_empty());
+    let expected: Vec<Vec<u64>> = (0..100).map(|first| vec![first, first + 100]).collect();
+    assert_eq!(released, expected);
+    keyspace.end_reading();
 }

@@ -152,46 +152,89 @@ fn save_pair(pair: Pair<'_>, earliest: Option<i64>, writer: &mut Writer<'_>) {
     save_item(pair.value, writer);
 }
 
-/// Elements in one part of a large collection.
-const PART_ELEMENTS: usize = 256;
-/// Nodes of a list or a stream in one part, each of which is some KiB.
-const PART_NODES: usize = 16;
+/// How much of a large collection is written in one part: until either is reached. A single element, a node of a list or of a
+/// stream, and a value in one piece of memory (a string, a listpack) are written whole, however long they are.
+#[derive(Clone, Copy, Debug)]
+pub struct PartSize {
+    /// Elements that are written one by one, each of which may be a miss of the cache.
+    pub elements: usize,
+    /// Bytes that are copied.
+    pub bytes: usize,
+}
 
-/// Writes a part of a value, the first with `from` 0; where the next part begins, or none after the last. All parts together
-/// are what [`save`] writes. A value that is no large collection has one part.
-pub fn save_part(value: Stored<'_>, from: Position, writer: &mut Writer<'_>) -> Option<Position> {
+impl PartSize {
+    /// Some 50 microseconds of the loop.
+    pub const USUAL: PartSize = PartSize {
+        elements: 512,
+        bytes: 128 * 1024,
+    };
+}
+
+/// What may still be written into a part.
+pub(super) struct Room {
+    elements: usize,
+    /// Bytes of the writer's buffer at which the part is full.
+    end: usize,
+}
+
+impl Room {
+    fn new(size: PartSize, writer: &Writer<'_>) -> Room {
+        Room {
+            elements: size.elements,
+            end: writer.written().saturating_add(size.bytes),
+        }
+    }
+    /// Whether another element may be written.
+    pub(super) fn is_left(&self, writer: &Writer<'_>) -> bool {
+        self.elements > 0 && writer.written() < self.end
+    }
+    /// An element was written.
+    pub(super) fn take_one(&mut self) {
+        self.elements = self.elements.saturating_sub(1);
+    }
+}
+
+/// Writes a part of a value, the first from the default position; where the next part begins, or none after the last. All
+/// parts together hold what [`save`] writes (members of hash tables in another order). A value that is no large
+/// collection has one part: whether it is large is found by writing the first.
+pub fn save_part(
+    value: Stored<'_>,
+    from: &Position,
+    size: PartSize,
+    writer: &mut Writer<'_>,
+) -> Option<Position> {
+    let room = Room::new(size, writer);
+    let is_first = *from == Position::default();
     match value {
-        Stored::List(list) => part_of_list(list, from, writer),
+        Stored::List(list) => part_of_list(list, from.at as usize, room, writer),
         Stored::Set(set) if set.as_intset().is_none() && set.as_listpack().is_none() => {
-            if from == 0 {
+            if is_first {
                 writer.len(set.len());
             }
-            part_of_table(from, |cursor, written| {
+            part_of_table(from.at, room, writer, |cursor, each| {
                 set.scan(cursor, |item| {
-                    *written += 1;
-                    save_item(item, writer);
+                    each(&mut |writer| save_item(item, writer));
                 })
             })
         }
         Stored::SortedSet(set) if set.as_listpack().is_none() => {
-            part_of_sorted_set(set, from, writer)
+            part_of_sorted_set(set, from.at as usize, room, writer)
         }
         Stored::Hash(hash) if hash.listpack().is_none() => {
             let earliest = hash.earliest_expiry();
-            if from == 0 {
+            if is_first {
                 if let Some(earliest) = earliest {
                     writer.time_ms(earliest);
                 }
                 writer.len(hash.len());
             }
-            part_of_table(from, |cursor, written| {
+            part_of_table(from.at, room, writer, |cursor, each| {
                 hash.scan(cursor, |pair| {
-                    *written += 1;
-                    save_pair(pair, earliest, writer);
+                    each(&mut |writer| save_pair(pair, earliest, writer));
                 })
             })
         }
-        Stored::Stream(value) => stream::save_part(value, from, PART_NODES, writer),
+        Stored::Stream(value) => stream::save_part(value, from, room, writer),
         whole => {
             save(whole, writer);
             None
@@ -199,43 +242,274 @@ pub fn save_part(value: Stored<'_>, from: Position, writer: &mut Writer<'_>) -> 
     }
 }
 
-/// Steps of a scan, from a cursor on; `step` counts what it has written.
-fn part_of_table(from: Position, mut step: impl FnMut(u64, &mut usize) -> u64) -> Option<Position> {
-    let (mut cursor, mut written) = (from as u64, 0);
-    while written < PART_ELEMENTS {
-        cursor = step(cursor, &mut written);
-        if cursor == 0 {
+/// What is called for each element of a bucket, with what writes it.
+type EachElement<'e> = &'e mut dyn FnMut(&mut dyn FnMut(&mut Writer<'_>));
+
+/// Elements of a hash table from a place on: the cursor of a scan and, above its 64 bits, the elements of its bucket that
+/// are written already, for a few elements of a bucket may be more than a part. `scan` gives the elements of one bucket.
+fn part_of_table(
+    from: u128,
+    mut room: Room,
+    writer: &mut Writer<'_>,
+    mut scan: impl FnMut(u64, EachElement<'_>) -> u64,
+) -> Option<Position> {
+    let (mut cursor, mut done) = (from as u64, (from >> 64) as usize);
+    loop {
+        let mut seen = 0;
+        let next = scan(cursor, &mut |write| {
+            if seen == done && room.is_left(writer) {
+                write(writer);
+                room.take_one();
+                done += 1;
+            }
+            seen += 1;
+        });
+        if done < seen {
+            return Some(Position::at((done as u128) << 64 | u128::from(cursor)));
+        }
+        if next == 0 {
             return None;
         }
+        (cursor, done) = (next, 0);
+        if !room.is_left(writer) {
+            return Some(Position::at(cursor.into()));
+        }
     }
-    Some(cursor.into())
 }
 
-fn part_of_list(list: &List, from: Position, writer: &mut Writer<'_>) -> Option<Position> {
+fn part_of_list(list: &List, from: usize, room: Room, writer: &mut Writer<'_>) -> Option<Position> {
     if from == 0 {
         writer.len(list.node_count());
     }
-    let from = from as usize;
-    let nodes = list.nodes_from(from).take(PART_NODES);
-    nodes.for_each(|node| save_node(node, writer));
-    let next = from + PART_NODES;
-    (next < list.node_count()).then_some(next as Position)
+    // Nodes are copied whole, so that only their bytes count.
+    let mut next = from;
+    for node in list.nodes_from(from) {
+        save_node(node, writer);
+        next += 1;
+        if !room.is_left(writer) {
+            break;
+        }
+    }
+    (next < list.node_count()).then(|| Position::at(next as u128))
 }
 
 fn part_of_sorted_set(
     set: &SortedSet,
-    from: Position,
+    from: usize,
+    mut room: Room,
     writer: &mut Writer<'_>,
 ) -> Option<Position> {
     if from == 0 {
         writer.len(set.len());
     }
-    let from = from as usize;
     let first = set.len().checked_sub(from + 1)?;
-    for (member, score) in set.iter_from(first, PART_ELEMENTS, true) {
+    let mut next = from;
+    for (member, score) in set.iter_from(first, set.len() - from, true) {
         save_item(member, writer);
         writer.score(score);
+        room.take_one();
+        next += 1;
+        if !room.is_left(writer) {
+            break;
+        }
     }
-    let next = from + PART_ELEMENTS;
-    (next < set.len()).then_some(next as Position)
+    (next < set.len()).then(|| Position::at(next as u128))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{stored, value};
+    use super::*;
+    use crate::keyspace::{Encoded, NewValue};
+    use crate::structures::dict::HashSeed;
+    use crate::structures::hash::HashLimits;
+    use crate::structures::list::ListLimits;
+    use crate::structures::set::SetLimits;
+    use crate::structures::sorted_set::Limits;
+    use crate::structures::stream::{NodeLimits, Stream, StreamId};
+    use proptest::prelude::*;
+
+    const SEED: HashSeed = HashSeed([1, 2, 3, 4]);
+
+    fn whole(value: Stored<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        save(value, &mut Writer::new(&mut bytes, false));
+        bytes
+    }
+
+    /// The parts of a value, each as it would be added to what waits.
+    fn parts(value: Stored<'_>, size: PartSize) -> Vec<Vec<u8>> {
+        let (mut parts, mut next) = (Vec::new(), Some(Position::default()));
+        while let Some(from) = next {
+            let mut encoded = Encoded::default();
+            let mut writer = Writer::deferring(&mut encoded, false);
+            next = save_part(value, &from, size, &mut writer);
+            assert_ne!(next.as_ref(), Some(&from), "it does not go on");
+            let mut bytes = Vec::new();
+            super::super::write::put_in(&encoded, false, &mut bytes);
+            parts.push(bytes);
+        }
+        parts
+    }
+
+    fn hash(fields: usize, len: usize) -> NewValue<'static> {
+        let mut hash = Hash::new();
+        for field in 0..fields {
+            let name = field.to_string().into_bytes();
+            let value = vec![b'v'; len];
+            hash.set(&name, &value, false, &HashLimits::none(SEED));
+        }
+        NewValue::Hash(Box::new(hash))
+    }
+
+    fn member(number: usize, len: usize) -> Vec<u8> {
+        let mut member = format!("member {number}:").into_bytes();
+        member.resize(len.max(member.len()), b'm');
+        member
+    }
+
+    fn list(elements: usize, len: usize) -> NewValue<'static> {
+        let limits = ListLimits {
+            fill: -2,
+            depth: 0,
+            packed_threshold: 0,
+        };
+        let mut list = List::quicklist(&limits);
+        (0..elements).for_each(|_| list.push_back(&vec![b'e'; len]));
+        NewValue::List(list)
+    }
+
+    fn set(members: usize, len: usize) -> NewValue<'static> {
+        let limits = SetLimits {
+            intset_entries: 0,
+            listpack_entries: 0,
+            listpack_value: 0,
+            seed: SEED,
+        };
+        let mut set = Set::new();
+        for number in 0..members {
+            set.add(&member(number, len), &limits);
+        }
+        NewValue::Set(set)
+    }
+
+    fn sorted_set(members: usize, len: usize) -> NewValue<'static> {
+        let limits = Limits {
+            max_entries: 0,
+            max_value: 0,
+        };
+        let mut set = SortedSet::new_large(SEED);
+        for number in 0..members {
+            set.insert(&member(number, len), number as f64, limits);
+        }
+        NewValue::SortedSet(Box::new(set))
+    }
+
+    fn entries(entries: u64, len: usize) -> Stream {
+        let limits = NodeLimits {
+            bytes: 4096,
+            entries: 100,
+        };
+        let mut stream = Stream::new(SEED);
+        for ms in 1..=entries {
+            let pair = [&b"field"[..], &vec![b'v'; len]];
+            let id = StreamId { ms, seq: 0 };
+            let added = stream.append(id, pair.into_iter(), limits);
+            added.expect("a later id");
+        }
+        stream
+    }
+
+    /// A part was so many elements, however large they were: a thousand fields of 1 MB were read in one go.
+    #[test]
+    fn a_part_ends_when_enough_bytes_are_copied() {
+        let size = PartSize::USUAL;
+        for len in [30_000, 300_000] {
+            let stream = NewValue::Stream(Box::new(entries(40, len)));
+            let values = [
+                hash(40, len),
+                list(40, len),
+                set(40, len),
+                sorted_set(40, len),
+                stream,
+            ];
+            for value in values {
+                let parts = parts(stored(&value), size);
+                let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+                // What is written last may go beyond by itself.
+                assert!(longest < size.bytes + len + 100, "{value:?}: {longest}");
+                assert!(parts.len() >= 40 * len / (size.bytes + len), "{value:?}");
+            }
+        }
+        // Small elements are counted.
+        let parts = parts(stored(&hash(5000, 1)), size);
+        assert!((9..12).contains(&parts.len()), "{}", parts.len());
+    }
+
+    /// The groups were written in one part, whatever was pending.
+    #[test]
+    fn what_is_pending_comes_in_parts() {
+        let mut stream = entries(30_000, 1);
+        let group = stream.add_group(b"group", StreamId::MIN, 0).expect("new");
+        let alice = group.add_consumer(b"alice", 1).expect("new");
+        for ms in 1..=30_000 {
+            group.deliver(StreamId { ms, seq: 0 }, alice, 1);
+        }
+        let value = NewValue::Stream(Box::new(stream));
+        let parts = parts(stored(&value), PartSize::USUAL);
+        let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+        assert!(longest < PartSize::USUAL.bytes + 5000, "{longest}");
+        assert!(parts.len() > 2 * 30_000 / PartSize::USUAL.elements);
+        assert_eq!(parts.concat(), whole(stored(&value)));
+    }
+
+    /// Groups, each with consumers, each with ids that are pending for it.
+    type Groups = Vec<(u8, Vec<(u8, Vec<(u8, u8)>)>)>;
+
+    fn with_groups(groups: &Groups) -> NewValue<'static> {
+        let mut stream = entries(50, 3);
+        for (name, consumers) in groups {
+            let last = StreamId::new(u64::from(*name), 0);
+            let Some(group) = stream.add_group(&[*name; 3], last, -1) else {
+                continue;
+            };
+            for (name, pending) in consumers {
+                let Some(consumer) = group.add_consumer(&[*name; 2], 7) else {
+                    continue;
+                };
+                for (ms, seq) in pending {
+                    let id = StreamId::new(u64::from(*ms), u64::from(*seq));
+                    group.deliver(id, consumer, i64::from(*seq));
+                }
+            }
+        }
+        NewValue::Stream(Box::new(stream))
+    }
+
+    fn groups() -> impl Strategy<Value = Groups> {
+        let pending = proptest::collection::vec(any::<(u8, u8)>(), 0..40);
+        let consumers = proptest::collection::vec((any::<u8>(), pending), 0..6);
+        proptest::collection::vec((any::<u8>(), consumers), 0..8)
+    }
+
+    proptest! {
+        #[test]
+        fn parts_of_a_stream_are_the_whole(groups in groups(), elements in 1usize..50, bytes in 1usize..2000) {
+            let value = with_groups(&groups);
+            let parts = parts(stored(&value), PartSize { elements, bytes });
+            prop_assert_eq!(parts.concat(), whole(stored(&value)));
+        }
+
+        #[test]
+        fn parts_of_any_value_are_the_whole(value in value(), elements in 1usize..20, bytes in 1usize..300) {
+            let mut parts = parts(stored(&value), PartSize { elements, bytes }).concat();
+            let mut whole = whole(stored(&value));
+            // A scan goes through a hash table in another order.
+            if matches!(kind_of(stored(&value)), kind::SET | kind::HASH | kind::HASH_TTL) {
+                parts.sort_unstable();
+                whole.sort_unstable();
+            }
+            prop_assert_eq!(parts, whole);
+        }
+    }
 }

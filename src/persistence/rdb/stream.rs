@@ -12,11 +12,13 @@
 
 use super::load::listpack;
 use super::read::{Reader, invalid};
+use super::save::Room;
 use super::write::Writer;
 use super::{LoadError, kind};
 use crate::keyspace::Position;
 use crate::structures::dict::HashSeed;
-use crate::structures::stream::{Group, Stream, StreamId, Summary};
+use crate::structures::listpack::Listpack;
+use crate::structures::stream::{Consumer, Group, Pending, Stream, StreamId, Summary};
 
 /// An id of 16 bytes.
 const ID_BYTES: usize = 16;
@@ -26,42 +28,162 @@ const UNKNOWN: i64 = -1;
 /// Writes a stream as Redis does since 7.2.
 pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
     writer.len(stream.nodes_len());
-    for (key, node) in stream.nodes() {
-        writer.string(&key.to_bytes());
-        writer.string(node.as_bytes());
+    stream.nodes().for_each(|node| save_node(node, writer));
+    save_summary(stream, writer);
+    for (name, group) in stream.groups() {
+        save_group_head(name, group, writer);
+        group.pending_iter().for_each(|it| save_pending(it, writer));
+        writer.len(group.consumers_len());
+        for consumer in group.consumers() {
+            save_consumer_head(consumer, writer);
+            consumer.pending().for_each(|id| writer.raw(&id.to_bytes()));
+        }
     }
-    save_rest(stream, writer);
 }
 
-/// What follows the nodes. As an id it is the least that an entry can have, which only the first node may have for a key.
-const REST: Position = 1;
+/// What a part begins with: [`Position::stage`]. In the order of the bytes, where those from [`GROUP`] on repeat for each
+/// group, and the last two of them for each of its consumers.
+mod stage {
+    /// The node whose key is not less than `at`; the number of nodes before the first.
+    pub(super) const NODES: u8 = 0;
+    /// The head of the group `within.0`.
+    pub(super) const GROUP: u8 = 1;
+    /// What is pending for that group, from the id `at` on.
+    pub(super) const PENDING: u8 = 2;
+    /// The head of its consumer `within.1`.
+    pub(super) const CONSUMER: u8 = 3;
+    /// What is pending for that consumer, from the id `at` on.
+    pub(super) const OWNED: u8 = 4;
+}
 
-/// Writes a part of what [`save`] writes: so many nodes, or what follows them. Where the next one begins; none at the end.
+/// Writes a part of what [`save`] writes. Where the next one begins; none at the end.
 pub(super) fn save_part(
     stream: &Stream,
-    from: Position,
-    nodes: usize,
+    from: &Position,
+    mut room: Room,
     writer: &mut Writer<'_>,
 ) -> Option<Position> {
-    if from == REST {
-        save_rest(stream, writer);
-        return None;
+    let mut next = save_stage(stream, from, &mut room, writer)?;
+    while room.is_left(writer) {
+        next = save_stage(stream, &next, &mut room, writer)?;
     }
-    if from == 0 {
-        writer.len(stream.nodes_len());
-    }
-    let mut left = stream.nodes_from(StreamId::from_bytes(from.to_be_bytes()));
-    for (key, node) in left.by_ref().take(nodes) {
-        writer.string(&key.to_bytes());
-        writer.string(node.as_bytes());
-    }
-    let next = left
-        .next()
-        .map(|(key, _)| Position::from_be_bytes(key.to_bytes()));
-    Some(next.unwrap_or(REST))
+    Some(next)
 }
 
-fn save_rest(stream: &Stream, writer: &mut Writer<'_>) {
+/// Writes what is left of one stage, or as much as there is room for. Where to go on. The stream is as it was when the
+/// position was made; by one of another stream it ends early.
+fn save_stage(
+    stream: &Stream,
+    from: &Position,
+    room: &mut Room,
+    writer: &mut Writer<'_>,
+) -> Option<Position> {
+    let id = StreamId::from_bytes(from.at.to_be_bytes());
+    if from.stage == stage::NODES {
+        return save_nodes(stream, from, room, writer);
+    }
+    let (name, consumer_name) = &from.within;
+    let group = stream.group(name)?;
+    if from.stage == stage::GROUP {
+        save_group_head(name, group, writer);
+        room.take_one();
+        return Some(Position {
+            stage: stage::PENDING,
+            ..from.clone()
+        });
+    }
+    if from.stage == stage::PENDING {
+        for pending in group.pending_between(id, StreamId::MAX, None) {
+            if !room.is_left(writer) {
+                return Some(from.clone().moved_to(pending.0));
+            }
+            save_pending(pending, writer);
+            room.take_one();
+        }
+        writer.len(group.consumers_len());
+        return next_consumer(stream, from, group.consumers().next());
+    }
+    let consumer = group.consumer(group.find(consumer_name)?)?;
+    if from.stage == stage::CONSUMER {
+        save_consumer_head(consumer, writer);
+        room.take_one();
+        return Some(Position {
+            stage: stage::OWNED,
+            ..from.clone()
+        });
+    }
+    for id in consumer.pending_from(id) {
+        if !room.is_left(writer) {
+            return Some(from.clone().moved_to(id));
+        }
+        writer.raw(&id.to_bytes());
+        room.take_one();
+    }
+    next_consumer(stream, from, group.consumer_after(consumer_name))
+}
+
+impl Position {
+    /// The same stage from another id on.
+    fn moved_to(self, id: StreamId) -> Position {
+        let at = u128::from_be_bytes(id.to_bytes());
+        Position { at, ..self }
+    }
+}
+
+fn save_nodes(
+    stream: &Stream,
+    from: &Position,
+    room: &mut Room,
+    writer: &mut Writer<'_>,
+) -> Option<Position> {
+    if *from == Position::default() {
+        writer.len(stream.nodes_len());
+    }
+    let first = StreamId::from_bytes(from.at.to_be_bytes());
+    for node in stream.nodes_from(first) {
+        if !room.is_left(writer) {
+            return Some(Position::default().moved_to(node.0));
+        }
+        save_node(node, writer);
+        room.take_one();
+    }
+    save_summary(stream, writer);
+    group_at(stream.groups().next())
+}
+
+/// Where a group begins, if there is one.
+fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
+    let (name, _) = group?;
+    Some(Position {
+        stage: stage::GROUP,
+        at: 0,
+        within: (name.into(), Box::default()),
+    })
+}
+
+/// Where a consumer begins, or where there is none, the next group.
+fn next_consumer(
+    stream: &Stream,
+    from: &Position,
+    consumer: Option<&Consumer>,
+) -> Option<Position> {
+    let group = &from.within.0;
+    let Some(consumer) = consumer else {
+        return group_at(stream.group_after(group));
+    };
+    Some(Position {
+        stage: stage::CONSUMER,
+        at: 0,
+        within: (group.clone(), consumer.name().into()),
+    })
+}
+
+fn save_node((key, node): (StreamId, &Listpack), writer: &mut Writer<'_>) {
+    writer.string(&key.to_bytes());
+    writer.string(node.as_bytes());
+}
+
+fn save_summary(stream: &Stream, writer: &mut Writer<'_>) {
     let summary = stream.summary();
     writer.number(summary.length);
     save_id(summary.last_id, writer);
@@ -69,10 +191,6 @@ fn save_rest(stream: &Stream, writer: &mut Writer<'_>) {
     save_id(summary.max_deleted_id, writer);
     writer.number(summary.entries_added);
     writer.len(stream.groups_len());
-    for (name, group) in stream.groups() {
-        writer.string(name);
-        save_group(group, writer);
-    }
 }
 
 fn save_id(id: StreamId, writer: &mut Writer<'_>) {
@@ -80,26 +198,25 @@ fn save_id(id: StreamId, writer: &mut Writer<'_>) {
     writer.number(id.seq);
 }
 
-fn save_group(group: &Group, writer: &mut Writer<'_>) {
+fn save_group_head(name: &[u8], group: &Group, writer: &mut Writer<'_>) {
+    writer.string(name);
     save_id(group.last_id, writer);
     // -1, for not known, is all ones.
     writer.number(group.entries_read.cast_unsigned());
     writer.len(group.pending_len());
-    for (id, pending) in group.pending_iter() {
-        writer.raw(&id.to_bytes());
-        writer.time_ms(pending.delivered_ms);
-        writer.number(pending.deliveries);
-    }
-    writer.len(group.consumers_len());
-    for consumer in group.consumers() {
-        writer.string(consumer.name());
-        writer.time_ms(consumer.seen_ms);
-        writer.time_ms(consumer.active_ms);
-        writer.len(consumer.pending_len());
-        for id in consumer.pending() {
-            writer.raw(&id.to_bytes());
-        }
-    }
+}
+
+fn save_pending((id, pending): (StreamId, &Pending), writer: &mut Writer<'_>) {
+    writer.raw(&id.to_bytes());
+    writer.time_ms(pending.delivered_ms);
+    writer.number(pending.deliveries);
+}
+
+fn save_consumer_head(consumer: &Consumer, writer: &mut Writer<'_>) {
+    writer.string(consumer.name());
+    writer.time_ms(consumer.seen_ms);
+    writer.time_ms(consumer.active_ms);
+    writer.len(consumer.pending_len());
 }
 
 /// Reads a stream of one of its three types.

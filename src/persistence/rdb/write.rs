@@ -53,6 +53,10 @@ impl Writer<'_> {
             }),
         }
     }
+    /// Bytes in the buffer, but for shared strings.
+    pub fn written(&self) -> usize {
+        self.out.len()
+    }
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);

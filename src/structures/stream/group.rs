@@ -58,6 +58,10 @@ impl Consumer {
     pub fn pending(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.pending.iter().copied()
     }
+    /// The same from an id on. O(log n) to the first.
+    pub fn pending_from(&self, id: StreamId) -> impl Iterator<Item = StreamId> + '_ {
+        self.pending.range(id..).copied()
+    }
     /// Number of them.
     pub fn pending_len(&self) -> usize {
         self.pending.len()
@@ -119,6 +123,12 @@ impl Group {
     /// Consumers in the order of their names.
     pub fn consumers(&self) -> impl Iterator<Item = &Consumer> {
         self.by_name.values().filter_map(|key| self.consumer(*key))
+    }
+    /// The consumer behind the place of a name, which need not be there. O(log consumers).
+    pub fn consumer_after(&self, name: &[u8]) -> Option<&Consumer> {
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        let (_, key) = self.by_name.range::<[u8], _>(behind).next()?;
+        self.consumer(*key)
     }
     /// Number of consumers.
     pub fn consumers_len(&self) -> usize {

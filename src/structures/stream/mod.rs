@@ -37,6 +37,7 @@ use crate::system::size_class::size_class;
 use index::Nodes;
 use node::Verdict;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// A node does not grow beyond this, whatever the directives say.
 const NODE_BYTES_MAX: usize = 1 << 30;
@@ -615,6 +616,12 @@ impl Stream {
     /// Groups in the order of their names.
     pub fn groups(&self) -> impl Iterator<Item = (&[u8], &Group)> {
         self.groups.iter().map(|(name, group)| (&**name, &**group))
+    }
+    /// The group behind the place of a name, which need not be there. O(log groups).
+    pub fn group_after(&self, name: &[u8]) -> Option<(&[u8], &Group)> {
+        let behind = (Bound::Excluded(name), Bound::Unbounded);
+        let mut groups = self.groups.range::<[u8], _>(behind);
+        groups.next().map(|(name, group)| (&**name, &**group))
     }
     /// Number of groups.
     pub fn groups_len(&self) -> usize {
