@@ -72,7 +72,10 @@ fn rage(raw: &mut Raw, seed: u64, is_over: &AtomicBool) {
             18 if rng.below(40) == 0 => "SET set a_string".to_owned(),
             19 if rng.below(200) == 0 => "SWAPDB 0 3".to_owned(),
             20 if rng.below(100) == 0 => "FLUSHDB ASYNC".to_owned(),
-            21 => format!("EVAL \"redis.call('HSET', KEYS[1], ARGV[1], 1)\" 1 hash {small}"),
+            21 if rng.below(4) == 0 => {
+                format!("EVAL redis.call('HSET','hash',ARGV[1],1) 0 {small}")
+            }
+            21 => format!("EVAL redis.call('HSET',KEYS[1],ARGV[1],1) 1 hash {small}"),
             22 => format!("MOVE key:{number} 3"),
             _ => format!("HSET new:{} f v", rng.below(100_000)),
         };
@@ -313,9 +316,9 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     wait_for("what was left", || {
         raw.line("EXISTS left") == Value::Integer(1)
     });
-    // A transaction cannot wait.
-    writer.send(b"MULTI\r\nHSET other 7 new\r\nEXEC\r\n");
-    (0..3).for_each(|_| drop(writer.read()));
+    // A program can wait for the keys that it names, and for no others.
+    let written = writer.line("EVAL return(redis.call('HSET','other',7,'new')) 0");
+    assert_eq!(written, Value::Integer(0));
     assert_eq!(info(&mut raw, "forkless_held_commands"), "2");
     assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
     assert!(is_saving(&mut raw));
@@ -488,4 +491,71 @@ fn who_is_held_back_is_admitted_once() {
         let value = raw.line(&format!("HGET hash{number} 7"));
         assert_eq!(text(value), "old");
     }
+}
+
+/// Whoever can wait before it begins does: a transaction for all that it changes, a program for the keys that it names, a
+/// command that is served because a key is ready, a group that reads.
+#[test]
+fn all_who_can_wait_do() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    let fields: String = (0..3000).map(|field| format!(" {field} old")).collect();
+    for name in ["first", "second", "named"] {
+        raw.line(&format!("HSET {name}{fields}"));
+    }
+    raw.line("SELECT 2");
+    raw.line(&format!("HSET elsewhere{fields}"));
+    raw.line("SELECT 0");
+    let element = "x".repeat(5000);
+    for number in 1..200 {
+        raw.line(&format!("RPUSH list {element}"));
+        raw.line(&format!("XADD stream {number}-1 f {element}"));
+    }
+    raw.line("XGROUP CREATE stream group 0");
+    let mut popper = server.raw();
+    popper.send(b"BLMOVE source list LEFT LEFT 0\r\n");
+    wait_for("the one that waits", || {
+        info(&mut raw, "blocked_clients") == "1"
+    });
+    let mut transaction = server.raw();
+    transaction.send(
+        b"MULTI\r\nHSET first 7 new\r\nSELECT 2\r\nHSET elsewhere 7 new\r\nSELECT 0\r\nHSET second 7 new\r\n",
+    );
+    (0..6).for_each(|_| drop(transaction.read()));
+    raw.line("CONFIG SET rdb-key-save-delay 10000000");
+    raw.line("CLIENT PAUSE 100000 WRITE");
+    transaction.send(b"EXEC\r\n");
+    let mut program = server.raw();
+    program.send(b"EVAL \"return redis.call('HSET', KEYS[1], 7, 'new')\" 1 named\r\n");
+    let mut group = server.raw();
+    group.send(b"XREADGROUP GROUP group alice COUNT 1 STREAMS stream >\r\n");
+    let mut pusher = server.raw();
+    pusher.send(b"LPUSH source element\r\n");
+    wait_for("all of them", || info(&mut raw, "blocked_clients") == "5");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    raw.line("CLIENT UNPAUSE");
+    let zero = || Value::Integer(0);
+    let ok = || Value::Simple("OK".to_owned());
+    let answer = Value::Array(vec![zero(), ok(), zero(), ok(), zero()]);
+    assert_eq!(transaction.read(), answer);
+    assert_eq!(program.read(), zero());
+    assert!(matches!(group.read(), Value::Array(_)));
+    assert_eq!(pusher.read(), Value::Integer(1));
+    assert_eq!(text(popper.read()), "element");
+    assert!(is_saving(&mut raw));
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    // One of them may have found its value on its way.
+    let held: usize = info(&mut raw, "forkless_held_commands")
+        .parse()
+        .expect("a number");
+    assert!((3..=5).contains(&held), "{held} times held");
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+    for name in ["first", "second", "named"] {
+        assert_eq!(text(raw.line(&format!("HGET {name} 7"))), "old");
+    }
+    assert_eq!(raw.line("LLEN list"), Value::Integer(199));
+    let pending = format!("{:?}", raw.line("XPENDING stream group"));
+    assert!(pending.contains("Integer(0)"), "{pending}");
 }

@@ -265,13 +265,13 @@ impl Clients {
         }
     }
     /// Holds a client back with a request that is the first to run when it goes on.
-    pub fn hold_request(&mut self, key: ClientKey, request: OwnedRequest) {
+    pub fn hold_request(&mut self, key: ClientKey, request: OwnedRequest, by: HeldBy) {
         if let Some(client) = self.slab.get_mut(key.0) {
             let query = client.connection.query_mut();
             query.parsed.push_front(request);
             query.stalled = true;
         }
-        self.hold(key, HeldBy::Pause);
+        self.hold(key, by);
     }
     /// Keys of all clients that are held back, in the order in which they came to be.
     pub fn held(&self) -> Vec<ClientKey> {

@@ -9,9 +9,12 @@
 use super::eviction::{Room, make_room};
 use super::keyspecs::keys_of;
 use super::spec::key_flags;
-use super::{Command, CommandError, CommandId, Handler, Host, State, flags, shown, shown_cut};
+use super::{
+    Command, CommandError, CommandId, CommandSpec, Handler, Host, State, flags, shown, shown_cut,
+};
 use crate::clients::{Client, ClientKey, HeldBy, Session};
 use crate::config::Settings;
+use crate::keyspace::{Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
 
@@ -35,8 +38,8 @@ pub enum Origin {
 pub enum Admission {
     /// It does.
     Runs,
-    /// CLIENT PAUSE holds it back; its client is among those that wait for the end of the pause.
-    Postponed,
+    /// It is held back, and so is its client.
+    Postponed(HeldBy),
 }
 
 /// Why there is no such command to run.
@@ -170,7 +173,7 @@ type Checked = Result<(), CommandError>;
 /// | the disk takes writes | yes | EXEC, for its queue | before the first write | no |
 /// | subscriber, MONITOR | yes | when it was queued | no | no |
 /// | loading, a script stands still, CLIENT PAUSE | yes | EXEC, for its queue | its caller | no |
-/// | a large value waits to be saved | yes | no | no | no |
+/// | a large value waits to be saved | yes | EXEC, for its queue | its caller, for the keys that it names | no |
 /// | what programs may call | no | no | yes | no |
 #[inline(always)]
 pub fn admit(
@@ -458,47 +461,109 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
         && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
     {
         state.clients.hold(candidate.client, HeldBy::Pause);
-        return Admission::Postponed;
+        return Admission::Postponed(HeldBy::Pause);
     }
     Admission::Runs
 }
 
 /// Holds a write back that the save of the loop would have to do much for at once: what it changes is large and not read
-/// yet, or the helper is far behind. It is admitted anew when that has passed. What is only queued waits for nothing, and
-/// neither EXEC nor a script is held: their keys are read at once, which takes long, and is counted.
+/// yet, or the helper is far behind. It is admitted anew when that has passed. EXEC is held for all that it will run, a
+/// program for the keys that it names: later they cannot wait, so that what they change is read at once then, which takes
+/// long, and is counted.
 #[cold]
 fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) -> Admission {
-    let Some(caller) = state.clients.get_mut(candidate.client) else {
+    let (clients, table) = (&state.clients, &state.table);
+    let (Some(saving), Some(caller)) = (&state.persistence.forkless, clients.get(candidate.client))
+    else {
         return Admission::Runs;
     };
-    if !candidate.has(flags::WRITE) || caller.session.in_multi() {
-        return Admission::Runs;
-    }
-    let (db, id) = (caller.session.db, caller.session.id);
-    let Some(saving) = &mut state.persistence.forkless else {
-        return Admission::Runs;
+    let session = &caller.session;
+    let mut wishes = Wishes {
+        keyspace: &mut state.keyspace,
+        is_backed_up: saving.is_backed_up,
+        db: session.db,
+        last: None,
+        has_keys: false,
     };
-    let keys = keys_of(state.table.get(candidate.id).spec, args).unwrap_or_default();
-    // What names no key (FLUSHALL) may be what ends the wait.
-    let mut must_wait = saving.is_backed_up && !keys.is_empty();
-    if must_wait {
-        state.persistence.held_for_helper.push(id);
-    } else {
-        // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
-        let changed = keys.iter().filter(|(_, all)| all & key_flags::RW != 0);
-        // It waits for the first, and finds the others read or on their way then.
-        for (at, _) in changed {
-            let waits = (!must_wait).then_some(id);
-            must_wait |= state.keyspace.must_wait(db, args.at(*at), waits);
+    let transaction = session.transaction.as_ref();
+    match transaction.filter(|_| candidate.flags & flags::RUNS_QUEUE != 0) {
+        // What will not run waits for nothing.
+        Some(transaction) if transaction.aborted || session.is_dirty() => {}
+        Some(transaction) => {
+            for (id, request) in &transaction.queue {
+                let command = table.get(CommandId(*id));
+                wishes.of_command(command.spec, command.flags, request.args());
+            }
+        }
+        // What is only queued is neither.
+        None if session.in_multi() => {}
+        None => {
+            let spec = table.get(candidate.id).spec;
+            wishes.of_command(spec, candidate.flags, args);
         }
     }
-    if !must_wait {
+    // What names no key (FLUSHALL) may be what ends the wait for the helper.
+    let waits_for_helper = wishes.is_backed_up && wishes.has_keys;
+    let last = wishes.last.take();
+    if last.is_none() && !waits_for_helper {
         return Admission::Runs;
+    }
+    let id = session.id;
+    match last {
+        Some(wish) if !waits_for_helper => state.keyspace.wait_for(&wish, id),
+        _ => state.persistence.held_for_helper.push(id),
     }
     state.persistence.holds_for_save += 1;
     state.persistence.held_for_save += 1;
     state.clients.hold(candidate.client, HeldBy::Save);
-    Admission::Postponed
+    Admission::Postponed(HeldBy::Save)
+}
+
+/// What a save has to read before commands run.
+struct Wishes<'a> {
+    keyspace: &'a mut Keyspace,
+    is_backed_up: bool,
+    /// The database of the next command.
+    db: usize,
+    /// The one that is read last of those that were wished for. Whoever waits for it finds all of them read.
+    last: Option<Wish>,
+    /// Some command changes a key.
+    has_keys: bool,
+}
+
+impl Wishes<'_> {
+    /// Asks for what a command changes that is large and not read yet.
+    fn of_command(&mut self, spec: &CommandSpec, all: u32, args: Args<'_>) {
+        if spec.name == "select" {
+            // In a queue: what follows is about another database.
+            let db = std::str::from_utf8(args.get(1).unwrap_or_default());
+            self.db = db.ok().and_then(|db| db.parse().ok()).unwrap_or(self.db);
+        }
+        // A program without flags of its own may write, whatever its command says.
+        let may_write = all & flags::WRITE != 0
+            || all & flags::RUNS_SCRIPT != 0
+                && all & (flags::READONLY | flags::MAY_REPLICATE) == flags::MAY_REPLICATE;
+        if !may_write {
+            return;
+        }
+        let keys = keys_of(spec, args).unwrap_or_default();
+        self.has_keys |= !keys.is_empty();
+        // XREADGROUP says that it reads its keys, and changes what is pending for their groups.
+        let changed = match spec.name {
+            "xreadgroup" => key_flags::RW | key_flags::RO,
+            // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
+            _ => key_flags::RW,
+        };
+        for (at, _) in keys.iter().filter(|(_, all)| all & changed != 0) {
+            let key = args.get(*at).unwrap_or_default();
+            let Some(wish) = self.keyspace.wish_for(self.db, key) else {
+                continue;
+            };
+            if self.last.as_ref().is_none_or(|it| it.place < wish.place) {
+                self.last = Some(wish);
+            }
+        }
+    }
 }
 
 /// What a script may call: nothing that is not for scripts, and nothing that writes where it said that it only reads.
@@ -775,7 +840,7 @@ mod tests {
             } = &mut harness;
             let told = match admit(engine, host, Origin::Connection, *client, id, args) {
                 Ok(Admission::Runs) => "runs".to_owned(),
-                Ok(Admission::Postponed) => "held".to_owned(),
+                Ok(Admission::Postponed(_)) => "held".to_owned(),
                 Err(error) => String::from_utf8_lossy(&error.bytes()).into_owned(),
             };
             assert!(told.starts_with(expected), "{state}: {words:?}: {told}");

@@ -9,7 +9,7 @@ use super::admit::{Admission, Origin, admit, refuse};
 use super::call::{advance_reply_mode, call};
 use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
 use crate::clients::{
-    Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, Session,
+    Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, HeldBy, Session,
 };
 use crate::keyspace::Clock;
 use crate::observe::Executed;
@@ -182,7 +182,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             true => Became::WaitsOn,
             false => Became::Answered,
         },
-        Ok(Admission::Postponed) => Became::Held,
+        Ok(Admission::Postponed(by)) => Became::Held(by),
         Err(error) => {
             refuse(state, key, Some(command), &error, args);
             Became::Answered
@@ -204,10 +204,10 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             }
             return;
         }
-        Became::Held => {
-            // From now on it waits for the end of the pause, and begins anew then.
+        Became::Held(by) => {
+            // From now on it waits for the end of what holds it, and begins anew then.
             end(state, key);
-            state.clients.hold_request(key, request);
+            state.clients.hold_request(key, request, by);
             record(state, key, |client| Executed::Held { client });
             return;
         }
@@ -230,7 +230,7 @@ fn record(state: &mut State, key: ClientKey, what: impl FnOnce(u64) -> Executed)
 enum Became {
     Answered,
     WaitsOn,
-    Held,
+    Held(HeldBy),
 }
 
 /// Answers the clients whose time is over at `now_ns`.

@@ -82,7 +82,7 @@ fn process_checked(
     }
     match resolve(state, found, args) {
         Ok(id) => match admit(state, host, Origin::Connection, client, id, args) {
-            Ok(Admission::Postponed) => return Outcome::Postponed,
+            Ok(Admission::Postponed(_)) => return Outcome::Postponed,
             Ok(Admission::Runs) => {
                 crash::set_command(state.table.get(id).spec.name);
                 let own = call_flags(state, id, args);

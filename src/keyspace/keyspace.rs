@@ -176,6 +176,8 @@ pub struct Keyspace {
     pub(super) removed_tables: Vec<Table>,
     /// Large values that somebody waits for, by the number that their database had when the reading began.
     pub(super) wished: VecDeque<(usize, Box<[u8]>)>,
+    /// Wishes so far.
+    pub(super) wishes: u64,
     /// Clients that have waited for one, and need not any more.
     pub(super) released: Vec<u64>,
     /// Large values that earlier readings of a point in time had to read at once.
@@ -215,6 +217,7 @@ impl Keyspace {
             pool: EvictionPool::default(),
             removed_tables: Vec::new(),
             wished: VecDeque::new(),
+            wishes: 0,
             released: Vec::new(),
             hurried: 0,
         }

@@ -56,7 +56,7 @@ pub use expire::ExpireCycle;
 pub use field_expiry::FieldsExpired;
 pub use key_entry::{EntryRef, KeyEntry, OccupiedEntry, VacantEntry};
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
-pub use point_in_time::{DatabaseSize, Deferred, Encoded, Encoder, Position};
+pub use point_in_time::{DatabaseSize, Deferred, Encoded, Encoder, Position, Wish};
 pub use sizes::Sizes;
 pub use value::{Expiry, NewValue, Stored, Type, Value};
 pub use waiting::Waiter;

@@ -10,7 +10,7 @@
 //!
 //! A value is large when its encoder does not come to its end in one part. It is read in parts, others meanwhile wait for
 //! their turn. Who changes it before it is read has it read to its end at once, which takes long; who can wait asks
-//! [`Keyspace::must_wait`], and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
+//! [`Keyspace::wish_for`], and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
 //! first, in the order in which it was asked for. One that is removed meanwhile is taken over, and freed when it is read.
 //!
 //! Invariants:
@@ -147,6 +147,25 @@ impl Large {
     }
 }
 
+/// A large value that is still to be read, and will be soon.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Values are read in the order of these; 0: it is under way.
+    pub place: u64,
+    /// The number that the database had when the reading began.
+    db: usize,
+    key: Box<[u8]>,
+}
+
+/// What is kept of a large value that is still to be read and in the table.
+#[derive(Default)]
+struct Wanted {
+    /// Its place among those that are wished for; 0: it is not.
+    place: u64,
+    /// Clients that wait for it.
+    waiting: Vec<u64>,
+}
+
 /// How far [`Reading::go_on`] goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
@@ -167,8 +186,8 @@ pub(super) struct Reading {
     read: Vec<u64>,
     /// Large values of buckets that have been read, which are not read yet. What is no more in `large_keys` was read.
     large: VecDeque<Large>,
-    /// Keys of the large values that are still to be read and in the table, each with the clients that wait for it.
-    large_keys: HashMap<Box<[u8]>, Vec<u64>>,
+    /// The large values that are still to be read and in the table, by their keys.
+    large_keys: HashMap<Box<[u8]>, Wanted>,
     /// Clients whose value was read or is gone.
     released: Vec<u64>,
     /// The one of which a part has been read.
@@ -247,14 +266,14 @@ impl Reading {
                 out.cut(before);
                 self.large.push_back(Large::Key(key.clone()));
             }
-            self.large_keys.insert(key, Vec::new());
+            self.large_keys.insert(key, Wanted::default());
         });
     }
     /// Nobody has to wait for the value of a key any more. Whether it was still to be read.
     fn release(&mut self, key: &[u8]) -> bool {
         match self.large_keys.remove(key) {
-            Some(mut waiting) => {
-                self.released.append(&mut waiting);
+            Some(mut wanted) => {
+                self.released.append(&mut wanted.waiting);
                 true
             }
             None => false,
@@ -552,7 +571,7 @@ impl Keyspace {
         let bytes = |table: &Table| table.reading.as_ref().map_or(0, |it| it.copied_bytes);
         readings.map(bytes).sum()
     }
-    /// Takes the ids of the clients that waited ([`Keyspace::must_wait`]) and may go on.
+    /// Takes the ids of the clients that waited ([`Keyspace::wait_for`]) and may go on.
     pub fn take_released(&mut self) -> Vec<u64> {
         let mut released = std::mem::take(&mut self.released);
         for table in self.readings() {
@@ -620,34 +639,45 @@ impl Keyspace {
             self.shared.lazyfreed += self.shared.free.table(table);
         }
     }
-    /// Whether a change of this key would have to read a large value to its end first. Then it is read soon, and the client of
-    /// this id, if there is one, is named by [`Keyspace::take_released`] when it is read or gone. O(log keys) but for the
-    /// bucket of the key, which the change would have had read anyway.
-    pub fn must_wait(&mut self, db: usize, key: &[u8], client: Option<u64>) -> bool {
-        let Some(database) = self.databases.get_mut(db) else {
-            return false;
-        };
-        let table = &mut database.table;
-        let Some(mut reading) = table.reading.take() else {
-            return false;
-        };
+    /// Has the value of a key read soon, if it is large and still to be read; none where a change of it has nothing to wait
+    /// for. O(1) but for the bucket of the key, which the change would have had read anyway.
+    pub fn wish_for(&mut self, db: usize, key: &[u8]) -> Option<Wish> {
+        let table = &mut self.databases.get_mut(db)?.table;
+        let mut reading = table.reading.take()?;
         let hash = table.hash(key);
         if let Some(bucket) = reading.was.bucket_of(hash) {
             let waiting = reading.waiting();
             reading.read_bucket(table, bucket, false);
             reading.copied_bytes += reading.waiting() - waiting;
         }
-        let waiting = reading.large_keys.get_mut(key);
-        let is_large = waiting.is_some();
-        if let Some(waiting) = waiting {
-            // Who finds somebody waiting knows that it is wished for.
-            if waiting.is_empty() {
+        let wish = reading.large_keys.get_mut(key).map(|wanted| {
+            let is_current = matches!(&reading.current, Some((large, _)) if large.is_key(key));
+            if wanted.place == 0 && !is_current {
+                self.wishes += 1;
+                wanted.place = self.wishes;
                 self.wished.push_back((reading.db, key.into()));
             }
-            waiting.extend(client);
-        }
+            Wish {
+                place: if is_current { 0 } else { wanted.place },
+                db: reading.db,
+                key: key.into(),
+            }
+        });
         table.reading = Some(reading);
-        is_large
+        wish
+    }
+    /// Has a client wait, which is named by [`Keyspace::take_released`] when the value is read or gone.
+    pub fn wait_for(&mut self, wish: &Wish, client: u64) {
+        for table in self.readings() {
+            if let Some(reading) = &mut table.reading
+                && reading.db == wish.db
+                && let Some(wanted) = reading.large_keys.get_mut(&wish.key)
+            {
+                wanted.waiting.push(client);
+                return;
+            }
+        }
+        self.released.push(client);
     }
     /// Lets all go on that wait for the reading, in the order in which their values were wished for.
     fn release_all(&mut self) {
@@ -683,10 +713,10 @@ pub(super) fn keep_while_read(
     if let Some(reading) = &mut table.reading {
         released.append(&mut reading.released);
         // In the order of their numbers: the order of a hash table is another one in each process.
-        let mut waiting: Vec<u64> = reading.large_keys.values().flatten().copied().collect();
+        let wanted = reading.large_keys.values_mut();
+        let mut waiting: Vec<u64> = wanted.flat_map(|it| it.waiting.drain(..)).collect();
         waiting.sort_unstable();
         released.append(&mut waiting);
-        reading.large_keys.values_mut().for_each(Vec::clear);
     }
     match &table.reading {
         Some(reading) if !(reading.is_done() && reading.waiting() == 0) => {

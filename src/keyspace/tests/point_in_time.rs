@@ -223,9 +223,10 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                     let key = format!("key{}", rng.below(keys)).into_bytes();
                     let client = rng.below(2) == 0;
                     clients += u64::from(client);
-                    let client = client.then_some(clients);
-                    if keyspace.must_wait(rng.index(2), &key, client) {
-                        waiting.extend(client);
+                    let wish = keyspace.wish_for(rng.index(2), &key);
+                    if let Some(wish) = wish.filter(|_| client) {
+                        keyspace.wait_for(&wish, clients);
+                        waiting.insert(clients);
                     }
                 }
                 let mut left = rng.below(6);
@@ -285,7 +286,8 @@ fn who_waits_goes_on_in_the_order_of_the_wishes() {
     // Everybody comes twice, as another client.
     for (client, number) in asked.iter().chain(&asked).enumerate() {
         let key = format!("key{number}").into_bytes();
-        assert!(keyspace.must_wait(number % 2, &key, Some(client as u64)));
+        let wish = keyspace.wish_for(number % 2, &key).expect("it is large");
+        keyspace.wait_for(&wish, client as u64);
     }
     let mut released = Vec::new();
     loop {
