@@ -541,9 +541,14 @@ mod tests {
     fn load(options: &SnapshotOptions) -> Keyspace {
         let mut keyspace = Keyspace::new(3, SEED);
         let config = Config::with_dir(Path::new("/"));
-        let mut loading = Loading::open(&Disk::default(), &options.path, OnDuplicate::Fail)
-            .expect("opened")
-            .expect("there");
+        let mut loading = Loading::open(
+            &Disk::default(),
+            &Jobs::Threads,
+            &options.path,
+            OnDuplicate::Fail,
+        )
+        .expect("opened")
+        .expect("there");
         loading
             .step(&mut keyspace, config.settings(), NOW, &mut || false)
             .expect("loaded");

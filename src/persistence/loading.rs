@@ -4,13 +4,13 @@
 //! a start the process ends then, as Redis does. Mirrors `rdbLoad` of rdb.c.
 
 use super::rdb::LoadError;
-use super::rdb::file::{FileReader, Part, Usage};
-use super::rdb::load::Loader;
+use super::rdb::file::{FileReader, Usage};
+use super::read_ahead::{Chunk, Failure, ReadAhead, ReadPart, ReadValue};
 use crate::config::Settings;
 use crate::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
 use crate::system::disk::{Disk, Mode};
+use crate::system::helper::Jobs;
 use crate::system::mapped_file::MappedFile;
-use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -84,8 +84,8 @@ const BATCH: usize = 16;
 /// A key that was read and not stored yet.
 struct Loaded<'a> {
     db: usize,
-    key: Cow<'a, [u8]>,
-    value: NewValue<'static>,
+    key: &'a [u8],
+    value: NewValue<'a>,
     expire_at: Option<i64>,
     usage: Option<Usage>,
 }
@@ -95,7 +95,14 @@ struct Loaded<'a> {
 pub struct Loading {
     path: PathBuf,
     file: Arc<MappedFile>,
-    reader: FileReader,
+    jobs: Jobs,
+    /// Where the next item begins in the file.
+    at: usize,
+    /// What reads it, once it has begun.
+    ahead: Option<ReadAhead>,
+    /// What was read, and how many of its items are loaded.
+    chunk: Chunk,
+    next: usize,
     db: usize,
     on_duplicate: OnDuplicate,
     /// Keys that were loaded.
@@ -112,6 +119,7 @@ impl Loading {
     /// Opens a file; `None` if there is none.
     pub fn open(
         disk: &Disk,
+        jobs: &Jobs,
         path: &Path,
         on_duplicate: OnDuplicate,
     ) -> Result<Option<Loading>, LoadFailure> {
@@ -123,12 +131,17 @@ impl Loading {
         let file = file
             .map()
             .map_err(|error| LoadFailure::File(path.to_owned(), error))?;
+        // Here, so that what is no snapshot at all is known before anything is done for it.
         let reader =
             FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;
         Ok(Some(Loading {
             path: path.to_owned(),
             file: Arc::new(file),
-            reader,
+            jobs: jobs.clone(),
+            at: reader.offset(),
+            ahead: None,
+            chunk: Chunk::default(),
+            next: 0,
             db: 0,
             on_duplicate,
             keys: 0,
@@ -143,7 +156,7 @@ impl Loading {
     }
     /// Bytes of the file, and how many of them are done.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.file.len() as u64, self.reader.offset() as u64)
+        (self.file.len() as u64, self.at as u64)
     }
     /// Loads on until `enough` says so (it is asked after each item) or a library comes. Keys that have expired
     /// are left out, unless `now` keeps them: changes of the commands behind a base may still save them.
@@ -171,69 +184,122 @@ impl Loading {
         now: Clock,
         enough: &mut dyn FnMut() -> bool,
     ) -> Result<Step, LoadFailure> {
-        let loader = Loader {
-            settings,
-            seed: keyspace.hash_seed(),
-        };
-        // What the items borrow from is held by itself, so that they can be kept while the rest changes.
-        let file = Arc::clone(&self.file);
-        let mut batch: Vec<Loaded<'_>> = Vec::with_capacity(BATCH);
-        loop {
-            let item = self.reader.next(&file, &loader, settings.rdb_checksum);
-            // First whether it could be read at all.
-            file.check()
-                .map_err(|error| LoadFailure::File(self.path.clone(), error))?;
-            let item = item.map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
-            match item {
-                Part::End => {
-                    self.store(keyspace, &mut batch, settings, now)?;
-                    return Ok(Step::Done);
+        // Out of here for the while, so that what borrows from it can be kept while the rest changes.
+        let mut chunk = std::mem::take(&mut self.chunk);
+        let step = loop {
+            let loaded = self.load_chunk(&mut chunk, keyspace, settings, now, enough);
+            match loaded {
+                Ok(None) => {}
+                Ok(Some(step)) => break Ok(step),
+                Err(failure) => break Err(failure),
+            }
+            match chunk.take_failure() {
+                None => {}
+                Some(Failure::Io(error)) => {
+                    break Err(LoadFailure::File(self.path.clone(), error));
                 }
-                Part::Select(db) => {
+                Some(Failure::Format(error)) => {
+                    break Err(LoadFailure::Format(error, self.path.clone()));
+                }
+            }
+            chunk = self.read_chunk(chunk, settings, keyspace)?;
+        };
+        self.chunk = chunk;
+        step
+    }
+    /// The next items, for those that are done.
+    fn read_chunk(
+        &mut self,
+        done: Chunk,
+        settings: &Settings,
+        keyspace: &Keyspace,
+    ) -> Result<Chunk, LoadFailure> {
+        self.next = 0;
+        let ahead = match &mut self.ahead {
+            Some(ahead) => ahead,
+            None => {
+                let reader = FileReader::new(&self.file)
+                    .map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
+                let (file, seed) = (Arc::clone(&self.file), keyspace.hash_seed());
+                let ahead = ReadAhead::begin(file, reader, settings, seed, &self.jobs);
+                self.ahead.insert(ahead)
+            }
+        };
+        Ok(ahead.next(done))
+    }
+    /// Loads the items of a chunk; what there is to stop for before its end.
+    fn load_chunk(
+        &mut self,
+        chunk: &mut Chunk,
+        keyspace: &mut Keyspace,
+        settings: &Settings,
+        now: Clock,
+        enough: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Step>, LoadFailure> {
+        let mut items = std::mem::take(&mut chunk.items);
+        let loaded = self.load_items(&mut items, chunk, keyspace, settings, now, enough);
+        chunk.items = items;
+        loaded
+    }
+    fn load_items(
+        &mut self,
+        items: &mut [(ReadPart, usize)],
+        chunk: &Chunk,
+        keyspace: &mut Keyspace,
+        settings: &Settings,
+        now: Clock,
+        enough: &mut dyn FnMut() -> bool,
+    ) -> Result<Option<Step>, LoadFailure> {
+        let mut batch: Vec<Loaded<'_>> = Vec::with_capacity(BATCH);
+        while let Some((item, end)) = items.get_mut(self.next) {
+            self.at = *end;
+            self.next += 1;
+            match std::mem::replace(item, ReadPart::Skipped) {
+                ReadPart::End => {
+                    self.store(keyspace, &mut batch, settings, now)?;
+                    return Ok(Some(Step::Done));
+                }
+                ReadPart::Select(db) => {
                     self.db = usize::try_from(db)
                         .ok()
                         .filter(|db| *db < keyspace.count())
                         .ok_or(LoadFailure::Database(keyspace.count() as u64))?;
                 }
-                Part::Aux(name, value) => {
-                    if &*name == b"used-mem" {
-                        let text = String::from_utf8_lossy(&value);
-                        self.used_memory = text.parse().unwrap_or(0);
-                    }
-                    note_aux(&name, &value, now);
+                ReadPart::Aux(name, value) => {
+                    self.note_aux(chunk.text(&name), chunk.text(&value), now)
                 }
-                Part::Resize(..) | Part::ModuleAux => {}
-                Part::Function(code) => {
+                ReadPart::Skipped => {}
+                ReadPart::Function(code) => {
                     self.store(keyspace, &mut batch, settings, now)?;
-                    return Ok(Step::Library(code.into_owned()));
+                    return Ok(Some(Step::Library(chunk.text(&code).to_vec())));
                 }
-                Part::Entry {
-                    value: None, key, ..
-                } => {
+                ReadPart::Empty(key) => {
                     self.empty += 1;
                     if self.empty <= EMPTY_KEYS_LOGGED {
-                        log::warn!(
-                            "rdbLoadObject skipping empty key: {}",
-                            String::from_utf8_lossy(&key)
-                        );
+                        let key = String::from_utf8_lossy(chunk.text(&key));
+                        log::warn!("rdbLoadObject skipping empty key: {key}");
                     }
                 }
-                Part::Entry {
+                ReadPart::Entry {
                     expire_at: Some(at),
                     ..
                 } if at < now.expiry_ms() => self.expired += 1,
-                Part::Entry {
+                ReadPart::Entry {
                     key,
-                    value: Some(value),
+                    value,
                     expire_at,
                     usage,
                 } => {
-                    let hash = keyspace.hash(&key);
+                    let key = chunk.text(&key);
+                    let hash = keyspace.hash(key);
                     keyspace.prefetch(self.db, hash, 0);
                     batch.push(Loaded {
                         db: self.db,
                         key,
-                        value,
+                        value: match value {
+                            ReadValue::Text(text) => NewValue::String(chunk.text(&text)),
+                            ReadValue::Built(value) => value,
+                        },
                         expire_at,
                         usage,
                     });
@@ -244,9 +310,18 @@ impl Loading {
             }
             if enough() {
                 self.store(keyspace, &mut batch, settings, now)?;
-                return Ok(Step::Rest);
+                return Ok(Some(Step::Rest));
             }
         }
+        self.store(keyspace, &mut batch, settings, now)?;
+        Ok(None)
+    }
+    fn note_aux(&mut self, name: &[u8], value: &[u8], now: Clock) {
+        if name == b"used-mem" {
+            let text = String::from_utf8_lossy(value);
+            self.used_memory = text.parse().unwrap_or(0);
+        }
+        note_aux(name, value, now);
     }
     /// Puts what was read into the keyspace.
     fn store(
@@ -259,10 +334,10 @@ impl Loading {
         for item in batch.drain(..) {
             let expiry = item.expire_at.map_or(Expiry::Clear, Expiry::At);
             let mut db = keyspace.db(item.db, now, true);
-            let mut held = match db.entry(&item.key) {
+            let mut held = match db.entry(item.key) {
                 KeyEntry::Vacant(vacant) => vacant.insert_held(item.value, expiry),
                 KeyEntry::Occupied(_) if self.on_duplicate == OnDuplicate::Fail => {
-                    return Err(LoadFailure::Duplicate(item.db, item.key.into_owned()));
+                    return Err(LoadFailure::Duplicate(item.db, item.key.to_vec()));
                 }
                 KeyEntry::Occupied(mut occupied) => {
                     occupied.set(item.value, expiry);
@@ -354,7 +429,7 @@ mod tests {
             libraries: Vec::new(),
         };
         write(&keyspace, NOW, &options, &mut |_| {}).expect("written");
-        let mut loading = Loading::open(&Disk::default(), &path, OnDuplicate::Fail)
+        let mut loading = Loading::open(&Disk::default(), &Jobs::Threads, &path, OnDuplicate::Fail)
             .expect("opened")
             .expect("there");
         let file = std::fs::OpenOptions::new().write(true).open(&path);

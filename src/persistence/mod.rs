@@ -17,5 +17,6 @@ pub mod check;
 pub mod forkless;
 pub mod loading;
 pub mod rdb;
+mod read_ahead;
 pub mod snapshot;
 pub mod status;

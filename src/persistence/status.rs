@@ -280,6 +280,8 @@ pub struct Persistence {
     pub holds_for_save: u64,
     /// Who writes its file.
     pub snapshot_helper: Helper<forkless::Job>,
+    /// Who does the jobs of further helpers.
+    pub jobs: Jobs,
     /// Wakes the loop when there is news of it.
     pub waker: Option<Waker>,
     /// The last background save was of that kind.
@@ -324,6 +326,7 @@ impl Default for Persistence {
             held_for_helper: Vec::new(),
             holds_for_save: 0,
             snapshot_helper: forkless::helper(&Jobs::default()),
+            jobs: Jobs::default(),
             waker: None,
             last_was_forkless: false,
             scheduled: false,
@@ -344,6 +347,7 @@ impl Persistence {
     pub fn set_machine(&mut self, machine: Machine) {
         self.disk = machine.disk;
         self.snapshot_helper = forkless::helper(&machine.jobs);
+        self.jobs = machine.jobs;
         self.children = machine.children;
         self.stopwatch = machine.stopwatch;
     }

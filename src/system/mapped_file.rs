@@ -107,7 +107,7 @@ impl MappedFile {
     }
 
     /// Takes bytes that are in memory for a file's.
-    pub(super) fn of_bytes(bytes: Vec<u8>) -> MappedFile {
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> MappedFile {
         let len = bytes.len();
         let bytes = NonNull::from(Box::leak(bytes.into_boxed_slice()));
         MappedFile {

@@ -93,6 +93,28 @@ impl ThreadMemory {
     }
 }
 
+/// Where a thread takes its memory from. Each thread has its own, by default, and what is freed goes back to where it came
+/// from: memory that one thread has taken is of no use to another one.
+#[derive(Clone, Copy, Debug)]
+pub struct Arena(Option<u32>);
+
+impl Arena {
+    const NAME: &'static [u8] = b"thread.arena\0";
+
+    /// That of the calling thread; none that can be named without jemalloc.
+    pub fn of_this_thread() -> Arena {
+        // SAFETY: the name ends with a NUL and the control is an unsigned.
+        Arena(unsafe { raw::read(Arena::NAME) }.ok())
+    }
+    /// Has the calling thread take its memory from here.
+    pub fn join(self) {
+        if let Some(arena) = self.0 {
+            // SAFETY: the name ends with a NUL and the control is an unsigned.
+            let _ = unsafe { raw::write(Arena::NAME, arena) };
+        }
+    }
+}
+
 /// The system's allocator, which AddressSanitizer watches, with a count of what it has handed out.
 #[cfg(feature = "sanitizer")]
 pub struct Counted;

@@ -50,7 +50,14 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
         (loading.total_bytes > 0).then_some(LoadSource::Aof(loading))
     } else {
         let path = settings.dir.join(&settings.dbfilename);
-        Loading::open(&state.persistence.disk, &path, OnDuplicate::Fail)?.map(LoadSource::Snapshot)
+        let persistence = &state.persistence;
+        Loading::open(
+            &persistence.disk,
+            &persistence.jobs,
+            &path,
+            OnDuplicate::Fail,
+        )?
+        .map(LoadSource::Snapshot)
     };
     state.persistence.loading = source.map(|source| {
         Box::new(DataLoading {
@@ -287,14 +294,14 @@ fn step_aof(
             None => {
                 // A file at a time, in the order of the manifest: the base, then what was added to it.
                 aof.file_started_ns = host.monotonic_ns();
-                let disk = &state.persistence.disk;
+                let (disk, jobs) = (&state.persistence.disk, &state.persistence.jobs);
                 let opened = aof.open_next(disk, |path| {
                     log::info!("Reading RDB base file on AOF loading...");
                     let missing = || {
                         let error = io::Error::from_raw_os_error(libc::ENOENT);
                         LoadFailure::File(path.to_owned(), error)
                     };
-                    Loading::open(disk, path, OnDuplicate::Fail)?.ok_or_else(missing)
+                    Loading::open(disk, jobs, path, OnDuplicate::Fail)?.ok_or_else(missing)
                 })?;
                 if !opened {
                     return Ok(true);

@@ -381,7 +381,10 @@ fn load_now(
 ) -> Result<(), LoadFailure> {
     let settings = state.config.settings();
     let path = settings.dir.join(&settings.dbfilename);
-    let Some(mut loading) = Loading::open(&state.persistence.disk, &path, on_duplicate)? else {
+    let persistence = &state.persistence;
+    let Some(mut loading) =
+        Loading::open(&persistence.disk, &persistence.jobs, &path, on_duplicate)?
+    else {
         return Err(LoadFailure::Io(io::Error::from(io::ErrorKind::NotFound)));
     };
     let dirty = state.keyspace.dirty;

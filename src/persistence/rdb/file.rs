@@ -154,8 +154,8 @@ pub enum Part<'a> {
     Entry {
         /// Its name.
         key: Cow<'a, [u8]>,
-        /// Its value; none for a collection without elements, which no server should have written.
-        value: Option<NewValue<'static>>,
+        /// Its value.
+        value: FileValue<'a>,
         /// Unix ms of expiry.
         expire_at: Option<i64>,
         /// Access, if the file tells.
@@ -164,6 +164,20 @@ pub enum Part<'a> {
     /// The end. The checksum, if the file has one, was right.
     End,
 }
+
+/// The value of a key in a file.
+#[derive(Debug)]
+pub enum FileValue<'a> {
+    /// A string, as it is spelled: it may be an integer.
+    Text(Cow<'a, [u8]>),
+    /// Any other, built.
+    Built(NewValue<'static>),
+    /// A collection without elements, which no server should have written.
+    Empty,
+}
+
+/// Bytes that are summed at a time.
+const SUM_BYTES: usize = 16 * 1024;
 
 /// Reads an RDB file item by item; between two items it can rest as long as it likes.
 #[derive(Clone, Debug, Default)]
@@ -221,7 +235,8 @@ impl FileReader {
         let mut reader = Reader::at(bytes, self.at);
         let item = self.item(&mut reader, loader, verify)?;
         self.at = reader.offset();
-        if verify && self.version >= CHECKSUM_SINCE {
+        let unsummed = self.at.saturating_sub(self.summed);
+        if verify && self.version >= CHECKSUM_SINCE && unsummed >= SUM_BYTES {
             let new = bytes.get(self.summed..self.at).unwrap_or_default();
             self.sum = crc64(self.sum, new);
             self.summed = self.at;
@@ -266,13 +281,16 @@ impl FileReader {
                         kind::HASH_TTL_PRE_GA if self.is_valkey => kind::HASH_TTL_VALKEY,
                         kind => kind,
                     };
-                    let value = match load::load(kind, reader, loader) {
-                        Ok(value) => Some(value),
-                        Err(LoadError {
-                            reason: Reason::EmptyKey,
-                            ..
-                        }) => None,
-                        Err(error) => return Err(error),
+                    let value = match kind {
+                        kind::STRING => FileValue::Text(reader.string()?),
+                        _ => match load::load(kind, reader, loader) {
+                            Ok(value) => FileValue::Built(value),
+                            Err(LoadError {
+                                reason: Reason::EmptyKey,
+                                ..
+                            }) => FileValue::Empty,
+                            Err(error) => return Err(error),
+                        },
                     };
                     return Ok(Part::Entry {
                         key,
@@ -288,7 +306,10 @@ impl FileReader {
         if self.version < CHECKSUM_SINCE {
             return Ok(Part::End);
         }
-        let sum = crc64(self.sum, reader.since(self.summed));
+        let sum = match verify {
+            true => crc64(self.sum, reader.since(self.summed)),
+            false => 0,
+        };
         let told = u64::from_le_bytes(reader.array()?);
         if verify && told == 0 {
             log::warn!("RDB file was saved with checksum disabled: no check performed.");

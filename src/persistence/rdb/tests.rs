@@ -1,6 +1,6 @@
 //! The codec with all types: formats of old, refusals, and any value there and back, whole and broken.
 
-use super::file::{FileReader, Part};
+use super::file::{FileReader, FileValue, Part};
 use super::load::Loader;
 use super::packed::tests::make_ziplist;
 use super::{Reason, kind, payload};
@@ -579,7 +579,12 @@ fn keys_of(file: &[u8], settings: &Settings) -> Result<Vec<(Vec<u8>, NewValue<'s
         {
             Part::End => return Ok(keys),
             Part::Entry { key, value, .. } => {
-                keys.push((key.into_owned(), value.expect("a value")));
+                let value = match value {
+                    FileValue::Text(text) => NewValue::Blob(std::sync::Arc::new(text.into_owned())),
+                    FileValue::Built(value) => value,
+                    FileValue::Empty => panic!("an empty collection"),
+                };
+                keys.push((key.into_owned(), value));
             }
             _ => {}
         }
