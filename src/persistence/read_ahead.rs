@@ -27,9 +27,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Chunks that are read before the first is asked for.
 const AHEAD: usize = 4;
 /// Bytes of the file after which a chunk ends.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = if cfg!(test) { 4 * 1024 } else { 64 * 1024 };
 /// A file of less is read where it is wanted: a thread would cost more than it saves.
-const LEAST_BYTES: usize = 1024 * 1024;
+const LEAST_BYTES: usize = if cfg!(test) { 16 * 1024 } else { 1024 * 1024 };
 /// Longer strings are built where they are read, shorter ones with their entries.
 const TEXT_MAX: usize = 1024;
 
@@ -367,25 +367,25 @@ mod tests {
 
     #[test]
     fn a_helper_reads_what_the_loop_would_have_read() {
-        let bytes = file(150_000);
+        let bytes = file(5_000);
         assert!(bytes.len() > 3 * LEAST_BYTES);
         let (own, error, is_thread) = read(&bytes, &inline());
-        assert_eq!((own.len(), error, is_thread), (150_000, None, false));
+        assert_eq!((own.len(), error, is_thread), (5_000, None, false));
         assert_eq!(read(&bytes, &Jobs::Threads), (own, None, true));
     }
 
     /// What stands before an error is read first, with and without a helper.
     #[test]
     fn an_error_comes_behind_what_is_whole() {
-        let bytes = file(150_000);
+        let bytes = file(5_000);
         let cut = &bytes[..bytes.len() / 2];
         let (own, error, _) = read(cut, &inline());
-        assert!(own.len() > 40_000 && error.is_some());
+        assert!(own.len() > 1_000 && error.is_some());
         assert_eq!(read(cut, &Jobs::Threads), (own, error, true));
         let mut wrong_sum = bytes.clone();
         *wrong_sum.last_mut().expect("a sum") ^= 1;
         let (own, error, _) = read(&wrong_sum, &inline());
-        assert_eq!(own.len(), 150_000);
+        assert_eq!(own.len(), 5_000);
         assert!(format!("{error:?}").contains("CRC"), "{error:?}");
         assert_eq!(read(&wrong_sum, &Jobs::Threads), (own, error, true));
     }
@@ -393,7 +393,7 @@ mod tests {
     /// Whoever gives a load up waits for the chunks that are under way alone.
     #[test]
     fn what_is_given_up_ends() {
-        let mut ahead = begin(&file(150_000), &Jobs::Threads);
+        let mut ahead = begin(&file(5_000), &Jobs::Threads);
         let chunk = ahead.next(Chunk::default());
         assert!(!chunk.items.is_empty());
         drop(ahead);
