@@ -559,3 +559,40 @@ fn all_who_can_wait_do() {
     let pending = format!("{:?}", raw.line("XPENDING stream group"));
     assert!(pending.contains("Integer(0)"), "{pending}");
 }
+
+/// Fields that expired had a hash of any size read at once, by whoever came across them and by the active cycle.
+#[test]
+fn fields_that_expire_stay_until_their_hash_is_read() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 20000 key 40");
+    let fields: String = (0..3000).map(|field| format!(" {field} old")).collect();
+    raw.line(&format!("HSET hash{fields}"));
+    raw.line("HSET small stays 1 goes 1");
+    raw.line("CONFIG SET rdb-key-save-delay 3000000");
+    raw.line("DEBUG SET-ACTIVE-EXPIRE 0");
+    raw.line("HPEXPIRE hash 1 FIELDS 3 5 6 7");
+    raw.line("HPEXPIRE small 2 FIELDS 1 goes");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    raw.line("DEBUG SET-ACTIVE-EXPIRE 1");
+    // The cycle comes to this one after the other.
+    wait_for("the other hash", || {
+        raw.line("HLEN small") == Value::Integer(1)
+    });
+    assert_eq!(raw.line("HGET hash 5"), Value::NullBulk);
+    assert_eq!(
+        raw.line("HMGET hash 6 7"),
+        Value::Array(vec![Value::NullBulk, Value::NullBulk])
+    );
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    assert!(is_saving(&mut raw));
+    // To draw a field the others have to go, which is worth waiting for.
+    let mut drawer = server.raw();
+    assert_ne!(drawer.line("HRANDFIELD hash"), Value::NullBulk);
+    assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+    assert_eq!(raw.line("HLEN hash"), Value::Integer(2997));
+    raw.line("CONFIG SET rdb-key-save-delay 0");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+}

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::clients::{Client, ClientKey, HeldBy, Session};
 use crate::config::Settings;
-use crate::keyspace::{Keyspace, Wish};
+use crate::keyspace::{Clock, Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
 
@@ -482,6 +482,7 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         keyspace: &mut state.keyspace,
         is_backed_up: saving.is_backed_up,
         db: session.db,
+        now: state.now,
         last: None,
         has_keys: false,
     };
@@ -525,6 +526,7 @@ struct Wishes<'a> {
     is_backed_up: bool,
     /// The database of the next command.
     db: usize,
+    now: Clock,
     /// The one that is read last of those that were wished for. Whoever waits for it finds all of them read.
     last: Option<Wish>,
     /// Some command changes a key.
@@ -543,14 +545,20 @@ impl Wishes<'_> {
         let may_write = all & flags::WRITE != 0
             || all & flags::RUNS_SCRIPT != 0
                 && all & (flags::READONLY | flags::MAY_REPLICATE) == flags::MAY_REPLICATE;
-        if !may_write {
+        // It draws from what is left when fields whose time is over are removed; to pass over them instead is O(fields).
+        let removes_fields = spec.name == "hrandfield"
+            && args.get(1).is_some_and(|key| {
+                let (keyspace, db) = (&self.keyspace, self.db);
+                keyspace.has_expired_fields(db, key, self.now)
+            });
+        if !may_write && !removes_fields {
             return;
         }
         let keys = keys_of(spec, args).unwrap_or_default();
         self.has_keys |= !keys.is_empty();
-        // XREADGROUP says that it reads its keys, and changes what is pending for their groups.
+        // Both say that they only read; XREADGROUP changes what is pending.
         let changed = match spec.name {
-            "xreadgroup" => key_flags::RW | key_flags::RO,
+            "xreadgroup" | "hrandfield" => key_flags::RW | key_flags::RO,
             // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
             _ => key_flags::RW,
         };

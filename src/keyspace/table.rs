@@ -322,6 +322,16 @@ impl<'a> Held<'a> {
             self.table.read_before_change(self.hash, self.entry.key());
         }
     }
+    /// Whether a change would have to read a large value to its end first. What nobody has asked for leaves it alone then.
+    #[inline]
+    pub(super) fn is_to_be_read(&mut self) -> bool {
+        if self.table.reading.is_none() {
+            return false;
+        }
+        self.table.before_removal(self.hash);
+        let reading = self.table.reading.as_ref();
+        reading.is_some_and(|it| it.wants(self.entry.key()))
+    }
     /// Replaces value and expiry. Returns what is to be freed.
     #[inline]
     pub(super) fn assign(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {

@@ -113,7 +113,7 @@ fn change(keyspace: &mut Keyspace, rng: &mut Rng, now: Clock, keys: u64) {
     let (first, second) = (key(rng), key(rng));
     let index = rng.index(2);
     let mut db = keyspace.db(index, now, false);
-    match rng.below(20) {
+    match rng.below(25) {
         0..3 => set(&mut db, &first, &rng.next_u64().to_le_bytes(), Expiry::Keep),
         3 => set(&mut db, &first, &[b'x'; 3000], Expiry::Clear),
         4 => set(&mut db, &first, b"soon", Expiry::At(now.unix_us / 1000 + 3)),
@@ -172,6 +172,32 @@ fn change(keyspace: &mut Keyspace, rng: &mut Rng, now: Clock, keys: u64) {
         }
         17 => drop(keyspace.evict_one(MaxmemoryPolicy::AllkeysRandom, 5, now)),
         18 => drop(db.peek(&first)),
+        // Nobody has asked for what the next two do, so that nothing large is read for them.
+        19..21 => {
+            let before = keyspace.hurried();
+            keyspace.expire_cycle(now, 1, u64::MAX, &mut || 0);
+            assert_eq!(keyspace.hurried(), before);
+        }
+        21..23 => {
+            let before = keyspace.hurried();
+            let mut db = keyspace.db(index, now, false);
+            db.expire_field(&first, b"f2");
+            db.expire_named(&first, [&b"f3"[..], b"f4"].into_iter());
+            if rng.below(3) == 0 {
+                db.expire_fields(&first);
+            }
+            assert_eq!(keyspace.hurried(), before);
+        }
+        23 => {
+            if let KeyEntry::Occupied(mut held) = db.entry(&first)
+                && let Ok(hash) = held.hash_mut()
+            {
+                for (field, in_ms) in [(&b"f2"[..], 1), (b"f3", 2), (b"f4", 2), (b"f5", 9)] {
+                    hash.set_expiry(field, Some(now.unix_us / 1000 + in_ms));
+                }
+                held.reindex_fields();
+            }
+        }
         _ if rng.below(8) > 0 => {}
         _ if rng.below(2) == 0 => keyspace.swap(0, 1, now),
         _ => drop(keyspace.flush(
