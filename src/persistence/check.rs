@@ -213,8 +213,22 @@ pub fn check_aof(
         }
     };
     let directory = path.parent().unwrap_or(Path::new(""));
-    let total = manifest.files().count();
-    for (index, file) in manifest.files().enumerate() {
+    let disk = checker.console.disk;
+    let shortened = manifest.shortened(|name| disk.size(&directory.join(name)));
+    let shortened = match shortened {
+        Ok(shortened) => shortened,
+        Err(error) => {
+            say!(
+                checker.console,
+                "Cannot tell how long the files are: {error}"
+            );
+            return Err(Unwell);
+        }
+    };
+    // What is behind one that has lost its end is not to be loaded.
+    let bases = usize::from(manifest.base.is_some());
+    let total = shortened.map_or(manifest.files().count(), |index| bases + index + 1);
+    for (index, file) in manifest.files().take(total).enumerate() {
         let is_base = index == 0 && manifest.base.is_some();
         let path = directory.join(&file.name);
         if is_base {
@@ -233,6 +247,9 @@ pub fn check_aof(
         let found = checker.check_file(&file.name, &path, index + 1 == total)?;
         let kind = if is_base { "BASE" } else { "INCR" };
         checker.report(&format!("{kind} AOF {}", file.name), &file.name, found);
+    }
+    if let Some(index) = shortened {
+        checker.leave_out_behind(manifest, index, path)?;
     }
     say!(checker.console, "All AOF files and manifest are valid");
     Ok(())
@@ -337,6 +354,55 @@ impl Checker<'_, '_> {
             }
         }
     }
+    /// Asks the operator.
+    fn may_go_on(&mut self) -> bool {
+        let _ = write!(self.console.out, "Continue? [y/N]: ");
+        let _ = self.console.out.flush();
+        let mut answer = String::new();
+        let answered = self.console.input.read_line(&mut answer);
+        let may = answered.is_ok() && answer.to_ascii_lowercase().starts_with('y');
+        if !may {
+            say!(self.console, "Aborting...");
+        }
+        may
+    }
+    /// A file has lost its end in a crash: leaves out those behind it, which go on where it has ended.
+    fn leave_out_behind(
+        &mut self,
+        mut manifest: Manifest,
+        index: usize,
+        path: &Path,
+    ) -> Result<(), Unwell> {
+        let name = manifest.incremental.get(index).map(|file| &file.name);
+        let name = name.cloned().unwrap_or_default();
+        say!(
+            self.console,
+            "AOF {name} has lost its end in a crash, and the files behind it are not to be loaded"
+        );
+        if self.repair != Repair::Fix {
+            say!(
+                self.console,
+                "AOF {name} is not valid. Use the --fix option to try fixing it."
+            );
+            return Err(Unwell);
+        }
+        say!(
+            self.console,
+            "This will make the files behind {name} history, which the server removes"
+        );
+        if !self.may_go_on() {
+            return Err(Unwell);
+        }
+        manifest.leave_out_behind(index);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let file = path.file_name().map(|name| name.to_string_lossy());
+        let written = manifest.persist(self.console.disk, directory, &file.unwrap_or_default());
+        if let Err(error) = written {
+            say!(self.console, "Failed to write the manifest: {error}");
+            return Err(Unwell);
+        }
+        Ok(())
+    }
     fn truncate_to_timestamp(
         &mut self,
         name: &str,
@@ -415,12 +481,7 @@ impl Checker<'_, '_> {
             self.console,
             "This will shrink the AOF {name} from {size} bytes, with {bad} bytes, to {good} bytes"
         );
-        let _ = write!(self.console.out, "Continue? [y/N]: ");
-        let _ = self.console.out.flush();
-        let mut answer = String::new();
-        let answered = self.console.input.read_line(&mut answer);
-        if answered.is_err() || !answer.to_ascii_lowercase().starts_with('y') {
-            say!(self.console, "Aborting...");
+        if !self.may_go_on() {
             return Err(Unwell);
         }
         if cut(self.console.disk, path, good).is_err() {
@@ -538,6 +599,55 @@ mod tests {
         let result = check_aof(&mut console, config.settings(), &path, repair);
         let left = std::fs::read_to_string(&path).expect("still there");
         (result, String::from_utf8(out).expect("text"), left)
+    }
+
+    /// Whether the tool finds nothing wrong with these files and does as asked.
+    fn check_files(files: &[(&str, &str)], repair: Repair, answer: &str) -> (bool, Vec<String>) {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("written");
+        }
+        let config = Config::with_dir(Path::new("/"));
+        let path = directory.path().join("m");
+        let check = |repair, answer: &str| {
+            let mut console = Console {
+                disk: &Disk::default(),
+                out: &mut io::sink(),
+                input: &mut answer.as_bytes(),
+            };
+            check_aof(&mut console, config.settings(), &path, repair).is_ok()
+        };
+        let is_done = check(repair, answer);
+        assert_eq!(check(Repair::None, ""), is_done);
+        let text = std::fs::read(&path).expect("still there");
+        let manifest = Manifest::parse(&text).expect("a manifest");
+        (
+            is_done,
+            manifest.files().map(|file| file.name.clone()).collect(),
+        )
+    }
+
+    /// A crash of the machine while the file that a rewrite had ended was synced: the next one was loaded behind the hole, or
+    /// nothing was, and no tool could mend it.
+    #[test]
+    fn files_behind_one_that_has_lost_its_end_are_left_out() {
+        let manifest = "file 1.incr.aof seq 1 type i length 28\nfile 2.incr.aof seq 2 type i\n";
+        let twice = format!("{GOOD}{GOOD}");
+        let all = ["1.incr.aof", "2.incr.aof"];
+        for (first, repair, answer, is_done, left) in [
+            (&*twice, Repair::None, "", true, 2),
+            (GOOD, Repair::None, "", false, 2),
+            (GOOD, Repair::Fix, "n\n", false, 2),
+            (GOOD, Repair::Fix, "y\n", true, 1),
+            (&twice[..20], Repair::None, "", false, 2),
+            (&twice[..20], Repair::Fix, "y\ny\n", true, 1),
+            ("", Repair::Fix, "y\n", true, 1),
+        ] {
+            let files = [("m", manifest), ("1.incr.aof", first), ("2.incr.aof", GOOD)];
+            let found = check_files(&files, repair, answer);
+            let left = all[..left].iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(found, (is_done, left), "{first:?} {repair:?} {answer:?}");
+        }
     }
 
     const GOOD: &str = "*1\r\n$4\r\nPING\r\n";

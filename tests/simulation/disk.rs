@@ -174,6 +174,47 @@ fn a_slow_sync_holds_the_next_write_back_for_two_seconds() {
     assert!(held_back_once && delayed > 0);
 }
 
+/// The file that a rewrite has ended is synced in the background. The next one was loaded behind what a crash had taken of
+/// it meanwhile, or the server did not start.
+#[test]
+fn what_follows_a_file_that_has_lost_its_end_is_not_loaded() {
+    let mut lost = 0;
+    for seed in 0..60 {
+        let method = "--bgsave-default-method";
+        let directives = ["--appendonly", "yes", "--save", "", method, "fork"];
+        let mut bench = Bench::new(&directives, seed);
+        bench.handle.jobs().set_delays(JobDelays {
+            usual_ns: 60_000_000_000,
+            slow: 0,
+            slow_ns: 0,
+        });
+        // The rewrite never ends, and so both files count.
+        bench.handle.children().set_faults(ChildFaults {
+            dies: 1000,
+            ..ChildFaults::NONE
+        });
+        for number in 0..30 {
+            bench.run(&format!("RPUSH list {number}"));
+            if number == 15 {
+                bench.run("BGREWRITEAOF");
+            }
+            bench.handle.advance(Duration::from_millis(100));
+        }
+        let mut bench = bench.restart(true);
+        let count = bench.integer("LLEN list");
+        for number in 0..count {
+            let found = bench.integer(&format!("LINDEX list {number}"));
+            assert_eq!(found, number, "seed {seed}");
+        }
+        // What is written now is behind the hole no more.
+        bench.run("RPUSH list last");
+        let mut bench = bench.restart(false);
+        assert_eq!(bench.integer("LLEN list"), count + 1, "seed {seed}");
+        lost += u64::from(count < 16);
+    }
+    assert!(lost > 0);
+}
+
 /// Lets the server turn until nothing is being saved.
 fn wait_for_save(bench: &mut Bench) {
     for _ in 0..TURNS {

@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::engine::script::{go_on, wants_turns};
 use crate::engine::{CommandError, Host, State, blocking, functions, process, transactions};
 use crate::keyspace::Free;
+use crate::persistence::aof::AppendOnly;
 use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
@@ -40,6 +41,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
         if aof.wants_upgrade(&old).map_err(file)? {
             aof.upgrade(&old, now.unix_s()).map_err(file)?;
         }
+        leave_out_what_follows_a_hole(aof, &settings, now.unix_s())?;
         let files = aof
             .manifest
             .files()
@@ -69,6 +71,38 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
         })
     });
     Ok(())
+}
+
+/// A crash of the machine may have taken the end of a file that a rewrite had ended and whose sync was under way, while the
+/// next one had come to the disk: that it loads would make data of it that never were. What it holds is as good as the
+/// truncated end of the last file, and the same directive says whether it may go.
+fn leave_out_what_follows_a_hole(
+    aof: &mut AppendOnly,
+    settings: &Settings,
+    now_s: i64,
+) -> Result<(), LoadFailure> {
+    let unknown = |error: io::Error| {
+        let reason = os_error_text(&error);
+        LoadFailure::Aof(format!("Unable to tell whether the AOF is whole: {reason}"))
+    };
+    let Some(name) = aof.shortened().map_err(unknown)?.map(str::to_owned) else {
+        return Ok(());
+    };
+    if !settings.aof_load_truncated {
+        return Err(LoadFailure::Aof(format!(
+            "The append only file {name} has lost its end, and others follow it. You can: 1) Make a backup of your AOF \
+             files, then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
+             'aof-load-truncated' configuration option to yes and restart the server."
+        )));
+    }
+    log::warn!(
+        "!!! Warning: the AOF file {name} has lost its end in a crash, before it was on the disk. What is in the files behind \
+         it happened after what is lost, and is left out because aof-load-truncated is enabled !!!"
+    );
+    aof.leave_out_behind_shortened(now_s).map_err(|error| {
+        let reason = os_error_text(&error);
+        LoadFailure::Aof(format!("Writing the AOF manifest failed: {reason}"))
+    })
 }
 
 /// Says why the data could not be loaded. For a snapshot that is wrong this goes over the whole file once more, as
@@ -391,7 +425,8 @@ fn run_commands(
                     ));
                 }
                 if !is_last {
-                    // A crash can only have cut the last one: it alone was written to.
+                    // A crash can only have cut the last one: it alone was written to, and those behind one that was not
+                    // synced yet are left out.
                     return wrong(
                         "Fatal error: the truncated file is not the last file".to_owned(),
                     );

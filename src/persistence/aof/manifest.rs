@@ -2,12 +2,17 @@
 //!
 //! ```text
 //! file appendonly.aof.1.base.rdb seq 1 type b
-//! file appendonly.aof.1.incr.aof seq 1 type i startoffset 0
+//! file appendonly.aof.1.incr.aof seq 1 type i startoffset 0 length 2048
+//! file appendonly.aof.2.incr.aof seq 2 type i startoffset 2048
 //! ```
 //!
 //! In: the text of a manifest. Out: its files, and names for new ones. Types are `b` (base), `h` (history: no longer
 //! needed) and `i` (incremental). A number that a file has had is never given to another: whoever removes a file, or
 //! finds one that was left behind, must not mean a newer one. Mirrors `aofLoadManifestFromFile` and its kin of aof.c.
+//!
+//! `length` is ours, and Redis passes over it: how long a file is that a rewrite has ended. It is synced in the background,
+//! while effects go to the next one; one that is shorter after a crash has lost its end, and what stands in the files behind
+//! it happened after what is lost.
 
 use crate::config::quoting;
 use crate::system::disk::{Disk, Mode};
@@ -28,6 +33,8 @@ pub struct AofFile {
     pub start_offset: Option<i64>,
     /// Replication offset at its end, where the server has closed it in order.
     pub end_offset: Option<i64>,
+    /// Its bytes, where a rewrite has ended it.
+    pub length: Option<u64>,
 }
 
 impl AofFile {
@@ -37,6 +44,7 @@ impl AofFile {
             sequence,
             start_offset: None,
             end_offset: None,
+            length: None,
         }
     }
 }
@@ -113,6 +121,11 @@ impl Manifest {
                 .add_line(line)
                 .map_err(|reason| error(reason, number, line))?;
         }
+        // Those that were left out behind a file that had lost its end have higher numbers than it.
+        let was_incremental = |file: &&AofFile| file.name.ends_with(".incr.aof");
+        let history = manifest.history.iter().filter(was_incremental);
+        let highest = history.map(|file| file.sequence).max().unwrap_or(0);
+        manifest.incremental_sequence = manifest.incremental_sequence.max(highest);
         Ok(manifest)
     }
     fn add_line(&mut self, line: &[u8]) -> Result<(), &'static str> {
@@ -122,7 +135,7 @@ impl Manifest {
             return Err(FORMAT);
         }
         let (mut name, mut sequence, mut kind) = (None, 0, 0);
-        let (mut start_offset, mut end_offset) = (None, None);
+        let (mut start_offset, mut end_offset, mut length) = (None, None, None);
         for pair in words.chunks_exact(2) {
             let [key, value] = pair else { continue };
             if key.eq_ignore_ascii_case(b"file") {
@@ -140,6 +153,9 @@ impl Manifest {
                 start_offset = offset(value);
             } else if key.eq_ignore_ascii_case(b"endoffset") {
                 end_offset = offset(value);
+            } else if key.eq_ignore_ascii_case(b"length") {
+                let text = std::str::from_utf8(value).ok();
+                length = text.and_then(|text| text.parse().ok());
             }
         }
         let name = name.filter(|_| sequence > 0 && kind != 0).ok_or(FORMAT)?;
@@ -148,6 +164,7 @@ impl Manifest {
             sequence,
             start_offset,
             end_offset,
+            length,
         };
         match kind {
             b'b' if self.base.is_some() => return Err("Found duplicate base file information"),
@@ -192,6 +209,9 @@ impl Manifest {
                     if let Some(end) = file.end_offset {
                         out.push_str(&format!(" endoffset {end}"));
                     }
+                }
+                if let Some(length) = file.length.filter(|_| kind == 'i') {
+                    out.push_str(&format!(" length {length}"));
                 }
                 out.push('\n');
             }
@@ -297,6 +317,44 @@ impl Manifest {
         self.incremental.pop();
         self.new_incremental(stem, start_offset)
     }
+    /// A rewrite ends the last incremental file, which has so many bytes.
+    pub fn end_incremental(&mut self, length: u64) {
+        if let Some(last) = self.incremental.last_mut() {
+            last.length = Some(length);
+        }
+    }
+    /// The last incremental file is appended to again.
+    pub fn reopen_incremental(&mut self) -> Option<&str> {
+        let last = self.incremental.last_mut()?;
+        (last.end_offset, last.length) = (None, None);
+        Some(&last.name)
+    }
+    /// Index of the first incremental file that has lost its end, and has others behind it; `size_of` says how long each is.
+    pub fn shortened(
+        &self,
+        mut size_of: impl FnMut(&str) -> io::Result<Option<u64>>,
+    ) -> io::Result<Option<usize>> {
+        let Some((_, ended)) = self.incremental.split_last() else {
+            return Ok(None);
+        };
+        for (index, file) in ended.iter().enumerate() {
+            // One that is missing is told when it is to be loaded.
+            if let (Some(length), Some(size)) = (file.length, size_of(&file.name)?)
+                && size < length
+            {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
+    }
+    /// Makes the incremental files behind this one history, and the last of it.
+    pub fn leave_out_behind(&mut self, index: usize) {
+        let behind = index.saturating_add(1).min(self.incremental.len());
+        for file in self.incremental.drain(behind..) {
+            self.history.insert(0, file);
+        }
+        self.reopen_incremental();
+    }
     /// Makes all incremental files but the last `kept` history.
     pub fn retire_incremental(&mut self, kept: usize) {
         let retired = self.incremental.len().saturating_sub(kept);
@@ -377,6 +435,32 @@ mod tests {
         let odd = b"file a.1.incr.aof seq 1 type i startoffset x endoffset -1\n";
         let odd = Manifest::parse(odd).expect("a manifest");
         assert_eq!(odd.incremental[0].start_offset, None);
+    }
+
+    #[test]
+    fn a_file_that_has_lost_its_end_is_the_last_that_counts() {
+        let text = "file a.1.base.rdb seq 1 type b\n\
+                    file a.1.incr.aof seq 1 type i length 3\n\
+                    file a.2.incr.aof seq 2 type i startoffset 3 length 5\n\
+                    file a.3.incr.aof seq 3 type i startoffset 8\n";
+        let mut manifest = Manifest::parse(text.as_bytes()).expect("a manifest");
+        assert_eq!(manifest.to_text(), text);
+        let shortened = |sizes: [u64; 3]| {
+            let mut sizes = sizes.into_iter();
+            manifest.shortened(|_| Ok(sizes.next())).expect("sizes")
+        };
+        assert_eq!(shortened([3, 5, 0]), None);
+        assert_eq!(shortened([4, 4, 9]), Some(1));
+        assert_eq!(shortened([2, 4, 9]), Some(0));
+        manifest.leave_out_behind(0);
+        let left = "file a.1.base.rdb seq 1 type b\n\
+                    file a.3.incr.aof seq 3 type h startoffset 8\n\
+                    file a.2.incr.aof seq 2 type h startoffset 3\n\
+                    file a.1.incr.aof seq 1 type i\n";
+        assert_eq!(manifest.to_text(), left);
+        // A number that was given is not given again, lest the removal of one file take the other.
+        let mut again = Manifest::parse(left.as_bytes()).expect("a manifest");
+        assert_eq!(again.new_incremental("a", 3), "a.4.incr.aof");
     }
 
     #[test]

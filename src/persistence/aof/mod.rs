@@ -238,6 +238,26 @@ impl AppendOnly {
         };
         Ok(())
     }
+    /// The name of a file that a crash has taken the end of, before it was synced, while effects went to the next ones
+    /// already: what is in those happened after what is lost.
+    pub fn shortened(&self) -> io::Result<Option<&str>> {
+        let index = self.find_shortened()?;
+        let file = index.and_then(|index| self.manifest.incremental.get(index));
+        Ok(file.map(|file| file.name.as_str()))
+    }
+    fn find_shortened(&self) -> io::Result<Option<usize>> {
+        let size_of = |name: &str| self.disk.size(&self.path(name));
+        self.manifest.shortened(size_of)
+    }
+    /// Makes the files behind one that has lost its end history, so that the data end where they did at some moment.
+    pub fn leave_out_behind_shortened(&mut self, now_s: i64) -> io::Result<()> {
+        let Some(index) = self.find_shortened()? else {
+            return Ok(());
+        };
+        let mut manifest = self.manifest.clone();
+        manifest.leave_out_behind(index);
+        self.replace_manifest(manifest, now_s)
+    }
     /// Makes `manifest` the one that counts. On error the old one does, only that no number is given twice.
     fn replace_manifest(&mut self, manifest: Manifest, now_s: i64) -> io::Result<()> {
         match manifest.persist(&self.disk, &self.directory, &self.manifest_name()) {
@@ -346,11 +366,16 @@ impl AppendOnly {
             log::info!("Creating AOF base file {name} on server start");
             *made = vec![name];
         }
-        let known = manifest.incremental.last_mut().map(|file| {
-            // From here on it goes beyond where it was closed.
-            file.end_offset = None;
-            file.name.clone()
-        });
+        // One that a rewrite has ended was perhaps not synced before the process ended: what stands in the next file, and all
+        // that follows, would stand behind a hole.
+        let ended = manifest.incremental.split_last().map(|(_, ended)| ended);
+        for file in ended.unwrap_or_default() {
+            let opened = self.disk.open(&self.path(&file.name), Mode::Change);
+            let synced = opened.and_then(|opened| opened.sync_all());
+            synced.map_err(|error| describe(&file.name, &error))?;
+        }
+        // From here on it goes beyond where it was closed.
+        let known = manifest.reopen_incremental().map(str::to_owned);
         let (name, file, action) = match known {
             Some(name) => {
                 let file = self.disk.open(&self.path(&name), Mode::Append);
@@ -435,6 +460,8 @@ impl AppendOnly {
     /// A new incremental file, in the manifest.
     fn next_incremental(&mut self, offset: i64, now_s: i64) -> io::Result<(String, DiskFile)> {
         let mut manifest = self.manifest.clone();
+        // It is synced in the background, which may be too late: whoever loads it is to see that its end is missing.
+        manifest.end_incremental(self.written);
         let (name, file) = self.new_incremental(&mut manifest, offset)?;
         if let Err(error) = self.replace_manifest(manifest, now_s) {
             self.remove_now(&name);

@@ -815,3 +815,27 @@ fn what_was_loaded_is_on_the_disk_before_anybody_reads_it() {
             .contains("a.aof.1.incr.aof")
     );
 }
+
+/// A process that was killed while the file that a rewrite had ended was synced left it to the next, which synced the last
+/// file alone: a crash took the end of the first after WAITAOF had said that all was there.
+#[test]
+fn all_files_that_were_loaded_are_on_the_disk() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench.flush(Fsync::No, 1).expect("written");
+    bench.begin().expect("begun");
+    let mut aof = AppendOnly::default();
+    let directory = bench.aof.directory().to_owned();
+    aof.place(Disk::with_faults(&bench.plan), directory, "a.aof");
+    aof.read_manifest().expect("read");
+    // A rewrite has told how long the first is.
+    let length = bench.text("a.aof.1.incr.aof").len() as u64;
+    assert_eq!(aof.manifest.incremental[0].length, Some(length));
+    bench.aof.end_helper();
+    bench.plan.take_calls();
+    aof.open(true, 0, 1, |_| Ok(())).expect("opened");
+    let mut synced = bench.plan.take_calls();
+    synced.retain(|(call, name)| *call == Call::Sync && name.ends_with(".incr.aof"));
+    let names: Vec<_> = synced.iter().map(|(_, name)| name.as_str()).collect();
+    assert_eq!(names, ["a.aof.1.incr.aof", "a.aof.2.incr.aof"]);
+}
