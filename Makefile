@@ -18,7 +18,7 @@ DIFF_COMMANDS ?= 1000000
 PEER = target/peer/redis-server
 COUNT_SKIPS = tests/common/count_skips.sh
 
-.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash asan valgrind \
+.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash-simulation crash asan valgrind \
 	redis-8.0 prometheus-parser setup setup-tools setup-suite oracles apt clean
 
 ## Build and start the server on PORT.
@@ -88,6 +88,18 @@ $(PEER):
 simulate: setup
 	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers
 	SEEDS=$(SERVERS_SEEDS) $(CARGO) test --release --test simulation -- --nocapture three_servers
+
+## Servers on a simulated disk that fails, and crashes between any two calls: SEEDS of them, in as many processes as the
+## machine has cores.
+crash-simulation: SEEDS = 100000
+crash-simulation: setup
+	$(CARGO) test --release --test simulation --no-run
+	@count=$$(getconf _NPROCESSORS_ONLN); each=$$((($(SEEDS) + count - 1) / count)); at=0; failed=0; \
+	while [ $$at -lt $$count ]; do \
+		FIRST_SEED=$$((at * each + 1)) SEEDS=$$each $(CARGO) test --release --test simulation what_was_promised -- --nocapture & \
+		running="$$running $$!"; at=$$((at + 1)); \
+	done; \
+	for one in $$running; do wait $$one || failed=1; done; exit $$failed
 
 ## The modules with unsafe code, and the whole server, under AddressSanitizer. Packed pointers hide memory from the
 ## leak checker (the tests count their own drops), so it is off.

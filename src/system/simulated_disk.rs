@@ -16,12 +16,13 @@
 //!   up to some moment; of the write at that moment a part may be there: its beginning, and where it went over older
 //!   bytes, any of its pages. A file never has bytes that nobody wrote: this is a disk in ordered mode.
 //! * Names that were synced with their folder are there. Of what was done after that in a folder (files made, renamed,
-//!   removed), a crash keeps what was done up to some moment, which for each folder is another one. So each folder is
-//!   its own journal: ext4 and XFS have one for all folders, and keep no less. A rename is there whole or not at all, also
-//!   from one folder to another. Syncing a file does not sync its name.
+//!   removed), some crashes keep what was done up to some moment, which for each folder is another one: so do file systems
+//!   with a journal. Others keep any of it, also what came after something that is lost, as POSIX allows. A rename is there
+//!   whole or not at all, also from one folder to another. Syncing a file does not sync its name.
 //! * Files and names do not wait for each other: a new name may lead to a file whose bytes are lost.
 //!
-//! The end of a process alone ([`SimulatedDisk::end_process`]) loses nothing.
+//! The end of a process alone ([`SimulatedDisk::end_process`]) loses nothing. So that it can end between any two calls, the
+//! disk can be told to stop after so many ([`SimulatedDisk::stop_after`]): later ones fail and do nothing.
 //!
 //! After a sync that fails, Linux takes the bytes that it could not write for written: processes go on reading them, and
 //! no later sync brings them to the disk. So it is here: each write since the last sync has come to the disk or not, and
@@ -246,6 +247,9 @@ struct State {
     room: u64,
     /// What was opened before the last end of a process is closed.
     process: u64,
+    /// Calls until the disk stops for this process.
+    stops_in: Option<u64>,
+    has_stopped: bool,
     calls: u64,
     crashes: u64,
     trace_hash: u64,
@@ -271,6 +275,24 @@ impl State {
             return Err(error(number));
         }
         Ok(())
+    }
+    /// Takes a call, unless the disk has stopped.
+    fn begin_call(&mut self) -> io::Result<()> {
+        match &mut self.stops_in {
+            Some(0) => {
+                self.has_stopped = true;
+                return Err(error(libc::EIO));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+    /// The process has ended: what it had open does nothing any more.
+    fn end_process(&mut self) {
+        self.process += 1;
+        self.stops_in = None;
+        self.has_stopped = false;
     }
     /// Adds a call and what came of it to the trace.
     fn note<T>(&mut self, call: &str, path: &Path, result: &io::Result<T>, figure: usize) {
@@ -385,8 +407,9 @@ impl State {
     }
     fn crash(&mut self) {
         self.crashes += 1;
-        self.process += 1;
+        self.end_process();
         let likely = self.rng.below(4);
+        let is_in_order = self.rng.below(2) == 0;
         let mut stopped = BTreeSet::new();
         for renaming in std::mem::take(&mut self.pending) {
             let stops = match likely {
@@ -394,7 +417,9 @@ impl State {
                 1 => false,
                 _ => self.rng.below(4) == 0,
             };
-            if stops || renaming.folders().any(|folder| stopped.contains(&folder)) {
+            let is_behind =
+                is_in_order && renaming.folders().any(|folder| stopped.contains(&folder));
+            if stops || is_behind {
                 stopped.extend(renaming.folders());
             } else {
                 self.put_names(&renaming);
@@ -451,6 +476,8 @@ impl SimulatedDisk {
             next: ROOT,
             room: u64::MAX,
             process: 0,
+            stops_in: None,
+            has_stopped: false,
             calls: 0,
             crashes: 0,
             trace_hash: 0xcbf2_9ce4_8422_2325,
@@ -469,7 +496,7 @@ impl SimulatedDisk {
     pub fn copy(&self, seed: u64) -> SimulatedDisk {
         let mut state = self.state().clone();
         state.rng = Rng::new(seed);
-        state.process += 1;
+        state.end_process();
         SimulatedDisk(Arc::new(Mutex::new(state)))
     }
     /// The machine crashes: what was not synced is lost, or not, or in part. Whoever used the disk has ended.
@@ -479,11 +506,20 @@ impl SimulatedDisk {
     /// The process that used the disk has ended: nothing is lost, and what it had open does nothing any more.
     pub fn end_process(&self) {
         let mut state = self.state();
-        state.process += 1;
+        state.end_process();
         for file in state.files.values_mut() {
             file.open = 0;
         }
         state.forget_files();
+    }
+    /// After so many more calls the disk stops for the process that uses it, as where that is killed or the machine ends
+    /// between two calls: later ones fail and do nothing. Until that process is told to have ended.
+    pub fn stop_after(&self, calls: u64) {
+        self.state().stops_in = Some(calls);
+    }
+    /// Whether a call has failed because the disk has stopped.
+    pub fn has_stopped(&self) -> bool {
+        self.state().has_stopped
     }
     /// Changes how often calls fail from now on.
     pub fn set_faults(&self, faults: DiskFaults) {
@@ -576,7 +612,8 @@ impl SimulatedDisk {
         let mut state = self.state();
         let in_1000 = state.faults.open_error;
         let opened = state
-            .may_fail(in_1000, libc::EMFILE)
+            .begin_call()
+            .and_then(|()| state.may_fail(in_1000, libc::EMFILE))
             .and_then(|()| state.find_folder(path));
         state.note("open folder", path, &opened, 0);
         let folder = opened?;
@@ -603,7 +640,8 @@ impl SimulatedDisk {
     pub(super) fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut state = self.state();
         let in_1000 = state.faults.read_error;
-        let listed = state.may_fail(in_1000, libc::EIO).and_then(|()| {
+        let listed = state.begin_call().and_then(|()| {
+            state.may_fail(in_1000, libc::EIO)?;
             let folder = state.find_folder(path)?;
             let names = state.folders.get(&folder).map(|folder| &folder.names);
             Ok(names
@@ -617,7 +655,8 @@ impl SimulatedDisk {
     pub(super) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let mut state = self.state();
         let in_1000 = state.faults.read_error;
-        let read = state.may_fail(in_1000, libc::EIO).and_then(|()| {
+        let read = state.begin_call().and_then(|()| {
+            state.may_fail(in_1000, libc::EIO)?;
             let file = state.find_file(path)?;
             Ok(state.file(file)?.bytes.clone())
         });
@@ -627,6 +666,7 @@ impl SimulatedDisk {
     }
     pub(super) fn size(&self, path: &Path) -> io::Result<u64> {
         let mut state = self.state();
+        state.begin_call()?;
         match state.find(path)? {
             Node::File(file) => Ok(state.file(file)?.bytes.len() as u64),
             Node::Folder(_) => Ok(PAGE as u64),
@@ -649,6 +689,7 @@ impl SimulatedDisk {
 
 impl State {
     fn open(&mut self, path: &Path, mode: Mode) -> io::Result<u64> {
+        self.begin_call()?;
         let number = match self.rng.below(2) {
             0 => libc::EIO,
             _ => libc::EMFILE,
@@ -680,6 +721,7 @@ impl State {
         Ok(id)
     }
     fn create_folder(&mut self, path: &Path) -> io::Result<()> {
+        self.begin_call()?;
         if self.find(path).is_ok() {
             return Err(error(libc::EEXIST));
         }
@@ -690,6 +732,7 @@ impl State {
         Ok(())
     }
     fn remove_folder(&mut self, path: &Path) -> io::Result<()> {
+        self.begin_call()?;
         let id = self.find_folder(path)?;
         let is_empty = self.folders.get(&id).is_none_or(|it| it.names.is_empty());
         if !is_empty {
@@ -700,6 +743,7 @@ impl State {
         Ok(())
     }
     fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        self.begin_call()?;
         self.may_fail(self.faults.rename_error, libc::EIO)?;
         let node = self.find(from)?;
         let (from_folder, from_name) = self.place(from)?;
@@ -716,6 +760,7 @@ impl State {
         Ok(())
     }
     fn remove(&mut self, path: &Path) -> io::Result<()> {
+        self.begin_call()?;
         self.may_fail(self.faults.remove_error, libc::EIO)?;
         self.find_file(path)?;
         let (folder, name) = self.place(path)?;
@@ -762,7 +807,7 @@ impl SimulatedFile {
     ) -> io::Result<T> {
         let mut state = self.disk.state();
         state.check_process(self.process)?;
-        let result = act(&mut state);
+        let result = state.begin_call().and_then(|()| act(&mut state));
         state.note(call, path, &result, figure);
         result
     }
@@ -808,6 +853,7 @@ impl SimulatedFile {
     pub(super) fn size(&self) -> io::Result<u64> {
         let mut state = self.disk.state();
         state.check_process(self.process)?;
+        state.begin_call()?;
         Ok(state.file(self.file)?.bytes.len() as u64)
     }
     pub(super) fn bytes(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -846,7 +892,9 @@ impl SimulatedFolder {
         let mut state = self.disk.state();
         state.check_process(self.process)?;
         let in_1000 = state.faults.folder_sync_error;
-        let synced = state.may_fail(in_1000, libc::EIO);
+        let synced = state
+            .begin_call()
+            .and_then(|()| state.may_fail(in_1000, libc::EIO));
         if synced.is_ok() {
             state.sync_names(self.folder);
         }

@@ -12,20 +12,28 @@ use crate::commands::{Vocabulary, asking, multibulk, words};
 use crate::model::{Answer, Caller, DATABASES, Model};
 use crate::world::{World, start, vocabulary};
 use gyre::clients::Client;
+use gyre::config::Settings;
 use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
 use gyre::journal::Targets;
 use gyre::observe::Executed;
+use gyre::persistence::aof::manifest::Manifest;
+use gyre::persistence::check::{Console, Repair, check_aof, check_rdb};
 use gyre::resp::reader::{Value, read_value};
 use gyre::server::Server;
+use gyre::system::disk::Disk;
 use gyre::system::rng::Rng;
 use gyre::system::simulated_children::ChildFaults;
-use gyre::system::simulated_disk::DiskFaults;
-use std::collections::VecDeque;
+use gyre::system::simulated_disk::{DiskFaults, SimulatedDisk};
+use gyre::system::simulated_jobs::JobDelays;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Seeds of the ordinary test run.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 200;
 const LIVES: u64 = 4;
+const MANIFEST: &str = "/appendonlydir/appendonly.aof.manifest";
+const SNAPSHOT: &str = "/dump.rdb";
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,23 +42,23 @@ enum Death {
     Machine,
 }
 
-/// The journal's offset at the end of a turn, and the last event then.
+/// The journal's offset at the end of a turn, or the time, and the last event then.
 type Turn = (u64, u64);
 
-/// What fails under a policy. Only `always` promises something where the disk fails: what is not written it does not answer.
-fn disk_faults(rng: &mut Rng, policy: &str) -> DiskFaults {
-    let any = DiskFaults::any(rng);
-    if policy == "always" {
-        return DiskFaults {
-            read_error: 0,
-            ..any
-        };
-    }
-    DiskFaults {
-        short_write: any.short_write,
-        ..DiskFaults::NONE
-    }
+/// Who keeps the data.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Keeper {
+    /// The append-only file, with this `appendfsync`.
+    File(&'static str),
+    /// Snapshots alone.
+    Snapshots,
 }
+
+/// Under `everysec` all is on the disk after so long, where the disk is well: the two seconds of the promise, and how far
+/// the clock may jump between two turns.
+const EVERYSEC_NS: u64 = 4_000_000_000;
+/// Ids that commands of clients may name.
+const NAMED_IDS: u64 = 20;
 
 /// One question to a server that has started, when it was answered, and how.
 struct Told {
@@ -146,6 +154,51 @@ fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<(&'a Told, Answer)>
     })
 }
 
+/// Whether the tools call what the disk holds sound.
+fn is_sound(disk: &SimulatedDisk, settings: &Settings, keeper: Keeper) -> bool {
+    let disk = Disk::simulated(&disk.copy(0));
+    let mut said = Vec::new();
+    let mut check = |repair| {
+        let mut console = Console {
+            disk: &disk,
+            out: &mut said,
+            input: &mut &b"y\ny\n"[..],
+        };
+        let checked = match keeper {
+            Keeper::File(_) => check_aof(&mut console, settings, Path::new(MANIFEST), repair),
+            Keeper::Snapshots => check_rdb(&mut console, settings, Path::new(SNAPSHOT)),
+        };
+        checked.is_ok()
+    };
+    let path = match keeper {
+        Keeper::File(_) => MANIFEST,
+        Keeper::Snapshots => SNAPSHOT,
+    };
+    if disk.size(Path::new(path)).expect("no error").is_none() {
+        return true;
+    }
+    let is_sound = check(Repair::None);
+    let is_good = is_sound || (check(Repair::Fix) && check(Repair::None));
+    let said = String::from_utf8_lossy(&said);
+    assert!(is_good, "what a crash has left cannot be repaired: {said}");
+    is_sound
+}
+
+/// The lengths of the files of commands.
+fn lengths(disk: &SimulatedDisk) -> BTreeMap<PathBuf, usize> {
+    let files = disk.files().into_iter();
+    let files = files.filter(|(path, _)| path.extension().is_some_and(|it| it == "aof"));
+    files.map(|(path, bytes)| (path, bytes.len())).collect()
+}
+
+/// The files that the manifest lists.
+fn listed(disk: &SimulatedDisk) -> Vec<String> {
+    let text = Disk::simulated(disk).read(Path::new(MANIFEST));
+    let manifest = text.expect("no error").map(|text| Manifest::parse(&text));
+    let manifest = manifest.map_or_else(Manifest::default, |it| it.expect("a manifest"));
+    manifest.files().map(|file| file.name.clone()).collect()
+}
+
 /// What a server has promised: the number of the last event that is kept if the process ends, and if the machine crashes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Promised {
@@ -153,10 +206,46 @@ struct Promised {
     synced: u64,
 }
 
+/// How often things have happened that a run is to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// Crashes of the machine.
+    crashes: u64,
+    /// Lives that ended between two calls of the disk.
+    stops: u64,
+    /// Lives that ended because writes were refused.
+    refusals: u64,
+    /// Lives that ended by SHUTDOWN.
+    shutdowns: u64,
+    /// Files of commands that were cut, or left out, at the start.
+    cuts: u64,
+    /// Snapshots that held what had been changed in that life.
+    snapshots: u64,
+}
+
+impl Seen {
+    fn counts(&mut self) -> [&mut u64; 6] {
+        let Seen {
+            crashes,
+            stops,
+            refusals,
+            shutdowns,
+            cuts,
+            snapshots,
+        } = self;
+        [crashes, stops, refusals, shutdowns, cuts, snapshots]
+    }
+    fn add(&mut self, mut other: Seen) {
+        for (sum, count) in self.counts().into_iter().zip(other.counts()) {
+            *sum += *count;
+        }
+    }
+}
+
 /// A server that lives, ends and comes back, again and again.
 pub struct Lives {
     rng: Rng,
-    policy: &'static str,
+    keeper: Keeper,
     rewrites: bool,
     has_preamble: bool,
     directives: Vec<&'static str>,
@@ -170,22 +259,40 @@ pub struct Lives {
     history: VecDeque<(u64, Model)>,
     promised: Promised,
     ends: VecDeque<Turn>,
+    /// Monotonic time at the end of each turn, and the last event then.
+    times: VecDeque<Turn>,
+    /// The server has said that its disk fails, or syncs may take long.
+    is_excused: bool,
+    /// The last event before the save that is under way began.
+    save_begun: Option<u64>,
     turns_left: u64,
+    /// How the server was told to end.
+    shutdown: Option<&'static str>,
     may: Vocabulary,
     clients: usize,
+    seen: Seen,
 }
 
 impl Lives {
     /// Starts one on an empty disk.
     pub fn new(seed: u64, (simulator, handle): (Simulator, SimulatorHandle)) -> Lives {
         let mut rng = Rng::new(seed);
-        let policy = ["always", "always", "everysec", "no"][rng.index(4)];
+        let keeper = match rng.below(5) {
+            0 | 1 => Keeper::File("always"),
+            2 => Keeper::File("everysec"),
+            3 => Keeper::File("no"),
+            _ => Keeper::Snapshots,
+        };
+        let (appendonly, policy) = match keeper {
+            Keeper::File(policy) => ("yes", policy),
+            Keeper::Snapshots => ("no", "no"),
+        };
         // Some write the file anew over and over, or have snapshots besides, by children that fail and die.
-        let rewrites = rng.below(3) > 0;
+        let rewrites = keeper != Keeper::Snapshots && rng.below(3) > 0;
         let has_preamble = rng.below(2) == 0;
         let directives = vec![
             "--appendonly",
-            "yes",
+            appendonly,
             "--appendfsync",
             policy,
             "--save",
@@ -209,7 +316,7 @@ impl Lives {
         let may = vocabulary(&mut rng, false);
         let mut lives = Lives {
             rng,
-            policy,
+            keeper,
             rewrites,
             has_preamble,
             directives,
@@ -220,9 +327,14 @@ impl Lives {
             history: VecDeque::from([(0, Model::new(true))]),
             promised: Promised::default(),
             ends: VecDeque::new(),
+            times: VecDeque::new(),
+            is_excused: false,
+            save_begun: None,
             turns_left: 0,
+            shutdown: None,
             may,
             clients: 0,
+            seen: Seen::default(),
         };
         lives.start(simulator);
         lives
@@ -240,9 +352,25 @@ impl Lives {
         let rng = &mut self.rng;
         let handle = &self.handle;
         handle.set_faults(self.faults);
-        let faults = disk_faults(rng, self.policy);
-        handle.disk().set_faults(faults);
+        let faults = match rng.below(3) {
+            0 => DiskFaults::NONE,
+            _ => DiskFaults::any(rng),
+        };
+        handle.disk().set_faults(DiskFaults {
+            read_error: 0,
+            ..faults
+        });
+        if rng.below(3) == 0 {
+            let most = [10, 60, 400][rng.index(3)];
+            handle.disk().stop_after(rng.below(most));
+        }
         handle.children().set_faults(ChildFaults::any(rng));
+        let mut delays = JobDelays::default();
+        self.is_excused = rng.below(2) == 0;
+        if !self.is_excused {
+            delays.slow_ns = delays.usual_ns;
+        }
+        handle.jobs().set_delays(delays);
         // A file that is written anew as commands has no pending entry without its message, as in Redis.
         self.may = Vocabulary {
             removed_messages: !self.rewrites || self.has_preamble,
@@ -250,37 +378,102 @@ impl Lives {
         };
         self.clients = 1 + rng.index(8);
         self.turns_left = rng.below(150);
+        self.shutdown = None;
+        self.save_begun = None;
         self.ends.clear();
+        self.times.clear();
         let (events, model) = self.history.back().cloned().expect("a model");
-        let (server, ids) = self.server.take().expect("a server");
+        let (mut server, mut ids) = self.server.take().expect("a server");
+        let has_admin = rng.below(2) == 0;
+        // Nobody can name the one of which the model knows nothing. Whoever has asked a server for all that it holds has
+        // used up as many.
+        while has_admin && handle.accepted().is_empty() && ids < NAMED_IDS {
+            ids = ids_before(&mut server);
+        }
         let world_rng = Rng::new(rng.next_u64());
         let mut world = World::new(server, handle.clone(), world_rng, model);
         world.ids_before = ids;
         world.events = events;
         world.history = Some(std::mem::take(&mut self.history));
+        world.admin = has_admin.then(|| handle.connect());
         self.world = Some(world);
+    }
+
+    /// Has the server save, rewrite or end, now and then.
+    fn administer(&mut self) {
+        let world = self.world.as_mut().expect("it lives");
+        let Some(admin) = world.admin else { return };
+        let line = if self.turns_left == 0 && self.shutdown.is_none() && self.rng.below(2) == 0 {
+            let line = ["SHUTDOWN", "SHUTDOWN SAVE", "SHUTDOWN NOSAVE"][self.rng.index(3)];
+            self.shutdown = Some(line);
+            self.turns_left = 30;
+            line
+        } else if self.rng.below(20) == 0 {
+            match self.rng.below(4) {
+                0 => "SAVE",
+                1 if self.rewrites => "BGREWRITEAOF",
+                2 => "BGSAVE SCHEDULE",
+                _ => "BGSAVE",
+            }
+        } else {
+            return;
+        };
+        self.handle.send(admin, format!("{line}\r\n").as_bytes());
     }
 
     /// One turn of its life; whether there is another.
     pub fn turn(&mut self) -> bool {
+        self.administer();
         let world = self.world.as_mut().expect("it lives");
-        if self.turns_left == 0 || world.has_ended || world.refuses_writes {
+        if self.turns_left == 0 || has_no_more(world) {
             return false;
         }
         self.turns_left -= 1;
+        let before = world.events;
+        let saves = world.server.state().persistence.saves;
         world.live_turn(self.clients, self.may, false);
-        if world.has_ended || world.refuses_writes {
+        if world.refuses_writes {
+            self.is_excused = true;
+        }
+        if has_no_more(world) {
             return false;
         }
+        if world.server.ended().is_some() {
+            // As the process does before it ends.
+            world.server.state().persistence.end_helpers();
+        }
+        match self.keeper {
+            Keeper::File(policy) => self.note_file(policy),
+            Keeper::Snapshots => self.note_snapshots(before, saves),
+        }
+        let world = self.world.as_mut().expect("it lives");
+        let history = world.history.as_mut().expect("a history");
+        while history
+            .get(1)
+            .is_some_and(|(event, _)| *event <= self.promised.synced)
+        {
+            history.pop_front();
+        }
+        world.server.ended().is_none()
+    }
+
+    /// What is promised at the end of a turn, by the append-only file.
+    fn note_file(&mut self, policy: &str) {
+        let world = self.world.as_mut().expect("it lives");
+        let ended = world.server.ended().is_some();
         let state = world.server.state();
         let state_has_written = state.journal.written_bytes(Targets::AOF) > 0;
         let end = (state.journal.written_bytes(Targets::AOF), world.events);
         self.ends.push_back(end);
+        self.times.push_back((state.now.mono_ns, world.events));
         let aof = &mut state.persistence.aof;
         if aof.buffered() == 0 {
             self.promised.written = world.events;
         }
-        let synced = match self.policy {
+        self.is_excused |= aof.error().is_some() || aof.has_lost_a_sync();
+        let synced = match policy {
+            // The end in order syncs whatever the policy, and says that it could not where it could not.
+            _ if ended && aof.buffered() == 0 && !self.handle.disk().has_lost() => u64::MAX,
             "always" => u64::MAX,
             "everysec" => aof.synced_offset(),
             _ => 0,
@@ -294,45 +487,75 @@ impl Lives {
             self.promised.synced = *event;
             self.ends.pop_front();
         }
-        let history = world.history.as_mut().expect("a history");
-        while history
-            .get(1)
-            .is_some_and(|(event, _)| *event <= self.promised.synced)
-        {
-            history.pop_front();
+    }
+
+    /// What is promised at the end of a turn, by the snapshots that have ended well.
+    fn note_snapshots(&mut self, before: u64, saves: u64) {
+        let world = self.world.as_mut().expect("it lives");
+        let ended = world.server.ended().is_some();
+        let events = world.events;
+        let persistence = &world.server.state().persistence;
+        let saved = match persistence.saves - saves {
+            _ if ended && self.shutdown == Some("SHUTDOWN SAVE") => Some(events),
+            0 => None,
+            1 => Some(self.save_begun.unwrap_or(before)),
+            _ => Some(before),
+        };
+        let is_new = saved.is_some() || self.save_begun.is_none();
+        if is_new {
+            self.save_begun = persistence.is_saving().then_some(before);
         }
-        true
+        if let Some(saved) = saved {
+            // A file that took the name after it, by a save of whose end nothing was heard, is newer.
+            self.promised.written = self.promised.written.max(saved);
+            self.promised.synced = self.promised.synced.max(saved);
+        }
     }
 
     /// Ends its life, and has the next server find what was promised. False where nothing more can be said of it.
     pub fn come_back(&mut self) -> bool {
         let mut world = self.world.take().expect("it lived");
-        if self.policy == "always" && !world.refuses_writes {
+        let policy = match self.keeper {
+            Keeper::File(policy) => policy,
+            Keeper::Snapshots => "",
+        };
+        if policy == "always" && !world.refuses_writes {
             // Whatever was read is kept, however the turn has ended.
+            let is_over = world.has_stopped && !world.has_ended;
             for client in &mut world.clients {
-                let rest = world.handle.take(client.peer, usize::MAX);
-                client.received.extend(rest);
+                // Of what was sent behind the call at which the disk stopped nobody has read anything.
+                if !is_over {
+                    let rest = world.handle.take(client.peer, usize::MAX);
+                    client.received.extend(rest);
+                }
                 client.check();
                 self.promised.synced = self.promised.synced.max(client.has_read);
                 self.promised.written = self.promised.written.max(client.has_read);
             }
         }
+        if policy == "everysec"
+            && !self.is_excused
+            && let Some((now_ns, _)) = self.times.back()
+        {
+            let old = |(ns, _): &&Turn| ns + EVERYSEC_NS <= *now_ns;
+            let kept = self.times.iter().rev().find(old);
+            let kept = kept.map_or(0, |(_, event)| *event);
+            self.promised.synced = self.promised.synced.max(kept);
+        }
         self.history = world.history.take().expect("a history");
         let has_ended = world.has_ended;
+        self.seen.stops += u64::from(world.has_stopped);
+        self.seen.refusals += u64::from(world.refuses_writes);
+        self.seen.shutdowns += u64::from(world.server.ended().is_some());
+        let begun = self.history.front().map_or(0, |(event, _)| *event);
         let disk = self.handle.disk();
         disk.set_faults(DiskFaults::NONE);
-        if world.refuses_writes {
-            // What came after the first refusal in that turn, when the disk may have been well again, nobody has followed.
+        if world.is_lost {
             return false;
         }
-        if disk.has_lost() {
-            // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
-            // hole can be loaded is chance.
-            return false;
-        }
-        // A machine that crashes before the file that a rewrite has ended is synced leaves a hole in front of the next
-        // file, and then the server refuses to start, as Redis does; under `always` there is none.
-        let only_process = self.rewrites && self.policy != "always";
+        // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
+        // hole can be loaded is chance.
+        let only_process = disk.has_lost();
         let death = match self.rng.below(2) {
             1 if !only_process => Death::Machine,
             _ => Death::Process,
@@ -341,8 +564,22 @@ impl Lives {
             Death::Process => disk.end_process(),
             Death::Machine => disk.crash(),
         }
+        self.seen.crashes += u64::from(death == Death::Machine);
+        let settings = world.server.state().config.settings().clone();
         drop(world);
+        let is_sound = is_sound(&disk, &settings, self.keeper);
+        let before = (lengths(&disk), listed(&disk));
         self.start(self.handle.restart());
+        let after = (lengths(&disk), listed(&disk));
+        let is_shorter = |(path, length)| after.0.get(path).is_some_and(|now| now < length);
+        let is_left_out = |name| !after.1.contains(name);
+        let was_cut = before.0.iter().any(is_shorter) || before.1.iter().any(is_left_out);
+        self.seen.cuts += u64::from(was_cut);
+        assert_eq!(
+            is_sound, !was_cut,
+            "{:?}, {death:?}: the tools say otherwise than the server",
+            self.directives
+        );
         let (server, _) = self.server.as_mut().expect("a server");
         let told = contents(server, &self.handle);
         let least = match death {
@@ -366,6 +603,8 @@ impl Lives {
                 self.directives
             );
         }
+        let is_snapshot = self.keeper == Keeper::Snapshots && event > Some(begun);
+        self.seen.snapshots += u64::from(is_snapshot);
         self.history.truncate(found.map_or(0, |at| at + 1));
         if death == Death::Machine {
             // What has survived is on the disk.
@@ -385,7 +624,12 @@ impl Lives {
     }
 }
 
-fn run(seed: u64) -> u64 {
+/// Whether a life is over.
+fn has_no_more(world: &World) -> bool {
+    world.has_ended || world.refuses_writes || world.has_stopped
+}
+
+fn run(seed: u64) -> (u64, Seen) {
     let mut lives = Lives::new(seed, Simulator::new(!seed, Faults::NONE));
     for _ in 0..LIVES {
         lives.begin();
@@ -394,10 +638,20 @@ fn run(seed: u64) -> u64 {
             break;
         }
     }
-    lives.events()
+    (lives.events(), lives.seen)
 }
 
 #[test]
 fn what_was_promised_is_there_after_a_crash_and_nothing_by_halves() {
-    crate::many(SEEDS, "what_was_promised", run);
+    let mut seen = Seen::default();
+    let ran = crate::many(SEEDS, "what_was_promised", |seed| {
+        let (events, also) = run(seed);
+        seen.add(also);
+        events
+    });
+    println!("{seen:?}");
+    assert!(
+        ran < SEEDS || seen.counts().iter().all(|count| **count > 0),
+        "{seen:?}"
+    );
 }

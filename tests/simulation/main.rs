@@ -32,8 +32,9 @@ fn from_environment(name: &str, default: u64) -> u64 {
     }
 }
 
-/// Runs seeds; `SEEDS` and `FIRST_SEED` say which, if not the usual ones. A seed that fails says how to run it again.
-fn many(usual: u64, test: &str, run: impl Fn(u64) -> u64) {
+/// Runs seeds, as many as it returns; `SEEDS` and `FIRST_SEED` say which, if not the usual ones. A seed that fails says how to
+/// run it again.
+fn many(usual: u64, test: &str, mut run: impl FnMut(u64) -> u64) -> u64 {
     let first = from_environment("FIRST_SEED", 1);
     let seeds = from_environment("SEEDS", usual);
     let start = std::time::Instant::now();
@@ -52,6 +53,7 @@ fn many(usual: u64, test: &str, run: impl Fn(u64) -> u64) {
     }
     let took = start.elapsed();
     println!("{test}: {seeds} seeds, {events} events in {took:?}");
+    seeds
 }
 
 #[test]

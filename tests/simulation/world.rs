@@ -5,7 +5,7 @@ use crate::commands::{self, Sent, SentKind, Vocabulary};
 use crate::model::{Answer, Model};
 use gyre::clients::ClientKind;
 use gyre::config::Config;
-use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
+use gyre::event_loop::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
 use gyre::journal::Targets;
 use gyre::keyspace::interest;
 use gyre::observe::Executed;
@@ -83,6 +83,12 @@ pub struct World {
     pub has_ended: bool,
     /// It refuses writes, because its disk fails: the model does not know which, and follows it no further.
     pub refuses_writes: bool,
+    /// Commands were run behind those that were refused, in the same turn: what they have changed nobody knows.
+    pub is_lost: bool,
+    /// The disk has stopped in the middle of the last turn: what was done behind that is no part of this life.
+    pub has_stopped: bool,
+    /// A connection by which the server is told to save or to end, of which the model knows nothing.
+    pub admin: Option<SimulatedPeer>,
     /// What happened last, for the message of a failure.
     recent: VecDeque<Executed>,
 }
@@ -95,6 +101,17 @@ impl Drop for World {
                 eprintln!("  {}", show(what));
             }
         }
+    }
+}
+
+/// The client to which something has happened.
+fn client_of(what: &Executed) -> Option<u64> {
+    match what {
+        Executed::Command { client, .. }
+        | Executed::ProtocolError { client }
+        | Executed::Dropped { client }
+        | Executed::Gone { client } => Some(*client),
+        _ => None,
     }
 }
 
@@ -174,6 +191,9 @@ impl World {
             ids_before: 0,
             has_ended: false,
             refuses_writes: false,
+            is_lost: false,
+            has_stopped: false,
+            admin: None,
             recent: VecDeque::new(),
         }
     }
@@ -212,7 +232,7 @@ impl World {
         }
         let most_ms = self.rng.below(50);
         self.step(Duration::from_millis(most_ms));
-        if !self.refuses_writes {
+        if !self.refuses_writes && !self.has_stopped {
             self.check();
         }
     }
@@ -226,18 +246,33 @@ impl World {
             Err(panic) if panic.is::<ProcessEnds>() => self.has_ended = true,
             Err(panic) => resume_unwind(panic),
         }
+        self.has_stopped = self.handle.disk().has_stopped();
+        let admin = self.admin_id();
+        let has_ended = self.has_ended || self.server.ended().is_some();
         let state = self.server.state();
         let executed = std::mem::take(state.observe.executed.as_mut().expect("a record is kept"));
         state.journal.take(Targets::REPLICAS, &mut Vec::new());
         let pauses = |it: &Executed| matches!(it, Executed::Command { args, .. } if args.get(1).is_some_and(|it| it == b"PAUSE"));
         // A turn that was not finished has not served those who wait.
         let held_back =
-            self.has_ended || was_paused || state.pause.is_some() || executed.iter().any(pauses);
+            has_ended || was_paused || state.pause.is_some() || executed.iter().any(pauses);
         let now_ms = state.now.unix_ms();
+        let mut is_refused = false;
         for what in executed {
             if matches!(what, Executed::RefusesWrites) {
                 self.refuses_writes = true;
-                return;
+                is_refused = true;
+                continue;
+            }
+            if admin.is_some() && admin == client_of(&what) {
+                is_refused = false;
+                continue;
+            }
+            if self.refuses_writes {
+                // Of each command that is run meanwhile this is told before.
+                let is_run = matches!(what, Executed::Command { .. } | Executed::Woken { .. });
+                self.is_lost |= is_run && !std::mem::take(&mut is_refused);
+                continue;
             }
             // What a command finds expired is told before the command, and those who wait are served behind it.
             let removed = matches!(
@@ -257,10 +292,20 @@ impl World {
                 history.push_back((self.events, self.model.clone()));
             }
         }
-        if !held_back {
+        if self.refuses_writes {
+            return;
+        }
+        if !held_back && !self.has_stopped {
             self.check_waiting(now_ms);
         }
         self.model.check_given_up();
+    }
+
+    /// The id of the connection of which the model knows nothing.
+    fn admin_id(&self) -> Option<u64> {
+        let admin = self.admin?;
+        let place = (self.handle.accepted().iter()).position(|peer| *peer == admin);
+        place.map(|place| self.ids_before + place as u64 + 1)
     }
 
     /// Index of a client by its id.
@@ -417,6 +462,7 @@ impl World {
     }
 
     fn check(&mut self) {
+        let has_ended = self.has_ended || self.server.ended().is_some();
         for client in &mut self.clients {
             client.check();
             if self.handle.is_closed(client.peer) && !client.closed {
@@ -431,7 +477,7 @@ impl World {
                     let id = self.ids_before as i64 + place as i64 + 1;
                     self.model.killed.contains(&id)
                 });
-                let asked_for = self.has_ended
+                let asked_for = has_ended
                     || killed
                     || client.caller.quit
                     || client.left
@@ -447,6 +493,7 @@ impl World {
                     client.script.front().map(|item| &item.kind)
                 );
                 if client.caller.quit
+                    && !has_ended
                     && !killed
                     && !client.left
                     && client.leaving == Leaving::Afterwards

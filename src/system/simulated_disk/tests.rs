@@ -140,6 +140,44 @@ fn a_crash_keeps_names_up_to_some_moment() {
     assert_eq!(found, BTreeSet::from(all));
 }
 
+/// POSIX promises no order: who relies on one has to sync the folder.
+#[test]
+fn a_crash_may_keep_a_later_name_and_lose_an_earlier() {
+    let found = outcomes(|seed| {
+        let (simulated, disk) = disk(seed);
+        for name in ["/a", "/b"] {
+            disk.open(Path::new(name), Mode::AppendNew).expect("made");
+        }
+        disk.rename(Path::new("/b"), Path::new("/c"))
+            .expect("renamed");
+        simulated.crash();
+        let files = simulated.files().into_iter();
+        let names: String = files.map(|(name, _)| name.display().to_string()).collect();
+        names
+    });
+    let all = ["", "/a", "/a/b", "/a/c", "/b", "/c"];
+    assert_eq!(found, BTreeSet::from(all.map(str::to_owned)));
+}
+
+#[test]
+fn a_disk_stops_after_so_many_calls_until_the_process_has_ended() {
+    let (simulated, disk) = disk(1);
+    let file = disk.open(Path::new("/a"), Mode::Append).expect("made");
+    simulated.stop_after(2);
+    file.write_all(b"1").expect("written");
+    file.sync_all().expect("synced");
+    assert!(!simulated.has_stopped());
+    file.write_all(b"2").expect_err("it has stopped");
+    assert!(simulated.has_stopped());
+    disk.open(Path::new("/b"), Mode::Append).expect_err("so");
+    disk.remove(Path::new("/a")).expect_err("so");
+    disk.open_folder(Path::new("/")).expect_err("so");
+    simulated.end_process();
+    let now = disk.read(Path::new("/a")).expect("it goes on");
+    assert_eq!(now, Some(b"1".to_vec()));
+    assert!(!simulated.has_stopped());
+}
+
 #[test]
 fn a_sync_of_a_folder_brings_a_rename_into_it_whole() {
     for seed in 0..100 {
