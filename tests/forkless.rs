@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::redis_server::Redis;
 use common::{Raw, Server, info, text, wait_for};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
@@ -110,6 +111,11 @@ fn the_file_holds_what_was_there_at_the_beginning() {
         assert!(during > 0, "it was over before anybody wrote");
         assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
         assert_eq!(info(&mut raw, "rdb_last_bgsave_type"), "forkless");
+        // It is the file of a Redis, too.
+        if let Some(redis) = Redis::start(server.dir.path(), &[]) {
+            let loaded = text(redis.raw().line("DEBUG DIGEST"));
+            assert_eq!(loaded, digest, "round {round} in Redis");
+        }
         // It is loaded in the place of what is there now.
         assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
         assert_eq!(text(raw.line("DEBUG DIGEST")), digest, "round {round}");
