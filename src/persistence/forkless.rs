@@ -34,9 +34,9 @@ pub struct RdbEncoder {
 
 impl RdbEncoder {
     /// For a snapshot that begins now.
-    pub fn new(options: &SnapshotOptions, now: Clock) -> RdbEncoder {
+    pub fn new(options: &SnapshotOptions, part_size: PartSize, now: Clock) -> RdbEncoder {
         RdbEncoder {
-            part_size: PartSize::USUAL,
+            part_size,
             compress: options.compress,
             usage: options.usage,
             now,
@@ -505,10 +505,7 @@ mod tests {
             jobs: &Jobs,
             part_size: PartSize,
         ) -> Saving {
-            let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder {
-                part_size,
-                ..RdbEncoder::new(options, NOW)
-            });
+            let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, part_size, NOW));
             let sizes = keyspace.begin_reading(&encoder);
             let temporary = options.path.with_file_name("temp-1.rdb");
             let file = SnapshotFile::begin(options, temporary, true, sizes, NOW, None);

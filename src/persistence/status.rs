@@ -7,6 +7,7 @@ use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
 use super::forkless::{self, SnapshotFile};
 use super::loading::Loading;
+use super::rdb::save::PartSize;
 use crate::clients::ClientKey;
 use crate::event_loop::{Token, Waker};
 use crate::system::child::{Child, Children};
@@ -278,6 +279,8 @@ pub struct Persistence {
     pub held_for_helper: Vec<u64>,
     /// Commands that were held back for saves.
     pub holds_for_save: u64,
+    /// How much of a large value is read at a time; tests and simulations have small ones read in parts.
+    pub part_size: PartSize,
     /// Who writes its file.
     pub snapshot_helper: Helper<forkless::Job>,
     /// Who does the jobs of further helpers.
@@ -325,6 +328,7 @@ impl Default for Persistence {
             held_for_save: 0,
             held_for_helper: Vec::new(),
             holds_for_save: 0,
+            part_size: PartSize::USUAL,
             snapshot_helper: forkless::helper(&Jobs::default()),
             jobs: Jobs::default(),
             waker: None,

@@ -18,6 +18,7 @@ use gyre::journal::Targets;
 use gyre::observe::Executed;
 use gyre::persistence::aof::manifest::Manifest;
 use gyre::persistence::check::{Console, Repair, check_aof, check_rdb};
+use gyre::persistence::rdb::save::PartSize;
 use gyre::resp::reader::{Value, read_value};
 use gyre::server::Server;
 use gyre::system::disk::Disk;
@@ -221,10 +222,12 @@ pub struct Seen {
     cuts: u64,
     /// Snapshots that held what had been changed in that life.
     snapshots: u64,
+    /// Commands that waited for a snapshot to read a value that they were to change.
+    held: u64,
 }
 
 impl Seen {
-    fn counts(&mut self) -> [&mut u64; 6] {
+    fn counts(&mut self) -> [&mut u64; 7] {
         let Seen {
             crashes,
             stops,
@@ -232,8 +235,9 @@ impl Seen {
             shutdowns,
             cuts,
             snapshots,
+            held,
         } = self;
-        [crashes, stops, refusals, shutdowns, cuts, snapshots]
+        [crashes, stops, refusals, shutdowns, cuts, snapshots, held]
     }
     fn add(&mut self, mut other: Seen) {
         for (sum, count) in self.counts().into_iter().zip(other.counts()) {
@@ -248,6 +252,8 @@ pub struct Lives {
     keeper: Keeper,
     rewrites: bool,
     has_preamble: bool,
+    /// A snapshot without a child reads small values in parts, a part in each turn.
+    reads_parts: bool,
     directives: Vec<&'static str>,
     faults: Faults,
     handle: SimulatorHandle,
@@ -290,6 +296,8 @@ impl Lives {
         // Some write the file anew over and over, or have snapshots besides, by children that fail and die.
         let rewrites = keeper != Keeper::Snapshots && rng.below(3) > 0;
         let has_preamble = rng.below(2) == 0;
+        let method = ["fork", "forkless", "forkless"][rng.index(3)];
+        let reads_parts = method == "forkless" && rng.below(4) > 0;
         let directives = vec![
             "--appendonly",
             appendonly,
@@ -310,7 +318,10 @@ impl Lives {
             "--stop-writes-on-bgsave-error",
             "no",
             "--bgsave-default-method",
-            ["fork", "forkless"][rng.index(2)],
+            method,
+            // Which is also how long a turn rests after each key.
+            "--rdb-key-save-delay",
+            if reads_parts { "50" } else { "0" },
         ];
         let faults = Faults::any(&mut rng);
         let may = vocabulary(&mut rng, false);
@@ -319,6 +330,7 @@ impl Lives {
             keeper,
             rewrites,
             has_preamble,
+            reads_parts,
             directives,
             faults,
             handle,
@@ -344,6 +356,12 @@ impl Lives {
         self.handle.set_faults(Faults::NONE);
         let mut server = start(simulator, &self.directives);
         let ids = ids_before(&mut server);
+        if self.reads_parts {
+            server.state().persistence.part_size = PartSize {
+                elements: 2,
+                bytes: 60,
+            };
+        }
         self.server = Some((server, ids));
     }
 
@@ -546,6 +564,7 @@ impl Lives {
         let has_ended = world.has_ended;
         self.seen.stops += u64::from(world.has_stopped);
         self.seen.refusals += u64::from(world.refuses_writes);
+        self.seen.held += world.server.state().persistence.holds_for_save;
         self.seen.shutdowns += u64::from(world.server.ended().is_some());
         let begun = self.history.front().map_or(0, |(event, _)| *event);
         let disk = self.handle.disk();

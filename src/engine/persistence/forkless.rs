@@ -32,7 +32,8 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
             state.persistence.aof.temporary_base(options.pid)
         }
     };
-    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, state.now));
+    let part_size = state.persistence.part_size;
+    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, part_size, state.now));
     // The helper's end is looked for in each turn; it wakes the loop where that may sleep.
     let waker = state.persistence.waker.clone();
     let sizes = state.keyspace.begin_reading(&encoder);
