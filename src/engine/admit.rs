@@ -10,7 +10,8 @@ use super::eviction::{Room, make_room};
 use super::keyspecs::keys_of;
 use super::spec::key_flags;
 use super::{
-    Command, CommandError, CommandId, CommandSpec, Handler, Host, State, flags, shown, shown_cut,
+    Command, CommandError, CommandId, CommandSpec, Group, Handler, Host, State, flags, shown,
+    shown_cut,
 };
 use crate::clients::{Client, ClientKey, HeldBy, Session};
 use crate::config::Settings;
@@ -562,9 +563,12 @@ impl Wishes<'_> {
             // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
             _ => key_flags::RW,
         };
+        // Others move a string or replace it, and copy none.
+        let in_place = spec.group != Group::Generic
+            && !matches!(spec.name, "set" | "getset" | "getdel" | "getex");
         for (at, _) in keys.iter().filter(|(_, all)| all & changed != 0) {
             let key = args.get(*at).unwrap_or_default();
-            let Some(wish) = self.keyspace.wish_for(self.db, key) else {
+            let Some(wish) = self.keyspace.wish_for(self.db, key, in_place) else {
                 continue;
             };
             if self.last.as_ref().is_none_or(|it| it.place < wish.place) {

@@ -125,26 +125,35 @@ impl OccupiedEntry<'_> {
         let old = self.held.assign(value, at);
         self.free(old);
     }
+    #[inline]
+    fn before_string_change(&mut self) {
+        self.held
+            .before_string_change(&mut self.shared.long_strings);
+    }
     /// Appends to a string (an integer becomes raw); the new length. The caller has checked the limit.
     pub fn append(&mut self, bytes: &[u8]) -> Result<usize, WrongType> {
+        self.before_string_change();
         let (len, old) = self.held.append(bytes)?;
         self.free(old);
         Ok(len)
     }
     /// Overwrites from `offset`, padding with zero bytes; the new length. The caller has checked the limit.
     pub fn set_range(&mut self, offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
+        self.before_string_change();
         let (len, old) = self.held.set_range(offset, bytes)?;
         self.free(old);
         Ok(len)
     }
     /// Shortens a string to `len` bytes, if it is longer.
     pub fn truncate(&mut self, len: usize) -> Result<(), WrongType> {
+        self.before_string_change();
         let old = self.held.truncate(len)?;
         self.free(old);
         Ok(())
     }
     /// The bytes of a string, to be changed in place (SETBIT, PFADD); it reports `raw` from then on.
     pub fn bytes_mut(&mut self) -> Result<&mut [u8], WrongType> {
+        self.before_string_change();
         let (bytes, old) = self.held.bytes_mut()?;
         if let Some(old) = old {
             self.shared.free_entry(old, false);

@@ -6,6 +6,7 @@ use super::events::Events;
 use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
+use super::point_in_time::LongStrings;
 use super::table::{Borrowed, Place, Table};
 use super::waiting::Became;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
@@ -111,6 +112,8 @@ pub(super) struct Shared {
     pub(super) slowest_removal_ns: u64,
     /// What times them.
     pub(super) stopwatch: Stopwatch,
+    /// Long strings that are shared with those to whom a reading gave them.
+    pub(super) long_strings: LongStrings,
 }
 
 impl Shared {
@@ -210,6 +213,7 @@ impl Keyspace {
                 rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
                 events: Events::default(),
                 hash_seed,
+                long_strings: LongStrings::default(),
                 slowest_removal_ns: 0,
                 stopwatch: Stopwatch::default(),
             },

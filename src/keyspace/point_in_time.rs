@@ -10,7 +10,7 @@
 //!
 //! A value is large when its encoder does not come to its end in one part. It is read in parts, others meanwhile wait for
 //! their turn. Who changes it before it is read has it read to its end at once, which takes long; who can wait asks
-//! [`Keyspace::wish_for`], and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
+//! [`Keyspace::wish_for`], as does who would have to copy a long string that is shared, and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
 //! first, in the order in which it was asked for. One that is removed meanwhile is taken over, and freed when it is read.
 //!
 //! Invariants:
@@ -20,7 +20,7 @@
 use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::table::{Borrowed, Table};
-use super::{AccessPolicy, EntryRef};
+use super::{AccessPolicy, EntryRef, Stored, Value};
 use crate::structures::Blob;
 use crate::structures::dict::Geometry;
 use std::collections::{HashMap, VecDeque};
@@ -147,14 +147,63 @@ impl Large {
     }
 }
 
-/// A large value that is still to be read, and will be soon.
+/// What a change has to wait for.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// Values are read in the order of these; 0: it is under way.
+    /// What is wished for comes in the order of these; 0: it is under way.
     pub place: u64,
-    /// The number that the database had when the reading began.
-    db: usize,
-    key: Box<[u8]>,
+    what: Wished,
+}
+
+#[derive(Clone, Debug)]
+enum Wished {
+    /// A large value is to be read.
+    Value {
+        /// The number that the database had when the reading began.
+        db: usize,
+        key: Box<[u8]>,
+    },
+    /// Whoever was given a long string is to let go of it.
+    String(Address),
+}
+
+/// Where a long string is; nobody else is there while it is shared.
+type Address = usize;
+
+/// Strings from this length on are waited for, bytes. To copy a shorter one takes less than a tenth of a millisecond.
+const LONG_STRING: usize = 256 * 1024;
+
+/// Long strings that are shared with those to whom the reading gave them: who changes one before they let go of it makes a
+/// copy.
+#[derive(Default)]
+pub(super) struct LongStrings {
+    /// Each with its number and the clients that wait for it.
+    shared: HashMap<Address, (u64, Vec<u64>)>,
+    next: u64,
+    /// Those that were copied, because somebody changed them who could not wait.
+    copied: u64,
+}
+
+impl LongStrings {
+    fn add(&mut self, string: Address) {
+        self.next += 1;
+        self.shared.entry(string).or_insert((self.next, Vec::new()));
+    }
+    fn has(&self, entry: &Entry) -> Option<Address> {
+        let Stored::String(Value::Blob(blob)) = entry.stored() else {
+            return None;
+        };
+        Some(address_of(blob)).filter(|it| self.shared.contains_key(it))
+    }
+    /// Whether there are none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.shared.is_empty()
+    }
+}
+
+fn address_of(blob: &Blob) -> Address {
+    Arc::as_ptr(blob).addr()
 }
 
 /// What is kept of a large value that is still to be read and in the table.
@@ -190,6 +239,8 @@ pub(super) struct Reading {
     large_keys: HashMap<Box<[u8]>, Wanted>,
     /// Clients whose value was read or is gone.
     released: Vec<u64>,
+    /// Long strings that have been shared, which nobody has taken note of.
+    long: Vec<Address>,
     /// The one of which a part has been read.
     current: Option<(Large, Position)>,
     encoder: Arc<dyn Encoder>,
@@ -220,6 +271,7 @@ impl Reading {
             large: VecDeque::new(),
             large_keys: HashMap::new(),
             released: Vec::new(),
+            long: Vec::new(),
             current: None,
             encoder: Arc::clone(encoder),
             policy,
@@ -257,6 +309,11 @@ impl Reading {
             let entry_ref = EntryRef::new(Borrowed::of(entry), policy);
             let Some(next) = encoder.part(&entry_ref, &Position::default(), out) else {
                 out.keys += 1;
+                if out.shared_bytes - before.2 >= LONG_STRING {
+                    let strings = out.strings.get(before.1..).unwrap_or_default();
+                    let long: Vec<Address> = long_strings(strings).collect();
+                    self.long.extend(long);
+                }
                 return;
             };
             let key: Box<[u8]> = entry.key().into();
@@ -397,7 +454,34 @@ impl Reading {
     }
 }
 
+/// Those of the strings that are waited for.
+fn long_strings(strings: &[(usize, Deferred)]) -> impl Iterator<Item = Address> + '_ {
+    strings.iter().filter_map(|(_, string)| match string {
+        Deferred::Shared(blob) => (blob.len() >= LONG_STRING).then(|| address_of(blob)),
+        Deferred::Here(_) => None,
+    })
+}
+
+impl Encoded {
+    /// Addresses of the long strings in it, which are shared until it is dropped ([`Keyspace::let_go`]).
+    pub fn long_strings(&self) -> impl Iterator<Item = usize> + '_ {
+        long_strings(&self.strings)
+    }
+}
+
 impl Table {
+    /// Takes note of the long strings that have been shared.
+    fn note_long(&mut self, strings: &mut LongStrings) {
+        if let Some(reading) = &mut self.reading {
+            reading.long.drain(..).for_each(|it| strings.add(it));
+        }
+    }
+    /// Counts the copy that a change of a string in place makes where it is shared. Its bucket has been read.
+    #[cold]
+    pub(super) fn count_copy(&mut self, entry: &Entry, strings: &mut LongStrings) {
+        self.note_long(strings);
+        strings.copied += u64::from(strings.has(entry).is_some());
+    }
     /// To be called before an entry of this key changes, comes or goes in whatever way, where there is a reading.
     #[cold]
     pub(super) fn read_before_change(&mut self, hash: u64, key: &[u8]) {
@@ -543,12 +627,13 @@ impl Keyspace {
         }
         is_over
     }
-    /// Large values that were read at once, because somebody changed them who could not wait.
+    /// Large values that were read, and long strings that were copied at once, because somebody changed them who could not
+    /// wait.
     pub fn hurried(&self) -> u64 {
         let tables = self.databases.iter().map(|it| &it.table);
         let readings = tables.chain(&self.removed_tables);
         let hurried = readings.filter_map(|table| Some(table.reading.as_ref()?.hurried));
-        self.hurried + hurried.sum::<u64>()
+        self.hurried + hurried.sum::<u64>() + self.shared.long_strings.copied
     }
     /// Bytes that are there for the reading alone, about: what was read and waits, and values that were removed and are still to
     /// be read. To evict keys for them would make more of them. (Of databases that were flushed nobody knows the bytes.)
@@ -598,6 +683,10 @@ impl Keyspace {
             (false, None) => 1,
             (false, Some(_)) => 2,
         };
+        let databases = self.databases.iter_mut().map(|it| &mut it.table);
+        for table in databases.chain(&mut self.removed_tables) {
+            table.note_long(&mut self.shared.long_strings);
+        }
         for turn in 0..3 {
             for table in self.readings() {
                 let Some(reading) = &mut table.reading else {
@@ -618,7 +707,7 @@ impl Keyspace {
     }
     /// Ends the reading, whether all was read or not.
     pub fn end_reading(&mut self) {
-        self.hurried = self.hurried();
+        self.hurried = self.hurried() - self.shared.long_strings.copied;
         self.release_all();
         let mut unread = Vec::new();
         for table in self.readings() {
@@ -639,9 +728,30 @@ impl Keyspace {
             self.shared.lazyfreed += self.shared.free.table(table);
         }
     }
-    /// Has the value of a key read soon, if it is large and still to be read; none where a change of it has nothing to wait
-    /// for. O(1) but for the bucket of the key, which the change would have had read anyway.
-    pub fn wish_for(&mut self, db: usize, key: &[u8]) -> Option<Wish> {
+    /// What a change of a key has to wait for, if anything: that its value, which is large, is read, which it will be soon; or,
+    /// where the change is `in_place`, that others let go of a long string. O(1) but for the bucket of the key, which the
+    /// change would have had read anyway.
+    pub fn wish_for(&mut self, db: usize, key: &[u8], in_place: bool) -> Option<Wish> {
+        if let Some(wish) = self.wish_for_value(db, key) {
+            return Some(wish);
+        }
+        if !in_place {
+            return None;
+        }
+        let table = &mut self.databases.get_mut(db)?.table;
+        let strings = &mut self.shared.long_strings;
+        table.note_long(strings);
+        if strings.is_empty() {
+            return None;
+        }
+        let string = strings.has(&*table.get(key)?)?;
+        // What is still to be read is let go of later.
+        Some(Wish {
+            place: u64::MAX,
+            what: Wished::String(string),
+        })
+    }
+    fn wish_for_value(&mut self, db: usize, key: &[u8]) -> Option<Wish> {
         let table = &mut self.databases.get_mut(db)?.table;
         let mut reading = table.reading.take()?;
         let hash = table.hash(key);
@@ -659,25 +769,46 @@ impl Keyspace {
             }
             Wish {
                 place: if is_current { 0 } else { wanted.place },
-                db: reading.db,
-                key: key.into(),
+                what: Wished::Value {
+                    db: reading.db,
+                    key: key.into(),
+                },
             }
         });
         table.reading = Some(reading);
         wish
     }
-    /// Has a client wait, which is named by [`Keyspace::take_released`] when the value is read or gone.
+    /// Has a client wait, which is named by [`Keyspace::take_released`] when it need not any more.
     pub fn wait_for(&mut self, wish: &Wish, client: u64) {
-        for table in self.readings() {
-            if let Some(reading) = &mut table.reading
-                && reading.db == wish.db
-                && let Some(wanted) = reading.large_keys.get_mut(&wish.key)
-            {
-                wanted.waiting.push(client);
-                return;
+        let waiting = match &wish.what {
+            Wished::Value { db, key } => self.readings().find_map(|table| {
+                let reading = table.reading.as_mut().filter(|it| it.db == *db)?;
+                let wanted = reading.large_keys.get_mut(key)?;
+                Some(&mut wanted.waiting)
+            }),
+            Wished::String(string) => {
+                let strings = &mut self.shared.long_strings.shared;
+                strings.get_mut(string).map(|(_, waiting)| waiting)
             }
+        };
+        match waiting {
+            Some(waiting) => waiting.push(client),
+            None => self.released.push(client),
         }
-        self.released.push(client);
+    }
+    /// Nobody else has this long string any more, which was given away ([`Encoded::long_strings`]).
+    pub fn let_go(&mut self, string: usize) {
+        if let Some((_, mut waiting)) = self.shared.long_strings.shared.remove(&string) {
+            self.released.append(&mut waiting);
+        }
+    }
+    /// Nobody waits for long strings any more: what was given away is not known, or nobody wants it.
+    pub fn let_go_of_all(&mut self) {
+        let strings = std::mem::take(&mut self.shared.long_strings.shared);
+        let mut strings: Vec<(u64, Vec<u64>)> = strings.into_values().collect();
+        strings.sort_unstable();
+        self.released
+            .extend(strings.into_iter().flat_map(|(_, waiting)| waiting));
     }
     /// Lets all go on that wait for the reading, in the order in which their values were wished for.
     fn release_all(&mut self) {

@@ -11,7 +11,7 @@
 
 use super::entry::{BytesMut, Entry};
 use super::field_expiry::FieldIndex;
-use super::point_in_time::Reading;
+use super::point_in_time::{LongStrings, Reading};
 use super::sizes::{Bin, Counted, Sizes};
 use super::{NewValue, Type, WrongType};
 use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed};
@@ -331,6 +331,14 @@ impl<'a> Held<'a> {
         self.table.before_removal(self.hash);
         let reading = self.table.reading.as_ref();
         reading.is_some_and(|it| it.wants(self.entry.key()))
+    }
+    /// A string is about to be changed in place, and is copied for it where it is shared with a save.
+    #[inline]
+    pub(super) fn before_string_change(&mut self, strings: &mut LongStrings) {
+        if self.table.reading.is_some() || !strings.is_empty() {
+            self.before_change();
+            self.table.count_copy(&self.entry, strings);
+        }
     }
     /// Replaces value and expiry. Returns what is to be freed.
     #[inline]

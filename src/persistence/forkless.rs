@@ -18,6 +18,7 @@ use crate::system::crc64::crc64;
 use crate::system::disk::{Disk, DiskFile, Mode};
 use crate::system::helper::{Helper, Jobs};
 use crate::system::steady_file::SteadyFile;
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -144,6 +145,10 @@ pub struct SnapshotFile {
     sizes: Vec<DatabaseSize>,
     /// What stands before the next entries.
     before: Vec<u8>,
+    /// Bytes that were given to the helper.
+    given: usize,
+    /// Long strings that the helper has, with the bytes that it was given up to their end.
+    long: VecDeque<(usize, usize)>,
 }
 
 impl SnapshotFile {
@@ -177,6 +182,8 @@ impl SnapshotFile {
             db: None,
             sizes,
             before: super::snapshot::beginning(options, now),
+            given: 0,
+            long: VecDeque::new(),
         }
     }
     fn give(&self, helper: &mut Helper<Job>, step: Step) {
@@ -191,6 +198,10 @@ impl SnapshotFile {
         self.shared
             .waiting
             .fetch_add(encoded.len(), Ordering::Relaxed);
+        self.given = self.given.wrapping_add(encoded.len());
+        let given = self.given;
+        let strings = encoded.long_strings().map(|it| (given, it));
+        self.long.extend(strings);
         self.give(helper, Step::Write(encoded));
     }
     /// Gives entries of a database to the helper.
@@ -235,7 +246,13 @@ impl SnapshotFile {
     }
     /// Bytes that the helper has not written yet.
     pub fn waiting(&self) -> usize {
-        self.shared.waiting.load(Ordering::Relaxed)
+        self.shared.waiting.load(Ordering::Acquire)
+    }
+    /// The next long string that the helper has let go of, where so many bytes wait ([`SnapshotFile::waiting`]).
+    pub fn next_let_go(&mut self, waiting: usize) -> Option<usize> {
+        let written = self.given.wrapping_sub(waiting);
+        let (_, string) = self.long.pop_front_if(|(given, _)| *given <= written)?;
+        Some(string)
     }
     /// Whether it is there, or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {
@@ -278,7 +295,7 @@ fn given_up() -> io::Error {
 /// Bytes that are put together before they are written.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-fn run(job: Job) {
+fn run(mut job: Job) {
     let mut stage = job.shared.stage();
     let done = open(&mut stage, &job).and_then(|()| match (&mut *stage, &job.step) {
         (Stage::Writing(file, sum), Step::Write(encoded)) => {
@@ -287,10 +304,11 @@ fn run(job: Job) {
         (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
         _ => Ok(None),
     });
-    if let Step::Write(encoded) = &job.step {
-        job.shared
-            .waiting
-            .fetch_sub(encoded.len(), Ordering::Relaxed);
+    if let Step::Write(encoded) = &mut job.step {
+        let written = encoded.len();
+        // Before: who waits to change a string in it goes by the number.
+        drop(std::mem::take(encoded));
+        job.shared.waiting.fetch_sub(written, Ordering::Release);
     }
     match done {
         Ok(None) => {}

@@ -126,6 +126,9 @@ pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bo
         return Slice::None;
     };
     saving.waiting = waiting;
+    while let Some(string) = saving.file.next_let_go(waiting) {
+        state.keyspace.let_go(string);
+    }
     let copied_bytes = state.keyspace.copied_for_reading() as u64;
     saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
     // What writes have had read meanwhile waits in the keyspace.
@@ -197,6 +200,7 @@ fn take_end(state: &mut State, went_well: bool) {
     let Some(saving) = state.persistence.forkless.take() else {
         return;
     };
+    state.keyspace.let_go_of_all();
     // One that has failed may have been read in part only.
     if !saving.is_read {
         state.keyspace.end_reading();
@@ -239,6 +243,7 @@ pub(super) fn cancel(state: &mut State) {
         return;
     };
     state.keyspace.end_reading();
+    state.keyspace.let_go_of_all();
     let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
     let persistence = &mut state.persistence;
     saving.file.cancel(&mut persistence.snapshot_helper);
@@ -260,10 +265,17 @@ pub(super) fn cancel(state: &mut State) {
 
 #[cfg(test)]
 mod tests {
+    use super::{go_on, progress, take_released};
     use crate::commands::testing::Harness;
     use crate::config::Config;
+    use crate::engine::State;
     use crate::engine::persistence::save_at_end;
+    use crate::engine::process::{Outcome, process_found};
+    use crate::persistence::forkless::helper;
+    use crate::resp::OwnedRequest;
     use crate::system::disk::{Call, Disk, Fault, FaultPlan};
+    use crate::system::helper::Jobs;
+    use crate::system::simulated_jobs::SimulatedJobs;
 
     /// The last snapshot had its name and was taken for one that had not: the save went on, and put an older one over it.
     #[test]
@@ -282,5 +294,38 @@ mod tests {
             assert_eq!(harness.state.persistence.is_saving(), goes_on, "{call:?}");
             assert_eq!(directory.path().join("dump.rdb").exists(), !goes_on);
         }
+    }
+
+    /// Who is held back for a long string goes on when the helper has let go of it.
+    #[test]
+    fn a_string_that_the_helper_has_is_not_changed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let jobs = SimulatedJobs::new(1);
+        let mut harness = Harness::new();
+        harness.state.config = Config::with_dir(directory.path());
+        harness.state.persistence.snapshot_helper = helper(&Jobs::Simulated(jobs));
+        harness.line("CONFIG SET bgsave-default-method forkless");
+        harness.line(&format!("SET long {}", "x".repeat(300_000)));
+        harness.line("BGSAVE");
+        harness.line("EXPIRE long 1000");
+        let held = |harness: &Harness| harness.state.persistence.held_for_save;
+        assert_eq!(held(&harness), 0, "what copies nothing does not wait");
+        let state = &mut harness.state;
+        let client = harness.client;
+        let request = OwnedRequest::from_slices(&["SETRANGE", "long", "5", "y"]);
+        let args = request.args();
+        let command = state.table.find(args.at(0));
+        let outcome = process_found(state, &mut harness.host, client, command, args);
+        assert_eq!(outcome, Outcome::Postponed);
+        let turn = |state: &mut State| {
+            let progress = progress(state).expect("a save");
+            go_on(state, progress, &mut || false);
+            take_released(state)
+        };
+        assert!(turn(state).is_empty());
+        assert!(turn(state).is_empty());
+        state.persistence.snapshot_helper.drain();
+        assert_eq!(turn(state).len(), 1);
+        assert_eq!(state.persistence.held_for_save, 0);
     }
 }

@@ -249,7 +249,7 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                     let key = format!("key{}", rng.below(keys)).into_bytes();
                     let client = rng.below(2) == 0;
                     clients += u64::from(client);
-                    let wish = keyspace.wish_for(rng.index(2), &key);
+                    let wish = keyspace.wish_for(rng.index(2), &key, true);
                     if let Some(wish) = wish.filter(|_| client) {
                         keyspace.wait_for(&wish, clients);
                         waiting.insert(clients);
@@ -312,7 +312,9 @@ fn who_waits_goes_on_in_the_order_of_the_wishes() {
     // Everybody comes twice, as another client.
     for (client, number) in asked.iter().chain(&asked).enumerate() {
         let key = format!("key{number}").into_bytes();
-        let wish = keyspace.wish_for(number % 2, &key).expect("it is large");
+        let wish = keyspace
+            .wish_for(number % 2, &key, true)
+            .expect("it is large");
         keyspace.wait_for(&wish, client as u64);
     }
     let mut released = Vec::new();
@@ -328,4 +330,66 @@ fn who_waits_goes_on_in_the_order_of_the_wishes() {
     let expected: Vec<Vec<u64>> = (0..100).map(|first| vec![first, first + 100]).collect();
     assert_eq!(released, expected);
     keyspace.end_reading();
+}
+
+/// Shares every string.
+struct Sharing;
+
+impl Encoder for Sharing {
+    fn part(&self, entry: &EntryRef<'_>, _: &Position, out: &mut Encoded) -> Option<Position> {
+        if let Stored::String(Value::Blob(blob)) = entry.stored() {
+            out.shared_bytes += blob.len();
+            out.strings.push((0, Deferred::Shared(Arc::clone(blob))));
+        }
+        None
+    }
+}
+
+/// Who changed half a gigabyte that was shared copied it first.
+#[test]
+fn who_changes_a_long_string_waits_until_it_is_let_go_of() {
+    let mut keyspace = keyspace();
+    for (key, len) in [
+        (&b"long"[..], 300_000),
+        (b"second", 400_000),
+        (b"short", 9000),
+    ] {
+        let mut db = keyspace.db(0, at(1), false);
+        put(&mut db, key, NewValue::Blob(Arc::new(vec![b'x'; len])));
+    }
+    assert!(keyspace.wish_for(0, b"long", true).is_none());
+    let encoder: Arc<dyn Encoder> = Arc::new(Sharing);
+    keyspace.begin_reading(&encoder);
+    // It is shared by the question, which reads it.
+    let wish = keyspace.wish_for(0, b"long", true).expect("it is shared");
+    keyspace.wait_for(&wish, 7);
+    assert!(keyspace.wish_for(0, b"long", false).is_none());
+    assert!(keyspace.wish_for(0, b"short", true).is_none());
+    while !keyspace.go_on_reading(&mut |_| true) {}
+    let mut taken = Vec::new();
+    keyspace.take_read(&mut |_, encoded| taken.push(encoded));
+    keyspace.end_reading();
+    assert!(keyspace.take_released().is_empty(), "others have it yet");
+    // One that cannot wait changes a copy, which is nobody else's.
+    let mut db = keyspace.db(0, at(1), false);
+    let KeyEntry::Occupied(mut held) = db.entry(b"second") else {
+        panic!("it is there")
+    };
+    held.append(b"y").expect("a string");
+    held.append(b"y").expect("a string");
+    assert_eq!(keyspace.hurried(), 1);
+    assert!(keyspace.wish_for(0, b"second", true).is_none());
+    let strings: Vec<usize> = taken.iter().flat_map(|it| it.long_strings()).collect();
+    assert_eq!(strings.len(), 2);
+    drop(taken);
+    strings.into_iter().for_each(|it| keyspace.let_go(it));
+    assert_eq!(keyspace.take_released(), [7]);
+    assert!(keyspace.wish_for(0, b"long", true).is_none());
+    // Who waits for one that nobody takes goes on at the end.
+    keyspace.begin_reading(&encoder);
+    let wish = keyspace.wish_for(0, b"long", true).expect("it is shared");
+    keyspace.wait_for(&wish, 8);
+    keyspace.end_reading();
+    keyspace.let_go_of_all();
+    assert_eq!(keyspace.take_released(), [8]);
 }
