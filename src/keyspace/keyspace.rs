@@ -594,6 +594,11 @@ impl Keyspace {
     pub fn lazyfree_pending(&self) -> u64 {
         self.shared.free.pending()
     }
+    /// Makes room for so many keys and expiries that are about to come, `steps` buckets at most; whether there is.
+    pub fn reserve_some(&mut self, db: usize, keys: usize, volatile: usize, steps: usize) -> bool {
+        let database = self.databases.get_mut(db);
+        database.is_none_or(|it| it.table.reserve_some(keys, volatile, steps))
+    }
     /// Prefetches what a lookup of this key will touch; two calls (stage 0 the bucket, stage 1 the entry) around other
     /// work.
     #[inline]

@@ -154,6 +154,10 @@ impl Table {
         }
         entry.counted()
     }
+    /// Makes room for so many entries and expiries, some at a time; whether there is.
+    pub(super) fn reserve_some(&mut self, keys: usize, volatile: usize, steps: usize) -> bool {
+        self.entries.reserve_some(keys, steps) && self.volatile.reserve_some(volatile, steps)
+    }
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

@@ -81,6 +81,12 @@ pub enum Step {
 /// Keys that are read before the first of them is stored, so that the memory they go to is there in time.
 const BATCH: usize = 16;
 
+/// No entry of a file has fewer bytes: type, key and value.
+const ENTRY_BYTES_LEAST: usize = 3;
+
+/// Buckets for which room is made before it is asked whether that is enough for now.
+const BUCKETS_AT_ONCE: usize = 4096;
+
 /// A key that was read and not stored yet.
 struct Loaded<'a> {
     db: usize,
@@ -104,6 +110,8 @@ pub struct Loading {
     chunk: Chunk,
     next: usize,
     db: usize,
+    /// Keys and expiries of the database for which room is still to be made.
+    room_for: Option<(usize, usize)>,
     on_duplicate: OnDuplicate,
     /// Keys that were loaded.
     pub keys: u64,
@@ -143,6 +151,7 @@ impl Loading {
             chunk: Chunk::default(),
             next: 0,
             db: 0,
+            room_for: None,
             on_duplicate,
             keys: 0,
             expired: 0,
@@ -250,6 +259,9 @@ impl Loading {
         now: Clock,
         enough: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Step>, LoadFailure> {
+        if !self.make_room(keyspace, enough) {
+            return Ok(Some(Step::Rest));
+        }
         let mut batch: Vec<Loaded<'_>> = Vec::with_capacity(BATCH);
         while let Some((item, end)) = items.get_mut(self.next) {
             self.at = *end;
@@ -267,6 +279,12 @@ impl Loading {
                 }
                 ReadPart::Aux(name, value) => {
                     self.note_aux(chunk.text(&name), chunk.text(&value), now)
+                }
+                ReadPart::Resize(keys, volatile) => {
+                    self.room_for = Some(self.believed(keys, volatile));
+                    if !self.make_room(keyspace, enough) {
+                        return Ok(Some(Step::Rest));
+                    }
                 }
                 ReadPart::Skipped => {}
                 ReadPart::Function(code) => {
@@ -315,6 +333,23 @@ impl Loading {
         }
         self.store(keyspace, &mut batch, settings, now)?;
         Ok(None)
+    }
+    /// How many keys, and expiries, room is made for where the file says that so many come: as many as its bytes can hold.
+    fn believed(&self, keys: u64, volatile: u64) -> (usize, usize) {
+        let most = self.file.len().saturating_sub(self.at) / ENTRY_BYTES_LEAST;
+        let believed = |told: u64| usize::try_from(told).map_or(most, |told| told.min(most));
+        (believed(keys), believed(volatile))
+    }
+    /// Makes the room that is still to be made; false where the time is over before.
+    fn make_room(&mut self, keyspace: &mut Keyspace, enough: &mut dyn FnMut() -> bool) -> bool {
+        while let Some((keys, volatile)) = self.room_for {
+            if keyspace.reserve_some(self.db, keys, volatile, BUCKETS_AT_ONCE) {
+                self.room_for = None;
+            } else if enough() {
+                return false;
+            }
+        }
+        true
     }
     fn note_aux(&mut self, name: &[u8], value: &[u8], now: Clock) {
         if name == b"used-mem" {
@@ -389,6 +424,7 @@ fn note_aux(name: &[u8], value: &[u8], now: Clock) {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::persistence::rdb::write::Writer;
     use crate::persistence::snapshot::{SnapshotOptions, UsageKind, write};
 
     const NOW: Clock = Clock {
@@ -443,5 +479,45 @@ mod tests {
             panic!("{failure:?}")
         };
         assert_eq!((name, error.raw_os_error()), (path, Some(libc::EIO)));
+    }
+
+    /// Room for as many keys as the file can hold, whatever it says, in slices.
+    #[test]
+    fn room_is_made_for_what_comes_and_no_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("dump.rdb");
+        let keys = 100_000_usize;
+        for told in [keys, usize::MAX >> 1] {
+            let mut bytes = b"REDIS0012\xfb".to_vec();
+            let mut writer = Writer::new(&mut bytes, false);
+            writer.len(told);
+            writer.len(told);
+            for key in 0..keys {
+                writer.byte(0);
+                writer.string(&(key as u32).to_le_bytes());
+                writer.string(b"");
+            }
+            writer.byte(255);
+            bytes.extend([0; 8]);
+            std::fs::write(&path, &bytes).expect("written");
+            let (disk, mode) = (Disk::default(), OnDuplicate::Fail);
+            let opened = Loading::open(&disk, &Jobs::Threads, &path, mode);
+            let mut loading = opened.expect("opened").expect("there");
+            let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]);
+            let config = Config::with_dir(Path::new("/"));
+            let mut steps = 0;
+            while loading
+                .step(&mut keyspace, config.settings(), NOW, &mut || true)
+                .expect("loaded")
+                != Step::Done
+            {
+                steps += 1;
+            }
+            assert_eq!(keyspace.db(0, NOW, true).len(), keys);
+            assert!(steps > keys, "{steps}: room is made in slices of its own");
+            let most = bytes.len() / ENTRY_BYTES_LEAST;
+            let buckets = keyspace.overhead_bytes(0).0 / 64;
+            assert!(buckets < 2 * most / 7 + 4096, "{buckets} for {most}");
+        }
     }
 }

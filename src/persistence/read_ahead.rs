@@ -41,6 +41,8 @@ type Text = Range<usize>;
 pub(super) enum ReadPart {
     Aux(Text, Text),
     Select(u64),
+    /// So many keys follow in this database, of which so many expire.
+    Resize(u64, u64),
     /// Nothing to be done.
     Skipped,
     Function(Text),
@@ -151,7 +153,8 @@ fn keep(chunk: &mut Chunk, part: Part<'_>) -> ReadPart {
     match part {
         Part::Aux(name, value) => ReadPart::Aux(chunk.put(&name), chunk.put(&value)),
         Part::Select(db) => ReadPart::Select(db),
-        Part::Resize(..) | Part::ModuleAux => ReadPart::Skipped,
+        Part::Resize(keys, volatile) => ReadPart::Resize(keys, volatile),
+        Part::ModuleAux => ReadPart::Skipped,
         Part::Function(code) => ReadPart::Function(chunk.put(&code)),
         Part::End => ReadPart::End,
         Part::Entry {

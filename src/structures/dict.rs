@@ -359,8 +359,7 @@ impl<E: Element> Dict<E> {
             );
         }
         if self.directory.len() == 0 {
-            self.directory.push();
-            self.mask = 1;
+            self.first_bucket();
         }
         let population = self
             .bucket_of(hash)
@@ -440,6 +439,27 @@ impl<E: Element> Dict<E> {
                 _ => {}
             }
         }
+    }
+
+    /// Makes room for `len` elements in all, so that adding them splits nothing; `steps` buckets at most. Whether there is. What
+    /// is not filled then goes again by removals, a bucket each. O(steps), for buckets that are empty.
+    pub fn reserve_some(&mut self, len: usize, steps: usize) -> bool {
+        for _ in 0..steps {
+            if most_for(self.directory.len()) >= len {
+                break;
+            }
+            match self.directory.len() {
+                0 => self.first_bucket(),
+                _ => self.split(),
+            }
+        }
+        most_for(self.directory.len()) >= len
+    }
+
+    #[inline]
+    fn first_bucket(&mut self) {
+        self.directory.push();
+        self.mask = 1;
     }
 
     /// The bucket that the next split will divide.
