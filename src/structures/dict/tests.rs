@@ -129,6 +129,47 @@ fn growth_and_shrinking_keep_every_invariant_at_every_length() {
     assert_eq!(dict.chains, ChainUse::default());
 }
 
+/// Room that was made is filled without a split; what is not filled goes with the elements.
+#[test]
+fn room_is_made_around_what_is_there() {
+    let alive = Rc::default();
+    for (there, room) in [(0, 0), (0, 1), (0, 40_000), (500, 100), (500, 40_000)] {
+        let mut dict = filled(0..there, &alive);
+        while !dict.reserve_some(room, 100) {
+            dict.check_invariants();
+        }
+        let buckets = dict.bucket_count();
+        assert!(
+            room == 0
+                || most_for(buckets) >= room && most_for(buckets - 1) < room.max(there as usize)
+        );
+        for number in there..room as u64 {
+            dict.insert(Counted::new(&key(number), number, &alive));
+        }
+        assert_eq!(dict.bucket_count(), buckets, "{there} of {room}");
+        dict.check_invariants();
+        let all = dict.len() as u64;
+        assert!((0..all).all(|number| dict.find(&key(number)).is_some()));
+        let mut seen = HashSet::new();
+        let mut cursor = 0;
+        loop {
+            cursor = dict.scan(cursor, |it| drop(seen.insert(it.0.value)));
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert_eq!(seen.len() as u64, all);
+        // Half empty, and on the way to one bucket.
+        let mut sparse = filled(0..there, &alive);
+        while !sparse.reserve_some(room, 1000) {}
+        for number in 0..there {
+            assert!(sparse.remove(&key(number)).is_some());
+            sparse.check_invariants();
+        }
+    }
+    assert_eq!(alive.get(), 0);
+}
+
 /// Segments come and go, and the first one moves, under elements that stay.
 #[test]
 fn segments_come_and_go() {
