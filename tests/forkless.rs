@@ -227,6 +227,41 @@ fn how_far_a_save_is_is_told() {
     }
 }
 
+/// The helper waits for a disk that does not answer: writes go on, and the server ends when it is told to.
+#[test]
+fn a_disk_that_does_not_answer_keeps_nobody_up() {
+    for how in ["SHUTDOWN NOSAVE", "SIGTERM"] {
+        let mut server = Server::with(&FORKLESS);
+        let mut raw = server.raw();
+        raw.line("DEBUG POPULATE 2000 key 40");
+        raw.line("CONFIG SET forkless-disk-timeout 1");
+        // A pipe that nobody reads holds whoever opens it to write.
+        let name = format!("temp-{}.bg.rdb", info(&mut raw, "process_id"));
+        let made = std::process::Command::new("mkfifo")
+            .arg(server.dir.path().join(name))
+            .status();
+        assert!(made.expect("mkfifo").success());
+        raw.line("BGSAVE");
+        wait_for("the end of the save", || !is_saving(&mut raw));
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "err");
+        assert_eq!(text(raw.line("SET a 1")), "OK");
+        // It would have to wait for the same disk.
+        if how == "SIGTERM" {
+            let refused = "ERR Errors trying to SHUTDOWN. Check logs.";
+            let refused = Value::Error(refused.as_bytes().to_vec());
+            assert_eq!(raw.line("SHUTDOWN SAVE"), refused);
+            raw.line("BGSAVE");
+        }
+        let began = std::time::Instant::now();
+        match how {
+            "SIGTERM" => common::signal(server.pid(), "-TERM"),
+            _ => raw.send(format!("{how}\r\n").as_bytes()),
+        }
+        assert_eq!(server.wait(), Some(0));
+        assert!(began.elapsed().as_secs() < 30);
+    }
+}
+
 fn files(server: &Server) -> Vec<String> {
     let files = std::fs::read_dir(server.dir.path()).expect("a directory");
     let name = |file: std::io::Result<std::fs::DirEntry>| {

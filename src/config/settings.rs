@@ -368,6 +368,8 @@ pub struct Settings {
     pub bgsave_forkless: bool,
     /// `forkless-loop-share`: the part of its time, percent, that the loop gives to a save while there is other work.
     pub forkless_loop_share: u64,
+    /// `forkless-disk-timeout`: a save is given up when the disk has not answered its helper for so many seconds.
+    pub forkless_disk_timeout_s: u64,
     /// A base of the append-only file goes to the disk while it is written.
     pub aof_rewrite_incremental_fsync: bool,
     /// Rest after each key that is loaded, µs (tests).
@@ -623,6 +625,7 @@ impl Settings {
             rdb_key_save_delay_us: read.delay("rdb-key-save-delay"),
             rdb_save_incremental_fsync: read.yes("rdb-save-incremental-fsync"),
             bgsave_forkless: read.choice("bgsave-default-method", &[false, true]),
+            forkless_disk_timeout_s: read.number("forkless-disk-timeout"),
             forkless_loop_share: read.number("forkless-loop-share"),
             aof_rewrite_incremental_fsync: read.yes("aof-rewrite-incremental-fsync"),
             key_load_delay_us: read.delay("key-load-delay"),

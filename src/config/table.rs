@@ -436,6 +436,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("rdb-save-incremental-fsync", true),
     choice("bgsave-default-method", BGSAVE_METHODS, 0),
     int("forkless-loop-share", 1, 100, 25),
+    int("forkless-disk-timeout", 1, 1_000_000, 30),
     int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("key-load-delay", INT_MIN, INT_MAX, 0).hidden(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 512 * KB).hidden().later(),

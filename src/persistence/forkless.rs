@@ -17,12 +17,15 @@ use crate::keyspace::{Clock, DatabaseSize, Encoded, Encoder, EntryRef, Position}
 use crate::system::crc64::crc64;
 use crate::system::disk::{Disk, DiskFile, Mode};
 use crate::system::helper::{Helper, Jobs};
+use crate::system::process::os_error_text;
 use crate::system::steady_file::SteadyFile;
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Entries in the form of an RDB file.
 #[derive(Debug)]
@@ -73,7 +76,109 @@ enum Stage {
     /// It is whole and under its name.
     Installed,
     /// It could not be written, and is gone.
-    Failed(io::Error),
+    Failed(Failure),
+}
+
+/// Why there is no file.
+#[derive(Debug)]
+pub struct Failure {
+    /// What could not be done.
+    doing: Doing,
+    /// To which file.
+    path: PathBuf,
+    /// What the system says.
+    pub error: io::Error,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (doing, path) = (self.doing.text(), self.path.display());
+        write!(out, "can't {doing} {path}: {}", os_error_text(&self.error))
+    }
+}
+
+/// What the helper is at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Doing {
+    #[default]
+    Open,
+    Write,
+    Sync,
+    OpenFolder,
+    Rename,
+    SyncFolder,
+}
+
+impl Doing {
+    fn text(self) -> &'static str {
+        match self {
+            Doing::Open => "open",
+            Doing::Write => "write",
+            Doing::Sync => "sync",
+            Doing::OpenFolder => "open the directory of",
+            Doing::Rename => "rename",
+            Doing::SyncFolder => "sync the directory of",
+        }
+    }
+}
+
+/// Who may make the file or give it its name: whoever wants it, one at a time, and nobody once it is cancelled. No lock is
+/// held while the disk is waited for, which may not answer.
+#[derive(Debug, Default)]
+struct Naming {
+    state: Mutex<NamingState>,
+    /// Somebody is done.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct NamingState {
+    /// Nobody wants it any more.
+    is_cancelled: bool,
+    /// Somebody is at it.
+    is_busy: bool,
+}
+
+impl Naming {
+    fn state(&self) -> MutexGuard<'_, NamingState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn is_cancelled(&self) -> bool {
+        self.state().is_cancelled
+    }
+    /// Waits until nobody is at it, for as long as `patience` at most.
+    fn idle(&self, patience: Duration) -> Option<MutexGuard<'_, NamingState>> {
+        let waited =
+            (self.changed).wait_timeout_while(self.state(), patience, |state| state.is_busy);
+        let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+        (!waited.timed_out()).then_some(state)
+    }
+    /// Does something to the file that is wanted, unless it is cancelled; whether it then is cancelled is `work`'s to say.
+    fn unless_cancelled<T>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> io::Result<T>,
+        cancels: bool,
+    ) -> io::Result<T> {
+        let mut state = self.idle(patience).ok_or_else(no_answer)?;
+        if state.is_cancelled {
+            return Err(given_up());
+        }
+        state.is_busy = true;
+        drop(state);
+        let done = work();
+        let mut state = self.state();
+        state.is_busy = false;
+        state.is_cancelled |= cancels && done.is_ok();
+        drop(state);
+        self.changed.notify_all();
+        done
+    }
+    /// Cancels it. Who is at it just now is waited for, but not for long.
+    fn cancel(&self, patience: Duration) {
+        self.state().is_cancelled = true;
+        drop(self.idle(patience));
+    }
 }
 
 /// What the loop and the helper share.
@@ -81,12 +186,12 @@ enum Stage {
 struct Shared {
     /// Bytes given to the helper that are not in the file.
     waiting: AtomicUsize,
-    /// Nobody wants it any more. Held while the file is made and while it gets its name, so that
-    /// what is cancelled gets none.
-    cancelled: Mutex<bool>,
+    naming: Naming,
     /// Nothing will change any more.
     ended: AtomicBool,
     stage: Mutex<Stage>,
+    /// What the helper did last, or does now. For the log only.
+    doing: Mutex<Doing>,
 }
 
 impl Shared {
@@ -94,10 +199,11 @@ impl Shared {
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn cancelled(&self) -> MutexGuard<'_, bool> {
-        self.cancelled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn doing(&self) -> Doing {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn begin(&self, doing: Doing) {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
     }
 }
 
@@ -131,7 +237,8 @@ pub fn helper(jobs: &Jobs) -> Helper<Job> {
     Helper::new(
         "gyre-save",
         jobs,
-        crate::system::process::yield_to_others,
+        // No lower priority: on a machine that is busy the file would be late, and in the end writes wait for it.
+        || (),
         run,
     )
 }
@@ -166,9 +273,10 @@ impl SnapshotFile {
         SnapshotFile {
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
-                cancelled: Mutex::new(false),
+                naming: Naming::default(),
                 ended: AtomicBool::new(false),
                 stage: Mutex::new(Stage::Unopened),
+                doing: Mutex::default(),
             }),
             target: Target {
                 disk: options.disk.clone(),
@@ -184,6 +292,20 @@ impl SnapshotFile {
             before: super::snapshot::beginning(options, now),
             given: 0,
             long: VecDeque::new(),
+        }
+    }
+    /// Gives the helper what stands before all entries, to see whether it does something.
+    pub fn probe(&mut self, helper: &mut Helper<Job>) {
+        self.give_before(helper);
+    }
+    fn give_before(&mut self, helper: &mut Helper<Job>) {
+        if !self.before.is_empty() {
+            let bytes = std::mem::take(&mut self.before);
+            let encoded = Encoded {
+                bytes,
+                ..Encoded::default()
+            };
+            self.give_bytes(helper, encoded);
         }
     }
     fn give(&self, helper: &mut Helper<Job>, step: Step) {
@@ -219,29 +341,13 @@ impl SnapshotFile {
                 writer.len(size.volatile);
             }
         }
-        if !self.before.is_empty() {
-            let bytes = std::mem::take(&mut self.before);
-            self.give_bytes(
-                helper,
-                Encoded {
-                    bytes,
-                    ..Encoded::default()
-                },
-            );
-        }
+        self.give_before(helper);
         self.give_bytes(helper, encoded);
     }
     /// All entries have been given: the file is to be ended, synced and named.
     pub fn finish(&mut self, helper: &mut Helper<Job>) {
-        let mut bytes = std::mem::take(&mut self.before);
-        bytes.push(op::EOF);
-        self.give_bytes(
-            helper,
-            Encoded {
-                bytes,
-                ..Encoded::default()
-            },
-        );
+        self.before.push(op::EOF);
+        self.give_before(helper);
         self.give(helper, Step::Finish);
     }
     /// Bytes that the helper has not written yet.
@@ -254,6 +360,15 @@ impl SnapshotFile {
         let (_, string) = self.long.pop_front_if(|(given, _)| *given <= written)?;
         Some(string)
     }
+    /// Bytes that were given to the helper so far.
+    pub fn given(&self) -> u64 {
+        self.given as u64
+    }
+    /// What the helper is at, of which file.
+    pub fn doing(&self) -> String {
+        let (doing, path) = (self.shared.doing(), &self.target.temporary);
+        format!("to {} {}", doing.text(), path.display())
+    }
     /// Whether it is there, or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {
         if !self.shared.ended.load(Ordering::Acquire) {
@@ -262,30 +377,44 @@ impl SnapshotFile {
         Some(matches!(*self.shared.stage(), Stage::Installed))
     }
     /// How it ended. An error where it has not.
-    pub fn result(self) -> io::Result<()> {
-        let given_up = Stage::Failed(given_up());
+    pub fn result(self) -> Result<(), Failure> {
+        let failure = |error| Failure {
+            doing: self.shared.doing(),
+            path: self.target.temporary.clone(),
+            error,
+        };
+        let given_up = Stage::Failed(failure(given_up()));
         match std::mem::replace(&mut *self.shared.stage(), given_up) {
             Stage::Installed => Ok(()),
-            Stage::Failed(error) => Err(error),
-            Stage::Unopened | Stage::Writing(..) => Err(io::Error::other("it is not finished")),
+            Stage::Failed(failure) => Err(failure),
+            Stage::Unopened | Stage::Writing(..) => {
+                Err(failure(io::Error::other("it is not finished")))
+            }
         }
     }
     /// Puts another file, a newer one, under the name. Where that is done this one does not get the name any more, and is to
-    /// be cancelled; else it goes on.
+    /// be cancelled; else it goes on. A disk that does not answer the helper is an error.
     pub fn install_instead<T>(&self, install: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let mut cancelled = self.shared.cancelled();
-        let installed = install()?;
-        *cancelled = true;
-        Ok(installed)
+        self.shared.naming.unless_cancelled(PATIENCE, install, true)
     }
-    /// Gives it up: from here on its file does not get its name, unless it has it. Waits for no more than a rename.
+    /// Gives it up: from here on its file does not get its name, unless it has it or the disk does not answer just when it is
+    /// to get it. The helper removes it. Waits for no more than a rename, and not for long.
     pub fn cancel(self, helper: &mut Helper<Job>) {
-        *self.shared.cancelled() = true;
-        // Here, for the process may end before the helper comes to it. What frees the space is the close, which is the
-        // helper's.
-        let _ = self.target.disk.remove(&self.target.temporary);
+        self.shared.naming.cancel(PATIENCE);
         self.give(helper, Step::Finish);
     }
+    /// Gives it up as [`SnapshotFile::cancel`] does, but waits for nothing: the disk is known not to answer.
+    pub fn abandon(self, helper: &mut Helper<Job>) {
+        self.shared.naming.cancel(Duration::ZERO);
+        self.give(helper, Step::Finish);
+    }
+}
+
+/// How long the loop waits for a rename of the helper.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer")
 }
 
 fn given_up() -> io::Error {
@@ -297,25 +426,33 @@ const WRITE_BYTES: usize = 1024 * 1024;
 
 fn run(mut job: Job) {
     let mut stage = job.shared.stage();
+    let mut left = match &job.step {
+        Step::Write(encoded) => encoded.len(),
+        Step::Finish => 0,
+    };
     let done = open(&mut stage, &job).and_then(|()| match (&mut *stage, &job.step) {
         (Stage::Writing(file, sum), Step::Write(encoded)) => {
-            write(file, sum, encoded, &job).map(|()| None)
+            write(file, sum, encoded, &mut left, &job).map(|()| None)
         }
         (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
         _ => Ok(None),
     });
     if let Step::Write(encoded) = &mut job.step {
-        let written = encoded.len();
         // Before: who waits to change a string in it goes by the number.
         drop(std::mem::take(encoded));
-        job.shared.waiting.fetch_sub(written, Ordering::Release);
     }
+    job.shared.waiting.fetch_sub(left, Ordering::Release);
     match done {
         Ok(None) => {}
         Ok(Some(())) => *stage = Stage::Installed,
         Err(error) => {
+            let failure = Failure {
+                doing: job.shared.doing(),
+                path: job.target.temporary.clone(),
+                error,
+            };
             let _ = job.target.disk.remove(&job.target.temporary);
-            *stage = Stage::Failed(error);
+            *stage = Stage::Failed(failure);
         }
     }
     let has_ended = matches!(*stage, Stage::Installed | Stage::Failed(_));
@@ -332,12 +469,10 @@ fn open(stage: &mut Stage, job: &Job) -> io::Result<()> {
     if !matches!(stage, Stage::Unopened) {
         return Ok(());
     }
-    // Held, so that who cancels finds the file or there will be none.
-    let cancelled = job.shared.cancelled();
-    if *cancelled {
-        return Err(given_up());
-    }
-    let file = job.target.disk.open(&job.target.temporary, Mode::Create)?;
+    job.shared.begin(Doing::Open);
+    let open = || job.target.disk.open(&job.target.temporary, Mode::Create);
+    let naming = &job.shared.naming;
+    let file = naming.unless_cancelled(Duration::MAX, open, false)?;
     *stage = Stage::Writing(SteadyFile::new(file, job.target.steady), 0);
     Ok(())
 }
@@ -346,8 +481,10 @@ fn write(
     file: &mut SteadyFile<DiskFile>,
     sum: &mut u64,
     encoded: &Encoded,
+    left: &mut usize,
     job: &Job,
 ) -> io::Result<()> {
+    job.shared.begin(Doing::Write);
     let mut bytes = Vec::with_capacity(encoded.len());
     put_in(encoded, job.target.compress, &mut bytes);
     if job.target.checksum {
@@ -355,32 +492,40 @@ fn write(
     }
     for part in bytes.chunks(WRITE_BYTES) {
         // A large value may take long, and nobody may want it any more.
-        if *job.shared.cancelled() {
+        if job.shared.naming.is_cancelled() {
             return Err(given_up());
         }
         file.write_all(part)?;
+        // The loop sees that something is done. (They are fewer where they are compressed, and some more where not.) The last
+        // one is counted when nobody holds the strings any more.
+        let written = part.len().min(left.saturating_sub(1));
+        *left -= written;
+        job.shared.waiting.fetch_sub(written, Ordering::Relaxed);
     }
     Ok(())
 }
 
 fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<()> {
-    if *job.shared.cancelled() {
+    let shared = &job.shared;
+    if shared.naming.is_cancelled() {
         return Err(given_up());
     }
+    shared.begin(Doing::Write);
     file.write_all(&sum.to_le_bytes())?;
+    shared.begin(Doing::Sync);
     file.file().sync_all()?;
     let Some(path) = &job.target.path else {
         return Ok(());
     };
     // All that may fail is asked for before the rename.
     let disk = &job.target.disk;
+    shared.begin(Doing::OpenFolder);
     let folder = disk.open_folder(path.parent().unwrap_or(Path::new(".")))?;
-    let cancelled = job.shared.cancelled();
-    if *cancelled {
-        return Err(given_up());
-    }
-    disk.rename(&job.target.temporary, path)?;
-    drop(cancelled);
+    shared.begin(Doing::Rename);
+    let rename = || disk.rename(&job.target.temporary, path);
+    let naming = &shared.naming;
+    naming.unless_cancelled(Duration::MAX, rename, false)?;
+    shared.begin(Doing::SyncFolder);
     // The new name is on the disk only once its directory is.
     folder.sync()
 }
@@ -543,7 +688,7 @@ mod tests {
             let file = self.file.as_mut().expect("a file");
             keyspace.take_read(&mut |db, encoded| file.write(&mut self.helper, db, encoded));
         }
-        fn end(mut self, keyspace: &mut Keyspace) -> io::Result<()> {
+        fn end(mut self, keyspace: &mut Keyspace) -> Result<(), Failure> {
             let mut file = self.read_all(keyspace);
             file.finish(&mut self.helper);
             self.helper.drain();
@@ -658,7 +803,9 @@ mod tests {
             plan.fail(call, name, Fault::Error(libc::EIO));
             let saving = Saving::begin(&mut keyspace, &options, &Jobs::Threads);
             let error = saving.end(&mut keyspace).expect_err("it fails");
-            assert_eq!(error.raw_os_error(), Some(libc::EIO), "{call:?}");
+            assert_eq!(error.error.raw_os_error(), Some(libc::EIO), "{call:?}");
+            let text = error.to_string();
+            assert!(text.ends_with("temp-1.rdb: Input/output error"), "{text}");
             assert_eq!(
                 std::fs::read(&options.path).expect("a file"),
                 b"the old one"

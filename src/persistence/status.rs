@@ -14,6 +14,7 @@ use crate::system::child::{Child, Children};
 use crate::system::disk::Disk;
 use crate::system::helper::{Helper, Jobs};
 use crate::system::machine::{Machine, Stopwatch};
+use std::time::Duration;
 
 /// Bytes of one report of a child: keys done and bytes of copy-on-write, both little-endian.
 const REPORT_LEN: usize = 16;
@@ -241,6 +242,10 @@ pub struct Forkless {
     pub copied_bytes: u64,
     /// Bytes that the helper had not written when it was looked at last.
     pub waiting: usize,
+    /// Bytes that it had done then.
+    pub done_bytes: u64,
+    /// For how long it had done nothing, ns, and when that was (monotonic, ns).
+    pub stalled: (u64, u64),
     /// Everything has been read, and the helper writes the rest.
     pub is_read: bool,
 }
@@ -285,6 +290,8 @@ pub struct Persistence {
     pub snapshot_helper: Helper<forkless::Job>,
     /// Who does the jobs of further helpers.
     pub jobs: Jobs,
+    /// A save was given up because the disk did not answer, and it has not answered since, as far as is known.
+    pub disk_stalled: bool,
     /// Wakes the loop when there is news of it.
     pub waker: Option<Waker>,
     /// The last background save was of that kind.
@@ -331,6 +338,7 @@ impl Default for Persistence {
             part_size: PartSize::USUAL,
             snapshot_helper: forkless::helper(&Jobs::default()),
             jobs: Jobs::default(),
+            disk_stalled: false,
             waker: None,
             last_was_forkless: false,
             scheduled: false,
@@ -360,10 +368,17 @@ impl Persistence {
         let child = self.child.as_ref().map(|child| child.kind);
         child.or_else(|| self.forkless.as_ref().map(|it| it.kind))
     }
-    /// Waits for what helpers have still to do with files, at the end of the process.
+    /// Waits for what helpers have still to do with files, at the end of the process; but not for a disk that does not
+    /// answer.
     pub fn end_helpers(&mut self) {
-        self.aof.end_helper();
-        self.snapshot_helper.drain();
+        /// What is waited for is the removal and the close of files, and syncs nobody was promised.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let is_done = self.aof.end_helper(PATIENCE);
+        if !(self.snapshot_helper.drain_for(PATIENCE) && is_done) {
+            log::warn!(
+                "The disk does not answer: the process ends without having closed its files"
+            );
+        }
     }
     /// Whether something is being saved in the background.
     pub fn is_saving(&self) -> bool {
@@ -403,6 +418,12 @@ impl Persistence {
             (_, true) => FORKLESS,
             (_, false) => "fork",
         }
+    }
+    /// Whether a helper has waited for the disk for so long that whoever asked it for something would wait as well.
+    pub fn disk_is_stalled(&self) -> bool {
+        const LONG_NS: u64 = 5_000_000_000;
+        let stalled_ns = self.forkless.as_ref().map_or(0, |it| it.stalled.0);
+        self.disk_stalled || stalled_ns > LONG_NS
     }
     /// Whether data is being loaded, also for what asks while a step of it is done.
     #[inline]

@@ -27,6 +27,8 @@ pub struct Core {
     pub(super) endpoints: Endpoints,
     /// What each timer of the loop is for.
     pub(super) timers: OwnedTimers,
+    /// The time that a save of the loop may have.
+    pub(super) save_share: super::saving::SaveShare,
     /// Used memory, which every write asks for.
     pub(super) gauge: MemoryGauge,
     /// The commands that run now, while the recorder is on.
@@ -51,6 +53,7 @@ impl Core {
             cron: Cron::default(),
             endpoints: Endpoints::default(),
             timers: OwnedTimers::default(),
+            save_share: Default::default(),
             gauge: MemoryGauge::default(),
             running_batch: RunningBatch::default(),
             http: Default::default(),

@@ -11,8 +11,9 @@
 use super::simulated_jobs::SimulatedJobs;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Who does the jobs of helpers.
 #[derive(Clone, Debug, Default)]
@@ -94,17 +95,22 @@ impl<J: Send + 'static> Helper<J> {
     }
     /// Waits until all that was given is done.
     pub fn drain(&mut self) {
+        self.drain_for(Duration::MAX);
+    }
+    /// Waits until all that was given is done, for as long as `patience` at most; whether it is.
+    pub fn drain_for(&mut self, patience: Duration) -> bool {
         match &self.way {
             Way::Simulated(jobs, helper) => jobs.run_all(*helper),
             Way::Thread(Some((sender, _))) => {
                 let (asked, told) = channel();
                 // An error would say that there is no thread any more, which might be waited for.
                 if sender.send(Message::Tell(asked)).is_ok() {
-                    let _ = told.recv();
+                    return told.recv_timeout(patience) != Err(RecvTimeoutError::Timeout);
                 }
             }
             Way::Thread(None) => {}
         }
+        true
     }
     /// Whether a job has been given to it, ever.
     pub fn has_begun(&self) -> bool {
@@ -161,6 +167,22 @@ mod tests {
         let shared = Arc::clone(&done);
         let run = move |job| shared.lock().expect("no panic").push(job);
         (Helper::new("gyre-test", jobs, || (), run), done)
+    }
+
+    /// A process that was to end waited for a disk for ever.
+    #[test]
+    fn who_has_waited_long_enough_goes() {
+        let (hold, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let run = move |()| {
+            let _ = held.lock().expect("no panic").recv();
+        };
+        let mut helper = Helper::new("gyre-test", &Jobs::Threads, || (), run);
+        assert!(helper.drain_for(Duration::from_millis(1)));
+        helper.give(());
+        assert!(!helper.drain_for(Duration::from_millis(1)));
+        drop(hold);
+        assert!(helper.drain_for(Duration::MAX));
     }
 
     #[test]

@@ -250,6 +250,7 @@ fn fork_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
 /// What follows from the end of the child that wrote a base.
 pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: bool) {
     let path = state.persistence.aof.temporary_base(pid);
+    let is_own = pid == state.persistence.children.own_pid();
     let now_s = state.now.unix_s();
     let base_is_rdb = state.config.settings().aof_use_rdb_preamble;
     let result = match exit {
@@ -292,7 +293,11 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
             rewrite.last_ok = false;
             rewrite.failures += 1;
         }
-        aof.remove(&path);
+        // What a helper could not write, or was given up, it removes itself: it alone waits for a disk that does not answer.
+        let is_removed = is_own && (killed || exit != Exit::Status(0));
+        if !is_removed {
+            aof.remove(&path);
+        }
         if aof.state == AofState::WaitRewrite {
             // What was gathered for the new file belongs to none; the next attempt begins anew, and until then nothing
             // is gathered.

@@ -40,7 +40,12 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
     let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
     // A base gets its name from the manifest, together with what follows it.
     let renamed = kind == ChildKind::Snapshot;
-    let file = SnapshotFile::begin(&options, temporary, renamed, sizes, state.now, waker);
+    let mut file = SnapshotFile::begin(&options, temporary, renamed, sizes, state.now, waker);
+    if state.persistence.disk_stalled {
+        // Nothing is read before the helper has shown that the disk answers again: what an attempt gave to it would wait there,
+        // and that of the next ones too.
+        file.probe(&mut state.persistence.snapshot_helper);
+    }
     state.persistence.forkless = Some(Forkless {
         kind,
         file,
@@ -53,6 +58,8 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         is_backed_up: false,
         copied_bytes: 0,
         waiting: 0,
+        done_bytes: 0,
+        stalled: (0, state.now.mono_ns),
         is_read: false,
     });
 }
@@ -113,14 +120,24 @@ pub fn progress(state: &State) -> Option<[u64; 2]> {
 const ENDED_WELL: u64 = 1;
 const FAILED: u64 = 2;
 
-/// Reads on until `over` says so, and gives what was read to the helper, whose [`progress`] the loop has taken note of.
-pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bool) -> Slice {
+/// Takes note of the helper's [`progress`]; then reads on, where `reads` is true, until `over` says so, and gives what was read
+/// to the helper.
+pub fn go_on(
+    state: &mut State,
+    progress: [u64; 2],
+    reads: bool,
+    over: &mut dyn FnMut() -> bool,
+) -> Slice {
     let [end, waiting] = progress;
     if end != 0 {
         take_end(state, end == ENDED_WELL);
         return Slice::None;
     }
     let waiting = waiting as usize;
+    if is_stalled(state, waiting) {
+        give_up(state);
+        return Slice::None;
+    }
     let persistence = &mut state.persistence;
     let Some(saving) = &mut persistence.forkless else {
         return Slice::None;
@@ -129,17 +146,21 @@ pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bo
     while let Some(string) = saving.file.next_let_go(waiting) {
         state.keyspace.let_go(string);
     }
+    persistence.disk_stalled &= saving.done_bytes == 0;
     let copied_bytes = state.keyspace.copied_for_reading() as u64;
     saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
     // What writes have had read meanwhile waits in the keyspace.
     saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
-    if saving.is_read {
+    if saving.is_read || persistence.disk_stalled {
         return Slice::Waits;
     }
     let delay_us = state.config.settings().rdb_key_save_delay_us;
     // Whoever is held back waits for what is read, and not for the rest.
     if state.now.mono_ns < saving.rests_until_ns && persistence.held_for_save == 0 {
         return Slice::Rests(saving.rests_until_ns);
+    }
+    if !reads {
+        return Slice::More;
     }
     let (mut is_read, keys_before) = (false, saving.keys_done);
     if waiting < WAITING_MAX {
@@ -177,6 +198,127 @@ pub fn go_on(state: &mut State, progress: [u64; 2], over: &mut dyn FnMut() -> bo
     Slice::Waits
 }
 
+/// Takes note of what the helper has done; whether it has done nothing for so long that the disk is taken not to answer any
+/// more.
+fn is_stalled(state: &mut State, waiting: usize) -> bool {
+    /// The most that counts between two looks: a process that was stopped, or is busy with something else, learns only now
+    /// what the helper has done meanwhile.
+    const LOOK_NS: u64 = 1_000_000_000;
+    /// A disk that is slower than this while a whole file is synced counts as one that does not answer, bytes per second.
+    const SLOW_DISK: u64 = 10_000_000;
+    let timeout_s = state.config.settings().forkless_disk_timeout_s;
+    let now_ns = state.now.mono_ns;
+    let Some(saving) = &mut state.persistence.forkless else {
+        return false;
+    };
+    let done_bytes = saving.file.given().saturating_sub(waiting as u64);
+    let (stalled_ns, looked_ns) = saving.stalled;
+    let is_idle = waiting == 0 && !saving.is_read;
+    let stalled_ns = match is_idle || done_bytes != saving.done_bytes {
+        true => 0,
+        false => stalled_ns + now_ns.saturating_sub(looked_ns).min(LOOK_NS),
+    };
+    (saving.done_bytes, saving.stalled) = (done_bytes, (stalled_ns, now_ns));
+    // All is written, and what is left takes as long as the file is large.
+    let sync_s = match waiting {
+        0 => done_bytes / SLOW_DISK,
+        _ => 0,
+    };
+    stalled_ns > (timeout_s + sync_s).saturating_mul(1_000_000_000)
+}
+
+/// Gives up a save whose helper waits for a disk that does not answer. Who was held back for it goes on; the helper removes the
+/// file when it can.
+fn give_up(state: &mut State) {
+    let Some(saving) = state.persistence.forkless.take() else {
+        return;
+    };
+    if !saving.is_read {
+        state.keyspace.end_reading();
+    }
+    state.keyspace.let_go_of_all();
+    let persistence = &mut state.persistence;
+    persistence.disk_stalled = true;
+    let reason = format!(
+        "the disk has not answered the call {} for {} seconds",
+        saving.file.doing(),
+        saving.stalled.0 / 1_000_000_000
+    );
+    log_failure(state, saving.kind, &reason);
+    let (kind, ended) = (saving.kind, Ended::of(state, &saving));
+    saving.file.abandon(&mut state.persistence.snapshot_helper);
+    note_end(state, kind, &ended, false);
+}
+
+/// What is noted of a save that has ended.
+struct Ended {
+    duration_s: i64,
+    copied_bytes: u64,
+    dirty: u64,
+}
+
+impl Ended {
+    fn of(state: &State, saving: &Forkless) -> Ended {
+        Ended {
+            duration_s: state.now.unix_s().saturating_sub(saving.started_unix_s),
+            copied_bytes: saving.copied_bytes,
+            dirty: saving.dirty,
+        }
+    }
+}
+
+/// Says what has failed, and what the server does now.
+fn log_failure(state: &State, kind: ChildKind, reason: &str) {
+    let settings = state.config.settings();
+    match kind {
+        ChildKind::Snapshot => {
+            let refuses = settings.stop_writes_on_bgsave_error && !settings.save.is_empty();
+            let next = match (refuses, settings.save.is_empty()) {
+                (true, _) => "writes are refused until a save goes well; save points try again",
+                (false, false) => "save points try again",
+                (false, true) => "the last one stays",
+            };
+            log::warn!("Error saving the data for RDB: {reason}. No new snapshot: {next}");
+        }
+        ChildKind::Rewrite => log::warn!(
+            "Error saving the data for AOF rewrite: {reason}. The append-only file goes on as it is"
+        ),
+    }
+}
+
+/// What follows from the end of a save.
+fn note_end(state: &mut State, kind: ChildKind, ended: &Ended, went_well: bool) {
+    note_figures(state, kind, ended);
+    if kind == ChildKind::Rewrite {
+        let pid = state.persistence.children.own_pid();
+        return aof::rewrite_ended(state, pid, Exit::Status(i32::from(!went_well)), false);
+    }
+    if went_well {
+        log::info!("DB saved on disk");
+        saved_in_background(state, ended.dirty);
+    } else {
+        log::warn!("Background saving error");
+        state.persistence.last_status_ok = false;
+    }
+}
+
+fn note_figures(state: &mut State, kind: ChildKind, ended: &Ended) {
+    let persistence = &mut state.persistence;
+    let copied_bytes = ended.copied_bytes;
+    persistence.peak_copied_bytes = persistence.peak_copied_bytes.max(copied_bytes);
+    match kind {
+        ChildKind::Snapshot => {
+            persistence.last_copied_bytes = copied_bytes;
+            persistence.last_duration_s = ended.duration_s;
+            persistence.last_was_forkless = true;
+        }
+        ChildKind::Rewrite => {
+            persistence.rewrite.last_copied_bytes = copied_bytes;
+            persistence.rewrite.last_duration_s = ended.duration_s;
+        }
+    }
+}
+
 /// Takes the ids of clients that were held back and are to be admitted anew: what each waited for has passed. Whoever waits for
 /// something else stays, so that each is admitted about once.
 pub fn take_released(state: &mut State) -> Vec<u64> {
@@ -207,34 +349,11 @@ fn take_end(state: &mut State, went_well: bool) {
     }
     // In a replay the helper may have something to do yet that it had done when this was recorded.
     state.persistence.snapshot_helper.drain();
-    let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
-    if !went_well {
-        let name = match saving.kind {
-            ChildKind::Snapshot => "RDB",
-            ChildKind::Rewrite => "AOF rewrite",
-        };
-        let reason = saving.file.result().err().map(|it| it.to_string());
-        let reason = reason.unwrap_or_default();
-        log::warn!("Error saving the data for {name}: {reason}");
+    let (kind, ended) = (saving.kind, Ended::of(state, &saving));
+    if let (false, Err(failure)) = (went_well, saving.file.result()) {
+        log_failure(state, kind, &failure.to_string());
     }
-    let persistence = &mut state.persistence;
-    persistence.peak_copied_bytes = persistence.peak_copied_bytes.max(saving.copied_bytes);
-    if saving.kind == ChildKind::Rewrite {
-        persistence.rewrite.last_copied_bytes = saving.copied_bytes;
-        persistence.rewrite.last_duration_s = duration_s;
-        let pid = persistence.children.own_pid();
-        return aof::rewrite_ended(state, pid, Exit::Status(i32::from(!went_well)), false);
-    }
-    persistence.last_duration_s = duration_s;
-    persistence.last_copied_bytes = saving.copied_bytes;
-    persistence.last_was_forkless = true;
-    if went_well {
-        log::info!("DB saved on disk");
-        saved_in_background(state, saving.dirty);
-    } else {
-        log::warn!("Background saving error");
-        persistence.last_status_ok = false;
-    }
+    note_end(state, kind, &ended, went_well);
 }
 
 /// Gives up the save that is under way, if there is one.
@@ -244,19 +363,11 @@ pub(super) fn cancel(state: &mut State) {
     };
     state.keyspace.end_reading();
     state.keyspace.let_go_of_all();
-    let duration_s = state.now.unix_s().saturating_sub(saving.started_unix_s);
-    let persistence = &mut state.persistence;
-    saving.file.cancel(&mut persistence.snapshot_helper);
+    note_figures(state, saving.kind, &Ended::of(state, &saving));
+    saving.file.cancel(&mut state.persistence.snapshot_helper);
     match saving.kind {
-        ChildKind::Snapshot => {
-            log::warn!("The background save is given up");
-            persistence.last_duration_s = duration_s;
-            persistence.last_copied_bytes = saving.copied_bytes;
-            persistence.last_was_forkless = true;
-        }
+        ChildKind::Snapshot => log::warn!("The background save is given up"),
         ChildKind::Rewrite => {
-            persistence.rewrite.last_duration_s = duration_s;
-            persistence.rewrite.last_copied_bytes = saving.copied_bytes;
             let pid = state.persistence.children.own_pid();
             aof::rewrite_ended(state, pid, Exit::Status(0), true);
         }
@@ -265,8 +376,8 @@ pub(super) fn cancel(state: &mut State) {
 
 #[cfg(test)]
 mod tests {
-    use super::{go_on, progress, take_released};
-    use crate::commands::testing::Harness;
+    use super::*;
+    use crate::commands::testing::{Harness, text};
     use crate::config::Config;
     use crate::engine::State;
     use crate::engine::persistence::save_at_end;
@@ -276,6 +387,120 @@ mod tests {
     use crate::system::disk::{Call, Disk, Fault, FaultPlan};
     use crate::system::helper::Jobs;
     use crate::system::simulated_jobs::SimulatedJobs;
+    use std::path::Path;
+
+    /// A plan that holds no helper beyond the end of its test, which would wait for it.
+    struct Held(FaultPlan);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.heal();
+        }
+    }
+
+    /// A state that saves in a directory, on a disk whose calls fail as the plan says.
+    fn saving(directory: &Path) -> (Harness, Held) {
+        let plan = FaultPlan::default();
+        let mut harness = Harness::new();
+        harness.state.config = Config::with_dir(directory);
+        harness.state.persistence.disk = Disk::with_faults(&plan);
+        harness.line("CONFIG SET bgsave-default-method forkless");
+        harness.line("SET a 1");
+        (harness, Held(plan))
+    }
+
+    /// Goes on in steps of so many ms until the save has ended; how many ms that took.
+    fn ends_after_ms(harness: &mut Harness, step_ms: i64) -> i64 {
+        let (mut ms, begun) = (0, std::time::Instant::now());
+        while let Some(progress) = progress(&harness.state) {
+            go_on(&mut harness.state, progress, true, &mut || false);
+            harness.advance_ms(step_ms);
+            ms += step_ms;
+            std::thread::sleep(std::time::Duration::from_micros(50));
+            assert!(begun.elapsed().as_secs() < 60, "it never ends");
+        }
+        ms
+    }
+
+    /// Writes that were held back waited for the disk for ever, no further save began, and none could be cancelled.
+    #[test]
+    fn a_disk_that_does_not_answer_is_given_up() {
+        for (call, part) in [
+            (Call::Open, "temp-"),
+            (Call::Write, "temp-"),
+            (Call::Sync, "temp-"),
+            (Call::Rename, "dump.rdb"),
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (mut harness, plan) = saving(directory.path());
+            plan.0.fail_some(call, part, Fault::Held(libc::EIO), 0, 1);
+            harness.line("BGSAVE");
+            // The helper is to be there before the time runs, which does so faster here.
+            let is_it = |(made, name): &(Call, String)| *made == call && name.contains(part);
+            while !plan.0.take_calls().iter().any(is_it) {
+                let progress = progress(&harness.state).expect("a save");
+                go_on(&mut harness.state, progress, true, &mut || false);
+                std::thread::sleep(std::time::Duration::from_micros(50));
+            }
+            harness.state.persistence.held_for_save = 1;
+            harness.state.persistence.held_for_helper = vec![7];
+            let ms = ends_after_ms(&mut harness, 500);
+            assert!((30_000..35_000).contains(&ms), "{call:?}: {ms}");
+            assert_eq!(take_released(&mut harness.state), [7]);
+            let persistence = &harness.state.persistence;
+            assert!(persistence.disk_is_stalled() && !persistence.last_status_ok);
+            assert!(!harness.state.keyspace.is_reading());
+            assert!(
+                !save_at_end(&mut harness.state, &mut harness.host),
+                "{call:?}"
+            );
+            // The next attempt gives the helper nothing but its question, and is given up as well.
+            harness.line(&format!("SET large {}", "x".repeat(100_000)));
+            harness.line("BGSAVE");
+            ends_after_ms(&mut harness, 500);
+            assert_eq!(harness.state.persistence.saves, 0);
+            plan.0.release();
+            harness.line("BGSAVE");
+            // However long that takes.
+            ends_after_ms(&mut harness, 0);
+            let persistence = &harness.state.persistence;
+            assert!(persistence.last_status_ok && !persistence.disk_is_stalled());
+            assert_eq!(persistence.saves, 1, "{call:?}");
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), 1, "{call:?}");
+        }
+    }
+
+    /// A save that may have taken long, but of which something is done now and then, goes on.
+    #[test]
+    fn a_slow_disk_is_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut harness, plan) = saving(directory.path());
+        harness.line("DEBUG POPULATE 50000 key 100");
+        plan.0
+            .fail_some(Call::Sync, "temp-", Fault::Held(libc::EIO), 0, 1);
+        harness.line("BGSAVE");
+        let ms = ends_after_ms(&mut harness, 60_000);
+        // Each look counts for a second, however late it comes.
+        assert!(ms > 30 * 60_000, "{ms}");
+    }
+
+    /// Who cancelled waited for the disk, for as long as that takes.
+    #[test]
+    fn a_save_is_cancelled_though_the_disk_does_not_answer() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut harness, plan) = saving(directory.path());
+        plan.0
+            .fail_some(Call::Open, "temp-", Fault::Held(libc::EIO), 0, 1);
+        harness.line("BGSAVE");
+        let progress = progress(&harness.state).expect("a save");
+        go_on(&mut harness.state, progress, true, &mut || false);
+        plan.0.wait_for(Call::Open, "temp-");
+        let answer = text(&harness.line("BGSAVE CANCEL"));
+        assert_eq!(answer, "Background saving cancelled");
+        assert!(!harness.state.persistence.is_saving());
+        plan.0.release();
+    }
 
     /// The last snapshot had its name and was taken for one that had not: the save went on, and put an older one over it.
     #[test]
@@ -319,7 +544,7 @@ mod tests {
         assert_eq!(outcome, Outcome::Postponed);
         let turn = |state: &mut State| {
             let progress = progress(state).expect("a save");
-            go_on(state, progress, &mut || false);
+            go_on(state, progress, true, &mut || false);
             take_released(state)
         };
         assert!(turn(state).is_empty());

@@ -51,9 +51,14 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
 
 /// Writes the last snapshot, at the end of the server; whether it went well. A background save must not put its older
 /// snapshot in the place of this one, so it stands still while this one gets its name, and is given up when that is done.
-/// Where it cannot be done the server goes on, and so does the save.
+/// Where it cannot be done, or the disk is known not to answer, the server goes on, and so does the save.
 pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host);
+    if state.persistence.disk_is_stalled() {
+        // The loop would wait for it, and the server neither serve nor end.
+        let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
+        return saved(state, &options, Err(error));
+    }
     let written = snapshot::write_temporary(&state.keyspace, state.now, &options, &mut |_| {});
     let persistence = &state.persistence;
     let child = persistence.child.as_ref();

@@ -682,8 +682,8 @@ impl AppendOnly {
         Ok(())
     }
     /// Waits until files that were handed over are synced and closed, at the end of the process.
-    pub fn end_helper(&mut self) {
-        self.syncer.end();
+    pub fn end_helper(&mut self, patience: std::time::Duration) -> bool {
+        self.syncer.end(patience)
     }
     /// Notes in the manifest where the open file ends. It is not vital: without it the end is estimated.
     pub fn note_end(&mut self, offset: i64, now_s: i64) {

@@ -10,6 +10,7 @@ use crate::system::disk::DiskFile;
 use crate::system::helper::{Helper, Jobs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
 enum Job {
     /// The file that is appended to is synced.
@@ -86,9 +87,9 @@ impl Syncer {
         }
         self.helper.drain();
     }
-    /// Waits until all that was given to it is done, closing included.
-    pub(super) fn end(&mut self) {
-        self.helper.drain();
+    /// Waits until all that was given to it is done, closing included, but no longer than `patience`; whether it is done.
+    pub(super) fn end(&mut self, patience: Duration) -> bool {
+        self.helper.drain_for(patience)
     }
     /// Files that are being synced or wait for it.
     pub(super) fn pending(&self) -> u32 {

@@ -831,7 +831,7 @@ fn all_files_that_were_loaded_are_on_the_disk() {
     // A rewrite has told how long the first is.
     let length = bench.text("a.aof.1.incr.aof").len() as u64;
     assert_eq!(aof.manifest.incremental[0].length, Some(length));
-    bench.aof.end_helper();
+    bench.aof.end_helper(std::time::Duration::MAX);
     bench.plan.take_calls();
     aof.open(true, 0, 1, |_| Ok(())).expect("opened");
     let mut synced = bench.plan.take_calls();
