@@ -637,3 +637,65 @@ fn fields_that_expire_stay_until_their_hash_is_read() {
     wait_for("the end of the save", || !is_saving(&mut raw));
     assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
 }
+
+/// Nor is a database that was flushed, and is kept until it is read.
+#[test]
+fn a_flushed_database_that_a_save_keeps_has_nothing_evicted() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("SELECT 1");
+    raw.line("DEBUG POPULATE 30000 key 1000");
+    raw.line("SELECT 0");
+    raw.line("DEBUG POPULATE 1000 key 1000");
+    let page = text(raw.line("INFO memory"));
+    let used = page
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"))
+        .and_then(|bytes| bytes.parse::<u64>().ok())
+        .expect("a figure");
+    raw.line("CONFIG SET maxmemory-policy allkeys-lru");
+    raw.line(&format!("CONFIG SET maxmemory {}", used + 500_000));
+    raw.line("CONFIG SET rdb-key-save-delay 10000");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    raw.line("SELECT 1");
+    raw.line("FLUSHDB ASYNC");
+    raw.line("SELECT 0");
+    for number in 0..3000 {
+        let line = format!("SET new:{number} {}", "y".repeat(1000));
+        assert_eq!(text(raw.line(&line)), "OK");
+    }
+    assert!(is_saving(&mut raw));
+    assert_eq!(raw.line("DBSIZE"), Value::Integer(4000));
+}
+
+/// What takes long because of a save says so.
+#[test]
+fn a_value_that_is_read_at_once_is_told() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 20000 key 40");
+    for hundred in 0..100 {
+        let fields: String = (0..3000)
+            .map(|field| format!(" {hundred}:{field} value"))
+            .collect();
+        raw.line(&format!("HSET hash{fields}"));
+    }
+    raw.line("CONFIG SET latency-monitor-threshold 1");
+    raw.line("CONFIG SET rdb-key-save-delay 10000000");
+    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+    raw.line("EVAL redis.call('HSET','hash','new',1) 0");
+    let events = format!("{:?}", raw.line("LATENCY LATEST"));
+    let name = format!("{:?}", Value::Bulk(b"save-hurry".to_vec()));
+    assert!(events.contains(&name), "{events}");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
+    let Value::Array(stats) = raw.line("LOOP STATS") else {
+        panic!("a map")
+    };
+    let stats = format!("{stats:?}");
+    let hurried = format!(
+        "{:?}, {:?}",
+        Value::Bulk(b"hurried-values".to_vec()),
+        Value::Integer(1)
+    );
+    assert!(stats.contains(&hurried), "{stats}");
+}

@@ -6,7 +6,7 @@ use super::events::Events;
 use super::evict::EvictionPool;
 use super::expire::ExpireState;
 use super::lazyfree::FreeThread;
-use super::point_in_time::LongStrings;
+use super::long_strings::LongStrings;
 use super::table::{Borrowed, Place, Table};
 use super::waiting::Became;
 use super::{AccessPolicy, Clock, Db, EntryRef, EventClass, KeyspaceEvent, Type, Waiter, interest};
@@ -185,6 +185,8 @@ pub struct Keyspace {
     pub(super) released: Vec<u64>,
     /// Large values that earlier readings of a point in time had to read at once.
     pub(super) hurried: u64,
+    /// The longest of the last one's, until it is asked for, ns.
+    pub(super) slowest_hurry_ns: u64,
 }
 
 impl Keyspace {
@@ -224,6 +226,7 @@ impl Keyspace {
             wishes: 0,
             released: Vec::new(),
             hurried: 0,
+            slowest_hurry_ns: 0,
         }
     }
     /// Sets who frees what would take long and what times that, before there is anything.
@@ -444,7 +447,10 @@ impl Keyspace {
             let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
             let (kept, released) = (&mut self.removed_tables, &mut self.released);
-            let Some(old) = super::point_in_time::keep_while_read(kept, released, old) else {
+            let rng = &mut self.shared.rng;
+            let random = &mut || rng.next_u64();
+            let Some(old) = super::point_in_time::keep_while_read(kept, released, random, old)
+            else {
                 continue;
             };
             match free {

@@ -15,6 +15,7 @@
 //! | `database.rs`, `key_entry.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
 //! | `point_in_time.rs` | all databases as they are at one moment, read while commands go on | rdb.c |
+//! | `long_strings.rs` | long strings that are shared with a save, and who waits to change one | rdb.c |
 //! | `events.rs` | keyspace events: what changed | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
@@ -37,6 +38,7 @@ mod key_entry;
 mod keyspace;
 mod layout;
 mod lazyfree;
+mod long_strings;
 mod object;
 mod point_in_time;
 mod sizes;

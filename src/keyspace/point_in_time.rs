@@ -19,10 +19,12 @@
 
 use super::entry::Entry;
 use super::keyspace::Keyspace;
+use super::long_strings::{Address, LONG_STRING, LongStrings, long_strings};
 use super::table::{Borrowed, Table};
-use super::{AccessPolicy, EntryRef, Stored, Value};
+use super::{AccessPolicy, EntryRef};
 use crate::structures::Blob;
 use crate::structures::dict::Geometry;
+use crate::system::machine::Stopwatch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -167,45 +169,6 @@ enum Wished {
     String(Address),
 }
 
-/// Where a long string is; nobody else is there while it is shared.
-type Address = usize;
-
-/// Strings from this length on are waited for, bytes. To copy a shorter one takes less than a tenth of a millisecond.
-const LONG_STRING: usize = 256 * 1024;
-
-/// Long strings that are shared with those to whom the reading gave them: who changes one before they let go of it makes a
-/// copy.
-#[derive(Default)]
-pub(super) struct LongStrings {
-    /// Each with its number and the clients that wait for it.
-    shared: HashMap<Address, (u64, Vec<u64>)>,
-    next: u64,
-    /// Those that were copied, because somebody changed them who could not wait.
-    copied: u64,
-}
-
-impl LongStrings {
-    fn add(&mut self, string: Address) {
-        self.next += 1;
-        self.shared.entry(string).or_insert((self.next, Vec::new()));
-    }
-    fn has(&self, entry: &Entry) -> Option<Address> {
-        let Stored::String(Value::Blob(blob)) = entry.stored() else {
-            return None;
-        };
-        Some(address_of(blob)).filter(|it| self.shared.contains_key(it))
-    }
-    /// Whether there are none.
-    #[inline]
-    pub(super) fn is_empty(&self) -> bool {
-        self.shared.is_empty()
-    }
-}
-
-fn address_of(blob: &Blob) -> Address {
-    Arc::as_ptr(blob).addr()
-}
-
 /// What is kept of a large value that is still to be read and in the table.
 #[derive(Default)]
 struct Wanted {
@@ -252,16 +215,26 @@ pub(super) struct Reading {
     is_cut: bool,
     /// Large values that were read at once, because somebody changed them.
     hurried: u64,
+    /// The longest of these since it was asked for, ns.
+    slowest_hurry_ns: u64,
+    /// What times them.
+    stopwatch: Stopwatch,
     /// Bytes that are kept although their turn had not come, because somebody changed what they are of.
     copied_bytes: usize,
     /// Values that were taken over and are read: to be freed.
     done_with: Vec<Entry>,
-    /// Bytes of the values that were taken over, about.
+    /// Bytes of the values that were taken over, about, and of the table where that was removed as a whole.
     taken_bytes: usize,
 }
 
 impl Reading {
-    fn new(db: usize, table: &Table, encoder: &Arc<dyn Encoder>, policy: AccessPolicy) -> Reading {
+    fn new(
+        db: usize,
+        table: &Table,
+        encoder: &Arc<dyn Encoder>,
+        policy: AccessPolicy,
+        stopwatch: Stopwatch,
+    ) -> Reading {
         let was = table.geometry();
         Reading {
             db,
@@ -279,6 +252,8 @@ impl Reading {
             aside: Encoded::default(),
             is_cut: false,
             hurried: 0,
+            slowest_hurry_ns: 0,
+            stopwatch,
             copied_bytes: 0,
             done_with: Vec::new(),
             taken_bytes: 0,
@@ -412,7 +387,10 @@ impl Reading {
             self.read_bucket(table, bucket, false);
         }
         if self.wants(key) {
+            let begin_ns = self.stopwatch.now_ns();
             self.hurry(table, key);
+            let ns = self.stopwatch.since_ns(begin_ns);
+            self.slowest_hurry_ns = self.slowest_hurry_ns.max(ns);
         }
         self.copied_bytes += self.waiting() - waiting;
     }
@@ -451,21 +429,6 @@ impl Reading {
     }
     fn is_done(&self) -> bool {
         self.next == self.was.buckets() && self.large.is_empty() && self.current.is_none()
-    }
-}
-
-/// Those of the strings that are waited for.
-fn long_strings(strings: &[(usize, Deferred)]) -> impl Iterator<Item = Address> + '_ {
-    strings.iter().filter_map(|(_, string)| match string {
-        Deferred::Shared(blob) => (blob.len() >= LONG_STRING).then(|| address_of(blob)),
-        Deferred::Here(_) => None,
-    })
-}
-
-impl Encoded {
-    /// Addresses of the long strings in it, which are shared until it is dropped ([`Keyspace::let_go`]).
-    pub fn long_strings(&self) -> impl Iterator<Item = usize> + '_ {
-        long_strings(&self.strings)
     }
 }
 
@@ -544,14 +507,16 @@ impl Keyspace {
     /// When a reading is under way.
     pub fn begin_reading(&mut self, encoder: &Arc<dyn Encoder>) -> Vec<DatabaseSize> {
         assert!(!self.is_reading(), "one point in time is read at a time");
-        let policy = self.shared.policy;
+        let (policy, stopwatch) = (self.shared.policy, self.shared.stopwatch);
         let mut sizes = Vec::new();
         for (db, database) in self.databases.iter_mut().enumerate() {
             let table = &mut database.table;
             if table.len() == 0 {
                 continue;
             }
-            table.reading = Some(Box::new(Reading::new(db, table, encoder, policy)));
+            table.reading = Some(Box::new(Reading::new(
+                db, table, encoder, policy, stopwatch,
+            )));
             let (keys, volatile) = (table.len(), table.volatile_len());
             sizes.push(DatabaseSize { db, keys, volatile });
         }
@@ -635,8 +600,18 @@ impl Keyspace {
         let hurried = readings.filter_map(|table| Some(table.reading.as_ref()?.hurried));
         self.hurried + hurried.sum::<u64>() + self.shared.long_strings.copied
     }
+    /// The longest time, ns, for which a value that was read at once kept the loop, since the last call.
+    pub fn take_slowest_hurry_ns(&mut self) -> u64 {
+        let mut slowest_ns = std::mem::take(&mut self.slowest_hurry_ns);
+        for table in self.readings() {
+            if let Some(reading) = &mut table.reading {
+                slowest_ns = slowest_ns.max(std::mem::take(&mut reading.slowest_hurry_ns));
+            }
+        }
+        slowest_ns
+    }
     /// Bytes that are there for the reading alone, about: what was read and waits, and values that were removed and are still to
-    /// be read. To evict keys for them would make more of them. (Of databases that were flushed nobody knows the bytes.)
+    /// be read, flushed databases among them. To evict keys for them would make more of them.
     pub fn bytes_for_reading(&self) -> usize {
         let tables = self.databases.iter().map(|it| &it.table);
         let readings = tables.chain(&self.removed_tables);
@@ -708,6 +683,7 @@ impl Keyspace {
     /// Ends the reading, whether all was read or not.
     pub fn end_reading(&mut self) {
         self.hurried = self.hurried() - self.shared.long_strings.copied;
+        self.slowest_hurry_ns = self.take_slowest_hurry_ns();
         self.release_all();
         let mut unread = Vec::new();
         for table in self.readings() {
@@ -796,20 +772,6 @@ impl Keyspace {
             None => self.released.push(client),
         }
     }
-    /// Nobody else has this long string any more, which was given away ([`Encoded::long_strings`]).
-    pub fn let_go(&mut self, string: usize) {
-        if let Some((_, mut waiting)) = self.shared.long_strings.shared.remove(&string) {
-            self.released.append(&mut waiting);
-        }
-    }
-    /// Nobody waits for long strings any more: what was given away is not known, or nobody wants it.
-    pub fn let_go_of_all(&mut self) {
-        let strings = std::mem::take(&mut self.shared.long_strings.shared);
-        let mut strings: Vec<(u64, Vec<u64>)> = strings.into_values().collect();
-        strings.sort_unstable();
-        self.released
-            .extend(strings.into_iter().flat_map(|(_, waiting)| waiting));
-    }
     /// Lets all go on that wait for the reading, in the order in which their values were wished for.
     fn release_all(&mut self) {
         for (db, key) in std::mem::take(&mut self.wished) {
@@ -839,6 +801,7 @@ impl Keyspace {
 pub(super) fn keep_while_read(
     kept: &mut Vec<Table>,
     released: &mut Vec<u64>,
+    random: &mut dyn FnMut() -> u64,
     mut table: Table,
 ) -> Option<Table> {
     if let Some(reading) = &mut table.reading {
@@ -849,16 +812,34 @@ pub(super) fn keep_while_read(
         waiting.sort_unstable();
         released.append(&mut waiting);
     }
-    match &table.reading {
-        Some(reading) if !(reading.is_done() && reading.waiting() == 0) => {
+    match table.reading.take() {
+        Some(mut reading) if !(reading.is_done() && reading.waiting() == 0) => {
+            reading.taken_bytes += bytes_of(&table, random);
+            table.reading = Some(reading);
             kept.push(table);
             None
         }
-        _ => {
-            table.reading = None;
-            Some(table)
-        }
+        _ => Some(table),
     }
+}
+
+/// Bytes of a table, about: those of some of its entries stand for all. O(1).
+fn bytes_of(table: &Table, random: &mut dyn FnMut() -> u64) -> usize {
+    /// Entries that are looked at.
+    const ENTRIES: usize = 256;
+    let (main, volatile) = table.memory_bytes();
+    let mut entries = 0usize;
+    if table.len() <= ENTRIES {
+        table.for_each(&mut |entry| entries += entry.memory_bytes(SAMPLES));
+    } else {
+        let mut drawn = 0usize;
+        for _ in 0..ENTRIES {
+            let entry = table.random(false, random);
+            drawn += entry.map_or(0, |entry| entry.memory_bytes(SAMPLES));
+        }
+        entries = drawn.saturating_mul(table.len()) / ENTRIES;
+    }
+    main + volatile + entries
 }
 
 impl Reading {

@@ -11,7 +11,8 @@
 
 use super::entry::{BytesMut, Entry};
 use super::field_expiry::FieldIndex;
-use super::point_in_time::{LongStrings, Reading};
+use super::long_strings::LongStrings;
+use super::point_in_time::Reading;
 use super::sizes::{Bin, Counted, Sizes};
 use super::{NewValue, Type, WrongType};
 use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed};

@@ -43,6 +43,8 @@ pub enum LatencyEvent {
     EvictionDel,
     /// Removing the file of a child that was killed while it saved.
     RdbUnlinkTempFile,
+    /// Reading a large value at once for a save of the loop, because somebody changed it who could not wait: gyre's own.
+    SaveHurry,
     /// A phase of one turn of the loop: gyre's own. Needs the loop's recorder.
     Loop(LoopPhase),
 }
@@ -92,6 +94,7 @@ impl LatencyEvent {
             LatencyEvent::EvictionCycle => "eviction-cycle",
             LatencyEvent::EvictionDel => "eviction-del",
             LatencyEvent::RdbUnlinkTempFile => "rdb-unlink-temp-file",
+            LatencyEvent::SaveHurry => "save-hurry",
             LatencyEvent::Loop(LoopPhase(index)) => LOOP_NAMES[index],
         }
     }

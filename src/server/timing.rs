@@ -29,7 +29,9 @@ impl Core {
         if self.state.observe.latency.is_on() {
             let unix_s = self.state.now.unix_s();
             let removal_ns = self.state.keyspace.take_slowest_removal_ns();
+            let hurry_ns = self.state.keyspace.take_slowest_hurry_ns();
             let monitor = &mut self.state.observe.latency;
+            monitor.took(LatencyEvent::SaveHurry, hurry_ns, unix_s);
             monitor.took(LatencyEvent::ExpireDel, removal_ns, unix_s);
             // All but the time asleep, which is no latency.
             for phase in Phase::ALL.into_iter().skip(1) {

@@ -137,7 +137,9 @@ fn advise(state: &State, event: LatencyEvent, advice: &mut Vec<Advice>) {
                 advice.push(Advice::RaiseHz);
             }
         }
-        LatencyEvent::ExpireDel | LatencyEvent::EvictionDel => advice.push(Advice::LargeObjects),
+        LatencyEvent::ExpireDel | LatencyEvent::EvictionDel | LatencyEvent::SaveHurry => {
+            advice.push(Advice::LargeObjects)
+        }
         LatencyEvent::EvictionCycle => advice.push(Advice::Evictions),
         LatencyEvent::Loop(_) => {
             advice.push(Advice::WatchLoop);

@@ -191,23 +191,28 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     reply.bulk(b"cost");
     write_cost(reply, recorder, &state.observe);
     reply.bulk(b"save");
-    write_save(reply, state.persistence.progress(state.now.mono_ns));
+    let progress = state.persistence.progress(state.now.mono_ns);
+    let (held, hurried) = (state.persistence.holds_for_save, state.keyspace.hurried());
+    write_save(reply, progress, [held, hurried]);
     Ok(())
 }
 
-/// How far the background save is; an empty map where there is none.
-fn write_save(reply: &mut Reply, progress: Option<Progress>) {
+/// How far the background save is; an empty map where there is none. Of saves by the loop, so far, how many commands they
+/// have held back, and how many values had to be read at once.
+fn write_save(reply: &mut Reply, progress: Option<Progress>, [held, hurried]: [u64; 2]) {
     let Some(progress) = progress else {
         return reply.map(0);
     };
     let left_s = progress.seconds_left();
-    reply.map(5 + usize::from(left_s.is_some()));
+    reply.map(7 + usize::from(left_s.is_some()));
     for (name, text) in [("what", progress.what()), ("method", progress.method)] {
         reply.bulk(name.as_bytes());
         reply.bulk(text.as_bytes());
     }
     number(reply, "keys-done", progress.keys_done);
     number(reply, "keys-total", progress.keys_total);
+    number(reply, "held-commands", held);
+    number(reply, "hurried-values", hurried);
     reply.bulk(b"percent");
     reply.double((progress.percent() * 100.0).round() / 100.0);
     if let Some(left_s) = left_s {

@@ -393,3 +393,28 @@ fn who_changes_a_long_string_waits_until_it_is_let_go_of() {
     keyspace.let_go_of_all();
     assert_eq!(keyspace.take_released(), [8]);
 }
+
+/// What was flushed and is kept to be read counts as what it takes, and not against `maxmemory`.
+#[test]
+fn a_flushed_database_that_is_still_to_be_read_is_counted() {
+    for keys in [100, 20_000] {
+        let mut keyspace = keyspace();
+        let mut expected = 0;
+        for number in 0..keys {
+            let mut db = keyspace.db(0, at(1), false);
+            let key = format!("key{number}").into_bytes();
+            let len = 100 + number % 1000;
+            set(&mut db, &key, &vec![b'x'; len], Expiry::Clear);
+            expected += db.peek(&key).expect("a key").memory_bytes(0);
+        }
+        let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+        keyspace.begin_reading(&encoder);
+        assert_eq!(keyspace.bytes_for_reading(), 0);
+        keyspace.flush(Some(0), Free::Lazily);
+        let counted = keyspace.bytes_for_reading();
+        assert!(counted > expected * 8 / 10, "{counted} of {expected}");
+        assert!(counted < expected * 12 / 10, "{counted} of {expected}");
+        keyspace.end_reading();
+        assert_eq!(keyspace.bytes_for_reading(), 0);
+    }
+}
