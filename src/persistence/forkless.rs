@@ -357,8 +357,11 @@ impl SnapshotFile {
     /// The next long string that the helper has let go of, where so many bytes wait ([`SnapshotFile::waiting`]).
     pub fn next_let_go(&mut self, waiting: usize) -> Option<usize> {
         let written = self.given.wrapping_sub(waiting);
-        let (_, string) = self.long.pop_front_if(|(given, _)| *given <= written)?;
-        Some(string)
+        let (given, _) = self.long.front()?;
+        if *given > written {
+            return None;
+        }
+        self.long.pop_front().map(|(_, string)| string)
     }
     /// Bytes that were given to the helper so far.
     pub fn given(&self) -> u64 {

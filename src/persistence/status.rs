@@ -23,7 +23,7 @@ const REPORT_LEN: usize = 16;
 #[derive(Debug)]
 pub enum LoadSource {
     /// A snapshot.
-    Snapshot(Loading),
+    Snapshot(Box<Loading>),
     /// An append-only file.
     Aof(AofLoading),
 }

@@ -59,7 +59,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             &path,
             OnDuplicate::Fail,
         )?
-        .map(LoadSource::Snapshot)
+        .map(|loading| LoadSource::Snapshot(Box::new(loading)))
     };
     state.persistence.loading = source.map(|source| {
         Box::new(DataLoading {

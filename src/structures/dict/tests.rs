@@ -153,7 +153,9 @@ fn room_is_made_around_what_is_there() {
         let mut seen = HashSet::new();
         let mut cursor = 0;
         loop {
-            cursor = dict.scan(cursor, |it| drop(seen.insert(it.0.value)));
+            cursor = dict.scan(cursor, |it| {
+                seen.insert(it.0.value);
+            });
             if cursor == 0 {
                 break;
             }
