@@ -269,10 +269,17 @@ impl World {
                 continue;
             }
             if self.refuses_writes {
-                // Of each command that is run meanwhile this is told before.
-                let is_run = matches!(what, Executed::Command { .. } | Executed::Woken { .. });
-                self.is_lost |= is_run && !std::mem::take(&mut is_refused);
-                continue;
+                match what {
+                    // Of each command that is run meanwhile this is told before.
+                    Executed::Command { .. } | Executed::Woken { .. } => {
+                        self.is_lost |= !std::mem::take(&mut is_refused);
+                        continue;
+                    }
+                    Executed::Queued { .. } => self.is_lost = true,
+                    // What expires goes all the same.
+                    Executed::Removed { .. } | Executed::FieldExpired { .. } => {}
+                    _ => continue,
+                }
             }
             // What a command finds expired is told before the command, and those who wait are served behind it.
             let removed = matches!(
