@@ -150,6 +150,8 @@ struct State {
     process: u64,
     /// Calls until the disk stops for this process.
     stops_in: Option<u64>,
+    /// Renames behind which it stops.
+    stops_behind: Option<u64>,
     has_stopped: bool,
     calls: u64,
     crashes: u64,
@@ -192,7 +194,7 @@ impl State {
     /// The process has ended: what it had open does nothing any more.
     fn end_process(&mut self) {
         self.process += 1;
-        self.stops_in = None;
+        (self.stops_in, self.stops_behind) = (None, None);
         self.has_stopped = false;
     }
     /// Adds a call and what came of it to the trace.
@@ -378,6 +380,7 @@ impl SimulatedDisk {
             room: u64::MAX,
             process: 0,
             stops_in: None,
+            stops_behind: None,
             has_stopped: false,
             calls: 0,
             crashes: 0,
@@ -417,6 +420,10 @@ impl SimulatedDisk {
     /// between two calls: later ones fail and do nothing. Until that process is told to have ended.
     pub fn stop_after(&self, calls: u64) {
         self.state().stops_in = Some(calls);
+    }
+    /// The same, right behind the last of so many renames, at least one: what was to be synced before it was, or not.
+    pub fn stop_behind_rename(&self, renames: u64) {
+        self.state().stops_behind = Some(renames);
     }
     /// Whether a call has failed because the disk has stopped.
     pub fn has_stopped(&self) -> bool {
@@ -658,6 +665,12 @@ impl State {
             (from_folder, from_name, None),
             (to_folder, to_name, Some(node)),
         ]);
+        if let Some(left) = &mut self.stops_behind {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                self.stops_in = Some(0);
+            }
+        }
         Ok(())
     }
     fn remove(&mut self, path: &Path) -> io::Result<()> {

@@ -378,9 +378,13 @@ impl Lives {
             read_error: 0,
             ..faults
         });
-        if rng.below(3) == 0 {
-            let most = [10, 60, 400][rng.index(3)];
-            handle.disk().stop_after(rng.below(most));
+        match rng.below(6) {
+            0 | 1 => {
+                let most = [10, 60, 400][rng.index(3)];
+                handle.disk().stop_after(rng.below(most));
+            }
+            2 => handle.disk().stop_behind_rename(1 + rng.below(6)),
+            _ => {}
         }
         handle.children().set_faults(ChildFaults::any(rng));
         let mut delays = JobDelays::default();

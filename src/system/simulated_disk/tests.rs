@@ -176,6 +176,12 @@ fn a_disk_stops_after_so_many_calls_until_the_process_has_ended() {
     let now = disk.read(Path::new("/a")).expect("it goes on");
     assert_eq!(now, Some(b"1".to_vec()));
     assert!(!simulated.has_stopped());
+    simulated.stop_behind_rename(2);
+    for (from, to) in [("/a", "/b"), ("/b", "/c")] {
+        let renamed = disk.rename(Path::new(from), Path::new(to));
+        renamed.expect("renamed");
+    }
+    disk.read(Path::new("/c")).expect_err("it has stopped");
 }
 
 #[test]
