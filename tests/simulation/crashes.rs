@@ -406,7 +406,7 @@ impl Lives {
         self.times.clear();
         let (events, model) = self.history.back().cloned().expect("a model");
         let (mut server, mut ids) = self.server.take().expect("a server");
-        let has_admin = rng.below(2) == 0;
+        let has_admin = rng.below(4) > 0;
         // Nobody can name the one of which the model knows nothing. Whoever has asked a server for all that it holds has
         // used up as many.
         while has_admin && handle.accepted().is_empty() && ids < NAMED_IDS {
@@ -430,7 +430,7 @@ impl Lives {
             self.shutdown = Some(line);
             self.turns_left = 30;
             line
-        } else if self.rng.below(20) == 0 {
+        } else if self.rng.below(if self.reads_parts { 6 } else { 20 }) == 0 {
             match self.rng.below(4) {
                 0 => "SAVE",
                 1 if self.rewrites => "BGREWRITEAOF",
