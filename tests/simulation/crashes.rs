@@ -298,7 +298,7 @@ impl Lives {
         let has_preamble = rng.below(2) == 0;
         let method = ["fork", "forkless", "forkless"][rng.index(3)];
         let reads_parts = method == "forkless" && rng.below(4) > 0;
-        let directives = vec![
+        let mut directives = vec![
             "--appendonly",
             appendonly,
             "--appendfsync",
@@ -323,6 +323,18 @@ impl Lives {
             "--rdb-key-save-delay",
             if reads_parts { "50" } else { "0" },
         ];
+        if reads_parts {
+            // What is one piece of memory is never read in parts.
+            for name in [
+                "--hash-max-listpack-entries",
+                "--set-max-listpack-entries",
+                "--set-max-intset-entries",
+                "--zset-max-listpack-entries",
+                "--list-max-listpack-size",
+            ] {
+                directives.extend([name, "1"]);
+            }
+        }
         let faults = Faults::any(&mut rng);
         let may = vocabulary(&mut rng, false);
         let mut lives = Lives {
@@ -358,8 +370,8 @@ impl Lives {
         let ids = ids_before(&mut server);
         if self.reads_parts {
             server.state().persistence.part_size = PartSize {
-                elements: 2,
-                bytes: 60,
+                elements: 1,
+                bytes: 1,
             };
         }
         self.server = Some((server, ids));
