@@ -80,6 +80,8 @@ pub struct Encoded {
     pub keys: u64,
     /// Bytes of the strings that are shared.
     pub shared_bytes: usize,
+    /// Those of them that are of long strings which nobody was about to change: as long as nobody does, they take no memory.
+    pub lent_bytes: usize,
 }
 
 /// A string that is put in later.
@@ -121,6 +123,7 @@ impl Encoded {
         self.strings.extend(strings.map(|(at, it)| (base + at, it)));
         self.keys += std::mem::take(&mut other.keys);
         self.shared_bytes += std::mem::take(&mut other.shared_bytes);
+        self.lent_bytes += std::mem::take(&mut other.lent_bytes);
     }
 }
 
@@ -176,6 +179,17 @@ struct Wanted {
     place: u64,
     /// Clients that wait for it.
     waiting: Vec<u64>,
+}
+
+/// Why a bucket is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Because {
+    /// It is its turn. A large value in it may begin.
+    InTurn,
+    /// Somebody will change what is in it, and may wait.
+    Wished,
+    /// Something in it changes now.
+    Changes,
 }
 
 /// How far [`Reading::go_on`] goes.
@@ -270,21 +284,24 @@ impl Reading {
         }
     }
     /// Reads a bucket. That a value is large shows when it does not end with its first part: then that part is kept and the
-    /// value goes on where `begins` says that it may; else the part is taken back, and the value noted.
-    fn read_bucket(&mut self, table: &Table, bucket: usize, begins: bool) {
+    /// value goes on where it is the bucket's turn; else the part is taken back, and the value noted.
+    fn read_bucket(&mut self, table: &Table, bucket: usize, because: Because) {
         if self.is_read(bucket) {
             return;
         }
         self.read[bucket / 64] |= 1 << (bucket % 64);
         let (encoder, policy) = (Arc::clone(&self.encoder), self.policy);
         table.for_each_in(self.was, bucket, &mut |entry| {
-            let begins = begins && self.current.is_none();
+            let begins = because == Because::InTurn && self.current.is_none();
             let out = self.out();
             let before = (out.bytes.len(), out.strings.len(), out.shared_bytes);
             let entry_ref = EntryRef::new(Borrowed::of(entry), policy);
             let Some(next) = encoder.part(&entry_ref, &Position::default(), out) else {
                 out.keys += 1;
                 if out.shared_bytes - before.2 >= LONG_STRING {
+                    if because != Because::Changes {
+                        out.lent_bytes += out.shared_bytes - before.2;
+                    }
                     let strings = out.strings.get(before.1..).unwrap_or_default();
                     let long: Vec<Address> = long_strings(strings).collect();
                     self.long.extend(long);
@@ -384,7 +401,7 @@ impl Reading {
     fn before_change(&mut self, table: &Table, hash: u64, key: &[u8]) {
         let waiting = self.waiting();
         if let Some(bucket) = self.was.bucket_of(hash) {
-            self.read_bucket(table, bucket, false);
+            self.read_bucket(table, bucket, Because::Changes);
         }
         if self.wants(key) {
             let begin_ns = self.stopwatch.now_ns();
@@ -419,7 +436,7 @@ impl Reading {
                 if self.next == self.was.buckets() {
                     return;
                 }
-                self.read_bucket(table, self.next, true);
+                self.read_bucket(table, self.next, Because::InTurn);
                 self.next += 1;
             }
             if over(self) {
@@ -467,7 +484,7 @@ impl Table {
         if let Some(mut reading) = self.reading.take() {
             let waiting = reading.waiting();
             if let Some(bucket) = reading.was.bucket_of(hash) {
-                reading.read_bucket(self, bucket, false);
+                reading.read_bucket(self, bucket, Because::Changes);
             }
             reading.copied_bytes += reading.waiting() - waiting;
             self.reading = Some(reading);
@@ -733,7 +750,7 @@ impl Keyspace {
         let hash = table.hash(key);
         if let Some(bucket) = reading.was.bucket_of(hash) {
             let waiting = reading.waiting();
-            reading.read_bucket(table, bucket, false);
+            reading.read_bucket(table, bucket, Because::Wished);
             reading.copied_bytes += reading.waiting() - waiting;
         }
         let wish = reading.large_keys.get_mut(key).map(|wanted| {

@@ -256,6 +256,9 @@ pub struct SnapshotFile {
     given: usize,
     /// Long strings that the helper has, with the bytes that it was given up to their end.
     long: VecDeque<(usize, usize)>,
+    /// Bytes that it was given up to some end, and those of them that are lent ([`Encoded::lent_bytes`]).
+    lent: VecDeque<(usize, usize)>,
+    lent_bytes: usize,
 }
 
 impl SnapshotFile {
@@ -292,6 +295,8 @@ impl SnapshotFile {
             before: super::snapshot::beginning(options, now),
             given: 0,
             long: VecDeque::new(),
+            lent: VecDeque::new(),
+            lent_bytes: 0,
         }
     }
     /// Gives the helper what stands before all entries, to see whether it does something.
@@ -324,6 +329,10 @@ impl SnapshotFile {
         let given = self.given;
         let strings = encoded.long_strings().map(|it| (given, it));
         self.long.extend(strings);
+        if encoded.lent_bytes > 0 {
+            self.lent.push_back((given, encoded.lent_bytes));
+            self.lent_bytes += encoded.lent_bytes;
+        }
         self.give(helper, Step::Write(encoded));
     }
     /// Gives entries of a database to the helper.
@@ -371,6 +380,14 @@ impl SnapshotFile {
     pub fn doing(&self) -> String {
         let (doing, path) = (self.shared.doing(), &self.target.temporary);
         format!("to {} {}", doing.text(), path.display())
+    }
+    /// Of so many bytes that wait, those that take memory.
+    pub fn waiting_memory(&mut self, waiting: usize) -> usize {
+        let written = self.given.wrapping_sub(waiting);
+        while let Some((_, bytes)) = self.lent.pop_front_if(|(given, _)| *given <= written) {
+            self.lent_bytes -= bytes;
+        }
+        waiting.saturating_sub(self.lent_bytes)
     }
     /// Whether it is there, or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {

@@ -149,8 +149,10 @@ pub fn go_on(
     persistence.disk_stalled &= saving.done_bytes == 0;
     let copied_bytes = state.keyspace.copied_for_reading() as u64;
     saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
-    // What writes have had read meanwhile waits in the keyspace.
-    saving.is_backed_up = waiting + state.keyspace.unread_bytes() > BACKED_UP;
+    // What writes have had read meanwhile waits in the keyspace. A long string that is only lent is no reason to wait for all
+    // others: it is in the data anyway.
+    let waiting_memory = saving.file.waiting_memory(waiting);
+    saving.is_backed_up = waiting_memory + state.keyspace.unread_bytes() > BACKED_UP;
     if saving.is_read || persistence.disk_stalled {
         return Slice::Waits;
     }
@@ -552,5 +554,31 @@ mod tests {
         state.persistence.snapshot_helper.drain();
         assert_eq!(turn(state).len(), 1);
         assert_eq!(state.persistence.held_for_save, 0);
+    }
+
+    /// One string of 100 MB had all writes wait until it was in the file. One that somebody replaces takes memory.
+    #[test]
+    fn a_long_string_that_is_lent_holds_nobody_else() {
+        for is_replaced in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut harness = Harness::new();
+            harness.state.config = Config::with_dir(directory.path());
+            let jobs = Jobs::Simulated(SimulatedJobs::new(1));
+            harness.state.persistence.snapshot_helper = helper(&jobs);
+            harness.line("CONFIG SET bgsave-default-method forkless");
+            harness.line(&format!("SET long {}", "x".repeat(BACKED_UP + 1)));
+            harness.line("BGSAVE");
+            if is_replaced {
+                harness.line("SET long other");
+            }
+            let state = &mut harness.state;
+            for _ in 0..2 {
+                let progress = progress(state).expect("a save");
+                go_on(state, progress, true, &mut || false);
+            }
+            let saving = state.persistence.forkless.as_ref().expect("a save");
+            assert_eq!(saving.is_backed_up, is_replaced);
+            state.persistence.snapshot_helper.drain();
+        }
     }
 }
