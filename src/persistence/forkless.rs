@@ -8,6 +8,7 @@
 //!
 //! Invariants: the file gets its name only when it is whole and on the disk; one that was cancelled never does.
 
+use super::aof::rewrite;
 use super::rdb::file::{Usage, op};
 use super::rdb::save::{self, PartSize};
 use super::rdb::write::{Writer, put_in};
@@ -207,9 +208,19 @@ impl Shared {
     }
 }
 
+/// What a file is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// RDB.
+    Rdb,
+    /// Commands, with an annotation of this Unix time before them, s.
+    Commands(Option<i64>),
+}
+
 /// Where a snapshot is written.
 #[derive(Clone, Debug)]
 struct Target {
+    format: Format,
     disk: Disk,
     temporary: PathBuf,
     /// Its name when it is whole; none: somebody else gives it one.
@@ -267,6 +278,7 @@ impl SnapshotFile {
     /// all that fails: the helper opens it, after it has removed one of this name that was given up.
     pub fn begin(
         options: &SnapshotOptions,
+        format: Format,
         temporary: PathBuf,
         renamed: bool,
         sizes: Vec<DatabaseSize>,
@@ -282,17 +294,23 @@ impl SnapshotFile {
                 doing: Mutex::default(),
             }),
             target: Target {
+                format,
                 disk: options.disk.clone(),
                 temporary,
                 path: renamed.then(|| options.path.clone()),
                 steady: options.steady,
                 compress: options.compress,
-                checksum: options.checksum,
+                checksum: options.checksum && format == Format::Rdb,
             },
             waker,
             db: None,
             sizes,
-            before: super::snapshot::beginning(options, now),
+            before: match format {
+                Format::Rdb => super::snapshot::beginning(options, now),
+                Format::Commands(timestamp_s) => {
+                    rewrite::beginning(&options.libraries, timestamp_s)
+                }
+            },
             given: 0,
             long: VecDeque::new(),
             lent: VecDeque::new(),
@@ -337,7 +355,10 @@ impl SnapshotFile {
     }
     /// Gives entries of a database to the helper.
     pub fn write(&mut self, helper: &mut Helper<Job>, db: usize, encoded: Encoded) {
-        if self.db != Some(db) {
+        if self.db != Some(db) && self.target.format != Format::Rdb {
+            self.db = Some(db);
+            rewrite::select(&mut self.before, db);
+        } else if self.db != Some(db) {
             self.db = Some(db);
             let mut writer = Writer::new(&mut self.before, false);
             writer.byte(op::SELECT_DB);
@@ -355,7 +376,9 @@ impl SnapshotFile {
     }
     /// All entries have been given: the file is to be ended, synced and named.
     pub fn finish(&mut self, helper: &mut Helper<Job>) {
-        self.before.push(op::EOF);
+        if self.target.format == Format::Rdb {
+            self.before.push(op::EOF);
+        }
         self.give_before(helper);
         self.give(helper, Step::Finish);
     }
@@ -506,7 +529,10 @@ fn write(
 ) -> io::Result<()> {
     job.shared.begin(Doing::Write);
     let mut bytes = Vec::with_capacity(encoded.len());
-    put_in(encoded, job.target.compress, &mut bytes);
+    match job.target.format {
+        Format::Rdb => put_in(encoded, job.target.compress, &mut bytes),
+        Format::Commands(_) => rewrite::put_in(encoded, &mut bytes),
+    }
     if job.target.checksum {
         *sum = crc64(*sum, &bytes);
     }
@@ -531,7 +557,9 @@ fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<(
         return Err(given_up());
     }
     shared.begin(Doing::Write);
-    file.write_all(&sum.to_le_bytes())?;
+    if job.target.format == Format::Rdb {
+        file.write_all(&sum.to_le_bytes())?;
+    }
     shared.begin(Doing::Sync);
     file.file().sync_all()?;
     let Some(path) = &job.target.path else {
@@ -691,7 +719,7 @@ mod tests {
             let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, part_size, NOW));
             let sizes = keyspace.begin_reading(&encoder);
             let temporary = options.path.with_file_name("temp-1.rdb");
-            let file = SnapshotFile::begin(options, temporary, true, sizes, NOW, None);
+            let file = SnapshotFile::begin(options, Format::Rdb, temporary, true, sizes, NOW, None);
             Saving {
                 file: Some(file),
                 helper: helper(jobs),

@@ -204,9 +204,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<String, S
             "Can't open or create append-only dir {path}: {reason}"
         ));
     }
-    let settings = state.config.settings();
-    // A base of commands is a child's work.
-    let by = match settings.bgsave_forkless && settings.aof_use_rdb_preamble {
+    let by = match state.config.settings().bgsave_forkless {
         true => {
             super::forkless::start(state, host, ChildKind::Rewrite);
             "the loop".to_owned()

@@ -9,7 +9,8 @@ use super::{aof, options, saved_in_background};
 use crate::engine::State;
 use crate::engine::state::Host;
 use crate::keyspace::Encoder;
-use crate::persistence::forkless::{RdbEncoder, SnapshotFile};
+use crate::persistence::aof::rewrite::CommandEncoder;
+use crate::persistence::forkless::{Format, RdbEncoder, SnapshotFile};
 use crate::persistence::status::{ChildKind, Forkless};
 use crate::system::child::Exit;
 use std::sync::Arc;
@@ -33,14 +34,33 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         }
     };
     let part_size = state.persistence.part_size;
-    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, part_size, state.now));
+    let settings = state.config.settings();
+    let (format, encoder): (_, Arc<dyn Encoder>) =
+        match kind == ChildKind::Rewrite && !settings.aof_use_rdb_preamble {
+            true => {
+                let timestamp = settings.aof_timestamp_enabled;
+                let timestamp_s = timestamp.then(|| state.now.unix_s());
+                (
+                    Format::Commands(timestamp_s),
+                    Arc::new(CommandEncoder {
+                        part_elements: part_size.elements,
+                    }),
+                )
+            }
+            false => (
+                Format::Rdb,
+                Arc::new(RdbEncoder::new(&options, part_size, state.now)),
+            ),
+        };
     // The helper's end is looked for in each turn; it wakes the loop where that may sleep.
     let waker = state.persistence.waker.clone();
     let sizes = state.keyspace.begin_reading(&encoder);
     let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
     // A base gets its name from the manifest, together with what follows it.
     let renamed = kind == ChildKind::Snapshot;
-    let mut file = SnapshotFile::begin(&options, temporary, renamed, sizes, state.now, waker);
+    let mut file = SnapshotFile::begin(
+        &options, format, temporary, renamed, sizes, state.now, waker,
+    );
     if state.persistence.disk_stalled {
         // Nothing is read before the helper has shown that the disk answers again: what an attempt gave to it would wait there,
         // and that of the next ones too.
