@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Server, skips};
+use common::{Server, skips, wait_for};
 use gyre::resp::reader::Value;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -107,6 +107,30 @@ fn health_and_metrics() {
             .trim_start_matches("# TYPE ")
             .trim_start_matches("# HELP ");
         assert!(name.starts_with(family), "{line} is not of {family}");
+    }
+}
+
+/// Who is asked whether it is ready says no while it refuses writes.
+#[test]
+fn a_server_that_cannot_save_is_not_ready() {
+    for method in ["fork", "forkless"] {
+        let directives = ["--save", "3600 1", "--bgsave-default-method", method];
+        let (server, port) = start(&directives);
+        let mut raw = server.raw();
+        let path = server.dir.path().join("dump.rdb");
+        std::fs::create_dir(&path).expect("a directory in the way");
+        raw.line("SET a 1");
+        raw.line("BGSAVE");
+        wait_for("the failed save", || get(port, "/readyz", "").0 == 503);
+        let (_, text) = get(port, "/readyz", "");
+        assert_eq!(
+            text,
+            "writes are refused: the last background save failed\n"
+        );
+        assert_eq!(get(port, "/healthz", ""), (200, "ok\n".to_owned()));
+        std::fs::remove_dir(&path).expect("removed");
+        raw.line("BGSAVE");
+        wait_for("a save", || get(port, "/readyz", "").0 == 200);
     }
 }
 

@@ -340,6 +340,19 @@ pub(crate) enum Unkept {
     Aof(String),
 }
 
+impl std::fmt::Display for Unkept {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Unkept::Snapshot => {
+                out.write_str("writes are refused: the last background save failed")
+            }
+            Unkept::Aof(reason) => {
+                write!(out, "writes are refused: the append-only file: {reason}")
+            }
+        }
+    }
+}
+
 /// Whether what is written now could not be kept, and why.
 #[inline]
 pub(crate) fn unkept(state: &State) -> Option<Unkept> {

@@ -279,7 +279,11 @@ impl Core {
             Route::Ready if self.state.persistence.loading.is_some() => {
                 Some(routes::plain(503, "loading\n"))
             }
-            Route::Ready => Some(routes::plain(200, "ready\n")),
+            Route::Ready => match crate::engine::admit::unkept(&self.state) {
+                // It answers reads, but whoever writes is to go elsewhere.
+                Some(unkept) => Some(routes::plain(503, &format!("{unkept}\n"))),
+                None => Some(routes::plain(200, "ready\n")),
+            },
             Route::Metrics => {
                 // Made once in a turn, however many ask for it.
                 if let Some(text) = &self.http.metrics {
