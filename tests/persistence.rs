@@ -654,6 +654,48 @@ fn half_a_note_of_the_time_is_cut_off_like_half_a_command() {
     }
 }
 
+/// What a crash has left behind the last command, as some file systems do, is cut off where it is no more than the operator
+/// allows for; with half a transaction before it, that as well.
+#[test]
+fn a_corrupt_tail_of_a_file_is_cut_off_up_to_a_size() {
+    let multi = "*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\nb\r\n$1\r\n1\r\n";
+    for (before, size, is_cut) in [
+        ("", 8, true),
+        ("", 7, false),
+        (multi, 50, true),
+        (multi, 49, false),
+    ] {
+        let size = size.to_string();
+        let mut directives = vec!["--appendonly", "yes", "--appendfsync", "always"];
+        directives.extend(["--aof-load-corrupt-tail-max-size", &size]);
+        let mut server = Server::with(&directives);
+        server.raw().line("SET a 1");
+        server.kill();
+        let path = incremental(&server);
+        let whole = fs::read(&path).expect("a file");
+        let mut wrong = whole.clone();
+        wrong.extend(before.as_bytes());
+        wrong.extend([0; 8]);
+        fs::write(&path, &wrong).expect("written");
+        server.spawn_again();
+        if !is_cut {
+            assert_eq!(server.wait(), Some(1), "{}", server.log());
+            assert_eq!(fs::read(&path).expect("a file"), wrong);
+            continue;
+        }
+        wait_for("its start", || {
+            server.log().contains("loaded anyway because")
+        });
+        assert_eq!(fs::read(&path).expect("a file"), whole);
+        let log = server.log();
+        let cut = wrong.len() - whole.len();
+        assert!(
+            log.contains(&format!("the last {cut} bytes of the AOF file")),
+            "{log}"
+        );
+    }
+}
+
 #[test]
 fn a_file_that_is_wrong_is_refused_and_left_alone() {
     let mut server = Server::with(&["--appendonly", "yes", "--appendfsync", "always"]);

@@ -398,6 +398,8 @@ pub struct Settings {
     pub auto_aof_rewrite_min_size: u64,
     /// Load a file that ends in the middle of a command up to there.
     pub aof_load_truncated: bool,
+    /// `aof-load-corrupt-tail-max-size`: so many bytes at the end of the append-only file may be no commands, and are cut off.
+    pub aof_load_corrupt_tail_bytes: u64,
     /// Bases are snapshots, not commands.
     pub aof_use_rdb_preamble: bool,
     /// Note the time in the file.
@@ -641,6 +643,7 @@ impl Settings {
             auto_aof_rewrite_percentage: read.number("auto-aof-rewrite-percentage"),
             auto_aof_rewrite_min_size: read.number("auto-aof-rewrite-min-size"),
             aof_load_truncated: read.yes("aof-load-truncated"),
+            aof_load_corrupt_tail_bytes: read.number("aof-load-corrupt-tail-max-size"),
             aof_use_rdb_preamble: read.yes("aof-use-rdb-preamble"),
             aof_timestamp_enabled: read.yes("aof-timestamp-enabled"),
             aof_disable_auto_gc: read.yes("aof-disable-auto-gc"),

@@ -523,6 +523,7 @@ pub static DIRECTIVES: &[Directive] = &[
     int("auto-aof-rewrite-percentage", 0, INT_MAX, 100),
     bytes("auto-aof-rewrite-min-size", 0, LONG_MAX, 64 * MB),
     yes_no("aof-load-truncated", true),
+    bytes("aof-load-corrupt-tail-max-size", 0, LONG_MAX, 0),
     yes_no("aof-use-rdb-preamble", true),
     yes_no("aof-timestamp-enabled", false),
     yes_no("aof-rewrite-incremental-fsync", true),

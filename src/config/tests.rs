@@ -85,6 +85,7 @@ fn reports_what_redis_reports_when_nothing_is_set() {
             "bgsave-default-method",
             "forkless-loop-share",
             "forkless-disk-timeout",
+            "aof-load-corrupt-tail-max-size",
             "http-port",
             "http-bind",
             "loop-trace",

@@ -10,7 +10,7 @@ use crate::engine::script::{go_on, wants_turns};
 use crate::engine::{CommandError, Host, State, blocking, functions, process, transactions};
 use crate::keyspace::Free;
 use crate::persistence::aof::AppendOnly;
-use crate::persistence::aof::load::{AofLoading, Next, Stage, next};
+use crate::persistence::aof::load::{AofLoading, CommandFile, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::status::{Asked, DataLoading, LoadSource};
@@ -357,6 +357,19 @@ fn step_aof(
     }
 }
 
+/// Bytes of a tail that is cut off which the log shows.
+const TAIL_SHOWN: usize = 64;
+
+/// Whether what follows the last whole command, or transaction, is so little that the operator allows to lose it.
+fn tail_may_go(state: &State, file: &CommandFile, in_multi: bool) -> bool {
+    let valid = match in_multi {
+        true => file.valid_before_multi,
+        false => file.valid,
+    };
+    let tail = file.bytes.len().saturating_sub(valid) as u64;
+    tail <= state.config.settings().aof_load_corrupt_tail_bytes
+}
+
 /// Runs commands of the file at work; whether it is done.
 fn run_commands(
     state: &mut State,
@@ -443,6 +456,31 @@ fn run_commands(
                     return wrong(format!("Error truncating the AOF file {name}: {error}"));
                 }
                 log::warn!("AOF {name} loaded anyway because aof-load-truncated is enabled");
+                break;
+            }
+            Next::Malformed if is_last && tail_may_go(state, file, in_multi(state)) => {
+                if in_multi(state) {
+                    file.valid = file.valid_before_multi;
+                    transactions::discard(state, client);
+                }
+                let (name, valid) = (&file.name, file.valid);
+                let tail = file.bytes.get(valid..).unwrap_or_default();
+                let begin = tail.get(..TAIL_SHOWN).unwrap_or(tail).escape_ascii();
+                log::warn!(
+                    "!!! Warning: the last {} bytes of the AOF file {name} are no commands. They begin with: {begin}",
+                    tail.len()
+                );
+                log::warn!("!!! Truncating the AOF {name} at offset {valid} !!!");
+                let disk = &state.persistence.disk;
+                let cut = disk
+                    .open(&file.path, Mode::Change)
+                    .and_then(|file| file.set_len(valid as u64));
+                if let Err(error) = cut {
+                    return wrong(format!("Error truncating the AOF file {name}: {error}"));
+                }
+                log::warn!(
+                    "AOF {name} loaded anyway because aof-load-corrupt-tail-max-size allows for it"
+                );
                 break;
             }
             Next::Malformed => {
