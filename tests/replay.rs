@@ -191,6 +191,56 @@ fn a_child_that_was_killed_is_one_in_the_replay_too() {
     assert!(shown.contains("0 others"), "{shown}");
 }
 
+/// The replay has a helper of its own, which is as fast as it likes and writes nothing that others see: how far the recorded
+/// one was, and how it ended, is in the recording.
+#[test]
+fn a_save_of_the_loop_is_replayed_whether_it_went_well_or_not() {
+    for goes_well in [true, false] {
+        let directives = [
+            "--record",
+            "recording",
+            "--save",
+            "3600 1",
+            "--bgsave-default-method",
+            "forkless",
+        ];
+        let mut server = Server::with(&directives);
+        let mut raw = server.raw();
+        for n in 0..3000 {
+            raw.line(&format!("SET k{n} {n}"));
+            raw.line(&format!("RPUSH list element{n}"));
+        }
+        if !goes_well {
+            // Nothing can be renamed over a directory.
+            std::fs::create_dir(server.dir.path().join("dump.rdb")).expect("in the way");
+        }
+        raw.line("BGSAVE");
+        let mut during = 0;
+        let mut number = 0;
+        common::wait_for("the end of the save", || {
+            number += 1;
+            raw.line(&format!("RPUSH list more{number}"));
+            raw.line(&format!("SET k{number} new"));
+            let page = common::text(raw.line("INFO persistence"));
+            during += usize::from(page.contains("rdb_bgsave_in_progress:1"));
+            page.contains("rdb_bgsave_in_progress:0")
+        });
+        assert!(during > 0, "it was over before anybody looked");
+        let page = common::text(raw.line("INFO persistence"));
+        let status = if goes_well { "ok" } else { "err" };
+        assert!(page.contains(&format!("rdb_last_bgsave_status:{status}")));
+        let answer = raw.line("SET last 1");
+        assert_eq!(matches!(answer, Value::Error(_)), !goes_well);
+        // The recording has that answer before the server sleeps, and it has slept when it reads this.
+        raw.line("PING");
+        server.kill();
+        let output = replay(&server.dir.path().join("recording"), &[], "");
+        let shown = text(&output.stdout);
+        assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+        assert!(shown.contains("0 others"), "{shown}");
+    }
+}
+
 #[test]
 fn what_is_no_recording_is_refused_in_words() {
     let dir = tempfile::tempdir().expect("a folder");
