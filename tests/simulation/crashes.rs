@@ -475,6 +475,11 @@ impl Lives {
         if world.server.ended().is_some() {
             // As the process does before it ends.
             world.server.state().persistence.end_helpers();
+            if self.handle.disk().has_stopped() {
+                // It has died before that was done.
+                world.has_stopped = true;
+                return false;
+            }
         }
         match self.keeper {
             Keeper::File(policy) => self.note_file(policy),
