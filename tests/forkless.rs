@@ -134,6 +134,28 @@ fn begin_slow_save(server: &Server) -> Raw {
     raw
 }
 
+/// With a single key it was over at once, however long it was to rest behind each: a child rests behind its last one, too.
+#[test]
+fn a_save_rests_behind_its_last_key() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("SET a 1");
+    raw.line("CONFIG SET rdb-key-save-delay 100000000");
+    raw.line("BGSAVE");
+    wait_for("the key", || {
+        info(&mut raw, "current_save_keys_processed") == "1"
+    });
+    (0..20).for_each(|_| drop(raw.line("PING")));
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert!(is_saving(&mut raw));
+    assert!(!files(&server).contains(&"dump.rdb".to_owned()));
+    raw.line("BGSAVE CANCEL");
+    raw.line("CONFIG SET rdb-key-save-delay 1000");
+    raw.line("BGSAVE");
+    wait_for("the end of the save", || !is_saving(&mut raw));
+    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+}
+
 /// Who gives up a save, and one that waits, leaves nothing of it and may save anew.
 #[test]
 fn a_save_is_cancelled_by_whomever_it_is_done() {
@@ -456,6 +478,7 @@ fn appendonly_is_switched_on_and_off_while_the_loop_saves() {
     assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "1");
     assert_eq!(text(raw.line("CONFIG SET appendonly no")), "OK");
     assert_eq!(info(&mut raw, "aof_rewrite_in_progress"), "0");
+    assert!(server.log().contains("Killing running AOF rewrite"));
     assert_eq!(text(raw.line("CONFIG SET appendonly yes")), "OK");
     raw.line("INCR before");
     raw.line("CONFIG SET rdb-key-save-delay 0");
