@@ -281,6 +281,8 @@ impl Loading {
                     self.note_aux(chunk.text(&name), chunk.text(&value), now)
                 }
                 ReadPart::Resize(keys, volatile) => {
+                    // It may take more than what is left of the slice, after which the batch is gone.
+                    self.store(keyspace, &mut batch, settings, now)?;
                     self.room_for = Some(self.believed(keys, volatile));
                     if !self.make_room(keyspace, enough) {
                         return Ok(Some(Step::Rest));
@@ -479,6 +481,51 @@ mod tests {
             panic!("{failure:?}")
         };
         assert_eq!((name, error.raw_os_error()), (path, Some(libc::EIO)));
+    }
+
+    /// Keys that were read and not stored yet were lost where the time was over while room was made for the next database.
+    #[test]
+    fn what_stands_before_another_database_is_stored_before_room_is_made_for_that() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("dump.rdb");
+        let (few, many) = (BATCH - 1, 100_000_usize);
+        let mut bytes = b"REDIS0012".to_vec();
+        let mut writer = Writer::new(&mut bytes, false);
+        for (db, keys) in [(0, few), (1, many)] {
+            writer.byte(0xfe);
+            writer.len(db);
+            writer.byte(0xfb);
+            writer.len(keys);
+            writer.len(0);
+            for key in 0..keys {
+                writer.byte(0);
+                writer.string(&(key as u32).to_le_bytes());
+                writer.string(b"");
+            }
+        }
+        writer.byte(255);
+        bytes.extend([0; 8]);
+        std::fs::write(&path, &bytes).expect("written");
+        let (disk, mode) = (Disk::default(), OnDuplicate::Fail);
+        let opened = Loading::open(&disk, &Jobs::Threads, &path, mode);
+        let mut loading = opened.expect("opened").expect("there");
+        let mut keyspace = Keyspace::new(2, [1, 2, 3, 4]);
+        let config = Config::with_dir(Path::new("/"));
+        let (mut steps, mut asked) = (0, 0);
+        // Not before the first database is read, so that its keys wait for more.
+        while loading
+            .step(&mut keyspace, config.settings(), NOW, &mut || {
+                asked += 1;
+                asked > few + 4
+            })
+            .expect("loaded")
+            != Step::Done
+        {
+            steps += 1;
+        }
+        assert!(steps > many, "{steps}: room is made in slices of its own");
+        let loaded = [0, 1].map(|db| keyspace.db(db, NOW, true).len());
+        assert_eq!(loaded, [few, many]);
     }
 
     /// Room for as many keys as the file can hold, whatever it says, in slices.
