@@ -116,6 +116,15 @@ impl List {
         packed.into_iter().chain(nodes.into_iter().flatten())
     }
 
+    /// Shows the elements of one of [`List::nodes`]. O(bytes of it), wherever it is.
+    pub fn for_each_in_node(&self, index: usize, visit: impl FnMut(Item<'_>)) {
+        match self.body() {
+            Body::Packed(listpack) if index == 0 => listpack.iter().for_each(visit),
+            Body::Packed(_) => {}
+            Body::Nodes(nodes) => nodes.for_each_in_node(index, visit),
+        }
+    }
+
     /// Number of [`List::nodes`].
     pub fn node_count(&self) -> usize {
         match self.body() {

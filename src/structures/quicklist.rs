@@ -276,6 +276,15 @@ impl Quicklist {
         })
     }
 
+    /// Shows the elements of one node.
+    pub(super) fn for_each_in_node(&self, index: usize, visit: impl FnMut(Item<'_>)) {
+        match self.nodes.get(index).map(Node::contents) {
+            Some(Contents::Packed(listpack)) => listpack.iter().for_each(visit),
+            Some(Contents::Plain(bytes)) => std::iter::once(Item::Bytes(&bytes)).for_each(visit),
+            None => {}
+        }
+    }
+
     /// The one listpack that holds all, if it is so.
     pub(super) fn only_listpack(&self) -> Option<&Listpack> {
         match &self.nodes.front()?.body {

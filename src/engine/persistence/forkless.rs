@@ -42,9 +42,7 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
                 let timestamp_s = timestamp.then(|| state.now.unix_s());
                 (
                     Format::Commands(timestamp_s),
-                    Arc::new(CommandEncoder {
-                        part_elements: part_size.elements,
-                    }),
+                    Arc::new(CommandEncoder { part_size }),
                 )
             }
             false => (

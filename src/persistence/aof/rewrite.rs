@@ -5,11 +5,12 @@
 
 use crate::journal::write_command;
 use crate::keyspace::{Deferred, Encoded, Encoder, EntryRef, Keyspace, Position, Stored, Value};
+use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
 use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::hash::Pair;
 use crate::structures::listpack::Item;
-use crate::structures::stream::{Entry, Stream, StreamId};
+use crate::structures::stream::{Consumer, Entry, Group, Pending, Stream, StreamId};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -80,8 +81,8 @@ pub fn select(out: &mut Vec<u8>, db: usize) {
 /// Entries as the commands that make them, for a base that the loop writes itself.
 #[derive(Debug)]
 pub struct CommandEncoder {
-    /// Elements of a large value that are written in one part.
-    pub part_elements: usize,
+    /// How much of a large value is written in one part.
+    pub part_size: PartSize,
 }
 
 impl Encoder for CommandEncoder {
@@ -102,7 +103,7 @@ impl Encoder for CommandEncoder {
                 None
             }
             _ => {
-                let next = write_part(&mut out.bytes, entry, from, self.part_elements);
+                let next = write_part(&mut out.bytes, entry, from, self.part_size);
                 if next.is_none() {
                     write_expiry(&mut out.bytes, entry);
                 }
@@ -126,105 +127,85 @@ pub fn put_in(encoded: &Encoded, out: &mut Vec<u8>) {
     out.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
 }
 
-/// The stage of a stream behind its entries.
-const REST: u8 = 1;
-
 /// The commands that make a part of a large value; where the next part begins, or none after the last.
 fn write_part(
     out: &mut Vec<u8>,
     entry: &EntryRef<'_>,
     from: &Position,
-    elements: usize,
+    size: PartSize,
 ) -> Option<Position> {
     let key = entry.key();
+    let mut room = Room::new(size, out.len());
     match entry.stored() {
         Stored::List(list) => {
             let mut batch = Batch::new(out, b"RPUSH", key, PER_COMMAND);
-            let from = from.at as usize;
-            list.range(from, elements, false, |element| batch.add(&element));
+            // By nodes: to find an element by its index takes longer the longer the list is.
+            let mut next = from.at as usize;
+            while next < list.node_count() && room.is_left(batch.written()) {
+                list.for_each_in_node(next, |element| {
+                    batch.add(&element);
+                    room.take_one();
+                });
+                next += 1;
+            }
             batch.end();
-            let next = from + elements;
-            (next < list.len()).then_some(Position::at(next as u128))
+            (next < list.node_count()).then(|| Position::at(next as u128))
         }
         Stored::Set(set) if set.as_intset().is_none() && set.as_listpack().is_none() => {
             let mut batch = Batch::new(out, b"SADD", key, PER_COMMAND);
-            let next = scanned(from.at, elements, |cursor, written| {
-                set.scan(cursor, |member| {
-                    *written += 1;
-                    batch.add(&member);
-                })
+            let next = part_of_table(from.at, room, &mut batch, Batch::written, |cursor, each| {
+                set.scan(cursor, |member| each(&mut |batch| batch.add(&member)))
             });
             batch.end();
             next
         }
         Stored::SortedSet(set) if set.as_listpack().is_none() => {
             let mut batch = Batch::new(out, b"ZADD", key, PER_COMMAND * 2);
-            let from = from.at as usize;
-            for (member, score) in set.iter_from(from, elements, false) {
+            let mut next = from.at as usize;
+            for (member, score) in set.iter_from(next, set.len().saturating_sub(next), false) {
+                if !room.is_left(batch.written()) {
+                    break;
+                }
                 batch.add_scored(member, score);
+                room.take_one();
+                next += 1;
             }
             batch.end();
-            let next = from + elements;
-            (next < set.len()).then_some(Position::at(next as u128))
+            (next < set.len()).then(|| Position::at(next as u128))
         }
         Stored::Hash(hash) if hash.listpack().is_none() => {
-            let mut batch = Batch::new(out, b"HMSET", key, PER_COMMAND * 2);
-            let mut expiries = Vec::new();
-            let next = scanned(from.at, elements, |cursor, written| {
+            // A field has to be there before its expiry.
+            let mut both = (
+                Batch::new(out, b"HMSET", key, PER_COMMAND * 2),
+                Vec::<u8>::new(),
+            );
+            let written = |both: &(Batch<'_>, Vec<u8>)| both.0.written() + both.1.len();
+            let next = part_of_table(from.at, room, &mut both, written, |cursor, each| {
                 hash.scan(cursor, |pair| {
-                    *written += 1;
-                    batch.add(&pair.field);
-                    batch.add(&pair.value);
-                    if pair.expiry.is_some() {
-                        write_field_expiry(&mut expiries, key, &pair);
-                    }
+                    each(&mut |(batch, expiries)| {
+                        batch.add(&pair.field);
+                        batch.add(&pair.value);
+                        write_field_expiry(expiries, key, &pair);
+                    });
                 })
             });
+            let (mut batch, mut expiries) = both;
             batch.end();
-            // A field has to be there first.
             out.append(&mut expiries);
             next
         }
-        Stored::Stream(stream) if from.stage != REST => {
-            let from = StreamId::from_bytes(from.at.to_be_bytes());
-            let mut entries = stream.range(from, StreamId::MAX);
-            for entry in entries.by_ref().take(elements) {
-                write_stream_entry(out, key, &entry);
-            }
-            let next = entries.next().map(|entry| entry.id().to_bytes());
-            Some(match next {
-                Some(id) => Position::at(u128::from_be_bytes(id)),
-                None => Position {
-                    stage: REST,
-                    ..Position::default()
-                },
-            })
-        }
         Stored::Stream(stream) => {
-            write_stream_rest(out, key, stream);
-            None
+            let mut next = write_stream_stage(out, key, stream, from, &mut room)?;
+            while room.is_left(out.len()) {
+                next = write_stream_stage(out, key, stream, &next, &mut room)?;
+            }
+            Some(next)
         }
         Stored::String(_) | Stored::Set(_) | Stored::SortedSet(_) | Stored::Hash(_) => {
             write_value(out, entry);
             None
         }
     }
-}
-
-/// Steps of a scan, from a cursor on; `step` counts what it has written.
-fn scanned(
-    from: u128,
-    elements: usize,
-    mut step: impl FnMut(u64, &mut usize) -> u64,
-) -> Option<Position> {
-    let (mut cursor, mut written) = (from as u64, 0);
-    while written < elements {
-        cursor = step(cursor, &mut written);
-        if cursor == 0 {
-            return None;
-        }
-    }
-    Some(Position::at(cursor.into()))
 }
 
 /// The commands that make one key.
@@ -285,11 +266,9 @@ fn write_value(out: &mut Vec<u8>, entry: &EntryRef<'_>) {
                 write_field_expiry(out, key, &pair);
             }
         }
-        Stored::Stream(stream) => {
-            for entry in stream.range(StreamId::MIN, StreamId::MAX) {
-                write_stream_entry(out, key, &entry);
-            }
-            write_stream_rest(out, key, stream);
+        Stored::Stream(_) => {
+            let rest = write_part(out, entry, &Position::default(), PartSize::WHOLE);
+            debug_assert!(rest.is_none(), "all of it is one part");
         }
     }
 }
@@ -301,6 +280,8 @@ struct Batch<'a> {
     key: &'a [u8],
     most: usize,
     words: Vec<Vec<u8>>,
+    /// Bytes of `words`.
+    gathered: usize,
 }
 
 impl<'a> Batch<'a> {
@@ -310,11 +291,18 @@ impl<'a> Batch<'a> {
             command,
             key,
             most,
-            words: Vec::with_capacity(most),
+            words: Vec::new(),
+            gathered: 0,
         }
     }
+    /// Bytes of the buffer, and of what will go there.
+    fn written(&self) -> usize {
+        self.out.len() + self.gathered
+    }
     fn add(&mut self, word: &Item<'_>) {
-        self.words.push(word.to_vec());
+        let word = word.to_vec();
+        self.gathered += word.len();
+        self.words.push(word);
         if self.words.len() == self.most {
             self.end();
         }
@@ -333,6 +321,7 @@ impl<'a> Batch<'a> {
         all.extend(self.words.iter().map(Vec::as_slice));
         write_command(self.out, all.into_iter());
         self.words.clear();
+        self.gathered = 0;
     }
 }
 
@@ -345,8 +334,85 @@ fn write_stream_entry(out: &mut Vec<u8>, key: &[u8], entry: &Entry<'_>) {
     write_command(out, words.iter().map(Vec::as_slice));
 }
 
-/// What a stream has besides its entries.
-fn write_stream_rest(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
+/// What a part of a stream begins with: [`Position::stage`].
+mod stage {
+    /// The entry whose id is not less than `at`.
+    pub(super) const ENTRIES: u8 = 0;
+    /// The group `within.0`.
+    pub(super) const GROUP: u8 = 1;
+    /// Its consumer `within.1`, with what is pending for it from the id `at` on.
+    pub(super) const CONSUMER: u8 = 2;
+}
+
+/// Writes what is left of one stage, or as much as there is room for. Where to go on, if anything is left.
+fn write_stream_stage(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    stream: &Stream,
+    from: &Position,
+    room: &mut Room,
+) -> Option<Position> {
+    let id = StreamId::from_bytes(from.at.to_be_bytes());
+    if from.stage == stage::ENTRIES {
+        for entry in stream.range(id, StreamId::MAX) {
+            if !room.is_left(out.len()) {
+                return Some(Position::default().moved_to(entry.id()));
+            }
+            write_stream_entry(out, key, &entry);
+            room.take_one();
+        }
+        write_stream_ids(out, key, stream);
+        return group_at(stream.groups().next());
+    }
+    let (name, consumer_name) = &from.within;
+    let group = stream.group(name)?;
+    if from.stage == stage::GROUP {
+        write_group(out, key, name, group);
+        room.take_one();
+        return consumer_at(stream, name, group.consumers().next());
+    }
+    let consumer = group.consumer(group.find(consumer_name)?)?;
+    if consumer.pending_len() == 0 {
+        let words: [&[u8]; 5] = [b"XGROUP", b"CREATECONSUMER", key, name, consumer_name];
+        write_command(out, words.into_iter());
+        room.take_one();
+    }
+    for id in consumer.pending_from(id) {
+        if !room.is_left(out.len()) {
+            return Some(from.clone().moved_to(id));
+        }
+        if let Some(pending) = group.pending(id) {
+            write_pending(out, key, [name, consumer_name], id, pending);
+        }
+        room.take_one();
+    }
+    consumer_at(stream, name, group.consumer_after(consumer_name))
+}
+
+/// Where a group begins, if there is one.
+fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
+    let (name, _) = group?;
+    Some(Position {
+        stage: stage::GROUP,
+        at: 0,
+        within: (name.into(), Box::default()),
+    })
+}
+
+/// Where a consumer of a group begins, or where there is none, the next group.
+fn consumer_at(stream: &Stream, group: &[u8], consumer: Option<&Consumer>) -> Option<Position> {
+    let Some(consumer) = consumer else {
+        return group_at(stream.group_after(group));
+    };
+    Some(Position {
+        stage: stage::CONSUMER,
+        at: 0,
+        within: (group.into(), consumer.name().into()),
+    })
+}
+
+/// The ids that a stream knows besides those of its entries.
+fn write_stream_ids(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
     if stream.is_empty() {
         // A stream may be empty, but is only made by its first entry.
         let words: [&[u8]; 7] = [b"XADD", key, b"MAXLEN", b"0", b"0-1", b"x", b"y"];
@@ -364,45 +430,235 @@ fn write_stream_rest(out: &mut Vec<u8>, key: &[u8], stream: &Stream) {
         &deleted,
     ];
     write_command(out, words.into_iter());
-    for (name, group) in stream.groups() {
-        let (last, read) = (group.last_id.text(), group.entries_read.to_string());
-        let words: [&[u8]; 7] = [
-            b"XGROUP",
-            b"CREATE",
-            key,
-            name,
-            &last,
-            b"ENTRIESREAD",
-            read.as_bytes(),
-        ];
-        write_command(out, words.into_iter());
-        for consumer in group.consumers() {
-            if consumer.pending_len() == 0 {
-                let words: [&[u8]; 5] = [b"XGROUP", b"CREATECONSUMER", key, name, consumer.name()];
-                write_command(out, words.into_iter());
+}
+
+fn write_group(out: &mut Vec<u8>, key: &[u8], name: &[u8], group: &Group) {
+    let (last, read) = (group.last_id.text(), group.entries_read.to_string());
+    let words: [&[u8]; 7] = [
+        b"XGROUP",
+        b"CREATE",
+        key,
+        name,
+        &last,
+        b"ENTRIESREAD",
+        read.as_bytes(),
+    ];
+    write_command(out, words.into_iter());
+}
+
+fn write_pending(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    [group, consumer]: [&[u8]; 2],
+    id: StreamId,
+    pending: &Pending,
+) {
+    let (id, at) = (id.text(), pending.delivered_ms.to_string());
+    let count = pending.deliveries.to_string();
+    let words: [&[u8]; 12] = [
+        b"XCLAIM",
+        key,
+        group,
+        consumer,
+        b"0",
+        &id,
+        b"TIME",
+        at.as_bytes(),
+        b"RETRYCOUNT",
+        count.as_bytes(),
+        b"JUSTID",
+        b"FORCE",
+    ];
+    write_command(out, words.into_iter());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{Clock, Expiry, KeyEntry, NewValue};
+    use crate::persistence::rdb::tests::value;
+    use crate::structures::dict::HashSeed;
+    use crate::structures::hash::{Hash, HashLimits};
+    use crate::structures::list::{List, ListLimits};
+    use crate::structures::set::{Set, SetLimits};
+    use crate::structures::sorted_set::{Limits, SortedSet};
+    use crate::structures::stream::NodeLimits;
+    use proptest::prelude::*;
+
+    const SEED: HashSeed = HashSeed([1, 2, 3, 4]);
+
+    /// What is written of a value, in parts and as a whole.
+    fn parts_and_whole(value: NewValue<'static>, part_size: PartSize) -> (Vec<Vec<u8>>, Vec<u8>) {
+        let now = Clock {
+            unix_us: 1,
+            mono_ns: 1,
+            keeps_expired: false,
+        };
+        let mut keyspace = Keyspace::new(1, SEED.0);
+        if let KeyEntry::Vacant(vacant) = keyspace.db(0, now, true).entry(b"key") {
+            vacant.insert(value, Expiry::At(77));
+        }
+        let (mut parts, mut whole) = (Vec::new(), Vec::new());
+        let encoder = CommandEncoder { part_size };
+        keyspace.for_each(0, &mut |entry| {
+            let mut next = Some(Position::default());
+            while let Some(from) = next {
+                let mut encoded = Encoded::default();
+                next = encoder.part(&entry, &from, &mut encoded);
+                assert_ne!(next.as_ref(), Some(&from), "it does not go on");
+                let mut bytes = Vec::new();
+                put_in(&encoded, &mut bytes);
+                parts.push(bytes);
             }
-            for id in consumer.pending() {
-                let Some(pending) = group.pending(id) else {
-                    continue;
-                };
-                let (id, at) = (id.text(), pending.delivered_ms.to_string());
-                let count = pending.deliveries.to_string();
-                let words: [&[u8]; 12] = [
-                    b"XCLAIM",
-                    key,
-                    name,
-                    consumer.name(),
-                    b"0",
-                    &id,
-                    b"TIME",
-                    at.as_bytes(),
-                    b"RETRYCOUNT",
-                    count.as_bytes(),
-                    b"JUSTID",
-                    b"FORCE",
-                ];
-                write_command(out, words.into_iter());
+            write_entry(&mut whole, &entry);
+        });
+        (parts, whole)
+    }
+
+    /// The commands, but what adds several elements as so many commands.
+    fn commands(bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+        let mut rest = bytes;
+        let number = |of: &mut &[u8]| {
+            let end = of.windows(2).position(|it| it == b"\r\n").expect("a line");
+            let text = std::str::from_utf8(&of[1..end]).expect("text");
+            *of = &of[end + 2..];
+            text.parse::<usize>().expect("a number")
+        };
+        let mut all = Vec::new();
+        while !rest.is_empty() {
+            let mut words = Vec::new();
+            for _ in 0..number(&mut rest) {
+                let len = number(&mut rest);
+                words.push(rest[..len].to_vec());
+                rest = &rest[len + 2..];
             }
+            let each = match &*words[0] {
+                b"RPUSH" | b"SADD" => 1,
+                b"ZADD" | b"HMSET" => 2,
+                _ => words.len() - 1,
+            };
+            let elements = words[2..].chunks(each);
+            all.extend(elements.map(|element| [&words[..2], element].concat()));
+        }
+        all
+    }
+
+    fn member(number: usize, len: usize) -> Vec<u8> {
+        let mut member = format!("member {number}:").into_bytes();
+        member.resize(len.max(member.len()), b'm');
+        member
+    }
+
+    fn stream(entries: u64, len: usize) -> Stream {
+        let limits = NodeLimits {
+            bytes: 4096,
+            entries: 100,
+        };
+        let mut stream = Stream::new(SEED);
+        for ms in 1..=entries {
+            let pair = [&b"field"[..], &vec![b'v'; len]];
+            let added = stream.append(StreamId::new(ms, 0), pair.into_iter(), limits);
+            added.expect("a later id");
+        }
+        stream
+    }
+
+    fn pending(mut stream: Stream, ids: u64) -> NewValue<'static> {
+        for name in [&b"one"[..], b"other"] {
+            let group = stream.add_group(name, StreamId::MIN, 0).expect("new");
+            group.add_consumer(b"nobody", 1).expect("new");
+            let alice = group.add_consumer(b"alice", 1).expect("new");
+            for ms in 1..=ids {
+                group.deliver(StreamId::new(ms, 0), alice, 1);
+            }
+        }
+        NewValue::Stream(Box::new(stream))
+    }
+
+    /// Values of so many elements of so many bytes, one of each type that is written in parts.
+    fn large(elements: usize, len: usize) -> [NewValue<'static>; 5] {
+        let mut hash = Hash::new();
+        let mut list = List::quicklist(&ListLimits {
+            fill: -2,
+            depth: 0,
+            packed_threshold: 0,
+        });
+        let mut set = Set::new();
+        let mut sorted = SortedSet::new_large(SEED);
+        for number in 0..elements {
+            let member = member(number, len);
+            hash.set(&member, b"v", false, &HashLimits::none(SEED));
+            list.push_back(&member);
+            let limits = SetLimits {
+                intset_entries: 0,
+                listpack_entries: 0,
+                listpack_value: 0,
+                seed: SEED,
+            };
+            set.add(&member, &limits);
+            let limits = Limits {
+                max_entries: 0,
+                max_value: 0,
+            };
+            sorted.insert(&member, number as f64, limits);
+        }
+        [
+            NewValue::Hash(Box::new(hash)),
+            NewValue::List(list),
+            NewValue::Set(set),
+            NewValue::SortedSet(Box::new(sorted)),
+            NewValue::Stream(Box::new(stream(elements as u64, len))),
+        ]
+    }
+
+    /// A part was so many elements, however large they were, and all that is pending in a stream was one.
+    #[test]
+    fn a_part_ends_when_enough_bytes_are_written() {
+        let size = PartSize::USUAL;
+        let len = 30_000;
+        for value in large(40, len) {
+            let (parts, _) = parts_and_whole(value, size);
+            let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+            assert!(longest < size.bytes + len + 300, "{longest}");
+            assert!(parts.len() >= 40 * len / (size.bytes + len));
+        }
+        for value in large(5000, 1) {
+            let (parts, _) = parts_and_whole(value, size);
+            assert!((2..15).contains(&parts.len()), "{}", parts.len());
+        }
+        let (parts, _) = parts_and_whole(pending(stream(1, 1), 5000), size);
+        let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+        assert!(longest < size.bytes + 300, "{longest}");
+        assert!(parts.len() > 2 * 5000 / size.elements);
+    }
+
+    /// Each stream was taken for a large value, however small it was: whoever changed it had to wait.
+    #[test]
+    fn a_small_stream_is_one_part() {
+        let (parts, whole) = parts_and_whole(pending(stream(10, 10), 5), PartSize::USUAL);
+        assert_eq!(parts, [whole]);
+    }
+
+    proptest! {
+        #[test]
+        fn parts_of_any_value_make_the_whole(value in value(), elements in 1usize..20, bytes in 1usize..300) {
+            let (parts, whole) = parts_and_whole(value, PartSize { elements, bytes });
+            let (mut parts, mut whole) = (commands(&parts.concat()), commands(&whole));
+            // It expires when all of it is there.
+            prop_assert_eq!(parts.last(), whole.last());
+            let is_table = |name: &[u8]| matches!(name, b"SADD" | b"HMSET" | b"HPEXPIREAT");
+            if whole.iter().any(|words| is_table(&words[0])) {
+                parts.sort_unstable();
+                whole.sort_unstable();
+            }
+            prop_assert_eq!(parts, whole);
+        }
+
+        #[test]
+        fn parts_of_what_is_pending_make_the_whole(ids in 0u64..30, elements in 1usize..20, bytes in 1usize..300) {
+            let value = pending(stream(5, 5), ids);
+            let (parts, whole) = parts_and_whole(value, PartSize { elements, bytes });
+            prop_assert_eq!(parts.concat(), whole);
         }
     }
 }

@@ -163,6 +163,11 @@ pub struct PartSize {
 }
 
 impl PartSize {
+    /// All at once.
+    pub const WHOLE: PartSize = PartSize {
+        elements: usize::MAX,
+        bytes: usize::MAX,
+    };
     /// Some 50 microseconds of the loop.
     pub const USUAL: PartSize = PartSize {
         elements: 512,
@@ -171,25 +176,26 @@ impl PartSize {
 }
 
 /// What may still be written into a part.
-pub(super) struct Room {
+pub(in crate::persistence) struct Room {
     elements: usize,
-    /// Bytes of the writer's buffer at which the part is full.
+    /// Bytes of the buffer at which the part is full.
     end: usize,
 }
 
 impl Room {
-    fn new(size: PartSize, writer: &Writer<'_>) -> Room {
+    /// For a buffer that has so many bytes.
+    pub(in crate::persistence) fn new(size: PartSize, written: usize) -> Room {
         Room {
             elements: size.elements,
-            end: writer.written().saturating_add(size.bytes),
+            end: written.saturating_add(size.bytes),
         }
     }
-    /// Whether another element may be written.
-    pub(super) fn is_left(&self, writer: &Writer<'_>) -> bool {
-        self.elements > 0 && writer.written() < self.end
+    /// Whether another element may be written to the buffer, which has so many bytes now.
+    pub(in crate::persistence) fn is_left(&self, written: usize) -> bool {
+        self.elements > 0 && written < self.end
     }
     /// An element was written.
-    pub(super) fn take_one(&mut self) {
+    pub(in crate::persistence) fn take_one(&mut self) {
         self.elements = self.elements.saturating_sub(1);
     }
 }
@@ -203,22 +209,29 @@ pub fn save_part(
     size: PartSize,
     writer: &mut Writer<'_>,
 ) -> Option<Position> {
-    let room = Room::new(size, writer);
+    // What stands before the elements is none of them: with it alone a part would not go on.
+    let room = |writer: &Writer<'_>| Room::new(size, writer.written());
     let is_first = *from == Position::default();
     match value {
-        Stored::List(list) => part_of_list(list, from.at as usize, room, writer),
+        Stored::List(list) => part_of_list(list, from.at as usize, room(writer), writer),
         Stored::Set(set) if set.as_intset().is_none() && set.as_listpack().is_none() => {
             if is_first {
                 writer.len(set.len());
             }
-            part_of_table(from.at, room, writer, |cursor, each| {
-                set.scan(cursor, |item| {
-                    each(&mut |writer| save_item(item, writer));
-                })
-            })
+            part_of_table(
+                from.at,
+                room(writer),
+                writer,
+                Writer::written,
+                |cursor, each| {
+                    set.scan(cursor, |item| {
+                        each(&mut |writer| save_item(item, writer));
+                    })
+                },
+            )
         }
         Stored::SortedSet(set) if set.as_listpack().is_none() => {
-            part_of_sorted_set(set, from.at as usize, room, writer)
+            part_of_sorted_set(set, from.at as usize, room(writer), writer)
         }
         Stored::Hash(hash) if hash.listpack().is_none() => {
             let earliest = hash.earliest_expiry();
@@ -228,13 +241,19 @@ pub fn save_part(
                 }
                 writer.len(hash.len());
             }
-            part_of_table(from.at, room, writer, |cursor, each| {
-                hash.scan(cursor, |pair| {
-                    each(&mut |writer| save_pair(pair, earliest, writer));
-                })
-            })
+            part_of_table(
+                from.at,
+                room(writer),
+                writer,
+                Writer::written,
+                |cursor, each| {
+                    hash.scan(cursor, |pair| {
+                        each(&mut |writer| save_pair(pair, earliest, writer));
+                    })
+                },
+            )
         }
-        Stored::Stream(value) => stream::save_part(value, from, room, writer),
+        Stored::Stream(value) => stream::save_part(value, from, room(writer), writer),
         whole => {
             save(whole, writer);
             None
@@ -243,21 +262,23 @@ pub fn save_part(
 }
 
 /// What is called for each element of a bucket, with what writes it.
-type EachElement<'e> = &'e mut dyn FnMut(&mut dyn FnMut(&mut Writer<'_>));
+type EachElement<'e, W> = &'e mut dyn FnMut(&mut dyn FnMut(&mut W));
 
 /// Elements of a hash table from a place on: the cursor of a scan and, above its 64 bits, the elements of its bucket that
-/// are written already, for a few elements of a bucket may be more than a part. `scan` gives the elements of one bucket.
-fn part_of_table(
+/// are written already, for a few elements of a bucket may be more than a part. `scan` gives the elements of one bucket;
+/// `written` tells how many bytes the buffer has.
+pub(in crate::persistence) fn part_of_table<W>(
     from: u128,
     mut room: Room,
-    writer: &mut Writer<'_>,
-    mut scan: impl FnMut(u64, EachElement<'_>) -> u64,
+    writer: &mut W,
+    written: impl Fn(&W) -> usize,
+    mut scan: impl FnMut(u64, EachElement<'_, W>) -> u64,
 ) -> Option<Position> {
     let (mut cursor, mut done) = (from as u64, (from >> 64) as usize);
     loop {
         let mut seen = 0;
         let next = scan(cursor, &mut |write| {
-            if seen == done && room.is_left(writer) {
+            if seen == done && room.is_left(written(writer)) {
                 write(writer);
                 room.take_one();
                 done += 1;
@@ -271,7 +292,7 @@ fn part_of_table(
             return None;
         }
         (cursor, done) = (next, 0);
-        if !room.is_left(writer) {
+        if !room.is_left(written(writer)) {
             return Some(Position::at(cursor.into()));
         }
     }
@@ -286,7 +307,7 @@ fn part_of_list(list: &List, from: usize, room: Room, writer: &mut Writer<'_>) -
     for node in list.nodes_from(from) {
         save_node(node, writer);
         next += 1;
-        if !room.is_left(writer) {
+        if !room.is_left(writer.written()) {
             break;
         }
     }
@@ -309,7 +330,7 @@ fn part_of_sorted_set(
         writer.score(score);
         room.take_one();
         next += 1;
-        if !room.is_left(writer) {
+        if !room.is_left(writer.written()) {
             break;
         }
     }
@@ -490,6 +511,18 @@ mod tests {
         let pending = proptest::collection::vec(any::<(u8, u8)>(), 0..40);
         let consumers = proptest::collection::vec((any::<u8>(), pending), 0..6);
         proptest::collection::vec((any::<u8>(), consumers), 0..8)
+    }
+
+    /// A part that had room for the head of a value alone was followed by itself, for ever.
+    #[test]
+    fn the_smallest_parts_go_on() {
+        let size = PartSize {
+            elements: 1,
+            bytes: 1,
+        };
+        for value in [hash(40, 1), set(40, 1), list(40, 9000), sorted_set(40, 1)] {
+            assert!(parts(stored(&value), size).len() > 1, "{value:?}");
+        }
     }
 
     proptest! {

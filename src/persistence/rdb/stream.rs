@@ -64,7 +64,7 @@ pub(super) fn save_part(
     writer: &mut Writer<'_>,
 ) -> Option<Position> {
     let mut next = save_stage(stream, from, &mut room, writer)?;
-    while room.is_left(writer) {
+    while room.is_left(writer.written()) {
         next = save_stage(stream, &next, &mut room, writer)?;
     }
     Some(next)
@@ -94,7 +94,7 @@ fn save_stage(
     }
     if from.stage == stage::PENDING {
         for pending in group.pending_between(id, StreamId::MAX, None) {
-            if !room.is_left(writer) {
+            if !room.is_left(writer.written()) {
                 return Some(from.clone().moved_to(pending.0));
             }
             save_pending(pending, writer);
@@ -113,7 +113,7 @@ fn save_stage(
         });
     }
     for id in consumer.pending_from(id) {
-        if !room.is_left(writer) {
+        if !room.is_left(writer.written()) {
             return Some(from.clone().moved_to(id));
         }
         writer.raw(&id.to_bytes());
@@ -124,7 +124,7 @@ fn save_stage(
 
 impl Position {
     /// The same stage from another id on.
-    fn moved_to(self, id: StreamId) -> Position {
+    pub(in crate::persistence) fn moved_to(self, id: StreamId) -> Position {
         let at = u128::from_be_bytes(id.to_bytes());
         Position { at, ..self }
     }
@@ -141,7 +141,7 @@ fn save_nodes(
     }
     let first = StreamId::from_bytes(from.at.to_be_bytes());
     for node in stream.nodes_from(first) {
-        if !room.is_left(writer) {
+        if !room.is_left(writer.written()) {
             return Some(Position::default().moved_to(node.0));
         }
         save_node(node, writer);
