@@ -410,7 +410,11 @@ impl SnapshotFile {
         while let Some((_, bytes)) = self.lent.pop_front_if(|(given, _)| *given <= written) {
             self.lent_bytes -= bytes;
         }
-        waiting.saturating_sub(self.lent_bytes)
+        // Of the first a part may be written: what is left of it alone is among what waits.
+        let first = self.lent.front().map_or(0, |(given, bytes)| {
+            bytes.saturating_sub(given.wrapping_sub(written))
+        });
+        waiting.saturating_sub(self.lent_bytes - first)
     }
     /// Whether it is there, or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {
@@ -478,6 +482,8 @@ fn run(mut job: Job) {
             write(file, sum, encoded, &mut left, &job).map(|()| None)
         }
         (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
+        // It was whole when it was given up, and nobody gives it a name any more.
+        (Stage::Installed, Step::Finish) if job.target.path.is_none() => Err(given_up()),
         _ => Ok(None),
     });
     if let Step::Write(encoded) = &mut job.step {
@@ -882,6 +888,68 @@ mod tests {
             saving.helper.drain();
             let files = std::fs::read_dir(directory.path()).expect("a directory");
             assert_eq!(files.count(), 0);
+        }
+    }
+
+    /// What somebody else was to give a name stayed on the disk, as large as the data, when it was given up after its end.
+    #[test]
+    fn what_is_given_up_when_it_is_whole_is_removed() {
+        for is_given_up in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let options = options(&Disk::default(), directory.path(), true);
+            let mut helper = helper(&Jobs::Simulated(SimulatedJobs::new(1)));
+            let temporary = directory.path().join("temp.aof");
+            let (format, sizes) = (Format::Rdb, Vec::new());
+            let mut file =
+                SnapshotFile::begin(&options, format, temporary, false, sizes, NOW, None);
+            file.finish(&mut helper);
+            helper.drain();
+            assert_eq!(file.ended_well(), Some(true));
+            if is_given_up {
+                file.cancel(&mut helper);
+                helper.drain();
+            }
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), usize::from(!is_given_up));
+        }
+    }
+
+    /// While a long string was written that is only lent, nothing that waited behind it counted: not even what took memory.
+    #[test]
+    fn what_is_written_of_a_lent_string_is_not_lent() {
+        let options = options(&Disk::default(), Path::new("/"), true);
+        let temporary = options.path.clone();
+        let mut file = SnapshotFile::begin(
+            &options,
+            Format::Rdb,
+            temporary,
+            true,
+            Vec::new(),
+            NOW,
+            None,
+        );
+        let mut helper = helper(&Jobs::Simulated(SimulatedJobs::new(1)));
+        file.before.clear();
+        for (own, lent) in [(10, 1000), (500, 0), (10, 1000)] {
+            let encoded = Encoded {
+                bytes: vec![0; own],
+                shared_bytes: lent,
+                lent_bytes: lent,
+                ..Encoded::default()
+            };
+            file.give_bytes(&mut helper, encoded);
+        }
+        for (waiting, memory) in [
+            (2520, 520),
+            (2510, 510),
+            (1610, 510),
+            (1510, 510),
+            (1200, 200),
+            (1010, 10),
+            (400, 0),
+            (0, 0),
+        ] {
+            assert_eq!(file.waiting_memory(waiting), memory, "{waiting}");
         }
     }
 
