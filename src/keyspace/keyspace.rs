@@ -446,10 +446,13 @@ impl Keyspace {
             }
             let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
-            let (kept, released) = (&mut self.removed_tables, &mut self.released);
+            let (kept, figures) = (
+                &mut self.removed_tables,
+                (&mut self.released, &mut self.hurried),
+            );
             let rng = &mut self.shared.rng;
             let random = &mut || rng.next_u64();
-            let Some(old) = super::point_in_time::keep_while_read(kept, released, random, old)
+            let Some(old) = super::point_in_time::keep_while_read(kept, figures, random, old)
             else {
                 continue;
             };

@@ -104,7 +104,7 @@ impl Encoded {
     }
     /// Whether nothing waits here.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.keys == 0
     }
     /// Takes back what has come since there were so many bytes, strings and shared bytes.
     fn cut(&mut self, (bytes, strings, shared_bytes): (usize, usize, usize)) {
@@ -817,7 +817,7 @@ impl Keyspace {
 /// Nobody waits for anything in it any more.
 pub(super) fn keep_while_read(
     kept: &mut Vec<Table>,
-    released: &mut Vec<u64>,
+    (released, hurried): (&mut Vec<u64>, &mut u64),
     random: &mut dyn FnMut() -> u64,
     mut table: Table,
 ) -> Option<Table> {
@@ -836,7 +836,10 @@ pub(super) fn keep_while_read(
             kept.push(table);
             None
         }
-        _ => Some(table),
+        reading => {
+            *hurried += reading.map_or(0, |it| it.hurried);
+            Some(table)
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 struct Lines;
 
 const PARTS: u128 = 5;
-/// Hashes with more fields come in parts.
+/// Hashes with more fields come in parts, every other one with a last part that is empty.
 const LARGE: usize = 16;
 
 fn line(entry: &EntryRef<'_>) -> String {
@@ -31,10 +31,14 @@ impl Encoder for Lines {
             return None;
         }
         let (each, at) = (line.len() / PARTS as usize, from.at as usize);
+        if from.at == PARTS {
+            return None;
+        }
         let is_last = from.at + 1 == PARTS;
         let end = if is_last { line.len() } else { (at + 1) * each };
         out.bytes.extend_from_slice(&line[at * each..end]);
-        (!is_last).then(|| Position::at(from.at + 1))
+        let goes_on = !is_last || entry.key().last().is_some_and(|it| it % 2 == 0);
+        goes_on.then(|| Position::at(from.at + 1))
     }
 }
 
