@@ -11,7 +11,7 @@
 use super::aof::rewrite;
 use super::rdb::file::{Usage, op};
 use super::rdb::save::{self, PartSize};
-use super::rdb::write::{Writer, put_in};
+use super::rdb::write::{Sink, Writer, put_in};
 use super::snapshot::{SnapshotOptions, UsageKind};
 use crate::event_loop::Waker;
 use crate::keyspace::{Clock, DatabaseSize, Encoded, Encoder, EntryRef, Position};
@@ -468,7 +468,7 @@ fn given_up() -> io::Error {
     io::Error::other("it was given up")
 }
 
-/// Bytes that are put together before they are written.
+/// Most bytes that are written at a time.
 const WRITE_BYTES: usize = 1024 * 1024;
 
 fn run(mut job: Job) {
@@ -534,27 +534,28 @@ fn write(
     job: &Job,
 ) -> io::Result<()> {
     job.shared.begin(Doing::Write);
-    let mut bytes = Vec::with_capacity(encoded.len());
-    match job.target.format {
-        Format::Rdb => put_in(encoded, job.target.compress, &mut bytes),
-        Format::Commands(_) => rewrite::put_in(encoded, &mut bytes),
-    }
-    if job.target.checksum {
-        *sum = crc64(*sum, &bytes);
-    }
-    for part in bytes.chunks(WRITE_BYTES) {
-        // A large value may take long, and nobody may want it any more.
-        if job.shared.naming.is_cancelled() {
-            return Err(given_up());
+    let sink: Sink<'_> = &mut |bytes| {
+        for part in bytes.chunks(WRITE_BYTES) {
+            // A large value may take long, and nobody may want it any more.
+            if job.shared.naming.is_cancelled() {
+                return Err(given_up());
+            }
+            if job.target.checksum {
+                *sum = crc64(*sum, part);
+            }
+            file.write_all(part)?;
+            // The loop sees that something is done. (They are fewer where they are compressed, and some more where not.) The
+            // last one is counted when nobody holds the strings any more.
+            let written = part.len().min(left.saturating_sub(1));
+            *left -= written;
+            job.shared.waiting.fetch_sub(written, Ordering::Relaxed);
         }
-        file.write_all(part)?;
-        // The loop sees that something is done. (They are fewer where they are compressed, and some more where not.) The last
-        // one is counted when nobody holds the strings any more.
-        let written = part.len().min(left.saturating_sub(1));
-        *left -= written;
-        job.shared.waiting.fetch_sub(written, Ordering::Relaxed);
+        Ok(())
+    };
+    match job.target.format {
+        Format::Rdb => put_in(encoded, job.target.compress, sink),
+        Format::Commands(_) => rewrite::put_in(encoded, sink),
     }
-    Ok(())
 }
 
 fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<()> {

@@ -242,6 +242,8 @@ pub struct Forkless {
     pub copied_bytes: u64,
     /// Bytes that the helper had not written when it was looked at last.
     pub waiting: usize,
+    /// Those of them that take memory of their own: all but what is lent.
+    pub waiting_memory: usize,
     /// Bytes that it had done then.
     pub done_bytes: u64,
     /// For how long it had done nothing, ns, and when that was (monotonic, ns).

@@ -76,6 +76,7 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
         is_backed_up: false,
         copied_bytes: 0,
         waiting: 0,
+        waiting_memory: 0,
         done_bytes: 0,
         stalled: (0, state.now.mono_ns),
         is_read: false,
@@ -169,8 +170,8 @@ pub fn go_on(
     saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
     // What writes have had read meanwhile waits in the keyspace. A long string that is only lent is no reason to wait for all
     // others: it is in the data anyway.
-    let waiting_memory = saving.file.waiting_memory(waiting);
-    saving.is_backed_up = waiting_memory + state.keyspace.unread_bytes() > BACKED_UP;
+    saving.waiting_memory = saving.file.waiting_memory(waiting);
+    saving.is_backed_up = saving.waiting_memory + state.keyspace.unread_bytes() > BACKED_UP;
     if saving.is_read || persistence.disk_stalled {
         return Slice::Waits;
     }
@@ -194,6 +195,7 @@ pub fn go_on(
             state.keyspace.take_read(&mut |db, encoded| {
                 saving.keys_done += encoded.keys;
                 saving.waiting += encoded.len();
+                saving.waiting_memory += encoded.len().saturating_sub(encoded.lent_bytes);
                 saving.file.write(helper, db, encoded);
             });
             if is_read || is_over {
@@ -602,6 +604,10 @@ mod tests {
             }
             let saving = state.persistence.forkless.as_ref().expect("a save");
             assert_eq!(saving.is_backed_up, is_replaced);
+            // What is lent was taken for three times as much that does not count, and data could take its place.
+            let own = crate::engine::eviction::not_counted(state);
+            let times = own / BACKED_UP as u64;
+            assert!(is_replaced && times >= 2 || times <= 1, "{own}");
             state.persistence.snapshot_helper.drain();
         }
     }

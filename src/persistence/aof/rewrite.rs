@@ -6,6 +6,7 @@
 use crate::journal::write_command;
 use crate::keyspace::{Deferred, Encoded, Encoder, EntryRef, Keyspace, Position, Stored, Value};
 use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
+use crate::persistence::rdb::write::{GATHERED, Sink};
 use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::hash::Pair;
@@ -113,18 +114,31 @@ impl Encoder for CommandEncoder {
     }
 }
 
-/// Appends what a [`CommandEncoder`] has left, with the strings that are shared.
-pub fn put_in(encoded: &Encoded, out: &mut Vec<u8>) {
+/// Gives what a [`CommandEncoder`] has left to a sink, with the strings that are shared.
+pub fn put_in(encoded: &Encoded, sink: Sink<'_>) -> io::Result<()> {
+    let mut gathered = Vec::with_capacity(encoded.len().min(2 * GATHERED));
     let mut written = 0;
     for (at, string) in &encoded.strings {
-        out.extend_from_slice(encoded.bytes.get(written..*at).unwrap_or_default());
+        gathered.extend_from_slice(encoded.bytes.get(written..*at).unwrap_or_default());
         written = *at;
         // Commands have each other string in its place.
-        if let Deferred::Shared(blob) = string {
-            out.extend_from_slice(blob);
+        let Deferred::Shared(blob) = string else {
+            continue;
+        };
+        let is_long = blob.len() >= GATHERED;
+        if !is_long {
+            gathered.extend_from_slice(blob);
+        }
+        if is_long || gathered.len() >= GATHERED {
+            sink(&gathered)?;
+            gathered.clear();
+        }
+        if is_long {
+            sink(blob)?;
         }
     }
-    out.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
+    gathered.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
+    sink(&gathered)
 }
 
 /// The commands that make a part of a large value; where the next part begins, or none after the last.
@@ -507,7 +521,11 @@ mod tests {
                 next = encoder.part(&entry, &from, &mut encoded);
                 assert_ne!(next.as_ref(), Some(&from), "it does not go on");
                 let mut bytes = Vec::new();
-                put_in(&encoded, &mut bytes);
+                put_in(&encoded, &mut |put| {
+                    bytes.extend_from_slice(put);
+                    Ok(())
+                })
+                .expect("no file");
                 parts.push(bytes);
             }
             write_entry(&mut whole, &entry);
@@ -659,6 +677,16 @@ mod tests {
             let value = pending(stream(5, 5), ids);
             let (parts, whole) = parts_and_whole(value, PartSize { elements, bytes });
             prop_assert_eq!(parts.concat(), whole);
+        }
+    }
+
+    /// Long strings go to the file as they are, between what stands before and behind them.
+    #[test]
+    fn strings_of_any_length_are_put_in() {
+        for len in [SHARE_MIN - 1, SHARE_MIN, GATHERED, GATHERED + 1] {
+            let value = NewValue::Blob(Arc::new(vec![b'x'; len]));
+            let (parts, whole) = parts_and_whole(value, PartSize::USUAL);
+            assert!(parts.concat() == whole, "{len}");
         }
     }
 }

@@ -367,7 +367,11 @@ mod tests {
             next = save_part(value, &from, size, &mut writer);
             assert_ne!(next.as_ref(), Some(&from), "it does not go on");
             let mut bytes = Vec::new();
-            super::super::write::put_in(&encoded, false, &mut bytes);
+            super::super::write::put_in(&encoded, false, &mut |put| {
+                bytes.extend_from_slice(put);
+                Ok(())
+            })
+            .expect("no file");
             parts.push(bytes);
         }
         parts

@@ -5,6 +5,7 @@
 use crate::keyspace::{Deferred, Encoded};
 use crate::structures::Blob;
 use crate::system::{lzf, numbers};
+use std::io;
 use std::sync::Arc;
 
 /// Longest text of an integer that is written as one.
@@ -122,10 +123,14 @@ impl Writer<'_> {
     }
     /// A string of `len` bytes that is compressed already.
     pub fn compressed(&mut self, compressed: &[u8], len: usize) {
-        self.byte(0xc3);
-        self.len(compressed.len());
-        self.len(len);
+        self.compressed_head(compressed.len(), len);
         self.raw(compressed);
+    }
+    /// What stands before such a string.
+    fn compressed_head(&mut self, compressed: usize, len: usize) {
+        self.byte(0xc3);
+        self.len(compressed);
+        self.len(len);
     }
     /// An integer as a string; the text where it needs more than 32 bits.
     pub fn integer_string(&mut self, number: i64) {
@@ -161,12 +166,19 @@ impl Writer<'_> {
     }
 }
 
-/// Appends what was encoded by a [`Writer::deferring`], with the strings that it has left out. O(bytes), most of it for the
-/// compression.
-pub fn put_in(encoded: &Encoded, compress: bool, out: &mut Vec<u8>) {
-    let mut writer = Writer::new(out, compress);
+/// Bytes that are put together before they go to the sink; a string that is longer goes there by itself, without a copy.
+pub(in crate::persistence) const GATHERED: usize = 1024 * 1024;
+
+/// Where bytes go: a file, some at a time.
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+
+/// Gives what was encoded by a [`Writer::deferring`] to a sink, with the strings that it has left out. O(bytes), most of it for
+/// the compression.
+pub fn put_in(encoded: &Encoded, compress: bool, sink: Sink<'_>) -> io::Result<()> {
+    let mut gathered = Vec::with_capacity(encoded.len().min(2 * GATHERED));
     let mut written = 0;
     for (at, string) in &encoded.strings {
+        let mut writer = Writer::new(&mut gathered, compress);
         writer.raw(encoded.bytes.get(written..*at).unwrap_or_default());
         written = *at;
         match string {
@@ -175,10 +187,26 @@ pub fn put_in(encoded: &Encoded, compress: bool, out: &mut Vec<u8>) {
                 writer.string(encoded.bytes.get(*at..end).unwrap_or_default());
                 written = end;
             }
-            Deferred::Shared(blob) => writer.string(blob),
+            Deferred::Shared(blob) if blob.len() < GATHERED => writer.string(blob),
+            Deferred::Shared(blob) => {
+                let most = blob.len().saturating_sub(COMPRESS_GAIN_MIN);
+                let compressed = compress.then(|| lzf::compress(blob, most)).flatten();
+                match &compressed {
+                    Some(compressed) => writer.compressed_head(compressed.len(), blob.len()),
+                    None => writer.len(blob.len()),
+                }
+                sink(&gathered)?;
+                gathered.clear();
+                sink(compressed.as_ref().unwrap_or(blob))?;
+            }
+        }
+        if gathered.len() >= GATHERED {
+            sink(&gathered)?;
+            gathered.clear();
         }
     }
-    writer.raw(encoded.bytes.get(written..).unwrap_or_default());
+    gathered.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
+    sink(&gathered)
 }
 
 #[cfg(test)]
@@ -214,5 +242,52 @@ mod tests {
             written(|w| w.integer_string(2_147_483_648)),
             b"\x0a2147483648"
         );
+    }
+
+    /// Long strings were put together with all else before a byte was written, which took twice their memory.
+    #[test]
+    fn long_strings_go_to_the_sink_as_they_are() {
+        let random = |len: usize| {
+            let mut rng = crate::system::rng::Rng::new(1);
+            (0..len).map(|_| rng.next_u64() as u8).collect::<Vec<u8>>()
+        };
+        let blobs: Vec<Blob> = [
+            random(GATHERED + 1),
+            vec![b'x'; GATHERED],
+            vec![b'y'; GATHERED - 1],
+            random(20_000),
+        ]
+        .map(Arc::new)
+        .into();
+        for compress in [false, true] {
+            let (mut encoded, mut whole) = (Encoded::default(), Vec::new());
+            for blob in &blobs {
+                for mut writer in [
+                    Writer::deferring(&mut encoded, compress),
+                    Writer::new(&mut whole, compress),
+                ] {
+                    writer.string(b"a text that may be compressed, text, text, text, text");
+                    writer.shared_string(blob);
+                    writer.byte(7);
+                }
+            }
+            let (mut put, mut as_they_are) = (Vec::new(), 0);
+            put_in(&encoded, compress, &mut |bytes| {
+                assert!(bytes.len() <= 2 * GATHERED);
+                as_they_are += blobs
+                    .iter()
+                    .filter(|it| it.as_ptr() == bytes.as_ptr())
+                    .count();
+                put.extend_from_slice(bytes);
+                Ok(())
+            })
+            .expect("written");
+            assert!(put == whole, "with compression: {compress}");
+            assert_eq!(as_they_are, if compress { 1 } else { 2 });
+        }
+        let refused = put_in(&Encoded::default(), false, &mut |_| {
+            Err(io::Error::other("full"))
+        });
+        assert!(refused.is_err());
     }
 }
