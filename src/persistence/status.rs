@@ -252,6 +252,19 @@ pub struct Forkless {
     pub is_read: bool,
 }
 
+impl Forkless {
+    /// For how long the helper may do nothing because it syncs the whole file, s, where so many bytes wait for it.
+    pub fn sync_s(&self, waiting: usize) -> u64 {
+        /// A disk that is slower than this while a whole file is synced counts as one that does not answer, bytes per second.
+        const SLOW_DISK: u64 = 10_000_000;
+        match waiting {
+            // All is written, and what is left takes as long as the file is large.
+            0 => self.done_bytes / SLOW_DISK,
+            _ => 0,
+        }
+    }
+}
+
 /// What is known of saving and loading.
 pub struct Persistence {
     /// Where files are read and written.
@@ -423,9 +436,11 @@ impl Persistence {
     }
     /// Whether a helper has waited for the disk for so long that whoever asked it for something would wait as well.
     pub fn disk_is_stalled(&self) -> bool {
-        const LONG_NS: u64 = 5_000_000_000;
-        let stalled_ns = self.forkless.as_ref().map_or(0, |it| it.stalled.0);
-        self.disk_stalled || stalled_ns > LONG_NS
+        const LONG_S: u64 = 5;
+        let is_long = |saving: &Forkless| {
+            saving.stalled.0 / 1_000_000_000 > LONG_S + saving.sync_s(saving.waiting)
+        };
+        self.disk_stalled || self.forkless.as_ref().is_some_and(is_long)
     }
     /// Whether data is being loaded, also for what asks while a step of it is done.
     #[inline]

@@ -230,8 +230,6 @@ fn is_stalled(state: &mut State, waiting: usize) -> bool {
     /// The most that counts between two looks: a process that was stopped, or is busy with something else, learns only now
     /// what the helper has done meanwhile.
     const LOOK_NS: u64 = 1_000_000_000;
-    /// A disk that is slower than this while a whole file is synced counts as one that does not answer, bytes per second.
-    const SLOW_DISK: u64 = 10_000_000;
     let timeout_s = state.config.settings().forkless_disk_timeout_s;
     let now_ns = state.now.mono_ns;
     let Some(saving) = &mut state.persistence.forkless else {
@@ -245,12 +243,7 @@ fn is_stalled(state: &mut State, waiting: usize) -> bool {
         false => stalled_ns + now_ns.saturating_sub(looked_ns).min(LOOK_NS),
     };
     (saving.done_bytes, saving.stalled) = (done_bytes, (stalled_ns, now_ns));
-    // All is written, and what is left takes as long as the file is large.
-    let sync_s = match waiting {
-        0 => done_bytes / SLOW_DISK,
-        _ => 0,
-    };
-    stalled_ns > (timeout_s + sync_s).saturating_mul(1_000_000_000)
+    stalled_ns > (timeout_s + saving.sync_s(waiting)).saturating_mul(1_000_000_000)
 }
 
 /// Gives up a save whose helper waits for a disk that does not answer. Who was held back for it goes on; the helper removes the
@@ -511,6 +504,28 @@ mod tests {
         let ms = ends_after_ms(&mut harness, 60_000);
         // Each look counts for a second, however late it comes.
         assert!(ms > 30 * 60_000, "{ms}");
+    }
+
+    /// To sync a file of many gigabytes takes a while: a server that was to end meanwhile was told that its disk did not answer.
+    #[test]
+    fn a_large_file_that_is_synced_is_no_disk_that_does_not_answer() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let directory = tempfile::tempdir().expect("a directory");
+        let (mut harness, _plan) = saving(directory.path());
+        harness.line("BGSAVE");
+        let persistence = &mut harness.state.persistence;
+        for (done_bytes, waiting, stalled_s, is_stalled) in [
+            (1_000, 0, 5, false),
+            (1_000, 0, 6, true),
+            (1_000_000_000, 0, 100, false),
+            (1_000_000_000, 0, 106, true),
+            (1_000_000_000, 1, 6, true),
+        ] {
+            let saving = persistence.forkless.as_mut().expect("a save");
+            (saving.done_bytes, saving.waiting) = (done_bytes, waiting);
+            saving.stalled = (stalled_s * SECOND_NS, 0);
+            assert_eq!(persistence.disk_is_stalled(), is_stalled, "{stalled_s} s");
+        }
     }
 
     /// Who cancelled waited for the disk, for as long as that takes.
