@@ -17,8 +17,9 @@
 //!   bytes, any of its pages. A file never has bytes that nobody wrote: this is a disk in ordered mode.
 //! * Names that were synced with their folder are there. Of what was done after that in a folder (files made, renamed,
 //!   removed), some crashes keep what was done up to some moment, which for each folder is another one: so do file systems
-//!   with a journal. Others keep any of it, also what came after something that is lost, as POSIX allows. A rename is there
-//!   whole or not at all, also from one folder to another. Syncing a file does not sync its name.
+//!   with a journal. Others keep any of it, also what came after something that is lost, as POSIX allows; some of these keep
+//!   the last rename and little else, which is the worst for whoever relies on an order. A rename is there whole or not at
+//!   all, also from one folder to another. Syncing a file does not sync its name.
 //! * Files and names do not wait for each other: a new name may lead to a file whose bytes are lost.
 //!
 //! The end of a process alone ([`SimulatedDisk::end_process`]) loses nothing. So that it can end between any two calls, the
@@ -314,8 +315,15 @@ impl State {
         let likely = self.rng.below(4);
         let is_in_order = self.rng.below(2) == 0;
         let mut stopped = BTreeSet::new();
-        for renaming in std::mem::take(&mut self.pending) {
+        let is_rename = |it: &Renaming| it.names.len() > 1;
+        let kept = match !is_in_order && self.rng.below(2) == 0 {
+            true => self.pending.iter().rposition(is_rename),
+            false => None,
+        };
+        for (index, renaming) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             let stops = match likely {
+                _ if kept == Some(index) => false,
+                _ if kept.is_some() => self.rng.below(4) > 0,
                 0 => true,
                 1 => false,
                 _ => self.rng.below(4) == 0,

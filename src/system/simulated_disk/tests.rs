@@ -16,7 +16,7 @@ fn sync(disk: &Disk, folder: &str) {
 
 /// What a disk reads as, over so many seeds.
 fn outcomes<T: Ord>(run: impl Fn(u64) -> T) -> BTreeSet<T> {
-    (0..200).map(run).collect()
+    (0..1000).map(run).collect()
 }
 
 #[test]
