@@ -59,7 +59,8 @@ impl Client {
             _ => rng.index(30),
         };
         let script = script(rng, may, len, handle.unix_us() / 1000);
-        let bytes: Vec<u8> = script.iter().flat_map(|item| item.bytes.clone()).collect();
+        let sending = Client::sending(peer, script);
+        let bytes = &sending.bytes;
         let leaving = match rng.below(12) {
             0 | 1 => Leaving::Finish,
             2 => Leaving::Close(rng.index(bytes.len() + 1)),
@@ -77,16 +78,20 @@ impl Client {
             gulp: if slow { 1 + rng.index(500) } else { usize::MAX },
             eager_to_take: if slow { 5 } else { 20 + rng.below(81) },
             deaf_until: if rng.below(8) == 0 { rng.below(300) } else { 0 },
-            ..Client::sending(peer, script)
+            ..sending
         }
     }
 
     /// One that sends all at once and takes everything.
     pub fn sending(peer: SimulatedPeer, script: Vec<Sent>) -> Client {
+        let mut bytes = Vec::new();
+        script
+            .iter()
+            .for_each(|item| bytes.extend_from_slice(&item.bytes));
         Client {
             peer,
             caller: Caller::default(),
-            bytes: script.iter().flat_map(|item| item.bytes.clone()).collect(),
+            bytes,
             script: script.into(),
             sent: 0,
             leaving: Leaving::Afterwards,

@@ -3,8 +3,11 @@
 //! A server lives for some turns and ends: the process alone, the machine with all that was not synced, or by its own hand
 //! where it cannot keep a promise. The next one loads what the disk holds. That must be the model after some event, not
 //! earlier than what was promised: whatever a client has read under `always`, what the server takes for synced under
-//! `everysec`, and all that was written where only the process has ended. Since every state in between is none of the
-//! model's, nothing can have been applied by halves.
+//! `everysec` and, whatever it says, what is older than that promises, and all that was written where only the process has
+//! ended. Since every state in between is none of the model's, nothing can have been applied by halves.
+//!
+//! Snapshots that end well while a server lives are loaded by another one at once: they are what was there at some moment of
+//! the turn in which they began.
 
 use crate::answers::{Compared, compare};
 use crate::client::lossy;
@@ -21,7 +24,7 @@ use gyre::persistence::check::{Console, Repair, check_aof, check_rdb};
 use gyre::persistence::rdb::save::PartSize;
 use gyre::resp::reader::{Value, read_value};
 use gyre::server::Server;
-use gyre::system::disk::Disk;
+use gyre::system::disk::{Disk, Mode};
 use gyre::system::rng::Rng;
 use gyre::system::simulated_children::ChildFaults;
 use gyre::system::simulated_disk::{DiskFaults, SimulatedDisk};
@@ -57,7 +60,11 @@ enum Keeper {
 
 /// Under `everysec` all is on the disk after so long, where the disk is well: the two seconds of the promise, and how far
 /// the clock may jump between two turns.
-const EVERYSEC_NS: u64 = 4_000_000_000;
+const EVERYSEC_NS: u64 = 3_000_000_000;
+/// How far it jumps at most between two turns in which no client does anything, ms.
+const IDLE_JUMP_MS: u64 = 500;
+/// One in so many snapshots that have ended well is loaded at once.
+const LOADED_SNAPSHOTS: u64 = 2;
 /// Ids that commands of clients may name.
 const NAMED_IDS: u64 = 20;
 
@@ -68,34 +75,35 @@ struct Told {
     bytes: Vec<u8>,
 }
 
-/// Asks commands one after the other.
+/// Asks commands one after the other, in one pipeline.
 fn ask(server: &mut Server, handle: &SimulatorHandle, all: Vec<Vec<Vec<u8>>>) -> Vec<Told> {
     let peer = handle.connect();
-    let mut bytes = Vec::new();
+    for args in &all {
+        handle.send(peer, &multibulk(args));
+    }
+    let (mut bytes, mut at) = (Vec::new(), 0);
+    let mut times_ms = VecDeque::new();
     let mut told = Vec::new();
     for args in all {
-        handle.send(peer, &multibulk(&args));
-        let mut now_ms = 0;
         let used = loop {
+            if let Ok((_, used)) = read_value(&bytes[at..]) {
+                break used;
+            }
             server.turn(Some(Duration::from_millis(1))).expect("a turn");
             let executed = server.state().observe.executed.as_mut();
             for what in std::mem::take(executed.expect("a record is kept")) {
                 if let Executed::Command { unix_us, .. } = what {
-                    now_ms = unix_us / 1000;
+                    times_ms.push_back(unix_us / 1000);
                 }
             }
             bytes.extend(handle.take(peer, usize::MAX));
-            if let Ok((_, used)) = read_value(&bytes) {
-                break used;
-            }
         };
-        let rest = bytes.split_off(used);
-        let bytes = std::mem::replace(&mut bytes, rest);
         told.push(Told {
             args,
-            now_ms,
-            bytes,
+            now_ms: times_ms.pop_front().expect("a command that has run"),
+            bytes: bytes[at..at + used].to_vec(),
         });
+        at += used;
     }
     handle.close(peer);
     while !handle.is_closed(peer) {
@@ -114,31 +122,41 @@ fn ids_before(server: &mut Server) -> u64 {
 
 /// All that a server holds, as answers.
 fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
-    let called = words("FCALL sim2 2 none none x");
-    let mut all = ask(server, handle, vec![called]);
+    let select = |db: usize| words(&format!("SELECT {db}"));
+    let mut asked = vec![words("FCALL sim2 2 none none x")];
     for db in 0..DATABASES {
-        let select = words(&format!("SELECT {db}"));
-        let told = ask(server, handle, vec![select.clone(), words("KEYS *")]);
-        let keys = read_value(&told[1].bytes).expect("keys").0;
+        asked.extend([select(db), words("KEYS *")]);
+    }
+    let mut all = ask(server, handle, asked);
+    let names_of = |told: &Told| -> Vec<Vec<u8>> {
+        let keys = read_value(&told.bytes).expect("keys").0;
         let keys = keys.items().unwrap_or_default();
-        let names: Vec<&[u8]> = keys.iter().filter_map(Value::as_bytes).collect();
-        let mut asked = vec![select.clone()];
-        asked.extend(
-            names
-                .iter()
-                .map(|name| vec![b"TYPE".to_vec(), name.to_vec()]),
-        );
-        let types = ask(server, handle, asked);
-        let mut asked = vec![select];
-        for (name, kind) in names.iter().zip(&types[1..]) {
+        let names = keys.iter().filter_map(Value::as_bytes);
+        names.map(<[u8]>::to_vec).collect()
+    };
+    let names: Vec<Vec<Vec<u8>>> = (0..DATABASES)
+        .map(|db| names_of(&all[2 + 2 * db]))
+        .collect();
+    let filled = || (0..DATABASES).filter(|db| !names[*db].is_empty());
+    let mut asked = Vec::new();
+    for db in filled() {
+        asked.push(select(db));
+        let types = names[db].iter();
+        asked.extend(types.map(|name| vec![b"TYPE".to_vec(), name.clone()]));
+    }
+    let mut kinds = ask(server, handle, asked).into_iter();
+    let mut asked = Vec::new();
+    for db in filled() {
+        asked.push(select(db));
+        kinds.next();
+        for (name, kind) in names[db].iter().zip(&mut kinds) {
             let kind = String::from_utf8_lossy(&kind.bytes[1..])
                 .trim_end()
                 .to_owned();
             asked.extend(asking(name, &kind, true));
         }
-        all.extend(told);
-        all.extend(ask(server, handle, asked));
     }
+    all.extend(ask(server, handle, asked));
     all
 }
 
@@ -153,6 +171,26 @@ fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<(&'a Told, Answer)>
             matches!(compare(&answer, false, &it.bytes), Compared::Same(n) if n == it.bytes.len());
         (!is_same).then_some((it, answer))
     })
+}
+
+/// All that a snapshot holds, as a server says at this time that has loaded it on a disk of its own.
+fn contents_of_snapshot(bytes: &[u8], unix_us: i64) -> Vec<Told> {
+    let (simulator, handle) = Simulator::new(0, Faults::NONE);
+    let disk = Disk::simulated(&handle.disk());
+    let file = disk.open(Path::new(SNAPSHOT), Mode::Create);
+    let written = file.and_then(|file| file.write_all(bytes));
+    written.expect("a disk on which nothing fails");
+    let ahead_us = unix_us - handle.unix_us();
+    handle.advance(Duration::from_micros(ahead_us.max(0) as u64));
+    let mut server = start(simulator, &["--save", ""]);
+    contents(&mut server, &handle)
+}
+
+/// What tells one background save from another, while it is under way.
+fn save_under_way(server: &mut Server) -> Option<u64> {
+    let persistence = &server.state().persistence;
+    let child = persistence.child.as_ref().map(|it| it.started_ns);
+    child.or_else(|| persistence.forkless.as_ref().map(|it| it.started_ns))
 }
 
 /// Whether the tools call what the disk holds sound.
@@ -222,12 +260,18 @@ pub struct Seen {
     cuts: u64,
     /// Snapshots that held what had been changed in that life.
     snapshots: u64,
+    /// Snapshots that were loaded when they had ended, while their server went on.
+    loaded: u64,
     /// Commands that waited for a snapshot to read a value that they were to change.
     held: u64,
+    /// Values that were changed by commands that could not wait for that.
+    hurried: u64,
+    /// Lives so long that `everysec` had to keep events of theirs, by the time alone.
+    by_time: u64,
 }
 
 impl Seen {
-    fn counts(&mut self) -> [&mut u64; 7] {
+    fn counts(&mut self) -> [&mut u64; 10] {
         let Seen {
             crashes,
             stops,
@@ -235,9 +279,14 @@ impl Seen {
             shutdowns,
             cuts,
             snapshots,
+            loaded,
             held,
+            hurried,
+            by_time,
         } = self;
-        [crashes, stops, refusals, shutdowns, cuts, snapshots, held]
+        [
+            crashes, stops, refusals, shutdowns, cuts, snapshots, loaded, held, hurried, by_time,
+        ]
     }
     fn add(&mut self, mut other: Seen) {
         for (sum, count) in self.counts().into_iter().zip(other.counts()) {
@@ -271,7 +320,15 @@ pub struct Lives {
     is_excused: bool,
     /// The last event before the save that is under way began.
     save_begun: Option<u64>,
+    /// The save that was under way at the end of the last turn, and the model after each event of the turn in which it began.
+    saving: (Option<u64>, Vec<Model>),
     turns_left: u64,
+    /// Turns to come in which the clients are idle.
+    idle_turns: u64,
+    /// They are, now and then.
+    idles: bool,
+    /// The disk stops behind a rename.
+    stops_behind_rename: bool,
     /// How the server was told to end.
     shutdown: Option<&'static str>,
     may: Vocabulary,
@@ -354,7 +411,11 @@ impl Lives {
             times: VecDeque::new(),
             is_excused: false,
             save_begun: None,
+            saving: (None, Vec::new()),
             turns_left: 0,
+            idle_turns: 0,
+            idles: false,
+            stops_behind_rename: false,
             shutdown: None,
             may,
             clients: 0,
@@ -390,12 +451,14 @@ impl Lives {
             read_error: 0,
             ..faults
         });
-        match rng.below(6) {
+        let stops = rng.below(6);
+        self.stops_behind_rename = stops == 2 || stops == 3 && self.rewrites;
+        match stops {
             0 | 1 => {
                 let most = [10, 60, 400][rng.index(3)];
                 handle.disk().stop_after(rng.below(most));
             }
-            2 => handle.disk().stop_behind_rename(1 + rng.below(6)),
+            _ if self.stops_behind_rename => handle.disk().stop_behind_rename(1 + rng.below(6)),
             _ => {}
         }
         handle.children().set_faults(ChildFaults::any(rng));
@@ -408,12 +471,20 @@ impl Lives {
         // A file that is written anew as commands has no pending entry without its message, as in Redis.
         self.may = Vocabulary {
             removed_messages: !self.rewrites || self.has_preamble,
+            undeclared_keys: self.reads_parts && rng.below(2) == 0,
             ..vocabulary(rng, false)
         };
         self.clients = 1 + rng.index(8);
         self.turns_left = rng.below(150);
         self.shutdown = None;
         self.save_begun = None;
+        self.saving = (None, Vec::new());
+        self.idle_turns = 0;
+        self.idles = rng.below(if self.keeper == Keeper::File("everysec") {
+            2
+        } else {
+            8
+        }) == 0;
         self.ends.clear();
         self.times.clear();
         let (events, model) = self.history.back().cloned().expect("a model");
@@ -465,7 +536,17 @@ impl Lives {
         self.turns_left -= 1;
         let before = world.events;
         let saves = world.server.state().persistence.saves;
-        world.live_turn(self.clients, self.may, false);
+        if self.idles && self.idle_turns == 0 && self.rng.below(12) == 0 {
+            self.idle_turns = self.rng.below(30);
+        }
+        match self.idle_turns.checked_sub(1) {
+            Some(left) => {
+                self.idle_turns = left;
+                let ms = self.rng.below(IDLE_JUMP_MS);
+                world.idle_turn(Duration::from_millis(ms));
+            }
+            None => world.live_turn(self.clients, self.may, false),
+        }
         if world.refuses_writes {
             self.is_excused = true;
         }
@@ -485,6 +566,7 @@ impl Lives {
             Keeper::File(policy) => self.note_file(policy),
             Keeper::Snapshots => self.note_snapshots(before, saves),
         }
+        self.check_snapshot(before, saves);
         let world = self.world.as_mut().expect("it lives");
         let history = world.history.as_mut().expect("a history");
         while history
@@ -525,6 +607,49 @@ impl Lives {
         {
             self.promised.synced = *event;
             self.ends.pop_front();
+        }
+    }
+
+    /// Whether a snapshot that has ended well in a turn is what was there at some moment of the turn in which it began, whole.
+    fn check_snapshot(&mut self, before: u64, saves: u64) {
+        let world = self.world.as_mut().expect("it lives");
+        let ended = world.server.ended().is_some();
+        let (now, events) = (save_under_way(&mut world.server), world.events);
+        let was_saved = world.server.state().persistence.saves == saves + 1;
+        // The next one may have taken the name already.
+        let is_checked = was_saved && now.is_none() && !ended;
+        let is_new = now.is_some() && now != self.saving.0;
+        let is_checked = is_checked && self.rng.below(LOADED_SNAPSHOTS) == 0;
+        if !is_checked && !is_new {
+            return self.saving.0 = now;
+        }
+        let history = world.history.as_ref().expect("a history");
+        let of_turn = history
+            .iter()
+            .filter(|(event, _)| (before..=events).contains(event));
+        let mut models: Vec<Model> = of_turn.map(|(_, model)| model.clone()).collect();
+        if is_new {
+            self.saving = (now, models);
+            return;
+        }
+        models.append(&mut self.saving.1);
+        self.saving.0 = None;
+        let files = self.handle.disk().files();
+        let file = files.iter().find(|(path, _)| path == Path::new(SNAPSHOT));
+        let bytes = &file.expect("a snapshot that was saved").1;
+        let told = contents_of_snapshot(bytes, self.handle.unix_us());
+        self.seen.loaded += 1;
+        let differences: Vec<_> = models.iter().map(|it| difference(it, &told)).collect();
+        if differences.iter().all(Option::is_some) {
+            for (it, answer) in differences.iter().flatten() {
+                let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
+                let answer: String = format!("{answer:?}").chars().take(200).collect();
+                eprintln!("{args:?} is answered {:?}, not {answer}", lossy(&it.bytes));
+            }
+            panic!(
+                "{:?}: a snapshot is nothing that was there when it began",
+                self.directives
+            );
         }
     }
 
@@ -579,12 +704,15 @@ impl Lives {
             let old = |(ns, _): &&Turn| ns + EVERYSEC_NS <= *now_ns;
             let kept = self.times.iter().rev().find(old);
             let kept = kept.map_or(0, |(_, event)| *event);
+            let begun = self.times.front().map_or(0, |(_, event)| *event);
+            self.seen.by_time += u64::from(kept > begun);
             self.promised.synced = self.promised.synced.max(kept);
         }
         self.history = world.history.take().expect("a history");
         let has_ended = world.has_ended;
         self.seen.stops += u64::from(world.has_stopped);
         self.seen.refusals += u64::from(world.refuses_writes);
+        self.seen.hurried += world.server.state().keyspace.hurried();
         self.seen.held += world.server.state().persistence.holds_for_save;
         self.seen.shutdowns += u64::from(world.server.ended().is_some());
         let begun = self.history.front().map_or(0, |(event, _)| *event);
@@ -596,8 +724,10 @@ impl Lives {
         // A sync has failed, and the system has dropped what it was to bring to the disk. Whether a file with such a
         // hole can be loaded is chance.
         let only_process = disk.has_lost();
-        let death = match self.rng.below(2) {
-            1 if !only_process => Death::Machine,
+        // What a rename has left behind it only a crash of the machine shows.
+        let of = if self.stops_behind_rename { 4 } else { 2 };
+        let death = match self.rng.below(of) {
+            1.. if !only_process => Death::Machine,
             _ => Death::Process,
         };
         match death {

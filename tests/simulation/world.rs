@@ -140,6 +140,7 @@ pub fn vocabulary(rng: &mut Rng, jumps: bool) -> Vocabulary {
         pauses: !jumps && rng.below(4) == 0,
         others: rng.below(2) == 0,
         removed_messages: true,
+        undeclared_keys: false,
         strings: [100, 20, 20, 40][rng.index(4)],
     }
 }
@@ -232,6 +233,15 @@ impl World {
         }
         let most_ms = self.rng.below(50);
         self.step(Duration::from_millis(most_ms));
+        if !self.refuses_writes && !self.has_stopped {
+            self.check();
+        }
+    }
+
+    /// A turn of the server in which all clients are idle and this much time has passed.
+    pub fn idle_turn(&mut self, passed: Duration) {
+        self.handle.advance(passed);
+        self.step(Duration::from_millis(1));
         if !self.refuses_writes && !self.has_stopped {
             self.check();
         }

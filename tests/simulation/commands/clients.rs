@@ -1,7 +1,7 @@
 //! Commands that concern other clients, or more than one command: Pub/Sub, transactions, scripts, kills and pauses.
 
 use super::{Vocabulary, any_key, element, pick, types, words};
-use crate::model::{FUNCTIONS, SCRIPTS, sha1};
+use crate::model::{FUNCTIONS, SCRIPTS, UNDECLARED, sha1};
 use gyre::system::rng::Rng;
 
 type Words = Vec<Vec<u8>>;
@@ -29,7 +29,7 @@ pub fn pubsub(rng: &mut Rng) -> Words {
 
 /// Scripts and functions; which keys fit is left to chance.
 pub fn script(rng: &mut Rng) -> Words {
-    let which = rng.index(SCRIPTS.len());
+    let which = rng.index(UNDECLARED);
     let body = SCRIPTS[which];
     let mut args = match rng.below(12) {
         0 => {
@@ -65,6 +65,12 @@ pub fn script(rng: &mut Rng) -> Words {
     args.push(pick(rng, &["l1", "l3", "s1", "x1"]).into());
     args.push(element(rng));
     args
+}
+
+/// A script that does not say which keys it changes.
+pub fn undeclared(rng: &mut Rng) -> Words {
+    let body = SCRIPTS[UNDECLARED + rng.index(SCRIPTS.len() - UNDECLARED)];
+    vec![b"EVAL".to_vec(), body.into(), b"0".to_vec(), element(rng)]
 }
 
 /// MULTI, some commands, and an end; perhaps WATCH in front.

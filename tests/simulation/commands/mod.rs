@@ -39,6 +39,8 @@ pub struct Vocabulary {
     pub others: bool,
     /// Messages of streams are removed alone, and leave pending entries behind.
     pub removed_messages: bool,
+    /// Scripts that change keys of which they do not say so, often.
+    pub undeclared_keys: bool,
     /// How many commands in 100 are of strings and of keys in general.
     pub strings: u64,
 }
@@ -101,6 +103,9 @@ fn any_case(rng: &mut Rng, word: &str) -> Vec<u8> {
 }
 
 fn command(rng: &mut Rng, may: Vocabulary, now_ms: i64) -> Vec<Vec<u8>> {
+    if may.undeclared_keys && rng.below(6) == 0 {
+        return clients::undeclared(rng);
+    }
     if rng.below(100) < may.strings {
         return string_or_key(rng, may, now_ms);
     }

@@ -22,7 +22,7 @@ mod zsets;
 
 pub use answer::Answer;
 pub use blocking::Waiting;
-pub use scripts::{FUNCTIONS, SCRIPTS, sha1};
+pub use scripts::{FUNCTIONS, SCRIPTS, UNDECLARED, sha1};
 pub use streams::Stream;
 
 use answer::{bulk, bulks, int, invalid_expire, ok, optional, wrong_arity};

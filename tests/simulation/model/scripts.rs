@@ -3,7 +3,7 @@
 use super::{Answer, Args, Model, Outcome, Run, bulk, ok, small, word, wrong_arity};
 use sha1::{Digest, Sha1};
 
-/// The scripts that are called; each takes two keys and one argument.
+/// The scripts that are called; each takes two keys and one argument, and from [`UNDECLARED`] on one argument alone.
 pub const SCRIPTS: &[&str] = &[
     "return redis.call('INCR', KEYS[1])",
     "redis.call('RPUSH', KEYS[1], ARGV[1]) return redis.call('LLEN', KEYS[1])",
@@ -14,7 +14,13 @@ pub const SCRIPTS: &[&str] = &[
     "redis.call('ZADD', KEYS[1], 1, ARGV[1]) redis.call('XADD', KEYS[2], '*', 'f', ARGV[1]) return redis.status_reply('DONE')",
     "redis.call('PUBLISH', 'ch1', ARGV[1]) return {}",
     "return redis.call('BLPOP', KEYS[1], 0)",
+    "redis.call('RPUSH', 'l1', ARGV[1]) redis.call('HSET', 'h1', 'f1', ARGV[1]) return redis.call('SADD', 's1', ARGV[1])",
+    "redis.call('LPUSH', 'l2', ARGV[1]) redis.call('ZADD', 'z1', 2, ARGV[1]) redis.call('XADD', 'x1', '*', 'f', ARGV[1]) return redis.status_reply('DONE')",
+    "redis.call('LPOP', 'l1') redis.call('HDEL', 'h1', 'f2') return redis.call('RPOP', 'l2')",
 ];
+
+/// The first of the scripts that change keys of which they do not say so.
+pub const UNDECLARED: usize = 9;
 
 /// A library with the functions `sim0`, `sim1`, ...: the scripts.
 pub const FUNCTIONS: &str = "#!lua name=sim
@@ -133,6 +139,22 @@ impl Model {
             7 => {
                 self.within(&[b"PUBLISH", b"ch1", &argv[0]])?;
                 Ok(Answer::Array(Vec::new()))
+            }
+            9 => {
+                self.within(&[b"RPUSH", b"l1", &argv[0]])?;
+                self.within(&[b"HSET", b"h1", b"f1", &argv[0]])?;
+                self.within(&[b"SADD", b"s1", &argv[0]])
+            }
+            10 => {
+                self.within(&[b"LPUSH", b"l2", &argv[0]])?;
+                self.within(&[b"ZADD", b"z1", b"2", &argv[0]])?;
+                self.within(&[b"XADD", b"x1", b"*", b"f", &argv[0]])?;
+                Ok(Answer::Simple("DONE".into()))
+            }
+            11 => {
+                self.within(&[b"LPOP", b"l1"])?;
+                self.within(&[b"HDEL", b"h1", b"f2"])?;
+                self.within(&[b"RPOP", b"l2"])
             }
             // Nobody waits within a script; no answer is false.
             _ => Ok(match self.within(&[b"BLPOP", &keys[0], b"0"])? {
