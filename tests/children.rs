@@ -43,10 +43,19 @@ fn slow_save(server: &Server, raw: &mut Raw) -> u32 {
     child
 }
 
+/// What is tested here is the child, which the default does without.
+const FORK: [&str; 2] = ["--bgsave-default-method", "fork"];
+
+/// A server whose saves are a child's, with these directives as well.
+fn with_child(directives: &[&str]) -> Server {
+    let all: Vec<&str> = FORK.iter().chain(directives).copied().collect();
+    Server::with(&all)
+}
+
 /// The child of a killed server went on, and renamed what it had begun long ago over the snapshot of the next server.
 #[test]
 fn the_child_of_a_killed_server_ends_and_leaves_the_snapshot_alone() {
-    let mut server = Server::start();
+    let mut server = Server::with(&FORK);
     let mut raw = server.raw();
     let child = slow_save(&server, &mut raw);
     let temporary = server.dir.path().join(format!("temp-{child}.rdb"));
@@ -60,7 +69,7 @@ fn the_child_of_a_killed_server_ends_and_leaves_the_snapshot_alone() {
 /// the last snapshot its name, and went on.
 #[test]
 fn a_child_that_saves_goes_on_with_the_server_whose_end_was_refused() {
-    let mut server = Server::with(&["--save", "3600 1"]);
+    let mut server = with_child(&["--save", "3600 1"]);
     let mut raw = server.raw();
     let child = slow_save(&server, &mut raw);
     raw.line("CONFIG SET rdb-key-save-delay 0");
@@ -88,7 +97,7 @@ fn a_child_that_saves_goes_on_with_the_server_whose_end_was_refused() {
 /// Nor may one whose death signal never came put its file in place.
 #[test]
 fn a_child_that_was_stopped_while_its_server_died_leaves_the_newer_snapshot_alone() {
-    let mut server = Server::start();
+    let mut server = Server::with(&FORK);
     let mut raw = server.raw();
     let child = slow_save(&server, &mut raw);
     signal(child, "-STOP");
@@ -107,7 +116,7 @@ fn a_child_that_was_stopped_while_its_server_died_leaves_the_newer_snapshot_alon
 
 #[test]
 fn a_rewriting_child_removes_what_it_was_writing_when_its_server_goes() {
-    let mut server = Server::with(&["--appendonly", "yes"]);
+    let mut server = with_child(&["--appendonly", "yes"]);
     let mut raw = server.raw();
     raw.line("SET a 1");
     raw.line("CONFIG SET rdb-key-save-delay 1000000000");
@@ -152,7 +161,7 @@ fn connect(port: u16) -> TcpStream {
 fn connections_end_though_a_child_is_at_work() {
     let socket = tempfile::tempdir().expect("a directory");
     let socket = socket.path().join("socket");
-    let mut server = Server::with(&["--unixsocket", socket.to_str().expect("a plain path")]);
+    let mut server = with_child(&["--unixsocket", socket.to_str().expect("a plain path")]);
     let mut raw = server.raw();
     let mut by_unix = UnixStream::connect(&socket).expect("a connection");
     by_unix.set_read_timeout(Some(AWAITED)).expect("a timeout");
@@ -193,7 +202,7 @@ fn connections_end_though_a_child_is_at_work() {
 fn the_crash_of_a_child_leaves_the_pid_file() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("pid");
-    let server = Server::with(&["--pidfile", file.to_str().expect("a plain path")]);
+    let server = with_child(&["--pidfile", file.to_str().expect("a plain path")]);
     let mut raw = server.raw();
     let child = slow_save(&server, &mut raw);
     signal(child, "-ABRT");

@@ -211,7 +211,10 @@ fn the_directory_does_not_change_under_the_append_only_file() {
 /// What was off when the directory changed wrote where it had been before.
 #[test]
 fn rewrites_of_a_file_that_is_off_follow_the_directory() {
-    let server = Server::with(&["--enable-protected-configs", "yes"]);
+    let directives = ["--enable-protected-configs", "yes"];
+    // A child rests behind its last key, too.
+    let method = ["--bgsave-default-method", "fork"];
+    let server = Server::with(&[directives, method].concat());
     let places = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
     let files = |place: &std::path::Path| -> Vec<String> {
         let Ok(entries) = fs::read_dir(place.join("appendonlydir")) else {
@@ -300,7 +303,7 @@ fn what_came_before_a_busy_script_is_in_the_file_before_it_is_answered() {
 /// A supervisor that asked each second for the end never got its first append-only file done: asking ended the child.
 #[test]
 fn a_shutdown_that_is_refused_leaves_the_child_at_work() {
-    let mut server = Server::start();
+    let mut server = Server::with(&["--bgsave-default-method", "fork"]);
     let mut raw = server.raw();
     raw.line("SET a 1");
     raw.line("CONFIG SET rdb-key-save-delay 100000000");

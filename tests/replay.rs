@@ -166,6 +166,8 @@ fn a_child_that_was_killed_is_one_in_the_replay_too() {
         "3600 1",
         "--latency-monitor-threshold",
         "1",
+        "--bgsave-default-method",
+        "fork",
     ];
     let mut server = Server::with(&directives);
     let mut raw = server.raw();
