@@ -16,9 +16,9 @@ use crate::system::child::Exit;
 use std::sync::Arc;
 
 /// Bytes that may wait for the helper before no more is read.
-const WAITING_MAX: usize = 16 * 1024 * 1024;
+const WAITING_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that may wait before writes, which add to them, are held back.
-const BACKED_UP: usize = 64 * 1024 * 1024;
+const BACKED_UP: usize = 16 * 1024 * 1024;
 /// Bytes that are given to the helper at a time.
 const CHUNK: usize = 256 * 1024;
 
