@@ -436,6 +436,7 @@ impl Reading {
                 if self.next == self.was.buckets() {
                     return;
                 }
+                table.prefetch_ahead(self.next);
                 self.read_bucket(table, self.next, Because::InTurn);
                 self.next += 1;
             }

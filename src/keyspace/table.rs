@@ -239,6 +239,10 @@ impl Table {
     pub(super) fn for_each_in(&self, was: Geometry, bucket: usize, each: &mut dyn FnMut(&Entry)) {
         self.entries.for_each_in(was, bucket, each);
     }
+    /// For whoever reads all buckets in order: prefetches what comes behind this one.
+    pub(super) fn prefetch_ahead(&self, bucket: usize) {
+        self.entries.prefetch_ahead(bucket);
+    }
     /// One step over all entries.
     pub(super) fn scan(&self, cursor: u64, each: &mut dyn FnMut(&Entry)) -> u64 {
         self.entries.scan(cursor, each)

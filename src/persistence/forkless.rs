@@ -407,8 +407,11 @@ impl SnapshotFile {
     /// Of so many bytes that wait, those that take memory.
     pub fn waiting_memory(&mut self, waiting: usize) -> usize {
         let written = self.given.wrapping_sub(waiting);
-        while let Some((_, bytes)) = self.lent.pop_front_if(|(given, _)| *given <= written) {
+        while let Some((given, bytes)) = self.lent.front()
+            && *given <= written
+        {
             self.lent_bytes -= bytes;
+            self.lent.pop_front();
         }
         // Of the first a part may be written: what is left of it alone is among what waits.
         let first = self.lent.front().map_or(0, |(given, bytes)| {

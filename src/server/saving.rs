@@ -24,6 +24,11 @@ const SAVE_LEAST_NS: i64 = 30_000;
 /// Most time for a save in one turn, ns.
 const SAVE_MOST_NS: i64 = 1_000_000;
 
+/// What it takes to read for a save because of a change, about, ns for a byte: that is work for the save, too, and paid for.
+const EARLY_NS_PER_BYTE: i64 = 2;
+/// The most that may be owed, ns.
+const OWED_MOST_NS: i64 = 50_000_000;
+
 /// The account of the time that a save may have. It gains its share of all time that passes, and pays what it took: so the
 /// share holds over many turns, however short they are and whatever a single entry takes.
 ///
@@ -37,6 +42,8 @@ pub(super) struct SaveShare {
     busy_at_ns: u64,
     /// Commands that had run by then.
     commands: u64,
+    /// Bytes that were read because of changes, and are paid for.
+    early_bytes: u64,
 }
 
 impl Default for SaveShare {
@@ -46,6 +53,7 @@ impl Default for SaveShare {
             at_ns: None,
             busy_at_ns: 0,
             commands: 0,
+            early_bytes: 0,
         }
     }
 }
@@ -70,6 +78,15 @@ impl SaveShare {
             _ => 0,
         }
     }
+    /// So many bytes were read because of changes so far. While writes bring the save forward, it needs no time of its own: it
+    /// would only slow them down.
+    fn read_early(&mut self, bytes: u64) {
+        let new = bytes.saturating_sub(std::mem::replace(&mut self.early_bytes, bytes));
+        let ns = i64::try_from(new)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(EARLY_NS_PER_BYTE);
+        self.credit_ns = self.credit_ns.saturating_sub(ns).max(-OWED_MOST_NS);
+    }
     /// So much was taken, ns.
     fn spent(&mut self, ns: u64) {
         let ns = i64::try_from(ns).unwrap_or(i64::MAX);
@@ -89,6 +106,7 @@ impl Core {
             let progress = progress.map(|figure| events.seam().observed(figure));
             let commands = self.state.observe.stats.commands_processed;
             let account = &mut self.save_share;
+            account.read_early(forkless::early_bytes(&self.state));
             let budget_ns = account.budget_ns(began_ns, awake_ns, commands, share);
             let mut spent_ns = 0;
             slice = forkless::go_on(&mut self.state, progress, budget_ns > 0, &mut || {

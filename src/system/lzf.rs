@@ -79,8 +79,20 @@ fn compress_with<const SIZE: usize>(
 
 /// How many bytes two places share at their front, as far as one repetition goes.
 fn common(before: &[u8], here: &[u8]) -> usize {
-    let pairs = before.iter().zip(here).take(REPEAT_MAX);
-    pairs.take_while(|(one, other)| one == other).count()
+    let here = &here[..here.len().min(REPEAT_MAX)];
+    // Eight at a time: values that repeat themselves are what there is to compress.
+    let (before_words, _) = before.as_chunks::<8>();
+    let (words, _) = here.as_chunks::<8>();
+    let differ =
+        |(one, other): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*one) ^ u64::from_le_bytes(*other);
+    let mut pairs = before_words.iter().zip(words);
+    let words_shared = pairs.clone().take_while(|pair| differ(*pair) == 0).count();
+    if let Some(pair) = pairs.nth(words_shared) {
+        return words_shared * 8 + differ(pair).trailing_zeros() as usize / 8;
+    }
+    let from = words_shared * 8;
+    let rest = before[from..].iter().zip(&here[from..]);
+    from + rest.take_while(|(one, other)| one == other).count()
 }
 
 fn put_literals(out: &mut Vec<u8>, literals: &[u8]) {

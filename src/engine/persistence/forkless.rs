@@ -8,11 +8,12 @@
 use super::{aof, options, saved_in_background};
 use crate::engine::State;
 use crate::engine::state::Host;
-use crate::keyspace::Encoder;
+use crate::keyspace::{Encoder, Keyspace};
 use crate::persistence::aof::rewrite::CommandEncoder;
-use crate::persistence::forkless::{Format, RdbEncoder, SnapshotFile};
+use crate::persistence::forkless::{Format, Job, RdbEncoder, SnapshotFile};
 use crate::persistence::status::{ChildKind, Forkless};
 use crate::system::child::Exit;
+use crate::system::helper::Helper;
 use std::sync::Arc;
 
 /// Bytes that may wait for the helper before no more is read.
@@ -136,6 +137,15 @@ pub fn progress(state: &State) -> Option<[u64; 2]> {
     Some([end, saving.file.waiting() as u64])
 }
 
+/// Bytes that the save under way has read because of changes.
+pub fn early_bytes(state: &State) -> u64 {
+    state
+        .persistence
+        .forkless
+        .as_ref()
+        .map_or(0, |it| it.copied_bytes)
+}
+
 const ENDED_WELL: u64 = 1;
 const FAILED: u64 = 2;
 
@@ -180,6 +190,14 @@ pub fn go_on(
     if state.now.mono_ns < saving.rests_until_ns && persistence.held_for_save == 0 {
         return Slice::Rests(saving.rests_until_ns);
     }
+    // Also where nothing is read now: it would grow in one piece, whose moves take longer and longer.
+    if state.keyspace.unread_bytes() >= CHUNK {
+        hand_over(
+            &mut state.keyspace,
+            saving,
+            &mut persistence.snapshot_helper,
+        );
+    }
     if !reads {
         return Slice::More;
     }
@@ -192,12 +210,7 @@ pub fn go_on(
                 is_over |= delay_us > 0 || over();
                 is_over || unread >= CHUNK
             });
-            state.keyspace.take_read(&mut |db, encoded| {
-                saving.keys_done += encoded.keys;
-                saving.waiting += encoded.len();
-                saving.waiting_memory += encoded.len().saturating_sub(encoded.lent_bytes);
-                saving.file.write(helper, db, encoded);
-            });
+            hand_over(&mut state.keyspace, saving, helper);
             if is_read || is_over {
                 break;
             }
@@ -222,6 +235,16 @@ pub fn go_on(
     state.keyspace.end_reading();
     saving.file.finish(&mut persistence.snapshot_helper);
     Slice::Waits
+}
+
+/// Gives what was read to the helper.
+fn hand_over(keyspace: &mut Keyspace, saving: &mut Forkless, helper: &mut Helper<Job>) {
+    keyspace.take_read(&mut |db, encoded| {
+        saving.keys_done += encoded.keys;
+        saving.waiting += encoded.len();
+        saving.waiting_memory += encoded.len().saturating_sub(encoded.lent_bytes);
+        saving.file.write(helper, db, encoded);
+    });
 }
 
 /// Takes note of what the helper has done; whether it has done nothing for so long that the disk is taken not to answer any
