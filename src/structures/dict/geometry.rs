@@ -4,6 +4,7 @@
 //! hold. Growth and shrinking only split and join buckets, so that an old bucket is some whole buckets of a dict that has
 //! grown, or a part of one of a dict that has shrunk.
 
+use super::node::prefetch;
 use super::{Dict, Element, lend, to_raw};
 
 /// Which bucket each hash belonged to when this was taken.
