@@ -25,9 +25,9 @@ const SAVE_LEAST_NS: i64 = 30_000;
 const SAVE_MOST_NS: i64 = 1_000_000;
 
 /// What it takes to read for a save because of a change, about, ns for a byte: that is work for the save, too, and paid for.
-const EARLY_NS_PER_BYTE: i64 = 2;
+const EARLY_NS_PER_BYTE: i64 = 3;
 /// The most that may be owed, ns.
-const OWED_MOST_NS: i64 = 50_000_000;
+const OWED_MOST_NS: i64 = 1_000_000_000;
 
 /// The account of the time that a save may have. It gains its share of all time that passes, and pays what it took: so the
 /// share holds over many turns, however short they are and whatever a single entry takes.
@@ -237,5 +237,34 @@ mod tests {
             );
             account.spent(most_ns);
         }
+    }
+
+    /// What writes have had read is paid for, so that the save takes its share and not that on top of it; nobody is owed to when
+    /// there is nobody else.
+    #[test]
+    fn what_was_read_because_of_writes_counts_for_the_share() {
+        let mut account = SaveShare::default();
+        let (mut now_ns, mut commands, mut saved_ns) = (1_000_000_000, 0, 0);
+        account.budget_ns(now_ns, 0, 0, 25);
+        let begun_ns = now_ns;
+        // For 100 ms half of the time goes into early reading.
+        let early_ns = 50_000_000;
+        let bytes = early_ns / EARLY_NS_PER_BYTE.unsigned_abs();
+        account.read_early(bytes);
+        account.read_early(bytes);
+        while now_ns < begun_ns + 2_000_000_000 {
+            now_ns += 100_000;
+            commands += 1;
+            let budget_ns = account.budget_ns(now_ns, 90_000, commands, 25);
+            account.spent(budget_ns);
+            saved_ns += budget_ns;
+        }
+        let percent = (saved_ns + early_ns) as f64 * 100.0 / (now_ns - begun_ns) as f64;
+        assert!((percent - 25.0).abs() < 0.2, "{percent}");
+        account.read_early(u64::MAX);
+        assert_eq!(account.credit_ns, -OWED_MOST_NS);
+        let idle_ns = now_ns + IDLE_AFTER_NS;
+        let budget_ns = account.budget_ns(idle_ns, 0, commands, 25);
+        assert_eq!(budget_ns, SAVE_MOST_NS.unsigned_abs());
     }
 }
