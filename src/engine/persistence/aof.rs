@@ -553,12 +553,14 @@ mod tests {
         seen: usize,
     }
 
-    /// A state with the append-only file on, in a directory of its own. Its host takes no pipe: each fork fails.
+    /// A state with the append-only file on, in a directory of its own. Rewrites want a child, and its host takes no pipe: each
+    /// fork fails.
     fn bench(fsync: &str) -> Bench {
         let directory = tempfile::tempdir().expect("a directory");
         let plan = FaultPlan::default();
         let mut harness = Harness::new();
         configure(&mut harness, directory.path(), fsync);
+        harness.config("bgsave-default-method", "fork");
         let state = &mut harness.state;
         state.persistence.disk = Disk::with_faults(&plan);
         state.persistence.end_unanswered = || panic!("the process ends");
