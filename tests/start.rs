@@ -189,6 +189,7 @@ fn the_oom_score_follows_the_directives_for_the_server_and_its_child() {
     assert_eq!(set(&mut raw, &["oom-score-adj", "yes"]), ok);
     assert_eq!(score(server.pid()), before + 10);
     raw.line("SET a 1");
+    raw.line("CONFIG SET bgsave-default-method fork");
     raw.line("CONFIG SET rdb-key-save-delay 1000000000");
     raw.line("BGSAVE");
     let pid = server.pid();
