@@ -434,7 +434,7 @@ pub static DIRECTIVES: &[Directive] = &[
     checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded(),
     yes_no("rdb-del-sync-files", false).later(),
     yes_no("rdb-save-incremental-fsync", true),
-    choice("bgsave-default-method", BGSAVE_METHODS, 1),
+    choice("bgsave-default-method", BGSAVE_METHODS, 0),
     int("forkless-loop-share", 1, 100, 25),
     int("forkless-disk-timeout", 1, 1_000_000, 30),
     int("rdb-key-save-delay", INT_MIN, INT_MAX, 0).hidden(),
