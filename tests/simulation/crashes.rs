@@ -617,7 +617,8 @@ impl Lives {
         let (now, events) = (save_under_way(&mut world.server), world.events);
         let was_saved = world.server.state().persistence.saves == saves + 1;
         // The next one may have taken the name already.
-        let is_checked = was_saved && now.is_none() && !ended;
+        let has_flushed = std::mem::take(&mut world.has_flushed);
+        let is_checked = was_saved && now.is_none() && !ended && !has_flushed;
         let is_new = now.is_some() && now != self.saving.0;
         let is_checked = is_checked && self.rng.below(LOADED_SNAPSHOTS) == 0;
         if !is_checked && !is_new {

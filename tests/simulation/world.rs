@@ -87,6 +87,8 @@ pub struct World {
     pub is_lost: bool,
     /// The disk has stopped in the middle of the last turn: what was done behind that is no part of this life.
     pub has_stopped: bool,
+    /// A FLUSHALL has run, which saves at once what is there then, and be it in the middle of a transaction.
+    pub has_flushed: bool,
     /// A connection by which the server is told to save or to end, of which the model knows nothing.
     pub admin: Option<SimulatedPeer>,
     /// What happened last, for the message of a failure.
@@ -194,6 +196,7 @@ impl World {
             refuses_writes: false,
             is_lost: false,
             has_stopped: false,
+            has_flushed: false,
             admin: None,
             recent: VecDeque::new(),
         }
@@ -304,6 +307,8 @@ impl World {
             }
             self.recent.push_back(what.clone());
             self.events += 1;
+            self.has_flushed |= matches!(&what, Executed::Command { args, .. }
+                if args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"flushall")));
             self.follow(what);
             if let Some(history) = &mut self.history {
                 history.push_back((self.events, self.model.clone()));
