@@ -498,12 +498,7 @@ fn a_save_has_nothing_evicted() {
     let server = Server::with(&FORKLESS);
     let mut raw = server.raw();
     raw.line("DEBUG POPULATE 30000 key 1000");
-    let used = text(raw.line("INFO memory"));
-    let used = used
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"))
-        .and_then(|bytes| bytes.parse::<u64>().ok())
-        .expect("a figure");
+    let used: u64 = info(&mut raw, "used_memory").parse().expect("a figure");
     raw.line("CONFIG SET maxmemory-policy allkeys-lru");
     raw.line(&format!("CONFIG SET maxmemory {}", used + 500_000));
     raw.line("CONFIG SET rdb-key-save-delay 100");
@@ -673,12 +668,7 @@ fn a_flushed_database_that_a_save_keeps_has_nothing_evicted() {
     raw.line("DEBUG POPULATE 30000 key 1000");
     raw.line("SELECT 0");
     raw.line("DEBUG POPULATE 1000 key 1000");
-    let page = text(raw.line("INFO memory"));
-    let used = page
-        .lines()
-        .find_map(|line| line.strip_prefix("used_memory:"))
-        .and_then(|bytes| bytes.parse::<u64>().ok())
-        .expect("a figure");
+    let used: u64 = info(&mut raw, "used_memory").parse().expect("a figure");
     raw.line("CONFIG SET maxmemory-policy allkeys-lru");
     raw.line(&format!("CONFIG SET maxmemory {}", used + 500_000));
     raw.line("CONFIG SET rdb-key-save-delay 10000");

@@ -435,6 +435,20 @@ mod tests {
         keeps_expired: false,
     };
 
+    fn open(path: &Path) -> Loading {
+        let opened = Loading::open(&Disk::default(), &Jobs::Threads, path, OnDuplicate::Fail);
+        opened.expect("opened").expect("there")
+    }
+
+    /// So many keys with empty strings.
+    fn put_keys(writer: &mut Writer<'_>, keys: usize) {
+        for key in 0..keys {
+            writer.byte(0);
+            writer.string(&(key as u32).to_le_bytes());
+            writer.string(b"");
+        }
+    }
+
     /// What cannot be read is neither an end of the file nor a fault of its format: whoever takes it for one cuts off or
     /// refuses a file that is whole.
     #[test]
@@ -467,9 +481,7 @@ mod tests {
             libraries: Vec::new(),
         };
         write(&keyspace, NOW, &options, &mut |_| {}).expect("written");
-        let mut loading = Loading::open(&Disk::default(), &Jobs::Threads, &path, OnDuplicate::Fail)
-            .expect("opened")
-            .expect("there");
+        let mut loading = open(&path);
         let file = std::fs::OpenOptions::new().write(true).open(&path);
         file.expect("a file").set_len(20_000).expect("cut");
         let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]);
@@ -497,18 +509,12 @@ mod tests {
             writer.byte(0xfb);
             writer.len(keys);
             writer.len(0);
-            for key in 0..keys {
-                writer.byte(0);
-                writer.string(&(key as u32).to_le_bytes());
-                writer.string(b"");
-            }
+            put_keys(&mut writer, keys);
         }
         writer.byte(255);
         bytes.extend([0; 8]);
         std::fs::write(&path, &bytes).expect("written");
-        let (disk, mode) = (Disk::default(), OnDuplicate::Fail);
-        let opened = Loading::open(&disk, &Jobs::Threads, &path, mode);
-        let mut loading = opened.expect("opened").expect("there");
+        let mut loading = open(&path);
         let mut keyspace = Keyspace::new(2, [1, 2, 3, 4]);
         let config = Config::with_dir(Path::new("/"));
         let (mut steps, mut asked) = (0, 0);
@@ -539,17 +545,11 @@ mod tests {
             let mut writer = Writer::new(&mut bytes, false);
             writer.len(told);
             writer.len(told);
-            for key in 0..keys {
-                writer.byte(0);
-                writer.string(&(key as u32).to_le_bytes());
-                writer.string(b"");
-            }
+            put_keys(&mut writer, keys);
             writer.byte(255);
             bytes.extend([0; 8]);
             std::fs::write(&path, &bytes).expect("written");
-            let (disk, mode) = (Disk::default(), OnDuplicate::Fail);
-            let opened = Loading::open(&disk, &Jobs::Threads, &path, mode);
-            let mut loading = opened.expect("opened").expect("there");
+            let mut loading = open(&path);
             let mut keyspace = Keyspace::new(1, [1, 2, 3, 4]);
             let config = Config::with_dir(Path::new("/"));
             let mut steps = 0;

@@ -6,12 +6,13 @@
 use crate::journal::write_command;
 use crate::keyspace::{Deferred, Encoded, Encoder, EntryRef, Keyspace, Position, Stored, Value};
 use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
+use crate::persistence::rdb::stream::{consumer_at, group_at, stage};
 use crate::persistence::rdb::write::{GATHERED, Sink};
 use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::hash::Pair;
 use crate::structures::listpack::Item;
-use crate::structures::stream::{Consumer, Entry, Group, Pending, Stream, StreamId};
+use crate::structures::stream::{Entry, Group, Pending, Stream, StreamId};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -348,17 +349,8 @@ fn write_stream_entry(out: &mut Vec<u8>, key: &[u8], entry: &Entry<'_>) {
     write_command(out, words.iter().map(Vec::as_slice));
 }
 
-/// What a part of a stream begins with: [`Position::stage`].
-mod stage {
-    /// The entry whose id is not less than `at`.
-    pub(super) const ENTRIES: u8 = 0;
-    /// The group `within.0`.
-    pub(super) const GROUP: u8 = 1;
-    /// Its consumer `within.1`, with what is pending for it from the id `at` on.
-    pub(super) const CONSUMER: u8 = 2;
-}
-
-/// Writes what is left of one stage, or as much as there is room for. Where to go on, if anything is left.
+/// Writes what is left of one stage, or as much as there is room for. Where to go on, if anything is left. The stages are those
+/// of an RDB file, but that entries are found by their ids, and what is pending is written with its consumer.
 fn write_stream_stage(
     out: &mut Vec<u8>,
     key: &[u8],
@@ -367,7 +359,7 @@ fn write_stream_stage(
     room: &mut Room,
 ) -> Option<Position> {
     let id = StreamId::from_bytes(from.at.to_be_bytes());
-    if from.stage == stage::ENTRIES {
+    if from.stage == stage::NODES {
         for entry in stream.range(id, StreamId::MAX) {
             if !room.is_left(out.len()) {
                 return Some(Position::default().moved_to(entry.id()));
@@ -401,28 +393,6 @@ fn write_stream_stage(
         room.take_one();
     }
     consumer_at(stream, name, group.consumer_after(consumer_name))
-}
-
-/// Where a group begins, if there is one.
-fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
-    let (name, _) = group?;
-    Some(Position {
-        stage: stage::GROUP,
-        at: 0,
-        within: (name.into(), Box::default()),
-    })
-}
-
-/// Where a consumer of a group begins, or where there is none, the next group.
-fn consumer_at(stream: &Stream, group: &[u8], consumer: Option<&Consumer>) -> Option<Position> {
-    let Some(consumer) = consumer else {
-        return group_at(stream.group_after(group));
-    };
-    Some(Position {
-        stage: stage::CONSUMER,
-        at: 0,
-        within: (group.into(), consumer.name().into()),
-    })
 }
 
 /// The ids that a stream knows besides those of its entries.

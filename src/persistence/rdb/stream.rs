@@ -43,17 +43,17 @@ pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
 
 /// What a part begins with: [`Position::stage`]. In the order of the bytes, where those from [`GROUP`] on repeat for each
 /// group, and the last two of them for each of its consumers.
-mod stage {
+pub(in crate::persistence) mod stage {
     /// The node whose key is not less than `at`; the number of nodes before the first.
-    pub(super) const NODES: u8 = 0;
+    pub(in crate::persistence) const NODES: u8 = 0;
     /// The head of the group `within.0`.
-    pub(super) const GROUP: u8 = 1;
+    pub(in crate::persistence) const GROUP: u8 = 1;
     /// What is pending for that group, from the id `at` on.
-    pub(super) const PENDING: u8 = 2;
+    pub(in crate::persistence) const PENDING: u8 = 2;
     /// The head of its consumer `within.1`.
-    pub(super) const CONSUMER: u8 = 3;
+    pub(in crate::persistence) const CONSUMER: u8 = 3;
     /// What is pending for that consumer, from the id `at` on.
-    pub(super) const OWNED: u8 = 4;
+    pub(in crate::persistence) const OWNED: u8 = 4;
 }
 
 /// Writes a part of what [`save`] writes. Where the next one begins; none at the end.
@@ -101,7 +101,7 @@ fn save_stage(
             room.take_one();
         }
         writer.len(group.consumers_len());
-        return next_consumer(stream, from, group.consumers().next());
+        return consumer_at(stream, &from.within.0, group.consumers().next());
     }
     let consumer = group.consumer(group.find(consumer_name)?)?;
     if from.stage == stage::CONSUMER {
@@ -119,7 +119,7 @@ fn save_stage(
         writer.raw(&id.to_bytes());
         room.take_one();
     }
-    next_consumer(stream, from, group.consumer_after(consumer_name))
+    consumer_at(stream, &from.within.0, group.consumer_after(consumer_name))
 }
 
 impl Position {
@@ -152,7 +152,7 @@ fn save_nodes(
 }
 
 /// Where a group begins, if there is one.
-fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
+pub(in crate::persistence) fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
     let (name, _) = group?;
     Some(Position {
         stage: stage::GROUP,
@@ -161,20 +161,19 @@ fn group_at(group: Option<(&[u8], &Group)>) -> Option<Position> {
     })
 }
 
-/// Where a consumer begins, or where there is none, the next group.
-fn next_consumer(
+/// Where a consumer of a group begins, or where there is none, the next group.
+pub(in crate::persistence) fn consumer_at(
     stream: &Stream,
-    from: &Position,
+    group: &[u8],
     consumer: Option<&Consumer>,
 ) -> Option<Position> {
-    let group = &from.within.0;
     let Some(consumer) = consumer else {
         return group_at(stream.group_after(group));
     };
     Some(Position {
         stage: stage::CONSUMER,
         at: 0,
-        within: (group.clone(), consumer.name().into()),
+        within: (group.into(), consumer.name().into()),
     })
 }
 
