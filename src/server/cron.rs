@@ -82,6 +82,10 @@ impl Core {
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
+        // The files have been written to their end: what is removed now would be there again, as if it had not been told.
+        if self.ended.is_some() {
+            return;
+        }
         // What a script has found there is there until it ends.
         if self.state.scripting.is_busy() {
             return;
