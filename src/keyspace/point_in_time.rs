@@ -3,10 +3,10 @@
 //! In: an [`Encoder`], and time to go on. Out: each key with its value as it was when the reading began, encoded once.
 //! No memory is copied for it but what waits to be taken away. It takes the place of the fork of Redis's `rdbSaveBackground`.
 //!
-//! Each table remembers the shape that it had when the reading began, and which of the buckets of that shape have been
-//! read. They are read in order; but before anything in a bucket changes, that bucket is read first, so that what is read
-//! is what was there at the beginning. It costs little: what is read early is not read again. What is new since then goes
-//! into buckets that have been read, for adding it is a change of the bucket.
+//! Each table remembers the shape that it had when the reading began. The buckets of that shape are passed in order, and the
+//! entries in them read; but before an entry changes whose bucket has not been passed, it is read first and marked
+//! ([`crate::structures::dict::Mark`]), so that what is read is what was there at the beginning, and only once. What is new
+//! since then is marked as well.
 //!
 //! A value is large when its encoder does not come to its end in one part. It is read in parts, others meanwhile wait for
 //! their turn. Who changes it before it is read has it read to its end at once, which takes long; who can wait asks
@@ -23,7 +23,7 @@ use super::long_strings::{Address, LONG_STRING, LongStrings, long_strings};
 use super::table::{Borrowed, Table};
 use super::{AccessPolicy, EntryRef};
 use crate::structures::Blob;
-use crate::structures::dict::Geometry;
+use crate::structures::dict::{Geometry, Mark};
 use crate::system::machine::Stopwatch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -181,14 +181,14 @@ struct Wanted {
     waiting: Vec<u64>,
 }
 
-/// Why a bucket is read.
+/// Why an entry is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Because {
-    /// It is its turn. A large value in it may begin.
+    /// It is its bucket's turn. If it is large it may begin.
     InTurn,
-    /// Somebody will change what is in it, and may wait.
+    /// Somebody will change it, and may wait.
     Wished,
-    /// Something in it changes now.
+    /// It changes now.
     Changes,
 }
 
@@ -206,11 +206,11 @@ pub(super) struct Reading {
     /// The number that the database had when the reading began.
     db: usize,
     was: Geometry,
-    /// All buckets below have been read.
+    /// All buckets below have been passed.
     next: usize,
-    /// A bit for each bucket that has been read.
-    read: Vec<u64>,
-    /// Large values of buckets that have been read, which are not read yet. What is no more in `large_keys` was read.
+    /// What marks the entries of others that have been read or are new.
+    mark: Mark,
+    /// Large values that have been come across and are not read yet. What is no more in `large_keys` was read.
     large: VecDeque<Large>,
     /// The large values that are still to be read and in the table, by their keys.
     large_keys: HashMap<Box<[u8]>, Wanted>,
@@ -244,17 +244,16 @@ pub(super) struct Reading {
 impl Reading {
     fn new(
         db: usize,
-        table: &Table,
+        table: &mut Table,
         encoder: &Arc<dyn Encoder>,
         policy: AccessPolicy,
         stopwatch: Stopwatch,
     ) -> Reading {
-        let was = table.geometry();
         Reading {
             db,
-            was,
+            was: table.geometry(),
             next: 0,
-            read: vec![0; was.buckets().div_ceil(64)],
+            mark: table.begin_mark(),
             large: VecDeque::new(),
             large_keys: HashMap::new(),
             released: Vec::new(),
@@ -273,8 +272,11 @@ impl Reading {
             taken_bytes: 0,
         }
     }
-    fn is_read(&self, bucket: usize) -> bool {
-        bucket < self.next || self.read[bucket / 64] >> (bucket % 64) & 1 != 0
+    /// The mark for an entry of this hash, where its bucket is still to be passed.
+    #[inline]
+    pub(super) fn unpassed_mark(&self, hash: u64) -> Option<Mark> {
+        let bucket = self.was.bucket_of(hash)?;
+        (bucket >= self.next).then_some(self.mark)
     }
     /// Where what is read now goes, unless it is the next part of the large value that is under way.
     fn out(&mut self) -> &mut Encoded {
@@ -283,40 +285,51 @@ impl Reading {
             None => &mut self.encoded,
         }
     }
-    /// Reads a bucket. That a value is large shows when it does not end with its first part: then that part is kept and the
-    /// value goes on where it is the bucket's turn; else the part is taken back, and the value noted.
-    fn read_bucket(&mut self, table: &Table, bucket: usize, because: Because) {
-        if self.is_read(bucket) {
-            return;
-        }
-        self.read[bucket / 64] |= 1 << (bucket % 64);
-        let (encoder, policy) = (Arc::clone(&self.encoder), self.policy);
-        table.for_each_in(self.was, bucket, &mut |entry| {
-            let begins = because == Because::InTurn && self.current.is_none();
-            let out = self.out();
-            let before = (out.bytes.len(), out.strings.len(), out.shared_bytes);
-            let entry_ref = EntryRef::new(Borrowed::of(entry), policy);
-            let Some(next) = encoder.part(&entry_ref, &Position::default(), out) else {
-                out.keys += 1;
-                if out.shared_bytes - before.2 >= LONG_STRING {
-                    if because != Because::Changes {
-                        out.lent_bytes += out.shared_bytes - before.2;
-                    }
-                    let strings = out.strings.get(before.1..).unwrap_or_default();
-                    let long: Vec<Address> = long_strings(strings).collect();
-                    self.long.extend(long);
-                }
-                return;
-            };
-            let key: Box<[u8]> = entry.key().into();
-            if begins {
-                self.current = Some((Large::Key(key.clone()), next));
-            } else {
-                out.cut(before);
-                self.large.push_back(Large::Key(key.clone()));
-            }
-            self.large_keys.insert(key, Wanted::default());
+    /// Passes the next bucket.
+    fn pass_bucket(&mut self, table: &mut Table) {
+        let (was, bucket, mark) = (self.was, self.next, self.mark);
+        table.pass_bucket(was, bucket, mark, &mut |entry| {
+            self.read(entry, Because::InTurn);
         });
+        self.next += 1;
+    }
+    /// Reads the entry of a key, if there is one and its turn has not come.
+    fn read_early(&mut self, table: &mut Table, hash: u64, key: &[u8], because: Because) {
+        let mark = self.unpassed_mark(hash);
+        if let Some(entry) = mark.and_then(|mark| table.mark(hash, key, mark)) {
+            let waiting = self.waiting();
+            self.read(&entry, because);
+            self.copied_bytes += self.waiting() - waiting;
+        }
+    }
+    /// Reads an entry. That a value is large shows when it does not end with its first part: then that part is kept and the
+    /// value goes on where it is its turn; else the part is taken back, and the value noted.
+    fn read(&mut self, entry: &Entry, because: Because) {
+        let encoder = Arc::clone(&self.encoder);
+        let begins = because == Because::InTurn && self.current.is_none();
+        let entry_ref = EntryRef::new(Borrowed::of(entry), self.policy);
+        let out = self.out();
+        let before = (out.bytes.len(), out.strings.len(), out.shared_bytes);
+        let Some(next) = encoder.part(&entry_ref, &Position::default(), out) else {
+            out.keys += 1;
+            if out.shared_bytes - before.2 >= LONG_STRING {
+                if because != Because::Changes {
+                    out.lent_bytes += out.shared_bytes - before.2;
+                }
+                let strings = out.strings.get(before.1..).unwrap_or_default();
+                let long: Vec<Address> = long_strings(strings).collect();
+                self.long.extend(long);
+            }
+            return;
+        };
+        let key: Box<[u8]> = entry.key().into();
+        if begins {
+            self.current = Some((Large::Key(key.clone()), next));
+        } else {
+            out.cut(before);
+            self.large.push_back(Large::Key(key.clone()));
+        }
+        self.large_keys.insert(key, Wanted::default());
     }
     /// Nobody has to wait for the value of a key any more. Whether it was still to be read.
     fn release(&mut self, key: &[u8]) -> bool {
@@ -398,18 +411,15 @@ impl Reading {
         encode_whole(&*encoder, &entry, self.out());
     }
     /// The entry of a key is about to change, to come or to go.
-    fn before_change(&mut self, table: &Table, hash: u64, key: &[u8]) {
-        let waiting = self.waiting();
-        if let Some(bucket) = self.was.bucket_of(hash) {
-            self.read_bucket(table, bucket, Because::Changes);
-        }
+    fn before_change(&mut self, table: &mut Table, hash: u64, key: &[u8]) {
+        self.read_early(table, hash, key, Because::Changes);
         if self.wants(key) {
-            let begin_ns = self.stopwatch.now_ns();
+            let (waiting, begin_ns) = (self.waiting(), self.stopwatch.now_ns());
             self.hurry(table, key);
             let ns = self.stopwatch.since_ns(begin_ns);
             self.slowest_hurry_ns = self.slowest_hurry_ns.max(ns);
+            self.copied_bytes += self.waiting() - waiting;
         }
-        self.copied_bytes += self.waiting() - waiting;
     }
     /// Whether a removed entry is still to be read; then it is taken over.
     fn take(&mut self, entry: Entry) -> Option<Entry> {
@@ -427,7 +437,7 @@ impl Reading {
     }
     /// Goes on: with the large value that is under way until its end, or else with all that is left. `over` is asked after
     /// each bucket and each part whether it is time to stop.
-    fn go_on(&mut self, table: &Table, extent: Extent, over: &mut dyn FnMut(&Reading) -> bool) {
+    fn go_on(&mut self, table: &mut Table, extent: Extent, over: &mut dyn FnMut(&Reading) -> bool) {
         loop {
             if extent == Extent::Current && self.current.is_none() {
                 return;
@@ -437,8 +447,7 @@ impl Reading {
                     return;
                 }
                 table.prefetch_ahead(self.next);
-                self.read_bucket(table, self.next, Because::InTurn);
-                self.next += 1;
+                self.pass_bucket(table);
             }
             if over(self) {
                 return;
@@ -463,7 +472,7 @@ impl Table {
         self.note_long(strings);
         strings.copied += u64::from(strings.has(entry).is_some());
     }
-    /// To be called before an entry of this key changes, comes or goes in whatever way, where there is a reading.
+    /// To be called before an entry of this key changes or goes in whatever way, where there is a reading.
     #[cold]
     pub(super) fn read_before_change(&mut self, hash: u64, key: &[u8]) {
         // Out of the table for the while, because it reads it.
@@ -475,19 +484,15 @@ impl Table {
     /// To be called in place of [`Table::read_before_change`] where an entry is about to be removed and offered to
     /// [`Table::take_over`].
     #[inline]
-    pub(super) fn before_removal(&mut self, hash: u64) {
+    pub(super) fn before_removal(&mut self, hash: u64, key: &[u8]) {
         if self.reading.is_some() {
-            self.read_before_removal(hash);
+            self.read_before_removal(hash, key);
         }
     }
     #[cold]
-    fn read_before_removal(&mut self, hash: u64) {
+    fn read_before_removal(&mut self, hash: u64, key: &[u8]) {
         if let Some(mut reading) = self.reading.take() {
-            let waiting = reading.waiting();
-            if let Some(bucket) = reading.was.bucket_of(hash) {
-                reading.read_bucket(self, bucket, Because::Changes);
-            }
-            reading.copied_bytes += reading.waiting() - waiting;
+            reading.read_early(self, hash, key, Because::Changes);
             self.reading = Some(reading);
         }
     }
@@ -519,7 +524,9 @@ pub struct DatabaseSize {
 }
 
 impl Keyspace {
-    /// Begins to read all databases as they are now; the sizes of those that have keys. O(buckets / 64) for the marks.
+    /// Begins to read all databases as they are now; the sizes of those that have keys. O(1), but see [`Marks::begin`].
+    ///
+    /// [`Marks::begin`]: crate::structures::dict::Marks::begin
     ///
     /// # Panics
     /// When a reading is under way.
@@ -706,6 +713,8 @@ impl Keyspace {
         let mut unread = Vec::new();
         for table in self.readings() {
             if let Some(reading) = table.reading.take() {
+                let has_passed_all = reading.next == reading.was.buckets();
+                table.end_mark(reading.mark, has_passed_all);
                 let current = reading.current.map(|(large, _)| large);
                 let taken = reading
                     .large
@@ -723,8 +732,8 @@ impl Keyspace {
         }
     }
     /// What a change of a key has to wait for, if anything: that its value, which is large, is read, which it will be soon; or,
-    /// where the change is `in_place`, that others let go of a long string. O(1) but for the bucket of the key, which the
-    /// change would have had read anyway.
+    /// where the change is `in_place`, that others let go of a long string. O(1) but for reading the key's entry, which the change
+    /// would have had done anyway.
     pub fn wish_for(&mut self, db: usize, key: &[u8], in_place: bool) -> Option<Wish> {
         if let Some(wish) = self.wish_for_value(db, key) {
             return Some(wish);
@@ -749,11 +758,7 @@ impl Keyspace {
         let table = &mut self.databases.get_mut(db)?.table;
         let mut reading = table.reading.take()?;
         let hash = table.hash(key);
-        if let Some(bucket) = reading.was.bucket_of(hash) {
-            let waiting = reading.waiting();
-            reading.read_bucket(table, bucket, Because::Wished);
-            reading.copied_bytes += reading.waiting() - waiting;
-        }
+        reading.read_early(table, hash, key, Because::Wished);
         let wish = reading.large_keys.get_mut(key).map(|wanted| {
             let is_current = matches!(&reading.current, Some((large, _)) if large.is_key(key));
             if wanted.place == 0 && !is_current {

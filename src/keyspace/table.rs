@@ -15,7 +15,7 @@ use super::long_strings::LongStrings;
 use super::point_in_time::Reading;
 use super::sizes::{Bin, Counted, Sizes};
 use super::{NewValue, Type, WrongType};
-use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed};
+use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed, Mark, Marks};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -78,6 +78,8 @@ pub(super) struct Table {
     uncounted: Option<ManuallyDrop<Entry>>,
     /// How far the reading of a point in time has come, while there is one.
     pub(super) reading: Option<Box<Reading>>,
+    /// Marks that readings may have left among the entries.
+    marks: Marks,
 }
 
 /// Where a key is, or would be.
@@ -105,6 +107,7 @@ impl Table {
             sizes: Sizes::default(),
             uncounted: None,
             reading: None,
+            marks: Marks::default(),
         }
     }
     /// How many entries have what size.
@@ -220,24 +223,58 @@ impl Table {
     }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
-        if self.reading.is_some() {
-            self.read_before_change(hash, entry.key());
-        }
         self.field_expiry.enter(&mut entry);
         self.count(None, &mut entry);
         if entry.expire_at().is_some() {
             // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
             self.index(hash, Alias(unsafe { entry.alias() }));
         }
+        let Some(reading) = &self.reading else {
+            return self.entries.insert_new_hashed(hash, entry);
+        };
+        // What is new is none of the reading's, which may have to pass it yet.
+        match reading.unpassed_mark(hash) {
+            Some(mark) => self.insert_marked(hash, entry, mark),
+            None => self.entries.insert_new_hashed(hash, entry),
+        }
+    }
+    #[cold]
+    fn insert_marked(&mut self, hash: u64, entry: Entry, mark: Mark) {
+        // SAFETY: the entry lives on in the table.
+        let name = unsafe { entry.alias() };
         self.entries.insert_new_hashed(hash, entry);
+        self.entries.mark(hash, name.key(), mark);
+    }
+    /// A mark for a reading that begins.
+    pub(super) fn begin_mark(&mut self) -> Mark {
+        self.marks.begin(&mut self.entries)
+    }
+    /// The reading with this mark has passed all entries, or has given up.
+    pub(super) fn end_mark(&mut self, mark: Mark, has_passed_all: bool) {
+        self.marks.end(mark, has_passed_all);
+    }
+    /// Marks the entry of a key; none where it is marked so already, or not there.
+    pub(super) fn mark(&mut self, hash: u64, key: &[u8], mark: Mark) -> Option<Borrowed<'_>> {
+        if self.entries.mark(hash, key, mark) != Some(true) {
+            return None;
+        }
+        let entry = self.entries.find_hashed(hash, key)?;
+        // SAFETY: the table is borrowed, so that its entries live.
+        Some(Borrowed(unsafe { entry.alias() }, PhantomData))
     }
     /// The shape of the dict of all entries.
     pub(super) fn geometry(&self) -> Geometry {
         self.entries.geometry()
     }
-    /// The entries of a bucket of an earlier shape.
-    pub(super) fn for_each_in(&self, was: Geometry, bucket: usize, each: &mut dyn FnMut(&Entry)) {
-        self.entries.for_each_in(was, bucket, each);
+    /// The entries of a bucket of an earlier shape that do not have this mark; takes all marks from it.
+    pub(super) fn pass_bucket(
+        &mut self,
+        was: Geometry,
+        bucket: usize,
+        mark: Mark,
+        each: &mut dyn FnMut(&Entry),
+    ) {
+        self.entries.pass_bucket(was, bucket, mark, each);
     }
     /// For whoever reads all buckets in order: prefetches what comes behind this one.
     pub(super) fn prefetch_ahead(&self, bucket: usize) {
@@ -337,7 +374,7 @@ impl<'a> Held<'a> {
         if self.table.reading.is_none() {
             return false;
         }
-        self.table.before_removal(self.hash);
+        self.table.before_removal(self.hash, self.entry.key());
         let reading = self.table.reading.as_ref();
         reading.is_some_and(|it| it.wants(self.entry.key()))
     }
@@ -360,7 +397,7 @@ impl<'a> Held<'a> {
     /// [`Held::assign`] while a point in time is read, which takes over what it has still to read.
     #[cold]
     fn assign_while_read(&mut self, value: NewValue<'_>, at: Option<i64>) -> Option<Entry> {
-        self.table.before_removal(self.hash);
+        self.table.before_removal(self.hash, self.entry.key());
         let key = self.entry.key();
         if self.table.reading.as_ref().is_some_and(|it| it.wants(key)) {
             let new = Entry::new(key, value, self.entry.access(), at);
@@ -474,7 +511,7 @@ impl<'a> Held<'a> {
     pub(super) fn replace(&mut self, new: Entry) -> Option<Entry> {
         // Under another key the index of keys with an expiry would keep the address of an entry that is freed.
         assert_eq!(self.entry.key(), new.key());
-        self.table.before_removal(self.hash);
+        self.table.before_removal(self.hash, self.entry.key());
         let had = self.entry.expire_at().is_some();
         let counted = self.table.forget(&self.entry);
         self.table.field_expiry.leave(&mut self.entry);
@@ -490,7 +527,7 @@ impl<'a> Held<'a> {
     }
     /// Removes the entry to free it. None where it is taken over, to be freed later.
     pub(super) fn remove_to_free(self) -> (Option<Entry>, &'a mut Table) {
-        self.table.before_removal(self.hash);
+        self.table.before_removal(self.hash, self.entry.key());
         let (entry, table) = self.remove_now();
         (table.take_over(entry), table)
     }

@@ -7,7 +7,7 @@
 //! # Memory
 //!
 //! A bucket is one cache line: a meta byte, nine tags (the top eight bits of each hash) and nine
-//! packed 48-bit pointers.
+//! packed 48-bit pointers, whose three lowest bits, zero by alignment, are free for a mark ([`Mark`]).
 //!
 //! ```text
 //!   0    1                   10                                                    64
@@ -64,7 +64,7 @@ mod tests;
 
 use ahash::RandomState;
 use directory::Directory;
-pub use geometry::Geometry;
+pub use geometry::{Geometry, Mark, Marks};
 use node::{ChainUse, LINE_SLOTS, Node, Packed, prefetch};
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
@@ -76,7 +76,7 @@ use std::ptr::{self, NonNull};
 ///
 /// # Safety
 ///
-/// - `from_raw(into_raw(e))` is `e`; `into_raw` gives a pointer whose upper 16 bits are zero.
+/// - `from_raw(into_raw(e))` is `e`; `into_raw` gives a pointer whose upper 16 bits and lowest 3 are zero (which is asserted).
 /// - `key_of` is the key of the element that the pointer came from, without taking it over. The key
 ///   neither moves nor changes while the element is in a dict (a new allocation with an equal key,
 ///   put there through [`ElementMut`], is fine).
@@ -343,11 +343,14 @@ impl<E: Element> Dict<E> {
     /// Adds an element whose key is not in the dict; `hash` is its key's.
     ///
     /// # Panics
-    /// When the element's pointer does not fit 48 bits.
+    /// When the element's pointer does not fit 48 bits or is not aligned to 8.
     pub fn insert_new_hashed(&mut self, hash: u64, element: E) {
         let raw = element.into_raw();
         let address = raw.as_ptr().expose_provenance();
-        assert!(Packed::fits(address), "a dict holds pointers of 48 bits");
+        assert!(
+            Packed::fits(address),
+            "a dict holds pointers of 48 bits, aligned to 8"
+        );
         #[cfg(debug_assertions)]
         {
             // SAFETY: given up by `into_raw` just now.
@@ -402,9 +405,12 @@ impl<E: Element> Dict<E> {
     /// Puts `element`, which has the same key, in the place of another.
     fn swap_at(&mut self, place: Place, element: E) -> E {
         let address = element.into_raw().as_ptr().expose_provenance();
-        assert!(Packed::fits(address), "a dict holds pointers of 48 bits");
+        assert!(
+            Packed::fits(address),
+            "a dict holds pointers of 48 bits, aligned to 8"
+        );
         let old = place.node.get(place.slot);
-        place.node.set_address(place.slot, address);
+        place.node.update(place.slot, old.moved(address));
         // SAFETY: it was in the dict and is no more.
         unsafe { E::from_raw(to_raw(old)) }
     }
@@ -877,7 +883,10 @@ impl<E: Element> Drop for ElementMut<'_, E> {
         let element = unsafe { ManuallyDrop::take(&mut self.element) };
         let raw = element.into_raw();
         let address = raw.as_ptr().expose_provenance();
-        assert!(Packed::fits(address), "a dict holds pointers of 48 bits");
+        assert!(
+            Packed::fits(address),
+            "a dict holds pointers of 48 bits, aligned to 8"
+        );
         #[cfg(debug_assertions)]
         {
             // SAFETY: given up by `into_raw` just now.
@@ -888,6 +897,7 @@ impl<E: Element> Drop for ElementMut<'_, E> {
             );
             assert_eq!(self.place.node.get(self.place.slot).tag(), tag_of(hash));
         }
-        self.place.node.set_address(self.place.slot, address);
+        let item = self.place.node.get(self.place.slot);
+        self.place.node.update(self.place.slot, item.moved(address));
     }
 }

@@ -80,7 +80,7 @@ impl Member {
 
 fn layout(size: usize) -> Layout {
     // Slices are no longer than isize::MAX; what the header adds cannot be allocated beyond it.
-    Layout::from_size_align(size, 1).unwrap_or_else(|_| handle_alloc_error(Layout::new::<u8>()))
+    Layout::from_size_align(size, 8).unwrap_or_else(|_| handle_alloc_error(Layout::new::<u64>()))
 }
 
 /// The bytes of a member.

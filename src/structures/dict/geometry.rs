@@ -75,9 +75,26 @@ impl<E: Element> Dict<E> {
         }
     }
 
-    /// Emits the elements that belonged, or would have belonged, to a bucket of an earlier shape, each once. O(elements)
-    /// while the dict has not shrunk much; else what is in the buckets that it has been joined with is looked at too.
-    pub fn for_each_in(&self, was: Geometry, bucket: usize, mut emit: impl FnMut(&E)) {
+    /// Marks an element, which is found no more by whoever passes its bucket with this mark; whether it was not marked so
+    /// before. None: there is no such element. The mark stays with the element's key wherever that moves in the dict, and when
+    /// the element is replaced.
+    pub fn mark(&mut self, hash: u64, key: &[u8], mark: Mark) -> Option<bool> {
+        let place = self.place_of(hash, key)?;
+        let item = place.node.get(place.slot);
+        place.node.update(place.slot, item.marked(mark.0));
+        Some(item.mark() != mark.0)
+    }
+
+    /// Emits the elements that belonged, or would have belonged, to a bucket of an earlier shape, each once, but those with
+    /// this mark; takes all marks from them. O(elements) while the dict has not shrunk much; else what is in the buckets that
+    /// it has been joined with is looked at too.
+    pub fn pass_bucket(
+        &mut self,
+        was: Geometry,
+        bucket: usize,
+        mark: Mark,
+        mut emit: impl FnMut(&E),
+    ) {
         let is = self.geometry();
         if is.buckets == 0 {
             return;
@@ -89,15 +106,57 @@ impl<E: Element> Dict<E> {
         for index in parts.chain(joined) {
             let holds_others = is.mask_of(index) < chosen_by;
             self.prefetch_elements(index);
-            for item in self.directory.bucket(index).items() {
-                // SAFETY: in this dict, which `&self` keeps as it is.
-                let element = unsafe { lend::<E>(item) };
-                // SAFETY: as above.
-                let key = unsafe { E::key_of(to_raw(item)) };
-                if !holds_others || was.bucket_of(self.hash(key)) == Some(bucket) {
-                    emit(&element);
+            for node in self.directory.bucket(index).chain() {
+                for slot in 0..node.count() {
+                    let item = node.get(slot);
+                    // SAFETY: in this dict, which nobody changes meanwhile.
+                    let element = unsafe { lend::<E>(item) };
+                    if holds_others && was.bucket_of(self.hash(element.key())) != Some(bucket) {
+                        continue;
+                    }
+                    if item.mark() != 0 {
+                        node.update(slot, item.marked(0));
+                    }
+                    if item.mark() != mark.0 {
+                        emit(&element);
+                    }
                 }
             }
+        }
+    }
+}
+
+/// What marks an element for one who passes all buckets of a dict: one of seven marks, so that those which somebody has left
+/// who gave up on his way are no others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u8);
+
+/// Which marks there may be in a dict.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
+    /// A bit for each that somebody has left.
+    left: u8,
+}
+
+impl Marks {
+    /// A mark that nothing in the dict has. O(1), but O(buckets) where seven in a row have given up.
+    pub fn begin<E: Element>(&mut self, dict: &mut Dict<E>) -> Mark {
+        let free = (1..8).find(|mark| self.left >> mark & 1 == 0);
+        Mark(free.unwrap_or_else(|| {
+            self.left = 0;
+            for index in 0..dict.directory.len() {
+                for node in dict.directory.bucket(index).chain() {
+                    (0..node.count()).for_each(|slot| node.update(slot, node.get(slot).marked(0)));
+                }
+            }
+            1
+        }))
+    }
+    /// Whoever used a mark has passed all buckets, or has given up.
+    pub fn end(&mut self, mark: Mark, has_passed_all: bool) {
+        match has_passed_all {
+            true => self.left = 0,
+            false => self.left |= 1 << mark.0,
         }
     }
 }

@@ -26,12 +26,14 @@ const CLASS_SHIFT: u32 = 4;
 const CLASS_MASK: u8 = 0x03;
 const CHAINED: u8 = 0x80;
 
-/// A tag and the 48-bit address that belongs to it, in one word.
+/// A tag and the address that belongs to it, in one word: of 48 bits, the three lowest of which are free for a mark, because
+/// elements are aligned to 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Packed(u64);
 
 impl Packed {
-    const ADDRESS_MASK: u64 = (1 << 48) - 1;
+    const MARK_MASK: u64 = 7;
+    const ADDRESS_MASK: u64 = ((1 << 48) - 1) & !Self::MARK_MASK;
 
     /// Whether `address` is one that a slot can hold.
     #[inline]
@@ -53,6 +55,32 @@ impl Packed {
     #[inline]
     pub(super) fn address(self) -> usize {
         (self.0 & Self::ADDRESS_MASK) as usize
+    }
+
+    /// The mark; 0: none.
+    #[inline]
+    pub(super) fn mark(self) -> u8 {
+        (self.0 & Self::MARK_MASK) as u8
+    }
+
+    /// With another mark.
+    #[inline]
+    pub(super) fn marked(self, mark: u8) -> Packed {
+        debug_assert!(u64::from(mark) <= Self::MARK_MASK);
+        Packed(self.0 & !Self::MARK_MASK | u64::from(mark))
+    }
+
+    /// With another address, under the same tag and mark.
+    #[inline]
+    pub(super) fn moved(self, address: usize) -> Packed {
+        debug_assert!(Self::fits(address));
+        Packed(self.0 & !Self::ADDRESS_MASK | address as u64)
+    }
+
+    /// What a slot holds of it beside the tag.
+    #[inline]
+    fn word(self) -> u64 {
+        self.0 & (Self::ADDRESS_MASK | Self::MARK_MASK)
     }
 }
 
@@ -207,9 +235,9 @@ impl Node {
         1 + slots + POINTER_BYTES * slot
     }
 
-    /// The 48-bit address in `slot`.
+    /// The 48 bits in `slot`: address and mark.
     #[inline]
-    pub(super) fn address(self, slot: usize) -> usize {
+    fn word(self, slot: usize) -> u64 {
         // SAFETY: the eight bytes that end where the pointer ends lie inside the node: at least
         // three bytes of meta and tags come before the first pointer.
         let word = unsafe {
@@ -219,13 +247,12 @@ impl Node {
                 .cast::<u64>()
                 .read_unaligned()
         };
-        (u64::from_le(word) >> 16) as usize
+        u64::from_le(word) >> 16
     }
 
     #[inline]
-    pub(super) fn set_address(self, slot: usize, address: usize) {
-        debug_assert!(Packed::fits(address));
-        let bytes = (address as u64).to_le_bytes();
+    fn set_word(self, slot: usize, word: u64) {
+        let bytes = word.to_le_bytes();
         // SAFETY: a pointer's six bytes lie inside the node.
         unsafe {
             let to = self.0.as_ptr().add(self.offset(slot));
@@ -235,13 +262,20 @@ impl Node {
 
     #[inline]
     pub(super) fn get(self, slot: usize) -> Packed {
-        Packed::new(self.tag(slot), self.address(slot))
+        Packed(u64::from(self.tag(slot)) << 56 | self.word(slot))
     }
 
     #[inline]
     fn set(self, slot: usize, item: Packed) {
         self.set_tag(slot, item.tag());
-        self.set_address(slot, item.address());
+        self.set_word(slot, item.word());
+    }
+
+    /// Changes address or mark of what is in `slot`, which keeps its tag.
+    #[inline]
+    pub(super) fn update(self, slot: usize, item: Packed) {
+        debug_assert_eq!(self.tag(slot), item.tag());
+        self.set_word(slot, item.word());
     }
 
     #[inline]
@@ -257,7 +291,7 @@ impl Node {
         if !self.is_chained() {
             return None;
         }
-        let link = ptr::with_exposed_provenance_mut(self.address(CHAINED_SLOTS));
+        let link = ptr::with_exposed_provenance_mut(self.word(CHAINED_SLOTS) as usize);
         NonNull::new(link).map(Node)
     }
 
@@ -275,7 +309,7 @@ impl Node {
         let address = next.0.as_ptr().expose_provenance();
         assert!(Packed::fits(address), "a dict holds pointers of 48 bits");
         self.set_meta(CHAINED | CHAINED_SLOTS as u8);
-        self.set_address(CHAINED_SLOTS, address);
+        self.set_word(CHAINED_SLOTS, address as u64);
     }
 
     /// One bit for each slot whose tag is `tag`.
@@ -545,9 +579,13 @@ mod tests {
             assert!(class.slots() * (1 + POINTER_BYTES) < class.bytes());
             let node = Node::allocate(class, &mut chains);
             let items: Vec<Packed> = (0..class.slots())
-                .map(|i| Packed::new(0xff - i as u8, (1 << 48) - 1 - i * 0x0101_0101_0101))
+                .map(|i| {
+                    let address = ((1 << 48) - 1 - i * 0x0101_0101_0101) & !7;
+                    Packed::new(0xff - i as u8, address).marked(7 - i as u8 % 8)
+                })
                 .collect();
             items.iter().for_each(|&item| node.append(item));
+            assert_eq!((items[0].mark(), items[1].mark()), (7, 6));
             let back: Vec<Packed> = (0..node.count()).map(|i| node.get(i)).collect();
             assert_eq!(back, items);
             assert_eq!(node.class(), class);
@@ -569,7 +607,7 @@ mod tests {
             // SAFETY: 64 zeroed bytes that outlive the handle.
             let bucket = unsafe { Node::from_bucket(NonNull::from(&mut line).cast()) };
             for i in 1..=60 {
-                assert_eq!(bucket.push(Packed::new(i as u8, i), &mut chains), i);
+                assert_eq!(bucket.push(Packed::new(i as u8, i * 8), &mut chains), i);
                 assert_eq!(bucket.check_shape(), chains);
             }
             for left in (0..60).rev() {

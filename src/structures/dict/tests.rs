@@ -644,12 +644,13 @@ fn the_buckets_of_an_earlier_shape_are_found_again() {
             dict.remove(&key(number));
         }
         let mut seen = Vec::new();
+        let mark = Marks::default().begin(&mut dict);
         for bucket in 0..was.buckets() {
-            dict.for_each_in(was, bucket, |found| {
-                let hash = dict.hash(&found.0.key);
-                assert_eq!(was.bucket_of(hash), Some(bucket));
-                seen.push(found.0.key.clone());
-            });
+            let first = seen.len();
+            dict.pass_bucket(was, bucket, mark, |found| seen.push(found.0.key.clone()));
+            for key in &seen[first..] {
+                assert_eq!(was.bucket_of(dict.hash(key)), Some(bucket));
+            }
         }
         seen.sort();
         let len = seen.len();
@@ -658,4 +659,85 @@ fn the_buckets_of_an_earlier_shape_are_found_again() {
         let expected = if before == 0 { 0 } else { after };
         assert_eq!(len as u64, expected, "from {before} to {after}");
     }
+}
+
+/// Whoever passes all buckets, with changes in between, sees what was there at the beginning and has no mark, and leaves none.
+#[test]
+fn what_is_marked_is_passed_over_once() {
+    let alive = Rc::new(Cell::new(0));
+    let mut random = random_bits(7);
+    let mut dict = filled(0..0, &alive);
+    let mut marks = Marks::default();
+    for round in 0..200 {
+        for _ in 0..random() % 300 {
+            let number = random() % 500;
+            dict.insert(Counted::new(&key(number), number, &alive));
+        }
+        let was = dict.geometry();
+        let mark = marks.begin(&mut dict);
+        let mut expected: Vec<Vec<u8>> = dict.iter().map(|it| it.key().to_vec()).collect();
+        let (mut seen, mut early) = (Vec::new(), Vec::new());
+        let gives_up_at = if round % 10 < 8 {
+            was.buckets() / 2
+        } else {
+            usize::MAX
+        };
+        for bucket in 0..was.buckets().min(gives_up_at) {
+            for _ in 0..random() % 8 {
+                let name = key(random() % 500);
+                let hash = dict.hash(&name);
+                let is_unpassed = was.bucket_of(hash).is_some_and(|it| it >= bucket);
+                let was_there = dict.find(&name).is_some();
+                if is_unpassed && dict.mark(hash, &name, mark) == Some(true) {
+                    early.push(name.clone());
+                }
+                match random() % 4 {
+                    0 => drop(dict.remove(&name)),
+                    1 => drop(dict.insert(Counted::new(&name, 1, &alive))),
+                    2 => {
+                        if let Some(mut found) = dict.find_mut(&name) {
+                            drop(found.replace(Counted::new(&name, 2, &alive)));
+                        }
+                    }
+                    _ => {}
+                }
+                if is_unpassed && !was_there && dict.find(&name).is_some() {
+                    assert_eq!(dict.mark(hash, &name, mark), Some(true), "it is new");
+                }
+            }
+            dict.pass_bucket(was, bucket, mark, |found| seen.push(found.0.key.clone()));
+        }
+        dict.check_invariants();
+        let has_passed_all = gives_up_at == usize::MAX;
+        if has_passed_all {
+            seen.append(&mut early);
+            seen.sort();
+            expected.sort();
+            assert_eq!(seen, expected, "round {round}");
+        }
+        marks.end(mark, has_passed_all);
+    }
+    drop(dict);
+    assert_eq!(alive.get(), 0);
+}
+
+#[test]
+#[should_panic(expected = "aligned to 8")]
+fn a_pointer_whose_low_bits_are_not_free_is_refused() {
+    struct Odd;
+    // SAFETY: none of its pointers is ever used: the dict refuses them.
+    unsafe impl Element for Odd {
+        fn into_raw(self) -> NonNull<u8> {
+            NonNull::new(ptr::without_provenance_mut(12)).unwrap()
+        }
+        unsafe fn from_raw(_: NonNull<u8>) -> Odd {
+            Odd
+        }
+        unsafe fn key_of<'a>(_: NonNull<u8>) -> &'a [u8] {
+            b""
+        }
+    }
+    let mut dict = Dict::new(SEED);
+    let hash = dict.hash(b"");
+    dict.insert_new_hashed(hash, Odd);
 }

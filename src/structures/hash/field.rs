@@ -166,7 +166,7 @@ pub(super) unsafe fn expiry_at(raw: NonNull<u8>) -> Option<i64> {
 }
 
 fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(capacity, 1)
+    Layout::from_size_align(capacity, 8)
         .unwrap_or_else(|_| std::alloc::handle_alloc_error(Layout::new::<u64>()))
 }
 
