@@ -231,20 +231,30 @@ impl Manifest {
             file.sync_all()?;
             folder.sync()
         });
-        let renamed = written.and_then(|()| disk.rename(&temporary, &path));
-        match renamed {
+        if let Err(error) = written {
+            let _ = disk.remove(&temporary);
+            return Err(error);
+        }
+        match disk.rename(&temporary, &path) {
             Ok(()) => Ok(folder
                 .sync()
                 .map_or_else(Persisted::Renamed, |()| Persisted::Durable)),
-            // A rename may have failed after it was done.
-            Err(error) if matches!(disk.read(&path), Ok(Some(now)) if now == text.as_bytes()) => {
-                Ok(Persisted::Renamed(error))
-            }
             Err(error) => {
+                // If it is still there.
                 let _ = disk.remove(&temporary);
-                Err(error)
+                match disk.read(&path) {
+                    // A rename may have failed after it was done.
+                    Ok(Some(now)) if now == text.as_bytes() => Ok(Persisted::Renamed(error)),
+                    _ => Err(error),
+                }
             }
         }
+    }
+    /// Brings the manifest that stands at `directory`/`name`, and the names in the directory, to the disk as they are, which takes
+    /// no room there.
+    pub fn sync(disk: &Disk, directory: &Path, name: &str) -> io::Result<()> {
+        disk.open(&directory.join(name), Mode::Read)?.sync_all()?;
+        disk.open_folder(directory)?.sync()
     }
     /// Takes over the numbers that `other` has given away, so that they are not given again.
     pub fn skip_sequences_of(&mut self, other: &Manifest) {
@@ -514,6 +524,13 @@ mod tests {
             plan.fail_some(call, "", Fault::Error(libc::EIO), skip, 1);
             let persisted = manifest.persist(&disk, directory.path(), "m");
             let text = std::fs::read(&path).expect("there");
+            // One that says the same is no sign that the new one was renamed.
+            std::fs::write(&path, manifest.to_text()).expect("written");
+            plan.heal();
+            plan.fail_some(call, "", Fault::Error(libc::EIO), skip, 1);
+            let again = manifest.persist(&disk, directory.path(), "m");
+            let is_renamed = matches!(again, Ok(Persisted::Renamed(_)));
+            assert_eq!(is_renamed, is_new || call == Call::Rename, "{call:?}");
             if is_new {
                 assert!(matches!(persisted, Ok(Persisted::Renamed(_))), "{call:?}");
                 assert_eq!(text, manifest.to_text().into_bytes());

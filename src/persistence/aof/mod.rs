@@ -399,8 +399,13 @@ impl AppendOnly {
         let size = file.size().map_err(|error| describe(&name, &error))?;
         (self.written, self.synced) = (size, size);
         let manifest_name = self.manifest_name();
-        self.replace_manifest(manifest, now_s)
-            .map_err(|error| describe(&manifest_name, &error))?;
+        let is_as_read = manifest == self.manifest && self.manifest_behind.is_none();
+        let persisted = match is_as_read {
+            // A full disk has no room to write it anew, and what is on it is to be read and removed all the same.
+            true => Manifest::sync(&self.disk, &self.directory, &manifest_name),
+            false => self.replace_manifest(manifest, now_s),
+        };
+        persisted.map_err(|error| describe(&manifest_name, &error))?;
         // From here on they are named, though a crash may undo that.
         made.clear();
         if let Some((error, _)) = self.manifest_behind.take() {

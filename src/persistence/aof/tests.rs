@@ -816,6 +816,41 @@ fn what_was_loaded_is_on_the_disk_before_anybody_reads_it() {
     );
 }
 
+/// A server that was killed when its disk was full did not start again before somebody had made room, though it had nothing to
+/// write: its manifest was written anew, with the same words.
+#[test]
+fn a_full_disk_does_not_keep_a_server_from_its_start() {
+    let mut bench = bench();
+    bench.append("SET a 1");
+    bench.flush(Fsync::Always, 1).expect("written");
+    let full = Fault::Error(libc::ENOSPC);
+    bench.plan.fail(Call::Write, "", full);
+    let mut aof = AppendOnly::default();
+    let directory = bench.aof.directory().to_owned();
+    aof.place(Disk::with_faults(&bench.plan), directory, "a.aof");
+    aof.read_manifest().expect("read");
+    bench.plan.take_calls();
+    aof.open(true, 0, 1, |_| Ok(())).expect("opened");
+    // What it says may be known to the system alone.
+    let calls = bench.plan.take_calls();
+    let manifest = "a.aof.manifest".to_owned();
+    let folder = aof.directory().file_name().expect("a name");
+    let folder = folder.to_string_lossy().into_owned();
+    assert!(calls.contains(&(Call::Sync, manifest)), "{calls:?}");
+    assert!(calls.contains(&(Call::SyncFolder, folder)), "{calls:?}");
+    // Where it changes it must be written.
+    aof.note_end(7, 1);
+    bench.plan.heal();
+    aof.note_end(7, 1);
+    bench.plan.fail(Call::Write, "", full);
+    aof.read_manifest().expect("read");
+    let refused = aof.open(true, 7, 1, |_| Ok(())).expect_err("it is full");
+    assert!(
+        refused.ends_with("a.aof.manifest: No space left on device"),
+        "{refused}"
+    );
+}
+
 /// A process that was killed while the file that a rewrite had ended was synced left it to the next, which synced the last
 /// file alone: a crash took the end of the first after WAITAOF had said that all was there.
 #[test]
