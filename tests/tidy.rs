@@ -183,11 +183,18 @@ const FOR_TESTS: &[&str] = &[
 ];
 
 /// Public items that look unused beyond their file, each with its reason.
-const PUBLIC_ANYHOW: &[(&str, &str, &str)] = &[(
-    "src/system/log.rs",
-    "set_role",
-    "a replica's lines say so; nothing else knows the mark",
-)];
+const PUBLIC_ANYHOW: &[(&str, &str, &str)] = &[
+    (
+        "src/engine/persistence/forkless.rs",
+        "start_transfer",
+        "a snapshot for replicas, which are to come",
+    ),
+    (
+        "src/system/log.rs",
+        "set_role",
+        "a replica's lines say so; nothing else knows the mark",
+    ),
+];
 
 /// Commands and subcommands that no test names, each with its reason.
 const UNTESTED: &[(&str, &str)] = &[(

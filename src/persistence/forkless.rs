@@ -1,14 +1,17 @@
 //! A snapshot that is written while commands go on, without a child: entries become bytes in the loop, bytes become a file
-//! in a helper.
+//! in a helper, or come back to the loop, which sends them somewhere.
 //!
 //! In: a point in time of the keyspace, as it is read ([`crate::keyspace::Encoder`]). Out: a file under its name, or the
-//! reason why there is none, and the old file as it was. What takes time and needs no keyspace (compression, checksum,
-//! writing, syncing, renaming) is the helper's, which gets bytes and never sees the keyspace. Takes the place of the child of
-//! Redis's `rdbSaveBackground`; Valkey 9.2 has the like.
+//! reason why there is none, and the old file as it was; or the bytes of the file in chunks ([`SnapshotOutput::next_chunk`]). What
+//! takes time and needs no keyspace (compression, checksum, writing, syncing, renaming) is the helper's, which gets bytes and
+//! never sees the keyspace. Takes the place of the child of Redis's `rdbSaveBackground` and `rdbSaveToSlavesSockets`; Valkey
+//! 9.2 has the like.
 //!
-//! Invariants: the file gets its name only when it is whole and on the disk; one that was cancelled never does.
+//! Invariants: the file gets its name only when it is whole and on the disk; one that was cancelled never does. What comes
+//! back to the loop is what would be in the file, byte for byte.
 
 use super::aof::rewrite;
+use super::chunks::{Chunk, Outlet, Pieces};
 use super::rdb::file::{Usage, op};
 use super::rdb::save::{self, PartSize};
 use super::rdb::write::{Sink, Writer, put_in};
@@ -67,34 +70,46 @@ impl Encoder for RdbEncoder {
     }
 }
 
-/// How far the file is.
+/// How far it is.
 #[derive(Debug)]
 enum Stage {
     /// Nothing has been done.
     Unopened,
-    /// It is written.
-    Writing(SteadyFile<DiskFile>, u64),
-    /// It is whole and under its name.
-    Installed,
+    /// It is written, and has this checksum so far.
+    Writing(Way, u64),
+    /// It is whole, and under its name where it is a file.
+    Whole,
     /// It could not be written, and is gone.
     Failed(Failure),
 }
 
-/// Why there is no file.
+/// What the helper writes to.
+#[derive(Debug)]
+enum Way {
+    File(SteadyFile<DiskFile>),
+    /// To the loop.
+    Chunks {
+        pieces: Pieces,
+        /// Nothing comes behind the pieces but the checksum.
+        is_finished: bool,
+    },
+}
+
+/// Why there is no snapshot.
 #[derive(Debug)]
 pub struct Failure {
     /// What could not be done.
     doing: Doing,
-    /// To which file.
-    path: PathBuf,
+    /// To what.
+    to: String,
     /// What the system says.
     pub error: io::Error,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (doing, path) = (self.doing.text(), self.path.display());
-        write!(out, "can't {doing} {path}: {}", os_error_text(&self.error))
+        let (doing, error) = (self.doing.text(), os_error_text(&self.error));
+        write!(out, "can't {doing} {}: {error}", self.to)
     }
 }
 
@@ -185,7 +200,7 @@ impl Naming {
 /// What the loop and the helper share.
 #[derive(Debug)]
 struct Shared {
-    /// Bytes given to the helper that are not in the file.
+    /// Bytes given to the helper that are not in the file, or not with the loop again.
     waiting: AtomicUsize,
     naming: Naming,
     /// Nothing will change any more.
@@ -217,21 +232,46 @@ pub enum Format {
     Commands(Option<i64>),
 }
 
-/// Where a snapshot is written.
+/// What is written, and where to.
 #[derive(Clone, Debug)]
 struct Target {
     format: Format,
+    compress: bool,
+    checksum: bool,
+    to: Destination,
+}
+
+/// Where a snapshot goes.
+#[derive(Clone, Debug)]
+enum Destination {
+    File(FileTarget),
+    /// To the loop.
+    Chunks(Arc<Outlet>),
+}
+
+#[derive(Clone, Debug)]
+struct FileTarget {
     disk: Disk,
     temporary: PathBuf,
     /// Its name when it is whole; none: somebody else gives it one.
     path: Option<PathBuf>,
     steady: bool,
-    compress: bool,
-    checksum: bool,
+}
+
+impl Destination {
+    /// What it is called in the log.
+    fn name(&self) -> String {
+        match self {
+            Destination::File(file) => file.temporary.display().to_string(),
+            Destination::Chunks(_) => "a snapshot for the network".into(),
+        }
+    }
 }
 
 enum Step {
     Write(Encoded),
+    /// The loop has taken some of what was made.
+    GoOn,
     Finish,
 }
 
@@ -255,10 +295,18 @@ pub fn helper(jobs: &Jobs) -> Helper<Job> {
 }
 
 /// A snapshot that is being written, seen from the loop.
-pub struct SnapshotFile {
+///
+/// Where it is for the loop ([`SnapshotOutput::begin_chunks`]) the helper makes chunks of it, some ahead, and wakes the loop. How many
+/// it has made ([`SnapshotOutput::chunks_made`]) is a figure of another thread: it has to pass the seam, as what
+/// [`SnapshotOutput::ended_well`] and [`SnapshotOutput::waiting`] say. Then the loop may take so many ([`SnapshotOutput::next_chunk`]); what is in
+/// each is determined. What it does not take counts as waiting, so that no more is read; that it has ended is not told before
+/// all is taken.
+pub struct SnapshotOutput {
     shared: Arc<Shared>,
     target: Target,
     waker: Option<Waker>,
+    /// Chunks that the loop has taken.
+    taken: u64,
     db: Option<usize>,
     sizes: Vec<DatabaseSize>,
     /// What stands before the next entries.
@@ -272,11 +320,11 @@ pub struct SnapshotFile {
     lent_bytes: usize,
 }
 
-impl SnapshotFile {
+impl SnapshotOutput {
     /// Begins a file for databases of these sizes. `temporary` is its name until it is whole, and afterwards where `renamed` is
     /// false. The helper wakes the loop when it has done something. That the file cannot be opened is told at the end, like
     /// all that fails: the helper opens it, after it has removed one of this name that was given up.
-    pub fn begin(
+    pub fn begin_file(
         options: &SnapshotOptions,
         format: Format,
         temporary: PathBuf,
@@ -284,8 +332,46 @@ impl SnapshotFile {
         sizes: Vec<DatabaseSize>,
         now: Clock,
         waker: Option<Waker>,
-    ) -> SnapshotFile {
-        SnapshotFile {
+    ) -> SnapshotOutput {
+        let file = FileTarget {
+            disk: options.disk.clone(),
+            temporary,
+            path: renamed.then(|| options.path.clone()),
+            steady: options.steady,
+        };
+        let before = match format {
+            Format::Rdb => super::snapshot::beginning(options, now),
+            Format::Commands(timestamp_s) => rewrite::beginning(&options.libraries, timestamp_s),
+        };
+        SnapshotOutput::begin(
+            options,
+            format,
+            Destination::File(file),
+            sizes,
+            before,
+            waker,
+        )
+    }
+    /// Begins one in RDB that comes back to the loop. The helper wakes the loop when it has made something of it.
+    pub fn begin_chunks(
+        options: &SnapshotOptions,
+        sizes: Vec<DatabaseSize>,
+        now: Clock,
+        waker: Option<Waker>,
+    ) -> SnapshotOutput {
+        let before = super::snapshot::beginning(options, now);
+        let to = Destination::Chunks(Arc::default());
+        SnapshotOutput::begin(options, Format::Rdb, to, sizes, before, waker)
+    }
+    fn begin(
+        options: &SnapshotOptions,
+        format: Format,
+        to: Destination,
+        sizes: Vec<DatabaseSize>,
+        before: Vec<u8>,
+        waker: Option<Waker>,
+    ) -> SnapshotOutput {
+        SnapshotOutput {
             shared: Arc::new(Shared {
                 waiting: AtomicUsize::new(0),
                 naming: Naming::default(),
@@ -295,22 +381,15 @@ impl SnapshotFile {
             }),
             target: Target {
                 format,
-                disk: options.disk.clone(),
-                temporary,
-                path: renamed.then(|| options.path.clone()),
-                steady: options.steady,
                 compress: options.compress,
                 checksum: options.checksum && format == Format::Rdb,
+                to,
             },
             waker,
+            taken: 0,
             db: None,
             sizes,
-            before: match format {
-                Format::Rdb => super::snapshot::beginning(options, now),
-                Format::Commands(timestamp_s) => {
-                    rewrite::beginning(&options.libraries, timestamp_s)
-                }
-            },
+            before,
             given: 0,
             long: VecDeque::new(),
             lent: VecDeque::new(),
@@ -382,11 +461,44 @@ impl SnapshotFile {
         self.give_before(helper);
         self.give(helper, Step::Finish);
     }
-    /// Bytes that the helper has not written yet.
+    /// Whether it goes to the disk, which may not answer; else to the loop.
+    pub fn is_file(&self) -> bool {
+        matches!(self.target.to, Destination::File(_))
+    }
+    /// How many chunks have been made so far, where it comes back to the loop. The figure has to pass the seam.
+    pub fn chunks_made(&self) -> Option<u64> {
+        match &self.target.to {
+            Destination::File(_) => None,
+            Destination::Chunks(outlet) => Some(outlet.made()),
+        }
+    }
+    /// The next of the chunks, each of 64 KiB at most, of which so many have been made as the seam says; none when all of them
+    /// are taken. O(1): the helper has made it. Only in a replay it may not be there yet, and is waited for.
+    pub fn next_chunk(&mut self, helper: &mut Helper<Job>, made: u64) -> Option<Vec<u8>> {
+        let Destination::Chunks(outlet) = &self.target.to else {
+            return None;
+        };
+        if self.taken >= made {
+            return None;
+        }
+        let outlet = Arc::clone(outlet);
+        let next = outlet.take().or_else(|| {
+            helper.drain();
+            outlet.take()
+        });
+        let (chunk, goes_on) = next?;
+        self.taken += 1;
+        self.shared.waiting.fetch_sub(chunk.done, Ordering::Release);
+        if goes_on {
+            self.give(helper, Step::GoOn);
+        }
+        Some(chunk.bytes)
+    }
+    /// Bytes that the helper has not written yet, or that the loop has not taken.
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Ordering::Acquire)
     }
-    /// The next long string that the helper has let go of, where so many bytes wait ([`SnapshotFile::waiting`]).
+    /// The next long string that the helper has let go of, where so many bytes wait ([`SnapshotOutput::waiting`]).
     pub fn next_let_go(&mut self, waiting: usize) -> Option<usize> {
         let written = self.given.wrapping_sub(waiting);
         let (given, _) = self.long.front()?;
@@ -401,8 +513,8 @@ impl SnapshotFile {
     }
     /// What the helper is at, of which file.
     pub fn doing(&self) -> String {
-        let (doing, path) = (self.shared.doing(), &self.target.temporary);
-        format!("to {} {}", doing.text(), path.display())
+        let (doing, to) = (self.shared.doing(), self.target.to.name());
+        format!("to {} {to}", doing.text())
     }
     /// Of so many bytes that wait, those that take memory.
     pub fn waiting_memory(&mut self, waiting: usize) -> usize {
@@ -419,23 +531,28 @@ impl SnapshotFile {
         });
         waiting.saturating_sub(self.lent_bytes - first)
     }
-    /// Whether it is there, or has failed; none: it is not known yet.
+    /// Whether it is there (and taken, where it comes back to the loop), or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {
         if !self.shared.ended.load(Ordering::Acquire) {
             return None;
         }
-        Some(matches!(*self.shared.stage(), Stage::Installed))
+        if let Destination::Chunks(outlet) = &self.target.to
+            && !outlet.is_empty()
+        {
+            return None;
+        }
+        Some(matches!(*self.shared.stage(), Stage::Whole))
     }
     /// How it ended. An error where it has not.
     pub fn result(self) -> Result<(), Failure> {
         let failure = |error| Failure {
             doing: self.shared.doing(),
-            path: self.target.temporary.clone(),
+            to: self.target.to.name(),
             error,
         };
         let given_up = Stage::Failed(failure(given_up()));
         match std::mem::replace(&mut *self.shared.stage(), given_up) {
-            Stage::Installed => Ok(()),
+            Stage::Whole => Ok(()),
             Stage::Failed(failure) => Err(failure),
             Stage::Unopened | Stage::Writing(..) => {
                 Err(failure(io::Error::other("it is not finished")))
@@ -453,7 +570,7 @@ impl SnapshotFile {
         self.shared.naming.cancel(PATIENCE);
         self.give(helper, Step::Finish);
     }
-    /// Gives it up as [`SnapshotFile::cancel`] does, but waits for nothing: the disk is known not to answer.
+    /// Gives it up as [`SnapshotOutput::cancel`] does, but waits for nothing: the disk is known not to answer.
     pub fn abandon(self, helper: &mut Helper<Job>) {
         self.shared.naming.cancel(Duration::ZERO);
         self.give(helper, Step::Finish);
@@ -474,113 +591,205 @@ fn given_up() -> io::Error {
 /// Most bytes that are written at a time.
 const WRITE_BYTES: usize = 1024 * 1024;
 
-fn run(mut job: Job) {
-    let mut stage = job.shared.stage();
-    let mut left = match &job.step {
+fn run(job: Job) {
+    let Job {
+        shared,
+        target,
+        mut step,
+        waker,
+    } = job;
+    let mut stage = shared.stage();
+    let mut left = match &step {
         Step::Write(encoded) => encoded.len(),
-        Step::Finish => 0,
+        Step::GoOn | Step::Finish => 0,
     };
-    let done = open(&mut stage, &job).and_then(|()| match (&mut *stage, &job.step) {
-        (Stage::Writing(file, sum), Step::Write(encoded)) => {
-            write(file, sum, encoded, &mut left, &job).map(|()| None)
-        }
-        (Stage::Writing(file, sum), Step::Finish) => install(file, *sum, &job).map(Some),
+    let done = open(&mut stage, &target, &shared).and_then(|()| match &mut *stage {
+        Stage::Writing(way, sum) => write_on(way, sum, &mut step, &mut left, &target, &shared),
         // It was whole when it was given up, and nobody gives it a name any more.
-        (Stage::Installed, Step::Finish) if job.target.path.is_none() => Err(given_up()),
-        _ => Ok(None),
+        Stage::Whole => match (&step, &target.to) {
+            (Step::Finish, Destination::File(FileTarget { path: None, .. })) => Err(given_up()),
+            _ => Ok(false),
+        },
+        Stage::Unopened | Stage::Failed(_) => Ok(false),
     });
-    if let Step::Write(encoded) = &mut job.step {
+    if let Step::Write(encoded) = &mut step {
         // Before: who waits to change a string in it goes by the number.
         drop(std::mem::take(encoded));
     }
-    job.shared.waiting.fetch_sub(left, Ordering::Release);
+    shared.waiting.fetch_sub(left, Ordering::Release);
     match done {
-        Ok(None) => {}
-        Ok(Some(())) => *stage = Stage::Installed,
+        Ok(false) => {}
+        Ok(true) => *stage = Stage::Whole,
         Err(error) => {
             let failure = Failure {
-                doing: job.shared.doing(),
-                path: job.target.temporary.clone(),
+                doing: shared.doing(),
+                to: target.to.name(),
                 error,
             };
-            let _ = job.target.disk.remove(&job.target.temporary);
+            match &target.to {
+                Destination::File(file) => drop(file.disk.remove(&file.temporary)),
+                Destination::Chunks(outlet) => outlet.clear(),
+            }
             *stage = Stage::Failed(failure);
         }
     }
-    let has_ended = matches!(*stage, Stage::Installed | Stage::Failed(_));
+    let has_ended = matches!(*stage, Stage::Whole | Stage::Failed(_));
     drop(stage);
     if has_ended {
-        job.shared.ended.store(true, Ordering::Release);
+        shared.ended.store(true, Ordering::Release);
     }
-    if let Some(waker) = &job.waker {
+    if let Some(waker) = &waker {
         waker.wake();
     }
 }
 
-fn open(stage: &mut Stage, job: &Job) -> io::Result<()> {
+fn open(stage: &mut Stage, target: &Target, shared: &Shared) -> io::Result<()> {
     if !matches!(stage, Stage::Unopened) {
         return Ok(());
     }
-    job.shared.begin(Doing::Open);
-    let open = || job.target.disk.open(&job.target.temporary, Mode::Create);
-    let naming = &job.shared.naming;
-    let file = naming.unless_cancelled(Duration::MAX, open, false)?;
-    *stage = Stage::Writing(SteadyFile::new(file, job.target.steady), 0);
+    shared.begin(Doing::Open);
+    let way = match &target.to {
+        Destination::File(file) => {
+            let open = || file.disk.open(&file.temporary, Mode::Create);
+            let naming = &shared.naming;
+            let opened = naming.unless_cancelled(Duration::MAX, open, false)?;
+            Way::File(SteadyFile::new(opened, file.steady))
+        }
+        Destination::Chunks(_) => Way::Chunks {
+            pieces: Pieces::default(),
+            is_finished: false,
+        },
+    };
+    *stage = Stage::Writing(way, 0);
     Ok(())
 }
 
-fn write(
-    file: &mut SteadyFile<DiskFile>,
+/// Does a step; whether all is whole. What stays in `left` of the bytes of the step is done when it is.
+fn write_on(
+    way: &mut Way,
     sum: &mut u64,
-    encoded: &Encoded,
+    step: &mut Step,
     left: &mut usize,
-    job: &Job,
-) -> io::Result<()> {
-    job.shared.begin(Doing::Write);
-    let sink: Sink<'_> = &mut |bytes| {
-        for part in bytes.chunks(WRITE_BYTES) {
-            // A large value may take long, and nobody may want it any more.
-            if job.shared.naming.is_cancelled() {
-                return Err(given_up());
+    target: &Target,
+    shared: &Shared,
+) -> io::Result<bool> {
+    if !matches!(step, Step::Finish) {
+        shared.begin(Doing::Write);
+    }
+    match (way, &target.to) {
+        (Way::File(file), Destination::File(to)) => match step {
+            Step::Write(encoded) => {
+                let sink: Sink<'_> = &mut |portion| {
+                    for part in portion.bytes().chunks(WRITE_BYTES) {
+                        // A large value may take long, and nobody may want it any more.
+                        if shared.naming.is_cancelled() {
+                            return Err(given_up());
+                        }
+                        if target.checksum {
+                            *sum = crc64(*sum, part);
+                        }
+                        file.write_all(part)?;
+                        // The loop sees that something is done. (They are fewer where they are compressed, and some more
+                        // where not.) The last one is counted when nobody holds the strings any more.
+                        let written = part.len().min(left.saturating_sub(1));
+                        *left -= written;
+                        shared.waiting.fetch_sub(written, Ordering::Relaxed);
+                    }
+                    Ok(())
+                };
+                encode(encoded, target, sink).map(|()| false)
             }
-            if job.target.checksum {
-                *sum = crc64(*sum, part);
+            Step::GoOn => Ok(false),
+            Step::Finish => install(file, *sum, to, target.format, shared).map(|()| true),
+        },
+        (
+            Way::Chunks {
+                pieces,
+                is_finished,
+            },
+            Destination::Chunks(outlet),
+        ) => {
+            match step {
+                Step::Write(encoded) => {
+                    let mut portions = Vec::new();
+                    encode(encoded, target, &mut |portion| {
+                        portions.push(portion.into_blob());
+                        Ok(())
+                    })?;
+                    // Nobody but the pieces holds its strings from here on.
+                    drop(std::mem::take(encoded));
+                    *left = pieces.add(portions, *left);
+                }
+                Step::GoOn => {}
+                Step::Finish => *is_finished = true,
             }
-            file.write_all(part)?;
-            // The loop sees that something is done. (They are fewer where they are compressed, and some more where not.) The
-            // last one is counted when nobody holds the strings any more.
-            let written = part.len().min(left.saturating_sub(1));
-            *left -= written;
-            job.shared.waiting.fetch_sub(written, Ordering::Relaxed);
+            let is_made = make_chunks(pieces, sum, outlet, target.checksum, shared)?;
+            if is_made && *is_finished {
+                outlet.push(Chunk {
+                    bytes: sum.to_le_bytes().into(),
+                    done: 0,
+                });
+            }
+            Ok(is_made && *is_finished)
         }
-        Ok(())
-    };
-    match job.target.format {
-        Format::Rdb => put_in(encoded, job.target.compress, sink),
+        // The way was opened for this target.
+        _ => Ok(false),
+    }
+}
+
+/// Gives the bytes of entries to a sink, strings put in.
+fn encode(encoded: &Encoded, target: &Target, sink: Sink<'_>) -> io::Result<()> {
+    match target.format {
+        Format::Rdb => put_in(encoded, target.compress, sink),
         Format::Commands(_) => rewrite::put_in(encoded, sink),
     }
 }
 
-fn install(file: &mut SteadyFile<DiskFile>, sum: u64, job: &Job) -> io::Result<()> {
-    let shared = &job.shared;
+/// Makes chunks for as long as there is room for them; whether all is made.
+fn make_chunks(
+    pieces: &mut Pieces,
+    sum: &mut u64,
+    outlet: &Outlet,
+    checksum: bool,
+    shared: &Shared,
+) -> io::Result<bool> {
+    let go_on = || match shared.naming.is_cancelled() {
+        true => Err(given_up()),
+        false => Ok(()),
+    };
+    go_on()?;
+    pieces.make(outlet, go_on, |bytes| {
+        if checksum {
+            *sum = crc64(*sum, bytes);
+        }
+    })
+}
+
+fn install(
+    file: &mut SteadyFile<DiskFile>,
+    sum: u64,
+    target: &FileTarget,
+    format: Format,
+    shared: &Shared,
+) -> io::Result<()> {
     if shared.naming.is_cancelled() {
         return Err(given_up());
     }
     shared.begin(Doing::Write);
-    if job.target.format == Format::Rdb {
+    if format == Format::Rdb {
         file.write_all(&sum.to_le_bytes())?;
     }
     shared.begin(Doing::Sync);
     file.file().sync_all()?;
-    let Some(path) = &job.target.path else {
+    let Some(path) = &target.path else {
         return Ok(());
     };
     // All that may fail is asked for before the rename.
-    let disk = &job.target.disk;
+    let disk = &target.disk;
     shared.begin(Doing::OpenFolder);
     let folder = disk.open_folder(path.parent().unwrap_or(Path::new(".")))?;
     shared.begin(Doing::Rename);
-    let rename = || disk.rename(&job.target.temporary, path);
+    let rename = || disk.rename(&target.temporary, path);
     let naming = &shared.naming;
     naming.unless_cancelled(Duration::MAX, rename, false)?;
     shared.begin(Doing::SyncFolder);
@@ -712,8 +921,10 @@ mod tests {
     }
 
     struct Saving {
-        file: Option<SnapshotFile>,
+        file: Option<SnapshotOutput>,
         helper: Helper<Job>,
+        /// What came back to the loop.
+        chunks: Vec<u8>,
     }
 
     impl Saving {
@@ -729,14 +940,45 @@ mod tests {
             let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(options, part_size, NOW));
             let sizes = keyspace.begin_reading(&encoder);
             let temporary = options.path.with_file_name("temp-1.rdb");
-            let file = SnapshotFile::begin(options, Format::Rdb, temporary, true, sizes, NOW, None);
+            let file =
+                SnapshotOutput::begin_file(options, Format::Rdb, temporary, true, sizes, NOW, None);
             Saving {
                 file: Some(file),
                 helper: helper(jobs),
+                chunks: Vec::new(),
             }
         }
+        /// Takes so many chunks, of those that have been made.
+        fn take_chunks(&mut self, most: u64) {
+            let file = self.file.as_mut().expect("an output");
+            let made = file.chunks_made().expect("chunks");
+            for _ in 0..most {
+                let waiting = file.waiting();
+                let Some(chunk) = file.next_chunk(&mut self.helper, made) else {
+                    return;
+                };
+                assert!((1..=64 * 1024).contains(&chunk.len()) && file.waiting() <= waiting);
+                self.chunks.extend(chunk);
+            }
+        }
+        /// Reads all and takes all chunks, a few at a time.
+        fn end_chunks(mut self, keyspace: &mut Keyspace) -> Vec<u8> {
+            let mut file = self.read_all(keyspace);
+            file.finish(&mut self.helper);
+            self.file = Some(file);
+            loop {
+                let file = self.file.as_ref().expect("an output");
+                match file.ended_well() {
+                    Some(well) => break assert!(well && file.waiting() == 0),
+                    None => self.take_chunks(3),
+                }
+                std::thread::yield_now();
+            }
+            assert!(self.file.is_some_and(|file| file.result().is_ok()));
+            self.chunks
+        }
         /// Reads all; what is done with the file then is its taker's affair.
-        fn read_all(&mut self, keyspace: &mut Keyspace) -> SnapshotFile {
+        fn read_all(&mut self, keyspace: &mut Keyspace) -> SnapshotOutput {
             while !keyspace.go_on_reading(&mut |_| false) {}
             self.take(keyspace);
             keyspace.end_reading();
@@ -773,71 +1015,151 @@ mod tests {
         keyspace
     }
 
-    /// Everything that is in the file is what was there at the beginning, whatever is done while it is written.
-    #[test]
-    fn a_file_holds_what_was_there_at_the_beginning() {
-        let mut runner = TestRunner::deterministic();
-        let values = value();
-        for seed in 0..40 {
-            let mut rng = Rng::new(seed);
-            let mut keyspace = Keyspace::new(3, SEED);
-            let mut change = |keyspace: &mut Keyspace, rng: &mut Rng| {
-                let (db, key) = (rng.index(3), format!("key:{}", rng.below(200)));
-                match rng.below(40) {
-                    0..30 => {
-                        let tree = values.new_tree(&mut runner).expect("a value");
-                        put(keyspace, db, key.as_bytes(), tree.current());
-                    }
-                    30 => {
-                        let large = large(rng.index(6), keyspace);
-                        put(keyspace, db, key.as_bytes(), large);
-                    }
-                    31 => {
-                        let text: Vec<u8> =
-                            (0..rng.below(100_000)).map(|it| (it % 251) as u8).collect();
-                        put(keyspace, db, key.as_bytes(), NewValue::Blob(Arc::new(text)));
-                    }
-                    32 => {
-                        if let KeyEntry::Occupied(mut held) =
-                            keyspace.db(db, NOW, true).entry(key.as_bytes())
-                        {
-                            let _ = held.append(&[b'x'; 100]);
-                        }
-                    }
-                    33 if rng.below(5) == 0 => drop(keyspace.flush(Some(db), Free::Now)),
-                    _ => drop(
-                        keyspace
-                            .db(db, NOW, true)
-                            .remove(key.as_bytes(), Free::Lazily),
-                    ),
-                }
+    /// What a test does to a keyspace while it is saved, and where that is saved.
+    struct Scenario {
+        values: BoxedStrategy<NewValue<'static>>,
+        runner: TestRunner,
+        rng: Rng,
+        keyspace: Keyspace,
+    }
+
+    impl Scenario {
+        fn new(seed: u64) -> Scenario {
+            let mut it = Scenario {
+                values: value().boxed(),
+                runner: TestRunner::deterministic(),
+                rng: Rng::new(seed),
+                keyspace: Keyspace::new(3, SEED),
             };
-            for _ in 0..rng.below(400) {
-                change(&mut keyspace, &mut rng);
+            for _ in 0..it.rng.below(400) {
+                it.change();
             }
-            let directory = tempfile::tempdir().expect("a directory");
-            let options = options(&Disk::default(), directory.path(), seed % 2 == 0);
-            let expected = digest_of(&mut keyspace, NOW);
+            it
+        }
+        fn change(&mut self) {
+            let (rng, keyspace) = (&mut self.rng, &mut self.keyspace);
+            let (db, key) = (rng.index(3), format!("key:{}", rng.below(200)));
+            match rng.below(40) {
+                0..30 => {
+                    let tree = self.values.new_tree(&mut self.runner).expect("a value");
+                    put(keyspace, db, key.as_bytes(), tree.current());
+                }
+                30 => {
+                    let large = large(rng.index(6), keyspace);
+                    put(keyspace, db, key.as_bytes(), large);
+                }
+                31 => {
+                    let most = [100_000, 3_000_000][usize::from(rng.below(10) == 0)];
+                    let text: Vec<u8> = (0..rng.below(most)).map(|it| (it % 251) as u8).collect();
+                    put(keyspace, db, key.as_bytes(), NewValue::Blob(Arc::new(text)));
+                }
+                32 => {
+                    if let KeyEntry::Occupied(mut held) =
+                        keyspace.db(db, NOW, true).entry(key.as_bytes())
+                    {
+                        let _ = held.append(&[b'x'; 100]);
+                    }
+                }
+                33 if rng.below(5) == 0 => drop(keyspace.flush(Some(db), Free::Now)),
+                _ => drop(
+                    keyspace
+                        .db(db, NOW, true)
+                        .remove(key.as_bytes(), Free::Lazily),
+                ),
+            }
+        }
+        /// Saves while it changes, up to the last bit, which is the caller's.
+        fn save(&mut self, options: &SnapshotOptions, to_loop: bool) -> Saving {
             // Small values become large ones when a part is a few elements or bytes.
             let part_size = PartSize {
-                elements: [3, 512][rng.index(2)],
-                bytes: [100, 128 * 1024][rng.index(2)],
+                elements: [3, 512][self.rng.index(2)],
+                bytes: [100, 128 * 1024][self.rng.index(2)],
             };
             let jobs = Jobs::Threads;
-            let mut saving = Saving::begin_in_parts(&mut keyspace, &options, &jobs, part_size);
-            for _ in 0..rng.below(200) {
-                change(&mut keyspace, &mut rng);
-                let mut left = rng.below(4);
-                keyspace.go_on_reading(&mut |_| {
+            let mut saving = Saving::begin_in_parts(&mut self.keyspace, options, &jobs, part_size);
+            if to_loop {
+                let file = saving.file.take().expect("a file");
+                let output = SnapshotOutput::begin_chunks(options, file.sizes, NOW, None);
+                saving.file = Some(output);
+            }
+            for _ in 0..self.rng.below(200) {
+                self.change();
+                let mut left = self.rng.below(4);
+                self.keyspace.go_on_reading(&mut |_| {
                     left = left.saturating_sub(1);
                     left == 0
                 });
-                saving.take(&mut keyspace);
+                saving.take(&mut self.keyspace);
+                if to_loop {
+                    saving.take_chunks(1);
+                }
             }
-            saving.end(&mut keyspace).expect("written");
+            saving
+        }
+    }
+
+    /// Everything that is in the file is what was there at the beginning, whatever is done while it is written; and what comes
+    /// back to the loop is that file.
+    #[test]
+    fn a_file_holds_what_was_there_at_the_beginning_and_chunks_hold_the_file() {
+        for seed in 0..40 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut options = options(&Disk::default(), directory.path(), seed % 2 == 0);
+            options.checksum = seed % 5 != 0;
+            let mut scenario = Scenario::new(seed);
+            let expected = digest_of(&mut scenario.keyspace, NOW);
+            let saving = scenario.save(&options, false);
+            saving.end(&mut scenario.keyspace).expect("written");
             assert!(!options.path.with_file_name("temp-1.rdb").exists());
             assert_eq!(digest_of(&mut load(&options), NOW), expected, "seed {seed}");
+
+            let mut scenario = Scenario::new(seed);
+            let saving = scenario.save(&options, true);
+            let chunks = saving.end_chunks(&mut scenario.keyspace);
+            let file = std::fs::read(&options.path).expect("a file");
+            assert!(chunks == file, "seed {seed}");
+            assert_eq!(
+                std::fs::read_dir(directory.path()).expect("there").count(),
+                1
+            );
         }
+    }
+
+    /// A replay takes the chunks that were made when it was recorded, though its helper has made none yet; and who gives up gets
+    /// none.
+    #[test]
+    fn chunks_that_a_replay_has_not_made_are_waited_for() {
+        let options = options(&Disk::default(), Path::new("/nowhere"), false);
+        let mut taken = Vec::new();
+        for replays in [false, true] {
+            let mut helper = helper(&Jobs::Simulated(SimulatedJobs::new(1)));
+            let mut output = SnapshotOutput::begin_chunks(&options, Vec::new(), NOW, None);
+            let long: Vec<u8> = (0..5_000_000u32).map(|it| (it / 7) as u8).collect();
+            let mut encoded = Encoded::default();
+            let mut writer = Writer::deferring(&mut encoded, false);
+            writer.shared_string(&Arc::new(long));
+            output.write(&mut helper, 0, encoded);
+            if !replays {
+                helper.drain();
+                let made = output.chunks_made().expect("chunks");
+                assert!((16..20).contains(&made), "it rests: {made}");
+            }
+            let chunks: Vec<Vec<u8>> = (0..30)
+                .map(|_| {
+                    if !replays {
+                        helper.drain();
+                    }
+                    output.next_chunk(&mut helper, 30).expect("a chunk")
+                })
+                .collect();
+            assert!(output.next_chunk(&mut helper, 30).is_none());
+            taken.push(chunks);
+            let shared = Arc::clone(&output.shared);
+            output.cancel(&mut helper);
+            helper.drain();
+            assert!(matches!(*shared.stage(), Stage::Failed(_)));
+        }
+        assert!(taken[0] == taken[1]);
     }
 
     /// Whatever call fails, the old file stays, and no other one.
@@ -905,7 +1227,7 @@ mod tests {
             let temporary = directory.path().join("temp.aof");
             let (format, sizes) = (Format::Rdb, Vec::new());
             let mut file =
-                SnapshotFile::begin(&options, format, temporary, false, sizes, NOW, None);
+                SnapshotOutput::begin_file(&options, format, temporary, false, sizes, NOW, None);
             file.finish(&mut helper);
             helper.drain();
             assert_eq!(file.ended_well(), Some(true));
@@ -923,7 +1245,7 @@ mod tests {
     fn what_is_written_of_a_lent_string_is_not_lent() {
         let options = options(&Disk::default(), Path::new("/"), true);
         let temporary = options.path.clone();
-        let mut file = SnapshotFile::begin(
+        let mut file = SnapshotOutput::begin_file(
             &options,
             Format::Rdb,
             temporary,

@@ -14,6 +14,7 @@
 
 pub mod aof;
 pub mod check;
+mod chunks;
 pub mod forkless;
 pub mod loading;
 pub mod rdb;

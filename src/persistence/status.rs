@@ -5,7 +5,7 @@
 
 use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
-use super::forkless::{self, SnapshotFile};
+use super::forkless::{self, SnapshotOutput};
 use super::loading::Loading;
 use super::rdb::save::PartSize;
 use crate::clients::ClientKey;
@@ -222,8 +222,8 @@ impl Progress {
 pub struct Forkless {
     /// What it writes.
     pub kind: ChildKind,
-    /// Where to.
-    pub file: SnapshotFile,
+    /// Where to: a snapshot may also go to the loop, which sends it.
+    pub output: SnapshotOutput,
     /// Unix time of its start, s.
     pub started_unix_s: i64,
     /// Monotonic time of its start, ns.
@@ -293,6 +293,8 @@ pub struct Persistence {
     pub child: Option<SavingChild>,
     /// The save that the loop does itself.
     pub forkless: Option<Forkless>,
+    /// Whether the last snapshot that went to the loop ended well; none while one is under way.
+    pub last_transfer_ok: Option<bool>,
     /// Clients that it holds back, which have not been admitted anew.
     pub held_for_save: u64,
     /// Ids of those of them that wait for its helper alone, in the order in which they came.
@@ -347,6 +349,7 @@ impl Default for Persistence {
             saves: 0,
             child: None,
             forkless: None,
+            last_transfer_ok: None,
             held_for_save: 0,
             held_for_helper: Vec::new(),
             holds_for_save: 0,

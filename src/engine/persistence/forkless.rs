@@ -8,9 +8,9 @@
 use super::{aof, options, saved_in_background};
 use crate::engine::State;
 use crate::engine::state::Host;
-use crate::keyspace::{Encoder, Keyspace};
+use crate::keyspace::{DatabaseSize, Encoder, Keyspace};
 use crate::persistence::aof::rewrite::CommandEncoder;
-use crate::persistence::forkless::{Format, Job, RdbEncoder, SnapshotFile};
+use crate::persistence::forkless::{Format, Job, RdbEncoder, SnapshotOutput};
 use crate::persistence::status::{ChildKind, Forkless};
 use crate::system::child::Exit;
 use crate::system::helper::Helper;
@@ -54,20 +54,62 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
     // The helper's end is looked for in each turn; it wakes the loop where that may sleep.
     let waker = state.persistence.waker.clone();
     let sizes = state.keyspace.begin_reading(&encoder);
-    let keys_total = sizes.iter().map(|size| size.keys as u64).sum();
+    let keys_total = keys_of(&sizes);
     // A base gets its name from the manifest, together with what follows it.
     let renamed = kind == ChildKind::Snapshot;
-    let mut file = SnapshotFile::begin(
+    let mut output = SnapshotOutput::begin_file(
         &options, format, temporary, renamed, sizes, state.now, waker,
     );
     if state.persistence.disk_stalled {
         // Nothing is read before the helper has shown that the disk answers again: what an attempt gave to it would wait there,
         // and that of the next ones too.
-        file.probe(&mut state.persistence.snapshot_helper);
+        output.probe(&mut state.persistence.snapshot_helper);
     }
+    begin(state, kind, output, keys_total);
+}
+
+/// Begins a snapshot that comes back to the loop, byte for byte what would be in a file, to be sent somewhere. Like the child
+/// of a transfer of Redis it counts as a background save while it is under way, but saves nothing.
+///
+/// In each turn, before [`go_on`], the loop has [`chunks_made`] pass the seam, and takes of so many those that it has room for
+/// ([`next_chunk`]). What it does not take counts as waiting: no more is read, and in the end writes are held. There is no
+/// bound on the time that it takes: who cannot send gives up by himself ([`super::kill_child`]). When all is taken, or the
+/// transfer is given up, by whomever, [`go_on`] says so: `last_transfer_ok` is there.
+pub fn start_transfer(state: &mut State, host: &mut dyn Host) {
+    let options = options(state, host);
+    let part_size = state.persistence.part_size;
+    let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, part_size, state.now));
+    let waker = state.persistence.waker.clone();
+    let sizes = state.keyspace.begin_reading(&encoder);
+    let keys_total = keys_of(&sizes);
+    let output = SnapshotOutput::begin_chunks(&options, sizes, state.now, waker);
+    state.persistence.last_transfer_ok = None;
+    begin(state, ChildKind::Snapshot, output, keys_total);
+}
+
+/// How many chunks of a transfer have been made so far; none where there is none. It comes from another thread and decides what
+/// happens next: it passes the seam.
+pub fn chunks_made(state: &State) -> Option<u64> {
+    let saving = state.persistence.forkless.as_ref()?;
+    saving.output.chunks_made()
+}
+
+/// The next chunk of a transfer, of which [`chunks_made`] are made. O(1)
+pub fn next_chunk(state: &mut State, made: u64) -> Option<Vec<u8>> {
+    let persistence = &mut state.persistence;
+    let saving = persistence.forkless.as_mut()?;
+    let helper = &mut persistence.snapshot_helper;
+    saving.output.next_chunk(helper, made)
+}
+
+fn keys_of(sizes: &[DatabaseSize]) -> u64 {
+    sizes.iter().map(|size| size.keys as u64).sum()
+}
+
+fn begin(state: &mut State, kind: ChildKind, output: SnapshotOutput, keys_total: u64) {
     state.persistence.forkless = Some(Forkless {
         kind,
-        file,
+        output,
         started_unix_s: state.now.unix_s(),
         started_ns: state.now.mono_ns,
         dirty: state.keyspace.dirty,
@@ -129,12 +171,12 @@ pub enum Slice {
 /// has still to write. Both are figures that decide what happens next, and come from another thread: they pass the seam.
 pub fn progress(state: &State) -> Option<[u64; 2]> {
     let saving = state.persistence.forkless.as_ref()?;
-    let end = match saving.file.ended_well() {
+    let end = match saving.output.ended_well() {
         None => 0,
         Some(true) => ENDED_WELL,
         Some(false) => FAILED,
     };
-    Some([end, saving.file.waiting() as u64])
+    Some([end, saving.output.waiting() as u64])
 }
 
 /// Bytes that the save under way has read because of changes.
@@ -172,17 +214,19 @@ pub fn go_on(
         return Slice::None;
     };
     saving.waiting = waiting;
-    while let Some(string) = saving.file.next_let_go(waiting) {
+    while let Some(string) = saving.output.next_let_go(waiting) {
         state.keyspace.let_go(string);
     }
-    persistence.disk_stalled &= saving.done_bytes == 0;
+    if saving.output.is_file() {
+        persistence.disk_stalled &= saving.done_bytes == 0;
+    }
     let copied_bytes = state.keyspace.copied_for_reading() as u64;
     saving.copied_bytes = saving.copied_bytes.max(copied_bytes);
     // What writes have had read meanwhile waits in the keyspace. A long string that is only lent is no reason to wait for all
     // others: it is in the data anyway.
-    saving.waiting_memory = saving.file.waiting_memory(waiting);
+    saving.waiting_memory = saving.output.waiting_memory(waiting);
     saving.is_backed_up = saving.waiting_memory + state.keyspace.unread_bytes() > BACKED_UP;
-    if saving.is_read || persistence.disk_stalled {
+    if saving.is_read || persistence.disk_stalled && saving.output.is_file() {
         return Slice::Waits;
     }
     let delay_us = state.config.settings().rdb_key_save_delay_us;
@@ -233,7 +277,7 @@ pub fn go_on(
     }
     saving.is_read = true;
     state.keyspace.end_reading();
-    saving.file.finish(&mut persistence.snapshot_helper);
+    saving.output.finish(&mut persistence.snapshot_helper);
     Slice::Waits
 }
 
@@ -243,7 +287,7 @@ fn hand_over(keyspace: &mut Keyspace, saving: &mut Forkless, helper: &mut Helper
         saving.keys_done += encoded.keys;
         saving.waiting += encoded.len();
         saving.waiting_memory += encoded.len().saturating_sub(encoded.lent_bytes);
-        saving.file.write(helper, db, encoded);
+        saving.output.write(helper, db, encoded);
     });
 }
 
@@ -255,10 +299,12 @@ fn is_stalled(state: &mut State, waiting: usize) -> bool {
     const LOOK_NS: u64 = 1_000_000_000;
     let timeout_s = state.config.settings().forkless_disk_timeout_s;
     let now_ns = state.now.mono_ns;
-    let Some(saving) = &mut state.persistence.forkless else {
+    let forkless = state.persistence.forkless.as_mut();
+    // Who takes what does not go to the disk has his own patience.
+    let Some(saving) = forkless.filter(|saving| saving.output.is_file()) else {
         return false;
     };
-    let done_bytes = saving.file.given().saturating_sub(waiting as u64);
+    let done_bytes = saving.output.given().saturating_sub(waiting as u64);
     let (stalled_ns, looked_ns) = saving.stalled;
     let is_idle = waiting == 0 && !saving.is_read;
     let stalled_ns = match is_idle || done_bytes != saving.done_bytes {
@@ -283,12 +329,14 @@ fn give_up(state: &mut State) {
     persistence.disk_stalled = true;
     let reason = format!(
         "the disk has not answered the call {} for {} seconds",
-        saving.file.doing(),
+        saving.output.doing(),
         saving.stalled.0 / 1_000_000_000
     );
     log_failure(state, saving.kind, &reason);
     let (kind, ended) = (saving.kind, Ended::of(state, &saving));
-    saving.file.abandon(&mut state.persistence.snapshot_helper);
+    saving
+        .output
+        .abandon(&mut state.persistence.snapshot_helper);
     note_end(state, kind, &ended, false);
 }
 
@@ -297,6 +345,8 @@ struct Ended {
     duration_s: i64,
     copied_bytes: u64,
     dirty: u64,
+    /// It went to the loop, and saved nothing.
+    is_transfer: bool,
 }
 
 impl Ended {
@@ -305,6 +355,7 @@ impl Ended {
             duration_s: state.now.unix_s().saturating_sub(saving.started_unix_s),
             copied_bytes: saving.copied_bytes,
             dirty: saving.dirty,
+            is_transfer: !saving.output.is_file(),
         }
     }
 }
@@ -334,6 +385,14 @@ fn note_end(state: &mut State, kind: ChildKind, ended: &Ended, went_well: bool) 
     if kind == ChildKind::Rewrite {
         let pid = state.persistence.children.own_pid();
         return aof::rewrite_ended(state, pid, Exit::Status(i32::from(!went_well)), false);
+    }
+    if ended.is_transfer {
+        state.persistence.last_transfer_ok = Some(went_well);
+        match went_well {
+            true => log::info!("Background RDB transfer terminated with success"),
+            false => log::warn!("Background transfer error"),
+        }
+        return;
     }
     if went_well {
         log::info!("DB saved on disk");
@@ -392,7 +451,10 @@ fn take_end(state: &mut State, went_well: bool) {
     // In a replay the helper may have something to do yet that it had done when this was recorded.
     state.persistence.snapshot_helper.drain();
     let (kind, ended) = (saving.kind, Ended::of(state, &saving));
-    if let (false, Err(failure)) = (went_well, saving.file.result()) {
+    if !went_well
+        && !ended.is_transfer
+        && let Err(failure) = saving.output.result()
+    {
         log_failure(state, kind, &failure.to_string());
     }
     note_end(state, kind, &ended, went_well);
@@ -405,8 +467,12 @@ pub(super) fn cancel(state: &mut State) {
     };
     state.keyspace.end_reading();
     state.keyspace.let_go_of_all();
-    note_figures(state, saving.kind, &Ended::of(state, &saving));
-    saving.file.cancel(&mut state.persistence.snapshot_helper);
+    let ended = Ended::of(state, &saving);
+    note_figures(state, saving.kind, &ended);
+    if ended.is_transfer {
+        state.persistence.last_transfer_ok = Some(false);
+    }
+    saving.output.cancel(&mut state.persistence.snapshot_helper);
     match saving.kind {
         ChildKind::Snapshot => log::warn!("The background save is given up"),
         ChildKind::Rewrite => {
@@ -647,6 +713,62 @@ mod tests {
             let times = own / BACKED_UP as u64;
             assert!(is_replaced && times >= 2 || times <= 1, "{own}");
             state.persistence.snapshot_helper.drain();
+        }
+    }
+
+    /// Who sends a snapshot more slowly than it is read has no more read than may wait; that nobody takes it is no sign of a disk
+    /// that does not answer, and it saves nothing.
+    #[test]
+    fn what_is_not_taken_of_a_transfer_holds_the_reading_back() {
+        for is_given_up in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (mut harness, _plan) = saving(directory.path());
+            harness.line("CONFIG SET rdbcompression no");
+            let text = "x".repeat(2000);
+            for key in 0..10_000 {
+                harness.line(&format!("SET key:{key} {text}"));
+            }
+            let state = &mut harness.state;
+            let dirty = state.keyspace.dirty;
+            start_transfer(state, &mut harness.host);
+            let mut waits = 0;
+            // For a long time nobody takes anything.
+            while waits < 1000 {
+                let progress = progress(state).expect("a transfer");
+                let waiting = progress[1] as usize;
+                assert!(waiting < WAITING_MAX + 2 * CHUNK, "{waiting}");
+                // What is read in a turn is bounded by its time.
+                let mut buckets = 0;
+                let slice = go_on(state, progress, true, &mut || {
+                    buckets += 1;
+                    buckets == 20
+                });
+                waits += u32::from(slice == Slice::Waits);
+                state.now.mono_ns += 1_000_000_000;
+            }
+            if is_given_up {
+                super::super::kill_child(state, &mut harness.host);
+                assert!(chunks_made(state).is_none() && next_chunk(state, u64::MAX).is_none());
+            }
+            let mut bytes = Vec::new();
+            while let (Some(progress), Some(made)) = (progress(state), chunks_made(state)) {
+                let mut room = 5;
+                while room > 0
+                    && let Some(chunk) = next_chunk(state, made)
+                {
+                    bytes.extend(chunk);
+                    room -= 1;
+                }
+                go_on(state, progress, true, &mut || false);
+            }
+            let persistence = &state.persistence;
+            assert_eq!(persistence.last_transfer_ok, Some(!is_given_up));
+            assert!(persistence.last_status_ok && !persistence.disk_is_stalled());
+            assert!(!state.keyspace.is_reading() && state.keyspace.dirty == dirty);
+            assert_eq!(persistence.saves, 0);
+            assert_eq!(bytes.len() > 20_000_000, !is_given_up, "{}", bytes.len());
+            let files = std::fs::read_dir(directory.path()).expect("a directory");
+            assert_eq!(files.count(), 0);
         }
     }
 }

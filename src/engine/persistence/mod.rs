@@ -72,7 +72,9 @@ pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
             }
             installed
         }
-        (None, Some(saving)) => saving.file.install_instead(|| snapshot::install(&options)),
+        (None, Some(saving)) => saving
+            .output
+            .install_instead(|| snapshot::install(&options)),
         (None, None) => snapshot::install(&options),
     });
     if installed.is_ok() && persistence.saving() == Some(ChildKind::Snapshot) {

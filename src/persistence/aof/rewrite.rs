@@ -7,7 +7,7 @@ use crate::journal::write_command;
 use crate::keyspace::{Deferred, Encoded, Encoder, EntryRef, Keyspace, Position, Stored, Value};
 use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
 use crate::persistence::rdb::stream::{consumer_at, group_at, stage};
-use crate::persistence::rdb::write::{GATHERED, Sink};
+use crate::persistence::rdb::write::{GATHERED, Portion, Sink};
 use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::hash::Pair;
@@ -131,15 +131,15 @@ pub fn put_in(encoded: &Encoded, sink: Sink<'_>) -> io::Result<()> {
             gathered.extend_from_slice(blob);
         }
         if is_long || gathered.len() >= GATHERED {
-            sink(&gathered)?;
+            sink(Portion::Gathered(&mut gathered))?;
             gathered.clear();
         }
         if is_long {
-            sink(blob)?;
+            sink(Portion::Shared(blob))?;
         }
     }
     gathered.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
-    sink(&gathered)
+    sink(Portion::Gathered(&mut gathered))
 }
 
 /// The commands that make a part of a large value; where the next part begins, or none after the last.
@@ -492,7 +492,7 @@ mod tests {
                 assert_ne!(next.as_ref(), Some(&from), "it does not go on");
                 let mut bytes = Vec::new();
                 put_in(&encoded, &mut |put| {
-                    bytes.extend_from_slice(put);
+                    bytes.extend_from_slice(put.bytes());
                     Ok(())
                 })
                 .expect("no file");

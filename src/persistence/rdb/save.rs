@@ -368,7 +368,7 @@ mod tests {
             assert_ne!(next.as_ref(), Some(&from), "it does not go on");
             let mut bytes = Vec::new();
             super::super::write::put_in(&encoded, false, &mut |put| {
-                bytes.extend_from_slice(put);
+                bytes.extend_from_slice(put.bytes());
                 Ok(())
             })
             .expect("no file");

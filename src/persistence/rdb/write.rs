@@ -169,8 +169,38 @@ impl Writer<'_> {
 /// Bytes that are put together before they go to the sink; a string that is longer goes there by itself, without a copy.
 pub(in crate::persistence) const GATHERED: usize = 1024 * 1024;
 
-/// Where bytes go: a file, some at a time.
-pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> io::Result<()>;
+/// Bytes on their way to a sink, which may read them or keep them without a copy.
+#[derive(Debug)]
+pub enum Portion<'a> {
+    /// Put together from many. What is taken out of it is not missed.
+    Gathered(&'a mut Vec<u8>),
+    /// A long string that others have too.
+    Shared(&'a Blob),
+    /// A long string that is nobody else's.
+    Own(Vec<u8>),
+}
+
+impl Portion<'_> {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Portion::Gathered(bytes) => bytes,
+            Portion::Shared(blob) => blob,
+            Portion::Own(bytes) => bytes,
+        }
+    }
+    /// Keeps them. O(1)
+    pub fn into_blob(self) -> Blob {
+        match self {
+            Portion::Gathered(bytes) => Arc::new(std::mem::take(bytes)),
+            Portion::Shared(blob) => Arc::clone(blob),
+            Portion::Own(bytes) => Arc::new(bytes),
+        }
+    }
+}
+
+/// Where bytes go: a file or the loop, some at a time.
+pub type Sink<'a> = &'a mut dyn FnMut(Portion<'_>) -> io::Result<()>;
 
 /// Gives what was encoded by a [`Writer::deferring`] to a sink, with the strings that it has left out. O(bytes), most of it for
 /// the compression.
@@ -195,18 +225,21 @@ pub fn put_in(encoded: &Encoded, compress: bool, sink: Sink<'_>) -> io::Result<(
                     Some(compressed) => writer.compressed_head(compressed.len(), blob.len()),
                     None => writer.len(blob.len()),
                 }
-                sink(&gathered)?;
+                sink(Portion::Gathered(&mut gathered))?;
                 gathered.clear();
-                sink(compressed.as_ref().unwrap_or(blob))?;
+                sink(match compressed {
+                    Some(compressed) => Portion::Own(compressed),
+                    None => Portion::Shared(blob),
+                })?;
             }
         }
         if gathered.len() >= GATHERED {
-            sink(&gathered)?;
+            sink(Portion::Gathered(&mut gathered))?;
             gathered.clear();
         }
     }
     gathered.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
-    sink(&gathered)
+    sink(Portion::Gathered(&mut gathered))
 }
 
 #[cfg(test)]
@@ -272,7 +305,8 @@ mod tests {
                 }
             }
             let (mut put, mut as_they_are) = (Vec::new(), 0);
-            put_in(&encoded, compress, &mut |bytes| {
+            put_in(&encoded, compress, &mut |portion| {
+                let bytes = portion.bytes();
                 assert!(bytes.len() <= 2 * GATHERED);
                 as_they_are += blobs
                     .iter()
