@@ -65,6 +65,8 @@ pub struct Connection {
     pub(super) counted_bytes: usize,
     served_batch: ServedBatch,
     created_ns: u64,
+    /// When it was first found to wait for nothing but that its replies are written, monotonic ns; 0: it was not.
+    lingers_since_ns: u64,
     fd: i64,
     address: Address,
     local_address: Address,
@@ -211,6 +213,14 @@ impl Connection {
     #[inline]
     pub fn below_soft_limit(&mut self) {
         self.soft_limit_since_ns = 0;
+    }
+    /// It waits for nothing but that its replies are written; since when it has been found to, or when it took some of them
+    /// last. What it was before does not count: its commands may have been held back for long.
+    pub fn lingers(&mut self, now_ns: u64) -> u64 {
+        if self.lingers_since_ns == 0 {
+            self.lingers_since_ns = now_ns;
+        }
+        self.lingers_since_ns.max(self.last_interaction_ns)
     }
     /// Forgets what came in: nobody will run it.
     pub fn drop_input(&mut self) {

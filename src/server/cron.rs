@@ -191,7 +191,9 @@ impl Core {
             let may_time_out = client.session.kind == ClientKind::Normal
                 && client.session.blocked.is_none()
                 && !client.session.monitors;
-            if client.connection().closes_after_replies() && idle_ns > LINGER_NS {
+            if client.connection().closes_after_replies()
+                && now.saturating_sub(client.connection_mut().lingers(now)) > LINGER_NS
+            {
                 log::debug!("Closing a client that does not take what it is owed");
                 self.state.clients.close(key, false);
                 continue;

@@ -352,6 +352,35 @@ fn who_has_ended_its_sending_and_takes_nothing_is_dropped_after_a_while() {
     });
 }
 
+/// Who had been held back for longer than a client may linger was cut off with its last answers, in the turn that ran its last
+/// commands.
+#[test]
+fn who_was_held_back_for_long_is_sent_its_last_answers() {
+    play(&[], |scene, _| {
+        // Writes that block for no reason would take longer.
+        scene.handle.set_faults(Faults {
+            cut: 300,
+            hold_back: 300,
+            ..Faults::NONE
+        });
+        let (held, other) = (scene.handle.connect(), scene.handle.connect());
+        scene.ask(other, "CLIENT PAUSE 100000 WRITE", "+OK\r\n");
+        let mut pipeline = line("APPEND a 1");
+        pipeline.extend(line("QUIT"));
+        scene.handle.send(held, &pipeline);
+        scene.turns(100);
+        scene.handle.advance(Duration::from_secs(61));
+        scene.ask(other, "CLIENT UNPAUSE", "+OK\r\n");
+        for _ in 0..50 {
+            // So much that the clients are looked at in each turn.
+            scene.handle.advance(Duration::from_secs(1));
+            scene.turns(1);
+        }
+        scene.wait_closed(held);
+        assert_eq!(scene.handle.take(held, 100), b":1\r\n+OK\r\n");
+    });
+}
+
 /// Bursts over the soft limit that drain at once were taken for one long excess.
 #[test]
 fn bursts_that_drain_in_between_do_not_add_up_to_a_soft_limit() {
