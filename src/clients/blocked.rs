@@ -62,6 +62,9 @@ pub struct AwaitedKeys {
     pub names: Vec<Vec<u8>>,
     /// The command's place in their queues.
     pub ticket: u64,
+    /// One of them was ready, and a save has to read first what the command would change. It keeps its place and its time, and
+    /// nobody behind it is served before.
+    pub is_held: bool,
 }
 
 /// What a client of WAITAOF waits for.

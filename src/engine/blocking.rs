@@ -45,6 +45,7 @@ pub(crate) fn begin(
         db,
         names: wait.keys,
         ticket,
+        is_held: false,
     };
     let blocked = BlockedCommand {
         command: command.0,
@@ -109,7 +110,13 @@ pub(crate) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
 pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
     let blocked = state.clients.end_wait(key)?;
     match &blocked.awaits {
-        Awaited::Keys(keys) => state.keyspace.end_wait(keys.db, &keys.names, keys.ticket),
+        Awaited::Keys(keys) => {
+            state.keyspace.end_wait(keys.db, &keys.names, keys.ticket);
+            if keys.is_held {
+                // What it would have got is for those behind it.
+                state.keyspace.ready_again(keys.db, &keys.names);
+            }
+        }
         // Its place in `waits_for_sync` is passed over there.
         Awaited::Acks(_) => {}
         Awaited::Work => {
@@ -150,27 +157,43 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
             // What is there is of no use to this client; others may wait for another type or for the removal.
             continue;
         }
-        if let Some(key) = state.clients.by_id(waiter.client) {
-            run_again(state, host, key);
+        if let Some(key) = state.clients.by_id(waiter.client)
+            && run_again(state, host, key)
+        {
+            return;
         }
     }
 }
 
+/// Has a client served, in its place among those that wait, that was to be served when a save held it.
+pub fn serve_held(state: &mut State, key: ClientKey) {
+    let client = state.clients.get_mut(key);
+    let blocked = client.and_then(|client| client.session.waiting_mut());
+    if let Some(keys) = blocked.and_then(BlockedCommand::keys_mut)
+        && std::mem::take(&mut keys.is_held)
+    {
+        state.keyspace.ready_again(keys.db, &keys.names);
+    }
+}
+
 /// Runs a client's command again, if it may run now: it is asked what it was asked when it came. When it is answered,
-/// the client goes on.
-fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
+/// the client goes on. Whether those behind it have to wait, because a save holds it.
+fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
     let Some(blocked) = state
         .clients
         .get_mut(key)
         .filter(|client| !client.connection().is_closing())
         .and_then(|client| client.session.waiting_mut())
     else {
-        return;
+        return false;
     };
     let command = CommandId(blocked.command);
     let Some(keys) = blocked.keys_mut() else {
-        return;
+        return false;
     };
+    if keys.is_held {
+        return true;
+    }
     // Taken out for the call, which borrows its arguments and changes the client that had them.
     let request = std::mem::take(&mut keys.request);
     let unix_us = state.now.unix_us;
@@ -195,25 +218,29 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) {
             end(state, key);
             record(state, key, |client| Executed::Woken { client, unix_us });
         }
-        Became::WaitsOn => {
+        Became::WaitsOn | Became::Held(HeldBy::Save) => {
+            let is_held = became != Became::WaitsOn;
             // It has kept its ticket, and so its place: it is asked before those who came later next time, too.
             let client = state.clients.get_mut(key);
             let blocked = client.and_then(|client| client.session.waiting_mut());
             if let Some(keys) = blocked.and_then(BlockedCommand::keys_mut) {
                 keys.request = request;
+                keys.is_held = is_held;
             }
-            return;
+            record(state, key, |client| Executed::WaitsOn { client, is_held });
+            return is_held;
         }
-        Became::Held(by) => {
+        Became::Held(by @ HeldBy::Pause) => {
             // From now on it waits for the end of what holds it, and begins anew then.
             end(state, key);
             state.clients.hold_request(key, request, by);
             record(state, key, |client| Executed::Held { client });
-            return;
+            return false;
         }
     }
     advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
+    false
 }
 
 /// Tells a simulation what became of a client that waited.
@@ -227,6 +254,7 @@ fn record(state: &mut State, key: ClientKey, what: impl FnOnce(u64) -> Executed)
 }
 
 /// What became of a command that was woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Became {
     Answered,
     WaitsOn,
@@ -299,6 +327,11 @@ mod tests {
     use super::*;
     use crate::clients::Client;
     use crate::commands::testing::Harness;
+    use crate::config::Config;
+    use crate::engine::persistence::forkless;
+    use crate::engine::process::process;
+    use crate::system::helper::Jobs;
+    use crate::system::simulated_jobs::SimulatedJobs;
 
     /// A deadline whose client is gone is a fault of ours. It stayed the first for ever: nobody's time was over any more,
     /// and its timer, of the past, had the loop turn without a rest.
@@ -321,5 +354,81 @@ mod tests {
         assert_eq!(state.clients.next_deadline(), None);
         let client = state.clients.get(harness.client).expect("it stays");
         assert_eq!(client.reply.output().to_vec(), b":0\r\n");
+    }
+
+    /// A command that a save held when it was to be served began to wait anew, behind those that had come later, and with a time
+    /// of its own.
+    #[test]
+    fn who_is_held_for_a_save_keeps_place_and_time() {
+        for is_late in [false, true] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut harness = Harness::new();
+            harness.state.config = Config::with_dir(directory.path());
+            let jobs = Jobs::Simulated(SimulatedJobs::new(1));
+            let persistence = &mut harness.state.persistence;
+            persistence.snapshot_helper = crate::persistence::forkless::helper(&jobs);
+            persistence.part_size.elements = 2;
+            persistence.part_size.bytes = 20;
+            harness.line("CONFIG SET bgsave-default-method forkless");
+            let elements: String = (0..2000).map(|it| format!(" {it:020}")).collect();
+            harness.line(&format!("RPUSH large{elements}"));
+            let newcomer = |harness: &mut Harness| {
+                let identity = harness.state.users.default_identity();
+                let client = Client::without_socket(ClientKind::Normal, identity);
+                harness.state.clients.insert(client)
+            };
+            let (first, second) = (newcomer(&mut harness), newcomer(&mut harness));
+            for (client, line) in [
+                (first, "BLMOVE source large LEFT LEFT 10"),
+                (second, "BLPOP source 0"),
+            ] {
+                let words: Vec<&str> = line.split(' ').collect();
+                let request = OwnedRequest::from_slices(&words);
+                let Harness { state, host, .. } = &mut harness;
+                process(state, host, client, request.args());
+            }
+            harness.line("BGSAVE");
+            harness.line("RPUSH source one");
+            let Harness { state, host, .. } = &mut harness;
+            let waits = |state: &State, key| {
+                let client: &Client = state.clients.get(key).expect("it stays");
+                client.session.waiting().is_some()
+            };
+            let reply = |state: &State, key| {
+                let client: &Client = state.clients.get(key).expect("it stays");
+                String::from_utf8(client.reply.output().to_vec()).expect("text")
+            };
+            for _ in 0..3 {
+                serve_ready(state, host);
+                assert!(waits(state, first) && waits(state, second));
+                state.keyspace.ready_again(0, &[b"source".to_vec()]);
+            }
+            serve_ready(state, host);
+            assert_eq!(state.persistence.holds_for_save, 1);
+            expire(state, state.now.mono_ns + 9_999_000_000);
+            assert!(waits(state, first));
+            if is_late {
+                expire(state, state.now.mono_ns + 10_000_000_000);
+                assert_eq!(reply(state, first), "*-1\r\n");
+                serve_ready(state, host);
+                assert!(reply(state, second).ends_with("$3\r\none\r\n"));
+                continue;
+            }
+            let mut released = Vec::new();
+            while released.is_empty() {
+                let progress = forkless::progress(state).expect("a save");
+                forkless::go_on(state, progress, true, &mut || true);
+                released = forkless::take_released(state);
+            }
+            for id in released {
+                let key = state.clients.by_id(id).expect("it stays");
+                serve_held(state, key);
+            }
+            serve_ready(state, host);
+            assert_eq!(reply(state, first), "$3\r\none\r\n");
+            assert!(waits(state, second) && !waits(state, first));
+            assert_eq!(state.persistence.held_for_save, 0);
+            assert_eq!(state.keyspace.hurried(), 0);
+        }
     }
 }

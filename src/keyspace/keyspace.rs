@@ -541,6 +541,12 @@ impl Keyspace {
         let waits = !waiting.is_empty();
         self.set_interest(interest::BLOCKED, waits);
     }
+    /// Has those looked at again who wait for `keys`, as if they had changed.
+    pub fn ready_again(&mut self, db: usize, keys: &[Vec<u8>]) {
+        for key in keys {
+            self.shared.events.waiting.key_changed(db, key);
+        }
+    }
     /// Whether a key that somebody waits for has changed.
     #[inline]
     pub fn has_ready(&self) -> bool {

@@ -93,6 +93,13 @@ pub enum Executed {
         /// Wall-clock time, µs.
         unix_us: i64,
     },
+    /// A command that waited for a key was run again, and waits on in its place.
+    WaitsOn {
+        /// Id of the client.
+        client: u64,
+        /// It could have been answered, but a save holds it, and those behind it.
+        is_held: bool,
+    },
     /// A command that waited for a key is held back by CLIENT PAUSE instead, and begins anew behind it.
     Held {
         /// Id of the client.

@@ -132,6 +132,7 @@ impl Core {
             let clients = &self.state.clients;
             if let Some(key) = clients.by_id_or_closing(id) {
                 self.resume(events, key, HeldBy::Save);
+                engine::blocking::serve_held(&mut self.state, key);
             }
         }
         events.mark(Phase::Save);

@@ -175,6 +175,13 @@ impl Service for Core {
         self.http_turn_ends(events);
         // 17. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
         self.state.clients.unblocked.clear();
+        // 18. Who waits for a key gets in the next turn what the save has let go of (15), or one that went was to get (14).
+        if self.state.keyspace.has_ready()
+            && !self.state.scripting.is_busy()
+            && self.state.persistence.loading.is_none()
+        {
+            events.stay_awake();
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Leaving, lossy};
 use crate::commands::{self, Sent, SentKind, Vocabulary};
-use crate::model::{Answer, Model};
+use crate::model::{Answer, Model, Waiting};
 use gyre::clients::ClientKind;
 use gyre::config::Config;
 use gyre::event_loop::{Faults, SimulatedPeer, Simulator, SimulatorHandle};
@@ -370,6 +370,11 @@ impl World {
                 let answer = self.model.gave_up(caller, unix_us / 1000);
                 self.answer(index, answer);
             }
+            Executed::WaitsOn { client, is_held } => {
+                let index = self.client(client);
+                let waiting = self.clients[index].caller.waiting.as_mut();
+                waiting.expect("it waits").is_held = is_held;
+            }
             Executed::Held { client } => {
                 let index = self.client(client);
                 let client = &mut self.clients[index];
@@ -449,10 +454,16 @@ impl World {
     /// Nobody waits for what is there.
     fn check_waiting(&mut self, now_ms: i64) {
         self.model.now_ms = now_ms;
+        let all = || {
+            let clients = self.clients.iter();
+            clients.filter_map(|it| it.caller.waiting.as_ref())
+        };
         for client in &self.clients {
             if let Some(waiting) = &client.caller.waiting {
+                // A save holds it, or somebody who comes first.
+                let is_held = |it: &Waiting| it.is_held && self.model.comes_first(it, waiting);
                 assert!(
-                    !self.model.is_servable(waiting),
+                    waiting.is_held || !self.model.is_servable(waiting) || all().any(is_held),
                     "client {} waits for what is there: {waiting:?}",
                     client.caller.id
                 );

@@ -17,6 +17,8 @@ pub struct Waiting {
     on_removal: bool,
     /// The order in which commands began to wait.
     pub ticket: u64,
+    /// A save holds it, and those behind it.
+    pub is_held: bool,
 }
 
 impl Model {
@@ -41,6 +43,7 @@ impl Model {
             until_ms,
             on_removal: false,
             ticket: 0,
+            is_held: false,
         })))
     }
 
@@ -63,6 +66,7 @@ impl Model {
             until_ms: (timeout_ms > 0).then(|| self.now_ms + timeout_ms),
             on_removal,
             ticket: 0,
+            is_held: false,
         })))
     }
 
