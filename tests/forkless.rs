@@ -715,3 +715,24 @@ fn a_value_that_is_read_at_once_is_told() {
     );
     assert!(stats.contains(&hurried), "{stats}");
 }
+
+/// A copy of a string of any length was counted, but nobody was told how long it took.
+#[test]
+fn a_long_string_that_is_copied_is_told() {
+    let server = Server::with(&FORKLESS);
+    let mut raw = server.raw();
+    raw.line("DEBUG POPULATE 20000 key 40");
+    raw.line("SETRANGE long 67108863 x");
+    raw.line("CONFIG SET latency-monitor-threshold 1");
+    raw.line("CONFIG SET rdb-key-save-delay 10000000");
+    // In one turn: its helper has not seen the string yet, which is read now.
+    let script = "return redis.call('APPEND','long','y')";
+    let eval = format!("EVAL \"{script}\" 0\r\n");
+    raw.send(format!("BGSAVE\r\n{eval}").as_bytes());
+    assert_eq!(text(raw.read()), "Background saving started");
+    assert_eq!(raw.read(), Value::Integer(67_108_865));
+    let events = format!("{:?}", raw.line("LATENCY LATEST"));
+    let name = format!("{:?}", Value::Bulk(b"save-hurry".to_vec()));
+    assert!(events.contains(&name), "{events}");
+    assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
+}

@@ -109,6 +109,16 @@ pub struct OccupiedEntry<'a> {
     pub(super) shared: &'a mut Shared,
 }
 
+/// A long string was copied, since then.
+#[inline]
+fn note_copy(shared: &mut Shared, begin_ns: Option<u64>) {
+    if let Some(begin_ns) = begin_ns {
+        let ns = shared.stopwatch.since_ns(begin_ns);
+        let strings = &mut shared.long_strings;
+        strings.slowest_copy_ns = strings.slowest_copy_ns.max(ns);
+    }
+}
+
 impl OccupiedEntry<'_> {
     /// The entry, to read.
     pub fn entry(&self) -> EntryRef<'_> {
@@ -125,36 +135,44 @@ impl OccupiedEntry<'_> {
         let old = self.held.assign(value, at);
         self.free(old);
     }
+    /// To be called before a string is changed in place. Where that copies a long one which is shared with a save: when it
+    /// began, ns, which is for [`note_copy`].
     #[inline]
-    fn before_string_change(&mut self) {
-        self.held
-            .before_string_change(&mut self.shared.long_strings);
+    fn before_string_change(&mut self) -> Option<u64> {
+        let strings = &mut self.shared.long_strings;
+        let copied = strings.copied;
+        self.held.before_string_change(strings);
+        (strings.copied != copied).then(|| self.shared.stopwatch.now_ns())
     }
     /// Appends to a string (an integer becomes raw); the new length. The caller has checked the limit.
     pub fn append(&mut self, bytes: &[u8]) -> Result<usize, WrongType> {
-        self.before_string_change();
+        let copy_ns = self.before_string_change();
         let (len, old) = self.held.append(bytes)?;
+        note_copy(self.shared, copy_ns);
         self.free(old);
         Ok(len)
     }
     /// Overwrites from `offset`, padding with zero bytes; the new length. The caller has checked the limit.
     pub fn set_range(&mut self, offset: usize, bytes: &[u8]) -> Result<usize, WrongType> {
-        self.before_string_change();
+        let copy_ns = self.before_string_change();
         let (len, old) = self.held.set_range(offset, bytes)?;
+        note_copy(self.shared, copy_ns);
         self.free(old);
         Ok(len)
     }
     /// Shortens a string to `len` bytes, if it is longer.
     pub fn truncate(&mut self, len: usize) -> Result<(), WrongType> {
-        self.before_string_change();
+        let copy_ns = self.before_string_change();
         let old = self.held.truncate(len)?;
+        note_copy(self.shared, copy_ns);
         self.free(old);
         Ok(())
     }
     /// The bytes of a string, to be changed in place (SETBIT, PFADD); it reports `raw` from then on.
     pub fn bytes_mut(&mut self) -> Result<&mut [u8], WrongType> {
-        self.before_string_change();
+        let copy_ns = self.before_string_change();
         let (bytes, old) = self.held.bytes_mut()?;
+        note_copy(self.shared, copy_ns);
         if let Some(old) = old {
             self.shared.free_entry(old, false);
         }

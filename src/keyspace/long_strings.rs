@@ -27,6 +27,8 @@ pub(super) struct LongStrings {
     next: u64,
     /// Those that were copied, because somebody changed them who could not wait.
     pub(super) copied: u64,
+    /// The longest of these copies since it was asked for, ns.
+    pub(super) slowest_copy_ns: u64,
 }
 
 impl LongStrings {

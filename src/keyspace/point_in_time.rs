@@ -625,9 +625,11 @@ impl Keyspace {
         let hurried = readings.filter_map(|table| Some(table.reading.as_ref()?.hurried));
         self.hurried + hurried.sum::<u64>() + self.shared.long_strings.copied
     }
-    /// The longest time, ns, for which a value that was read at once kept the loop, since the last call.
+    /// The longest time, ns, for which a value that was read at once, or a long string that was copied, kept the loop, since
+    /// the last call.
     pub fn take_slowest_hurry_ns(&mut self) -> u64 {
-        let mut slowest_ns = std::mem::take(&mut self.slowest_hurry_ns);
+        let copy_ns = std::mem::take(&mut self.shared.long_strings.slowest_copy_ns);
+        let mut slowest_ns = std::mem::take(&mut self.slowest_hurry_ns).max(copy_ns);
         for table in self.readings() {
             if let Some(reading) = &mut table.reading {
                 slowest_ns = slowest_ns.max(std::mem::take(&mut reading.slowest_hurry_ns));

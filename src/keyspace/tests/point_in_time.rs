@@ -382,6 +382,7 @@ fn who_changes_a_long_string_waits_until_it_is_let_go_of() {
     held.append(b"y").expect("a string");
     held.append(b"y").expect("a string");
     assert_eq!(keyspace.hurried(), 1);
+    assert!(keyspace.take_slowest_hurry_ns() > 0, "it is timed");
     assert!(keyspace.wish_for(0, b"second", true).is_none());
     let strings: Vec<usize> = taken.iter().flat_map(|it| it.long_strings()).collect();
     assert_eq!(strings.len(), 2);
