@@ -7,7 +7,7 @@
 //! says why it stands there.
 
 use super::eviction::{Room, make_room};
-use super::keyspecs::keys_of;
+use super::keyspecs::{has_keys, keys_of};
 use super::spec::key_flags;
 use super::{
     Command, CommandError, CommandId, CommandSpec, Group, Handler, Host, State, flags, shown,
@@ -492,6 +492,16 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         return Admission::Runs;
     };
     let session = &caller.session;
+    let queue = session.transaction.as_ref().filter(|transaction| {
+        // What will not run waits for nothing.
+        candidate.flags & flags::RUNS_QUEUE != 0 && !transaction.aborted && !session.is_dirty()
+    });
+    let queue = queue.map_or(&[][..], |transaction| &transaction.queue[..]);
+    // What a program says of itself counts in a queue as well. It was asked when it was queued, but may be another one now.
+    let flags_of_queue: Vec<u32> = queue
+        .iter()
+        .map(|(id, request)| call_flags(state, CommandId(*id), request.args()))
+        .collect();
     let mut wishes = Wishes {
         keyspace: &mut state.keyspace,
         is_backed_up: saving.is_backed_up,
@@ -500,22 +510,13 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         last: None,
         has_keys: false,
     };
-    let transaction = session.transaction.as_ref();
-    match transaction.filter(|_| candidate.flags & flags::RUNS_QUEUE != 0) {
-        // What will not run waits for nothing.
-        Some(transaction) if transaction.aborted || session.is_dirty() => {}
-        Some(transaction) => {
-            for (id, request) in &transaction.queue {
-                let command = table.get(CommandId(*id));
-                wishes.of_command(command.spec, command.flags, request.args());
-            }
-        }
-        // What is only queued is neither.
-        None if session.in_multi() => {}
-        None => {
-            let spec = table.get(candidate.id).spec;
-            wishes.of_command(spec, candidate.flags, args);
-        }
+    for ((id, request), all) in queue.iter().zip(flags_of_queue) {
+        wishes.of_command(table.get(CommandId(*id)).spec, all, request.args());
+    }
+    // What is only queued is not held, nor EXEC for itself.
+    if !session.in_multi() {
+        let spec = table.get(candidate.id).spec;
+        wishes.of_command(spec, candidate.flags, args);
     }
     // What names no key (FLUSHALL) may be what ends the wait for the helper.
     let waits_for_helper = wishes.is_backed_up && wishes.has_keys;
@@ -543,7 +544,7 @@ struct Wishes<'a> {
     now: Clock,
     /// The one that is read last of those that were wished for. Whoever waits for it finds all of them read.
     last: Option<Wish>,
-    /// Some command changes a key.
+    /// Some command changes a key, or a program may.
     has_keys: bool,
 }
 
@@ -568,8 +569,13 @@ impl Wishes<'_> {
         if !may_write && !removes_fields {
             return;
         }
-        let keys = keys_of(spec, args).unwrap_or_default();
-        self.has_keys |= !keys.is_empty();
+        let keys = keys_of(spec, args);
+        // A program may change others than it names, and some of what does not fit the specifications runs (PFMERGE of one key).
+        self.has_keys |= match &keys {
+            Ok(keys) => !keys.is_empty() || all & flags::RUNS_SCRIPT != 0,
+            Err(_) => has_keys(spec),
+        };
+        let keys = keys.unwrap_or_default();
         // Both say that they only read; XREADGROUP changes what is pending.
         let changed = match spec.name {
             "xreadgroup" | "hrandfield" => key_flags::RW | key_flags::RO,
@@ -706,7 +712,9 @@ pub(crate) fn refuse(
 mod tests {
     use super::*;
     use crate::commands::testing::Harness;
+    use crate::persistence::rdb::save::PartSize;
     use crate::resp::OwnedRequest;
+    use crate::system::simulated_jobs::SimulatedJobs;
 
     #[test]
     fn each_origin_is_asked_what_concerns_it() {
@@ -872,6 +880,152 @@ mod tests {
             for origin in [Origin::Exec, Origin::Trusted, Origin::Primary] {
                 let runs = admit(engine, host, origin, *client, id, args);
                 assert_eq!(runs, Ok(Admission::Runs), "{state}: {words:?}: {origin:?}");
+            }
+        }
+    }
+
+    /// A state whose save is under way and has read nothing. What is large is so by few elements.
+    fn saved(directory: &std::path::Path) -> Harness {
+        let mut harness = Harness::new();
+        harness.state.config = crate::config::Config::with_dir(directory);
+        let jobs = crate::system::helper::Jobs::Simulated(SimulatedJobs::new(1));
+        let persistence = &mut harness.state.persistence;
+        persistence.snapshot_helper = crate::persistence::forkless::helper(&jobs);
+        persistence.part_size = PartSize {
+            elements: 2,
+            bytes: 20,
+        };
+        let elements: String = (0..2000).map(|it| format!(" {it:020}")).collect();
+        harness.line("CONFIG SET bgsave-default-method forkless");
+        harness.line(&format!("RPUSH large{elements}"));
+        harness.line(&format!("RPUSH other{elements}"));
+        harness.line("RPUSH small 2 1");
+        harness.line("GEOADD places 1 1 a 2 2 b");
+        harness.line("BGSAVE");
+        harness
+    }
+    /// Whether a command is held for the save, else it is run.
+    fn is_held(harness: &mut Harness, words: &[&str]) -> bool {
+        let request = OwnedRequest::from_slices(words);
+        let Harness {
+            state,
+            host,
+            client,
+        } = harness;
+        let outcome = super::super::process::process(state, host, *client, request.args());
+        if let Some(client) = state.clients.get_mut(*client) {
+            client.session.blocked = None;
+            client.reply.output_mut().clear();
+        }
+        outcome == super::super::Outcome::Postponed
+    }
+
+    /// Whatever changes keys is held while the helper is far behind, wherever its keys stand; a program that may write was not
+    /// when it named none.
+    #[test]
+    fn all_that_writes_is_held_for_the_helper() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut harness = saved(directory.path());
+        harness.run(&[
+            "FUNCTION",
+            "LOAD",
+            "#!lua name=l\nredis.register_function('f',function() return 1 end)",
+        ]);
+        let saving = harness.state.persistence.forkless.as_mut();
+        saving.expect("a save").is_backed_up = true;
+        let ids: Vec<CommandId> = harness.state.table.iter().map(|(id, _)| id).collect();
+        let (mut free, mut held) = (Vec::new(), 0);
+        for id in ids {
+            let command = harness.state.table.get(id);
+            let spec = command.spec;
+            let is_program = matches!(spec.name, "eval" | "evalsha" | "fcall");
+            let may_write = command.flags & flags::WRITE != 0 || is_program;
+            // What has no keys is not held: it may be what ends the wait (FLUSHALL).
+            if !may_write || !(is_program || has_keys(spec)) {
+                continue;
+            }
+            let mut words: Vec<&str> = match spec.name {
+                "xreadgroup" => "XREADGROUP GROUP g c STREAMS 1 >".split(' ').collect(),
+                "eval" | "evalsha" | "fcall" => vec![spec.name, "f", "0"],
+                _ => Vec::new(),
+            };
+            let full = command.name.clone();
+            if words.is_empty() {
+                words = full.split('|').collect();
+                words.resize(spec.arity.unsigned_abs() as usize, "1");
+            }
+            match is_held(&mut harness, &words) {
+                true => held += 1,
+                false => free.push(words.join(" ")),
+            }
+        }
+        assert_eq!(free, [""; 0]);
+        assert!(held > 100, "{held}");
+    }
+
+    /// What is stored in the place of a large value is in the way of nobody: the save takes the old one over.
+    #[test]
+    fn what_replaces_a_large_value_neither_waits_nor_reads_it() {
+        for words in [
+            "SORT small STORE large",
+            "SORT large STORE other",
+            "GEORADIUS places 1 1 900 km STORE large",
+            "GEORADIUSBYMEMBER places a 900 km STOREDIST large",
+            "GEOSEARCHSTORE large places FROMMEMBER a BYRADIUS 900 km",
+            "SORT none STORE large",
+            "COPY small large REPLACE",
+            "RENAME small large",
+            "SET large 1",
+            "DEL large",
+        ] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut harness = saved(directory.path());
+            let words: Vec<&str> = words.split(' ').collect();
+            assert!(!is_held(&mut harness, &words), "{words:?}");
+            assert_eq!(harness.state.keyspace.hurried(), 0, "{words:?}");
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut harness = saved(directory.path());
+        assert!(is_held(&mut harness, &["RPUSH", "large", "1"]));
+    }
+
+    /// A program that has said that it only reads was taken for one that writes when EXEC ran it.
+    #[test]
+    fn programs_that_only_read_are_not_held_in_transactions_either() {
+        for (program, waits) in [
+            (&["EVAL", "return 1", "1", "large"][..], true),
+            (&["EVAL", "#!lua\nreturn 1", "1", "large"], true),
+            (
+                &["EVAL", "#!lua flags=no-writes\nreturn 1", "1", "large"],
+                false,
+            ),
+            (&["EVAL_RO", "return 1", "1", "large"], false),
+            (&["FCALL", "writes", "1", "large"], true),
+            (&["FCALL", "reads", "1", "large"], false),
+            (&["FCALL_RO", "reads", "1", "large"], false),
+            (&["LRANGE", "large", "0", "1"], false),
+            (&["RPUSH", "large", "0"], true),
+        ] {
+            for is_queued in [false, true] {
+                let directory = tempfile::tempdir().expect("a directory");
+                let mut harness = saved(directory.path());
+                harness.run(&[
+                    "FUNCTION",
+                    "LOAD",
+                    "#!lua name=l\nredis.register_function('writes',function() return 1 end)\n\
+                     redis.register_function{function_name='reads',callback=function() return 1 end,\
+                     flags={'no-writes'}}",
+                ]);
+                if is_queued {
+                    harness.line("MULTI");
+                    assert!(!is_held(&mut harness, program));
+                }
+                let words = if is_queued { &["EXEC"] } else { program };
+                assert_eq!(
+                    is_held(&mut harness, words),
+                    waits,
+                    "{program:?} {is_queued}"
+                );
             }
         }
     }
