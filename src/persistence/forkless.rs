@@ -116,7 +116,9 @@ impl fmt::Display for Failure {
 /// What the helper is at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Doing {
+    /// Something of an earlier file; this one is to be opened behind it.
     #[default]
+    Earlier,
     Open,
     Write,
     Sync,
@@ -128,7 +130,7 @@ enum Doing {
 impl Doing {
     fn text(self) -> &'static str {
         match self {
-            Doing::Open => "open",
+            Doing::Earlier | Doing::Open => "open",
             Doing::Write => "write",
             Doing::Sync => "sync",
             Doing::OpenFolder => "open the directory of",
@@ -514,7 +516,10 @@ impl SnapshotOutput {
     /// What the helper is at, of which file.
     pub fn doing(&self) -> String {
         let (doing, to) = (self.shared.doing(), self.target.to.name());
-        format!("to {} {to}", doing.text())
+        match doing {
+            Doing::Earlier => format!("of an earlier save, behind which {to} waits,"),
+            doing => format!("to {} {to}", doing.text()),
+        }
     }
     /// Of so many bytes that wait, those that take memory.
     pub fn waiting_memory(&mut self, waiting: usize) -> usize {
