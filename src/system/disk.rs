@@ -406,6 +406,10 @@ pub struct DiskFile {
 }
 
 impl DiskFile {
+    /// The directory in which it was opened.
+    pub fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
     /// The system's file, for calls that this layer does not have; a simulated one has none.
     pub(super) fn system(&self) -> Option<&File> {
         match &self.file {

@@ -218,7 +218,9 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<String, S
     if let Err(error) = state.persistence.aof.begin_rewrite(offset, now_s) {
         super::kill_child(state, host);
         let reason = os_error_text(&error);
-        return Err(format!("Can't open the append-only file: {reason}"));
+        return Err(format!(
+            "Can't begin a new append-only file: {reason}. All goes on as before"
+        ));
     }
     state.persistence.rewrite.rewrites += 1;
     if state.persistence.aof.state == AofState::WaitRewrite {
@@ -263,7 +265,9 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
             let ended = state.persistence.aof.end_rewrite(&path, base_is_rdb, now_s);
             if let Err(error) = &ended {
                 let reason = os_error_text(error);
-                log::warn!("Error trying to install the new AOF base file: {reason}");
+                log::warn!(
+                    "Error trying to install the new AOF base file: {reason}. The files of before stay as they are"
+                );
             }
             ended.is_ok()
         }

@@ -191,6 +191,23 @@ impl AppendOnly {
     fn manifest_name(&self) -> String {
         format!("{}.manifest", self.stem)
     }
+    /// Path of the file that is appended to.
+    fn open_path(&self) -> PathBuf {
+        match (self.state, self.manifest.incremental.last()) {
+            (AofState::On, Some(file)) => self.path(&file.name),
+            _ => self.path(&self.temporary_incremental()),
+        }
+    }
+    fn manifest_path(&self) -> PathBuf {
+        self.path(&self.manifest_name())
+    }
+    fn manifest_failed(&self, error: &io::Error, next: &str) {
+        let (path, reason) = (self.manifest_path(), text_of(error));
+        log::warn!(
+            "Writing the AOF manifest {} failed: {reason}: {next}",
+            path.display()
+        );
+    }
     fn temporary_incremental(&self) -> String {
         format!("temp-{}.incr", self.stem)
     }
@@ -263,7 +280,12 @@ impl AppendOnly {
         match manifest.persist(&self.disk, &self.directory, &self.manifest_name()) {
             Ok(Persisted::Durable) => self.manifest_behind = None,
             Ok(Persisted::Renamed(error)) => {
-                log::warn!("Fail to fsync AOF directory: {}", text_of(&error));
+                log::warn!(
+                    "Fail to fsync AOF directory {}: {}. A crash may undo the new manifest: it is written again, and writes are \
+                     refused until then",
+                    self.directory.display(),
+                    text_of(&error)
+                );
                 self.manifest_behind = Some((error, now_s));
             }
             Err(error) => {
@@ -444,7 +466,9 @@ impl AppendOnly {
             AofState::Off => return Ok(()),
             AofState::WaitRewrite => {
                 let name = self.temporary_incremental();
-                let file = self.disk.open(&self.path(&name), Mode::AppendEmpty)?;
+                let path = self.path(&name);
+                let file = self.disk.open(&path, Mode::AppendEmpty);
+                let file = file.map_err(|error| named("open", &path, &error))?;
                 self.temporary_offset = offset;
                 (name, file)
             }
@@ -467,10 +491,18 @@ impl AppendOnly {
         let mut manifest = self.manifest.clone();
         // It is synced in the background, which may be too late: whoever loads it is to see that its end is missing.
         manifest.end_incremental(self.written);
-        let (name, file) = self.new_incremental(&mut manifest, offset)?;
+        let opened = self.new_incremental(&mut manifest, offset);
+        let (name, file) = opened.map_err(|error| {
+            let last = manifest.incremental.last();
+            named(
+                "open",
+                &self.path(last.map_or("", |file| &file.name)),
+                &error,
+            )
+        })?;
         if let Err(error) = self.replace_manifest(manifest, now_s) {
             self.remove_now(&name);
-            return Err(error);
+            return Err(named("write", &self.manifest_path(), &error));
         }
         Ok((name, file))
     }
@@ -519,9 +551,14 @@ impl AppendOnly {
         }
         let mut manifest = self.manifest.clone();
         let base = manifest.new_base(&self.stem, base_is_rdb);
-        let base = self.free_name(base, || manifest.next_base(&self.stem, base_is_rdb))?;
+        let from = temporary;
+        let base = self
+            .free_name(base, || manifest.next_base(&self.stem, base_is_rdb))
+            .map_err(|error| named("find a name for", from, &error))?;
         self.manifest.skip_sequences_of(&manifest);
-        self.disk.rename(temporary, &self.path(&base))?;
+        self.disk
+            .rename(from, &self.path(&base))
+            .map_err(|error| named("rename", from, &error))?;
         log::info!(
             "Successfully renamed the temporary AOF base file {} into {base}",
             temporary.display()
@@ -532,11 +569,14 @@ impl AppendOnly {
             let temporary = self.temporary_incremental();
             let offset = self.temporary_offset;
             let name = manifest.new_incremental(&self.stem, offset);
-            let named = self.free_name(name, || manifest.next_incremental(&self.stem, offset));
+            let free = self.free_name(name, || manifest.next_incremental(&self.stem, offset));
             self.manifest.skip_sequences_of(&manifest);
-            done = named.and_then(|name| {
+            let from = self.path(&temporary);
+            let free = free.map_err(|error| named("find a name for", &from, &error));
+            done = free.and_then(|name| {
                 self.disk
-                    .rename(&self.path(&temporary), &self.path(&name))?;
+                    .rename(&from, &self.path(&name))
+                    .map_err(|error| named("rename", &from, &error))?;
                 log::info!(
                     "Successfully renamed the temporary AOF incr file {temporary} into {name}"
                 );
@@ -546,7 +586,10 @@ impl AppendOnly {
         }
         // Without the file being on, nothing has happened after the fork that the base does not hold.
         manifest.retire_incremental(usize::from(self.state != AofState::Off));
-        done = done.and_then(|()| self.replace_manifest(manifest, now_s));
+        done = done.and_then(|()| {
+            self.replace_manifest(manifest, now_s)
+                .map_err(|error| named("write", &self.manifest_path(), &error))
+        });
         if let Err(error) = done {
             // No manifest names them.
             made.iter().for_each(|name| self.remove_now(name));
@@ -578,7 +621,10 @@ impl AppendOnly {
         if manifest.history.len() < self.manifest.history.len()
             && let Err(error) = self.replace_manifest(manifest, now_s)
         {
-            log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
+            self.manifest_failed(
+                &error,
+                "it still lists files that are gone, which nobody loads",
+            );
         }
     }
     /// Removes files that a crash has left: older ones than those of the manifest, which does not name them, and
@@ -682,7 +728,11 @@ impl AppendOnly {
                 self.note_sync();
             }
             Err(error) if fsync == Fsync::Always => return Err(Fatal::sync(&error)),
-            Err(error) => log::warn!("Fail to fsync the AOF file: {}", text_of(&error)),
+            Err(error) => {
+                let (path, reason) = (self.open_path(), text_of(&error));
+                let path = path.display();
+                log::warn!("Fail to fsync the AOF file {path}: {reason}");
+            }
         }
         Ok(())
     }
@@ -703,7 +753,7 @@ impl AppendOnly {
         }
         last.end_offset = Some(offset);
         if let Err(error) = self.replace_manifest(manifest, now_s) {
-            log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
+            self.manifest_failed(&error, "where the file ends is estimated at the next start");
         }
     }
     /// Replication offset at the end of the files that have been loaded: as it was noted, or an estimate.
@@ -794,9 +844,11 @@ impl AppendOnly {
         }
         if options.now_s > *tried_s {
             let again = self.replace_manifest(self.manifest.clone(), options.now_s);
-            if let (Err(error), Some((_, tried_s))) = (again, &mut self.manifest_behind) {
-                log::warn!("Writing the AOF manifest failed: {}", text_of(&error));
-                *tried_s = options.now_s;
+            if let Err(error) = again {
+                self.manifest_failed(&error, "writes are refused until it can be written");
+                if let Some((_, tried_s)) = &mut self.manifest_behind {
+                    *tried_s = options.now_s;
+                }
             }
         }
         Ok(())
@@ -826,7 +878,13 @@ impl AppendOnly {
         let logs = options.now_s - self.error_logged_s > ERROR_LOG_S;
         if logs {
             self.error_logged_s = options.now_s;
-            log::warn!("Error writing to the AOF file: {}", text_of(&error));
+            let (reason, path) = (text_of(&error), self.open_path());
+            let path = path.display();
+            let next = match options.fsync {
+                Fsync::Always => "the server ends",
+                _ => "writes are refused until one goes well",
+            };
+            log::warn!("Error writing to the AOF file: {reason} ({path}): {next}");
         }
         if done > 0 {
             // Half a command must not stay: it is written again as a whole.
@@ -969,6 +1027,12 @@ fn temporary_base_name(pid: i32) -> String {
 
 fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AlreadyExists
+}
+
+/// The same error, which says of which call and file it is.
+fn named(doing: &str, path: &Path, error: &io::Error) -> io::Error {
+    let (path, reason) = (path.display(), text_of(error));
+    io::Error::new(error.kind(), format!("can't {doing} {path}: {reason}"))
 }
 
 /// The system's words for an error, as Redis shows them.

@@ -8,6 +8,7 @@
 
 use crate::system::disk::DiskFile;
 use crate::system::helper::{Helper, Jobs};
+use crate::system::process::os_error_text;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
@@ -141,7 +142,11 @@ fn sync(file: &DiskFile, shared: &Shared) {
     }
     if error != 0 && shared.error.swap(error, Ordering::Relaxed) == 0 {
         let error = std::io::Error::from_raw_os_error(error);
-        log::warn!("Fail to fsync the AOF file: {error}");
+        // It may have another name by now, but stays in its directory.
+        let (path, reason) = (file.directory().display(), os_error_text(&error));
+        log::warn!(
+            "Fail to fsync the AOF file in {path}: {reason}. It is tried again, and writes are refused until then"
+        );
     } else if error == 0 {
         shared.error.store(0, Ordering::Relaxed);
     }

@@ -255,6 +255,10 @@ fn whatever_fails_in_a_rewrite_the_manifest_names_files_that_are_there() {
             bench.append("SET b 2");
             let _ = bench.flush(Fsync::EverySecond, 1);
             let ended = begun.and_then(|()| bench.end("new "));
+            // "Input/output error", said the log, and not of what.
+            let directory = bench.aof.directory().to_string_lossy().into_owned();
+            let text = ended.as_ref().err().map(|error| error.to_string());
+            assert!(text.is_none_or(|it| it.contains(&directory)), "{tale}");
             let loaded = bench.loaded();
             if fault == Fault::Stop {
                 bench.plan.heal();
