@@ -802,7 +802,7 @@ impl AppendOnly {
                     self.sync_again(&file, options);
                     Ok(())
                 }
-                Fsync::EverySecond if behind && options.now_s > self.last_sync_s => {
+                Fsync::EverySecond if behind && options.now_s != self.last_sync_s => {
                     self.sync(&file, options)
                 }
                 _ => Ok(()),
@@ -811,7 +811,7 @@ impl AppendOnly {
         if options.fsync == Fsync::EverySecond && !options.force && self.syncer.is_syncing() {
             // The system would make this write wait for the sync.
             let since = *self.postponed_since_s.get_or_insert(options.now_s);
-            if options.now_s - since < POSTPONE_S {
+            if (0..POSTPONE_S).contains(&(options.now_s - since)) {
                 return Ok(());
             }
             self.delayed_syncs += 1;
@@ -842,7 +842,7 @@ impl AppendOnly {
                 text_of(error)
             )));
         }
-        if options.now_s > *tried_s {
+        if options.now_s != *tried_s {
             let again = self.replace_manifest(self.manifest.clone(), options.now_s);
             if let Err(error) = again {
                 self.manifest_failed(&error, "writes are refused until it can be written");
@@ -930,7 +930,8 @@ impl AppendOnly {
                 self.note_sync();
                 self.last_sync_s = options.now_s;
             }
-            Fsync::EverySecond if options.now_s > self.last_sync_s => {
+            // Not later: a clock that is set back would put it off for as long.
+            Fsync::EverySecond if options.now_s != self.last_sync_s => {
                 if !self.syncer.is_syncing() {
                     self.hand_over(file);
                 }
@@ -944,7 +945,7 @@ impl AppendOnly {
     /// Redis the next that goes well is believed, though Linux may have given up what the first could not write: that is
     /// as much as `everysec` promises, and refusing until a rewrite would leave a server that fails each write.
     fn sync_again(&mut self, file: &Arc<DiskFile>, options: FlushOptions) {
-        if options.now_s > self.last_sync_s && !self.syncer.is_syncing() {
+        if options.now_s != self.last_sync_s && !self.syncer.is_syncing() {
             self.hand_over(file);
             self.last_sync_s = options.now_s;
         }

@@ -477,6 +477,24 @@ fn a_background_sync_that_failed_is_tried_again_without_a_write() {
     wait_until(&mut bench, false);
 }
 
+/// The machine's clock was set back by an hour, and for an hour nothing was synced.
+#[test]
+fn a_clock_that_is_set_back_puts_no_sync_off() {
+    let mut bench = bench();
+    for (now_s, is_idle) in [(10_000, false), (6_400, false), (2_800, true)] {
+        bench.append("SET a 1");
+        if is_idle {
+            // Within the second of the last sync it is only written.
+            bench.flush(Fsync::EverySecond, 6_400).expect("written");
+        }
+        bench.flush(Fsync::EverySecond, now_s).expect("written");
+        assert_eq!(bench.aof.synced, bench.aof.written, "{now_s}");
+        while bench.aof.pending_syncs() > 0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// A manifest that a crash may undo names a file that effects go to: writes are refused until it is for good.
 #[test]
 fn a_manifest_that_may_be_undone_refuses_writes_until_it_is_written_again() {
