@@ -716,6 +716,38 @@ fn a_value_that_is_read_at_once_is_told() {
     assert!(stats.contains(&hurried), "{stats}");
 }
 
+/// Elements are read in parts that the helper puts together; what it has of one that is longer than all that may wait for it is
+/// no reason not to read the rest.
+#[test]
+fn elements_that_are_longer_than_what_may_wait_are_saved() {
+    for compresses in ["yes", "no"] {
+        let server = Server::with(&FORKLESS);
+        let mut raw = server.raw();
+        raw.line(&format!("CONFIG SET rdbcompression {compresses}"));
+        let long: Vec<u8> = (0..9_000_000u32).map(|it| (it / 5) as u8).collect();
+        let words = |words: [&'static str; 3]| words.map(|word| word.as_bytes().to_vec());
+        for command in [
+            words(["RPUSH", "list", ""]),
+            words(["HSET", "hash", "field"]),
+            words(["SADD", "set", ""]),
+            words(["ZADD", "sorted", "1"]),
+        ] {
+            let mut command: Vec<Vec<u8>> =
+                command.into_iter().filter(|it| !it.is_empty()).collect();
+            command.push(long.clone());
+            raw.command(&command);
+            assert_eq!(raw.read(), Value::Integer(1));
+        }
+        raw.command(&[&b"XADD"[..], b"stream", b"1-1", b"field", &long]);
+        assert_eq!(text(raw.read()), "1-1");
+        let digest = text(raw.line("DEBUG DIGEST"));
+        assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
+        wait_for("the end of the save", || !is_saving(&mut raw));
+        assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+        assert_eq!(text(raw.line("DEBUG DIGEST")), digest);
+    }
+}
+
 /// A copy of a string of any length was counted, but nobody was told how long it took.
 #[test]
 fn a_long_string_that_is_copied_is_told() {

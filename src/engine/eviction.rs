@@ -152,7 +152,10 @@ fn for_saving(state: &State) -> u64 {
     // What the helper has is in buffers that have room left, and is there once more while it is put together. A long string
     // that is lent is there once more while it is compressed, or the helper alone has it, where it was removed meanwhile.
     let lent = saving.waiting.saturating_sub(saving.waiting_memory);
+    let partial = saving.output.partial_bytes();
     (state.keyspace.bytes_for_reading() as u64)
         .saturating_add(3 * saving.waiting_memory as u64)
+        // As it is put together, and once more when it is compressed.
+        .saturating_add(2 * partial as u64)
         .saturating_add(lent as u64)
 }

@@ -4,9 +4,9 @@
 //! string would copy it, and the clients that have waited and need not any more. A string is known by its address: nobody
 //! else has that while it is shared, and it stays the same when its key is renamed.
 
+use super::encoded::{Deferred, Encoded};
 use super::entry::Entry;
 use super::keyspace::Keyspace;
-use super::point_in_time::{Deferred, Encoded};
 use super::{Stored, Value};
 use crate::structures::Blob;
 use std::collections::HashMap;
@@ -59,7 +59,7 @@ fn address_of(blob: &Blob) -> Address {
 pub(super) fn long_strings(strings: &[(usize, Deferred)]) -> impl Iterator<Item = Address> + '_ {
     strings.iter().filter_map(|(_, string)| match string {
         Deferred::Shared(blob) => (blob.len() >= LONG_STRING).then(|| address_of(blob)),
-        Deferred::Here(_) => None,
+        Deferred::Here(_) | Deferred::Part { .. } => None,
     })
 }
 

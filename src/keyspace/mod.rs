@@ -14,6 +14,7 @@
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `key_entry.rs` | one database as a command sees it; a key's place in it | db.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
+//! | `encoded.rs` | what that makes of entries | |
 //! | `point_in_time.rs` | all databases as they are at one moment, read while commands go on | rdb.c |
 //! | `long_strings.rs` | long strings that are shared with a save, and who waits to change one | rdb.c |
 //! | `events.rs` | keyspace events: what changed | notify.c |
@@ -28,6 +29,7 @@ mod access;
 mod clock;
 mod database;
 mod digest;
+mod encoded;
 mod entry;
 mod events;
 mod evict;
@@ -52,13 +54,14 @@ pub use access::AccessPolicy;
 pub use clock::Clock;
 pub use database::Db;
 pub use digest::{Digest, digest_of};
+pub use encoded::{Deferred, Encoded, Encoder, Inside, Position};
 pub use entry::{EMBED_MAX, Entry};
 pub use events::{EventClass, KeyspaceEvent, interest};
 pub use expire::ExpireCycle;
 pub use field_expiry::FieldsExpired;
 pub use key_entry::{EntryRef, KeyEntry, OccupiedEntry, VacantEntry};
 pub use keyspace::{Free, Keyspace, KeyspaceSettings, KeyspaceStats, TransferError};
-pub use point_in_time::{DatabaseSize, Deferred, Encoded, Encoder, Position, Wish};
+pub use point_in_time::{DatabaseSize, Wish};
 pub use sizes::Sizes;
 pub use value::{Expiry, NewValue, Stored, Type, Value};
 pub use waiting::Waiter;

@@ -17,115 +17,16 @@
 //! * All changes of entries come through the table ([`super::table`]), which calls [`Table::read_before_change`] first.
 //! * While parts of a large value are on their way nothing else is put between them: it is kept aside.
 
+use super::encoded::{Encoded, Encoder, Position, encode_whole};
 use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::long_strings::{Address, LONG_STRING, LongStrings, long_strings};
 use super::table::{Borrowed, Table};
 use super::{AccessPolicy, EntryRef};
-use crate::structures::Blob;
 use crate::structures::dict::{Geometry, Mark};
 use crate::system::machine::Stopwatch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-
-/// Where a value that is encoded in parts goes on. What it says is the encoder's affair; the default is the beginning.
-///
-/// A value may be a tree of ordered things (a stream has groups, which have consumers, which have ids): then `within` names
-/// the ones that hold the place, and `at` is it. Names and ids are found again in O(log n), which numbers would not be.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// What comes next.
-    pub stage: u8,
-    /// A place among things of that kind: an index, a cursor, an id.
-    pub at: u128,
-    /// Names of what it is in, the outer one first.
-    pub within: (Box<[u8]>, Box<[u8]>),
-}
-
-impl Position {
-    /// A place in a value that is no tree.
-    pub fn at(at: u128) -> Position {
-        Position {
-            at,
-            ..Position::default()
-        }
-    }
-}
-
-/// Makes bytes of entries.
-pub trait Encoder: Send + Sync {
-    /// Encodes a part of an entry, which has not changed since the part before; where the next one begins, or none after the
-    /// last. How much is a part is the encoder's affair: it bounds the time that the loop is away.
-    fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position>;
-}
-
-/// Encodes all of an entry. O(bytes).
-fn encode_whole(encoder: &dyn Encoder, entry: &EntryRef<'_>, out: &mut Encoded) {
-    let mut next = Some(Position::default());
-    while let Some(from) = next {
-        next = encoder.part(entry, &from, out);
-    }
-    out.keys += 1;
-}
-
-/// What an encoder has left. Strings that may be compressed, or are so long that to copy them would stall, have only their
-/// place here: whoever takes it away puts them in.
-#[derive(Debug, Default)]
-pub struct Encoded {
-    /// All but the strings that are put in later, and those of them that are short.
-    pub bytes: Vec<u8>,
-    /// Strings to be put in, by their places in `bytes`, in order.
-    pub strings: Vec<(usize, Deferred)>,
-    /// Keys in it.
-    pub keys: u64,
-    /// Bytes of the strings that are shared.
-    pub shared_bytes: usize,
-    /// Those of them that are of long strings which nobody was about to change: as long as nobody does, they take no memory.
-    pub lent_bytes: usize,
-}
-
-/// A string that is put in later.
-#[derive(Clone, Debug)]
-pub enum Deferred {
-    /// It stands in `bytes`, so many bytes from its place on.
-    Here(usize),
-    /// It is shared with the entry; nobody changes it while it is.
-    Shared(Blob),
-}
-
-impl Encoded {
-    /// Bytes that wait here.
-    pub fn len(&self) -> usize {
-        self.bytes.len() + self.shared_bytes
-    }
-    /// Memory that it has, but for shared strings.
-    fn memory_bytes(&self) -> usize {
-        self.bytes.capacity() + self.strings.capacity() * size_of::<(usize, Deferred)>()
-    }
-    /// Whether nothing waits here.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0 && self.keys == 0
-    }
-    /// Takes back what has come since there were so many bytes, strings and shared bytes.
-    fn cut(&mut self, (bytes, strings, shared_bytes): (usize, usize, usize)) {
-        self.bytes.truncate(bytes);
-        self.strings.truncate(strings);
-        self.shared_bytes = shared_bytes;
-    }
-    /// Moves all of another one behind this.
-    fn append(&mut self, other: &mut Encoded) {
-        if self.is_empty() {
-            return std::mem::swap(self, other);
-        }
-        let base = self.bytes.len();
-        self.bytes.append(&mut other.bytes);
-        let strings = other.strings.drain(..);
-        self.strings.extend(strings.map(|(at, it)| (base + at, it)));
-        self.keys += std::mem::take(&mut other.keys);
-        self.shared_bytes += std::mem::take(&mut other.shared_bytes);
-        self.lent_bytes += std::mem::take(&mut other.lent_bytes);
-    }
-}
 
 /// Elements by which the bytes of a large value are estimated.
 const SAMPLES: usize = 5;

@@ -14,10 +14,10 @@ use super::aof::rewrite;
 use super::chunks::{Chunk, Outlet, Pieces};
 use super::rdb::file::{Usage, op};
 use super::rdb::save::{self, PartSize};
-use super::rdb::write::{Sink, Writer, put_in};
+use super::rdb::write::{Partial, Sink, Writer, put_in};
 use super::snapshot::{SnapshotOptions, UsageKind};
 use crate::event_loop::Waker;
-use crate::keyspace::{Clock, DatabaseSize, Encoded, Encoder, EntryRef, Position};
+use crate::keyspace::{Clock, DatabaseSize, Deferred, Encoded, Encoder, EntryRef, Position};
 use crate::system::crc64::crc64;
 use crate::system::disk::{Disk, DiskFile, Mode};
 use crate::system::helper::{Helper, Jobs};
@@ -75,12 +75,22 @@ impl Encoder for RdbEncoder {
 enum Stage {
     /// Nothing has been done.
     Unopened,
-    /// It is written, and has this checksum so far.
-    Writing(Way, u64),
+    /// It is written.
+    Writing(Writing),
     /// It is whole, and under its name where it is a file.
     Whole,
     /// It could not be written, and is gone.
     Failed(Failure),
+}
+
+/// What the helper is writing.
+#[derive(Debug)]
+struct Writing {
+    way: Way,
+    /// Checksum of what is written.
+    sum: u64,
+    /// The beginning of a string that is not whole yet.
+    partial: Partial,
 }
 
 /// What the helper writes to.
@@ -320,6 +330,13 @@ pub struct SnapshotOutput {
     /// Bytes that it was given up to some end, and those of them that are lent ([`Encoded::lent_bytes`]).
     lent: VecDeque<(usize, usize)>,
     lent_bytes: usize,
+    /// Bytes of strings that the helper puts together from parts, though they do not count as waiting: else the last part of a
+    /// long one would never be read.
+    partial_bytes: usize,
+    /// Those of them that are of one which is not whole.
+    beginning_bytes: usize,
+    /// Those that are whole, with the bytes that the helper was given up to their end.
+    wholes: VecDeque<(usize, usize)>,
 }
 
 impl SnapshotOutput {
@@ -396,6 +413,9 @@ impl SnapshotOutput {
             long: VecDeque::new(),
             lent: VecDeque::new(),
             lent_bytes: 0,
+            partial_bytes: 0,
+            beginning_bytes: 0,
+            wholes: VecDeque::new(),
         }
     }
     /// Gives the helper what stands before all entries, to see whether it does something.
@@ -428,6 +448,17 @@ impl SnapshotOutput {
         let given = self.given;
         let strings = encoded.long_strings().map(|it| (given, it));
         self.long.extend(strings);
+        for (_, string) in &encoded.strings {
+            let Deferred::Part { here, whole } = string else {
+                continue;
+            };
+            self.partial_bytes += here;
+            self.beginning_bytes += here;
+            if self.beginning_bytes >= *whole {
+                let bytes = std::mem::take(&mut self.beginning_bytes);
+                self.wholes.push_back((given, bytes));
+            }
+        }
         if encoded.lent_bytes > 0 {
             self.lent.push_back((given, encoded.lent_bytes));
             self.lent_bytes += encoded.lent_bytes;
@@ -530,11 +561,22 @@ impl SnapshotOutput {
             self.lent_bytes -= bytes;
             self.lent.pop_front();
         }
+        while let Some((given, bytes)) = self.wholes.front()
+            && *given <= written
+        {
+            self.partial_bytes -= bytes;
+            self.wholes.pop_front();
+        }
         // Of the first a part may be written: what is left of it alone is among what waits.
         let first = self.lent.front().map_or(0, |(given, bytes)| {
             bytes.saturating_sub(given.wrapping_sub(written))
         });
         waiting.saturating_sub(self.lent_bytes - first)
+    }
+    /// Bytes of strings that the helper puts together from parts, beyond those that wait, as of the last
+    /// [`SnapshotOutput::waiting_memory`].
+    pub fn partial_bytes(&self) -> usize {
+        self.partial_bytes
     }
     /// Whether it is there (and taken, where it comes back to the loop), or has failed; none: it is not known yet.
     pub fn ended_well(&self) -> Option<bool> {
@@ -559,7 +601,7 @@ impl SnapshotOutput {
         match std::mem::replace(&mut *self.shared.stage(), given_up) {
             Stage::Whole => Ok(()),
             Stage::Failed(failure) => Err(failure),
-            Stage::Unopened | Stage::Writing(..) => {
+            Stage::Unopened | Stage::Writing(_) => {
                 Err(failure(io::Error::other("it is not finished")))
             }
         }
@@ -609,7 +651,7 @@ fn run(job: Job) {
         Step::GoOn | Step::Finish => 0,
     };
     let done = open(&mut stage, &target, &shared).and_then(|()| match &mut *stage {
-        Stage::Writing(way, sum) => write_on(way, sum, &mut step, &mut left, &target, &shared),
+        Stage::Writing(writing) => write_on(writing, &mut step, &mut left, &target, &shared),
         // It was whole when it was given up, and nobody gives it a name any more.
         Stage::Whole => match (&step, &target.to) {
             (Step::Finish, Destination::File(FileTarget { path: None, .. })) => Err(given_up()),
@@ -665,14 +707,17 @@ fn open(stage: &mut Stage, target: &Target, shared: &Shared) -> io::Result<()> {
             is_finished: false,
         },
     };
-    *stage = Stage::Writing(way, 0);
+    *stage = Stage::Writing(Writing {
+        way,
+        sum: 0,
+        partial: Partial::new(),
+    });
     Ok(())
 }
 
 /// Does a step; whether all is whole. What stays in `left` of the bytes of the step is done when it is.
 fn write_on(
-    way: &mut Way,
-    sum: &mut u64,
+    Writing { way, sum, partial }: &mut Writing,
     step: &mut Step,
     left: &mut usize,
     target: &Target,
@@ -702,7 +747,7 @@ fn write_on(
                     }
                     Ok(())
                 };
-                encode(encoded, target, sink).map(|()| false)
+                encode(encoded, target, partial, sink).map(|()| false)
             }
             Step::GoOn => Ok(false),
             Step::Finish => install(file, *sum, to, target.format, shared).map(|()| true),
@@ -717,7 +762,7 @@ fn write_on(
             match step {
                 Step::Write(encoded) => {
                     let mut portions = Vec::new();
-                    encode(encoded, target, &mut |portion| {
+                    encode(encoded, target, partial, &mut |portion| {
                         portions.push(portion.into_blob());
                         Ok(())
                     })?;
@@ -743,9 +788,14 @@ fn write_on(
 }
 
 /// Gives the bytes of entries to a sink, strings put in.
-fn encode(encoded: &Encoded, target: &Target, sink: Sink<'_>) -> io::Result<()> {
+fn encode(
+    encoded: &Encoded,
+    target: &Target,
+    partial: &mut Partial,
+    sink: Sink<'_>,
+) -> io::Result<()> {
     match target.format {
-        Format::Rdb => put_in(encoded, target.compress, sink),
+        Format::Rdb => put_in(encoded, target.compress, partial, sink),
         Format::Commands(_) => rewrite::put_in(encoded, sink),
     }
 }
@@ -1281,6 +1331,29 @@ mod tests {
             (0, 0),
         ] {
             assert_eq!(file.waiting_memory(waiting), memory, "{waiting}");
+        }
+    }
+
+    /// What the helper puts together takes memory, though nobody waits for it.
+    #[test]
+    fn strings_that_are_put_together_count_until_they_are_written() {
+        let options = options(&Disk::default(), Path::new("/nowhere"), true);
+        let mut output = SnapshotOutput::begin_chunks(&options, Vec::new(), NOW, None);
+        let mut helper = helper(&Jobs::Simulated(SimulatedJobs::new(1)));
+        output.before.clear();
+        for (here, partial) in [(100, 100), (100, 200), (50, 250), (250, 500), (7, 507)] {
+            let part = Deferred::Part { here, whole: 250 };
+            let encoded = Encoded {
+                bytes: vec![0; here],
+                strings: vec![(0, part)],
+                ..Encoded::default()
+            };
+            output.give_bytes(&mut helper, encoded);
+            assert_eq!(output.partial_bytes(), partial);
+        }
+        for (waiting, partial) in [(507, 507), (258, 507), (257, 257), (8, 257), (7, 7), (0, 7)] {
+            output.waiting_memory(waiting);
+            assert_eq!(output.partial_bytes(), partial, "{waiting}");
         }
     }
 

@@ -4,14 +4,19 @@
 //! several elements to each. Mirrors `rewriteAppendOnlyFileRio` of aof.c.
 
 use crate::journal::write_command;
-use crate::keyspace::{Deferred, Encoded, Encoder, EntryRef, Keyspace, Position, Stored, Value};
+use crate::keyspace::{
+    Deferred, Encoded, Encoder, EntryRef, Inside, Keyspace, Position, Stored, Value,
+};
 use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
 use crate::persistence::rdb::stream::{consumer_at, group_at, stage};
 use crate::persistence::rdb::write::{GATHERED, Portion, Sink};
 use crate::persistence::snapshot::delay;
 use crate::structures::Collection;
 use crate::structures::hash::Pair;
+use crate::structures::list::List;
 use crate::structures::listpack::Item;
+use crate::structures::quicklist::NodeView;
+use crate::structures::sorted_set::SortedSet;
 use crate::structures::stream::{Entry, Group, Pending, Stream, StreamId};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -153,40 +158,22 @@ fn write_part(
     let mut room = Room::new(size, out.len());
     match entry.stored() {
         Stored::List(list) => {
-            let mut batch = Batch::new(out, b"RPUSH", key, PER_COMMAND);
-            // By nodes: to find an element by its index takes longer the longer the list is.
-            let mut next = from.at as usize;
-            while next < list.node_count() && room.is_left(batch.written()) {
-                list.for_each_in_node(next, |element| {
-                    batch.add(&element);
-                    room.take_one();
-                });
-                next += 1;
-            }
-            batch.end();
-            (next < list.node_count()).then(|| Position::at(next as u128))
+            let batch = Batch::new(out, b"RPUSH", key, PER_COMMAND);
+            part_of_list(list, from, room, batch)
         }
         Stored::Set(set) if set.as_intset().is_none() && set.as_listpack().is_none() => {
             let mut batch = Batch::new(out, b"SADD", key, PER_COMMAND);
-            let next = part_of_table(from.at, room, &mut batch, Batch::written, |cursor, each| {
-                set.scan(cursor, |member| each(&mut |batch| batch.add(&member)))
+            let next = part_of_table(from, room, &mut batch, Batch::written, |cursor, each| {
+                set.scan(cursor, |member| {
+                    each(&mut |batch, inside| batch.element(&[member], inside, room));
+                })
             });
             batch.end();
             next
         }
         Stored::SortedSet(set) if set.as_listpack().is_none() => {
-            let mut batch = Batch::new(out, b"ZADD", key, PER_COMMAND * 2);
-            let mut next = from.at as usize;
-            for (member, score) in set.iter_from(next, set.len().saturating_sub(next), false) {
-                if !room.is_left(batch.written()) {
-                    break;
-                }
-                batch.add_scored(member, score);
-                room.take_one();
-                next += 1;
-            }
-            batch.end();
-            (next < set.len()).then(|| Position::at(next as u128))
+            let batch = Batch::new(out, b"ZADD", key, PER_COMMAND * 2);
+            part_of_sorted_set(set, from, room, batch)
         }
         Stored::Hash(hash) if hash.listpack().is_none() => {
             // A field has to be there before its expiry.
@@ -195,12 +182,23 @@ fn write_part(
                 Vec::<u8>::new(),
             );
             let written = |both: &(Batch<'_>, Vec<u8>)| both.0.written() + both.1.len();
-            let next = part_of_table(from.at, room, &mut both, written, |cursor, each| {
+            let next = part_of_table(from, room, &mut both, written, |cursor, each| {
                 hash.scan(cursor, |pair| {
-                    each(&mut |(batch, expiries)| {
-                        batch.add(&pair.field);
-                        batch.add(&pair.value);
-                        write_field_expiry(expiries, key, &pair);
+                    each(&mut |(batch, expiries), inside| {
+                        let words = [pair.field, pair.value];
+                        if !room.is_long(len_of(&words)) {
+                            words.iter().for_each(|word| batch.add(word));
+                            write_field_expiry(expiries, key, &pair);
+                            return None;
+                        }
+                        // Nothing may be put between its parts.
+                        batch.end();
+                        batch.out.append(expiries);
+                        let set = [&batch.head()[..], &words[..]].concat();
+                        let at = pair.expiry.map(|at| at.to_string());
+                        let expire = at.as_ref().map(|at| expiry_words(key, at, pair.field));
+                        let commands = [Some(&set[..]), expire.as_ref().map(|it| &it[..])];
+                        write_long(batch.out, commands.into_iter().flatten(), inside, room)
                     });
                 })
             });
@@ -223,6 +221,64 @@ fn write_part(
     }
 }
 
+fn part_of_list(
+    list: &List,
+    from: &Position,
+    mut room: Room,
+    mut batch: Batch<'_>,
+) -> Option<Position> {
+    // By nodes: to find an element by its index takes longer the longer the list is.
+    let (mut next, mut inside) = (from.at as usize, from.inside);
+    while next < list.node_count() && room.is_left(batch.written()) {
+        // One that is compressed is written whole: it would have to be unpacked for each part.
+        if let Some(NodeView::Plain(element)) = list.nodes_from(next).next() {
+            let rest = batch.element(&[Item::Bytes(element)], inside, room);
+            if let Some(inside) = rest {
+                return Some(Position {
+                    inside,
+                    ..Position::at(next as u128)
+                });
+            }
+            room.take_one();
+        } else {
+            list.for_each_in_node(next, |element| {
+                batch.add(&element);
+                room.take_one();
+            });
+        }
+        inside = Inside::default();
+        next += 1;
+    }
+    batch.end();
+    (next < list.node_count()).then(|| Position::at(next as u128))
+}
+
+fn part_of_sorted_set(
+    set: &SortedSet,
+    from: &Position,
+    mut room: Room,
+    mut batch: Batch<'_>,
+) -> Option<Position> {
+    let (mut next, mut inside) = (from.at as usize, from.inside);
+    for (member, score) in set.iter_from(next, set.len().saturating_sub(next), false) {
+        if !room.is_left(batch.written()) {
+            break;
+        }
+        let text = score_text(score);
+        let words = [Item::Bytes(&text), member];
+        if let Some(inside) = batch.element(&words, std::mem::take(&mut inside), room) {
+            return Some(Position {
+                inside,
+                ..Position::at(next as u128)
+            });
+        }
+        room.take_one();
+        next += 1;
+    }
+    batch.end();
+    (next < set.len()).then(|| Position::at(next as u128))
+}
+
 /// The commands that make one key.
 pub fn write_entry(out: &mut Vec<u8>, entry: &EntryRef<'_>) {
     write_value(out, entry);
@@ -240,11 +296,57 @@ fn write_expiry(out: &mut Vec<u8>, entry: &EntryRef<'_>) {
 fn write_field_expiry(out: &mut Vec<u8>, key: &[u8], pair: &Pair<'_>) {
     if let Some(at) = pair.expiry {
         let at = at.to_string();
-        pair.field.with_bytes(|field| {
-            let words: [&[u8]; 6] = [b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1", field];
-            write_command(out, words.into_iter());
-        });
+        let words = expiry_words(key, &at, pair.field);
+        write_long(out, [&words[..]].into_iter(), Inside::default(), Room::ALL);
     }
+}
+
+fn expiry_words<'a>(key: &'a [u8], at: &'a str, field: Item<'a>) -> [Item<'a>; 6] {
+    let words = [b"HPEXPIREAT", key, at.as_bytes(), b"FIELDS", b"1"].map(Item::Bytes);
+    let [name, key, at, fields, one] = words;
+    [name, key, at, fields, one, field]
+}
+
+fn score_text(score: f64) -> Vec<u8> {
+    let mut text = Vec::new();
+    crate::system::numbers::write_double(&mut text, score);
+    text
+}
+
+/// Bytes of words.
+fn len_of(words: &[Item<'_>]) -> usize {
+    words.iter().map(Item::len).sum()
+}
+
+/// Writes commands that are so long that they are written in parts, from a place on, as much as there is room for, but always
+/// something; where they go on. The place is that in the bytes of all of them.
+fn write_long<'a>(
+    out: &mut Vec<u8>,
+    commands: impl Iterator<Item = &'a [Item<'a>]>,
+    from: Inside,
+    room: Room,
+) -> Option<Inside> {
+    let (begin, mut before) = (out.len(), from.at);
+    let mut left = room.left(begin).max(1);
+    let mut is_whole = true;
+    let mut put = |bytes: &[u8]| {
+        let rest = bytes.get(before..).unwrap_or_default();
+        before = before.saturating_sub(bytes.len());
+        let part = rest.get(..left).unwrap_or(rest);
+        out.extend_from_slice(part);
+        left -= part.len();
+        is_whole &= part.len() == rest.len();
+    };
+    for words in commands {
+        put(format!("*{}\r\n", words.len()).as_bytes());
+        for word in words {
+            put(format!("${}\r\n", word.len()).as_bytes());
+            word.with_bytes(&mut put);
+            put(b"\r\n");
+        }
+    }
+    let at = from.at + (out.len() - begin);
+    (!is_whole).then_some(Inside { string: 0, at })
 }
 
 fn write_value(out: &mut Vec<u8>, entry: &EntryRef<'_>) {
@@ -323,10 +425,23 @@ impl<'a> Batch<'a> {
         }
     }
     fn add_scored(&mut self, member: Item<'_>, score: f64) {
-        let mut text = Vec::new();
-        crate::system::numbers::write_double(&mut text, score);
-        self.add(&Item::Bytes(&text));
+        self.add(&Item::Bytes(&score_text(score)));
         self.add(&member);
+    }
+    /// What its commands begin with.
+    fn head(&self) -> [Item<'a>; 2] {
+        [Item::Bytes(self.command), Item::Bytes(self.key)]
+    }
+    /// Adds the words of one element; or, where they are long, a part of a command of their own, from a place on. Where that
+    /// goes on.
+    fn element(&mut self, words: &[Item<'_>], from: Inside, room: Room) -> Option<Inside> {
+        if !room.is_long(len_of(words)) {
+            words.iter().for_each(|word| self.add(word));
+            return None;
+        }
+        self.end();
+        let command = [&self.head()[..], words].concat();
+        write_long(self.out, [&command[..]].into_iter(), from, room)
     }
     fn end(&mut self) {
         if self.words.is_empty() {
@@ -338,6 +453,27 @@ impl<'a> Batch<'a> {
         self.words.clear();
         self.gathered = 0;
     }
+}
+
+/// Writes an entry, or a part of a long one.
+fn write_part_of_stream_entry(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    entry: &Entry<'_>,
+    from: Inside,
+    room: Room,
+) -> Option<Inside> {
+    /// All words are looked at for each part: an entry with more of them is written whole.
+    const WORDS_MAX: usize = 1024;
+    let id = entry.id().text();
+    let mut words: Vec<Item<'_>> = [&b"XADD"[..], key, &id].map(Item::Bytes).into();
+    let pairs = entry.pairs().flat_map(|(field, value)| [field, value]);
+    words.extend(pairs.take(WORDS_MAX));
+    if words.len() >= WORDS_MAX || !room.is_long(len_of(&words)) {
+        write_stream_entry(out, key, entry);
+        return None;
+    }
+    write_long(out, [&words[..]].into_iter(), from, room)
 }
 
 fn write_stream_entry(out: &mut Vec<u8>, key: &[u8], entry: &Entry<'_>) {
@@ -360,11 +496,16 @@ fn write_stream_stage(
 ) -> Option<Position> {
     let id = StreamId::from_bytes(from.at.to_be_bytes());
     if from.stage == stage::NODES {
+        let mut inside = from.inside;
         for entry in stream.range(id, StreamId::MAX) {
+            let here = Position::default().moved_to(entry.id());
             if !room.is_left(out.len()) {
-                return Some(Position::default().moved_to(entry.id()));
+                return Some(here);
             }
-            write_stream_entry(out, key, &entry);
+            let from = std::mem::take(&mut inside);
+            if let Some(inside) = write_part_of_stream_entry(out, key, &entry, from, *room) {
+                return Some(Position { inside, ..here });
+            }
             room.take_one();
         }
         write_stream_ids(out, key, stream);
@@ -463,9 +604,9 @@ mod tests {
     use crate::persistence::rdb::tests::value;
     use crate::structures::dict::HashSeed;
     use crate::structures::hash::{Hash, HashLimits};
-    use crate::structures::list::{List, ListLimits};
+    use crate::structures::list::ListLimits;
     use crate::structures::set::{Set, SetLimits};
-    use crate::structures::sorted_set::{Limits, SortedSet};
+    use crate::structures::sorted_set::Limits;
     use crate::structures::stream::NodeLimits;
     use proptest::prelude::*;
 
@@ -597,6 +738,21 @@ mod tests {
             NewValue::SortedSet(Box::new(sorted)),
             NewValue::Stream(Box::new(stream(elements as u64, len))),
         ]
+    }
+
+    /// An element of any length was written in one go.
+    #[test]
+    fn long_elements_come_in_parts() {
+        let (size, len) = (PartSize::USUAL, 1_000_000);
+        for value in large(2, len) {
+            let (parts, whole) = parts_and_whole(value, size);
+            let longest = parts.iter().map(Vec::len).max().unwrap_or(0);
+            assert!(longest < size.bytes + 300, "{longest}");
+            let (mut parts, mut whole) = (commands(&parts.concat()), commands(&whole));
+            parts.sort_unstable();
+            whole.sort_unstable();
+            assert!(parts == whole);
+        }
     }
 
     /// A part was so many elements, however large they were, and all that is pending in a stream was one.

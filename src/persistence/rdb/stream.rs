@@ -15,7 +15,7 @@ use super::read::{Reader, invalid};
 use super::save::Room;
 use super::write::Writer;
 use super::{LoadError, kind};
-use crate::keyspace::Position;
+use crate::keyspace::{Inside, Position};
 use crate::structures::dict::HashSeed;
 use crate::structures::listpack::Listpack;
 use crate::structures::stream::{Consumer, Group, Pending, Stream, StreamId, Summary};
@@ -126,7 +126,11 @@ impl Position {
     /// The same stage from another id on.
     pub(in crate::persistence) fn moved_to(self, id: StreamId) -> Position {
         let at = u128::from_be_bytes(id.to_bytes());
-        Position { at, ..self }
+        Position {
+            at,
+            inside: Inside::default(),
+            ..self
+        }
     }
 }
 
@@ -140,11 +144,20 @@ fn save_nodes(
         writer.len(stream.nodes_len());
     }
     let first = StreamId::from_bytes(from.at.to_be_bytes());
+    let mut inside = from.inside;
     for node in stream.nodes_from(first) {
         if !room.is_left(writer.written()) {
             return Some(Position::default().moved_to(node.0));
         }
-        save_node(node, writer);
+        let rest = writer.element(std::mem::take(&mut inside), *room, |writer| {
+            save_node(node, writer);
+        });
+        if let Some(inside) = rest {
+            return Some(Position {
+                inside,
+                ..Position::default().moved_to(node.0)
+            });
+        }
         room.take_one();
     }
     save_summary(stream, writer);
@@ -156,8 +169,8 @@ pub(in crate::persistence) fn group_at(group: Option<(&[u8], &Group)>) -> Option
     let (name, _) = group?;
     Some(Position {
         stage: stage::GROUP,
-        at: 0,
         within: (name.into(), Box::default()),
+        ..Position::default()
     })
 }
 
@@ -172,8 +185,8 @@ pub(in crate::persistence) fn consumer_at(
     };
     Some(Position {
         stage: stage::CONSUMER,
-        at: 0,
         within: (group.into(), consumer.name().into()),
+        ..Position::default()
     })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Mirrors `rdbSaveLen`, `rdbSaveRawString` and their like of rdb.c.
 
-use crate::keyspace::{Deferred, Encoded};
+use super::save::Room;
+use crate::keyspace::{Deferred, Encoded, Inside};
 use crate::structures::Blob;
 use crate::system::{lzf, numbers};
 use std::io;
@@ -26,6 +27,32 @@ pub struct Writer<'a> {
     /// Where strings are noted that whoever takes the buffer writes ([`put_in`]): those that may be compressed, and those
     /// that would take long to copy. None: all are written here.
     deferred: Option<DeferredStrings<'a>>,
+    /// The element that is written, where long ones are written in parts.
+    element: Option<Element>,
+}
+
+/// An element of which a part is written. What is before that and behind it is left out: so whoever writes an element writes all
+/// of it each time.
+#[derive(Debug)]
+struct Element {
+    from: Inside,
+    room: Room,
+    /// Long strings that it has had so far.
+    strings: u8,
+    /// What is written now was written before, or is written later.
+    is_left_out: bool,
+    /// Where it goes on.
+    next: Option<Inside>,
+}
+
+/// How a long string is written.
+enum Long {
+    /// As it is, behind its length.
+    Verbatim,
+    /// By whoever takes the buffer, when all of it is there.
+    Deferred,
+    /// Compressed already, of so many bytes.
+    Compressed(usize),
 }
 
 #[derive(Debug)]
@@ -41,6 +68,7 @@ impl Writer<'_> {
             out,
             compress,
             deferred: None,
+            element: None,
         }
     }
     /// Appends to what is finished later, by [`put_in`].
@@ -52,6 +80,74 @@ impl Writer<'_> {
                 list: &mut encoded.strings,
                 shared_bytes: &mut encoded.shared_bytes,
             }),
+            element: None,
+        }
+    }
+    /// Writes an element from a place in it on, as much as there is room for, but always something; where it goes on, or none
+    /// at its end. `write` writes all of it.
+    pub(in crate::persistence) fn element(
+        &mut self,
+        from: Inside,
+        room: Room,
+        write: impl FnOnce(&mut Self),
+    ) -> Option<Inside> {
+        self.element = Some(Element {
+            from,
+            room,
+            strings: 0,
+            is_left_out: from != Inside::default(),
+            next: None,
+        });
+        write(self);
+        self.element.take().and_then(|element| element.next)
+    }
+    fn is_left_out(&self) -> bool {
+        self.element.as_ref().is_some_and(|it| it.is_left_out)
+    }
+    /// Whether a string of so many bytes is to be written in parts.
+    fn is_long(&self, len: usize) -> bool {
+        self.element.as_ref().is_some_and(|it| it.room.is_long(len))
+    }
+    /// Writes what it is the turn of, of a long string of an element.
+    fn long_string(&mut self, bytes: &[u8], how: &Long) {
+        let written = self.out.len();
+        let Some(element) = &mut self.element else {
+            return;
+        };
+        let index = element.strings;
+        element.strings = index.saturating_add(1);
+        if element.next.is_some() || index < element.from.string {
+            return;
+        }
+        let from = match index == element.from.string {
+            true => element.from.at.min(bytes.len()),
+            false => 0,
+        };
+        let end = bytes.len().min(from + element.room.left(written).max(1));
+        element.is_left_out = false;
+        if from == 0 {
+            match how {
+                Long::Verbatim => self.len(bytes.len()),
+                Long::Compressed(len) => self.compressed_head(bytes.len(), *len),
+                Long::Deferred => {}
+            }
+        }
+        if let (Long::Deferred, Some(deferred)) = (how, &mut self.deferred) {
+            let part = Deferred::Part {
+                here: end - from,
+                whole: bytes.len(),
+            };
+            deferred.list.push((self.out.len(), part));
+        }
+        self.raw(bytes.get(from..end).unwrap_or_default());
+        if let Some(element) = &mut self.element
+            && end < bytes.len()
+        {
+            element.is_left_out = true;
+            element.next = Some(Inside {
+                string: index,
+                at: end,
+            });
         }
     }
     /// Bytes in the buffer, but for shared strings.
@@ -60,11 +156,15 @@ impl Writer<'_> {
     }
     /// Bytes as they are.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
+        if !self.is_left_out() {
+            self.out.extend_from_slice(bytes);
+        }
     }
     /// One byte.
     pub fn byte(&mut self, byte: u8) {
-        self.out.push(byte);
+        if !self.is_left_out() {
+            self.out.push(byte);
+        }
     }
     /// A number as lengths are spelled.
     pub fn number(&mut self, number: u64) {
@@ -87,6 +187,18 @@ impl Writer<'_> {
     }
     /// A string: as an integer where it spells one of 32 bits, compressed where that helps, else verbatim.
     pub fn string(&mut self, bytes: &[u8]) {
+        if self.is_long(bytes.len()) {
+            return self.long_string(
+                bytes,
+                match self.compress && self.deferred.is_some() {
+                    true => &Long::Deferred,
+                    false => &Long::Verbatim,
+                },
+            );
+        }
+        if self.is_left_out() {
+            return;
+        }
         if bytes.len() <= INTEGER_TEXT_MAX
             && let Some(number) = numbers::parse_i64(bytes)
             && self.integer(number)
@@ -123,6 +235,9 @@ impl Writer<'_> {
     }
     /// A string of `len` bytes that is compressed already.
     pub fn compressed(&mut self, compressed: &[u8], len: usize) {
+        if self.is_long(compressed.len()) {
+            return self.long_string(compressed, &Long::Compressed(len));
+        }
         self.compressed_head(compressed.len(), len);
         self.raw(compressed);
     }
@@ -202,35 +317,40 @@ impl Portion<'_> {
 /// Where bytes go: a file or the loop, some at a time.
 pub type Sink<'a> = &'a mut dyn FnMut(Portion<'_>) -> io::Result<()>;
 
-/// Gives what was encoded by a [`Writer::deferring`] to a sink, with the strings that it has left out. O(bytes), most of it for
-/// the compression.
-pub fn put_in(encoded: &Encoded, compress: bool, sink: Sink<'_>) -> io::Result<()> {
+/// A string whose parts come one after the other, as far as it is there ([`Deferred::Part`]).
+pub type Partial = Vec<u8>;
+
+/// Gives what was encoded by a [`Writer::deferring`] to a sink, with the strings that it has left out; `partial` has the beginning
+/// of one that ends later. O(bytes), most of it for the compression.
+pub fn put_in(
+    encoded: &Encoded,
+    compress: bool,
+    partial: &mut Partial,
+    sink: Sink<'_>,
+) -> io::Result<()> {
     let mut gathered = Vec::with_capacity(encoded.len().min(2 * GATHERED));
     let mut written = 0;
     for (at, string) in &encoded.strings {
         let mut writer = Writer::new(&mut gathered, compress);
         writer.raw(encoded.bytes.get(written..*at).unwrap_or_default());
-        written = *at;
+        let mut here = |len: &usize| {
+            let end = at.saturating_add(*len);
+            written = end;
+            encoded.bytes.get(*at..end).unwrap_or_default()
+        };
         match string {
-            Deferred::Here(len) => {
-                let end = at.saturating_add(*len);
-                writer.string(encoded.bytes.get(*at..end).unwrap_or_default());
-                written = end;
-            }
-            Deferred::Shared(blob) if blob.len() < GATHERED => writer.string(blob),
-            Deferred::Shared(blob) => {
-                let most = blob.len().saturating_sub(COMPRESS_GAIN_MIN);
-                let compressed = compress.then(|| lzf::compress(blob, most)).flatten();
-                match &compressed {
-                    Some(compressed) => writer.compressed_head(compressed.len(), blob.len()),
-                    None => writer.len(blob.len()),
+            Deferred::Here(len) => writer.string(here(len)),
+            Deferred::Part { here: len, whole } => {
+                partial.reserve_exact(whole.saturating_sub(partial.len()));
+                partial.extend_from_slice(here(len));
+                if partial.len() >= *whole {
+                    let whole = std::mem::take(partial);
+                    put_long(&mut gathered, &Blob::new(whole), compress, sink)?;
                 }
-                sink(Portion::Gathered(&mut gathered))?;
-                gathered.clear();
-                sink(match compressed {
-                    Some(compressed) => Portion::Own(compressed),
-                    None => Portion::Shared(blob),
-                })?;
+            }
+            Deferred::Shared(blob) => {
+                written = *at;
+                put_long(&mut gathered, blob, compress, sink)?;
             }
         }
         if gathered.len() >= GATHERED {
@@ -240,6 +360,27 @@ pub fn put_in(encoded: &Encoded, compress: bool, sink: Sink<'_>) -> io::Result<(
     }
     gathered.extend_from_slice(encoded.bytes.get(written..).unwrap_or_default());
     sink(Portion::Gathered(&mut gathered))
+}
+
+/// Puts in a string that may be so long that it goes to the sink by itself.
+fn put_long(gathered: &mut Vec<u8>, blob: &Blob, compress: bool, sink: Sink<'_>) -> io::Result<()> {
+    let mut writer = Writer::new(gathered, compress);
+    if blob.len() < GATHERED {
+        writer.string(blob);
+        return Ok(());
+    }
+    let most = blob.len().saturating_sub(COMPRESS_GAIN_MIN);
+    let compressed = compress.then(|| lzf::compress(blob, most)).flatten();
+    match &compressed {
+        Some(compressed) => writer.compressed_head(compressed.len(), blob.len()),
+        None => writer.len(blob.len()),
+    }
+    sink(Portion::Gathered(gathered))?;
+    gathered.clear();
+    sink(match compressed {
+        Some(compressed) => Portion::Own(compressed),
+        None => Portion::Shared(blob),
+    })
 }
 
 #[cfg(test)]
@@ -305,7 +446,7 @@ mod tests {
                 }
             }
             let (mut put, mut as_they_are) = (Vec::new(), 0);
-            put_in(&encoded, compress, &mut |portion| {
+            put_in(&encoded, compress, &mut Partial::new(), &mut |portion| {
                 let bytes = portion.bytes();
                 assert!(bytes.len() <= 2 * GATHERED);
                 as_they_are += blobs
@@ -319,7 +460,7 @@ mod tests {
             assert!(put == whole, "with compression: {compress}");
             assert_eq!(as_they_are, if compress { 1 } else { 2 });
         }
-        let refused = put_in(&Encoded::default(), false, &mut |_| {
+        let refused = put_in(&Encoded::default(), false, &mut Partial::new(), &mut |_| {
             Err(io::Error::other("full"))
         });
         assert!(refused.is_err());
