@@ -358,39 +358,39 @@ fn who_changes_what_is_large_waits_until_it_is_read() {
     let server = Server::with(&FORKLESS);
     let mut raw = server.raw();
     raw.line("DEBUG POPULATE 20000 key 40");
-    for name in ["hash", "other", "third"] {
+    for name in ["set", "other", "third"] {
         for number in 0..3000 {
-            raw.send(format!("HSET {name} {number} old\r\n").as_bytes());
+            raw.send(format!("SADD {name} {number}\r\n").as_bytes());
         }
         (0..3000).for_each(|_| drop(raw.read()));
     }
     raw.line("CONFIG SET rdb-key-save-delay 1000");
     assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
     let mut writer = server.raw();
-    assert_eq!(writer.line("HSET hash 7 new"), Value::Integer(0));
+    assert_eq!(writer.line("SADD set new"), Value::Integer(1));
     assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
     assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
     // What was sent is run, though its sender has ended its side.
     let mut leaver = TcpStream::connect(("127.0.0.1", server.port)).expect("a connection");
     leaver
-        .write_all(b"HSET third 7 new\r\nSET left 1\r\n")
+        .write_all(b"SADD third new\r\nSET left 1\r\n")
         .expect("sent");
     leaver.shutdown(Shutdown::Write).expect("half closed");
     wait_for("what was left", || {
         raw.line("EXISTS left") == Value::Integer(1)
     });
     // A program can wait for the keys that it names, and for no others.
-    let written = writer.line("EVAL return(redis.call('HSET','other',7,'new')) 0");
-    assert_eq!(written, Value::Integer(0));
+    let written = writer.line("EVAL return(redis.call('SADD','other','new')) 0");
+    assert_eq!(written, Value::Integer(1));
     assert_eq!(info(&mut raw, "forkless_held_commands"), "2");
     assert_eq!(info(&mut raw, "forkless_hurried_values"), "1");
     assert!(is_saving(&mut raw));
     raw.line("CONFIG SET rdb-key-save-delay 0");
     wait_for("the end of the save", || !is_saving(&mut raw));
     assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
-    assert_eq!(text(raw.line("HGET hash 7")), "old");
-    assert_eq!(text(raw.line("HGET other 7")), "old");
-    assert_eq!(text(raw.line("HGET third 7")), "old");
+    for name in ["set", "other", "third"] {
+        assert_eq!(raw.line(&format!("SCARD {name}")), Value::Integer(3000));
+    }
 }
 
 /// The new base is of one moment, and what follows it is all that came after.
@@ -521,15 +521,15 @@ fn who_is_held_back_is_admitted_once() {
     const CLIENTS: usize = 300;
     let server = Server::with(&FORKLESS);
     let mut raw = server.raw();
-    let fields: String = (0..2000).map(|field| format!(" {field} old")).collect();
+    let members: String = (0..2000).map(|member| format!(" {member}")).collect();
     for number in 0..CLIENTS {
-        raw.line(&format!("HSET hash{number}{fields}"));
+        raw.line(&format!("SADD set{number}{members}"));
     }
     raw.line("CONFIG SET rdb-key-save-delay 10000000");
     raw.line("CLIENT PAUSE 100000 WRITE");
     let mut writers: Vec<Raw> = (0..CLIENTS).map(|_| server.raw()).collect();
     for (number, writer) in writers.iter_mut().enumerate() {
-        writer.send(format!("HSET hash{number} 7 new\r\nHGET hash{number} 7\r\n").as_bytes());
+        writer.send(format!("SADD set{number} new\r\nSCARD set{number}\r\n").as_bytes());
     }
     wait_for("all of them", || {
         info(&mut raw, "blocked_clients") == CLIENTS.to_string()
@@ -537,8 +537,8 @@ fn who_is_held_back_is_admitted_once() {
     assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
     raw.line("CLIENT UNPAUSE");
     for writer in &mut writers {
-        assert_eq!(writer.read(), Value::Integer(0));
-        assert_eq!(text(writer.read()), "new");
+        assert_eq!(writer.read(), Value::Integer(1));
+        assert_eq!(writer.read(), Value::Integer(2001));
     }
     assert!(is_saving(&mut raw));
     let held: usize = info(&mut raw, "forkless_held_commands")
@@ -550,8 +550,8 @@ fn who_is_held_back_is_admitted_once() {
     wait_for("the end of the save", || !is_saving(&mut raw));
     assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
     for number in 0..CLIENTS {
-        let value = raw.line(&format!("HGET hash{number} 7"));
-        assert_eq!(text(value), "old");
+        let members = raw.line(&format!("SCARD set{number}"));
+        assert_eq!(members, Value::Integer(2000));
     }
 }
 
@@ -622,41 +622,67 @@ fn all_who_can_wait_do() {
     assert!(pending.contains("Integer(0)"), "{pending}");
 }
 
-/// Fields that expired had a hash of any size read at once, by whoever came across them and by the active cycle.
+/// Writers of a large hash were held until all of it was in the file, and fields that expired stayed as long.
 #[test]
-fn fields_that_expire_stay_until_their_hash_is_read() {
-    let server = Server::with(&FORKLESS);
-    let mut raw = server.raw();
-    raw.line("DEBUG POPULATE 20000 key 40");
-    let fields: String = (0..3000).map(|field| format!(" {field} old")).collect();
-    raw.line(&format!("HSET hash{fields}"));
-    raw.line("HSET small stays 1 goes 1");
-    raw.line("CONFIG SET rdb-key-save-delay 3000000");
-    raw.line("DEBUG SET-ACTIVE-EXPIRE 0");
-    raw.line("HPEXPIRE hash 1 FIELDS 3 5 6 7");
-    raw.line("HPEXPIRE small 2 FIELDS 1 goes");
-    assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
-    raw.line("DEBUG SET-ACTIVE-EXPIRE 1");
-    // The cycle comes to this one after the other.
-    wait_for("the other hash", || {
-        raw.line("HLEN small") == Value::Integer(1)
-    });
-    assert_eq!(raw.line("HGET hash 5"), Value::NullBulk);
-    assert_eq!(
-        raw.line("HMGET hash 6 7"),
-        Value::Array(vec![Value::NullBulk, Value::NullBulk])
-    );
-    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
-    assert!(is_saving(&mut raw));
-    // To draw a field the others have to go, which is worth waiting for.
-    let mut drawer = server.raw();
-    assert_ne!(drawer.line("HRANDFIELD hash"), Value::NullBulk);
-    assert_eq!(info(&mut raw, "forkless_held_commands"), "1");
-    assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
-    assert_eq!(raw.line("HLEN hash"), Value::Integer(2997));
-    raw.line("CONFIG SET rdb-key-save-delay 0");
-    wait_for("the end of the save", || !is_saving(&mut raw));
-    assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+fn fields_of_a_large_hash_change_while_it_is_read() {
+    for format in ["BGSAVE", "BGREWRITEAOF"] {
+        let mut directives = FORKLESS.to_vec();
+        directives.extend(["--aof-use-rdb-preamble", "no", "--appendonly", "yes"]);
+        let mut server = Server::with(&directives);
+        let mut raw = server.raw();
+        wait_for("the first base", || {
+            info(&mut raw, "aof_rewrite_in_progress") == "0"
+        });
+        raw.line("DEBUG POPULATE 20000 key 40");
+        let fields: String = (0..3000).map(|field| format!(" {field} old")).collect();
+        raw.line(&format!("HSET hash{fields}"));
+        raw.line("HPEXPIRE hash 100000000 FIELDS 3 1 2 3");
+        raw.line("CONFIG SET rdb-key-save-delay 3000000");
+        raw.line("DEBUG SET-ACTIVE-EXPIRE 0");
+        raw.line("HPEXPIRE hash 1 FIELDS 3 5 6 7");
+        assert!(text(raw.line(format)).starts_with("Background"));
+        raw.line("DEBUG SET-ACTIVE-EXPIRE 1");
+        wait_for("their removal", || {
+            raw.line("HLEN hash") == Value::Integer(2997)
+        });
+        assert_eq!(raw.line("HSET hash 10 new 1 new"), Value::Integer(0));
+        assert_eq!(raw.line("HDEL hash 20 21 later"), Value::Integer(2));
+        assert_eq!(raw.line("HSET hash later 1"), Value::Integer(1));
+        raw.line("HPERSIST hash FIELDS 1 2");
+        raw.line("MULTI");
+        raw.line("HINCRBY hash later 2");
+        assert_eq!(raw.line("EXEC"), Value::Array(vec![Value::Integer(3)]));
+        let written = raw.line("EVAL return(redis.call('HSET','hash',11,'new')) 0");
+        assert_eq!(written, Value::Integer(0));
+        assert_ne!(raw.line("HRANDFIELD hash"), Value::NullBulk);
+        assert_eq!(info(&mut raw, "forkless_held_commands"), "0");
+        assert_eq!(info(&mut raw, "forkless_hurried_values"), "0");
+        assert!(
+            info(&mut raw, "rdb_bgsave_in_progress") != info(&mut raw, "aof_rewrite_in_progress")
+        );
+        let is_rewrite = format == "BGREWRITEAOF";
+        let now = text(raw.line("DEBUG DIGEST"));
+        raw.line("CONFIG SET rdb-key-save-delay 0");
+        wait_for("the end", || {
+            info(&mut raw, "rdb_bgsave_in_progress") == "0"
+                && info(&mut raw, "aof_rewrite_in_progress") == "0"
+        });
+        assert_eq!(info(&mut raw, "rdb_last_bgsave_status"), "ok");
+        if is_rewrite {
+            server.kill();
+            server.start_again();
+            assert_eq!(text(server.raw().line("DEBUG DIGEST")), now);
+            continue;
+        }
+        raw.line("CONFIG SET appendonly no");
+        assert_eq!(text(raw.line("DEBUG RELOAD NOSAVE")), "OK");
+        assert_eq!(raw.line("HEXISTS hash later"), Value::Integer(0));
+        for field in [1, 2, 10, 11, 20, 21, 2999] {
+            assert_eq!(text(raw.line(&format!("HGET hash {field}"))), "old");
+        }
+        let times = format!("{:?}", raw.line("HTTL hash FIELDS 4 1 2 3 10"));
+        assert_eq!(times.matches("Integer(-1)").count(), 1, "{times}");
+    }
 }
 
 /// Nor is a database that was flushed, and is kept until it is read.
@@ -691,15 +717,15 @@ fn a_value_that_is_read_at_once_is_told() {
     let mut raw = server.raw();
     raw.line("DEBUG POPULATE 20000 key 40");
     for hundred in 0..100 {
-        let fields: String = (0..3000)
-            .map(|field| format!(" {hundred}:{field} value"))
+        let members: String = (0..3000)
+            .map(|member| format!(" {hundred}:{member}"))
             .collect();
-        raw.line(&format!("HSET hash{fields}"));
+        raw.line(&format!("SADD set{members}"));
     }
     raw.line("CONFIG SET latency-monitor-threshold 1");
     raw.line("CONFIG SET rdb-key-save-delay 10000000");
     assert_eq!(text(raw.line("BGSAVE")), "Background saving started");
-    raw.line("EVAL redis.call('HSET','hash','new',1) 0");
+    raw.line("EVAL redis.call('SADD','set','new') 0");
     let events = format!("{:?}", raw.line("LATENCY LATEST"));
     let name = format!("{:?}", Value::Bulk(b"save-hurry".to_vec()));
     assert!(events.contains(&name), "{events}");

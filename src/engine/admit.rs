@@ -15,7 +15,7 @@ use super::{
 };
 use crate::clients::{Client, ClientKey, HeldBy, Session};
 use crate::config::Settings;
-use crate::keyspace::{Clock, Keyspace, Wish};
+use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::Args;
 
@@ -506,7 +506,6 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
         keyspace: &mut state.keyspace,
         is_backed_up: saving.is_backed_up,
         db: session.db,
-        now: state.now,
         last: None,
         has_keys: false,
     };
@@ -541,7 +540,6 @@ struct Wishes<'a> {
     is_backed_up: bool,
     /// The database of the next command.
     db: usize,
-    now: Clock,
     /// The one that is read last of those that were wished for. Whoever waits for it finds all of them read.
     last: Option<Wish>,
     /// Some command changes a key, or a program may.
@@ -560,13 +558,7 @@ impl Wishes<'_> {
         let may_write = all & flags::WRITE != 0
             || all & flags::RUNS_SCRIPT != 0
                 && all & (flags::READONLY | flags::MAY_REPLICATE) == flags::MAY_REPLICATE;
-        // It draws from what is left when fields whose time is over are removed; to pass over them instead is O(fields).
-        let removes_fields = spec.name == "hrandfield"
-            && args.get(1).is_some_and(|key| {
-                let (keyspace, db) = (&self.keyspace, self.db);
-                keyspace.has_expired_fields(db, key, self.now)
-            });
-        if !may_write && !removes_fields {
+        if !may_write {
             return;
         }
         let keys = keys_of(spec, args);
@@ -576,18 +568,22 @@ impl Wishes<'_> {
             Err(_) => has_keys(spec),
         };
         let keys = keys.unwrap_or_default();
-        // Both say that they only read; XREADGROUP changes what is pending.
+        // It says that it only reads, but changes what is pending.
         let changed = match spec.name {
-            "xreadgroup" | "hrandfield" => key_flags::RW | key_flags::RO,
+            "xreadgroup" => key_flags::RW | key_flags::RO,
             // What is overwritten or removed is taken over by the save, and what is only read is in nobody's way.
             _ => key_flags::RW,
         };
-        // Others move a string or replace it, and copy none.
-        let in_place = spec.group != Group::Generic
-            && !matches!(spec.name, "set" | "getset" | "getdel" | "getex");
+        let change = match (spec.group, spec.name) {
+            // What they change in a large hash is kept for the save, field by field.
+            (Group::Hash, _) => Change::Fields,
+            // They move a string or replace it, and copy none.
+            (Group::Generic, _) | (_, "set" | "getset" | "getdel" | "getex") => Change::Whole,
+            _ => Change::InPlace,
+        };
         for (at, _) in keys.iter().filter(|(_, all)| all & changed != 0) {
             let key = args.get(*at).unwrap_or_default();
-            let Some(wish) = self.keyspace.wish_for(self.db, key, in_place) else {
+            let Some(wish) = self.keyspace.wish_for(self.db, key, change) else {
                 continue;
             };
             if self.last.as_ref().is_none_or(|it| it.place < wish.place) {

@@ -3,8 +3,11 @@
 //! In: entries, and places in them. Out: bytes, with strings that somebody else puts in later. What the bytes are is the
 //! [`Encoder`]'s affair, which knows a format; the reading ([`super::point_in_time`]) knows none.
 
-use super::EntryRef;
+use super::entry::Entry;
+use super::table::Borrowed;
+use super::{AccessPolicy, EntryRef};
 use crate::structures::Blob;
+use crate::structures::hash::{Hash, HashSize};
 
 /// Where a value that is encoded in parts goes on. What it says is the encoder's affair; the default is the beginning.
 ///
@@ -46,15 +49,70 @@ pub trait Encoder: Send + Sync {
     /// Encodes a part of an entry, which has not changed since the part before; where the next one begins, or none after the
     /// last. How much is a part is the encoder's affair: it bounds the time that the loop is away.
     fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position>;
+    /// Encodes a part of a large hash whose fields are read while they change; whether it is the last one.
+    fn fields(&self, part: FieldsPart<'_>, out: &mut Encoded) -> bool;
 }
 
-/// Encodes all of an entry. O(bytes).
-pub(super) fn encode_whole(encoder: &dyn Encoder, entry: &EntryRef<'_>, out: &mut Encoded) {
-    let mut next = Some(Position::default());
-    while let Some(from) = next {
-        next = encoder.part(entry, &from, out);
+/// A part of a large hash that is to be encoded.
+pub struct FieldsPart<'a> {
+    /// The entry, without its value.
+    pub entry: EntryRef<'a>,
+    /// How large the hash was when its reading began.
+    pub was: HashSize,
+    /// Nothing of it has been encoded.
+    pub is_first: bool,
+    /// Where the field that has not been read to its end goes on, and will go on ([`Hash::unfinished`]).
+    pub inside: &'a mut Inside,
+    /// Its value, of which [`Hash::read_on`] gives the fields.
+    pub hash: &'a mut Hash,
+}
+
+/// Encodes the part of a large value that begins at `from`, which then is where the next one begins; whether it is the last.
+pub(super) fn encode_part(
+    encoder: &dyn Encoder,
+    policy: AccessPolicy,
+    entry: &mut Entry,
+    from: &mut Position,
+    out: &mut Encoded,
+) -> bool {
+    let Some((mut hash, was)) = take_table(entry) else {
+        let entry = EntryRef::new(Borrowed::of(entry), policy);
+        let Some(next) = encoder.part(&entry, from, out) else {
+            return true;
+        };
+        *from = next;
+        return false;
+    };
+    let is_first = *from == Position::default();
+    from.stage = 1;
+    let part = FieldsPart {
+        entry: EntryRef::new(Borrowed::of(entry), policy),
+        was,
+        is_first,
+        inside: &mut from.inside,
+        hash: &mut hash,
+    };
+    let is_last = encoder.fields(part, out);
+    if is_last {
+        hash.end_reading();
     }
-    out.keys += 1;
+    if let Ok(value) = entry.hash_mut() {
+        *value = hash;
+    }
+    is_last
+}
+
+/// Takes the value out of an entry for a moment, where it is a hash table, whose reading begins if it has not; how large it was
+/// then.
+fn take_table(entry: &mut Entry) -> Option<(Hash, HashSize)> {
+    let hash = entry.hash_mut().ok()?;
+    let was = hash.begin_reading()?;
+    Some((std::mem::take(hash), was))
+}
+
+/// Whether an entry is one whose fields are read one by one.
+pub(super) fn is_hash_table(entry: &Entry) -> bool {
+    entry.hash().is_ok_and(|hash| hash.listpack().is_none())
 }
 
 /// What an encoder has left. Strings that may be compressed, or are so long that to copy them would stall, have only their

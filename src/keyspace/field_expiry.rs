@@ -17,7 +17,6 @@ use super::{Clock, Db, EventClass, Keyspace, KeyspaceStats, Type};
 use crate::structures::Collection;
 use crate::structures::hash::Hash;
 use std::collections::BTreeSet;
-use std::ops::Bound::{Excluded, Unbounded};
 
 /// Fields removed between two looks at the clock.
 const FIELDS_PER_STEP: usize = 64;
@@ -73,14 +72,9 @@ impl FieldIndex {
             self.due.insert(place);
         }
     }
-    /// The first hash that has a field whose time is over, and its place in the index; the first behind `after`, if that is
-    /// told.
-    fn first_before(&self, now_ms: i64, after: Option<&Due>) -> Option<Due> {
-        let first = match after {
-            None => self.due.first(),
-            Some(after) => self.due.range((Excluded(after), Unbounded)).next(),
-        };
-        first.filter(|(at, _)| *at < now_ms).cloned()
+    /// The first hash that has a field whose time is over, and its place in the index.
+    fn first_before(&self, now_ms: i64) -> Option<Due> {
+        self.due.first().filter(|(at, _)| *at < now_ms).cloned()
     }
 }
 
@@ -163,17 +157,10 @@ fn expire_at_place(
 }
 
 impl Db<'_> {
-    /// Removes one field of a hash if its time is over, as a command does that only came across it: it stays where a save has
-    /// still to read the hash, for nobody has asked for its removal.
+    /// Removes one field of a hash if its time is over, as a command does that only came across it.
     #[cold]
     pub fn expire_field(&mut self, key: &[u8], field: &[u8]) -> FieldsExpired {
         self.expire_named(key, std::iter::once(field))
-    }
-    /// The same for a command whose effects depend on it, and which is run again from the journal.
-    #[cold]
-    pub fn expire_field_in_any_case(&mut self, key: &[u8], field: &[u8]) -> FieldsExpired {
-        let mut fields = std::iter::once(field);
-        self.expire_now(key, (Which::Named(&mut fields), Emptied::Remove))
     }
     /// Removes those of the named fields whose time is over, as [`Db::expire_field`] does. The key goes with the last field of
     /// all.
@@ -183,9 +170,6 @@ impl Db<'_> {
         key: &[u8],
         mut fields: impl Iterator<Item = &'f [u8]>,
     ) -> FieldsExpired {
-        if self.is_to_be_read(key) {
-            return FieldsExpired::None;
-        }
         self.expire_now(key, (Which::Named(&mut fields), Emptied::Remove))
     }
     /// The same for a command that goes on with the hash: the key stays, with its expiry, though no field be left. The
@@ -200,22 +184,11 @@ impl Db<'_> {
     }
     /// Removes all fields of a hash whose time is over, as [`Db::expire_field`] does one. O(their number).
     pub fn expire_fields(&mut self, key: &[u8]) -> FieldsExpired {
-        if self.is_to_be_read(key) {
-            return FieldsExpired::None;
-        }
         self.expire_now(key, (Which::Most(usize::MAX), Emptied::Remove))
     }
     /// Counts fields that a command has removed because their new expiry is in the past.
     pub fn count_expired_fields(&mut self, fields: usize) {
         self.stats.expired_subkeys += fields as u64;
-    }
-    /// Whether a save has still to read the value of a key, which is large.
-    fn is_to_be_read(&mut self, key: &[u8]) -> bool {
-        let hash = self.database.table.hash(key);
-        match self.database.table.place(hash, key) {
-            Place::Held(mut held) => held.is_to_be_read(),
-            Place::Free(_) => false,
-        }
     }
     fn expire_now(&mut self, key: &[u8], which: (Which<'_, '_>, Emptied)) -> FieldsExpired {
         if self.shared.frozen {
@@ -249,18 +222,8 @@ impl Keyspace {
         assert_eq!(table.field_expiry.due, due);
     }
 
-    /// Whether a hash has fields whose time is over.
-    pub fn has_expired_fields(&self, index: usize, key: &[u8], now: Clock) -> bool {
-        let now_ms = now.expiry_ms();
-        let table = self.databases.get(index).map(|it| &it.table);
-        let entry = table.and_then(|table| table.get(key));
-        let hash = entry.as_ref().and_then(|entry| entry.hash().ok());
-        let earliest = hash.and_then(Hash::earliest_expiry);
-        earliest.is_some_and(|at| at < now_ms)
-    }
-
     /// Removes expired fields in one database until there are none, or `over` says so between two small steps (there
-    /// is always one); true when time ran out. Hashes that a save has still to read stay as they are until it has.
+    /// is always one); true when time ran out.
     pub(super) fn expire_fields_of(
         &mut self,
         index: usize,
@@ -269,11 +232,10 @@ impl Keyspace {
     ) -> bool {
         let now_ms = now.expiry_ms();
         let mut stepped = false;
-        let mut passed_over = None;
         while let Some(due) = self.databases[index]
             .table
             .field_expiry
-            .first_before(now_ms, passed_over.as_ref())
+            .first_before(now_ms)
         {
             if stepped && over() {
                 return true;
@@ -283,7 +245,7 @@ impl Keyspace {
             let key = due.1.clone();
             let hash = table.hash(&key);
             // A key that has expired itself goes whole.
-            let mut place = live(
+            let place = live(
                 table,
                 &mut self.shared,
                 &mut self.stats,
@@ -291,12 +253,6 @@ impl Keyspace {
                 now,
                 (hash, &key),
             );
-            if let Place::Held(held) = &mut place
-                && held.is_to_be_read()
-            {
-                passed_over = Some(due);
-                continue;
-            }
             expire_at_place(
                 place,
                 &mut self.shared,

@@ -9,21 +9,24 @@
 //! since then is marked as well.
 //!
 //! A value is large when its encoder does not come to its end in one part. It is read in parts, others meanwhile wait for
-//! their turn. Who changes it before it is read has it read to its end at once, which takes long; who can wait asks
-//! [`Keyspace::wish_for`], as does who would have to copy a long string that is shared, and is named by [`Keyspace::take_released`] when it may go on. What somebody waits for is read
-//! first, in the order in which it was asked for. One that is removed meanwhile is taken over, and freed when it is read.
+//! their turn. A large hash is read as a table is: before a field changes it is kept as it was, so that nobody waits. Who
+//! changes another large value before it is read has it read to its end at once, which takes long; who can wait asks
+//! [`Keyspace::wish_for`], as does who would have to copy a long string that is shared, and is named by
+//! [`Keyspace::take_released`] when it may go on. What somebody waits for is read first, in the order in which it was asked
+//! for. One that is removed meanwhile is taken over, and freed when it is read.
 //!
 //! Invariants:
 //! * All changes of entries come through the table ([`super::table`]), which calls [`Table::read_before_change`] first.
 //! * While parts of a large value are on their way nothing else is put between them: it is kept aside.
 
-use super::encoded::{Encoded, Encoder, Position, encode_whole};
+use super::encoded::{Encoded, Encoder, Position, encode_part, is_hash_table};
 use super::entry::Entry;
 use super::keyspace::Keyspace;
 use super::long_strings::{Address, LONG_STRING, LongStrings, long_strings};
 use super::table::{Borrowed, Table};
 use super::{AccessPolicy, EntryRef};
 use crate::structures::dict::{Geometry, Mark};
+use crate::structures::hash::Hash;
 use crate::system::machine::Stopwatch;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -80,6 +83,19 @@ struct Wanted {
     place: u64,
     /// Clients that wait for it.
     waiting: Vec<u64>,
+    /// Bytes of its fields that have changed and are kept.
+    kept_bytes: usize,
+}
+
+/// How a value is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// If it is a hash, by its fields.
+    Fields,
+    /// In place: what is shared has to be copied.
+    InPlace,
+    /// As a whole: it is moved, or only its expiry changes.
+    Whole,
 }
 
 /// Why an entry is read.
@@ -136,6 +152,8 @@ pub(super) struct Reading {
     stopwatch: Stopwatch,
     /// Bytes that are kept although their turn had not come, because somebody changed what they are of.
     copied_bytes: usize,
+    /// Those of them that are fields of hashes which are still to be read.
+    kept_bytes: usize,
     /// Values that were taken over and are read: to be freed.
     done_with: Vec<Entry>,
     /// Bytes of the values that were taken over, about, and of the table where that was removed as a whole.
@@ -169,6 +187,7 @@ impl Reading {
             slowest_hurry_ns: 0,
             stopwatch,
             copied_bytes: 0,
+            kept_bytes: 0,
             done_with: Vec::new(),
             taken_bytes: 0,
         }
@@ -224,10 +243,15 @@ impl Reading {
             return;
         };
         let key: Box<[u8]> = entry.key().into();
+        // A hash has its fields read in another way, from the first on.
+        let goes_on = begins && !is_hash_table(entry);
+        if !goes_on {
+            out.cut(before);
+        }
         if begins {
+            let next = if goes_on { next } else { Position::default() };
             self.current = Some((Large::Key(key.clone()), next));
         } else {
-            out.cut(before);
             self.large.push_back(Large::Key(key.clone()));
         }
         self.large_keys.insert(key, Wanted::default());
@@ -237,6 +261,7 @@ impl Reading {
         match self.large_keys.remove(key) {
             Some(mut wanted) => {
                 self.released.append(&mut wanted.waiting);
+                self.kept_bytes -= wanted.kept_bytes;
                 true
             }
             None => false,
@@ -249,7 +274,7 @@ impl Reading {
         }
     }
     /// Reads a part of a large value, if one is left; whether there was one.
-    fn read_large(&mut self, table: &Table) -> bool {
+    fn read_large(&mut self, table: &mut Table) -> bool {
         if self.current.is_none() {
             self.current = loop {
                 match self.large.pop_front() {
@@ -262,21 +287,34 @@ impl Reading {
         let Some((large, from)) = &mut self.current else {
             return false;
         };
-        let encoder = &self.encoder;
-        let mut part = |entry: &Entry| {
-            let entry = EntryRef::new(Borrowed::of(entry), self.policy);
-            encoder.part(&entry, from, &mut self.encoded)
+        let (encoder, policy) = (&*self.encoder, self.policy);
+        let mut part = |entry: &mut Entry| {
+            let is_last = encode_part(encoder, policy, entry, from, &mut self.encoded);
+            let kept_bytes = entry.hash().map_or(0, Hash::kept_bytes);
+            (is_last, kept_bytes)
         };
-        let next = match large {
-            Large::Taken(entry) => part(entry),
+        let (is_last, kept) = match large {
+            Large::Taken(entry) => (part(entry).0, None),
             // Whoever removes it takes care that it is not looked for here.
-            Large::Key(key) => table.get(key).and_then(|entry| part(&entry)),
+            Large::Key(key) => {
+                let (is_last, kept_bytes) = table.with_entry(key, part).unwrap_or((true, 0));
+                (is_last, Some((key.clone(), kept_bytes)))
+            }
         };
-        match next {
-            Some(next) => *from = next,
-            None => self.end_current(),
+        if is_last {
+            self.end_current();
+        } else if let Some((key, kept_bytes)) = kept {
+            self.note_kept(&key, kept_bytes);
         }
         true
+    }
+    /// Takes note of the bytes that the large hash of a key keeps of fields that have changed.
+    pub(super) fn note_kept(&mut self, key: &[u8], bytes: usize) {
+        if let Some(wanted) = self.large_keys.get_mut(key) {
+            let before = std::mem::replace(&mut wanted.kept_bytes, bytes);
+            self.kept_bytes = self.kept_bytes - before + bytes;
+            self.copied_bytes += bytes.saturating_sub(before);
+        }
     }
     /// The large value under way is read whole.
     fn end_current(&mut self) {
@@ -294,7 +332,7 @@ impl Reading {
     }
     /// Reads what is left of the large value of a key at once.
     #[cold]
-    fn hurry(&mut self, table: &Table, key: &[u8]) {
+    fn hurry(&mut self, table: &mut Table, key: &[u8]) {
         self.hurried += 1;
         let is_current = |current: &Option<(Large, Position)>| {
             current.as_ref().is_some_and(|(large, _)| large.is_key(key))
@@ -306,10 +344,13 @@ impl Reading {
             return;
         }
         self.release(key);
-        let Some(entry) = table.get(key) else { return };
-        let encoder = Arc::clone(&self.encoder);
-        let entry = EntryRef::new(Borrowed::of(&entry), self.policy);
-        encode_whole(&*encoder, &entry, self.out());
+        let (encoder, policy) = (Arc::clone(&self.encoder), self.policy);
+        let out = self.out();
+        table.with_entry(key, |entry| {
+            let mut from = Position::default();
+            while !encode_part(&*encoder, policy, entry, &mut from, out) {}
+            out.keys += 1;
+        });
     }
     /// The entry of a key is about to change, to come or to go.
     fn before_change(&mut self, table: &mut Table, hash: u64, key: &[u8]) {
@@ -404,6 +445,20 @@ impl Table {
             Some(reading) => reading.take(entry),
             None => Some(entry),
         }
+    }
+    /// Ends the reading of hashes that are read in part.
+    fn end_reading_fields(&mut self) {
+        let Some(reading) = self.reading.take() else {
+            return;
+        };
+        for key in reading.large_keys.keys() {
+            self.with_entry(key, |entry| {
+                if let Ok(hash) = entry.hash_mut() {
+                    hash.end_reading();
+                }
+            });
+        }
+        self.reading = Some(reading);
     }
     fn go_on_reading(&mut self, extent: Extent, over: &mut dyn FnMut(&Reading) -> bool) {
         if let Some(mut reading) = self.reading.take() {
@@ -538,6 +593,13 @@ impl Keyspace {
         }
         slowest_ns
     }
+    /// Bytes of fields that have changed and are kept, about, because their hash is still to be read.
+    pub fn kept_for_reading(&self) -> usize {
+        let tables = self.databases.iter().map(|it| &it.table);
+        let readings = tables.chain(&self.removed_tables);
+        let bytes = |table: &Table| table.reading.as_ref().map_or(0, |it| it.kept_bytes);
+        readings.map(bytes).sum()
+    }
     /// Bytes that are there for the reading alone, about: what was read and waits, and values that were removed and are still to
     /// be read, flushed databases among them. To evict keys for them would make more of them.
     pub fn bytes_for_reading(&self) -> usize {
@@ -546,7 +608,8 @@ impl Keyspace {
         let bytes = |table: &Table| {
             let reading = table.reading.as_ref();
             reading.map_or(0, |it| {
-                it.encoded.memory_bytes() + it.aside.memory_bytes() + it.taken_bytes
+                let waiting = it.encoded.memory_bytes() + it.aside.memory_bytes();
+                waiting + it.kept_bytes + it.taken_bytes
             })
         };
         readings.map(bytes).sum()
@@ -612,6 +675,9 @@ impl Keyspace {
     pub fn end_reading(&mut self) {
         self.hurried = self.hurried() - self.shared.long_strings.copied;
         self.slowest_hurry_ns = self.take_slowest_hurry_ns();
+        for table in self.readings() {
+            table.end_reading_fields();
+        }
         self.release_all();
         let mut unread = Vec::new();
         for table in self.readings() {
@@ -635,13 +701,16 @@ impl Keyspace {
         }
     }
     /// What a change of a key has to wait for, if anything: that its value, which is large, is read, which it will be soon; or,
-    /// where the change is `in_place`, that others let go of a long string. O(1) but for reading the key's entry, which the change
+    /// where it is not changed as a whole, that others let go of a long string. O(1) but for reading the key's entry, which the change
     /// would have had done anyway.
-    pub fn wish_for(&mut self, db: usize, key: &[u8], in_place: bool) -> Option<Wish> {
+    pub fn wish_for(&mut self, db: usize, key: &[u8], change: Change) -> Option<Wish> {
         if let Some(wish) = self.wish_for_value(db, key) {
-            return Some(wish);
+            let table = &self.databases.get(db)?.table;
+            let is_by_fields = change == Change::Fields
+                && table.get(key).is_some_and(|entry| is_hash_table(&entry));
+            return (!is_by_fields).then_some(wish);
         }
-        if !in_place {
+        if change == Change::Whole {
             return None;
         }
         let table = &mut self.databases.get_mut(db)?.table;

@@ -221,6 +221,16 @@ impl Table {
         // SAFETY: the table is borrowed, so that its entries live.
         Some(Borrowed(unsafe { entry.alias() }, PhantomData))
     }
+    /// Does something to the entry of a key that neither moves it nor changes what others may see.
+    pub(super) fn with_entry<T>(
+        &mut self,
+        key: &[u8],
+        work: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<T> {
+        // SAFETY: the table is borrowed, so that its entries live and nobody else has them.
+        let mut entry = unsafe { self.entries.find(key)?.alias() };
+        Some(work(&mut entry))
+    }
     /// Adds an entry whose key is not there.
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
         self.field_expiry.enter(&mut entry);
@@ -368,15 +378,20 @@ impl<'a> Held<'a> {
             self.table.read_before_change(self.hash, self.entry.key());
         }
     }
-    /// Whether a change would have to read a large value to its end first. What nobody has asked for leaves it alone then.
-    #[inline]
-    pub(super) fn is_to_be_read(&mut self) -> bool {
-        if self.table.reading.is_none() {
-            return false;
-        }
+    /// What is in the collection is about to change: a large hash that is still to be read keeps what it was itself.
+    #[cold]
+    fn before_change_within(&mut self) {
         self.table.before_removal(self.hash, self.entry.key());
-        let reading = self.table.reading.as_ref();
-        reading.is_some_and(|it| it.wants(self.entry.key()))
+        let key = self.entry.key();
+        if !self.table.reading.as_ref().is_some_and(|it| it.wants(key)) {
+            return;
+        }
+        let hash = self.entry.hash_mut().ok();
+        let kept_bytes = hash.and_then(|hash| hash.begin_reading().map(|_| hash.kept_bytes()));
+        match (&mut self.table.reading, kept_bytes) {
+            (Some(reading), Some(bytes)) => reading.note_kept(self.entry.key(), bytes),
+            _ => self.before_change(),
+        }
     }
     /// A string is about to be changed in place, and is copied for it where it is shared with a save.
     #[inline]
@@ -476,7 +491,9 @@ impl<'a> Held<'a> {
     /// The entry, to change its collection, which never moves the entry.
     #[inline]
     pub(super) fn entry_mut(&mut self) -> &mut Entry {
-        self.before_change();
+        if self.table.reading.is_some() {
+            self.before_change_within();
+        }
         self.table.count_later(&self.entry);
         &mut self.entry
     }

@@ -17,7 +17,9 @@ use super::rdb::save::{self, PartSize};
 use super::rdb::write::{Partial, Sink, Writer, put_in};
 use super::snapshot::{SnapshotOptions, UsageKind};
 use crate::event_loop::Waker;
-use crate::keyspace::{Clock, DatabaseSize, Deferred, Encoded, Encoder, EntryRef, Position};
+use crate::keyspace::{
+    Clock, DatabaseSize, Deferred, Encoded, Encoder, EntryRef, FieldsPart, Position,
+};
 use crate::system::crc64::crc64;
 use crate::system::disk::{Disk, DiskFile, Mode};
 use crate::system::helper::{Helper, Jobs};
@@ -50,13 +52,13 @@ impl RdbEncoder {
             now,
         }
     }
-    fn head(&self, entry: &EntryRef<'_>, writer: &mut Writer<'_>) {
+    fn head(&self, entry: &EntryRef<'_>, kind: u8, writer: &mut Writer<'_>) {
         let usage = match self.usage {
             UsageKind::None => None,
             UsageKind::Idle => Some(Usage::Idle(entry.idle_ms(self.now) / 1000)),
             UsageKind::Frequency => Some(Usage::Frequency(entry.frequency(self.now))),
         };
-        save::head(entry, usage, writer);
+        save::head(entry, kind, usage, writer);
     }
 }
 
@@ -64,9 +66,16 @@ impl Encoder for RdbEncoder {
     fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position> {
         let mut writer = Writer::deferring(out, self.compress);
         if *from == Position::default() {
-            self.head(entry, &mut writer);
+            self.head(entry, save::kind_of(entry.stored()), &mut writer);
         }
         save::save_part(entry.stored(), from, self.part_size, &mut writer)
+    }
+    fn fields(&self, mut part: FieldsPart<'_>, out: &mut Encoded) -> bool {
+        let mut writer = Writer::deferring(out, self.compress);
+        if part.is_first {
+            self.head(&part.entry, save::kind_of_fields(part.was), &mut writer);
+        }
+        save::save_fields(&mut part, self.part_size, &mut writer)
     }
 }
 

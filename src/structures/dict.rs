@@ -60,6 +60,7 @@ mod directory;
 mod distribution;
 mod geometry;
 mod node;
+mod reading;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +69,7 @@ use directory::Directory;
 pub use distribution::Distribution;
 pub use geometry::{Geometry, Mark, Marks};
 use node::{ChainUse, LINE_SLOTS, Node, Packed, prefetch};
+pub use reading::Reading;
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;

@@ -51,6 +51,26 @@ impl HashLimits {
     }
 }
 
+/// How large a hash is, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashSize {
+    /// Its fields.
+    pub fields: usize,
+    /// The earliest expiry of one, Unix ms.
+    pub earliest: Option<i64>,
+}
+
+/// What whoever reads the fields of a hash has done with one ([`Hash::read_on`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldRead {
+    /// Read it, and wants the next.
+    Whole,
+    /// Read it, and wants no more for now.
+    Last,
+    /// Read a part of it, and wants no more for now ([`Hash::unfinished`]).
+    InPart,
+}
+
 /// A field as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair<'a> {
@@ -583,6 +603,53 @@ impl Hash {
             Body::Pairs(_) => debug_assert!(at.is_none()),
             Body::Triples(triples) => triples.indexed_at = at,
             Body::Table(table) => table.indexed_at = at,
+        }
+    }
+
+    /// Begins to read the fields of a hash table as they are now, unless that is under way; how large the hash was then. None
+    /// where it is a listpack.
+    pub fn begin_reading(&mut self) -> Option<HashSize> {
+        match &mut self.body {
+            Body::Table(table) => Some(table.begin_reading()),
+            _ => None,
+        }
+    }
+
+    /// Reads on until `each` says so, or to the end; whether it is the end. Each field comes once, as it was at the beginning.
+    pub fn read_on(&mut self, each: &mut dyn FnMut(Pair<'_>) -> FieldRead) -> bool {
+        match &mut self.body {
+            Body::Table(table) => table.read_on(each),
+            _ => true,
+        }
+    }
+
+    /// The field that was read in part, as it was at the beginning, until [`Hash::finish`].
+    pub fn unfinished(&self) -> Option<Pair<'_>> {
+        match &self.body {
+            Body::Table(table) => table.unfinished(),
+            _ => None,
+        }
+    }
+
+    /// The field that was read in part has been read.
+    pub fn finish(&mut self) {
+        if let Body::Table(table) = &mut self.body {
+            table.finish();
+        }
+    }
+
+    /// Bytes of fields that have changed and are kept to be read.
+    pub fn kept_bytes(&self) -> usize {
+        match &self.body {
+            Body::Table(table) => table.kept_bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Ends a reading, whether all was read or not.
+    pub fn end_reading(&mut self) {
+        if let Body::Table(table) = &mut self.body {
+            table.end_reading();
         }
     }
 

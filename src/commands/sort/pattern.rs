@@ -72,8 +72,7 @@ impl<'a> Pattern<'a> {
                 if !pair.is_expired(now_ms) {
                     return Some(pair.value.with_bytes(read));
                 }
-                // What is stored without it must come out the same where SORT is run again.
-                db.expire_field_in_any_case(&key, field);
+                db.expire_field(&key, field);
                 None
             }
         }

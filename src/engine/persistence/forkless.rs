@@ -225,7 +225,8 @@ pub fn go_on(
     // What writes have had read meanwhile waits in the keyspace. A long string that is only lent is no reason to wait for all
     // others: it is in the data anyway.
     saving.waiting_memory = saving.output.waiting_memory(waiting);
-    saving.is_backed_up = saving.waiting_memory + state.keyspace.unread_bytes() > BACKED_UP;
+    let unread = state.keyspace.unread_bytes() + state.keyspace.kept_for_reading();
+    saving.is_backed_up = saving.waiting_memory + unread > BACKED_UP;
     if saving.is_read || persistence.disk_stalled && saving.output.is_file() {
         return Slice::Waits;
     }

@@ -4,7 +4,7 @@ use super::super::*;
 use super::{at, keyspace, set};
 use crate::config::MaxmemoryPolicy;
 use crate::structures::Collection;
-use crate::structures::hash::{Hash, HashLimits};
+use crate::structures::hash::{FieldRead, Hash, HashLimits, Pair};
 use crate::system::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,8 +18,28 @@ const LARGE: usize = 16;
 
 fn line(entry: &EntryRef<'_>) -> String {
     let key = String::from_utf8_lossy(entry.key()).into_owned();
-    let value = Digest::of_value(entry).hex();
-    format!("{key} {value} {:?}\n", entry.expire_at())
+    let value = match entry.stored() {
+        Stored::Hash(hash) => hash.iter().map(field).collect(),
+        _ => Digest::of_value(entry).hex(),
+    };
+    sorted(&format!("{key} {value} {:?}\n", entry.expire_at()))
+}
+
+fn field(pair: Pair<'_>) -> String {
+    let (name, value) = (pair.field.to_vec(), pair.value.to_vec());
+    let text = |bytes| String::from_utf8(bytes).expect("they are text here");
+    format!("{}={}@{:?};", text(name), text(value), pair.expiry)
+}
+
+/// A line whose fields, if it is a hash, are in order.
+fn sorted(line: &str) -> String {
+    let mut words: Vec<String> = line.splitn(3, ' ').map(str::to_owned).collect();
+    if let Some(fields) = words.get_mut(1) {
+        let mut all: Vec<&str> = fields.split_inclusive(';').collect();
+        all.sort_unstable();
+        *fields = all.concat();
+    }
+    words.join(" ")
 }
 
 impl Encoder for Lines {
@@ -39,6 +59,40 @@ impl Encoder for Lines {
         out.bytes.extend_from_slice(&line[at * each..end]);
         let goes_on = !is_last || entry.key().last().is_some_and(|it| it % 2 == 0);
         goes_on.then(|| Position::at(from.at + 1))
+    }
+    fn fields(&self, part: FieldsPart<'_>, out: &mut Encoded) -> bool {
+        let mut text = Vec::new();
+        if part.is_first {
+            text.extend_from_slice(part.entry.key());
+            text.push(b' ');
+        }
+        let mut left = part.was.fields.div_ceil(PARTS as usize);
+        // Some fields come in two parts.
+        let whole = part.hash.unfinished().map(field);
+        if let Some(whole) = whole {
+            text.extend_from_slice(&whole.as_bytes()[part.inside.at..]);
+            part.hash.finish();
+        }
+        let is_last = part.hash.read_on(&mut |pair| {
+            let whole = field(pair);
+            if whole.starts_with("f1") {
+                part.inside.at = whole.len() / 2;
+                text.extend_from_slice(&whole.as_bytes()[..part.inside.at]);
+                return FieldRead::InPart;
+            }
+            text.extend_from_slice(whole.as_bytes());
+            left -= 1;
+            if left > 0 {
+                FieldRead::Whole
+            } else {
+                FieldRead::Last
+            }
+        });
+        if is_last {
+            text.extend_from_slice(format!(" {:?}\n", part.entry.expire_at()).as_bytes());
+        }
+        out.bytes.append(&mut text);
+        is_last
     }
 }
 
@@ -80,7 +134,7 @@ impl Reader {
     fn lines(&self) -> Lined {
         let lines = |bytes: &Vec<u8>| {
             let text = String::from_utf8(bytes.clone()).expect("lines are text");
-            let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+            let mut lines: Vec<String> = text.split_inclusive('\n').map(sorted).collect();
             lines.sort();
             lines
         };
@@ -91,12 +145,16 @@ impl Reader {
     }
 }
 
-fn large_hash(db: &Db<'_>, fields: usize) -> NewValue<'static> {
-    let limits = HashLimits {
+fn hash_limits(db: &Db<'_>) -> HashLimits {
+    HashLimits {
         max_entries: 8,
         max_value: 64,
         seed: db.hash_seed(),
-    };
+    }
+}
+
+fn large_hash(db: &Db<'_>, fields: usize) -> NewValue<'static> {
+    let limits = hash_limits(db);
     let mut hash = Hash::new();
     for number in 0..fields {
         hash.set(format!("f{number}").as_bytes(), b"v", false, &limits);
@@ -146,11 +204,21 @@ fn change(keyspace: &mut Keyspace, rng: &mut Rng, now: Clock, keys: u64) {
             put(&mut db, &first, hash);
         }
         10..12 => {
+            let limits = hash_limits(&db);
             if let KeyEntry::Occupied(mut held) = db.entry(&first)
                 && let Ok(hash) = held.hash_mut()
             {
-                hash.remove(b"f1");
-                if hash.is_empty() {
+                for _ in 0..1 + rng.below(4) {
+                    let name = format!("f{}", rng.below(40)).into_bytes();
+                    let value = rng.below(1000).to_string().into_bytes();
+                    match rng.below(3) {
+                        0 => drop(hash.remove(&name)),
+                        _ => drop(hash.set(&name, &value, rng.below(2) == 0, &limits)),
+                    }
+                }
+                let is_empty = hash.is_empty();
+                held.reindex_fields();
+                if is_empty {
                     held.remove(Free::Now);
                 }
             }
@@ -253,7 +321,8 @@ fn what_is_read_is_what_was_there_at_the_beginning() {
                     let key = format!("key{}", rng.below(keys)).into_bytes();
                     let client = rng.below(2) == 0;
                     clients += u64::from(client);
-                    let wish = keyspace.wish_for(rng.index(2), &key, true);
+                    let change = [Change::Fields, Change::InPlace, Change::Whole][rng.index(3)];
+                    let wish = keyspace.wish_for(rng.index(2), &key, change);
                     if let Some(wish) = wish.filter(|_| client) {
                         keyspace.wait_for(&wish, clients);
                         waiting.insert(clients);
@@ -317,7 +386,7 @@ fn who_waits_goes_on_in_the_order_of_the_wishes() {
     for (client, number) in asked.iter().chain(&asked).enumerate() {
         let key = format!("key{number}").into_bytes();
         let wish = keyspace
-            .wish_for(number % 2, &key, true)
+            .wish_for(number % 2, &key, Change::InPlace)
             .expect("it is large");
         keyspace.wait_for(&wish, client as u64);
     }
@@ -347,6 +416,9 @@ impl Encoder for Sharing {
         }
         None
     }
+    fn fields(&self, _: FieldsPart<'_>, _: &mut Encoded) -> bool {
+        true
+    }
 }
 
 /// Who changed half a gigabyte that was shared copied it first.
@@ -361,14 +433,16 @@ fn who_changes_a_long_string_waits_until_it_is_let_go_of() {
         let mut db = keyspace.db(0, at(1), false);
         put(&mut db, key, NewValue::Blob(Arc::new(vec![b'x'; len])));
     }
-    assert!(keyspace.wish_for(0, b"long", true).is_none());
+    assert!(keyspace.wish_for(0, b"long", Change::InPlace).is_none());
     let encoder: Arc<dyn Encoder> = Arc::new(Sharing);
     keyspace.begin_reading(&encoder);
     // It is shared by the question, which reads it.
-    let wish = keyspace.wish_for(0, b"long", true).expect("it is shared");
+    let wish = keyspace
+        .wish_for(0, b"long", Change::InPlace)
+        .expect("it is shared");
     keyspace.wait_for(&wish, 7);
-    assert!(keyspace.wish_for(0, b"long", false).is_none());
-    assert!(keyspace.wish_for(0, b"short", true).is_none());
+    assert!(keyspace.wish_for(0, b"long", Change::Whole).is_none());
+    assert!(keyspace.wish_for(0, b"short", Change::InPlace).is_none());
     while !keyspace.go_on_reading(&mut |_| true) {}
     let mut taken = Vec::new();
     keyspace.take_read(&mut |_, encoded| taken.push(encoded));
@@ -383,16 +457,18 @@ fn who_changes_a_long_string_waits_until_it_is_let_go_of() {
     held.append(b"y").expect("a string");
     assert_eq!(keyspace.hurried(), 1);
     assert!(keyspace.take_slowest_hurry_ns() > 0, "it is timed");
-    assert!(keyspace.wish_for(0, b"second", true).is_none());
+    assert!(keyspace.wish_for(0, b"second", Change::InPlace).is_none());
     let strings: Vec<usize> = taken.iter().flat_map(|it| it.long_strings()).collect();
     assert_eq!(strings.len(), 2);
     drop(taken);
     strings.into_iter().for_each(|it| keyspace.let_go(it));
     assert_eq!(keyspace.take_released(), [7]);
-    assert!(keyspace.wish_for(0, b"long", true).is_none());
+    assert!(keyspace.wish_for(0, b"long", Change::InPlace).is_none());
     // Who waits for one that nobody takes goes on at the end.
     keyspace.begin_reading(&encoder);
-    let wish = keyspace.wish_for(0, b"long", true).expect("it is shared");
+    let wish = keyspace
+        .wish_for(0, b"long", Change::InPlace)
+        .expect("it is shared");
     keyspace.wait_for(&wish, 8);
     keyspace.end_reading();
     keyspace.let_go_of_all();
@@ -422,4 +498,51 @@ fn a_flushed_database_that_is_still_to_be_read_is_counted() {
         keyspace.end_reading();
         assert_eq!(keyspace.bytes_for_reading(), 0);
     }
+}
+
+/// What a client does to the fields of a large hash waits for nothing, whoever does it, and the hash is read as it was.
+#[test]
+fn who_changes_fields_of_a_hash_waits_for_nothing() {
+    let mut keyspace = keyspace();
+    let mut db = keyspace.db(0, at(1), false);
+    let (hash, limits) = (large_hash(&db, 1000), hash_limits(&db));
+    put(&mut db, b"key", hash);
+    let expected = lines_of(&keyspace);
+    let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+    keyspace.begin_reading(&encoder);
+    let mut reader = Reader {
+        bytes: BTreeMap::new(),
+        keys: 0,
+    };
+    let (mut step, mut kept_bytes) = (0, 0);
+    loop {
+        for number in 0..100 {
+            let name = format!("f{}", (step * 100 + number) % 1500);
+            assert!(keyspace.wish_for(0, b"key", Change::Fields).is_none());
+            let mut db = keyspace.db(0, at(1), false);
+            let KeyEntry::Occupied(mut held) = db.entry(b"key") else {
+                panic!("it is there")
+            };
+            let hash = held.hash_mut().expect("a hash");
+            match number % 2 {
+                0 => drop(hash.remove(name.as_bytes())),
+                _ => drop(hash.set(name.as_bytes(), b"other", false, &limits)),
+            }
+        }
+        step += 1;
+        kept_bytes = kept_bytes.max(keyspace.kept_for_reading());
+        if keyspace.go_on_reading(&mut |_| true) {
+            break;
+        }
+    }
+    reader.take(&mut keyspace);
+    assert_eq!(reader.lines(), expected);
+    assert_eq!((keyspace.hurried(), keyspace.kept_for_reading()), (0, 0));
+    assert!(step > 3 && kept_bytes > 100, "{step} {kept_bytes}");
+    // Others move it, and wait.
+    assert!(keyspace.wish_for(0, b"key", Change::Whole).is_none());
+    keyspace.end_reading();
+    keyspace.begin_reading(&encoder);
+    assert!(keyspace.wish_for(0, b"key", Change::Whole).is_some());
+    keyspace.end_reading();
 }

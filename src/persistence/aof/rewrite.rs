@@ -5,7 +5,7 @@
 
 use crate::journal::write_command;
 use crate::keyspace::{
-    Deferred, Encoded, Encoder, EntryRef, Inside, Keyspace, Position, Stored, Value,
+    Deferred, Encoded, Encoder, EntryRef, FieldsPart, Inside, Keyspace, Position, Stored, Value,
 };
 use crate::persistence::rdb::save::{PartSize, Room, part_of_table};
 use crate::persistence::rdb::stream::{consumer_at, group_at, stage};
@@ -118,6 +118,22 @@ impl Encoder for CommandEncoder {
             }
         }
     }
+    fn fields(&self, mut part: FieldsPart<'_>, out: &mut Encoded) -> bool {
+        let key: Box<[u8]> = part.entry.key().into();
+        let room = Room::new(self.part_size, out.bytes.len());
+        let mut fields = Fields::new(&mut out.bytes, &key);
+        let is_last = part.read_on(
+            room,
+            &mut fields,
+            Fields::written,
+            |fields, pair, inside| fields.add(&pair, inside, room),
+        );
+        fields.end();
+        if is_last {
+            write_expiry(&mut out.bytes, &part.entry);
+        }
+        is_last
+    }
 }
 
 /// Gives what a [`CommandEncoder`] has left to a sink, with the strings that are shared.
@@ -176,35 +192,13 @@ fn write_part(
             part_of_sorted_set(set, from, room, batch)
         }
         Stored::Hash(hash) if hash.listpack().is_none() => {
-            // A field has to be there before its expiry.
-            let mut both = (
-                Batch::new(out, b"HMSET", key, PER_COMMAND * 2),
-                Vec::<u8>::new(),
-            );
-            let written = |both: &(Batch<'_>, Vec<u8>)| both.0.written() + both.1.len();
-            let next = part_of_table(from, room, &mut both, written, |cursor, each| {
+            let mut fields = Fields::new(out, key);
+            let next = part_of_table(from, room, &mut fields, Fields::written, |cursor, each| {
                 hash.scan(cursor, |pair| {
-                    each(&mut |(batch, expiries), inside| {
-                        let words = [pair.field, pair.value];
-                        if !room.is_long(len_of(&words)) {
-                            words.iter().for_each(|word| batch.add(word));
-                            write_field_expiry(expiries, key, &pair);
-                            return None;
-                        }
-                        // Nothing may be put between its parts.
-                        batch.end();
-                        batch.out.append(expiries);
-                        let set = [&batch.head()[..], &words[..]].concat();
-                        let at = pair.expiry.map(|at| at.to_string());
-                        let expire = at.as_ref().map(|at| expiry_words(key, at, pair.field));
-                        let commands = [Some(&set[..]), expire.as_ref().map(|it| &it[..])];
-                        write_long(batch.out, commands.into_iter().flatten(), inside, room)
-                    });
+                    each(&mut |fields, inside| fields.add(&pair, inside, room));
                 })
             });
-            let (mut batch, mut expiries) = both;
-            batch.end();
-            out.append(&mut expiries);
+            fields.end();
             next
         }
         Stored::Stream(stream) => {
@@ -452,6 +446,45 @@ impl<'a> Batch<'a> {
         write_command(self.out, all.into_iter());
         self.words.clear();
         self.gathered = 0;
+    }
+}
+
+/// Gathers fields of a hash, and their expiries behind them: a field has to be there before its expiry.
+struct Fields<'a> {
+    batch: Batch<'a>,
+    expiries: Vec<u8>,
+}
+
+impl<'a> Fields<'a> {
+    fn new(out: &'a mut Vec<u8>, key: &'a [u8]) -> Fields<'a> {
+        Fields {
+            batch: Batch::new(out, b"HMSET", key, PER_COMMAND * 2),
+            expiries: Vec::new(),
+        }
+    }
+    /// Bytes of the buffer, and of what will go there.
+    fn written(&self) -> usize {
+        self.batch.written() + self.expiries.len()
+    }
+    /// Adds a field; or, where it is long, a part of commands of its own, from a place on. Where that goes on.
+    fn add(&mut self, pair: &Pair<'_>, inside: Inside, room: Room) -> Option<Inside> {
+        let (words, key) = ([pair.field, pair.value], self.batch.key);
+        if !room.is_long(len_of(&words)) {
+            words.iter().for_each(|word| self.batch.add(word));
+            write_field_expiry(&mut self.expiries, key, pair);
+            return None;
+        }
+        // Nothing may be put between its parts.
+        self.end();
+        let set = [&self.batch.head()[..], &words[..]].concat();
+        let at = pair.expiry.map(|at| at.to_string());
+        let expire = at.as_ref().map(|at| expiry_words(key, at, pair.field));
+        let commands = [Some(&set[..]), expire.as_ref().map(|it| &it[..])];
+        write_long(self.batch.out, commands.into_iter().flatten(), inside, room)
+    }
+    fn end(&mut self) {
+        self.batch.end();
+        self.batch.out.append(&mut self.expiries);
     }
 }
 

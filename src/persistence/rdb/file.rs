@@ -102,7 +102,7 @@ impl<'a> FileWriter<'a> {
     /// One key.
     pub fn entry(&mut self, entry: &EntryRef<'_>, usage: Option<Usage>) -> io::Result<()> {
         let mut writer = self.writer();
-        save::head(entry, usage, &mut writer);
+        save::head(entry, save::kind_of(entry.stored()), usage, &mut writer);
         save::save(entry.stored(), &mut writer);
         if self.buffer.len() >= FLUSH_BYTES {
             self.flush()?;

@@ -6,9 +6,9 @@ use super::file::{Usage, op};
 use super::load::{PACKED, PLAIN};
 use super::write::Writer;
 use super::{kind, stream};
-use crate::keyspace::{EntryRef, Inside, Position, Stored, Value};
+use crate::keyspace::{EntryRef, FieldsPart, Inside, Position, Stored, Value};
 use crate::structures::Collection;
-use crate::structures::hash::{Hash, Pair};
+use crate::structures::hash::{FieldRead, Hash, HashSize, Pair};
 use crate::structures::list::List;
 use crate::structures::listpack::Item;
 use crate::structures::quicklist::NodeView;
@@ -40,7 +40,7 @@ fn kind_of_hash(hash: &Hash) -> u8 {
 }
 
 /// Writes what stands before a value: expiry, use, type and key.
-pub fn head(entry: &EntryRef<'_>, usage: Option<Usage>, writer: &mut Writer<'_>) {
+pub fn head(entry: &EntryRef<'_>, kind: u8, usage: Option<Usage>, writer: &mut Writer<'_>) {
     if let Some(at) = entry.expire_at() {
         writer.byte(op::EXPIRE_MS);
         writer.time_ms(at);
@@ -56,7 +56,7 @@ pub fn head(entry: &EntryRef<'_>, usage: Option<Usage>, writer: &mut Writer<'_>)
         }
         None => {}
     }
-    writer.byte(kind_of(entry.stored()));
+    writer.byte(kind);
     writer.string(entry.key());
 }
 
@@ -140,6 +140,62 @@ fn save_hash(hash: &Hash, writer: &mut Writer<'_>) {
     writer.len(hash.len());
     hash.iter()
         .for_each(|pair| save_pair(pair, earliest, writer));
+}
+
+/// The type of a hash table that is read by its fields.
+pub fn kind_of_fields(was: HashSize) -> u8 {
+    match was.earliest {
+        Some(_) => kind::HASH_TTL,
+        None => kind::HASH,
+    }
+}
+
+/// Writes a part of a hash table that is read by its fields, the first with what stands before them; whether it is the last.
+pub fn save_fields(part: &mut FieldsPart<'_>, size: PartSize, writer: &mut Writer<'_>) -> bool {
+    let earliest = part.was.earliest;
+    if part.is_first {
+        if let Some(earliest) = earliest {
+            writer.time_ms(earliest);
+        }
+        writer.len(part.was.fields);
+    }
+    let room = Room::new(size, writer.written());
+    part.read_on(room, writer, Writer::written, |writer, pair, inside| {
+        writer.element(inside, room, |writer| save_pair(pair, earliest, writer))
+    })
+}
+
+impl FieldsPart<'_> {
+    /// Reads on as long as there is room; whether it is the end. `write` writes a field from a place in it on, and says where it
+    /// goes on.
+    pub(in crate::persistence) fn read_on<W>(
+        &mut self,
+        mut room: Room,
+        writer: &mut W,
+        written: impl Fn(&W) -> usize,
+        write: impl Fn(&mut W, Pair<'_>, Inside) -> Option<Inside>,
+    ) -> bool {
+        let inside = &mut *self.inside;
+        if let Some(pair) = self.hash.unfinished() {
+            if let Some(rest) = write(writer, pair, std::mem::take(inside)) {
+                *inside = rest;
+                return false;
+            }
+            self.hash.finish();
+            room.take_one();
+        }
+        self.hash.read_on(&mut |pair| {
+            if let Some(rest) = write(writer, pair, Inside::default()) {
+                *inside = rest;
+                return FieldRead::InPart;
+            }
+            room.take_one();
+            match room.is_left(written(writer)) {
+                true => FieldRead::Whole,
+                false => FieldRead::Last,
+            }
+        })
+    }
 }
 
 fn save_pair(pair: Pair<'_>, earliest: Option<i64>, writer: &mut Writer<'_>) {

@@ -4,7 +4,7 @@
 //! hold. Growth and shrinking only split and join buckets, so that an old bucket is some whole buckets of a dict that has
 //! grown, or a part of one of a dict that has shrunk.
 
-use super::node::prefetch;
+use super::node::{Node, prefetch};
 use super::{Dict, Element, lend, to_raw};
 
 /// Which bucket each hash belonged to when this was taken.
@@ -95,9 +95,63 @@ impl<E: Element> Dict<E> {
         mark: Mark,
         mut emit: impl FnMut(&E),
     ) {
+        let has_passed = self.pass_some(was, bucket, mark, |element| {
+            emit(element);
+            true
+        });
+        debug_assert!(has_passed);
+    }
+
+    /// [`Dict::pass_bucket`], where `emit` may refuse an element: then those before it are marked, and it comes again with the
+    /// next call. Whether the bucket is passed.
+    pub fn pass_some(
+        &mut self,
+        was: Geometry,
+        bucket: usize,
+        mark: Mark,
+        mut emit: impl FnMut(&E) -> bool,
+    ) -> bool {
+        let mut passed = 0;
+        let is_whole = self.each_slot_in(was, bucket, |node, slot| {
+            let item = node.get(slot);
+            if item.mark() != mark.0 {
+                // SAFETY: in this dict, which nobody changes meanwhile.
+                let element = unsafe { lend::<E>(item) };
+                if !emit(&element) {
+                    return false;
+                }
+            }
+            if item.mark() != 0 {
+                node.update(slot, item.marked(0));
+            }
+            passed += 1;
+            true
+        });
+        if !is_whole {
+            self.each_slot_in(was, bucket, |node, slot| {
+                let is_before = passed > 0;
+                if is_before {
+                    passed -= 1;
+                    node.update(slot, node.get(slot).marked(mark.0));
+                }
+                is_before
+            });
+        }
+        is_whole
+    }
+
+    /// Calls `visit` with the place of each element that belonged to a bucket of an earlier shape, until it says no; whether it
+    /// never did.
+    #[inline]
+    fn each_slot_in(
+        &mut self,
+        was: Geometry,
+        bucket: usize,
+        mut visit: impl FnMut(Node, usize) -> bool,
+    ) -> bool {
         let is = self.geometry();
         if is.buckets == 0 {
-            return;
+            return true;
         }
         let chosen_by = was.mask_of(bucket);
         // Parts of the old bucket have its number in the bits that chose it. There may be none: it has been joined.
@@ -108,21 +162,18 @@ impl<E: Element> Dict<E> {
             self.prefetch_elements(index);
             for node in self.directory.bucket(index).chain() {
                 for slot in 0..node.count() {
-                    let item = node.get(slot);
                     // SAFETY: in this dict, which nobody changes meanwhile.
-                    let element = unsafe { lend::<E>(item) };
-                    if holds_others && was.bucket_of(self.hash(element.key())) != Some(bucket) {
+                    let key = unsafe { E::key_of(to_raw(node.get(slot))) };
+                    if holds_others && was.bucket_of(self.hash(key)) != Some(bucket) {
                         continue;
                     }
-                    if item.mark() != 0 {
-                        node.update(slot, item.marked(0));
-                    }
-                    if item.mark() != mark.0 {
-                        emit(&element);
+                    if !visit(node, slot) {
+                        return false;
                     }
                 }
             }
         }
+        true
     }
 }
 

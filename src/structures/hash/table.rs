@@ -8,8 +8,8 @@
 #![allow(unsafe_code)]
 
 use super::field::{Field, expiry_at, name_at, value_at};
-use super::{EXPIRY_MAX, Item, Pair};
-use crate::structures::dict::{Dict, Distribution, ElementRef, HashSeed};
+use super::{EXPIRY_MAX, FieldRead, HashSize, Item, Pair};
+use crate::structures::dict::{Dict, Distribution, ElementRef, HashSeed, Marks, Reading};
 use crate::system::size_class::size_class;
 use std::collections::BTreeSet;
 use std::ptr::{self, NonNull};
@@ -49,6 +49,24 @@ pub(super) struct Table {
     seed: HashSeed,
     /// See `Hash::indexed_at`.
     pub(super) indexed_at: Option<i64>,
+    /// What was there at one moment, while that is read.
+    reading: Option<Box<FieldReading>>,
+    /// Marks that readings may have left.
+    marks: Marks,
+}
+
+/// A hash as it was when its fields began to be read.
+struct FieldReading {
+    fields: Reading<Field>,
+    was: HashSize,
+    unfinished: Option<Unfinished>,
+}
+
+/// A field that is read in parts.
+struct Unfinished {
+    name: Box<[u8]>,
+    /// What it was, where it has changed or gone since.
+    kept: Option<Field>,
 }
 
 /// What is known of a field that is in the dict.
@@ -82,6 +100,109 @@ impl Table {
             queue: BTreeSet::new(),
             seed,
             indexed_at: None,
+            reading: None,
+            marks: Marks::default(),
+        }
+    }
+    /// A field is about to change or to go: where it is still to be read, what it is now is kept.
+    #[inline]
+    fn before_change(&mut self, hash: u64, name: &[u8]) {
+        if self.reading.is_some() {
+            self.keep(hash, name);
+        }
+    }
+    #[cold]
+    fn keep(&mut self, hash: u64, name: &[u8]) {
+        let Some(reading) = &mut self.reading else {
+            return;
+        };
+        let unfinished = reading.unfinished.as_mut();
+        let unfinished = unfinished.filter(|it| it.kept.is_none() && *it.name == *name);
+        if unfinished.is_none() && !reading.fields.before_change(&mut self.dict, hash, name) {
+            return;
+        }
+        let Some(found) = self.dict.find_hashed(hash, name) else {
+            return;
+        };
+        let field = Field::new(found.name(), found.value(), found.expiry());
+        let bytes = field.capacity();
+        match unfinished {
+            Some(unfinished) => unfinished.kept = Some(field),
+            None => reading.fields.keep(field, bytes),
+        }
+    }
+    fn insert_new_hashed(&mut self, hash: u64, name: &[u8], field: Field) {
+        self.dict.insert_new_hashed(hash, field);
+        if let Some(reading) = &self.reading {
+            reading.fields.after_insert(&mut self.dict, hash, name);
+        }
+    }
+    /// Begins to read the fields as they are now, unless that is under way.
+    pub(super) fn begin_reading(&mut self) -> HashSize {
+        let was = HashSize {
+            fields: self.len(),
+            earliest: self.earliest(),
+        };
+        let (dict, marks) = (&mut self.dict, &mut self.marks);
+        let reading = self.reading.get_or_insert_with(|| {
+            let fields = Reading::begin(dict, marks);
+            Box::new(FieldReading {
+                fields,
+                was,
+                unfinished: None,
+            })
+        });
+        reading.was
+    }
+    /// See `Hash::unfinished`.
+    pub(super) fn unfinished(&self) -> Option<Pair<'_>> {
+        let unfinished = self.reading.as_ref()?.unfinished.as_ref()?;
+        match &unfinished.kept {
+            Some(field) => Some(pair(field)),
+            None => self.get(&unfinished.name),
+        }
+    }
+    /// See `Hash::finish`.
+    pub(super) fn finish(&mut self) {
+        if let Some(reading) = &mut self.reading {
+            reading.unfinished = None;
+        }
+    }
+    /// See `Hash::read_on`.
+    pub(super) fn read_on(&mut self, each: &mut dyn FnMut(Pair<'_>) -> FieldRead) -> bool {
+        let Some(reading) = &mut self.reading else {
+            return true;
+        };
+        let FieldReading {
+            fields, unfinished, ..
+        } = &mut **reading;
+        let is_end = fields.go_on(
+            &mut self.dict,
+            Field::capacity,
+            |field, is_kept| match each(pair(field)) {
+                FieldRead::Whole => true,
+                FieldRead::Last => false,
+                FieldRead::InPart => {
+                    let (name, value, expiry) = (field.name(), field.value(), field.expiry());
+                    *unfinished = Some(Unfinished {
+                        name: name.into(),
+                        kept: is_kept.then(|| Field::new(name, value, expiry)),
+                    });
+                    false
+                }
+            },
+        );
+        is_end && unfinished.is_none()
+    }
+    /// Bytes of what has changed and is kept to be read.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let reading = self.reading.as_ref();
+        reading.map_or(0, |it| it.fields.kept_bytes())
+    }
+    /// Ends a reading, whether all was read or not.
+    pub(super) fn end_reading(&mut self) {
+        if let Some(reading) = self.reading.take() {
+            reading.fields.end(&mut self.marks);
         }
     }
     #[inline]
@@ -96,6 +217,7 @@ impl Table {
     #[inline]
     pub(super) fn set(&mut self, name: &[u8], value: &[u8], keep: bool) -> bool {
         let hash = self.dict.hash(name);
+        self.before_change(hash, name);
         if let Some(mut found) = self.dict.find_mut_hashed(hash, name) {
             match found.expiry() {
                 None => found.set_value(value),
@@ -112,8 +234,7 @@ impl Table {
             }
             return false;
         }
-        self.dict
-            .insert_new_hashed(hash, Field::new(name, value, None));
+        self.insert_new_hashed(hash, name, Field::new(name, value, None));
         true
     }
     /// Adds a field that is not there.
@@ -123,11 +244,12 @@ impl Table {
         if let Some(at) = expiry {
             self.queue.insert(Due::new(at, hash, field.address()));
         }
-        self.dict.insert_new_hashed(hash, field);
+        self.insert_new_hashed(hash, name, field);
     }
     /// Sets or removes a field's expiry; false where there is no such field.
     pub(super) fn set_expiry(&mut self, name: &[u8], expiry: Option<i64>) -> bool {
         let hash = self.dict.hash(name);
+        self.before_change(hash, name);
         let Some(mut found) = self.dict.find_mut_hashed(hash, name) else {
             return false;
         };
@@ -143,6 +265,7 @@ impl Table {
     #[inline]
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         let hash = self.dict.hash(name);
+        self.before_change(hash, name);
         let Some(removed) = self.dict.remove_hashed(hash, name) else {
             return false;
         };
@@ -169,6 +292,7 @@ impl Table {
             // name is used after it only through the removed field.
             let name = unsafe { name_at(raw) };
             let hash = self.dict.hash(name);
+            self.before_change(hash, name);
             if let Some(field) = self.dict.remove_hashed(hash, name) {
                 each(field.name());
                 removed += 1;
