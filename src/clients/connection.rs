@@ -65,9 +65,10 @@ pub struct Connection {
     pub(super) counted_bytes: usize,
     served_batch: ServedBatch,
     created_ns: u64,
-    /// When it was first found to wait for nothing but that its replies are written, monotonic ns; 0: it was not.
-    lingers_since_ns: u64,
-    fd: i64,
+    /// When it was first found to wait for nothing but that its replies are written, s since it was created, rounded up; 0: it
+    /// was not.
+    lingers_since_s: u32,
+    fd: i32,
     address: Address,
     local_address: Address,
 }
@@ -83,7 +84,7 @@ impl Connection {
     ) -> Connection {
         Connection {
             token: Some(token),
-            fd,
+            fd: i32::try_from(fd).unwrap_or(-1),
             address,
             local_address,
             created_ns: now_ns,
@@ -116,7 +117,7 @@ impl Connection {
     }
     /// File descriptor, for CLIENT LIST; -1 without a socket.
     pub fn fd(&self) -> i64 {
-        self.fd
+        self.fd.into()
     }
     /// Whether it is one of the Unix socket.
     pub fn is_unix(&self) -> bool {
@@ -217,10 +218,13 @@ impl Connection {
     /// It waits for nothing but that its replies are written; since when it has been found to, or when it took some of them
     /// last. What it was before does not count: its commands may have been held back for long.
     pub fn lingers(&mut self, now_ns: u64) -> u64 {
-        if self.lingers_since_ns == 0 {
-            self.lingers_since_ns = now_ns;
+        const SECOND_NS: u64 = 1_000_000_000;
+        if self.lingers_since_s == 0 {
+            let age_ns = now_ns.saturating_sub(self.created_ns);
+            self.lingers_since_s = u32::try_from(age_ns / SECOND_NS + 1).unwrap_or(u32::MAX);
         }
-        self.lingers_since_ns.max(self.last_interaction_ns)
+        let since_ns = self.created_ns + u64::from(self.lingers_since_s) * SECOND_NS;
+        since_ns.max(self.last_interaction_ns)
     }
     /// Forgets what came in: nobody will run it.
     pub fn drop_input(&mut self) {
