@@ -161,6 +161,16 @@ impl Encoded {
     pub fn is_empty(&self) -> bool {
         self.len() == 0 && self.keys == 0
     }
+    /// An empty one with room for about as much, which then is not moved as it grows.
+    pub(super) fn emptied(&self) -> Encoded {
+        /// More than that comes of long strings, the next of which may be shorter.
+        const MOST: usize = 512 * 1024;
+        Encoded {
+            bytes: Vec::with_capacity(self.bytes.len().min(MOST)),
+            strings: Vec::with_capacity(self.strings.len().min(MOST / size_of::<Deferred>())),
+            ..Encoded::default()
+        }
+    }
     /// Takes back what has come since there were so many bytes, strings and shared bytes.
     pub(super) fn cut(&mut self, (bytes, strings, shared_bytes): (usize, usize, usize)) {
         self.bytes.truncate(bytes);

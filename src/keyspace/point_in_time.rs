@@ -663,7 +663,8 @@ impl Keyspace {
                 }
                 reading.is_cut = reading.current.is_some();
                 if !reading.encoded.is_empty() {
-                    take(reading.db, std::mem::take(&mut reading.encoded));
+                    let next = reading.encoded.emptied();
+                    take(reading.db, std::mem::replace(&mut reading.encoded, next));
                 }
                 if reading.is_cut {
                     return;

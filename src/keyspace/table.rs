@@ -265,10 +265,7 @@ impl Table {
     }
     /// Marks the entry of a key; none where it is marked so already, or not there.
     pub(super) fn mark(&mut self, hash: u64, key: &[u8], mark: Mark) -> Option<Borrowed<'_>> {
-        if self.entries.mark(hash, key, mark) != Some(true) {
-            return None;
-        }
-        let entry = self.entries.find_hashed(hash, key)?;
+        let entry = self.entries.mark(hash, key, mark)?;
         // SAFETY: the table is borrowed, so that its entries live.
         Some(Borrowed(unsafe { entry.alias() }, PhantomData))
     }

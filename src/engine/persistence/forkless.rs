@@ -23,6 +23,10 @@ const BACKED_UP: usize = 16 * 1024 * 1024;
 /// Bytes that are given to the helper at a time.
 const CHUNK: usize = 256 * 1024;
 
+/// Bytes that are read, and buckets that are passed, before the time is looked at.
+const LOOK_AFTER: usize = 2048;
+const BUCKETS_PER_LOOK: usize = 8;
+
 /// Begins a save.
 pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
     let mut options = options(state, host);
@@ -247,19 +251,14 @@ pub fn go_on(
         return Slice::More;
     }
     let (mut is_read, keys_before) = (false, saving.keys_done);
-    if waiting < WAITING_MAX {
-        let helper = &mut persistence.snapshot_helper;
-        loop {
-            let mut is_over = false;
-            is_read = state.keyspace.go_on_reading(&mut |unread| {
-                is_over |= delay_us > 0 || over();
-                is_over || unread >= CHUNK
-            });
-            hand_over(&mut state.keyspace, saving, helper);
-            if is_read || is_over {
-                break;
-            }
-        }
+    // Who is held back for what is to be read does not wait for what is only lent, and takes no memory.
+    let has_room = waiting < WAITING_MAX
+        || persistence.held_for_save > 0 && saving.waiting_memory < WAITING_MAX;
+    if has_room {
+        let (keyspace, helper) = (&mut state.keyspace, &mut persistence.snapshot_helper);
+        is_read = read_on(keyspace, saving, helper, &mut |looks| {
+            delay_us > 0 || looks && over()
+        });
     }
     if delay_us > 0 {
         let rest_ns = (saving.keys_done - keys_before).saturating_mul(delay_us * 1000);
@@ -270,7 +269,7 @@ pub fn go_on(
         return Slice::Rests(saving.rests_until_ns);
     }
     if !is_read {
-        return match waiting < WAITING_MAX {
+        return match has_room {
             true if delay_us > 0 => Slice::Rests(saving.rests_until_ns),
             true => Slice::More,
             false => Slice::Waits,
@@ -280,6 +279,32 @@ pub fn go_on(
     state.keyspace.end_reading();
     saving.output.finish(&mut persistence.snapshot_helper);
     Slice::Waits
+}
+
+/// Reads until `over` says so, and gives what was read to the helper; whether all is read. `over` is asked after each bucket and
+/// part, and told whether enough was done since it last looked at the time, for which an entry could be read.
+fn read_on(
+    keyspace: &mut Keyspace,
+    saving: &mut Forkless,
+    helper: &mut Helper<Job>,
+    over: &mut dyn FnMut(bool) -> bool,
+) -> bool {
+    loop {
+        let (mut is_over, mut buckets, mut looked_at) = (false, 0, 0);
+        let is_read = keyspace.go_on_reading(&mut |unread: usize| {
+            buckets += 1;
+            let looks = unread.abs_diff(looked_at) >= LOOK_AFTER || buckets % BUCKETS_PER_LOOK == 0;
+            if looks {
+                looked_at = unread;
+            }
+            is_over |= over(looks);
+            is_over || unread >= CHUNK
+        });
+        hand_over(keyspace, saving, helper);
+        if is_read || is_over {
+            return is_read;
+        }
+    }
 }
 
 /// Gives what was read to the helper.
@@ -726,6 +751,36 @@ mod tests {
             assert!(is_replaced && times >= 2 || times <= 1, "{own}");
             state.persistence.snapshot_helper.drain();
         }
+    }
+
+    /// On a disk of 2 MB/s who changed a large value waited for half a minute until a string of 50 MB was written that only stood
+    /// before it.
+    #[test]
+    fn who_is_held_does_not_wait_for_what_is_only_lent() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut harness = Harness::new();
+        harness.state.config = Config::with_dir(directory.path());
+        let jobs = Jobs::Simulated(SimulatedJobs::new(1));
+        harness.state.persistence.snapshot_helper = helper(&jobs);
+        (0..2000).for_each(|key| drop(harness.line(&format!("SET key:{key} value"))));
+        harness.line(&format!("SET long {}", "x".repeat(WAITING_MAX + 1)));
+        harness.line("BGSAVE");
+        let state = &mut harness.state;
+        let step = |state: &mut State| {
+            let progress = progress(state).expect("a save");
+            let slice = go_on(state, progress, true, &mut || true);
+            let saving = state.persistence.forkless.as_ref().expect("a save");
+            (slice, saving.keys_done)
+        };
+        while step(state).0 == Slice::More {}
+        let (slice, keys) = step(state);
+        assert_eq!((slice, step(state).1), (Slice::Waits, keys));
+        state.persistence.held_for_save = 1;
+        let (slice, more) = step(state);
+        assert!(slice == Slice::More && more > keys, "{keys} {more}");
+        while step(state).0 == Slice::More {}
+        assert_eq!(step(state).1, 2001);
+        state.persistence.snapshot_helper.drain();
     }
 
     /// Who sends a snapshot more slowly than it is read has no more read than may wait; that nobody takes it is no sign of a disk

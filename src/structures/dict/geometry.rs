@@ -5,7 +5,7 @@
 //! grown, or a part of one of a dict that has shrunk.
 
 use super::node::{Node, prefetch};
-use super::{Dict, Element, lend, to_raw};
+use super::{Dict, Element, ElementRef, lend, to_raw};
 
 /// Which bucket each hash belonged to when this was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,14 +75,18 @@ impl<E: Element> Dict<E> {
         }
     }
 
-    /// Marks an element, which is found no more by whoever passes its bucket with this mark; whether it was not marked so
-    /// before. None: there is no such element. The mark stays with the element's key wherever that moves in the dict, and when
-    /// the element is replaced.
-    pub fn mark(&mut self, hash: u64, key: &[u8], mark: Mark) -> Option<bool> {
+    /// Marks an element, which is found no more by whoever passes its bucket with this mark. None: it was marked so before, or
+    /// there is no such element. The mark stays with the element's key wherever that moves in the dict, and when the element is
+    /// replaced.
+    pub fn mark(&mut self, hash: u64, key: &[u8], mark: Mark) -> Option<ElementRef<'_, E>> {
         let place = self.place_of(hash, key)?;
         let item = place.node.get(place.slot);
+        if item.mark() == mark.0 {
+            return None;
+        }
         place.node.update(place.slot, item.marked(mark.0));
-        Some(item.mark() != mark.0)
+        // SAFETY: just found in this dict.
+        Some(unsafe { lend(item) })
     }
 
     /// Emits the elements that belonged, or would have belonged, to a bucket of an earlier shape, each once, but those with

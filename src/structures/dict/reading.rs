@@ -3,7 +3,7 @@
 //! In: a dict, and whoever changes it, who says so before. Out: each element as it was at that moment, once. Buckets are
 //! passed in order; what changes before its bucket's turn is marked and its old state kept, what is new is marked.
 
-use super::{Dict, Element, Geometry, Mark, Marks};
+use super::{Dict, Element, ElementRef, Geometry, Mark, Marks};
 
 /// How far it has come.
 pub struct Reading<E: Element> {
@@ -31,9 +31,18 @@ impl<E: Element> Reading<E> {
     fn is_passed(&self, hash: u64) -> bool {
         self.was.bucket_of(hash).is_none_or(|it| it < self.next)
     }
-    /// To be called before the element of a key changes or goes; whether what it is now is to be kept ([`Reading::keep`]).
-    pub fn before_change(&self, dict: &mut Dict<E>, hash: u64, key: &[u8]) -> bool {
-        !self.is_passed(hash) && dict.mark(hash, key, self.mark) == Some(true)
+    /// To be called before the element of a key changes or goes; the element, where what it is now is to be kept
+    /// ([`Reading::keep`]).
+    pub fn before_change<'d>(
+        &self,
+        dict: &'d mut Dict<E>,
+        hash: u64,
+        key: &[u8],
+    ) -> Option<ElementRef<'d, E>> {
+        match self.is_passed(hash) {
+            true => None,
+            false => dict.mark(hash, key, self.mark),
+        }
     }
     /// To be called when an element has been added.
     pub fn after_insert(&self, dict: &mut Dict<E>, hash: u64, key: &[u8]) {

@@ -118,12 +118,11 @@ impl Table {
         };
         let unfinished = reading.unfinished.as_mut();
         let unfinished = unfinished.filter(|it| it.kept.is_none() && *it.name == *name);
-        if unfinished.is_none() && !reading.fields.before_change(&mut self.dict, hash, name) {
-            return;
-        }
-        let Some(found) = self.dict.find_hashed(hash, name) else {
-            return;
+        let found = match unfinished {
+            Some(_) => self.dict.find_hashed(hash, name),
+            None => (reading.fields).before_change(&mut self.dict, hash, name),
         };
+        let Some(found) = found else { return };
         let field = Field::new(found.name(), found.value(), found.expiry());
         let bytes = field.capacity();
         match unfinished {
