@@ -23,6 +23,9 @@ const IDLE_AFTER_NS: u64 = 1_000_000;
 const SAVE_LEAST_NS: i64 = 30_000;
 /// Most time for a save in one turn, ns.
 const SAVE_MOST_NS: i64 = 1_000_000;
+/// Time for it in a turn that has found nothing else to do, where it has none in its account, ns: so long may be kept whoever
+/// comes just then.
+const QUIET_NS: u64 = 100_000;
 
 /// What it takes to read for a save because of a change, about, ns for a byte: that is work for the save, too, and paid for.
 const EARLY_NS_PER_BYTE: i64 = 3;
@@ -30,7 +33,7 @@ const EARLY_NS_PER_BYTE: i64 = 3;
 const OWED_MOST_NS: i64 = 1_000_000_000;
 
 /// The account of the time that a save may have. It gains its share of all time that passes, and pays what it took: so the
-/// share holds over many turns, however short they are and whatever a single entry takes.
+/// share holds over many turns, however short they are and whatever a single entry takes. What nobody else wanted is free.
 ///
 /// Invariant: never more than [`SAVE_MOST_NS`], so that no turn is longer for what was not needed before.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct SaveShare {
     commands: u64,
     /// Bytes that were read because of changes, and are paid for.
     early_bytes: u64,
+    /// Time of this turn that need not be paid for, ns.
+    free_ns: u64,
 }
 
 impl Default for SaveShare {
@@ -54,6 +59,7 @@ impl Default for SaveShare {
             busy_at_ns: 0,
             commands: 0,
             early_bytes: 0,
+            free_ns: 0,
         }
     }
 }
@@ -63,9 +69,11 @@ impl SaveShare {
     /// the share is in percent.
     fn budget_ns(&mut self, now_ns: u64, awake_ns: u64, commands: u64, share: u64) -> u64 {
         let since_ns = now_ns.saturating_sub(self.at_ns.replace(now_ns).unwrap_or(now_ns));
-        if commands != self.commands || awake_ns > BUSY_NS {
+        let is_busy = commands != self.commands || awake_ns > BUSY_NS;
+        if is_busy {
             (self.commands, self.busy_at_ns) = (commands, now_ns);
         }
+        self.free_ns = if is_busy { 0 } else { QUIET_NS };
         if share >= 100 || now_ns.saturating_sub(self.busy_at_ns) >= IDLE_AFTER_NS {
             // Nobody is held up, and nothing is owed to anyone who comes now.
             self.credit_ns = SAVE_MOST_NS;
@@ -74,8 +82,8 @@ impl SaveShare {
             self.credit_ns = self.credit_ns.saturating_add(gain_ns).min(SAVE_MOST_NS);
         }
         match self.credit_ns {
-            SAVE_LEAST_NS.. => self.credit_ns.unsigned_abs(),
-            _ => 0,
+            SAVE_LEAST_NS.. => self.credit_ns.unsigned_abs().max(self.free_ns),
+            _ => self.free_ns,
         }
     }
     /// So many bytes were read because of changes so far. While writes bring the save forward, it needs no time of its own: it
@@ -89,7 +97,7 @@ impl SaveShare {
     }
     /// So much was taken, ns.
     fn spent(&mut self, ns: u64) {
-        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        let ns = i64::try_from(ns.saturating_sub(self.free_ns)).unwrap_or(i64::MAX);
         self.credit_ns = self.credit_ns.saturating_sub(ns);
     }
 }
@@ -224,10 +232,18 @@ mod tests {
         assert_eq!(account.budget_ns(5_000_000, 0, 1, 25), most_ns);
         account.spent(most_ns);
         assert_eq!(account.budget_ns(5_010_000, 0, 2, 25), 0);
+        // In the turns between two commands it takes little at a time, which costs nothing.
+        for turn in 1..5 {
+            let now_ns = 5_010_000 + turn * 1000;
+            assert_eq!(account.budget_ns(now_ns, 1000, 2, 25), QUIET_NS);
+            account.spent(QUIET_NS);
+        }
+        assert_eq!(account.budget_ns(5_015_000, 0, 3, 25), 0);
+        assert!(account.credit_ns > 0, "{}", account.credit_ns);
         // A command later it is idle again.
         for turn in 1..5 {
-            let now_ns = 5_010_000 + turn * IDLE_AFTER_NS;
-            assert_eq!(account.budget_ns(now_ns, 1000, 2, 25), most_ns);
+            let now_ns = 5_015_000 + turn * IDLE_AFTER_NS;
+            assert_eq!(account.budget_ns(now_ns, 1000, 3, 25), most_ns);
             account.spent(most_ns);
         }
         // One who is set to 100 takes no heed of others.
