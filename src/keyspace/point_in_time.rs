@@ -38,8 +38,8 @@ const SAMPLES: usize = 5;
 enum Large {
     /// It is in the table.
     Key(Box<[u8]>),
-    /// It has been removed.
-    Taken(Entry),
+    /// It has been removed. With the bytes that it is taken for.
+    Taken(Entry, usize),
 }
 
 impl Large {
@@ -47,7 +47,7 @@ impl Large {
     fn taken(self) -> Option<Entry> {
         match self {
             Large::Key(_) => None,
-            Large::Taken(entry) => Some(entry),
+            Large::Taken(entry, _) => Some(entry),
         }
     }
     /// Whether it is the value of this key, in the table.
@@ -114,6 +114,8 @@ enum Because {
 enum Extent {
     /// To the end of the large value that is under way.
     Current,
+    /// To the end of all large values that have been come across.
+    Large,
     /// To the end of the table.
     All,
 }
@@ -294,7 +296,7 @@ impl Reading {
             (is_last, kept_bytes)
         };
         let (is_last, kept) = match large {
-            Large::Taken(entry) => (part(entry).0, None),
+            Large::Taken(entry, _) => (part(entry).0, None),
             // Whoever removes it takes care that it is not looked for here.
             Large::Key(key) => {
                 let (is_last, kept_bytes) = table.with_entry(key, part).unwrap_or((true, 0));
@@ -320,8 +322,7 @@ impl Reading {
     fn end_current(&mut self) {
         match self.current.take() {
             Some((Large::Key(key), _)) => drop(self.release(&key)),
-            Some((Large::Taken(entry), _)) => {
-                let bytes = entry.memory_bytes(SAMPLES);
+            Some((Large::Taken(entry, bytes), _)) => {
                 self.taken_bytes = self.taken_bytes.saturating_sub(bytes);
                 self.done_with.push(entry);
             }
@@ -368,12 +369,16 @@ impl Reading {
         if self.large_keys.is_empty() || !self.release(entry.key()) {
             return Some(entry);
         }
-        let bytes = entry.memory_bytes(SAMPLES);
+        let own_bytes = entry.memory_bytes(SAMPLES);
+        // What a hash keeps of fields that have changed is not of its own size, and was counted as copied.
+        let bytes = own_bytes + entry.hash().map_or(0, Hash::kept_bytes);
         self.taken_bytes += bytes;
-        self.copied_bytes += bytes;
+        self.copied_bytes += own_bytes;
         match &mut self.current {
-            Some((large, _)) if large.is_key(entry.key()) => *large = Large::Taken(entry),
-            _ => self.large.push_back(Large::Taken(entry)),
+            Some((large, _)) if large.is_key(entry.key()) => {
+                *large = Large::Taken(entry, bytes);
+            }
+            _ => self.large.push_back(Large::Taken(entry, bytes)),
         }
         None
     }
@@ -385,7 +390,7 @@ impl Reading {
                 return;
             }
             if !self.read_large(table) {
-                if self.next == self.was.buckets() {
+                if extent == Extent::Large || self.next == self.was.buckets() {
                     return;
                 }
                 table.prefetch_ahead(self.next);
@@ -528,6 +533,10 @@ impl Keyspace {
             drop(tables);
             is_over = self.read_on(Some(db), Extent::Current, over);
         }
+        // Then hashes that keep fields which have changed, wherever they are: writes are held where that is much.
+        for db in self.those_that_keep() {
+            is_over = is_over || self.read_on(Some(db), Extent::Large, over);
+        }
         if !is_over {
             self.read_on(None, Extent::All, over);
         }
@@ -544,6 +553,12 @@ impl Keyspace {
             self.shared.free_entry(entry, true);
         }
         is_done
+    }
+    /// The databases in which fields are kept, by their numbers at the beginning.
+    fn those_that_keep(&mut self) -> Vec<usize> {
+        let readings = self.readings().filter_map(|table| table.reading.as_ref());
+        let keep = readings.filter(|it| it.kept_bytes > 0);
+        keep.map(|it| it.db).collect()
     }
     /// Goes on in one table, by the number of its database at the beginning, or in all; whether `over` has said stop.
     fn read_on(

@@ -546,3 +546,57 @@ fn who_changes_fields_of_a_hash_waits_for_nothing() {
     assert!(keyspace.wish_for(0, b"key", Change::Whole).is_some());
     keyspace.end_reading();
 }
+
+/// A hash of a later database kept what changed in it until all earlier ones were read, though all writes were held for that: who
+/// changes it need not wish for it (active expiry of its fields). What one keeps that is removed counted as the data's.
+#[test]
+fn a_hash_that_keeps_fields_is_read_before_other_databases() {
+    let mut left = Vec::new();
+    for is_removed in [false, true] {
+        let mut keyspace = keyspace();
+        for number in 0..5000 {
+            let mut db = keyspace.db(0, at(1), false);
+            set(
+                &mut db,
+                format!("key{number}").as_bytes(),
+                b"v",
+                Expiry::Clear,
+            );
+        }
+        let mut db = keyspace.db(1, at(1), false);
+        let (hash, limits) = (large_hash(&db, 1000), hash_limits(&db));
+        put(&mut db, b"hash", hash);
+        let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+        keyspace.begin_reading(&encoder);
+        let mut db = keyspace.db(1, at(1), false);
+        let KeyEntry::Occupied(mut held) = db.entry(b"hash") else {
+            panic!("it is there")
+        };
+        let hash = held.hash_mut().expect("a hash");
+        for number in 0..1000 {
+            hash.set(format!("f{number}").as_bytes(), b"w", false, &limits);
+        }
+        // What is kept is looked at before each change.
+        held.hash_mut().expect("a hash");
+        let kept_bytes = keyspace.kept_for_reading();
+        assert!(kept_bytes >= 1000 * 8, "{kept_bytes}");
+        if is_removed {
+            let mut db = keyspace.db(1, at(1), false);
+            let value_bytes = db.peek(b"hash").map_or(0, |it| it.memory_bytes(5));
+            db.remove(b"hash", Free::Now);
+            assert_eq!(keyspace.kept_for_reading(), 0);
+            assert!(keyspace.bytes_for_reading() >= value_bytes + kept_bytes);
+        }
+        let mut parts = 0;
+        while keyspace.kept_for_reading() > 0 {
+            assert!(!keyspace.go_on_reading(&mut |_| true));
+            parts += 1;
+            assert!(parts < 400, "others are read first");
+        }
+        while !keyspace.go_on_reading(&mut |_| false) {}
+        keyspace.take_read(&mut |_, encoded| drop(encoded));
+        left.push(keyspace.bytes_for_reading());
+        keyspace.end_reading();
+    }
+    assert_eq!(left[0], left[1], "nothing of the removed one is left");
+}

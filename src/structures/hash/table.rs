@@ -195,8 +195,12 @@ impl Table {
     }
     /// Bytes of what has changed and is kept to be read.
     pub(super) fn kept_bytes(&self) -> usize {
-        let reading = self.reading.as_ref();
-        reading.map_or(0, |it| it.fields.kept_bytes())
+        let Some(reading) = &self.reading else {
+            return 0;
+        };
+        let unfinished = reading.unfinished.as_ref();
+        let kept = unfinished.and_then(|it| it.kept.as_ref());
+        reading.fields.kept_bytes() + kept.map_or(0, Field::capacity)
     }
     /// Ends a reading, whether all was read or not.
     pub(super) fn end_reading(&mut self) {

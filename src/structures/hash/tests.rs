@@ -1,6 +1,7 @@
 //! Hashes against `std`'s map, through all encodings.
 
 use super::*;
+use crate::system::rng::Rng;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -268,4 +269,103 @@ fn a_usual_field_takes_less_than_48_bytes() {
     assert!(Hash::new().distribution().is_none());
     let sampled = hash.memory_bytes(5);
     assert!(sampled.abs_diff(exact) < exact / 100);
+}
+
+/// A field that is read in parts and changes or goes between two of them is what it was until it is read, however often: it was
+/// read on from what it had become.
+#[test]
+fn a_field_that_is_read_in_part_stays_what_it_was() {
+    let mut rng = Rng::new(3);
+    let mut hash = Hash::new();
+    let limits = limits(0, 0);
+    // More than there are marks, of which each other one gives up.
+    for round in 0..30 {
+        for number in 0..rng.below(30) {
+            let name = format!("f{number}").into_bytes();
+            hash.set(&name, &vec![b'v'; rng.index(400)], false, &limits);
+            if rng.below(3) == 0 {
+                hash.set_expiry(&name, Some(100 + number as i64));
+            }
+        }
+        let expected = content(&hash);
+        let Some(was) = hash.begin_reading() else {
+            continue;
+        };
+        let mut read = Model::new();
+        let note = |read: &mut Model, pair: Pair<'_>| {
+            let value = (pair.value.to_vec(), pair.expiry);
+            let before = read.insert(pair.field.to_vec(), value);
+            assert!(before.is_none(), "a field comes once");
+        };
+        let (mut left, mut kept_most) = (rng.below(200), 0);
+        let has_ended = loop {
+            for _ in 0..rng.below(4) {
+                // The one that is read in part, or any.
+                let begun = hash.unfinished().map(|pair| pair.field.to_vec());
+                let other = format!("f{}", rng.below(60)).into_bytes();
+                let name = begun.filter(|_| rng.below(2) == 0).unwrap_or(other);
+                match rng.below(4) {
+                    0 => drop(hash.remove(&name)),
+                    1 => drop(hash.set_expiry(&name, Some(1 + rng.below(300) as i64))),
+                    2 => drop(hash.remove_expired(rng.below(150) as i64, 2, |_| ())),
+                    _ => drop(hash.set(&name, b"other", rng.below(2) == 0, &limits)),
+                }
+                kept_most = kept_most.max(hash.kept_bytes());
+                assert_eq!(hash.begin_reading(), Some(was), "it is under way");
+            }
+            if rng.below(2) == 0
+                && let Some(pair) = hash.unfinished()
+            {
+                note(&mut read, pair);
+                hash.finish();
+            }
+            if round % 2 == 1 && left == 0 {
+                break false;
+            }
+            left = left.saturating_sub(1);
+            if hash.unfinished().is_some() {
+                continue;
+            }
+            let mut whole = rng.below(3);
+            let is_end = hash.read_on(&mut |pair| {
+                if rng.below(3) == 0 {
+                    return FieldRead::InPart;
+                }
+                note(&mut read, pair);
+                whole = whole.saturating_sub(1);
+                match whole {
+                    0 => FieldRead::Last,
+                    _ => FieldRead::Whole,
+                }
+            });
+            if is_end {
+                break true;
+            }
+        };
+        if has_ended {
+            assert_eq!(read, expected, "round {round}");
+            assert_eq!(was.fields, expected.len());
+            let earliest = expected.values().filter_map(|(_, at)| *at).min();
+            assert_eq!(was.earliest, earliest);
+            assert_eq!(hash.kept_bytes(), 0);
+            assert!(expected.len() < 10 || kept_most > 0);
+        }
+        hash.end_reading();
+        assert!(hash.unfinished().is_none() && hash.kept_bytes() == 0);
+        hash.check_invariants();
+    }
+}
+
+/// What is kept of a field that is read in part was not counted, however long it is.
+#[test]
+fn a_field_that_is_read_in_part_counts_when_it_is_kept() {
+    let (mut hash, limits) = (Hash::new(), limits(0, 0));
+    hash.set(b"f", &[b'v'; 1000], false, &limits);
+    hash.begin_reading();
+    assert!(!hash.read_on(&mut |_| FieldRead::InPart));
+    assert_eq!(hash.kept_bytes(), 0);
+    hash.set(b"f", b"w", false, &limits);
+    assert!(hash.kept_bytes() >= 1000);
+    hash.finish();
+    assert_eq!(hash.kept_bytes(), 0);
 }
