@@ -868,6 +868,7 @@ mod tests {
     use crate::keyspace::{Expiry, Free, KeyEntry, Keyspace, NewValue, digest_of};
     use crate::persistence::loading::{Loading, OnDuplicate};
     use crate::persistence::rdb::tests::value;
+    use crate::structures::Collection;
     use crate::structures::hash::{Hash, HashLimits};
     use crate::structures::list::{List, ListLimits};
     use crate::structures::set::{Set, SetLimits};
@@ -1079,6 +1080,53 @@ mod tests {
         keyspace
     }
 
+    /// Changes fields of all hashes of a database, one of which has few that are long.
+    fn change_fields(rng: &mut Rng, keyspace: &mut Keyspace, db: usize, key: &[u8]) {
+        let limits = HashLimits {
+            max_entries: 8,
+            max_value: 64,
+            seed: keyspace.hash_seed(),
+        };
+        let mut hashes = vec![key.to_vec()];
+        keyspace.for_each(db, &mut |entry| {
+            if entry.hash().is_ok() {
+                hashes.push(entry.key().to_vec());
+            }
+        });
+        for key in hashes {
+            let mut db = keyspace.db(db, NOW, true);
+            let (mut held, _) = db.entry(&key).or_insert(|_| {
+                let mut hash = Hash::new();
+                for number in 0..12 {
+                    let (name, len) = (format!("f{number}").into_bytes(), 100 * number);
+                    hash.set(&name, &vec![b'v'; len], false, &limits);
+                }
+                NewValue::Hash(Box::new(hash))
+            });
+            let Ok(hash) = held.hash_mut() else { continue };
+            for _ in 0..rng.below(8) {
+                let place = rng.index(hash.len().min(20));
+                let found = hash.iter().nth(place).map(|pair| pair.field.to_vec());
+                let Some(name) = found.filter(|_| hash.len() > 2) else {
+                    break;
+                };
+                match rng.below(4) {
+                    0 => drop(hash.remove(&name)),
+                    1 => {
+                        let at = 1_800_000_000_000 - rng.below(1000) as i64;
+                        hash.set_expiry(&name, Some(at).filter(|_| rng.below(4) > 0));
+                    }
+                    2 => drop(hash.set(&[b'n', rng.below(50) as u8], b"new", false, &limits)),
+                    _ => {
+                        let value = vec![b'o'; rng.index(500)];
+                        hash.set(&name, &value, rng.below(2) == 0, &limits);
+                    }
+                }
+            }
+            held.reindex_fields();
+        }
+    }
+
     /// What a test does to a keyspace while it is saved, and where that is saved.
     struct Scenario {
         values: BoxedStrategy<NewValue<'static>>,
@@ -1103,7 +1151,7 @@ mod tests {
         fn change(&mut self) {
             let (rng, keyspace) = (&mut self.rng, &mut self.keyspace);
             let (db, key) = (rng.index(3), format!("key:{}", rng.below(200)));
-            match rng.below(40) {
+            match rng.below(44) {
                 0..30 => {
                     let tree = self.values.new_tree(&mut self.runner).expect("a value");
                     put(keyspace, db, key.as_bytes(), tree.current());
@@ -1125,6 +1173,7 @@ mod tests {
                     }
                 }
                 33 if rng.below(5) == 0 => drop(keyspace.flush(Some(db), Free::Now)),
+                34..37 => change_fields(rng, keyspace, db, key.as_bytes()),
                 _ => drop(
                     keyspace
                         .db(db, NOW, true)
