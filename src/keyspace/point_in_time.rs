@@ -537,6 +537,10 @@ impl Keyspace {
         for db in self.those_that_keep() {
             is_over = is_over || self.read_on(Some(db), Extent::Large, over);
         }
+        // Then tables that were small: each bucket of one that grows by millions before its turn would be many thousands.
+        for db in self.small_ones() {
+            is_over = is_over || self.read_on(Some(db), Extent::All, over);
+        }
         if !is_over {
             self.read_on(None, Extent::All, over);
         }
@@ -559,6 +563,13 @@ impl Keyspace {
         let readings = self.readings().filter_map(|table| table.reading.as_ref());
         let keep = readings.filter(|it| it.kept_bytes > 0);
         keep.map(|it| it.db).collect()
+    }
+    /// The databases that had few buckets and are still to be read, by their numbers at the beginning.
+    fn small_ones(&mut self) -> Vec<usize> {
+        const FEW: usize = 64;
+        let readings = self.readings().filter_map(|table| table.reading.as_ref());
+        let small = readings.filter(|it| it.was.buckets() < FEW && !it.is_done());
+        small.map(|it| it.db).collect()
     }
     /// Goes on in one table, by the number of its database at the beginning, or in all; whether `over` has said stop.
     fn read_on(

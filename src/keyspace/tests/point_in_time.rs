@@ -600,3 +600,24 @@ fn a_hash_that_keeps_fields_is_read_before_other_databases() {
     }
     assert_eq!(left[0], left[1], "nothing of the removed one is left");
 }
+
+/// A database of ten keys that grew by millions before its turn had all of its buckets passed at once.
+#[test]
+fn a_small_database_is_read_before_it_grows() {
+    let mut keyspace = keyspace();
+    for number in 0..20_000 {
+        let mut db = keyspace.db(usize::from(number < 10), at(1), false);
+        let key = format!("key{number}");
+        set(&mut db, key.as_bytes(), b"v", Expiry::Clear);
+    }
+    let encoder: Arc<dyn Encoder> = Arc::new(Lines);
+    keyspace.begin_reading(&encoder);
+    // A bucket or two.
+    for _ in 0..3 {
+        assert!(!keyspace.go_on_reading(&mut |_| true));
+    }
+    let mut read = BTreeMap::new();
+    keyspace.take_read(&mut |db, encoded| *read.entry(db).or_insert(0) += encoded.keys);
+    assert_eq!(read.get(&1), Some(&10));
+    keyspace.end_reading();
+}
