@@ -26,6 +26,8 @@ const SAVE_MOST_NS: i64 = 1_000_000;
 /// Time for it in a turn that has found nothing else to do, where it has none in its account, ns: so long may be kept whoever
 /// comes just then.
 const QUIET_NS: u64 = 100_000;
+/// When there has been nothing else to do for so long, ns. Clients that are answered all at once are all silent for a moment.
+const QUIET_AFTER_NS: u64 = 50_000;
 
 /// What it takes to read for a save because of a change, about, ns for a byte: that is work for the save, too, and paid for.
 const EARLY_NS_PER_BYTE: i64 = 3;
@@ -69,12 +71,16 @@ impl SaveShare {
     /// the share is in percent.
     fn budget_ns(&mut self, now_ns: u64, awake_ns: u64, commands: u64, share: u64) -> u64 {
         let since_ns = now_ns.saturating_sub(self.at_ns.replace(now_ns).unwrap_or(now_ns));
-        let is_busy = commands != self.commands || awake_ns > BUSY_NS;
-        if is_busy {
+        if commands != self.commands || awake_ns > BUSY_NS {
             (self.commands, self.busy_at_ns) = (commands, now_ns);
         }
-        self.free_ns = if is_busy { 0 } else { QUIET_NS };
-        if share >= 100 || now_ns.saturating_sub(self.busy_at_ns) >= IDLE_AFTER_NS {
+        let quiet_ns = now_ns.saturating_sub(self.busy_at_ns);
+        self.free_ns = if quiet_ns < QUIET_AFTER_NS {
+            0
+        } else {
+            QUIET_NS
+        };
+        if share >= 100 || quiet_ns >= IDLE_AFTER_NS {
             // Nobody is held up, and nothing is owed to anyone who comes now.
             self.credit_ns = SAVE_MOST_NS;
         } else {
@@ -233,16 +239,18 @@ mod tests {
         account.spent(most_ns);
         assert_eq!(account.budget_ns(5_010_000, 0, 2, 25), 0);
         // In the turns between two commands it takes little at a time, which costs nothing.
-        for turn in 1..5 {
-            let now_ns = 5_010_000 + turn * 1000;
+        let quiet_ns = 5_010_000 + QUIET_AFTER_NS;
+        assert_eq!(account.budget_ns(quiet_ns - 1, 1000, 2, 25), 0);
+        for turn in 0..5 {
+            let now_ns = quiet_ns + turn * 1000;
             assert_eq!(account.budget_ns(now_ns, 1000, 2, 25), QUIET_NS);
             account.spent(QUIET_NS);
         }
-        assert_eq!(account.budget_ns(5_015_000, 0, 3, 25), 0);
+        assert_eq!(account.budget_ns(quiet_ns + 5000, 0, 3, 25), 0);
         assert!(account.credit_ns > 0, "{}", account.credit_ns);
         // A command later it is idle again.
         for turn in 1..5 {
-            let now_ns = 5_015_000 + turn * IDLE_AFTER_NS;
+            let now_ns = quiet_ns + 5000 + turn * IDLE_AFTER_NS;
             assert_eq!(account.budget_ns(now_ns, 1000, 3, 25), most_ns);
             account.spent(most_ns);
         }
