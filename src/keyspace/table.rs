@@ -191,7 +191,8 @@ impl Table {
     /// Brings the entry of a hash into the cache, whose bucket is there already.
     #[inline]
     pub(super) fn prefetch_element(&self, hash: u64) {
-        self.entries.prefetch_element(hash);
+        // A reading reads all of what changes.
+        self.entries.prefetch_element(hash, self.reading.is_some());
     }
     /// The place of a key.
     #[inline]

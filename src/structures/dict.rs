@@ -68,7 +68,7 @@ use ahash::RandomState;
 use directory::Directory;
 pub use distribution::Distribution;
 pub use geometry::{Geometry, Mark, Marks};
-use node::{ChainUse, LINE_SLOTS, Node, Packed, prefetch};
+use node::{ChainUse, LINE_BYTES, LINE_SLOTS, Node, Packed, prefetch};
 pub use reading::Reading;
 use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
@@ -694,9 +694,9 @@ impl<E: Element> Dict<E> {
     }
 
     /// Asks for the memory of what [`Dict::find_hashed`] will compare: elements in the bucket whose
-    /// tags match, or the chain behind it. Worth it once the bucket itself is there.
+    /// tags match, or the chain behind it. Worth it once the bucket itself is there. `whole`: also what stands behind the key.
     #[inline]
-    pub fn prefetch_element(&self, hash: u64) {
+    pub fn prefetch_element(&self, hash: u64, whole: bool) {
         if self.len == 0 {
             return;
         }
@@ -709,7 +709,11 @@ impl<E: Element> Dict<E> {
             next.prefetch();
         }
         while matches != 0 {
-            prefetch(to_raw(bucket.get(matches.trailing_zeros() as usize)).as_ptr());
+            let element = to_raw(bucket.get(matches.trailing_zeros() as usize)).as_ptr();
+            prefetch(element);
+            if whole {
+                prefetch(element.wrapping_add(LINE_BYTES));
+            }
             matches &= matches - 1;
         }
     }

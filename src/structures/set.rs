@@ -180,7 +180,7 @@ impl Set {
             count += 1;
         }
         for hash in &hashes[..count] {
-            table.prefetch_element(*hash);
+            table.prefetch_element(*hash, false);
         }
     }
 

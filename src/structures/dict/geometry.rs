@@ -4,7 +4,7 @@
 //! hold. Growth and shrinking only split and join buckets, so that an old bucket is some whole buckets of a dict that has
 //! grown, or a part of one of a dict that has shrunk.
 
-use super::node::{Node, prefetch};
+use super::node::{LINE_BYTES, Node, prefetch};
 use super::{Dict, Element, ElementRef, lend, to_raw};
 
 /// Which bucket each hash belonged to when this was taken.
@@ -62,13 +62,12 @@ impl<E: Element> Dict<E> {
     /// The elements of a bucket, in its first line: their waits overlap.
     #[inline]
     fn prefetch_elements(&self, bucket: usize) {
-        const LINE: usize = 64;
         let node = self.directory.bucket(bucket);
         for slot in 0..node.count() {
             let element = to_raw(node.get(slot)).as_ptr();
             prefetch(element);
             // Key and value of most.
-            prefetch(element.wrapping_add(LINE));
+            prefetch(element.wrapping_add(LINE_BYTES));
         }
         if let Some(next) = node.next() {
             next.prefetch();

@@ -603,7 +603,7 @@ fn report(dict: &Dict<Key16>, insertion_ns: u64) {
         }
         batch
             .iter()
-            .for_each(|(hash, _)| dict.prefetch_element(*hash));
+            .for_each(|(hash, _)| dict.prefetch_element(*hash, false));
         batch
             .iter()
             .for_each(|(hash, key)| assert!(dict.find_hashed(*hash, key).is_some()));
