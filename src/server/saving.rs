@@ -25,7 +25,7 @@ const SAVE_LEAST_NS: i64 = 30_000;
 const SAVE_MOST_NS: i64 = 1_000_000;
 /// Time for it in a turn that has found nothing else to do, where it has none in its account, ns: so long may be kept whoever
 /// comes just then.
-const QUIET_NS: u64 = 100_000;
+const QUIET_NS: u64 = 50_000;
 /// When there has been nothing else to do for so long, ns. Clients that are answered all at once are all silent for a moment.
 const QUIET_AFTER_NS: u64 = 50_000;
 
