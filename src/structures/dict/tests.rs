@@ -89,7 +89,7 @@ fn an_empty_dict_allocates_nothing_and_finds_nothing() {
     assert_eq!(dict.scan(77, |_| panic!("nothing to emit")), 0);
     dict.sample(5, &mut random_bits(1), |_| panic!("nothing to emit"));
     dict.prefetch_bucket(1);
-    dict.prefetch_element(1);
+    dict.prefetch_element(1, false);
     assert!(dict.drain_some(10, |_| panic!("nothing to drain")));
     dict.check_invariants();
 }
