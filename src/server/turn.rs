@@ -144,7 +144,14 @@ impl Service for Core {
         // 10. The append-only file: after every change, so that `always` costs one sync for the whole turn; before any
         //     reply, so that nobody reads of a write that a crash would undo.
         if self.state.persistence.aof.state != AofState::Off {
-            self.flush_append_only(false);
+            match self.ended {
+                None => self.flush_append_only(false),
+                // What could not be written at the end, and was said to be lost, may be now: then it is synced as well.
+                Some(_) if self.state.persistence.aof.buffered() > 0 => {
+                    engine::persistence::aof::flush_at_end(&mut self.state);
+                }
+                Some(_) => {}
+            }
             events.mark(Phase::Journal);
         }
         // 11. WAITAOF: its answer is what the step above has just made true, and goes out with the replies below.

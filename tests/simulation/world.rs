@@ -11,7 +11,7 @@ use gyre::keyspace::interest;
 use gyre::observe::Executed;
 use gyre::server::Server;
 use gyre::system::rng::Rng;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
@@ -89,6 +89,8 @@ pub struct World {
     pub has_stopped: bool,
     /// A FLUSHALL has run, which saves at once what is there then, and be it in the middle of a transaction.
     pub has_flushed: bool,
+    /// Clients that have sent a FLUSHALL, which may wait in a transaction for its EXEC.
+    flushing: BTreeSet<u64>,
     /// A connection by which the server is told to save or to end, of which the model knows nothing.
     pub admin: Option<SimulatedPeer>,
     /// What happened last, for the message of a failure.
@@ -197,6 +199,7 @@ impl World {
             is_lost: false,
             has_stopped: false,
             has_flushed: false,
+            flushing: BTreeSet::new(),
             admin: None,
             recent: VecDeque::new(),
         }
@@ -307,8 +310,13 @@ impl World {
             }
             self.recent.push_back(what.clone());
             self.events += 1;
-            self.has_flushed |= matches!(&what, Executed::Command { args, .. }
-                if args.first().is_some_and(|name| name.eq_ignore_ascii_case(b"flushall")));
+            if let Executed::Command { client, args, .. } = &what {
+                let is = |name: &[u8]| args.first().is_some_and(|it| it.eq_ignore_ascii_case(name));
+                self.has_flushed |= is(b"flushall") || is(b"exec") && self.flushing.remove(client);
+                if is(b"flushall") {
+                    self.flushing.insert(*client);
+                }
+            }
             self.follow(what);
             if let Some(history) = &mut self.history {
                 history.push_back((self.events, self.model.clone()));
