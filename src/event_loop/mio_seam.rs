@@ -12,10 +12,12 @@
 
 use super::seam::*;
 use crate::system::child::Pipe;
+use crate::system::resolver::{Addresses, Lookup, Resolver};
 use crate::system::ticks::TickClock;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -32,6 +34,8 @@ const INTERESTS: Interest = Interest::READABLE
     .add(Interest::PRIORITY);
 
 enum Socket {
+    /// It is to be connected to a host whose name is being looked up.
+    Named(Lookup),
     TcpListener(TcpListener),
     UnixListener(UnixListener, PathBuf),
     Tcp(TcpStream),
@@ -46,8 +50,108 @@ struct Registered {
     ended: bool,
     /// A read that yields less than it was asked for may have left something: an end, or what is behind urgent bytes.
     reads_on: bool,
-    /// Why it could not be connected, by the system's number.
-    failed: Option<i32>,
+    /// Why it could not be connected.
+    failed: Option<Failure>,
+    /// Where else it may be connected to.
+    others: Option<Box<OtherAddresses>>,
+}
+
+/// Why a connection could not be made.
+enum Failure {
+    /// The system's number.
+    Number(i32),
+    /// There is no address.
+    Name(Box<str>),
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Failure {
+        match error.raw_os_error() {
+            Some(number) => Failure::Number(number),
+            None => Failure::Name(error.to_string().into()),
+        }
+    }
+    fn error(&self) -> io::Error {
+        match self {
+            Failure::Number(number) => io::Error::from_raw_os_error(*number),
+            Failure::Name(text) => io::Error::new(io::ErrorKind::HostUnreachable, text.as_ref()),
+        }
+    }
+}
+
+/// The addresses of a host name that were not tried yet.
+#[derive(Default)]
+struct OtherAddresses {
+    addresses: VecDeque<SocketAddr>,
+    source: Option<IpAddr>,
+}
+
+impl Registered {
+    /// Begins to connect to the next address of the host that was named; fails as the last of them does.
+    fn try_next_address(&mut self, poll: &Poll, token: Token) -> io::Result<()> {
+        let mut failed = io::Error::from(io::ErrorKind::NotConnected);
+        let Some(others) = &mut self.others else {
+            return Err(failed);
+        };
+        while let Some(address) = others.addresses.pop_front() {
+            let begun = tcp_connecting(address, others.source).and_then(|mut stream| {
+                let registry = poll.registry();
+                registry.register(&mut stream, mio::Token(token.0), INTERESTS)?;
+                Ok(stream)
+            });
+            match begun {
+                Ok(stream) => {
+                    if let Socket::Tcp(refused) = &mut self.socket {
+                        drop(poll.registry().deregister(refused));
+                    }
+                    self.socket = Socket::Tcp(stream);
+                    (self.ended, self.reads_on) = (false, false);
+                    return Ok(());
+                }
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// Whether it connects, now that the addresses of its host are known.
+    fn begins_named(&mut self, poll: &Poll, token: Token, found: Addresses) -> bool {
+        let begun = match found {
+            Ok(addresses) => {
+                if let Some(others) = &mut self.others {
+                    others.addresses = addresses.into();
+                }
+                self.try_next_address(poll, token)
+            }
+            Err(text) => Err(io::Error::other(text)),
+        };
+        if let Err(error) = &begun {
+            self.failed = Some(Failure::of(error));
+            self.ended = true;
+        }
+        begun.is_ok()
+    }
+
+    /// Whether a socket, of which poll tells that it has ended, was refused by one address of its host and connects to
+    /// another now.
+    #[cold]
+    fn tries_another(&mut self, poll: &Poll, token: Token) -> bool {
+        let Socket::Tcp(stream) = &self.socket else {
+            return false;
+        };
+        if self.others.is_none() || has_other_end(stream).is_ok() {
+            return false;
+        }
+        // Taken from the system, it is not told again.
+        if let Ok(Some(error)) = stream.take_error() {
+            self.failed = Some(Failure::of(&error));
+        }
+        let tries = self.try_next_address(poll, token).is_ok();
+        if tries {
+            self.failed = None;
+        }
+        tries
+    }
 }
 
 /// Production: mio, the system's clocks and its randomness.
@@ -58,6 +162,9 @@ pub struct MioSeam {
     sockets: Vec<Option<Registered>>,
     waker: Arc<mio::Waker>,
     clock: TickClock,
+    resolver: Resolver,
+    /// Who waits for the address of a name.
+    named: BTreeMap<Lookup, Token>,
 }
 
 impl MioSeam {
@@ -65,12 +172,16 @@ impl MioSeam {
     pub fn new() -> io::Result<MioSeam> {
         let poll = Poll::new()?;
         let waker = Arc::new(mio::Waker::new(poll.registry(), mio::Token(WAKER_TOKEN.0))?);
+        let bell = Arc::clone(&waker);
         Ok(MioSeam {
             poll,
             events: Events::with_capacity(EVENTS_PER_POLL),
             sockets: Vec::new(),
             waker,
             clock: TickClock::new(),
+            // A bell that cannot be rung has been rung.
+            resolver: Resolver::new(move || drop(bell.wake())),
+            named: BTreeMap::new(),
         })
     }
 
@@ -84,7 +195,27 @@ impl MioSeam {
             ended: false,
             reads_on: false,
             failed: None,
+            others: None,
         });
+    }
+
+    /// Begins to connect to the hosts whose addresses are known by now. One that cannot be connected is told as the system
+    /// tells it of a socket.
+    fn begin_named(&mut self, ready: &mut Vec<Readiness>) {
+        for (lookup, found) in self.resolver.take() {
+            // One that was closed meanwhile waits no more.
+            if let Some(token) = self.named.remove(&lookup)
+                && let Some(Some(registered)) = self.sockets.get_mut(token.0)
+                && !registered.begins_named(&self.poll, token, found)
+            {
+                ready.push(Readiness {
+                    token,
+                    readable: true,
+                    writable: true,
+                    ended: true,
+                });
+            }
+        }
     }
 
     #[inline]
@@ -123,6 +254,9 @@ impl Seam for MioSeam {
             if (ended || event.is_priority())
                 && let Some(Some(registered)) = self.sockets.get_mut(token.0)
             {
+                if ended && registered.tries_another(&self.poll, token) {
+                    continue;
+                }
                 registered.ended |= ended;
                 registered.reads_on = true;
             }
@@ -134,6 +268,7 @@ impl Seam for MioSeam {
                 ended,
             });
         }
+        self.begin_named(ready);
         Ok(())
     }
 
@@ -164,7 +299,7 @@ impl Seam for MioSeam {
             Socket::UnixListener(listener, _) => {
                 registry.register(listener, mio::Token(token.0), Interest::READABLE)?
             }
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Pipe(_) => {}
+            _ => {}
         }
         self.put(token, socket);
         Ok(())
@@ -192,9 +327,7 @@ impl Seam for MioSeam {
                 let fd = stream.as_raw_fd();
                 (Socket::Unix(stream), Peer::Unix(path), fd)
             }
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Pipe(_) => {
-                return Err(io::Error::from(io::ErrorKind::InvalidInput));
-            }
+            _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         self.put(token, socket);
         Ok(Accepted {
@@ -205,6 +338,12 @@ impl Seam for MioSeam {
     }
 
     fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
+        if let ConnectAddress::Name { host, port, source } = to
+            && let Ok(ip) = host.parse::<IpAddr>()
+        {
+            let address = SocketAddr::new(ip, *port);
+            return self.connect(token, &ConnectAddress::Inet(address, *source));
+        }
         // Registered after the call of connect: before it epoll tells of a socket that is not connected as of one that
         // has ended.
         let socket = match to {
@@ -214,6 +353,16 @@ impl Seam for MioSeam {
                     .registry()
                     .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 Socket::Tcp(stream)
+            }
+            ConnectAddress::Name { host, port, source } => {
+                let lookup = self.resolver.begin(host, *port);
+                self.named.insert(lookup, token);
+                self.put(token, Socket::Named(lookup));
+                self.registered(token)?.others = Some(Box::new(OtherAddresses {
+                    addresses: VecDeque::new(),
+                    source: *source,
+                }));
+                return Ok(());
             }
             ConnectAddress::Unix(path) => {
                 let mut stream = UnixStream::connect(path)?;
@@ -228,20 +377,26 @@ impl Seam for MioSeam {
     }
 
     fn connected(&mut self, token: Token) -> io::Result<()> {
-        let registered = self.registered(token)?;
+        let poll = &self.poll;
+        let registered = self.sockets.get_mut(token.0).and_then(Option::as_mut);
+        let registered = registered.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         // A failure is the socket's pending error, which the system tells once; without one the socket has a peer, or
         // does not have it yet.
-        if let Some(number) = registered.failed {
-            return Err(io::Error::from_raw_os_error(number));
+        if let Some(failure) = &registered.failed {
+            return Err(failure.error());
         }
         let (error, is_connected) = match &registered.socket {
+            Socket::Named(_) => return Err(io::Error::from(io::ErrorKind::WouldBlock)),
             Socket::Tcp(stream) => (stream.take_error()?, has_other_end(stream)),
             Socket::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
             _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         match (error, is_connected) {
             (Some(error), _) => {
-                registered.failed = error.raw_os_error();
+                if registered.try_next_address(poll, token).is_ok() {
+                    return Err(io::Error::from(io::ErrorKind::WouldBlock));
+                }
+                registered.failed = Some(Failure::of(&error));
                 Err(error)
             }
             (None, Err(error)) if error.kind() == io::ErrorKind::NotConnected => {
@@ -251,7 +406,12 @@ impl Seam for MioSeam {
                     io::ErrorKind::WouldBlock
                 }))
             }
-            (None, result) => result,
+            (None, result) => {
+                if result.is_ok() {
+                    registered.others = None;
+                }
+                result
+            }
         }
     }
 
@@ -286,6 +446,7 @@ impl Seam for MioSeam {
                 Socket::Tcp(stream) => stream.read(buffer),
                 Socket::Unix(stream) => stream.read(buffer),
                 Socket::Pipe(pipe) => pipe.read(buffer),
+                Socket::Named(_) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
             match result {
@@ -307,6 +468,7 @@ impl Seam for MioSeam {
                 (Socket::Tcp(stream), [one]) => stream.write(one),
                 (Socket::Tcp(stream), many) => stream.write_vectored(many),
                 (Socket::Unix(stream), many) => stream.write_vectored(many),
+                (Socket::Named(_), _) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
             match result {
@@ -339,6 +501,10 @@ impl Seam for MioSeam {
                 drop(stream.shutdown(Shutdown::Both));
             }
             Some(Socket::Pipe(mut pipe)) => drop(registry.deregister(&mut pipe)),
+            Some(Socket::Named(lookup)) => {
+                self.named.remove(&lookup);
+                self.resolver.cancel(lookup);
+            }
             None => {}
         }
     }
@@ -444,5 +610,101 @@ mod tests {
         let stream = tcp_connecting(address, Some(source)).expect("it begins");
         let socket = socket2::SockRef::from(&stream);
         assert!(socket.reuse_address().expect("an option"));
+    }
+
+    fn address_of_nobody() -> SocketAddr {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        listener.local_addr().expect("its address")
+    }
+
+    /// Polls until poll tells of the source.
+    fn told(seam: &mut MioSeam, token: Token) -> Readiness {
+        for _ in 0..1000 {
+            let mut ready = Vec::new();
+            let patience = Some(Duration::from_secs(10));
+            seam.poll(patience, &mut ready).expect("a poll");
+            if let Some(told) = ready.into_iter().find(|it| it.token == token) {
+                return told;
+            }
+        }
+        panic!("it is never told");
+    }
+
+    /// Whether it is poll that learns of a refusal first or who asks, the next address is tried, and nothing is told of the
+    /// one before: the loop would take the source for one whose peer has ended.
+    #[test]
+    fn a_name_with_several_addresses_is_tried_until_somebody_listens() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let address = listener.local_addr().expect("its address");
+        let token = Token(0);
+        for asks in [false, true] {
+            let mut seam = MioSeam::new().expect("an epoll instance");
+            // As if a look-up had found these.
+            let addresses = vec![address_of_nobody(), address_of_nobody(), address];
+            seam.put(token, Socket::Named(Lookup::default()));
+            let registered = seam.sockets[0].as_mut().expect("it was put there");
+            registered.others = Some(Box::default());
+            assert!(registered.begins_named(&seam.poll, token, Ok(addresses)));
+            let mut is_made = false;
+            while asks && !is_made {
+                is_made = match seam.connected(token) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                        false
+                    }
+                };
+            }
+            let told = told(&mut seam, token);
+            assert!(told.writable && !told.ended, "{told:?}");
+            seam.connected(token).expect("it is connected");
+            listener.accept().expect("the connection");
+        }
+        let mut seam = MioSeam::new().expect("an epoll instance");
+        let addresses = vec![address_of_nobody(), address_of_nobody()];
+        seam.put(token, Socket::Named(Lookup::default()));
+        let registered = seam.sockets[0].as_mut().expect("it was put there");
+        registered.others = Some(Box::default());
+        registered.begins_named(&seam.poll, token, Ok(addresses));
+        assert!(told(&mut seam, token).ended);
+        let error = seam.connected(token).expect_err("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_host_is_connected_to_by_its_name_and_an_unknown_name_is_told() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let mut seam = MioSeam::new().expect("an epoll instance");
+        let of_host = |host: &str| ConnectAddress::Name {
+            host: host.to_owned(),
+            port,
+            source: None,
+        };
+        seam.connect(Token(0), &of_host("localhost"))
+            .expect("it begins");
+        let error = seam.connected(Token(0)).expect_err("not yet");
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        let told_of = told(&mut seam, Token(0));
+        assert!(told_of.writable && !told_of.ended, "{told_of:?}");
+        seam.connected(Token(0)).expect("it is connected");
+        seam.connect(Token(1), &of_host("no such name"))
+            .expect("it begins");
+        assert!(told(&mut seam, Token(1)).ended);
+        for _ in 0..2 {
+            let error = seam.connected(Token(1)).expect_err("nobody has it");
+            assert_eq!(error.kind(), io::ErrorKind::HostUnreachable);
+        }
+        // Closed while it is looked up, its token may be another's when the addresses come.
+        seam.connect(Token(2), &of_host("localhost"))
+            .expect("it begins");
+        assert_eq!(seam.named.len(), 1);
+        seam.close(Token(2));
+        assert!(seam.named.is_empty());
+        // An address needs no look-up.
+        seam.connect(Token(3), &of_host("127.0.0.1"))
+            .expect("it begins");
+        assert!(seam.named.is_empty());
+        assert!(!told(&mut seam, Token(3)).ended);
     }
 }

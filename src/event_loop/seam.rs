@@ -81,6 +81,17 @@ pub enum ListenAddress {
 pub enum ConnectAddress {
     /// TCP, from this address of ours (`None`: the system chooses).
     Inet(SocketAddr, Option<IpAddr>),
+    /// TCP, to a host as commands and directives name it: by an address, or by a name, which is looked up beside the loop.
+    /// Connecting is under way until its addresses are known, and goes to the first of them where somebody listens; a name
+    /// without one is a host that cannot be reached.
+    Name {
+        /// The host's name or address.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// The address of ours from which to connect (`None`: the system chooses).
+        source: Option<IpAddr>,
+    },
     /// A Unix socket: the listener's path.
     Unix(PathBuf),
 }
@@ -132,8 +143,8 @@ pub trait Seam {
     /// sockets there is no waiting).
     fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()>;
     /// How connecting came out. `WouldBlock`: it is still under way. Any other error: it has failed, or the connection was
-    /// made and is broken already. The system does not give up on a host that is silent for some two minutes: who has less
-    /// patience closes the source.
+    /// made and is broken already (`HostUnreachable`, with a text: its name was not found). The system does not give up on a
+    /// host that is silent for some two minutes: who has less patience closes the source.
     fn connected(&mut self, token: Token) -> io::Result<()>;
     /// Sends TCP keepalive probes on a connection after so many seconds of silence; 0: none. A connection without them is
     /// as good as any other, so what the system refuses is not told.

@@ -23,6 +23,7 @@
 //! | [`child`] | a forked child and its pipe | childinfo.c |
 //! | [`disk`] | the file calls of persistence, and their faults in tests | |
 //! | [`helper`] | threads for what would stall the loop | bio.c |
+//! | [`resolver`] | addresses of host names, looked up beside the loop | anet.c |
 //! | [`simulated_children`] | children that are done in place and end when a seed says | |
 //! | [`simulated_disk`] | a disk in memory that crashes and fails by a seed | |
 //! | [`simulated_jobs`] | jobs of helpers that are done between turns, by a seed | |
@@ -66,6 +67,7 @@ pub mod memory;
 pub mod numbers;
 pub mod oom_score;
 pub mod process;
+pub mod resolver;
 pub mod rng;
 pub mod signals;
 pub mod simulated_children;

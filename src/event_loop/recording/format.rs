@@ -198,6 +198,7 @@ pub(super) fn error_code(error: &io::Error) -> u64 {
         io::ErrorKind::InvalidInput => libc::EINVAL,
         io::ErrorKind::Unsupported => libc::EOPNOTSUPP,
         io::ErrorKind::AddrInUse => libc::EADDRINUSE,
+        io::ErrorKind::HostUnreachable => libc::EHOSTUNREACH,
         _ => libc::EIO,
     });
     u64::from(code.unsigned_abs())

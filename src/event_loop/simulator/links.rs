@@ -25,7 +25,8 @@ pub(super) enum Connecting {
     Done,
     /// It is under way.
     UnderWay {
-        to: SocketAddr,
+        /// None: the name that was asked for is nobody's.
+        to: Option<SocketAddr>,
         begun_ns: u64,
         /// When it is tried (again), with the answer of the other side.
         due_ns: u64,
@@ -82,17 +83,38 @@ impl World {
             return error(libc::EMFILE);
         }
         let end = self.connections.len();
+        let named = match to {
+            ConnectAddress::Inet(to, _) => Some(*to),
+            ConnectAddress::Name { host, port, .. } => {
+                let named = self.names.get(host).map(|node| address(*node));
+                let ip = match host.as_str() {
+                    "localhost" => Some(IpAddr::from(Ipv4Addr::LOCALHOST)),
+                    host => named.map(IpAddr::from).or(host.parse().ok()),
+                };
+                ip.map(|ip| SocketAddr::from((ip, *port)))
+            }
+            ConnectAddress::Unix(_) => None,
+        };
         match to {
-            ConnectAddress::Inet(to, source) => {
+            ConnectAddress::Inet(_, source) | ConnectAddress::Name { source, .. } => {
                 if source.is_some_and(|source| self.node_at(node, source) != Some(node)) {
                     return error(libc::EADDRNOTAVAIL);
                 }
+                let mut due_ns = self.mono_ns;
+                // There and back; and before it to a server of names and back.
+                let ways = if matches!(to, ConnectAddress::Inet(..)) {
+                    2
+                } else {
+                    4
+                };
+                for _ in 0..ways {
+                    due_ns += self.latency_ns();
+                }
                 let mut connection = Connection::new(node);
                 connection.connecting = Connecting::UnderWay {
-                    to: *to,
+                    to: named,
                     begun_ns: self.mono_ns,
-                    // There and back.
-                    due_ns: self.mono_ns + self.latency_ns() + self.latency_ns(),
+                    due_ns,
                 };
                 self.connections.push(connection);
             }
@@ -161,6 +183,9 @@ impl World {
         if due_ns > self.mono_ns || self.connections[end].closed_by_server {
             return;
         }
+        let Some(to) = to else {
+            return self.fail_to_connect(end, libc::EHOSTUNREACH);
+        };
         let reached = self
             .node_at(node, to.ip())
             .filter(|there| !self.is_cut(node, *there) && !self.is_cut(*there, node));
@@ -191,13 +216,17 @@ impl World {
             None if self.mono_ns - begun_ns >= GIVE_UP_NS => libc::ETIMEDOUT,
             None => {
                 self.connections[end].connecting = Connecting::UnderWay {
-                    to,
+                    to: Some(to),
                     begun_ns,
                     due_ns: self.mono_ns + RETRY_NS,
                 };
                 return;
             }
         };
+        self.fail_to_connect(end, failed);
+    }
+
+    fn fail_to_connect(&mut self, end: usize, failed: i32) {
         let connection = &mut self.connections[end];
         connection.connecting = Connecting::Failed(failed);
         (connection.ending, connection.ending_in_flight) = (Ending::Reset, Ending::Reset);
@@ -298,7 +327,7 @@ impl World {
             let of_attempt = match connection.connecting {
                 Connecting::UnderWay { to, due_ns, .. } if !connection.closed_by_server => {
                     let is_ours = connection.node == node
-                        || self.node_at(connection.node, to.ip()) == Some(node);
+                        || to.and_then(|to| self.node_at(connection.node, to.ip())) == Some(node);
                     Some(due_ns).filter(|_| is_ours)
                 }
                 _ => None,
@@ -371,6 +400,12 @@ impl SimulatorHandle {
     /// The address at which other servers find this one.
     pub fn address(&self) -> Ipv4Addr {
         address(self.node)
+    }
+
+    /// Gives this server a name by which others find it; `localhost` is each server's own.
+    pub fn set_name(&self, name: &str) {
+        let mut world = self.world.borrow_mut();
+        world.names.insert(name.to_owned(), self.node);
     }
 
     /// Lets nothing get through from this server to another until it is healed; what was sent then is late, not lost.

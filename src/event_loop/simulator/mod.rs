@@ -11,7 +11,7 @@
 //!
 //! [`SimulatorHandle::another`] adds a machine for another server to the same network. Their turns are taken one after the
 //! other, in the order in which the test polls; one that sleeps lets time pass for all. They find each other at
-//! [`SimulatorHandle::address`]:
+//! [`SimulatorHandle::address`], or by the name that [`SimulatorHandle::set_name`] gave them:
 //!
 //! ```text
 //!   server ─ write ─▶ [ outbox, bounded ] ─ latency, cuts, partitions ─▶ [ in flight ] ─▶ [ arrived ] ─ read ─▶ server
@@ -31,7 +31,7 @@
 //! * Between servers nothing is lost, doubled or overtaken, as TCP has it: what is cut is late. A connection is reset when
 //!   the seed or the test says so, or when its other end is closed with something unread or written to.
 //!
-//! What it does not do: names, IPv6 between servers, keepalive probes, giving up on a connection that is made and whose
+//! What it does not do: several addresses of a name, IPv6 between servers, keepalive probes, giving up on a connection that is made and whose
 //! way is cut for long (the test resets it), clocks of servers that run at different speeds (they jump apart), and turns
 //! of servers at the same time.
 //!

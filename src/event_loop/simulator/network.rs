@@ -5,7 +5,7 @@ use super::links::{Connecting, Segment};
 use super::machine::{Machine, PipeEnd};
 use super::{Faults, SimulatedPeer};
 use crate::system::rng::Rng;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -194,6 +194,8 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     /// Whose turn it is, for the trace.
     pub(super) at_node: usize,
+    /// Servers by their host names.
+    pub(super) names: BTreeMap<String, usize>,
     /// From which servers nothing gets through to which.
     pub(super) cuts: BTreeSet<(usize, usize)>,
     pub(super) connections: Vec<Connection>,
@@ -232,6 +234,7 @@ impl World {
             mono_ns: 1,
             nodes: vec![Node::new(seed)],
             at_node: 0,
+            names: BTreeMap::new(),
             cuts: BTreeSet::new(),
             connections: Vec::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,

@@ -466,3 +466,24 @@ fn what_cannot_be_connected_fails_at_once_and_a_unix_socket_waits_for_nobody() {
         .connect(tokens[2], &ConnectAddress::Inet(to, own))
         .expect("it begins");
 }
+
+#[test]
+fn a_server_is_found_by_its_name_and_nobody_by_a_name_that_is_nobodys() {
+    let (mut a, mut b) = two(6, Faults::NONE);
+    b.handle.set_name("b.example");
+    let of_host = |host: &str| ConnectAddress::Name {
+        host: host.to_owned(),
+        port: PORT,
+        source: None,
+    };
+    let [known, unknown, own] = ["b.example", "c.example", "localhost"].map(|host| {
+        let token = a.token();
+        a.seam.connect(token, &of_host(host)).expect("it begins");
+        assert_eq!(a.connected(token), None);
+        token
+    });
+    until(&mut a, &mut b, "the outcomes", |a, _| {
+        [known, unknown, own].map(|token| a.connected(token))
+            == [Some(0), Some(libc::EHOSTUNREACH), Some(libc::ECONNREFUSED)]
+    });
+}
