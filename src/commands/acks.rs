@@ -54,12 +54,12 @@ type Answer = Result<(), CommandError>;
 
 fn wait(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let replicas = parse::integer(args.at(1))?;
-    let until_ms = parse::timeout_ms(args.at(2), context.now())?;
+    let deadline_ns = parse::timeout_ms(args.at(2), context.now())?;
     if REPLICAS >= replicas || !may_block(context) {
         context.reply().integer(REPLICAS);
         return Ok(());
     }
-    begin(context, None, until_ms);
+    begin(context, None, deadline_ns);
     Ok(())
 }
 
@@ -75,7 +75,7 @@ fn wait_aof(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         .ok_or(CommandError::fixed(
             "ERR value is out of range, must be positive",
         ))?;
-    let until_ms = parse::timeout_ms(args.at(3), context.now())?;
+    let deadline_ns = parse::timeout_ms(args.at(3), context.now())?;
     if local > 0 && context.state.persistence.aof.state == AofState::Off {
         return Err(APPENDONLY_OFF);
     }
@@ -91,7 +91,7 @@ fn wait_aof(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         local: local > 0,
         replicas,
     };
-    begin(context, Some(wait), until_ms);
+    begin(context, Some(wait), deadline_ns);
     Ok(())
 }
 
@@ -101,8 +101,8 @@ fn may_block(context: &mut ServerContext<'_>) -> bool {
 }
 
 /// Has the caller wait; what for is taken up when its command has ended.
-fn begin(context: &mut ServerContext<'_>, wait: Option<AckWait>, until_ms: Option<i64>) {
-    context.effects.details_mut().block = Some(WaitFor::Acks(wait, until_ms));
+fn begin(context: &mut ServerContext<'_>, wait: Option<AckWait>, deadline_ns: Option<u64>) {
+    context.effects.details_mut().block = Some(WaitFor::Acks(wait, deadline_ns));
 }
 
 #[cfg(test)]

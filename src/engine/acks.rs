@@ -34,11 +34,11 @@ pub(crate) fn begin_wait(
     key: ClientKey,
     command: CommandId,
     wait: Option<AckWait>,
-    until_ms: Option<i64>,
+    deadline_ns: Option<u64>,
 ) {
     let blocked = BlockedCommand {
         command: command.0,
-        deadline_ns: until_ms.map(|until_ms| blocking::deadline_ns(state.now, until_ms)),
+        deadline_ns,
         awaits: Awaited::Acks(wait),
     };
     state.clients.begin_wait(key, blocked);

@@ -11,7 +11,6 @@ use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
 use crate::clients::{
     Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, HeldBy, Session,
 };
-use crate::keyspace::Clock;
 use crate::observe::Executed;
 use crate::resp::{Args, OwnedRequest};
 
@@ -27,11 +26,6 @@ pub(crate) fn begin(
         return;
     };
     let (id, db) = (client.session.id, client.session.db);
-    // Handlers reckon by the Unix clock, the loop by the monotonic one. From here on a step of the system's clock
-    // neither ends nor prolongs the waiting.
-    let deadline_ns = wait
-        .until_ms
-        .map(|until_ms| deadline_ns(state.now, until_ms));
     let ticket = state
         .keyspace
         .wait(db, &wait.keys, id, wait.kind, wait.on_removal);
@@ -49,7 +43,7 @@ pub(crate) fn begin(
     };
     let blocked = BlockedCommand {
         command: command.0,
-        deadline_ns,
+        deadline_ns: wait.deadline_ns,
         awaits: Awaited::Keys(keys),
     };
     state.clients.begin_wait(key, blocked);
@@ -97,13 +91,6 @@ pub fn end_freeing(state: &mut State, now_ns: u64) {
             give_up(state, key, took_ns, None);
         }
     }
-}
-
-/// The monotonic time of a moment of the Unix clock, ns.
-pub(crate) fn deadline_ns(now: Clock, until_ms: i64) -> u64 {
-    let left_ms = u64::try_from(until_ms.saturating_sub(now.unix_ms())).unwrap_or(0);
-    now.mono_ns
-        .saturating_add(left_ms.saturating_mul(1_000_000))
 }
 
 /// Ends a client's waiting without an answer; also for one that is about to be closed.
@@ -261,8 +248,9 @@ enum Became {
     Held(HeldBy),
 }
 
-/// Answers the clients whose time is over at `now_ns`.
-pub fn expire(state: &mut State, now_ns: u64) {
+/// Answers the clients whose time is over by now.
+pub fn expire(state: &mut State) {
+    let now_ns = state.now.mono_ns;
     // Taken out before anything else, so that each is met once: one that stayed would be the first for ever, and nobody
     // behind it would ever be told that its time is over.
     while let Some(id) = state.clients.take_overdue(now_ns) {
@@ -350,10 +338,40 @@ mod tests {
         state.clients.begin_wait(lost, waiting(1));
         state.clients.remove(lost);
         state.clients.begin_wait(harness.client, waiting(2));
-        expire(state, 2);
+        state.now.mono_ns = 2;
+        expire(state);
         assert_eq!(state.clients.next_deadline(), None);
         let client = state.clients.get(harness.client).expect("it stays");
         assert_eq!(client.reply.output().to_vec(), b":0\r\n");
+    }
+
+    /// What was left of the time was reckoned in whole milliseconds, from the end of the command: where a millisecond of the
+    /// Unix clock had ended meanwhile, the client was answered up to one too early.
+    #[test]
+    fn nobody_is_answered_before_the_time_is_over() {
+        for line in [
+            "BLPOP missing 0.02",
+            "BZPOPMIN missing 0.02",
+            "XREAD BLOCK 20 STREAMS missing $",
+            "WAIT 1 20",
+        ] {
+            let mut harness = Harness::new();
+            let Harness {
+                state,
+                host,
+                client,
+                ..
+            } = &mut harness;
+            let begun_ns = 50_000_999_000;
+            state.now.unix_us += 999;
+            state.now.mono_ns = begun_ns;
+            (host.clock_ns, host.tick_ns) = (begun_ns, 2_000);
+            let request = OwnedRequest::from_slices(&line.split(' ').collect::<Vec<_>>());
+            process(state, host, *client, request.args());
+            let deadline = state.clients.next_deadline();
+            let deadline_ns = deadline.expect("a client that waits").0;
+            assert_eq!(deadline_ns, begun_ns + 20_000_000, "{line}");
+        }
     }
 
     /// A command that a save held when it was to be served began to wait anew, behind those that had come later, and with a time
@@ -405,10 +423,13 @@ mod tests {
             }
             serve_ready(state, host);
             assert_eq!(state.persistence.holds_for_save, 1);
-            expire(state, state.now.mono_ns + 9_999_000_000);
+            let (deadline_ns, _) = state.clients.next_deadline().expect("a deadline");
+            state.now.mono_ns = deadline_ns - 1;
+            expire(state);
             assert!(waits(state, first));
             if is_late {
-                expire(state, state.now.mono_ns + 10_000_000_000);
+                state.now.mono_ns = deadline_ns;
+                expire(state);
                 assert_eq!(reply(state, first), "*-1\r\n");
                 serve_ready(state, host);
                 assert!(reply(state, second).ends_with("$3\r\none\r\n"));

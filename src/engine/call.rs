@@ -111,8 +111,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     // compares, stores and gives the journal agrees.
     let end_ns = host.monotonic_ns();
     let elapsed_ns = end_ns.saturating_sub(start.mono_ns);
-    state.now.mono_ns = end_ns;
-    state.now.unix_us = start.unix_us.saturating_add((elapsed_ns / 1000) as i64);
+    let end = start.at(end_ns);
+    (state.now.unix_us, state.now.mono_ns) = (end.unix_us, end.mono_ns);
     let waits = begin_to_wait(state, invocation, &mut effects);
     // A command that waits is counted when it is answered.
     if !effects.stands && !waits {
@@ -171,7 +171,9 @@ fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut E
             }
         }
         WaitFor::Work => super::blocking::begin_work(state, key, id),
-        WaitFor::Acks(wait, until_ms) => super::acks::begin_wait(state, key, id, wait, until_ms),
+        WaitFor::Acks(wait, deadline_ns) => {
+            super::acks::begin_wait(state, key, id, wait, deadline_ns);
+        }
     }
     true
 }

@@ -45,8 +45,8 @@ pub fn int_or(arg: &[u8], otherwise: &'static str) -> Result<i32, CommandError> 
     int(arg).map_err(|_| CommandError::fixed(otherwise))
 }
 
-/// Timeout of a blocking command, in seconds with a fraction: Unix ms at which it gives up; 0: never.
-pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
+/// Timeout of a blocking command, in seconds with a fraction: the monotonic time at which it gives up, ns; 0: never.
+pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<u64>, CommandError> {
     // In the precision of Redis, a long double: a part of a millisecond must not become none, which would be for ever.
     let seconds = numbers::LongDouble::parse(arg).ok_or(CommandError::fixed(
         "ERR timeout is not a float or out of range",
@@ -57,24 +57,26 @@ pub fn timeout(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
     }
 }
 
-/// A timeout that is given in whole milliseconds (XREAD's BLOCK), as the Unix time in ms at which it ends; none: never.
-pub fn timeout_ms(arg: &[u8], now: Clock) -> Result<Option<i64>, CommandError> {
+/// A timeout that is given in whole milliseconds (XREAD's BLOCK), as the monotonic time at which it ends, ns; 0: never.
+pub fn timeout_ms(arg: &[u8], now: Clock) -> Result<Option<u64>, CommandError> {
     let ms = numbers::parse_i64(arg).ok_or(CommandError::fixed(
         "ERR timeout is not an integer or out of range",
     ))?;
     timeout_at(ms, now)
 }
 
-fn timeout_at(ms: i64, now: Clock) -> Result<Option<i64>, CommandError> {
-    if ms < 0 {
-        return Err(CommandError::fixed("ERR timeout is negative"));
-    }
-    if ms == 0 {
+fn timeout_at(ms: i64, now: Clock) -> Result<Option<u64>, CommandError> {
+    let left_ms = u64::try_from(ms).map_err(|_| CommandError::fixed("ERR timeout is negative"))?;
+    if left_ms == 0 {
         return Ok(None);
     }
-    let at = now.unix_ms().checked_add(ms);
-    at.map(Some)
-        .ok_or(CommandError::fixed("ERR timeout is out of range"))
+    // The bound of Redis, which counts in Unix milliseconds. A step of the system's clock neither ends nor prolongs the
+    // waiting here, and the part of a millisecond that has passed when the command begins takes nothing from it.
+    if now.unix_ms().checked_add(ms).is_none() {
+        return Err(CommandError::fixed("ERR timeout is out of range"));
+    }
+    let left_ns = left_ms.saturating_mul(1_000_000);
+    Ok(Some(now.mono_ns.saturating_add(left_ns)))
 }
 
 /// The number of one of `count` databases.

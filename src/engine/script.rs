@@ -438,9 +438,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     }
     state.clients.set_answering(None);
     // For everybody else time goes on from where it stood, by what the slice took.
-    let elapsed_us = state.now.mono_ns.saturating_sub(now.mono_ns) / 1000;
-    state.now.unix_us = now.unix_us.saturating_add(elapsed_us as i64);
-    state.now.keeps_expired = now.keeps_expired;
+    state.now = now.at(state.now.mono_ns);
 }
 
 /// Does for a command that has ended late what [`call`] does for others, and lets its caller go on.

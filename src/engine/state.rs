@@ -306,8 +306,8 @@ fn drop_details(effects: Effects) {
 pub enum WaitFor {
     /// A change of a key.
     Key(Wait),
-    /// Acknowledgements of the writes of its client (none: what can never come), until a Unix ms if there is one.
-    Acks(Option<AckWait>, Option<i64>),
+    /// Acknowledgements of the writes of its client (none: what can never come), until this monotonic time, ns, if there is one.
+    Acks(Option<AckWait>, Option<u64>),
     /// The end of work that goes on without it. Who ends it answers OK, or an error, by `blocking::give_up`.
     Work,
 }
@@ -320,8 +320,8 @@ pub struct Wait {
     pub keys: Vec<Vec<u8>>,
     /// Type of value that it waits for.
     pub kind: Type,
-    /// Unix ms at which it gives up; `None`: never.
-    pub until_ms: Option<i64>,
+    /// Monotonic time at which it gives up, ns; `None`: never.
+    pub deadline_ns: Option<u64>,
     /// Run it again also when a key goes or becomes one of another type (XREADGROUP).
     pub on_removal: bool,
     /// The request that is run again instead, for a command whose arguments mean another thing later (XREAD's `$`).

@@ -13,6 +13,17 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The clock when the monotonic one has gone on to `mono_ns`. The Unix clock follows by whole microseconds of the
+    /// monotonic one, not of each step: the rests of many short steps would be lost, and with them milliseconds in a turn.
+    #[inline]
+    pub fn at(self, mono_ns: u64) -> Clock {
+        let elapsed_us = (mono_ns / 1000).saturating_sub(self.mono_ns / 1000);
+        Clock {
+            unix_us: self.unix_us.saturating_add(elapsed_us as i64),
+            mono_ns,
+            ..self
+        }
+    }
     /// Milliseconds since the Unix epoch: the unit of expiry.
     pub fn unix_ms(&self) -> i64 {
         self.unix_us / 1000
@@ -29,5 +40,28 @@ impl Clock {
     /// Seconds since the Unix epoch.
     pub fn unix_s(&self) -> i64 {
         self.unix_us / 1_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each command of less than a microsecond left the Unix clock where it was.
+    #[test]
+    fn many_short_steps_are_as_long_as_one() {
+        let start = Clock {
+            unix_us: 1_700_000_000_000_000,
+            mono_ns: 123_456_789,
+            keeps_expired: true,
+        };
+        let mut now = start;
+        for _ in 0..10_000 {
+            now = now.at(now.mono_ns + 999);
+        }
+        assert_eq!(now.unix_us, start.unix_us + 9_990);
+        assert_eq!(now, start.at(start.mono_ns + 9_990_000));
+        let earlier = start.at(start.mono_ns - 1);
+        assert_eq!(earlier.unix_us, start.unix_us);
     }
 }

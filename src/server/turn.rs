@@ -212,9 +212,7 @@ impl Core {
     /// Sets the time that commands see, by the monotonic clock: within a turn the Unix clock follows it, so that a step of
     /// the system's clock is seen between turns only.
     pub(super) fn set_clock(&mut self, mono_ns: u64) {
-        let elapsed_us = (mono_ns.saturating_sub(self.state.now.mono_ns) / 1000) as i64;
-        self.state.now.unix_us = self.state.now.unix_us.saturating_add(elapsed_us);
-        self.state.now.mono_ns = mono_ns;
+        self.state.now = self.state.now.at(mono_ns);
     }
 
     /// Gives a script that has run for too long its slice of this turn.
@@ -267,7 +265,9 @@ impl Core {
             self.serve_waiting(events);
         }
         if may_end {
-            engine::blocking::expire(&mut self.state, events.turn_ns());
+            // By the time of the turn, which has gone on since the last command.
+            self.set_clock(self.state.now.mono_ns.max(events.turn_ns()));
+            engine::blocking::expire(&mut self.state);
         }
         if !self.state.clients.unblocked.is_empty() {
             may_go_on = true;

@@ -74,40 +74,40 @@ pub(super) fn rpoplpush(context: &mut Context<'_>, args: Args<'_>) -> Result<(),
 
 pub(super) fn blmove(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let (from, to) = (End::parse(args.at(3))?, End::parse(args.at(4))?);
-    let until_ms = parse::timeout(args.at(5), context.now)?;
+    let deadline_ns = parse::timeout(args.at(5), context.now)?;
     if move_one(context, (args.at(1), from), (args.at(2), to))? {
         context.rewrite(&[b"LMOVE", args.at(1), args.at(2), args.at(3), args.at(4)]);
     } else {
-        wait_to_move(context, args.at(1), until_ms);
+        wait_to_move(context, args.at(1), deadline_ns);
     }
     Ok(())
 }
 
 pub(super) fn brpoplpush(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let until_ms = parse::timeout(args.at(3), context.now)?;
+    let deadline_ns = parse::timeout(args.at(3), context.now)?;
     let (from, to) = ((args.at(1), End::Right), (args.at(2), End::Left));
     if move_one(context, from, to)? {
         context.rewrite(&[b"RPOPLPUSH", args.at(1), args.at(2)]);
     } else {
-        wait_to_move(context, args.at(1), until_ms);
+        wait_to_move(context, args.at(1), deadline_ns);
     }
     Ok(())
 }
 
-fn wait_to_move(context: &mut Context<'_>, source: &[u8], until_ms: Option<i64>) {
+fn wait_to_move(context: &mut Context<'_>, source: &[u8], deadline_ns: Option<u64>) {
     if context.may_block {
-        wait(context, vec![source.to_vec()], until_ms);
+        wait(context, vec![source.to_vec()], deadline_ns);
     } else {
         // Not what its timeout answers: Redis has it so.
         context.reply.null();
     }
 }
 
-fn wait(context: &mut Context<'_>, keys: Vec<Vec<u8>>, until_ms: Option<i64>) {
+fn wait(context: &mut Context<'_>, keys: Vec<Vec<u8>>, deadline_ns: Option<u64>) {
     context.block(Wait {
         keys,
         kind: Type::List,
-        until_ms,
+        deadline_ns,
         on_removal: false,
         again_as: None,
     });
@@ -130,9 +130,13 @@ fn first_list<'k>(
 fn blocking_pop(context: &mut Context<'_>, args: Args<'_>, end: End) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let keys = args.take(last).skip(1);
-    let until_ms = parse::timeout(args.at(last), context.now)?;
+    let deadline_ns = parse::timeout(args.at(last), context.now)?;
     let Some(key) = first_list(context, keys)? else {
-        wait(context, keys.iter().map(<[u8]>::to_vec).collect(), until_ms);
+        wait(
+            context,
+            keys.iter().map(<[u8]>::to_vec).collect(),
+            deadline_ns,
+        );
         return Ok(());
     };
     context.reply.array(2);
@@ -217,10 +221,10 @@ pub(super) fn lmpop(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
 
 pub(super) fn blmpop(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let pop = MultiPop::parse(args.skip(2))?;
-    let until_ms = parse::timeout(args.at(1), context.now)?;
+    let deadline_ns = parse::timeout(args.at(1), context.now)?;
     if !pop.run(context)? {
         let keys = pop.keys.iter().map(<[u8]>::to_vec).collect();
-        wait(context, keys, until_ms);
+        wait(context, keys, deadline_ns);
     }
     Ok(())
 }

@@ -134,11 +134,11 @@ fn pop_first(
     Ok(false)
 }
 
-fn wait_for(context: &mut Context<'_>, keys: Args<'_>, until_ms: Option<i64>) {
+fn wait_for(context: &mut Context<'_>, keys: Args<'_>, deadline_ns: Option<u64>) {
     context.block(Wait {
         keys: keys.iter().map(<[u8]>::to_vec).collect(),
         kind: Type::SortedSet,
-        until_ms,
+        deadline_ns,
         on_removal: false,
         again_as: None,
     });
@@ -151,9 +151,9 @@ fn blocking_pop(
 ) -> Result<(), CommandError> {
     let last = args.len() - 1;
     let keys = args.take(last).skip(1);
-    let until_ms = parse::timeout(args.at(last), context.now)?;
+    let deadline_ns = parse::timeout(args.at(last), context.now)?;
     if !pop_first(context, keys, highest, 1, Form::KeyAndOne)? {
-        wait_for(context, keys, until_ms);
+        wait_for(context, keys, deadline_ns);
     }
     Ok(())
 }
@@ -222,9 +222,9 @@ pub(super) fn zmpop(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Com
 
 pub(super) fn bzmpop(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let many = Many::parse(args.skip(2))?;
-    let until_ms = parse::timeout(args.at(1), context.now)?;
+    let deadline_ns = parse::timeout(args.at(1), context.now)?;
     if !many.pop(context)? {
-        wait_for(context, many.keys, until_ms);
+        wait_for(context, many.keys, deadline_ns);
     }
     Ok(())
 }

@@ -21,8 +21,8 @@ enum From {
 
 /// Arguments of both commands.
 struct Reading<'a> {
-    /// BLOCK was given; with the time at which it ends.
-    block: Option<Option<i64>>,
+    /// BLOCK was given; with the monotonic time at which it ends, ns.
+    block: Option<Option<u64>>,
     /// 0: no limit.
     count: usize,
     no_ack: bool,
@@ -95,7 +95,7 @@ impl<'a> Reading<'a> {
     }
     /// Has the command wait, or answers that there is nothing.
     fn wait(&self, context: &mut Context<'_>, args: Args<'_>, resolved: &[From]) {
-        let Some(until_ms) = self.block else {
+        let Some(deadline_ns) = self.block else {
             context.reply.null_array();
             return;
         };
@@ -117,7 +117,7 @@ impl<'a> Reading<'a> {
         context.block(Wait {
             keys: self.keys.iter().map(<[u8]>::to_vec).collect(),
             kind: Type::Stream,
-            until_ms,
+            deadline_ns,
             on_removal: self.group.is_some(),
             again_as,
         });

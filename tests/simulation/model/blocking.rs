@@ -122,8 +122,7 @@ impl Model {
     pub fn gave_up(&mut self, caller: &mut Caller, now_ms: i64) -> Option<Answer> {
         let waiting = caller.waiting.take().expect("a client that waits");
         self.now_ms = now_ms;
-        // The clock is read once a turn, and is behind by what has passed since.
-        let is_due = |until: i64| until <= now_ms + 1 || !self.steady;
+        let is_due = |until: i64| until <= now_ms || !self.steady;
         let is_over = waiting.until_ms.is_some_and(is_due);
         self.given_up.push((caller.id, is_over));
         let mut answers = vec![Answer::NullArray];
