@@ -156,8 +156,55 @@ fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
             asked.extend(asking(name, &kind, true));
         }
     }
-    all.extend(ask(server, handle, asked));
+    let values = ask(server, handle, asked);
+    let pending = ask(server, handle, asking_for_pending(&values));
+    all.extend(values);
+    all.extend(pending);
     all
+}
+
+/// Commands that tell all that is pending in the groups of which this tells.
+fn asking_for_pending(values: &[Told]) -> Vec<Vec<Vec<u8>>> {
+    let mut asked = Vec::new();
+    for told in values {
+        match &told.args[..] {
+            [select, _] if select == b"SELECT" => asked.push(told.args.clone()),
+            [info, groups, key] if info == b"XINFO" && groups == b"GROUPS" => {
+                let groups = read_value(&told.bytes).expect("groups").0;
+                for group in groups.items().unwrap_or_default() {
+                    let name = group.items().and_then(|it| it[1].as_bytes());
+                    let mut args = words("XPENDING - + 1000");
+                    args.insert(1, key.clone());
+                    args.insert(2, name.expect("a name").to_vec());
+                    asked.push(args);
+                }
+            }
+            _ => {}
+        }
+    }
+    asked
+}
+
+/// Has a model go on with what a server has loaded, of which it is told.
+fn go_on(model: &Model, told: &[Told]) -> Model {
+    let mut model = model.restarted();
+    let mut db = 0;
+    for it in told {
+        let value = read_value(&it.bytes).expect("a value").0;
+        match &it.args[..] {
+            [select, number] if select == b"SELECT" => {
+                let number = String::from_utf8_lossy(number);
+                db = number.parse().expect("a number");
+            }
+            [pending, ..] if pending == b"XPENDING" => {
+                let entries = value.items().unwrap_or_default();
+                model.pending_is_told(db, &it.args, it.now_ms, entries);
+            }
+            _ => {}
+        }
+    }
+    model.is_told();
+    model
 }
 
 /// The first answer that a model would not give, and what that would say.
@@ -785,6 +832,9 @@ impl Lives {
         self.promised.written = event.unwrap_or(0);
         for (_, model) in &mut self.history {
             *model = model.restarted();
+        }
+        if let Some((_, model)) = self.history.back_mut() {
+            *model = go_on(model, &told);
         }
         true
     }

@@ -129,8 +129,8 @@ pub fn multibulk(args: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// Commands whose answers together tell all of a key that holds a value of this type; `is_reloaded`: all but what is not
-/// written down. That a consumer reads what it has already is not, though it counts as a delivery.
+/// Commands whose answers together tell all of a key that holds a value of this type; `is_reloaded`: with what tells two
+/// moments apart, and without what is pending in groups, which is asked for when their names are known.
 pub fn asking(key: &[u8], kind: &str, is_reloaded: bool) -> Vec<Vec<Vec<u8>>> {
     let lines: &[&str] = match kind {
         "string" => &["GET"],
@@ -138,16 +138,9 @@ pub fn asking(key: &[u8], kind: &str, is_reloaded: bool) -> Vec<Vec<Vec<u8>>> {
         "hash" => &["HLEN", "HGETALL", "HPEXPIRETIME FIELDS 5 f1 f2 f3 n f4"],
         "set" => &["SMEMBERS"],
         "zset" => &["ZRANGE 0 -1 WITHSCORES"],
-        // Errors do not spell such a name as it is.
-        _ if key.contains(&b'\r') => &["XRANGE - +", "XINFO STREAM", "XINFO GROUPS"],
-        // Without the ids that stand nowhere else, two moments could not be told apart.
-        _ if is_reloaded => &[
-            "XRANGE - +",
-            "XPENDING g1",
-            "XPENDING g2",
-            "XINFO STREAM",
-            "XINFO GROUPS",
-        ],
+        // Errors do not spell such a name as it is. And without the ids that stand nowhere else, two moments could not be
+        // told apart.
+        _ if is_reloaded || key.contains(&b'\r') => &["XRANGE - +", "XINFO STREAM", "XINFO GROUPS"],
         _ => &["XRANGE - +", "XPENDING g1 - + 1000", "XPENDING g2 - + 1000"],
     };
     let all = ["TYPE", "PEXPIRETIME"].iter().chain(lines);

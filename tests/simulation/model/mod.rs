@@ -143,6 +143,8 @@ pub struct Model {
     floods: u64,
     /// It goes on with what a server has loaded.
     is_restarted: bool,
+    /// Of what that has loaded, it has not been told yet what was left to chance.
+    is_just_loaded: bool,
     /// The wall clock only goes forward.
     pub steady: bool,
 }
@@ -173,6 +175,7 @@ impl Model {
             mentions: BTreeMap::new(),
             floods: 0,
             is_restarted: false,
+            is_just_loaded: false,
             steady,
         }
     }
@@ -261,7 +264,13 @@ impl Model {
         model.databases = self.databases.clone();
         model.has_functions = self.has_functions;
         model.is_restarted = true;
+        model.is_just_loaded = true;
         model
+    }
+
+    /// It has been told all that a server has loaded.
+    pub fn is_told(&mut self) {
+        self.is_just_loaded = false;
     }
 
     /// Runs one command; what must be answered, if anything.

@@ -28,8 +28,51 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
     pub consumer: Vec<u8>,
-    pub delivered_ms: i64,
+    pub delivered: Delivered,
+    /// What a server that has loaded the data may have in its place: all since the last that was propagated.
+    pub before: Vec<Delivered>,
+}
+
+/// When an entry was delivered last, Unix ms, and how often.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Delivered {
+    pub at_ms: i64,
     pub times: i64,
+}
+
+impl Delivered {
+    /// How long ago that was.
+    pub(super) fn idle_ms(&self, now_ms: i64) -> i64 {
+        (now_ms - self.at_ms).max(0)
+    }
+}
+
+impl Pending {
+    /// One that was delivered or claimed, which is propagated.
+    pub(super) fn new(consumer: &[u8], at_ms: i64, times: i64) -> Pending {
+        Pending {
+            consumer: consumer.to_vec(),
+            delivered: Delivered { at_ms, times },
+            before: Vec::new(),
+        }
+    }
+
+    /// Its consumer reads it again. That is not propagated: the append-only file forgets it, unless it is written anew, and a
+    /// snapshot keeps it.
+    fn read_again(&mut self, now_ms: i64) {
+        self.before.push(self.delivered);
+        self.delivered.at_ms = now_ms;
+        self.delivered.times += 1;
+    }
+
+    /// Of what a server that has loaded it may have, it has this.
+    pub(super) fn is_told(&mut self, is: impl Fn(&Delivered) -> bool) {
+        if !is(&self.delivered) {
+            let found = self.before.iter().position(&is);
+            let found = found.expect("what may have been loaded");
+            std::mem::swap(&mut self.delivered, &mut self.before[found]);
+        }
+    }
 }
 
 pub const COMMANDS: &[(&str, i64, Run)] = &[
@@ -271,11 +314,7 @@ impl Model {
                     entries.push(entry(*id, Some(fields)));
                     group.last = *id;
                     if !options.no_ack {
-                        let pending = Pending {
-                            consumer: consumer.clone(),
-                            delivered_ms: self.now_ms,
-                            times: 1,
-                        };
+                        let pending = Pending::new(consumer, self.now_ms, 1);
                         group.pending.insert(*id, pending);
                     }
                 }
@@ -287,8 +326,7 @@ impl Model {
                     let fields = stream.entries.get(id);
                     entries.push(entry(*id, fields));
                     if fields.is_some() {
-                        pending.delivered_ms = now_ms;
-                        pending.times += 1;
+                        pending.read_again(now_ms);
                     }
                 }
             }
