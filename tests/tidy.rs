@@ -190,6 +190,36 @@ const PUBLIC_ANYHOW: &[(&str, &str, &str)] = &[
         "a snapshot for replicas, which are to come",
     ),
     (
+        "src/engine/persistence/receive.rs",
+        "begin_receive",
+        "for the link to a primary, which is to come",
+    ),
+    (
+        "src/engine/persistence/receive.rs",
+        "receive_wants_more",
+        "for the link to a primary, which is to come",
+    ),
+    (
+        "src/engine/persistence/receive.rs",
+        "received_all",
+        "for the link to a primary, which is to come",
+    ),
+    (
+        "src/engine/persistence/receive.rs",
+        "take_received",
+        "for the link to a primary, which is to come",
+    ),
+    (
+        "src/engine/persistence/receive.rs",
+        "is_receiving",
+        "for the link to a primary, which is to come",
+    ),
+    (
+        "src/engine/persistence/receive.rs",
+        "end_waiting_of_append_only",
+        "for the link to a primary, which is to come",
+    ),
+    (
         "src/system/log.rs",
         "set_role",
         "a replica's lines say so; nothing else knows the mark",

@@ -317,7 +317,7 @@ fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -
 }
 
 fn check_memory_anew(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
-    if state.pause.is_some() || state.persistence.is_loading() {
+    if state.pause.is_some() || state.persistence.is_loading() || state.persistence.loads_aside {
         state.lacks_memory = false;
         return Ok(());
     }
@@ -427,6 +427,9 @@ fn check_subscriber(state: &State, candidate: &Candidate) -> Checked {
 #[inline(always)]
 fn check_loading(state: &State, candidate: &Candidate) -> Checked {
     if state.persistence.is_loading() && !candidate.has(flags::LOADING) {
+        return Err(CommandError::Loading);
+    }
+    if state.persistence.loads_aside && candidate.has(flags::NO_ASYNC_LOADING) {
         return Err(CommandError::Loading);
     }
     Ok(())

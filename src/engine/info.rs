@@ -372,7 +372,7 @@ fn persistence(page: &mut Page<'_>) {
     let now_s = state.now.unix_s();
     let saving = &state.persistence;
     page.field("loading", u8::from(saving.loading.is_some()));
-    page.field("async_loading", 0);
+    page.field("async_loading", u8::from(saving.loads_aside));
     let progress = saving.progress(state.now.mono_ns);
     let copied = progress.map_or(0, |it| it.copied_bytes);
     page.field("current_cow_peak", copied);

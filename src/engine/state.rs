@@ -36,6 +36,8 @@ pub struct State {
     pub scripting: crate::scripting::Scripting,
     /// Saving and loading.
     pub persistence: Persistence,
+    /// The snapshot of a primary that is being taken in.
+    pub receive: super::persistence::receive::Receive,
     /// The command table with its renamings.
     pub table: CommandTable,
     /// Clients that wait for the append-only file to reach the disk, oldest first; some may have been answered already.
@@ -94,6 +96,7 @@ impl State {
             messaging: Default::default(),
             scripting: Default::default(),
             persistence: Persistence::default(),
+            receive: Default::default(),
             table,
             waits_for_sync: Vec::new(),
             requests: Requests::default(),
@@ -114,6 +117,7 @@ impl State {
     pub fn set_machine(&mut self, machine: Machine) {
         self.keyspace.set_machine(&machine);
         self.persistence.aof.set_machine(&machine);
+        self.receive = super::persistence::receive::Receive::new(&machine.jobs);
         self.persistence.set_machine(machine);
     }
 

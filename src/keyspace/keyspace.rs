@@ -364,8 +364,8 @@ impl Keyspace {
                 self.db(a, now, true).peek(&name);
                 self.db(b, now, true).peek(&name);
             }
-            self.concern_all(a, Some(b));
-            self.concern_all(b, Some(a));
+            self.concern_swapped(a, b);
+            self.concern_swapped(b, a);
             self.databases.swap(a, b);
             self.shared.events.whole(KeyspaceEvent::Swapped { a, b });
         }
@@ -440,31 +440,85 @@ impl Keyspace {
         for index in range.clone() {
             self.concern_all(index, None);
         }
-        for database in &mut self.databases[range] {
+        for index in range {
+            let database = &mut self.databases[index];
             if database.table.len() == 0 {
                 continue;
             }
             let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
             removed += old.len() as u64;
-            let (kept, figures) = (
-                &mut self.removed_tables,
-                (&mut self.released, &mut self.hurried),
-            );
-            let rng = &mut self.shared.rng;
-            let random = &mut || rng.next_u64();
-            let Some(old) = super::point_in_time::keep_while_read(kept, figures, random, old)
-            else {
-                continue;
-            };
-            match free {
-                Free::Now => drop(old),
-                Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),
-                Free::Awaited => self.shared.lazyfreed += self.shared.free.awaited_table(old),
-            }
+            self.free_table(old, free);
         }
         self.fold_stats();
         self.shared.events.whole(KeyspaceEvent::Flushed { db });
         removed
+    }
+    /// As many empty databases, with the same settings: for data that are to be put in the place of these.
+    pub fn beside(&self) -> Keyspace {
+        let HashSeed(seed) = self.shared.hash_seed;
+        let mut beside = Keyspace::new(self.count(), seed);
+        beside.configure(self.shared.settings);
+        beside
+    }
+    /// Puts the databases of another keyspace, which was [`Keyspace::beside`] this one, in the place of its own; these are freed
+    /// by the free thread. Whoever waits for keys or watches them is told as by [`Keyspace::swap`], whoever caches them as by
+    /// [`Keyspace::flush`].
+    pub fn take_over(&mut self, mut new: Keyspace, now: Clock) {
+        debug_assert_eq!(new.count(), self.count());
+        let all: Vec<usize> = (0..self.databases.len()).collect();
+        // As in `swap`.
+        for name in self.shared.events.watched.names(&all) {
+            for index in all.iter().copied() {
+                self.db(index, now, true).peek(&name);
+            }
+        }
+        for index in all {
+            if let Some(other) = new.databases.get_mut(index) {
+                self.concern_all(index, Some(&other.table));
+                if let Some(own) = self.databases.get_mut(index) {
+                    std::mem::swap(own, other);
+                }
+            }
+        }
+        self.shared
+            .events
+            .whole(KeyspaceEvent::Flushed { db: None });
+        self.throw_away(new);
+    }
+    /// Has the free thread free a keyspace that was [`Keyspace::beside`] this one.
+    pub fn throw_away(&mut self, other: Keyspace) {
+        for database in other.databases {
+            self.free_table(database.table, Free::Lazily);
+        }
+        self.fold_stats();
+    }
+    /// Has whoever waits for keys look at them: the data are others than they were.
+    pub fn tell_of_new_data(&mut self) {
+        if self.shared.events.interest & interest::BLOCKED != 0 {
+            for index in 0..self.databases.len() {
+                self.shared.events.waiting.database_changed(index);
+            }
+        }
+    }
+    /// Frees a table that is of no database any more, when nobody reads it.
+    fn free_table(&mut self, old: Table, free: Free) {
+        if old.len() == 0 {
+            return;
+        }
+        let (kept, figures) = (
+            &mut self.removed_tables,
+            (&mut self.released, &mut self.hurried),
+        );
+        let rng = &mut self.shared.rng;
+        let random = &mut || rng.next_u64();
+        let Some(old) = super::point_in_time::keep_while_read(kept, figures, random, old) else {
+            return;
+        };
+        match free {
+            Free::Now => drop(old),
+            Free::Lazily => self.shared.lazyfreed += self.shared.free.table(old),
+            Free::Awaited => self.shared.lazyfreed += self.shared.free.awaited_table(old),
+        }
     }
     /// The free thread may wake the loop from now on, so that a command can wait for what it has to free.
     pub fn wake_with(&mut self, waker: crate::event_loop::Waker) {
@@ -489,25 +543,21 @@ impl Keyspace {
         self.fold_stats();
     }
     /// Tells those who wait for or watch keys of a database that it is about to be emptied or replaced.
-    fn concern_all(&mut self, index: usize, replaced_with: Option<usize>) {
-        let events = &mut self.shared.events;
-        if events.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
-            return;
+    fn concern_all(&mut self, index: usize, replaced_with: Option<&Table>) {
+        if let Some(database) = self.databases.get(index) {
+            concern(
+                &mut self.shared.events,
+                index,
+                &database.table,
+                replaced_with,
+            );
         }
-        events.waiting.database_changed(index);
-        let databases = &self.databases;
-        let has = |index: usize, key: &[u8]| {
-            let table = &databases[index].table;
-            table.contains(table.hash(key), key)
-        };
-        events.watched.database_changed(index, |key| {
-            let replaced = replaced_with.is_some_and(|other| has(other, key));
-            match (has(index, key), replaced) {
-                (_, true) => Became::Other,
-                (true, false) => Became::Missing,
-                (false, false) => Became::Same,
-            }
-        });
+    }
+    /// The same for one that is about to be swapped with another.
+    fn concern_swapped(&mut self, index: usize, other: usize) {
+        if let (Some(old), Some(new)) = (self.databases.get(index), self.databases.get(other)) {
+            concern(&mut self.shared.events, index, &old.table, Some(&new.table));
+        }
     }
     /// Puts a client into the queues of `keys`; its ticket.
     pub fn wait(
@@ -632,4 +682,21 @@ impl Keyspace {
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.databases[0].table.hash(key)
     }
+}
+
+/// Tells those who wait for or watch keys of a database, whose table this is, that it is about to be emptied or replaced.
+fn concern(events: &mut Events, index: usize, old: &Table, replaced_with: Option<&Table>) {
+    if events.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
+        return;
+    }
+    events.waiting.database_changed(index);
+    let has = |table: &Table, key: &[u8]| table.contains(table.hash(key), key);
+    events.watched.database_changed(index, |key| {
+        let replaced = replaced_with.is_some_and(|new| has(new, key));
+        match (has(old, key), replaced) {
+            (_, true) => Became::Other,
+            (true, false) => Became::Missing,
+            (false, false) => Became::Same,
+        }
+    });
 }

@@ -3,9 +3,10 @@
 //! In: a file. Out: keys in the keyspace, and how far it is. An error leaves what was loaded so far in the keyspace; at
 //! a start the process ends then, as Redis does. Mirrors `rdbLoad` of rdb.c.
 
-use super::rdb::LoadError;
 use super::rdb::file::{FileReader, Usage};
+use super::rdb::{LoadError, SaveInfo};
 use super::read_ahead::{Chunk, Failure, ReadAhead, ReadPart, ReadValue};
+use super::read_stream::ReadStream;
 use crate::config::Settings;
 use crate::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
 use crate::system::disk::{Disk, Mode};
@@ -74,6 +75,8 @@ pub enum Step {
     Done,
     /// The time of a slice is over.
     Rest,
+    /// What comes next has not come yet, or has not been read by the helper.
+    Wait,
     /// A library of functions: its code, which is to be loaded before the next step.
     Library(Vec<u8>),
 }
@@ -83,6 +86,9 @@ const BATCH: usize = 16;
 
 /// No entry of a file has fewer bytes: type, key and value.
 const ENTRY_BYTES_LEAST: usize = 3;
+
+/// Of what has not come yet no more entries are believed than this: the rest of the room is made when they are there.
+const BELIEVED_UNSEEN: usize = 1024 * 1024;
 
 /// Buckets for which room is made before it is asked whether that is enough for now.
 const BUCKETS_AT_ONCE: usize = 4096;
@@ -96,16 +102,47 @@ struct Loaded<'a> {
     usage: Option<Usage>,
 }
 
+/// Where a snapshot is loaded from.
+#[derive(Debug)]
+enum Source {
+    /// A file.
+    File {
+        path: PathBuf,
+        file: Arc<MappedFile>,
+        jobs: Jobs,
+        /// What reads it, once it has begun.
+        ahead: Option<ReadAhead>,
+    },
+    /// What comes over a network, of so many bytes, if that is known.
+    Stream(ReadStream, Option<u64>),
+}
+
+impl Source {
+    /// The file's name in what is said of it.
+    fn path(&self) -> PathBuf {
+        match self {
+            Source::File { path, .. } => path.clone(),
+            Source::Stream(..) => PathBuf::new(),
+        }
+    }
+}
+
+/// What a snapshot says of the stream of its server, as far as it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ToldOfStream {
+    db: Option<usize>,
+    replication_id: Option<String>,
+    offset: Option<i64>,
+}
+
 /// A load that is under way.
 #[derive(Debug)]
 pub struct Loading {
-    path: PathBuf,
-    file: Arc<MappedFile>,
-    jobs: Jobs,
+    source: Source,
     /// Where the next item begins in the file.
     at: usize,
-    /// What reads it, once it has begun.
-    ahead: Option<ReadAhead>,
+    /// The end has been read.
+    is_over: bool,
     /// What was read, and how many of its items are loaded.
     chunk: Chunk,
     next: usize,
@@ -121,6 +158,8 @@ pub struct Loading {
     pub empty: u64,
     /// Used memory when the file was written, as it says.
     pub used_memory: u64,
+    /// What it says of its server's stream.
+    told: ToldOfStream,
 }
 
 impl Loading {
@@ -142,12 +181,24 @@ impl Loading {
         // Here, so that what is no snapshot at all is known before anything is done for it.
         let reader =
             FileReader::new(&file).map_err(|error| LoadFailure::Format(error, path.to_owned()))?;
-        Ok(Some(Loading {
+        let at = reader.offset();
+        let source = Source::File {
             path: path.to_owned(),
             file: Arc::new(file),
             jobs: jobs.clone(),
-            at: reader.offset(),
             ahead: None,
+        };
+        Ok(Some(Loading::new(source, at, on_duplicate)))
+    }
+    /// Loads what comes over a network, of so many bytes, if that is known.
+    pub fn of_stream(stream: ReadStream, len: Option<u64>) -> Loading {
+        Loading::new(Source::Stream(stream, len), 0, OnDuplicate::Fail)
+    }
+    fn new(source: Source, at: usize, on_duplicate: OnDuplicate) -> Loading {
+        Loading {
+            source,
+            at,
+            is_over: false,
             chunk: Chunk::default(),
             next: 0,
             db: 0,
@@ -157,15 +208,32 @@ impl Loading {
             expired: 0,
             empty: 0,
             used_memory: 0,
-        }))
+            told: ToldOfStream::default(),
+        }
     }
     /// Whether what is in the file takes the place of what is there.
     pub fn replaces(&self) -> bool {
         self.on_duplicate == OnDuplicate::Replace
     }
-    /// Bytes of the file, and how many of them are done.
+    /// Bytes in all (0: nobody knows), and how many of them are done.
     pub fn bytes(&self) -> (u64, u64) {
-        (self.file.len() as u64, self.at as u64)
+        let all = match &self.source {
+            Source::File { file, .. } => file.len() as u64,
+            Source::Stream(_, len) => len.unwrap_or(0),
+        };
+        (all, self.at as u64)
+    }
+    /// What the snapshot says of its server's stream, where it says all of it.
+    pub fn save_info(&self) -> Option<SaveInfo> {
+        Some(SaveInfo {
+            stream_db: self.told.db?,
+            replication_id: self.told.replication_id.clone()?,
+            offset: self.told.offset?,
+        })
+    }
+    /// The database that is selected where the stream goes on behind the snapshot, if it says so.
+    pub fn stream_db(&self) -> Option<usize> {
+        self.told.db
     }
     /// Loads on until `enough` says so (it is asked after each item) or a library comes. Keys that have expired
     /// are left out, unless `now` keeps them: changes of the commands behind a base may still save them.
@@ -176,14 +244,18 @@ impl Loading {
         now: Clock,
         enough: &mut dyn FnMut() -> bool,
     ) -> Result<Step, LoadFailure> {
+        if self.is_over {
+            return Ok(Step::Done);
+        }
         let step = self.step_unverified(keyspace, settings, now, enough);
+        self.is_over = matches!(step, Ok(Step::Done));
         // Nothing can be said of what is in a file that could not be read.
-        match step {
-            Err(failure) => match self.file.verify() {
-                Err(error) => Err(LoadFailure::File(self.path.clone(), error)),
+        match (step, &self.source) {
+            (Err(failure), Source::File { path, file, .. }) => match file.verify() {
+                Err(error) => Err(LoadFailure::File(path.clone(), error)),
                 Ok(()) => Err(failure),
             },
-            step => step,
+            (step, _) => step,
         }
     }
     fn step_unverified(
@@ -205,36 +277,50 @@ impl Loading {
             match chunk.take_failure() {
                 None => {}
                 Some(Failure::Io(error)) => {
-                    break Err(LoadFailure::File(self.path.clone(), error));
+                    break Err(LoadFailure::File(self.source.path(), error));
                 }
                 Some(Failure::Format(error)) => {
-                    break Err(LoadFailure::Format(error, self.path.clone()));
+                    break Err(LoadFailure::Format(error, self.source.path()));
                 }
             }
-            chunk = self.read_chunk(chunk, settings, keyspace)?;
+            self.next = 0;
+            match self.read_chunk(chunk, settings, keyspace)? {
+                Some(read) => chunk = read,
+                None => {
+                    chunk = Chunk::default();
+                    break Ok(Step::Wait);
+                }
+            }
         };
         self.chunk = chunk;
         step
     }
-    /// The next items, for those that are done.
+    /// The next items, for those that are done; none where they have not come yet.
     fn read_chunk(
         &mut self,
         done: Chunk,
         settings: &Settings,
         keyspace: &Keyspace,
-    ) -> Result<Chunk, LoadFailure> {
-        self.next = 0;
-        let ahead = match &mut self.ahead {
+    ) -> Result<Option<Chunk>, LoadFailure> {
+        let (path, file, jobs, ahead) = match &mut self.source {
+            Source::Stream(stream, _) => return Ok(stream.next()),
+            Source::File {
+                path,
+                file,
+                jobs,
+                ahead,
+            } => (path, file, jobs, ahead),
+        };
+        let ahead = match ahead {
             Some(ahead) => ahead,
             None => {
-                let reader = FileReader::new(&self.file)
-                    .map_err(|error| LoadFailure::Format(error, self.path.clone()))?;
-                let (file, seed) = (Arc::clone(&self.file), keyspace.hash_seed());
-                let ahead = ReadAhead::begin(file, reader, settings, seed, &self.jobs);
-                self.ahead.insert(ahead)
+                let reader = FileReader::new(file)
+                    .map_err(|error| LoadFailure::Format(error, path.clone()))?;
+                let (file, seed) = (Arc::clone(file), keyspace.hash_seed());
+                ahead.insert(ReadAhead::begin(file, reader, settings, seed, jobs))
             }
         };
-        Ok(ahead.next(done))
+        Ok(Some(ahead.next(done)))
     }
     /// Loads the items of a chunk; what there is to stop for before its end.
     fn load_chunk(
@@ -338,7 +424,15 @@ impl Loading {
     }
     /// How many keys, and expiries, room is made for where the file says that so many come: as many as its bytes can hold.
     fn believed(&self, keys: u64, volatile: u64) -> (usize, usize) {
-        let most = self.file.len().saturating_sub(self.at) / ENTRY_BYTES_LEAST;
+        let most = match &self.source {
+            Source::File { file, .. } => file.len().saturating_sub(self.at) / ENTRY_BYTES_LEAST,
+            Source::Stream(_, Some(len)) => {
+                let left = len.saturating_sub(self.at as u64);
+                let left = usize::try_from(left).unwrap_or(usize::MAX);
+                (left / ENTRY_BYTES_LEAST).min(BELIEVED_UNSEEN)
+            }
+            Source::Stream(_, None) => BELIEVED_UNSEEN,
+        };
         let believed = |told: u64| usize::try_from(told).map_or(most, |told| told.min(most));
         (believed(keys), believed(volatile))
     }
@@ -354,9 +448,15 @@ impl Loading {
         true
     }
     fn note_aux(&mut self, name: &[u8], value: &[u8], now: Clock) {
-        if name == b"used-mem" {
-            let text = String::from_utf8_lossy(value);
-            self.used_memory = text.parse().unwrap_or(0);
+        let text = String::from_utf8_lossy(value);
+        match name {
+            b"used-mem" => self.used_memory = text.parse().unwrap_or(0),
+            b"repl-stream-db" => self.told.db = text.parse().ok(),
+            b"repl-id" if value.len() == SaveInfo::ID_LEN => {
+                self.told.replication_id = Some(text.into_owned());
+            }
+            b"repl-offset" => self.told.offset = text.parse().ok(),
+            _ => {}
         }
         note_aux(name, value, now);
     }

@@ -70,7 +70,7 @@ pub(super) struct Chunk {
     texts: Vec<u8>,
     pub(super) items: Vec<(ReadPart, usize)>,
     /// Why there is none after them.
-    failure: Option<Failure>,
+    pub(super) failure: Option<Failure>,
 }
 
 /// Why nothing more can be read.
@@ -149,7 +149,7 @@ impl Source {
 }
 
 /// Takes a part of a file into a chunk.
-fn keep(chunk: &mut Chunk, part: Part<'_>) -> ReadPart {
+pub(super) fn keep(chunk: &mut Chunk, part: Part<'_>) -> ReadPart {
     match part {
         Part::Aux(name, value) => ReadPart::Aux(chunk.put(&name), chunk.put(&value)),
         Part::Select(db) => ReadPart::Select(db),

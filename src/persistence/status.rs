@@ -7,6 +7,7 @@ use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
 use super::forkless::{self, SnapshotOutput};
 use super::loading::Loading;
+use super::rdb::SaveInfo;
 use super::rdb::save::PartSize;
 use crate::clients::ClientKey;
 use crate::event_loop::{Token, Waker};
@@ -26,6 +27,9 @@ pub enum LoadSource {
     Snapshot(Box<Loading>),
     /// An append-only file.
     Aof(AofLoading),
+    /// A snapshot that is not where it can be loaded from yet: it is being brought to the disk, or what it replaces is being
+    /// freed.
+    Coming,
 }
 
 /// A load that is under way.
@@ -41,6 +45,8 @@ pub struct DataLoading {
     pub started_ns: u64,
     /// Who had the data loaded anew (DEBUG LOADAOF); none at the start of the server.
     pub asked: Option<Asked>,
+    /// It comes from a primary: what is there is replaced, and a failure is not the end of the server.
+    pub received: bool,
 }
 
 /// A client that waits until the data is loaded anew, and what is switched on again then.
@@ -58,13 +64,14 @@ impl DataLoading {
         match &self.source {
             LoadSource::Snapshot(loading) => loading.bytes(),
             LoadSource::Aof(aof) => (aof.total_bytes, aof.loaded_bytes()),
+            LoadSource::Coming => (0, 0),
         }
     }
     /// Used memory when the snapshot was written, as it says.
     pub fn used_memory(&self) -> u64 {
         match &self.source {
             LoadSource::Snapshot(loading) => loading.used_memory,
-            LoadSource::Aof(_) => 0,
+            LoadSource::Aof(_) | LoadSource::Coming => 0,
         }
     }
 }
@@ -323,6 +330,13 @@ pub struct Persistence {
     pub loading: Option<Box<DataLoading>>,
     /// The load has been taken out to do a step of it.
     pub load_steps: bool,
+    /// A snapshot is loaded beside the data, which serve meanwhile.
+    pub loads_aside: bool,
+    /// The append-only file is off until the snapshot of a primary is loaded: what is in it stays until there is something to
+    /// put in its place.
+    pub aof_waits_for_sync: bool,
+    /// What the snapshot that was loaded at the start says of the stream that its data are a state of.
+    pub loaded_info: Option<SaveInfo>,
     /// Keys of the last load.
     pub loaded_keys: u64,
     /// Keys that the last load left out because they had expired.
@@ -364,6 +378,9 @@ impl Default for Persistence {
             rewrite: Rewrites::default(),
             loading: None,
             load_steps: false,
+            loads_aside: false,
+            aof_waits_for_sync: false,
+            loaded_info: None,
             loaded_keys: 0,
             expired_keys: 0,
             fork_us: 0,

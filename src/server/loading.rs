@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! * Loading takes a bounded time of each turn, in which clients are answered -LOADING.
-//! * A file that is wrong ends the server and stays as it is.
+//! * A file that is wrong ends the server and stays as it is; but not one that comes from a primary.
 //!
 //! Mirrors `loadDataFromDisk` of Redis's server.c, which holds the loop and serves clients from within the loading.
 
@@ -13,12 +13,16 @@ use super::End;
 use super::service::Core;
 use crate::engine;
 use crate::engine::Host;
-use crate::event_loop::EventLoop;
+use crate::engine::persistence::loading::Progress;
+use crate::engine::persistence::receive;
+use crate::event_loop::{EventLoop, Phase};
 use crate::persistence::loading::LoadFailure;
 use crate::system::signals;
 
 /// Time for loading in one turn, ns.
 const LOAD_NS: u64 = 10_000_000;
+/// The same for data that are loaded beside those that serve, ns.
+const ASIDE_NS: u64 = 1_000_000;
 /// Keys or commands that are loaded between two readings of the clock, which costs more than most of them.
 const LOAD_ITEMS: u32 = 64;
 
@@ -37,6 +41,27 @@ impl Core {
     fn open_append_only(&mut self, events: &mut EventLoop) -> Result<(), LoadFailure> {
         let (state, mut host) = self.state_and_host(events);
         engine::persistence::aof::open_at_start(state, &mut host)
+    }
+
+    /// Goes on with taking in the snapshot of a primary.
+    pub(super) fn receive_some(&mut self, events: &mut EventLoop) {
+        let Some(progress) = receive::progress(&self.state) else {
+            return;
+        };
+        let progress = progress.map(|figure| events.seam().observed(figure));
+        let (state, mut host) = self.state_and_host(events);
+        let until_ns = host.monotonic_ns().saturating_add(ASIDE_NS);
+        let mut items = 0_u32;
+        let mut enough = |host: &mut dyn Host| {
+            items += 1;
+            items.is_multiple_of(LOAD_ITEMS) && host.monotonic_ns() >= until_ns
+        };
+        let progress = receive::go_on(state, &mut host, progress, &mut enough);
+        let nobody_wakes = state.persistence.waker.is_none() && receive::waits_for_helper(state);
+        if progress == Progress::More || nobody_wakes {
+            events.stay_awake();
+        }
+        events.mark(Phase::Load);
     }
 
     /// Loads on for a while; the loop stays awake until all is loaded. A file that is wrong ends the server, with the
@@ -62,9 +87,16 @@ impl Core {
         let stepped =
             engine::persistence::loading::step(state, &mut host, &mut loading, &mut enough);
         state.persistence.load_steps = false;
-        if let Ok(false) = stepped {
+        if let Ok(progress @ (Progress::More | Progress::Waits)) = stepped {
             state.persistence.loading = Some(loading);
-            events.stay_awake();
+            if progress == Progress::More {
+                events.stay_awake();
+            }
+            return;
+        }
+        if loading.received {
+            let result = stepped.map(|_| ());
+            receive::loaded(state, &mut host, &loading, result);
             return;
         }
         if loading.asked.is_some() {

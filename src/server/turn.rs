@@ -113,7 +113,9 @@ impl Service for Core {
         self.state.observe.turn_ended();
 
         // 1. Loading is first because the steps below rest while it lasts (expiry, serving those who wait); in the turn
-        //    in which it ends, they see all that was loaded.
+        //    in which it ends, they see all that was loaded. What comes from a primary comes before it, for it says what is
+        //    loaded and whether.
+        self.receive_some(events);
         if self.state.persistence.loading.is_some() {
             self.load_some(events);
             events.mark(Phase::Load);

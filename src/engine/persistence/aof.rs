@@ -312,7 +312,7 @@ pub(crate) fn rewrite_ended(state: &mut State, pid: i32, exit: Exit, killed: boo
 
 /// Follows `appendonly` and `aof-disable-auto-gc` after CONFIG SET.
 pub fn follow_setting(state: &mut State, host: &mut dyn Host) -> Result<(), String> {
-    if state.persistence.is_loading() {
+    if state.persistence.is_loading() || state.persistence.aof_waits_for_sync {
         // Afterwards.
         return Ok(());
     }
@@ -433,6 +433,14 @@ fn switch_off(state: &mut State, host: &mut dyn Host) {
     set_journal(state, false);
 }
 
+/// Stops the file for a snapshot of a primary, which is to be in it as a whole when it is loaded: until then it stays off.
+pub(super) fn stop_for_sync(state: &mut State, host: &mut dyn Host) {
+    if state.persistence.aof.state != AofState::Off {
+        switch_off(state, host);
+    }
+    state.persistence.aof_waits_for_sync = true;
+}
+
 /// Starts a rewrite that was scheduled, or that the growth of the file asks for.
 pub fn rewrite_if_due(state: &mut State, host: &mut dyn Host) {
     if state.persistence.is_saving() || state.persistence.is_loading() {
@@ -440,7 +448,7 @@ pub fn rewrite_if_due(state: &mut State, host: &mut dyn Host) {
     }
     if state.config.settings().appendonly && state.persistence.aof.state == AofState::Off {
         // It was set while data was loaded, and could not be followed then.
-        if !is_limited(state) {
+        if !state.persistence.aof_waits_for_sync && !is_limited(state) {
             switch_on_again(state, host);
         }
         return;

@@ -68,6 +68,7 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             started_unix_s: now.unix_s(),
             started_ns: now.mono_ns,
             asked: None,
+            received: false,
         })
     });
     Ok(())
@@ -160,8 +161,8 @@ pub fn load_again(state: &mut State, host: &mut dyn Host, client: u64) -> Result
     // To its end: within a transaction or a script there is nobody who could be answered later.
     let loaded = loop {
         match step(state, host, &mut loading, &mut |_| false) {
-            Ok(false) => {}
-            Ok(true) => break Ok(()),
+            Ok(Progress::More | Progress::Waits) => {}
+            Ok(Progress::Done) => break Ok(()),
             Err(failure) => break Err(failure),
         }
         // Nothing but a script that has run for long stands in the way.
@@ -216,6 +217,7 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
             client,
             journal: state.journal.has_consumers(),
         }),
+        received: false,
     };
     // Only now: what fails above has taken nothing.
     state.keyspace.flush(None, Free::Now);
@@ -228,21 +230,46 @@ fn open_again(state: &mut State, client: u64) -> Result<DataLoading, LoadFailure
 /// Says after each item whether loading is to stop for now; it may look at the clock.
 pub type Enough<'a> = &'a mut dyn FnMut(&mut dyn Host) -> bool;
 
+/// How far a load has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// All is loaded.
+    Done,
+    /// There is more.
+    More,
+    /// There is more, which has not come yet, or which a helper is at.
+    Waits,
+}
+
 /// Loads on until `enough` says so, or until a script of the append-only file has run for too long and stands: nothing is
-/// to be loaded before it has ended. Whether all is loaded.
+/// to be loaded before it has ended.
 pub fn step(
     state: &mut State,
     host: &mut dyn Host,
     loading: &mut DataLoading,
     enough: Enough<'_>,
-) -> Result<bool, LoadFailure> {
+) -> Result<Progress, LoadFailure> {
     let done = match &mut loading.source {
+        LoadSource::Coming => return Ok(Progress::Waits),
         LoadSource::Snapshot(snapshot) => {
-            let done = step_snapshot(state, host, snapshot, enough)?;
-            if done {
+            // What has expired is the primary's to remove.
+            state.now.keeps_expired = loading.received;
+            let stepped = step_snapshot(state, host, snapshot, enough);
+            state.now.keeps_expired = false;
+            let progress = stepped?;
+            // What comes over a link may go on behind its end, which is then no good one.
+            let is_end = progress == Progress::Done
+                && (!loading.received || super::receive::is_whole(state));
+            if is_end {
                 note_snapshot(state, snapshot);
+                if !loading.received {
+                    state.persistence.loaded_info = snapshot.save_info();
+                }
             }
-            done
+            return Ok(match progress {
+                Progress::Done if !is_end => Progress::Waits,
+                progress => progress,
+            });
         }
         LoadSource::Aof(aof) => {
             let client = *loading.client.get_or_insert_with(|| add_client(state));
@@ -253,11 +280,12 @@ pub fn step(
             stepped?
         }
     };
-    if done {
-        // It was there for commands only, and would be counted and shown.
-        remove_client(state, loading);
+    if !done {
+        return Ok(Progress::More);
     }
-    Ok(done)
+    // It was there for commands only, and would be counted and shown.
+    remove_client(state, loading);
+    Ok(Progress::Done)
 }
 
 /// Loads a snapshot on, and the libraries of functions in it as they come.
@@ -266,7 +294,7 @@ pub(crate) fn step_snapshot(
     host: &mut dyn Host,
     loading: &mut Loading,
     enough: Enough<'_>,
-) -> Result<bool, LoadFailure> {
+) -> Result<Progress, LoadFailure> {
     // It stops by itself for a library, whose code only the engine can run.
     loop {
         let settings = state.config.settings();
@@ -274,8 +302,9 @@ pub(crate) fn step_snapshot(
             enough(host)
         })?;
         match step {
-            Step::Done => return Ok(true),
-            Step::Rest => return Ok(false),
+            Step::Done => return Ok(Progress::Done),
+            Step::Rest => return Ok(Progress::More),
+            Step::Wait => return Ok(Progress::Waits),
             Step::Library(code) => {
                 let replace = loading.replaces();
                 functions::load(state, host, &code, replace, None).map_err(LoadFailure::Library)?;
@@ -284,7 +313,7 @@ pub(crate) fn step_snapshot(
     }
 }
 
-fn note_snapshot(state: &mut State, loading: &Loading) {
+pub(super) fn note_snapshot(state: &mut State, loading: &Loading) {
     let (keys, expired, empty) = (loading.keys, loading.expired, loading.empty);
     if empty > 0 {
         log::warn!(
@@ -342,7 +371,7 @@ fn step_aof(
                 }
             }
             Some(Stage::Snapshot(loading, ..)) => {
-                if !step_snapshot(state, host, loading, enough)? {
+                if step_snapshot(state, host, loading, enough)? != Progress::Done {
                     return Ok(false);
                 }
                 note_snapshot(state, loading);

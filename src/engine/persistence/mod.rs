@@ -6,6 +6,7 @@
 pub mod aof;
 pub mod forkless;
 pub mod loading;
+pub mod receive;
 
 use crate::engine::{CommandError, Host, State, functions};
 use crate::observe::LatencyEvent;
@@ -328,7 +329,7 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
 /// Starts a background save where a save point says so, or one was scheduled.
 pub fn save_if_due(state: &mut State, host: &mut dyn Host) {
     let persistence = &state.persistence;
-    if persistence.is_saving() || persistence.is_loading() {
+    if persistence.is_saving() || persistence.is_loading() || persistence.loads_aside {
         return;
     }
     let now = state.now.unix_s();

@@ -189,9 +189,16 @@ pub struct FileReader {
     is_valkey: bool,
     summed: usize,
     sum: u64,
+    /// Bytes that were read and let go of, before the first of those that are still there.
+    gone: usize,
+    /// How many bytes there have to be for the item that was cut off.
+    wanted: Option<usize>,
 }
 
 impl FileReader {
+    /// Bytes of a file's head.
+    pub const HEAD: usize = MAGIC_LEN;
+
     /// Reads the head of a file.
     pub fn new(bytes: &[u8]) -> Result<FileReader, LoadError> {
         let mut reader = Reader::new(bytes);
@@ -219,13 +226,43 @@ impl FileReader {
             is_valkey,
             summed: 0,
             sum: 0,
+            gone: 0,
+            wanted: None,
         })
     }
     /// Bytes read so far.
     pub fn offset(&self) -> usize {
+        self.gone.saturating_add(self.at)
+    }
+    /// Where bytes come piece by piece: how many of those that are held there have to be, at least, before it is of any use to
+    /// read again the item that the last error was about. None where the item is wrong and not only cut off.
+    pub fn wanted(&self) -> Option<usize> {
+        self.wanted
+    }
+    /// How many of the bytes that are held are of items that were read.
+    pub fn held(&self) -> usize {
         self.at
     }
-    /// Reads the next item. `bytes` is the whole file, as given to [`FileReader::new`]; `verify`: the checksum counts.
+    /// Sees to it that nothing is wanted any more of those bytes that are of items which were read. How many they are: what
+    /// [`FileReader::next`] is given from here on begins behind them.
+    pub fn let_go(&mut self, bytes: &[u8], verify: bool) -> usize {
+        self.sum_up(bytes, verify, 0);
+        let read = std::mem::take(&mut self.at);
+        self.summed = 0;
+        self.gone = self.gone.saturating_add(read);
+        read
+    }
+    /// Sums up what was read, where it is as much.
+    fn sum_up(&mut self, bytes: &[u8], verify: bool, least: usize) {
+        let unsummed = self.at.saturating_sub(self.summed);
+        if verify && self.version >= CHECKSUM_SINCE && unsummed >= least {
+            let new = bytes.get(self.summed..self.at).unwrap_or_default();
+            self.sum = crc64(self.sum, new);
+            self.summed = self.at;
+        }
+    }
+    /// Reads the next item. `bytes` is the whole file, as given to [`FileReader::new`], or what is held of it
+    /// ([`FileReader::let_go`]); `verify`: the checksum counts.
     pub fn next<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -233,14 +270,14 @@ impl FileReader {
         verify: bool,
     ) -> Result<Part<'a>, LoadError> {
         let mut reader = Reader::at(bytes, self.at);
-        let item = self.item(&mut reader, loader, verify)?;
+        let item = self.item(&mut reader, loader, verify);
+        self.wanted = reader.wanted();
+        let item = item.map_err(|error| LoadError {
+            offset: self.gone.saturating_add(error.offset),
+            ..error
+        })?;
         self.at = reader.offset();
-        let unsummed = self.at.saturating_sub(self.summed);
-        if verify && self.version >= CHECKSUM_SINCE && unsummed >= SUM_BYTES {
-            let new = bytes.get(self.summed..self.at).unwrap_or_default();
-            self.sum = crc64(self.sum, new);
-            self.summed = self.at;
-        }
+        self.sum_up(bytes, verify, SUM_BYTES);
         Ok(item)
     }
     fn item<'a>(

@@ -81,6 +81,22 @@ pub mod kind {
     pub const HASH_TTL_VALKEY: u8 = 255;
 }
 
+/// What a snapshot says of the stream of its server: which state of it the data are, so that whoever loads it can go on there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaveInfo {
+    /// The database that is selected where the stream goes on behind the data.
+    pub stream_db: usize,
+    /// Whose stream it is.
+    pub replication_id: String,
+    /// How much of it the data are.
+    pub offset: i64,
+}
+
+impl SaveInfo {
+    /// Digits of a replication ID.
+    pub const ID_LEN: usize = 40;
+}
+
 /// Why bytes are no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadError {

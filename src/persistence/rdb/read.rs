@@ -31,16 +31,22 @@ enum Prefix {
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// How many bytes there would have to be, at least, for what was asked for last and was not there.
+    wanted: Option<usize>,
 }
 
 impl<'a> Reader<'a> {
     /// At the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes, at: 0 }
+        Reader::at(bytes, 0)
     }
     /// At a place in the middle.
     pub fn at(bytes: &'a [u8], at: usize) -> Reader<'a> {
-        Reader { bytes, at }
+        Reader {
+            bytes,
+            at,
+            wanted: None,
+        }
     }
     /// What was read from `from` on.
     pub fn since(&self, from: usize) -> &'a [u8] {
@@ -61,19 +67,33 @@ impl<'a> Reader<'a> {
             reason,
         }
     }
+    /// How many bytes there have to be at least, counted from their beginning, before it is of any use to read them again:
+    /// where what was asked for reaches behind their end. None where they are wrong and not only short.
+    pub fn wanted(&self) -> Option<usize> {
+        self.wanted
+    }
+    /// An error because of bytes that are not there, which may be because they have not come yet.
+    fn short(&mut self, len: u64) -> LoadError {
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.wanted = Some(self.at.saturating_add(len));
+        self.error(Reason::Truncated)
+    }
     /// The next `len` bytes.
     pub fn take(&mut self, len: u64) -> Result<&'a [u8], LoadError> {
         let taken = usize::try_from(len)
             .ok()
             .and_then(|len| self.rest().get(..len));
-        let taken = taken.ok_or(self.error(Reason::Truncated))?;
+        let Some(taken) = taken else {
+            return Err(self.short(len));
+        };
         self.at = self.at.saturating_add(taken.len());
         Ok(taken)
     }
     /// The next N bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], LoadError> {
-        let taken = self.rest().first_chunk::<N>().copied();
-        let taken = taken.ok_or(self.error(Reason::Truncated))?;
+        let Some(taken) = self.rest().first_chunk::<N>().copied() else {
+            return Err(self.short(N as u64));
+        };
         self.at = self.at.saturating_add(N);
         Ok(taken)
     }
@@ -106,7 +126,7 @@ impl<'a> Reader<'a> {
         let most = self.rest().len().checked_div(each).unwrap_or(0);
         match usize::try_from(count) {
             Ok(count) if count <= most => Ok(count),
-            _ => Err(self.error(Reason::Truncated)),
+            _ => Err(self.short(count.saturating_mul(each as u64))),
         }
     }
     /// A string: verbatim (borrowed), an integer or compressed.

@@ -1,0 +1,277 @@
+//! Snapshots of a primary, in each way of taking them in, whole and broken.
+
+use super::*;
+use crate::commands::testing::{Harness, bulk, int};
+use crate::config::Config;
+use crate::engine::persistence::options;
+use crate::persistence::snapshot;
+use crate::resp::reader::Value;
+use crate::system::disk::{Call, Disk, Fault, FaultPlan};
+use tempfile::TempDir;
+
+const HOWS: [ReceiveHow; 4] = [
+    ReceiveHow::Disk,
+    ReceiveHow::Flush,
+    ReceiveHow::Swap,
+    ReceiveHow::SwapUnserved,
+];
+
+const LIBRARY: &str = "#!lua name=new\nredis.register_function('new', function() return 'new' end)";
+const OLD_LIBRARY: &str =
+    "#!lua name=old\nredis.register_function('old', function() return 'old' end)";
+
+/// A replica in a directory of its own, with data and a library.
+struct Replica {
+    h: Harness,
+    directory: TempDir,
+    plan: FaultPlan,
+}
+
+impl Replica {
+    fn new() -> Replica {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut h = Harness::new();
+        let plan = FaultPlan::default();
+        h.state.persistence.disk = Disk::with_faults(&plan);
+        h.state.config = Config::with_dir(directory.path());
+        h.config("save", "");
+        h.line("SET old 1");
+        h.line("SET both old");
+        h.run(&["FUNCTION", "LOAD", OLD_LIBRARY]);
+        Replica { h, directory, plan }
+    }
+    fn begin(&mut self, how: ReceiveHow, len: Option<u64>) {
+        begin_receive(&mut self.h.state, &mut self.h.host, how, len).expect("begun");
+    }
+    fn give(&mut self, bytes: &[u8]) -> Result<bool, String> {
+        received(&mut self.h.state, &mut self.h.host, bytes)
+    }
+    fn all(&mut self) {
+        received_all(&mut self.h.state, &mut self.h.host).expect("taken in");
+    }
+    /// One turn of the loop, whose helper has done all that it was given.
+    fn turn(&mut self) {
+        let state = &mut self.h.state;
+        state.receive.helper.drain();
+        if let Some(figures) = progress(state) {
+            go_on(state, &mut self.h.host, figures, &mut |_| false);
+        }
+        let Some(mut loading) = state.persistence.loading.take() else {
+            return;
+        };
+        state.persistence.load_steps = true;
+        let stepped = loading::step(state, &mut self.h.host, &mut loading, &mut |_| false);
+        state.persistence.load_steps = false;
+        match stepped {
+            Ok(Progress::Done) => loaded(state, &mut self.h.host, &loading, Ok(())),
+            Ok(_) => state.persistence.loading = Some(loading),
+            Err(failure) => loaded(state, &mut self.h.host, &loading, Err(failure)),
+        }
+    }
+    /// Turns until nothing is received any more; how it came out.
+    fn end(&mut self) -> Result<ReceivedInfo, String> {
+        for _ in 0..10 {
+            self.turn();
+            if !is_receiving(&self.h.state) {
+                break;
+            }
+        }
+        self.h.state.receive.helper.drain();
+        assert!(!self.h.state.persistence.is_loading());
+        assert!(!self.h.state.persistence.loads_aside);
+        take_received(&mut self.h.state).expect("an end")
+    }
+    fn files(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.directory.path()).expect("a directory");
+        let name = |file: std::io::Result<std::fs::DirEntry>| {
+            let file = file.expect("a file");
+            file.file_name().to_string_lossy().into_owned()
+        };
+        files.map(name).collect()
+    }
+    fn has_old(&mut self) {
+        assert_eq!(self.h.line("GET old"), bulk("1"));
+        assert_eq!(self.h.line("GET both"), bulk("old"));
+        assert_eq!(self.h.line("DBSIZE"), int(2));
+        assert_eq!(self.h.line("FCALL old 0"), bulk("old"));
+    }
+    fn is_empty(&mut self) {
+        assert_eq!(self.h.line("DBSIZE"), int(0));
+        assert_eq!(self.h.line("FUNCTION LIST"), Value::Array(Vec::new()));
+    }
+    fn has_new(&mut self) {
+        assert_eq!(self.h.line("GET both"), bulk("new"));
+        assert_eq!(self.h.line("EXISTS old"), int(0));
+        assert_eq!(self.h.line("FCALL new 0"), bulk("new"));
+        assert!(matches!(self.h.line("FCALL old 0"), Value::Error(_)));
+        assert_eq!(self.h.line("LLEN list"), int(500));
+        assert_eq!(self.h.line("STRLEN long"), int(300_000));
+    }
+}
+
+/// A snapshot of a primary.
+fn payload() -> Vec<u8> {
+    let mut h = Harness::new();
+    h.line("SET both new");
+    h.run(&["FUNCTION", "LOAD", LIBRARY]);
+    h.run(&["SET", "long", &"abcdefghi".repeat(40_000)[..300_000]]);
+    let elements: Vec<String> = (0..500).map(|at| format!("element:{at}")).collect();
+    let push = ["RPUSH", "list"].into_iter();
+    h.run(
+        &push
+            .chain(elements.iter().map(String::as_str))
+            .collect::<Vec<_>>(),
+    );
+    h.line("HSET hash a 1 b 2");
+    h.line("SET expired 1 PX 1000");
+    h.line("XADD stream 1-1 a b");
+    bytes_of(&mut h)
+}
+
+fn bytes_of(h: &mut Harness) -> Vec<u8> {
+    let options = options(&h.state, &mut h.host);
+    let mut bytes = Vec::new();
+    let (keyspace, now) = (&h.state.keyspace, h.state.now);
+    snapshot::write_to(keyspace, now, &options, &mut bytes, &mut |_| {}).expect("written");
+    bytes
+}
+
+#[test]
+fn a_snapshot_takes_the_place_of_what_was_there() {
+    let payload = payload();
+    for how in HOWS {
+        for piece in [payload.len(), 1000] {
+            let mut replica = Replica::new();
+            // What expired on its way is there until its primary says otherwise.
+            replica.h.advance_ms(5000);
+            replica.begin(how, Some(payload.len() as u64));
+            for bytes in payload.chunks(piece) {
+                replica.give(bytes).expect("taken");
+                replica.turn();
+                assert!(take_received(&mut replica.h.state).is_none());
+            }
+            replica.all();
+            let info = replica.end().expect("loaded");
+            assert_eq!((info.keys, info.stream_db), (6, 0), "{how:?}");
+            replica.has_new();
+            let kept = if how == ReceiveHow::Disk { 1 } else { 0 };
+            assert_eq!(replica.files().len(), kept, "{how:?}");
+        }
+    }
+}
+
+/// Where a snapshot breaks in the middle, the old data are lost only where they had to go first.
+#[test]
+fn what_breaks_in_the_middle_leaves_what_its_way_allows() {
+    let payload = payload();
+    let mut wrong_sum = payload.clone();
+    *wrong_sum.last_mut().expect("a sum") ^= 1;
+    let no_head = [b"RIDES0012".as_slice(), &payload[9..]].concat();
+    let cut = &payload[..payload.len() / 2];
+    for how in HOWS {
+        for (bytes, has_head) in [
+            (&wrong_sum[..], true),
+            (cut, true),
+            (&no_head, false),
+            (b"", false),
+            (b"REDIS", false),
+        ] {
+            let mut replica = Replica::new();
+            replica.begin(how, None);
+            let mut is_taken = true;
+            for bytes in bytes.chunks(5000) {
+                is_taken &= replica.give(bytes).is_ok();
+                replica.turn();
+            }
+            if is_taken && is_receiving(&replica.h.state) {
+                replica.all();
+                let reason = replica.end().expect_err("broken");
+                assert!(!reason.is_empty());
+            }
+            match how {
+                ReceiveHow::Flush => replica.is_empty(),
+                ReceiveHow::Disk if has_head => replica.is_empty(),
+                _ => replica.has_old(),
+            }
+            assert!(
+                replica
+                    .files()
+                    .iter()
+                    .all(|name| !name.starts_with("temp-"))
+            );
+            // The next one finds nothing in its way.
+            replica.begin(how, None);
+            replica.give(&payload).expect("taken");
+            replica.all();
+            replica.end().expect("loaded");
+            replica.has_new();
+        }
+    }
+}
+
+#[test]
+fn what_is_given_up_is_gone() {
+    let payload = payload();
+    for how in HOWS {
+        for turns in 0..3 {
+            let mut replica = Replica::new();
+            replica.begin(how, None);
+            replica.give(&payload[..payload.len() / 2]).expect("taken");
+            for _ in 0..turns {
+                replica.turn();
+            }
+            abandon_receive(&mut replica.h.state, &mut replica.h.host);
+            assert!(take_received(&mut replica.h.state).is_none());
+            replica.turn();
+            assert!(!is_receiving(&replica.h.state));
+            assert!(!replica.h.state.persistence.is_loading());
+            match how {
+                ReceiveHow::Flush if turns > 0 => replica.is_empty(),
+                _ => replica.has_old(),
+            }
+            assert!(replica.files().is_empty());
+        }
+    }
+}
+
+/// A disk that takes no more, or fails at the last steps, costs the snapshot and not the data.
+#[test]
+fn a_disk_that_fails_costs_nothing_but_the_snapshot() {
+    let payload = payload();
+    for (call, part, number, text) in [
+        (Call::Open, "temp-", libc::EACCES, "Opening the temp file"),
+        (Call::Write, "temp-", libc::ENOSPC, "No space left"),
+        (
+            Call::Sync,
+            "temp-",
+            libc::EIO,
+            "Failed trying to sync the temp DB",
+        ),
+        (
+            Call::Rename,
+            "temp-",
+            libc::EACCES,
+            "Failed trying to rename the temp DB",
+        ),
+        (
+            Call::OpenFolder,
+            "",
+            libc::EMFILE,
+            "Failed trying to sync DB directory",
+        ),
+    ] {
+        let mut replica = Replica::new();
+        std::fs::write(replica.directory.path().join("dump.rdb"), b"old").expect("written");
+        replica.plan.fail(call, part, Fault::Error(number));
+        replica.begin(ReceiveHow::Disk, Some(payload.len() as u64));
+        replica.give(&payload).expect("not known yet");
+        replica.all();
+        let reason = replica.end().expect_err("it fails");
+        assert!(reason.contains(text), "{reason}");
+        replica.has_old();
+        assert_eq!(replica.files(), ["dump.rdb"], "{call:?}");
+        let kept = std::fs::read(replica.directory.path().join("dump.rdb"));
+        assert_eq!(kept.expect("there"), b"old");
+        assert!(replica.give(b"more").is_err());
+    }
+}
