@@ -215,11 +215,6 @@ const PUBLIC_ANYHOW: &[(&str, &str, &str)] = &[
         "for the link to a primary, which is to come",
     ),
     (
-        "src/engine/persistence/receive.rs",
-        "end_waiting_of_append_only",
-        "for the link to a primary, which is to come",
-    ),
-    (
         "src/system/log.rs",
         "set_role",
         "a replica's lines say so; nothing else knows the mark",

@@ -336,7 +336,7 @@ fn reload(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Command
             }
         }
     }
-    if context.state.persistence.is_loading() {
+    if context.state.persistence.loads_any() {
         return Err(CommandError::Loading);
     }
     persistence::reload(context.state, context.host, save, flush, on_duplicate)?;
@@ -345,7 +345,7 @@ fn reload(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Command
 }
 
 fn load_aof(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    if context.state.persistence.is_loading() {
+    if context.state.persistence.loads_any() {
         return Err(CommandError::Loading);
     }
     persistence::aof::flush(context.state, true);

@@ -317,7 +317,7 @@ fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -
 }
 
 fn check_memory_anew(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
-    if state.pause.is_some() || state.persistence.is_loading() || state.persistence.loads_aside {
+    if state.pause.is_some() || state.persistence.loads_any() {
         state.lacks_memory = false;
         return Ok(());
     }

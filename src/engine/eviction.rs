@@ -83,7 +83,7 @@ fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -
         settings.maxmemory_policy,
         settings.maxmemory_samples as u32,
     );
-    if limit == 0 || state.persistence.is_loading() || state.persistence.loads_aside {
+    if limit == 0 || state.persistence.loads_any() {
         return Room::Made;
     }
     // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.

@@ -441,7 +441,11 @@ fn persistence(page: &mut Page<'_>) {
         let (total, loaded) = loading.bytes();
         let elapsed_ns = state.now.mono_ns.saturating_sub(loading.started_ns).max(1);
         let per_s = loaded as f64 * 1_000_000_000.0 / elapsed_ns as f64;
-        let percent = loaded as f64 * 100.0 / total.max(1) as f64;
+        // Of what comes over a link nobody may know how much it is.
+        let percent = match total {
+            0 => 0.0,
+            _ => loaded as f64 * 100.0 / total as f64,
+        };
         page.field("loading_start_time", loading.started_unix_s);
         page.field("loading_total_bytes", total);
         page.field("loading_rdb_used_mem", loading.used_memory());

@@ -492,12 +492,12 @@ impl Keyspace {
         }
         self.fold_stats();
     }
-    /// Has whoever waits for keys look at them: the data are others than they were.
+    /// Tells those who wait for keys or watch them of data that were loaded where there were none.
     pub fn tell_of_new_data(&mut self) {
-        if self.shared.events.interest & interest::BLOCKED != 0 {
-            for index in 0..self.databases.len() {
-                self.shared.events.waiting.database_changed(index);
-            }
+        let nothing = Table::new(self.shared.hash_seed);
+        for (index, database) in self.databases.iter().enumerate() {
+            let new = Some(&database.table);
+            concern(&mut self.shared.events, index, &nothing, new);
         }
     }
     /// Frees a table that is of no database any more, when nobody reads it.

@@ -901,6 +901,7 @@ mod tests {
             steady: true,
             is_aof_base: false,
             libraries: Vec::new(),
+            save_info: None,
         }
     }
 

@@ -579,6 +579,7 @@ mod tests {
             steady: false,
             is_aof_base: false,
             libraries: Vec::new(),
+            save_info: None,
         };
         write(&keyspace, NOW, &options, &mut |_| {}).expect("written");
         let mut loading = open(&path);

@@ -3,8 +3,8 @@
 //! In: the keyspace. Out: a file under its name, or an error and the old file as it was. A temporary file is written,
 //! brought to the disk, renamed, and the directory brought to the disk too. Mirrors `rdbSave` of rdb.c.
 
-use super::rdb::VERSION;
 use super::rdb::file::{FileWriter, Usage};
+use super::rdb::{SaveInfo, VERSION};
 use crate::keyspace::{Clock, Keyspace};
 use crate::system::child;
 use crate::system::disk::{Disk, DiskFolder, Mode};
@@ -38,6 +38,8 @@ pub struct SnapshotOptions {
     pub is_aof_base: bool,
     /// The code of each library of functions.
     pub libraries: Vec<Arc<[u8]>>,
+    /// Which state of the server's stream the data are, where there is one.
+    pub save_info: Option<SaveInfo>,
 }
 
 /// What is written about the use of keys.
@@ -117,6 +119,12 @@ fn begin(writer: &mut FileWriter<'_>, now: Clock, options: &SnapshotOptions) {
     writer.aux("redis-bits", "64");
     writer.aux("ctime", &now.unix_s().to_string());
     writer.aux("used-mem", &options.used_memory.to_string());
+    // Not in a base: what follows it in the append-only file has moved on.
+    if let Some(info) = options.save_info.as_ref().filter(|_| !options.is_aof_base) {
+        writer.aux("repl-stream-db", &info.stream_db.to_string());
+        writer.aux("repl-id", &info.replication_id);
+        writer.aux("repl-offset", &info.offset.to_string());
+    }
     writer.aux("aof-base", if options.is_aof_base { "1" } else { "0" });
     for code in &options.libraries {
         writer.library(code);

@@ -467,6 +467,11 @@ impl Persistence {
     pub fn is_loading(&self) -> bool {
         self.loading.is_some() || self.load_steps
     }
+    /// Whether data is being loaded, in the place of what there is or beside it.
+    #[inline]
+    pub fn loads_any(&self) -> bool {
+        self.is_loading() || self.loads_aside
+    }
     /// A snapshot with `dirty` of the keyspace's changes is on the disk.
     pub fn saved(&mut self, now_unix_s: i64) {
         self.last_save_unix_s = now_unix_s;

@@ -111,6 +111,8 @@ impl Core {
             log::warn!("There is a child rewriting the AOF. Killing it!");
         }
         engine::persistence::kill_child(state, &mut host);
+        // Its file would be left behind.
+        state.receive.end();
         engine::persistence::aof::note_end(state);
         true
     }

@@ -135,23 +135,27 @@ fn temporary_name(pid: i32) -> String {
     format!("temp-{pid}.bg.rdb")
 }
 
-/// Removes what servers have left in the directory of the data that were killed in the middle of a save. It is nobody else's,
-/// and a server that is killed over and over would fill the disk.
+/// Removes what servers have left in the directory of the data that were killed in the middle of a save, or of a snapshot of
+/// their primary. It is nobody else's, and a server that is killed over and over would fill the disk.
 pub(super) fn remove_left_over(state: &State) {
     let directory = &state.config.settings().dir;
     let persistence = &state.persistence;
     // What cannot be listed holds nobody up: the data that are loaded next say more.
     for name in persistence.disk.list(directory).unwrap_or_default() {
         let pid = name.to_str().and_then(|name| {
-            let pid = name.strip_prefix("temp-")?.strip_suffix(".bg.rdb")?;
-            pid.parse::<i32>().ok()
+            let middle = name.strip_prefix("temp-")?.strip_suffix(".rdb")?;
+            match middle.split_once('.') {
+                Some((pid, "bg")) => pid.parse::<i32>().ok(),
+                Some((unix_s, pid)) => unix_s.parse::<u64>().ok().and(pid.parse().ok()),
+                None => None,
+            }
         });
         let is_left_over = pid.is_some_and(|pid| {
             pid == persistence.children.own_pid() || !persistence.children.is_running(pid)
         });
         if is_left_over && persistence.disk.remove(&directory.join(&name)).is_ok() {
             log::info!(
-                "Removing the file {}, which a save has left",
+                "Removing the file {}, which a save or a synchronization has left",
                 name.display()
             );
         }

@@ -11,6 +11,7 @@ pub mod receive;
 use crate::engine::{CommandError, Host, State, functions};
 use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
+use crate::persistence::rdb::SaveInfo;
 use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
 use crate::persistence::status::{ChildKind, SavingChild, report};
 use crate::system::child::{ChildEnd, Exit};
@@ -40,7 +41,13 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
         steady: settings.rdb_save_incremental_fsync,
         is_aof_base: false,
         libraries: state.scripting.libraries.codes(),
+        save_info: save_info(state),
     }
+}
+
+/// Which state of the server's stream the data are, for the files that are written now; none: nobody could go on from there.
+fn save_info(_state: &State) -> Option<SaveInfo> {
+    None
 }
 
 /// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
@@ -329,7 +336,7 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
 /// Starts a background save where a save point says so, or one was scheduled.
 pub fn save_if_due(state: &mut State, host: &mut dyn Host) {
     let persistence = &state.persistence;
-    if persistence.is_saving() || persistence.is_loading() || persistence.loads_aside {
+    if persistence.is_saving() || persistence.loads_any() {
         return;
     }
     let now = state.now.unix_s();

@@ -25,6 +25,7 @@ use crate::persistence::status::{DataLoading, LoadSource};
 use crate::scripting::functions::{Libraries, Library, Policy};
 use crate::system::helper::{Helper, Jobs};
 use std::io;
+use std::time::Duration;
 
 /// Bytes that may wait for the disk before no more are wanted.
 const FILE_WAITING: usize = 4 * 1024 * 1024;
@@ -81,9 +82,17 @@ impl Receive {
             forgotten: Vec::new(),
         }
     }
-    /// Waits until the helper has done what it was given, for so long at most; whether it has.
-    pub fn end_helper(&mut self, patience: std::time::Duration) -> bool {
-        self.helper.drain_for(patience)
+    /// The process is about to end: a file that has not come whole is removed; but a disk that does not answer is not waited
+    /// for.
+    pub fn end(&mut self) {
+        /// What is waited for is the removal of a file.
+        const PATIENCE: Duration = Duration::from_secs(1);
+        if let Some(receiving) = self.current.take()
+            && let Input::File(file) = &receiving.input
+        {
+            file.give_up(&mut self.helper);
+            self.helper.drain_for(PATIENCE);
+        }
     }
 }
 
@@ -333,6 +342,8 @@ fn step(
         return Err(file.failure());
     }
     match &receiving.phase {
+        // One load after the other (DEBUG LOADAOF).
+        Phase::Coming if state.persistence.is_loading() => return Ok(Progress::Waits),
         Phase::Coming => match (&receiving.input, receiving.how) {
             (Input::File(_), _) if !receiving.is_whole => return Ok(Progress::Waits),
             (Input::File(file), _) => {

@@ -1,10 +1,13 @@
 //! Snapshots of a primary, in each way of taking them in, whole and broken.
 
 use super::*;
-use crate::commands::testing::{Harness, bulk, int};
+use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::config::Config;
 use crate::engine::persistence::options;
+use crate::keyspace::{KeyspaceEvent, Type, interest};
+use crate::persistence::aof::AofState;
 use crate::persistence::snapshot;
+use crate::persistence::status::ChildKind;
 use crate::resp::reader::Value;
 use crate::system::disk::{Call, Disk, Fault, FaultPlan};
 use tempfile::TempDir;
@@ -274,4 +277,266 @@ fn a_disk_that_fails_costs_nothing_but_the_snapshot() {
         assert_eq!(kept.expect("there"), b"old");
         assert!(replica.give(b"more").is_err());
     }
+}
+
+/// A client that waits for its EXEC, one that caches and one that waits for a key learn of other data.
+#[test]
+fn who_watches_caches_or_waits_learns_of_the_new_data() {
+    let payload = payload();
+    for how in HOWS {
+        let mut replica = Replica::new();
+        replica
+            .h
+            .state
+            .keyspace
+            .set_interest(interest::TRACKING, true);
+        let watcher = replica.h.client;
+        for key in ["both", "list", "old", "never"] {
+            replica.h.line("UNWATCH");
+            replica.h.line(&format!("WATCH {key}"));
+            replica.h.state.keyspace.take_dirty_watchers();
+            replica.begin(how, None);
+            replica.give(&payload).expect("taken");
+            replica.all();
+            replica.end().expect("loaded");
+            let dirty = replica.h.state.keyspace.take_dirty_watchers();
+            let id = replica
+                .h
+                .state
+                .clients
+                .get(watcher)
+                .expect("there")
+                .session
+                .id;
+            assert_eq!(dirty.contains(&id), key != "never", "{how:?} {key}");
+            let flushed = KeyspaceEvent::Flushed { db: None };
+            let events = replica.h.state.keyspace.take_events();
+            assert!(events.contains(&flushed), "{how:?} {events:?}");
+            assert!(
+                !events
+                    .iter()
+                    .any(|it| matches!(it, KeyspaceEvent::Key { modified: true, .. }))
+            );
+            // As it was, for the next one.
+            replica.h.line("FLUSHALL");
+            replica.h.line("FUNCTION FLUSH");
+            replica.h.line("SET old 1");
+            replica.h.line("SET both old");
+            replica.h.state.keyspace.take_events();
+        }
+        let keyspace = &mut replica.h.state.keyspace;
+        keyspace.take_ready();
+        keyspace.wait(0, &[b"list".to_vec()], 77, Type::List, false);
+        replica.begin(how, None);
+        replica.give(&payload).expect("taken");
+        replica.all();
+        replica.end().expect("loaded");
+        let ready = replica.h.state.keyspace.take_ready();
+        assert_eq!(ready, [(0, b"list".to_vec())], "{how:?}");
+    }
+}
+
+/// The old data serve while others are loaded beside them; what has to do with saving, and such, is refused.
+#[test]
+fn old_data_serve_beside_the_new_ones() {
+    let payload = payload();
+    let loading = "LOADING Redis is loading the dataset in memory";
+    let mut replica = Replica::new();
+    replica.begin(ReceiveHow::Swap, Some(payload.len() as u64));
+    replica.give(&payload[..payload.len() - 1]).expect("taken");
+    replica.turn();
+    replica.has_old();
+    assert_eq!(replica.h.line("SET old 1"), ok());
+    for command in ["BGSAVE", "BGREWRITEAOF", "SAVE"] {
+        assert_eq!(replica.h.line(command), error(loading));
+    }
+    replica.h.line("MULTI");
+    replica.h.line("SAVE");
+    assert!(matches!(replica.h.line("EXEC"), Value::Error(_)));
+    let info = text(&replica.h.line("INFO persistence"));
+    assert!(info.contains("\r\nasync_loading:1\r\n"), "{info}");
+    assert!(info.contains("loading:0\r\n"), "{info}");
+    replica.give(&payload[payload.len() - 1..]).expect("taken");
+    replica.turn();
+    // Whether what has come is all is for the link to say.
+    replica.has_old();
+    replica.all();
+    replica.end().expect("loaded");
+    replica.has_new();
+    assert!(matches!(replica.h.line("BGSAVE"), Value::Simple(_)));
+    // The same without those who are served, whose data have nothing to do with the new ones.
+    let mut replica = Replica::new();
+    replica.begin(ReceiveHow::SwapUnserved, None);
+    replica.give(&payload).expect("taken");
+    replica.turn();
+    assert_eq!(replica.h.line("GET old"), error(loading));
+    let info = text(&replica.h.line("INFO persistence"));
+    assert!(info.contains("\r\nasync_loading:0\r\n"), "{info}");
+    abandon_receive(&mut replica.h.state, &mut replica.h.host);
+    replica.has_old();
+}
+
+/// A file that is loaded, or data that are loaded as they come, leave nobody anything to read meanwhile.
+#[test]
+fn clients_are_refused_while_the_data_are_replaced() {
+    let payload = payload();
+    let loading = "LOADING Redis is loading the dataset in memory";
+    let mut replica = Replica::new();
+    replica.begin(ReceiveHow::Disk, None);
+    replica.give(&payload).expect("taken");
+    replica.turn();
+    replica.has_old();
+    replica.all();
+    replica.turn();
+    assert_eq!(replica.h.line("GET old"), error(loading));
+    assert_eq!(replica.h.line("SAVE"), error(loading));
+    replica.end().expect("loaded");
+    replica.has_new();
+    let mut replica = Replica::new();
+    replica.begin(ReceiveHow::Flush, None);
+    replica.has_old();
+    replica.turn();
+    assert_eq!(replica.h.line("GET old"), error(loading));
+    let info = text(&replica.h.line("INFO persistence"));
+    assert!(info.contains("\r\nloading_total_bytes:0\r\n"), "{info}");
+    assert!(info.contains("\r\nloading_loaded_perc:0.00\r\n"), "{info}");
+}
+
+/// What is saved of the old data while the new ones come would be in their way, and is given up; the append-only file is off
+/// from then on, and stays as it is until there are new ones.
+#[test]
+fn nothing_is_saved_meanwhile() {
+    let payload = payload();
+    for how in HOWS {
+        let mut replica = Replica::new();
+        replica.h.config("appendonly", "yes");
+        loading::begin(&mut replica.h.state).expect("nothing to load");
+        let (state, host) = (&mut replica.h.state, &mut replica.h.host);
+        aof::open_at_start(state, host).expect("opened");
+        replica.h.line("SET old 1");
+        assert!(matches!(replica.h.line("BGSAVE"), Value::Simple(_)));
+        replica.begin(how, None);
+        replica.give(&payload).expect("taken");
+        // Whoever has the link has not said so yet.
+        replica.turn();
+        let is_off = how == ReceiveHow::Flush;
+        let is_saving = |replica: &Replica| replica.h.state.persistence.is_saving();
+        let is_on = |replica: &Replica| replica.h.state.persistence.aof.state != AofState::Off;
+        assert_eq!(
+            (is_saving(&replica), is_on(&replica)),
+            (!is_off, !is_off),
+            "{how:?}"
+        );
+        abandon_receive(&mut replica.h.state, &mut replica.h.host);
+        aof::rewrite_if_due(&mut replica.h.state, &mut replica.h.host);
+        assert_eq!(is_on(&replica), !is_off, "{how:?}");
+        replica.begin(how, None);
+        replica.give(&payload).expect("taken");
+        replica.all();
+        replica.end().expect("loaded");
+        assert!(is_on(&replica), "{how:?}");
+        assert_eq!(
+            replica.h.state.persistence.saving(),
+            Some(ChildKind::Rewrite)
+        );
+        replica.has_new();
+        // A failure leaves it off, until somebody says that nothing will come.
+        replica.begin(how, None);
+        replica.give(&payload[..payload.len() - 1]).expect("taken");
+        replica.all();
+        replica.end().expect_err("broken");
+        let is_kept = matches!(how, ReceiveHow::Swap | ReceiveHow::SwapUnserved);
+        assert_eq!(is_on(&replica), is_kept, "{how:?}");
+        end_waiting_of_append_only(&mut replica.h.state, &mut replica.h.host);
+        assert!(is_on(&replica), "{how:?}");
+    }
+}
+
+/// A replica that keeps nothing on the disk has no file there of its primary either.
+#[test]
+fn the_file_goes_where_nothing_is_kept() {
+    let payload = payload();
+    for (removes, save, is_kept) in [("yes", "", false), ("no", "", true), ("yes", "60 1", true)] {
+        let mut replica = Replica::new();
+        replica.h.config("rdb-del-sync-files", removes);
+        replica.h.config("save", save);
+        replica.begin(ReceiveHow::Disk, None);
+        replica.give(&payload).expect("taken");
+        replica.all();
+        replica.end().expect("loaded");
+        assert_eq!(!replica.files().is_empty(), is_kept, "{removes} {save}");
+        assert_eq!(replica.h.state.keyspace.dirty, 0);
+    }
+}
+
+/// More than can be written or loaded at once waits with whoever has the link.
+#[test]
+fn what_does_not_get_away_holds_the_link() {
+    for how in HOWS {
+        let mut replica = Replica::new();
+        // Nothing is done before its turn.
+        let jobs = Jobs::Simulated(crate::system::simulated_jobs::SimulatedJobs::new(1));
+        replica.h.state.receive = Receive::new(&jobs);
+        replica.begin(how, None);
+        // A string of 64 MB, which comes in more pieces than may wait.
+        let mut bytes = b"REDIS0012\x00\x01k\x80".to_vec();
+        bytes.extend(64_000_000_u32.to_be_bytes());
+        replica.give(&bytes).expect("taken");
+        let piece = vec![b'v'; 64_000];
+        let mut most = 0;
+        for _ in 0..1000 {
+            while !receive_wants_more(&replica.h.state) {
+                replica.turn();
+            }
+            replica.give(&piece).expect("taken");
+            let waiting = replica
+                .h
+                .state
+                .receive
+                .current
+                .as_ref()
+                .map(|it| it.waiting());
+            most = most.max(waiting.expect("received"));
+        }
+        assert!(most <= FILE_WAITING + piece.len(), "{how:?} {most}");
+        replica.give(&[0xff; 1]).expect("taken");
+        replica.give(&[0; 8]).expect("taken");
+        replica.all();
+        assert_eq!(replica.end().expect("loaded").keys, 1);
+        assert_eq!(replica.h.line("STRLEN k"), int(64_000_000));
+    }
+}
+
+/// What a snapshot says of the stream that it is a state of gets to whoever goes on with it.
+#[test]
+fn the_place_in_the_stream_is_told() {
+    let info = SaveInfo {
+        stream_db: 3,
+        replication_id: "a".repeat(SaveInfo::ID_LEN),
+        offset: 12345,
+    };
+    let mut h = Harness::new();
+    h.line("SET k v");
+    let mut options = options(&h.state, &mut h.host);
+    options.save_info = Some(info.clone());
+    let mut bytes = Vec::new();
+    let (keyspace, now) = (&h.state.keyspace, h.state.now);
+    snapshot::write_to(keyspace, now, &options, &mut bytes, &mut |_| {}).expect("written");
+    for how in HOWS {
+        let mut replica = Replica::new();
+        replica.begin(how, None);
+        replica.give(&bytes).expect("taken");
+        replica.all();
+        let told = replica.end().expect("loaded");
+        assert_eq!((told.stream_db, told.save_info), (3, Some(info.clone())));
+    }
+    // At a start as well.
+    let mut replica = Replica::new();
+    replica.h.line("FLUSHALL");
+    std::fs::write(replica.directory.path().join("dump.rdb"), &bytes).expect("written");
+    loading::begin(&mut replica.h.state).expect("begun");
+    let state = &mut replica.h.state;
+    let mut load = state.persistence.loading.take().expect("there");
+    loading::step(state, &mut replica.h.host, &mut load, &mut |_| false).expect("loaded");
+    assert_eq!(state.persistence.loaded_info, Some(info));
 }
