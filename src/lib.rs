@@ -15,6 +15,7 @@
 //! | 3 | [`messaging`] | Pub/Sub, notifications, client-side caching, MONITOR |
 //! | 3 | [`scripting`] | Lua: the interpreter, its libraries, functions |
 //! | 3 | [`persistence`] | values and snapshots as bytes: RDB, the append-only file, loading |
+//! | 3 | [`replication`] | the stream of effects as replicas get it, what is known of them and of the link to a primary |
 //! | 2 | [`keyspace`] | databases, expiry, eviction, the signal of a change |
 //! | 2 | [`clients`] | what is known of each connected client |
 //! | 2 | [`journal`] | the one stream of write effects |
@@ -37,6 +38,7 @@ pub mod messaging;
 pub mod net;
 pub mod observe;
 pub mod persistence;
+pub mod replication;
 pub mod resp;
 pub mod scripting;
 pub mod server;

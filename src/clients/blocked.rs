@@ -23,6 +23,8 @@ pub enum Blocked {
 pub enum HeldBy {
     /// CLIENT PAUSE.
     Pause,
+    /// A script that stands still: what a primary sends meanwhile can be neither run nor refused.
+    Script,
     /// A save that the loop does itself. Nobody asked for the wait, so that what was sent is run even where its client has
     /// ended its side meanwhile.
     Save,
@@ -44,8 +46,8 @@ pub struct BlockedCommand {
 pub enum Awaited {
     /// A change of a key.
     Keys(AwaitedKeys),
-    /// Acknowledgements: what WAITAOF waits for, or (none) replicas, which WAIT waits for and nobody has.
-    Acks(Option<AckWait>),
+    /// Acknowledgements: WAIT and WAITAOF.
+    Acks(AckWait),
     /// The end of work that has begun for it and cannot be given up: its databases are freed (FLUSHALL), the data are
     /// loaded again (DEBUG LOADAOF).
     Work,
@@ -67,14 +69,18 @@ pub struct AwaitedKeys {
     pub is_held: bool,
 }
 
-/// What a client of WAITAOF waits for.
+/// What a client of WAIT or WAITAOF waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AckWait {
-    /// Offset of the journal behind its last write.
+    /// Offset of the journal behind its last write, as the append-only file counts.
     pub offset: u64,
+    /// The same, as replicas count.
+    pub stream_offset: i64,
+    /// Whether files are waited for (WAITAOF).
+    pub on_disk: bool,
     /// Whether the server's own file must be on the disk up to there.
     pub local: bool,
-    /// Number of replicas whose file must be.
+    /// Number of replicas that must have it, or whose file must be on the disk.
     pub replicas: i64,
 }
 

@@ -43,6 +43,10 @@ impl Users {
     pub fn default_identity(&self) -> Identity {
         Identity::User(self.default.clone())
     }
+    /// Who a primary is: what it sends was allowed there.
+    pub fn of_internal(&self) -> Identity {
+        self.default_identity()
+    }
     /// Who a connection is that has not said anything yet.
     pub fn newcomer(&self, must_authenticate: bool) -> Identity {
         match must_authenticate {

@@ -76,8 +76,10 @@ pub struct Session {
     pub monitors: bool,
     /// READONLY of a cluster; reported by CLIENT LIST.
     pub readonly: bool,
-    /// Offset of the journal behind this client's last write.
+    /// Offset of the journal behind this client's last write, as the append-only file counts.
     pub write_offset: u64,
+    /// The same, as replicas count.
+    pub stream_offset: i64,
     /// The keys that it watches; none for most clients.
     pub watching: Option<Box<Watching>>,
     /// CLIENT SETNAME.

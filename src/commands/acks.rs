@@ -1,11 +1,10 @@
 //! WAIT and WAITAOF: clients that wait until their writes have reached replicas, or the disk.
 //!
-//! In: how far the append-only file has been synced, as an offset of the journal; each client's offset after its last
-//! write. Out: an answer when enough is acknowledged or the time is over. There are no replicas yet, so their number is
-//! always zero. Mirrors `waitCommand`, `waitaofCommand` and `processClientsWaitingReplicas` of Redis's replication.c.
+//! In: how far the append-only file has been synced, what replicas have acknowledged, each client's offset after its last
+//! write. Out: an answer when enough is acknowledged or the time is over. Mirrors `waitCommand`, `waitaofCommand` and `processClientsWaitingReplicas` of Redis's replication.c.
 
 use crate::clients::{AckWait, ClientKind};
-use crate::engine::acks::{APPENDONLY_OFF, REPLICAS, is_synced, write_reply};
+use crate::engine::acks::{APPENDONLY_OFF, acknowledged, is_enough, write_reply};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Handler, ServerContext, WaitFor, acl, flags, parse,
 };
@@ -53,13 +52,23 @@ pub const COMMANDS: &[CommandSpec] = &[
 type Answer = Result<(), CommandError>;
 
 fn wait(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    if context.state.replication.is_replica() {
+        return Err(CommandError::fixed(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is \
+             configured to be writable (which is not the default) writes to replicas are just local and are not \
+             propagated.",
+        ));
+    }
     let replicas = parse::integer(args.at(1))?;
     let deadline_ns = parse::timeout_ms(args.at(2), context.now())?;
-    if REPLICAS >= replicas || !may_block(context) {
-        context.reply().integer(REPLICAS);
-        return Ok(());
-    }
-    begin(context, None, deadline_ns);
+    let wait = AckWait {
+        offset: 0,
+        stream_offset: context.session().stream_offset,
+        on_disk: false,
+        local: false,
+        replicas,
+    };
+    answer_or_wait(context, wait, deadline_ns);
     Ok(())
 }
 
@@ -76,33 +85,41 @@ fn wait_aof(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
             "ERR value is out of range, must be positive",
         ))?;
     let deadline_ns = parse::timeout_ms(args.at(3), context.now())?;
+    if context.state.replication.is_replica() {
+        return Err(CommandError::fixed(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local \
+             and are not propagated.",
+        ));
+    }
     if local > 0 && context.state.persistence.aof.state == AofState::Off {
         return Err(APPENDONLY_OFF);
     }
-    let offset = context.session().write_offset;
-    let is_synced = is_synced(context.state, offset);
-    let enough = REPLICAS >= replicas && i64::from(is_synced) >= local;
-    if enough || !may_block(context) {
-        write_reply(context.reply(), is_synced);
-        return Ok(());
-    }
+    let session = context.session();
     let wait = AckWait {
-        offset,
+        offset: session.write_offset,
+        stream_offset: session.stream_offset,
+        on_disk: true,
         local: local > 0,
         replicas,
     };
-    begin(context, Some(wait), deadline_ns);
+    answer_or_wait(context, wait, deadline_ns);
     Ok(())
+}
+
+/// Answers where enough is acknowledged or nobody may wait; else has the caller wait, which is taken up when its command has
+/// ended.
+fn answer_or_wait(context: &mut ServerContext<'_>, wait: AckWait, deadline_ns: Option<u64>) {
+    let acknowledged = acknowledged(context.state, &wait);
+    if is_enough(&wait, acknowledged) || !may_block(context) {
+        write_reply(context.reply(), &wait, acknowledged);
+        return;
+    }
+    context.effects.details_mut().block = Some(WaitFor::Acks(wait, deadline_ns));
 }
 
 fn may_block(context: &mut ServerContext<'_>) -> bool {
     let session = context.session();
-    !session.in_multi() && session.kind != ClientKind::Script
-}
-
-/// Has the caller wait; what for is taken up when its command has ended.
-fn begin(context: &mut ServerContext<'_>, wait: Option<AckWait>, deadline_ns: Option<u64>) {
-    context.effects.details_mut().block = Some(WaitFor::Acks(wait, deadline_ns));
+    !session.in_multi() && !matches!(session.kind, ClientKind::Script | ClientKind::Primary)
 }
 
 #[cfg(test)]

@@ -285,6 +285,10 @@ fn hello(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
 
 /// What HELLO answers.
 fn describe(context: &mut ServerContext<'_>) {
+    let role = match context.state.replication.is_replica() {
+        true => "replica",
+        false => "master",
+    };
     let Client { session, reply, .. } = context.caller();
     let (id, resp3) = (session.id, session.resp3());
     reply.map(7);
@@ -296,7 +300,7 @@ fn describe(context: &mut ServerContext<'_>) {
     reply.integer(if resp3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.integer(i64::try_from(id).unwrap_or(i64::MAX));
-    for (key, value) in [("mode", "standalone"), ("role", "master")] {
+    for (key, value) in [("mode", "standalone"), ("role", role)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }

@@ -30,6 +30,7 @@ pub mod modules;
 pub mod monitor;
 pub mod persistence;
 pub mod pubsub;
+pub mod replication;
 pub mod scripting;
 pub mod server_commands;
 pub mod sets;
@@ -58,6 +59,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     sets::COMMANDS,
     sorted_sets::COMMANDS,
     streams::COMMANDS,
+    replication::COMMANDS,
     bitmaps::COMMANDS,
     hyperloglog::COMMANDS,
     geo::COMMANDS,

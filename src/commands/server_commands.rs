@@ -4,8 +4,8 @@
 //! command. Mirrors parts of Redis's server.c, db.c, replication.c and lolwut.c.
 
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, Shutdown, acl,
-    flags, parse,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, Shutdown, flags,
+    parse,
 };
 use crate::resp::Args;
 use crate::system::signals;
@@ -25,15 +25,6 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: STATUS,
         tips: &["nondeterministic_output"],
         handler: Handler::Server(time),
-        ..ROW
-    },
-    CommandSpec {
-        name: "role",
-        summary: "Returns the server's part in replication.",
-        since: "2.8.12",
-        flags: flags::NOSCRIPT | STATUS,
-        acl: acl::ADMIN | acl::DANGEROUS,
-        handler: Handler::Database(role),
         ..ROW
     },
     CommandSpec {
@@ -91,14 +82,6 @@ fn time(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandE
     reply.array(2);
     reply.bulk_i64(unix_us.div_euclid(1_000_000));
     reply.bulk_i64(unix_us.rem_euclid(1_000_000));
-    Ok(())
-}
-
-fn role(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.reply.array(3);
-    context.reply.bulk(b"master");
-    context.reply.integer(0);
-    context.reply.array(0);
     Ok(())
 }
 

@@ -34,8 +34,8 @@ use std::path::{Path, PathBuf};
 pub use load::{ConfigError, Place, Statement, StatementKind};
 pub use rewrite::RewriteError;
 pub use settings::{
-    BindAddress, Fsync, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings, ShutdownOptions,
-    Supervised, events,
+    BindAddress, DisklessLoad, Fsync, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings,
+    ShutdownOptions, Supervised, events,
 };
 pub use spelling::spell_events;
 pub use value::{OutputLimit, expand_title};
@@ -310,6 +310,17 @@ impl Config {
             }
         }
         Ok(changes)
+    }
+
+    /// Sets `replicaof`, which CONFIG SET refuses: it is set by REPLICAOF.
+    pub fn set_replica_of(&mut self, primary: Option<(&[u8], u16)>) {
+        let value = Value::ReplicaOf(primary.map(|(host, port)| (host.to_vec(), port)));
+        if let Some(found) = table::find(b"replicaof")
+            && let Some(place) = self.values.get_mut(found.index)
+        {
+            *place = value;
+            self.derive();
+        }
     }
 
     /// Finds each directive and whether it may be set at all. Which of several complaints is

@@ -132,6 +132,28 @@ impl ProtectedAction {
     }
 }
 
+/// `repl-diskless-load`: where a replica loads a snapshot from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisklessLoad {
+    /// From a file.
+    Disabled,
+    /// From the link, where there are no data that could be lost; else from a file.
+    OnEmptyDb,
+    /// From the link, beside the old data.
+    SwapDb,
+    /// From the link, behind the end of the old data.
+    Flush,
+}
+
+impl DisklessLoad {
+    const BY_NUMBER: &[DisklessLoad] = &[
+        DisklessLoad::Disabled,
+        DisklessLoad::OnEmptyDb,
+        DisklessLoad::SwapDb,
+        DisklessLoad::Flush,
+    ];
+}
+
 /// How to shut down on a signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShutdownOptions {
@@ -248,6 +270,58 @@ pub struct Settings {
     pub oom_score_adj_values: [i32; 3],
     /// Transparent huge pages are kept away from the process.
     pub disable_thp: bool,
+    /// `replicaof`: host and port of the primary; none: it is a primary itself.
+    pub replica_of: Option<(String, u16)>,
+    /// `masterauth`: the password for the primary.
+    pub primary_auth: Option<Vec<u8>>,
+    /// `masteruser`: the user for the primary.
+    pub primary_user: Option<Vec<u8>>,
+    /// `replica-serve-stale-data`: a replica answers while its link is down.
+    pub replica_serve_stale_data: bool,
+    /// `replica-read-only`: clients of a replica cannot write.
+    pub replica_read_only: bool,
+    /// `replica-lazy-flush`: the old data are freed by the free thread before a snapshot is loaded.
+    pub replica_lazy_flush: bool,
+    /// `replica-ignore-maxmemory`: a replica evicts nothing by itself.
+    pub replica_ignore_maxmemory: bool,
+    /// `replica-ignore-disk-write-errors`: a replica goes on where its disk takes no writes.
+    pub replica_ignore_disk_write_errors: bool,
+    /// `replica-announced`: Sentinel is told of this replica.
+    pub replica_announced: bool,
+    /// `replica-priority`: Sentinel promotes the lowest; 0: never.
+    pub replica_priority: u32,
+    /// `replica-announce-ip`: where this replica says that it is.
+    pub replica_announce_ip: Option<Vec<u8>>,
+    /// `replica-announce-port`; 0: that it listens on.
+    pub replica_announce_port: u16,
+    /// `repl-diskless-sync`: snapshots for replicas are sent as they are made.
+    pub repl_diskless_sync: bool,
+    /// `repl-diskless-sync-delay`: how long more replicas are waited for, s.
+    pub repl_diskless_sync_delay_s: u64,
+    /// `repl-diskless-sync-max-replicas`: so many are waited for at most; 0: for the whole time.
+    pub repl_diskless_sync_max_replicas: u64,
+    /// `repl-diskless-load`.
+    pub repl_diskless_load: DisklessLoad,
+    /// `repl-rdb-channel`: snapshots come over a connection of their own.
+    pub repl_rdb_channel: bool,
+    /// `repl-ping-replica-period`, s.
+    pub repl_ping_period_s: u64,
+    /// `repl-timeout`: a silent link is broken, s.
+    pub repl_timeout_s: u64,
+    /// `repl-disable-tcp-nodelay`.
+    pub repl_disable_tcp_nodelay: bool,
+    /// `repl-backlog-size`, bytes.
+    pub repl_backlog_size: u64,
+    /// `repl-backlog-ttl`: the backlog goes when there have been no replicas for so long, s; 0: never.
+    pub repl_backlog_ttl_s: u64,
+    /// `replica-full-sync-buffer-limit`, bytes; 0: that of replicas' output.
+    pub replica_full_sync_buffer_limit: u64,
+    /// `min-replicas-to-write`; 0: off.
+    pub min_replicas_to_write: u64,
+    /// `min-replicas-max-lag`, s; 0: off.
+    pub min_replicas_max_lag_s: u64,
+    /// `rdb-del-sync-files`: what was written for replicas alone is removed.
+    pub rdb_del_sync_files: bool,
     /// How long a shutdown waits for replicas.
     pub shutdown_timeout_s: u64,
     /// How to shut down on SIGINT.
@@ -561,6 +635,37 @@ impl Settings {
                 _ => super::value::OOM_VALUES,
             },
             disable_thp: read.yes("disable-thp"),
+            replica_of: match read.value("replicaof") {
+                Value::ReplicaOf(Some((host, port))) => {
+                    Some((String::from_utf8_lossy(host).into_owned(), *port))
+                }
+                _ => None,
+            },
+            primary_auth: read.text("masterauth"),
+            primary_user: read.text("masteruser"),
+            replica_serve_stale_data: read.yes("replica-serve-stale-data"),
+            replica_read_only: read.yes("replica-read-only"),
+            replica_lazy_flush: read.yes("replica-lazy-flush"),
+            replica_ignore_maxmemory: read.yes("replica-ignore-maxmemory"),
+            replica_ignore_disk_write_errors: read.yes("replica-ignore-disk-write-errors"),
+            replica_announced: read.yes("replica-announced"),
+            replica_priority: read.number("replica-priority"),
+            replica_announce_ip: read.text("replica-announce-ip"),
+            replica_announce_port: read.number("replica-announce-port"),
+            repl_diskless_sync: read.yes("repl-diskless-sync"),
+            repl_diskless_sync_delay_s: read.number("repl-diskless-sync-delay"),
+            repl_diskless_sync_max_replicas: read.number("repl-diskless-sync-max-replicas"),
+            repl_diskless_load: read.choice("repl-diskless-load", DisklessLoad::BY_NUMBER),
+            repl_rdb_channel: read.yes("repl-rdb-channel"),
+            repl_ping_period_s: read.number("repl-ping-replica-period"),
+            repl_timeout_s: read.number("repl-timeout"),
+            repl_disable_tcp_nodelay: read.yes("repl-disable-tcp-nodelay"),
+            repl_backlog_size: read.number("repl-backlog-size"),
+            repl_backlog_ttl_s: read.number("repl-backlog-ttl"),
+            replica_full_sync_buffer_limit: read.number("replica-full-sync-buffer-limit"),
+            min_replicas_to_write: read.number("min-replicas-to-write"),
+            min_replicas_max_lag_s: read.number("min-replicas-max-lag"),
+            rdb_del_sync_files: read.yes("rdb-del-sync-files"),
             shutdown_timeout_s: read.number("shutdown-timeout"),
             shutdown_on_sigint: read.shutdown("shutdown-on-sigint"),
             shutdown_on_sigterm: read.shutdown("shutdown-on-sigterm"),

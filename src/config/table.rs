@@ -117,8 +117,6 @@ pub enum Missing {
     Modules,
     /// Being a node of a cluster.
     Cluster,
-    /// Being the replica of another server.
-    Replication,
 }
 
 impl Missing {
@@ -138,9 +136,6 @@ impl Missing {
             }
             Missing::Cluster => {
                 "gyre is no cluster node yet, and would serve all slots by itself. Take the directive out"
-            }
-            Missing::Replication => {
-                "gyre is no replica yet, and would serve data of its own. Take the directive out"
             }
         }
     }
@@ -344,7 +339,14 @@ pub const SHUTDOWN: &[(&str, u32)] = &[
     ("now", 4),
     ("force", 8),
 ];
-const DISKLESS_LOAD: &[(&str, u32)] = &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2)];
+const DISKLESS_LOAD: &[(&str, u32)] = &[
+    ("disabled", 0),
+    ("on-empty-db", 1),
+    ("swapdb", 2),
+    ("flushdb", 3),
+    // Valkey's name for it.
+    ("flush-before-load", 3),
+];
 const TLS_CLIENTS: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("optional", 2)];
 const OOM_ADJ: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
 const PUBSUB_DEFAULT: &[(&str, u32)] = &[("allchannels", 1), ("resetchannels", 0)];
@@ -432,7 +434,7 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("rdbchecksum", true).fixed(),
     choice("sanitize-dump-payload", SANITIZE, 0),
     checked("dbfilename", "dump.rdb", TextCheck::DbFilename).guarded(),
-    yes_no("rdb-del-sync-files", false).later(),
+    yes_no("rdb-del-sync-files", false),
     yes_no("rdb-save-incremental-fsync", true),
     choice("bgsave-default-method", BGSAVE_METHODS, 1),
     int("forkless-loop-share", 1, 100, 20),
@@ -442,31 +444,31 @@ pub static DIRECTIVES: &[Directive] = &[
     int("loading-process-events-interval-bytes", 1024, INT_MAX, 512 * KB).hidden().later(),
 
     // Replication
-    Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi().needs(Missing::Replication),
-    optional("masterauth").secret().needs(Missing::Replication),
-    optional("masteruser").secret().needs(Missing::Replication),
-    yes_no("replica-serve-stale-data", true).alias("slave-serve-stale-data").later(),
-    yes_no("replica-read-only", true).alias("slave-read-only").later(),
-    yes_no("replica-lazy-flush", false).alias("slave-lazy-flush").later(),
-    yes_no("replica-ignore-maxmemory", true).alias("slave-ignore-maxmemory").later(),
-    yes_no("replica-ignore-disk-write-errors", false).later(),
-    yes_no("replica-announced", true).later(),
-    int("replica-priority", 0, INT_MAX, 100).alias("slave-priority").later(),
-    optional("replica-announce-ip").alias("slave-announce-ip").later(),
-    int("replica-announce-port", 0, 65535, 0).alias("slave-announce-port").later(),
-    yes_no("repl-diskless-sync", true).later(),
-    int("repl-diskless-sync-delay", 0, INT_MAX, 5).later(),
-    int("repl-diskless-sync-max-replicas", 0, INT_MAX, 0).later(),
-    choice("repl-diskless-load", DISKLESS_LOAD, 0).not_loading().later(),
-    yes_no("repl-rdb-channel", false).hidden().later(),
-    int("repl-ping-replica-period", 1, INT_MAX, 10).alias("repl-ping-slave-period").later(),
-    int("repl-timeout", 1, INT_MAX, 60).later(),
-    yes_no("repl-disable-tcp-nodelay", false).later(),
-    bytes("repl-backlog-size", 1, LONG_MAX, MB).later(),
-    int("repl-backlog-ttl", 0, LONG_MAX, 3600).later(),
-    bytes("replica-full-sync-buffer-limit", 0, ULONG_MAX, 0).later(),
-    int("min-replicas-to-write", 0, INT_MAX, 0).alias("min-slaves-to-write").later(),
-    int("min-replicas-max-lag", 0, INT_MAX, 10).alias("min-slaves-max-lag").later(),
+    Directive::new("replicaof", Kind::ReplicaOf).alias("slaveof").fixed().multi(),
+    optional("masterauth").secret(),
+    optional("masteruser").secret(),
+    yes_no("replica-serve-stale-data", true).alias("slave-serve-stale-data"),
+    yes_no("replica-read-only", true).alias("slave-read-only"),
+    yes_no("replica-lazy-flush", false).alias("slave-lazy-flush"),
+    yes_no("replica-ignore-maxmemory", true).alias("slave-ignore-maxmemory"),
+    yes_no("replica-ignore-disk-write-errors", false),
+    yes_no("replica-announced", true),
+    int("replica-priority", 0, INT_MAX, 100).alias("slave-priority"),
+    optional("replica-announce-ip").alias("slave-announce-ip"),
+    int("replica-announce-port", 0, 65535, 0).alias("slave-announce-port"),
+    yes_no("repl-diskless-sync", true),
+    int("repl-diskless-sync-delay", 0, INT_MAX, 5),
+    int("repl-diskless-sync-max-replicas", 0, INT_MAX, 0),
+    choice("repl-diskless-load", DISKLESS_LOAD, 0).not_loading(),
+    yes_no("repl-rdb-channel", false).hidden(),
+    int("repl-ping-replica-period", 1, INT_MAX, 10).alias("repl-ping-slave-period"),
+    int("repl-timeout", 1, INT_MAX, 60),
+    yes_no("repl-disable-tcp-nodelay", false),
+    bytes("repl-backlog-size", 1, LONG_MAX, MB),
+    int("repl-backlog-ttl", 0, LONG_MAX, 3600),
+    bytes("replica-full-sync-buffer-limit", 0, ULONG_MAX, 0),
+    int("min-replicas-to-write", 0, INT_MAX, 0).alias("min-slaves-to-write"),
+    int("min-replicas-max-lag", 0, INT_MAX, 10).alias("min-slaves-max-lag"),
     choice("propagation-error-behavior", PROPAGATION, 0).later(),
 
     // Security

@@ -699,17 +699,17 @@ fn warns_of_what_has_no_effect_yet() {
             .collect()
     };
     assert_eq!(
-        effect(&[("repl-backlog-ttl", "7"), ("timeout", "5")]),
+        effect(&[("cluster-node-timeout", "7"), ("timeout", "5")]),
         [false, true]
     );
-    assert_eq!(effect(&[("repl-backlog-ttl", "3600")]), [true]);
+    assert_eq!(effect(&[("cluster-node-timeout", "15000")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"activedefrag") && !later.contains(&"port"));
     assert!(!later.contains(&"aclfile") && refused_directives().contains(&"aclfile"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
 }
 
-/// A server that was asked for users, encryption, modules, a cluster or a primary once started without them, open to all.
+/// A server that was asked for users, encryption, modules or a cluster once started without them, open to all.
 #[test]
 fn what_is_asked_for_and_missing_ends_the_start() {
     for line in [
@@ -721,10 +721,6 @@ fn what_is_asked_for_and_missing_ends_the_start() {
         "tls-auth-clients optional",
         "loadmodule /usr/lib/a.so",
         "cluster-enabled yes",
-        "replicaof 127.0.0.1 6380",
-        "slaveof 127.0.0.1 6380",
-        "masterauth secret",
-        "masteruser somebody",
     ] {
         let text = format!("# first\nport 7\n{line}\n");
         let error = file(&text).unwrap_err().to_string();
@@ -740,7 +736,7 @@ fn what_is_asked_for_and_missing_ends_the_start() {
         assert_eq!(get(&config, "port"), "7");
         let name = config.warnings().unwrap();
         let (first, _) = line.split_once(' ').unwrap();
-        assert!(name.contains(first) || first == "slaveof", "{name}");
+        assert!(name.contains(first), "{name}");
     }
     let by_option = error(&["--tls-port", "6380"]);
     assert!(
@@ -764,18 +760,14 @@ fn defaults_of_what_is_missing_are_no_wish_for_it() {
 #[test]
 fn what_is_missing_cannot_be_set_either() {
     let mut config = load(&[]);
-    for (name, value) in [
-        ("masterauth", "x"),
-        ("tls-port", "1"),
-        ("tls-cluster", "yes"),
-    ] {
+    for (name, value) in [("tls-port", "1"), ("tls-cluster", "yes")] {
         let reason = set(&mut config, &[(name, value)]).unwrap_err();
         let start = format!("CONFIG SET failed (possibly related to argument '{name}') - gyre ");
         assert!(reason.starts_with(&start), "{reason}");
     }
-    set(&mut config, &[("masterauth", ""), ("tls-port", "0")]).unwrap();
+    set(&mut config, &[("tls-cert-file", ""), ("tls-port", "0")]).unwrap();
     let mut config = load(&["--ignore-unsupported"]);
-    let changes = set(&mut config, &[("masterauth", "x")]).unwrap();
+    let changes = set(&mut config, &[("tls-cert-file", "x")]).unwrap();
     assert!(!changes[0].has_effect);
 }
 

@@ -13,7 +13,7 @@ use super::{
     Command, CommandError, CommandId, CommandSpec, Group, Handler, Host, State, flags, shown,
     shown_cut,
 };
-use crate::clients::{Client, ClientKey, HeldBy, Session};
+use crate::clients::{Client, ClientKey, ClientKind, HeldBy, Session};
 use crate::config::Settings;
 use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
@@ -30,7 +30,7 @@ pub enum Origin {
     Script,
     /// A file that this server has written: it ran once, and must run again.
     Trusted,
-    /// A primary has sent it: it ran there. (There are no replicas yet, so nobody asks for one.)
+    /// A primary has sent it: it ran there.
     Primary,
 }
 
@@ -192,8 +192,39 @@ pub fn admit(
         // queue itself does (CONFIG SET, SUBSCRIBE) stops none of what follows, as in Redis: all of it, or nothing.
         Origin::Exec => Ok(Admission::Runs),
         // It has run already. A replica or a loaded file that left it out would hold other data.
-        Origin::Trusted | Origin::Primary => Ok(Admission::Runs),
+        Origin::Trusted => Ok(Admission::Runs),
+        Origin::Primary => Ok(admit_from_primary(state, client, id, args)),
     }
+}
+
+/// What a primary sends has run there: nothing refuses it, but it may have to wait.
+fn admit_from_primary(
+    state: &mut State,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+) -> Admission {
+    let all = call_flags(state, id, args);
+    if state.scripting.is_busy() && all & flags::ALLOW_BUSY == 0 {
+        state.clients.hold(client, HeldBy::Script);
+        return Admission::Postponed(HeldBy::Script);
+    }
+    if state.persistence.forkless.is_none() {
+        return Admission::Runs;
+    }
+    let mut all = all;
+    if all & flags::RUNS_QUEUE != 0
+        && let Some(caller) = state.clients.get(client)
+        && let Some(transaction) = &caller.session.transaction
+    {
+        all |= transaction.flags & (flags::WRITE | flags::DENYOOM | flags::MAY_REPLICATE);
+    }
+    let candidate = Candidate {
+        client,
+        id,
+        flags: all,
+    };
+    hold_while_saved(state, &candidate, args)
 }
 
 // One command in one place asks this before each run: within it, it costs no call and no copy of its answer.
@@ -234,11 +265,16 @@ fn admit_from_connection(
     check_memory(state, host, &candidate)?;
     // Writes that would be lost are refused before anything tells of their keys.
     check_disk(state, &candidate)?;
+    // What nobody else would have, or the primary would not know of.
+    check_replicas(state, &candidate)?;
+    check_read_only(state, &candidate)?;
     check_subscriber(state, &candidate)?;
+    // Old data are told as such, if they may be told at all.
+    check_stale(state, &candidate)?;
     // From here on it is about the state of the server, which passes: what is refused for itself was refused above.
     check_loading(state, &candidate)?;
     check_busy(state, &candidate)?;
-    check_monitor(state, &candidate)?;
+    check_replica(state, &candidate)?;
     // Last, because it does not refuse: what is held now is admitted anew when the pause is over.
     match hold_while_paused(state, &candidate) {
         Admission::Runs if state.persistence.forkless.is_some() => {
@@ -263,6 +299,19 @@ fn admit_from_script(
     let Some(running) = state.scripting.running.as_deref() else {
         return Err(CommandError::fixed("ERR no script runs"));
     };
+    if !running.is_trusted && !candidate.has(flags::STALE) && is_stale(state) {
+        return Err(CommandError::fixed(
+            "ERR Can not execute the command on a stale replica",
+        ));
+    }
+    if candidate.has(flags::WRITE) && !running.is_trusted {
+        if is_read_only(state) {
+            return Err(CommandError::READ_ONLY);
+        }
+        if !running.wrote && !super::replication::primary::has_good(state) {
+            return Err(CommandError::NO_REPLICAS);
+        }
+    }
     // After its first write a script is not stopped any more: half of its effects would be worse than either.
     if !candidate.has(flags::WRITE) || running.wrote {
         return Ok(Admission::Runs);
@@ -310,7 +359,12 @@ fn check_in_multi(session: &Session, all: u32) -> Checked {
 /// are paused, while data is loaded, or under a script that stands still.
 #[inline(always)]
 fn check_memory(state: &mut State, host: &mut dyn Host, candidate: &Candidate) -> Checked {
-    if state.config.settings().maxmemory == 0 || state.scripting.is_busy() {
+    let settings = state.config.settings();
+    if settings.maxmemory == 0 || state.scripting.is_busy() {
+        return Ok(());
+    }
+    if state.replication.is_replica() && settings.replica_ignore_maxmemory {
+        state.lacks_memory = false;
         return Ok(());
     }
     check_memory_anew(state, host, candidate)
@@ -446,10 +500,52 @@ fn check_busy(state: &State, candidate: &Candidate) -> Checked {
     Err(super::script::busy_error(is_function))
 }
 
-/// A client in MONITOR is to Redis a kind of replica.
+/// Refuses writes while there are fewer replicas than `min-replicas-to-write` asks for.
 #[inline(always)]
-fn check_monitor(state: &State, candidate: &Candidate) -> Checked {
-    if is_monitor(state, candidate.client)
+fn check_replicas(state: &State, candidate: &Candidate) -> Checked {
+    if state.config.settings().min_replicas_to_write > 0
+        && candidate.has(flags::WRITE)
+        && !super::replication::primary::has_good(state)
+    {
+        return Err(CommandError::NO_REPLICAS);
+    }
+    Ok(())
+}
+
+/// A replica's data are its primary's.
+#[inline(always)]
+fn check_read_only(state: &State, candidate: &Candidate) -> Checked {
+    if candidate.has(flags::WRITE) && is_read_only(state) {
+        return Err(CommandError::READ_ONLY);
+    }
+    Ok(())
+}
+
+/// Whether clients may not write.
+#[inline]
+pub(crate) fn is_read_only(state: &State) -> bool {
+    state.replication.is_replica() && state.config.settings().replica_read_only
+}
+
+/// Whether what is here may be old and nobody may be told of it.
+#[inline]
+pub(crate) fn is_stale(state: &State) -> bool {
+    state.replication.is_cut_off() && !state.config.settings().replica_serve_stale_data
+}
+
+#[inline(always)]
+fn check_stale(state: &State, candidate: &Candidate) -> Checked {
+    if !candidate.has(flags::STALE) && is_stale(state) {
+        return Err(CommandError::PRIMARY_DOWN);
+    }
+    Ok(())
+}
+
+/// A replica gets the stream, and a client in MONITOR is to Redis a kind of replica: an answer in the middle would be no part
+/// of either.
+#[inline(always)]
+fn check_replica(state: &State, candidate: &Candidate) -> Checked {
+    if (is_monitor(state, candidate.client) || is_replica(state, candidate.client))
         && reads_or_writes(state, candidate.client, candidate.flags)
     {
         return Err(CommandError::fixed(
@@ -468,6 +564,15 @@ fn is_monitor(state: &State, client: ClientKey) -> bool {
             .is_some_and(|client| client.session.monitors)
 }
 
+#[inline(always)]
+fn is_replica(state: &State, client: ClientKey) -> bool {
+    state.replication.attached > 0
+        && state
+            .clients
+            .get(client)
+            .is_some_and(|client| client.session.kind == ClientKind::Replica)
+}
+
 /// CLIENT PAUSE holds back everything, or what writes. Those in MONITOR are not held, as replicas are not.
 #[inline(always)]
 fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
@@ -475,6 +580,7 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
     // stand still.
     if let Some(pause) = state.pause
         && !is_monitor(state, candidate.client)
+        && !is_replica(state, candidate.client)
         && (!pause.writes_only || candidate.has(flags::WRITE | flags::MAY_REPLICATE))
     {
         state.clients.hold(candidate.client, HeldBy::Pause);

@@ -104,7 +104,7 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
                 state.keyspace.ready_again(keys.db, &keys.names);
             }
         }
-        // Its place in `waits_for_sync` is passed over there.
+        // Its place in `waits_for_acks` is passed over there.
         Awaited::Acks(_) => {}
         Awaited::Work => {
             if let Some(client) = state.clients.get(key) {
@@ -217,7 +217,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
             record(state, key, |client| Executed::WaitsOn { client, is_held });
             return is_held;
         }
-        Became::Held(by @ HeldBy::Pause) => {
+        Became::Held(by @ (HeldBy::Pause | HeldBy::Script)) => {
             // From now on it waits for the end of what holds it, and begins anew then.
             end(state, key);
             state.clients.hold_request(key, request, by);
@@ -298,7 +298,7 @@ pub(crate) fn give_up(
         }
         None => match blocked.awaits {
             Awaited::Keys(_) => client.reply.null_array(),
-            Awaited::Acks(wait) => super::acks::give_up(state, key, wait),
+            Awaited::Acks(wait) => super::acks::give_up(state, key, &wait),
             Awaited::Work => client.reply.ok(),
         },
     }
@@ -330,7 +330,13 @@ mod tests {
         let waiting = |deadline_ns| BlockedCommand {
             command: 0,
             deadline_ns: Some(deadline_ns),
-            awaits: Awaited::Acks(None),
+            awaits: Awaited::Acks(crate::clients::AckWait {
+                offset: 0,
+                stream_offset: 0,
+                on_disk: false,
+                local: false,
+                replicas: 1,
+            }),
         };
         let identity = state.users.default_identity();
         let lost = Client::without_socket(ClientKind::Normal, identity);

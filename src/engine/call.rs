@@ -8,7 +8,6 @@ use super::{
     CommandError, Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
-use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::resp::OwnedRequest;
 
@@ -28,10 +27,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let propagates = state.journal.has_consumers();
     // What is given to the journal within a unit is published when that ends, so it is the call that ends it (EXEC,
     // EVAL) whose client is said below to have written.
-    let written = match propagates {
-        true => state.journal.written_bytes(Targets::AOF),
-        false => 0,
-    };
+    let published = state.journal.published();
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {
@@ -60,7 +56,11 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         Handler::Database(run) => {
             // Within a transaction or a script nobody could go on behind a command that waits: it answers at once as if
             // its time were over.
-            let may_block = !client.session.in_multi() && client.session.kind != ClientKind::Script;
+            let may_block = !client.session.in_multi()
+                && !matches!(
+                    client.session.kind,
+                    ClientKind::Script | ClientKind::Primary
+                );
             let mut context = Context {
                 db: state.keyspace.db(db, start, client.session.no_touch),
                 session: &mut client.session,
@@ -144,7 +144,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     if begins_unit {
         state.journal.end_unit();
     }
-    if propagates && state.journal.written_bytes(Targets::AOF) != written {
+    if state.journal.published() != published {
         note_write(state, key);
     }
     // Its own client is marked as well: a change between WATCH and MULTI fails the transaction, whoever makes it.

@@ -1,6 +1,6 @@
 //! What is undone when a client goes.
 
-use super::{State, blocking, monitor, pubsub, script, tracking, transactions};
+use super::{State, blocking, monitor, pubsub, replication, script, tracking, transactions};
 use crate::clients::ClientKey;
 use crate::observe::Executed;
 
@@ -23,4 +23,6 @@ pub fn detach(state: &mut State, key: ClientKey) {
     pubsub::leave(state, key);
     tracking::disable(state, key);
     monitor::end(state, key);
+    replication::primary::gone(state, key);
+    replication::replica::client_gone(state, key);
 }

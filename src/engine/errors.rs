@@ -55,6 +55,16 @@ pub fn shown_cut(arg: &[u8]) -> &[u8] {
 }
 
 impl CommandError {
+    /// A write where there are fewer replicas than `min-replicas-to-write` asks for.
+    pub const NO_REPLICAS: CommandError =
+        CommandError::fixed("NOREPLICAS Not enough good replicas to write.");
+    /// A write on a replica.
+    pub const READ_ONLY: CommandError =
+        CommandError::fixed("READONLY You can't write against a read only replica.");
+    /// Data that may be old, where nobody is to be told of them.
+    pub const PRIMARY_DOWN: CommandError = CommandError::fixed(
+        "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    );
     /// An error of the generic kind: the text with its prefix.
     pub fn text_owned(text: impl Into<String>) -> CommandError {
         CommandError::Text(Cow::Owned(text.into()))

@@ -145,10 +145,6 @@ impl Page<'_> {
         self.field(name, bytes);
         self.field(&format!("{name}_human"), human(bytes));
     }
-    fn setting(&self, name: &str) -> String {
-        let value = self.state.config.get_one(name).unwrap_or_default();
-        String::from_utf8_lossy(&value).into_owned()
-    }
 }
 
 fn fixed(value: f64, decimals: usize) -> String {
@@ -334,14 +330,17 @@ fn memory_section(page: &mut Page<'_>) {
         "mem_not_counted_for_evict",
         super::eviction::not_counted(state),
     );
-    page.fields(
-        &[
-            "mem_replication_backlog",
-            "mem_total_replication_buffers",
-            "mem_replica_full_sync_buffer",
-            "mem_clients_slaves",
-        ],
-        0,
+    let replication = &state.replication;
+    let stream = replication.stream.as_ref();
+    let buffers = stream.map_or(0, |stream| stream.memory_bytes());
+    let backlog = buffers.min(state.config.settings().repl_backlog_size as usize);
+    let snapshots = replication.replicas.values().map(|it| it.snapshot.len());
+    page.field("mem_replication_backlog", backlog);
+    page.field("mem_total_replication_buffers", buffers);
+    page.field("mem_replica_full_sync_buffer", 0);
+    page.field(
+        "mem_clients_slaves",
+        buffers - backlog + snapshots.sum::<usize>(),
     );
     page.field("mem_clients_normal", figures.clients);
     page.field("mem_cluster_links", 0);
@@ -467,10 +466,8 @@ fn stats(page: &mut Page<'_>) {
     );
     page.field("total_net_input_bytes", figures.bytes_in);
     page.field("total_net_output_bytes", figures.bytes_out);
-    page.fields(
-        &["total_net_repl_input_bytes", "total_net_repl_output_bytes"],
-        0,
-    );
+    page.field("total_net_repl_input_bytes", stats.repl_bytes_in);
+    page.field("total_net_repl_output_bytes", stats.repl_bytes_out);
     page.fixed(
         "instantaneous_input_kbps",
         stats.in_per_second.per_second() as f64 / 1024.0,
@@ -489,7 +486,10 @@ fn stats(page: &mut Page<'_>) {
         "0.00",
     );
     page.field("rejected_connections", stats.connections_rejected);
-    page.fields(&["sync_full", "sync_partial_ok", "sync_partial_err"], 0);
+    let replication = &page.state.replication;
+    page.field("sync_full", replication.full_syncs);
+    page.field("sync_partial_ok", replication.partial_syncs);
+    page.field("sync_partial_err", replication.partial_syncs_refused);
     page.field("expired_subkeys", keys.expired_subkeys);
     page.field("expired_keys", keys.expired);
     page.fixed("expired_stale_perc", keys.expired_stale_perc, 2);
@@ -580,22 +580,114 @@ fn stats(page: &mut Page<'_>) {
 }
 
 fn replication(page: &mut Page<'_>) {
-    let zeros = "0".repeat(40);
-    let backlog = page.setting("repl-backlog-size");
-    let id = &page.state.observe.stats.replication_id;
-    page.field("role", "master");
-    page.field("connected_slaves", 0);
-    page.field("master_failover_state", "no-failover");
-    page.field("master_replid", if id.is_empty() { &zeros } else { id });
-    page.field("master_replid2", &zeros);
-    page.field("master_repl_offset", page.state.journal.offset());
-    page.field("second_repl_offset", -1);
-    page.field("repl_backlog_active", 0);
-    page.field("repl_backlog_size", backlog);
-    page.fields(
-        &["repl_backlog_first_byte_offset", "repl_backlog_histlen"],
-        0,
+    let state = page.state;
+    let (replication, settings) = (&state.replication, state.config.settings());
+    let offset = state.journal.offset();
+    match &replication.link {
+        None => page.field("role", "master"),
+        Some(link) => {
+            page.field("role", "slave");
+            primary_link(page, link);
+        }
+    }
+    page.field("connected_slaves", replication.attached);
+    if settings.min_replicas_to_write > 0 && settings.min_replicas_max_lag_s > 0 {
+        page.field("min_slaves_good_slaves", replication.good);
+    }
+    let replicas = replication.replicas.values().filter(|it| it.is_attached());
+    for (index, replica) in replicas.enumerate() {
+        let Some(address) = super::replication::primary::address_of(state, replica) else {
+            continue;
+        };
+        let lag_s = match replica.phase {
+            crate::replication::Phase::Online => {
+                state.now.mono_ns.saturating_sub(replica.acked_ns) / 1_000_000_000
+            }
+            _ => 0,
+        };
+        page.field(
+            &format!("slave{index}"),
+            format_args!(
+                "ip={address},port={},state={},offset={},lag={lag_s},type=replica",
+                replica.port,
+                replica.state_name(),
+                replica.acked,
+            ),
+        );
+    }
+    page.field("master_failover_state", replication.failover.state_name());
+    page.field("master_replid", &replication.id);
+    page.field("master_replid2", &replication.second_id);
+    page.field("master_repl_offset", offset);
+    page.field("second_repl_offset", replication.second_offset);
+    let stream = replication.stream.as_ref();
+    page.field("repl_backlog_active", u8::from(stream.is_some()));
+    page.field("repl_backlog_size", settings.repl_backlog_size);
+    page.field(
+        "repl_backlog_first_byte_offset",
+        stream.map_or(0, |stream| stream.start().saturating_add(1)),
     );
+    page.field(
+        "repl_backlog_histlen",
+        stream.map_or(0, |stream| stream.len()),
+    );
+}
+
+/// What a replica tells of the link to its primary.
+fn primary_link(page: &mut Page<'_>, link: &crate::replication::Link) {
+    const SECOND_NS: u64 = 1_000_000_000;
+    let state = page.state;
+    let (now_ns, settings) = (state.now.mono_ns, state.config.settings());
+    let ago_s = |ns: u64| now_ns.saturating_sub(ns) / SECOND_NS;
+    let offset = state.journal.offset();
+    let client = link.client().and_then(|key| state.clients.get(key));
+    page.field("master_host", safe(&link.host));
+    page.field("master_port", link.port);
+    let status = if link.is_up() { "up" } else { "down" };
+    page.field("master_link_status", status);
+    match client {
+        Some(client) => {
+            let last_ns = client.connection().last_interaction_ns();
+            page.field("master_last_io_seconds_ago", ago_s(last_ns));
+        }
+        None => page.field("master_last_io_seconds_ago", -1),
+    }
+    page.field("master_sync_in_progress", u8::from(link.syncs()));
+    let unapplied = client.map_or(0, |client| {
+        let waiting = client.connection().query().waiting_bytes();
+        waiting.saturating_add(link.unapplied.len() - link.unapplied_from)
+    });
+    page.field("slave_read_repl_offset", offset + unapplied as i64);
+    page.field("slave_repl_offset", offset);
+    if let crate::replication::LinkState::Receiving(_, receiving)
+    | crate::replication::LinkState::Loading(_, receiving) = &link.state
+    {
+        let payload = &receiving.payload;
+        let total = payload.left().map(|left| left + payload.received);
+        let percent = total.map_or(0.0, |total| {
+            payload.received as f64 * 100.0 / (total.max(1)) as f64
+        });
+        match total {
+            Some(total) => page.field("master_sync_total_bytes", total),
+            None => page.field("master_sync_total_bytes", -1),
+        }
+        page.field("master_sync_read_bytes", payload.received);
+        match payload.left() {
+            Some(left) => page.field("master_sync_left_bytes", left),
+            None => page.field("master_sync_left_bytes", -1),
+        }
+        page.field("master_sync_perc", fixed(percent, 2));
+        page.field("master_sync_last_io_seconds_ago", ago_s(link.io_ns));
+    }
+    if !link.is_up() {
+        match link.down_since_ns {
+            Some(since_ns) => page.field("master_link_down_since_seconds", ago_s(since_ns)),
+            None => page.field("master_link_down_since_seconds", -1),
+        }
+    }
+    page.field("slave_priority", settings.replica_priority);
+    page.field("slave_read_only", u8::from(settings.replica_read_only));
+    page.field("replica_announced", u8::from(settings.replica_announced));
 }
 
 fn cpu(page: &mut Page<'_>) {

@@ -45,6 +45,7 @@ pub mod persistence;
 pub mod process;
 pub mod propagate;
 pub mod pubsub;
+pub mod replication;
 pub mod script;
 mod spec;
 mod state;

@@ -57,8 +57,18 @@ pub fn process_found(
         names,
         word: &|index| args.at(index),
     };
-    let outcome =
-        crash::with_arguments(&words, || process_checked(state, host, client, found, args));
+    let link = state.replication.link.as_ref();
+    let is_primary = link.is_some_and(|link| link.client() == Some(client));
+    // To its primary what has expired lives on: it says what goes, and when.
+    state.now.keeps_expired = is_primary;
+    let origin = match is_primary {
+        true => Origin::Primary,
+        false => Origin::Connection,
+    };
+    let outcome = crash::with_arguments(&words, || {
+        process_checked(state, host, origin, client, found, args)
+    });
+    state.now.keeps_expired = false;
     state.clients.set_answering(None);
     if state.messaging.hears_commands && outcome == Outcome::Done {
         super::tracking::command_ended(state, client, found);
@@ -72,6 +82,7 @@ pub fn process_found(
 fn process_checked(
     state: &mut State,
     host: &mut dyn Host,
+    origin: Origin,
     client: ClientKey,
     found: Option<CommandId>,
     args: Args<'_>,
@@ -81,7 +92,7 @@ fn process_checked(
         return Outcome::Done;
     }
     match resolve(state, found, args) {
-        Ok(id) => match admit(state, host, Origin::Connection, client, id, args) {
+        Ok(id) => match admit(state, host, origin, client, id, args) {
             Ok(Admission::Postponed(_)) => return Outcome::Postponed,
             Ok(Admission::Runs) => {
                 crash::set_command(state.table.get(id).spec.name);
@@ -96,7 +107,7 @@ fn process_checked(
             Err(error) => refuse(state, client, Some(id), &error, args),
         },
         Err(unresolved) => {
-            let error = unresolved.error(state, Origin::Connection, args);
+            let error = unresolved.error(state, origin, args);
             refuse(state, client, unresolved.command(), &error, args);
         }
     }

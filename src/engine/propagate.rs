@@ -40,10 +40,12 @@ pub(crate) fn propagate(
     }
 }
 
-/// Remembers how far the journal was when this client had written last, for WAITAOF.
+/// Remembers how far the journal was when this client had written last, for WAIT and WAITAOF.
 pub(crate) fn note_write(state: &mut State, key: ClientKey) {
     let offset = state.journal.written_bytes(Targets::AOF);
+    let stream_offset = state.journal.offset();
     if let Some(client) = state.clients.get_mut(key) {
         client.session.write_offset = offset;
+        client.session.stream_offset = stream_offset;
     }
 }

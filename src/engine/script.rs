@@ -52,12 +52,14 @@ pub(crate) fn start(
         return Ok(());
     };
     let (db, no_touch, identity) = (session.db, session.no_touch, session.identity.clone());
-    let is_trusted = session.kind == ClientKind::Internal;
+    let is_trusted = session.is_obeyed();
     // As it was found by the check of the command that the script came with: EVAL, or the EXEC around it.
     let is_oom = !is_trusted && state.config.settings().maxmemory > 0 && state.lacks_memory;
     // One that says nothing is asked at each of its commands instead, whether that may run.
     if let Some(said) = program.flags {
         may_run(state, program, said, is_trusted, is_oom)?;
+    } else if super::admit::is_stale(state) && !is_trusted {
+        return Err(CommandError::PRIMARY_DOWN);
     }
     let said = program.flags.unwrap_or_default();
     let key = client(state);
@@ -120,7 +122,18 @@ fn may_run(
     is_trusted: bool,
     is_oom: bool,
 ) -> Result<(), CommandError> {
+    if super::admit::is_stale(state) && !said.has(ScriptFlags::ALLOW_STALE) && !is_trusted {
+        return Err(CommandError::fixed(
+            "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
+             set on the script.",
+        ));
+    }
     if !said.has(ScriptFlags::NO_WRITES) {
+        if super::admit::is_read_only(state) && !is_trusted {
+            return Err(CommandError::fixed(
+                "READONLY You can not run script with write flag on readonly replica.",
+            ));
+        }
         // In Redis's order, which decides what is answered where several are true: the disk, the kind of call, memory.
         match unkept(state).filter(|_| !is_trusted) {
             None => {}

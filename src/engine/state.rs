@@ -10,6 +10,7 @@ use crate::keyspace::{
 };
 use crate::observe::Observe;
 use crate::persistence::status::Persistence;
+use crate::replication::{Link, Replication};
 use crate::resp::{Args, Protocol, Reply};
 use crate::system::child::{Child, Exit, Pipe};
 use crate::system::machine::Machine;
@@ -38,10 +39,13 @@ pub struct State {
     pub persistence: Persistence,
     /// The snapshot of a primary that is being taken in.
     pub receive: super::persistence::receive::Receive,
+    /// The stream for replicas, and the link to a primary.
+    pub replication: Replication,
     /// The command table with its renamings.
     pub table: CommandTable,
-    /// Clients that wait for the append-only file to reach the disk, oldest first; some may have been answered already.
-    pub waits_for_sync: Vec<ClientKey>,
+    /// Clients that wait for replicas, or for the append-only file to reach the disk, oldest first; some may have been answered
+    /// already.
+    pub waits_for_acks: Vec<ClientKey>,
     /// What the loop is asked for.
     pub requests: Requests,
     /// The one source of randomness, seeded through the seam.
@@ -85,7 +89,11 @@ impl State {
         observe.stats.start_unix_ms = now.unix_ms();
         observe.stats.start_ns = now.mono_ns;
         observe.stats.run_id = hex_id(&mut rng);
-        observe.stats.replication_id = hex_id(&mut rng);
+        let replication = Replication::new(hex_id(&mut rng));
+        let mut replication = replication;
+        if let Some((host, port)) = &config.settings().replica_of {
+            replication.link = Some(Box::new(Link::to(host, *port)));
+        }
         let mut state = State {
             keyspace: Keyspace::new(config.settings().databases, seed),
             clients: Clients::default(),
@@ -97,8 +105,9 @@ impl State {
             scripting: Default::default(),
             persistence: Persistence::default(),
             receive: Default::default(),
+            replication,
             table,
-            waits_for_sync: Vec::new(),
+            waits_for_acks: Vec::new(),
             requests: Requests::default(),
             rng,
             now,
@@ -110,6 +119,7 @@ impl State {
             skip_checksum_validation: false,
         };
         state.apply_settings();
+        super::replication::apply_role(&mut state);
         Ok(state)
     }
 
@@ -171,7 +181,7 @@ impl State {
 }
 
 /// 40 hex digits.
-fn hex_id(rng: &mut Rng) -> String {
+pub(super) fn hex_id(rng: &mut Rng) -> String {
     let mut bytes = [0; 20];
     rng.fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -310,8 +320,8 @@ fn drop_details(effects: Effects) {
 pub enum WaitFor {
     /// A change of a key.
     Key(Wait),
-    /// Acknowledgements of the writes of its client (none: what can never come), until this monotonic time, ns, if there is one.
-    Acks(Option<AckWait>, Option<u64>),
+    /// Acknowledgements of the writes of its client, until this monotonic time, ns, if there is one.
+    Acks(AckWait, Option<u64>),
     /// The end of work that goes on without it. Who ends it answers OK, or an error, by `blocking::give_up`.
     Work,
 }

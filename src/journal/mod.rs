@@ -144,6 +144,8 @@ pub struct Journal {
     readers: Vec<Reader>,
     unit: Unit,
     effects: u64,
+    /// How often something was given to readers.
+    published: u64,
     offset: i64,
     /// Bytes that each reader of before had been given, so that one that comes back counts on.
     counted: [u64; 2],
@@ -216,11 +218,20 @@ impl Journal {
             return;
         }
         let mut is_wrapped = false;
+        let mut for_replicas = None;
         for reader in &mut self.readers {
+            let before = reader.bytes.len();
             is_wrapped |= reader.publish(&self.unit);
+            if reader.is == Targets::REPLICAS {
+                for_replicas = Some(reader.bytes.len() - before);
+            }
         }
-        // MULTI and EXEC, which are for all.
-        self.offset += if is_wrapped { 2 } else { 0 };
+        self.offset += match for_replicas {
+            Some(bytes) => bytes as i64,
+            // MULTI and EXEC, which are for all.
+            None => i64::from(is_wrapped) * 2,
+        };
+        self.published += 1;
         self.unit.clear();
     }
     /// Whether a unit is open.
@@ -243,7 +254,9 @@ impl Journal {
             return;
         }
         self.effects += 1;
-        self.offset += i64::from(targets.has(Targets::REPLICAS));
+        if targets.has(Targets::REPLICAS) && self.reader(Targets::REPLICAS).is_none() {
+            self.offset += 1;
+        }
         if self.is_in_unit() {
             let unit = &mut self.unit;
             if unit.commands.is_empty() {
@@ -259,21 +272,52 @@ impl Journal {
             return;
         }
         // A unit of its own: the usual one, written where it is read.
+        self.published += 1;
         for reader in self
             .readers
             .iter_mut()
             .filter(|reader| targets.has(reader.is))
         {
+            let before = reader.bytes.len();
             reader.time(unix_s);
             reader.select(db);
             write_command(&mut reader.bytes, words.clone());
+            if reader.is == Targets::REPLICAS {
+                self.offset += (reader.bytes.len() - before) as i64;
+            }
         }
+    }
+    /// Tells replicas something that is no effect and belongs to no database (PING, REPLCONF GETACK). What is open is told
+    /// behind it.
+    pub fn tell_replicas(&mut self, words: &[&[u8]]) {
+        if let Some(reader) = self.reader_mut(Targets::REPLICAS) {
+            let before = reader.bytes.len();
+            write_command(&mut reader.bytes, words.iter().copied());
+            let told = reader.bytes.len() - before;
+            self.offset += told as i64;
+        }
+    }
+    /// Grows whenever readers are given something: a command that has published something ends at another number than it
+    /// began at.
+    #[inline]
+    pub fn published(&self) -> u64 {
+        self.published
     }
     /// Bytes that wait for a reader, those of the open unit included: memory that is gone when they are taken.
     #[inline]
     pub fn pending(&self, reader: Targets) -> usize {
         let waiting = self.reader(reader).map_or(0, |reader| reader.bytes.len());
         waiting.saturating_add(self.unit.text.len())
+    }
+    /// The database of a reader's last command; none: its next one names its own.
+    pub fn selected(&self, reader: Targets) -> Option<usize> {
+        let selected = self.reader(reader)?.selected;
+        (selected != NONE).then_some(selected)
+    }
+    /// Bytes that a reader was given and has not taken.
+    #[inline]
+    pub fn waiting(&self, reader: Targets) -> usize {
+        self.reader(reader).map_or(0, |reader| reader.bytes.len())
     }
     /// Bytes that a reader was given so far: where the effects of a command end that has just run, when it is no part of
     /// a unit or has ended it.
@@ -306,8 +350,9 @@ impl Journal {
             into.append(&mut reader.bytes);
         }
     }
-    /// Position in the stream of replicas, counted as Redis counts it while there are none: a step for each command that
-    /// they would get, if the append-only file gets it too, and two for MULTI and EXEC.
+    /// Position in the stream of replicas (`master_repl_offset`): its bytes, where replicas are read for. While they are not
+    /// it is counted as Redis counts it: a step for each command that they would get, if the append-only file gets it too,
+    /// and two for MULTI and EXEC.
     pub fn offset(&self) -> i64 {
         self.offset
     }

@@ -80,6 +80,10 @@ pub struct Stats {
     pub reads_processed: u64,
     pub writes_processed: u64,
     pub bytes_in: u64,
+    /// Bytes that came over the link to a primary.
+    pub repl_bytes_in: u64,
+    /// Bytes of the stream and of snapshots that went to replicas.
+    pub repl_bytes_out: u64,
     pub bytes_out: u64,
     pub client_query_buffer_limit_disconnections: u64,
     pub client_output_buffer_limit_disconnections: u64,
@@ -101,8 +105,6 @@ pub struct Stats {
     pub start_ns: u64,
     /// Hex identity of this run; not reset.
     pub run_id: String,
-    /// Hex identity of this data set's history (`master_replid`); not reset.
-    pub replication_id: String,
 }
 
 impl Stats {
@@ -115,7 +117,6 @@ impl Stats {
             start_unix_ms: self.start_unix_ms,
             start_ns: self.start_ns,
             run_id: std::mem::take(&mut self.run_id),
-            replication_id: std::mem::take(&mut self.replication_id),
             ..Stats::default()
         };
     }
@@ -143,14 +144,10 @@ mod tests {
             commands_processed: 5,
             peak_memory: 7,
             run_id: "a".to_owned(),
-            replication_id: "b".to_owned(),
             ..Stats::default()
         };
         stats.reset();
         assert_eq!((stats.commands_processed, stats.peak_memory), (0, 7));
-        assert_eq!(
-            (stats.run_id.as_str(), stats.replication_id.as_str()),
-            ("a", "b")
-        );
+        assert_eq!(stats.run_id, "a");
     }
 }

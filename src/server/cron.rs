@@ -4,8 +4,8 @@ use super::endpoints::TimerOwner;
 use super::service::Core;
 use crate::clients::ClientKind;
 use crate::config::SetContext;
-use crate::engine::Host;
 use crate::engine::eviction::{Room, make_room};
+use crate::engine::{self, Host};
 use crate::event_loop::{EventLoop, Phase};
 use crate::observe::LatencyEvent;
 use crate::system::{crash, process, supervisor};
@@ -78,6 +78,7 @@ impl Core {
         self.end_pause(events);
         crate::engine::tracking::limit(&mut self.state);
         self.save_if_due(events);
+        self.replication_cron(events);
         self.sample(events);
     }
 
@@ -221,7 +222,7 @@ impl Core {
         {
             self.state.pause = None;
             // Keys whose time is over may go again: during the pause the data stayed as it was.
-            self.state.keyspace.freeze(false);
+            engine::replication::apply_role(&mut self.state);
             self.resume_held(events);
         }
     }

@@ -27,6 +27,8 @@ pub(super) enum Endpoint {
     Http(HttpKey),
     /// The pipe of the child that saves.
     ChildPipe,
+    /// The link to a primary, before its stream comes.
+    PrimaryLink,
     /// A listener whose connections are clients.
     ClientListener,
     /// A listener whose connections are for the HTTP pages.
@@ -58,6 +60,14 @@ impl Endpoints {
         let before = self.owners[token.0].replace(endpoint);
         debug_assert!(before.is_none(), "{token:?} is still that of {before:?}");
         self.open += 1;
+    }
+
+    /// Says that a source is another's from here on.
+    pub(super) fn hand_over(&mut self, token: Token, endpoint: Endpoint) {
+        if let Some(place) = self.owners.get_mut(token.0) {
+            debug_assert!(place.is_some(), "{token:?} is nobody's");
+            *place = Some(endpoint);
+        }
     }
 
     /// Closes a source, whoever owns it. One without an owner (a connection that is refused) is closed too.

@@ -9,8 +9,9 @@
 //! * Bytes read and commands run of one client in one turn are bounded; what was left behind is looked at next turn.
 
 use super::service::Core;
-use crate::clients::{Blocked, ClientKey};
+use crate::clients::{Blocked, ClientKey, ClientKind};
 use crate::engine;
+use crate::engine::replication::replica;
 use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET};
@@ -558,13 +559,27 @@ impl Core {
             return Stop::Full;
         };
         let authenticated = !client.session.identity.is_stranger();
+        let is_primary = client.session.kind == ClientKind::Primary;
+        let limits = if is_primary {
+            // All is within the bounds of the primary, and goes on to replicas byte by byte.
+            Limits {
+                proto_max_bulk_len: usize::MAX,
+                large_bulk_len: usize::MAX,
+                ..Limits::default()
+            }
+        } else {
+            Limits {
+                proto_max_bulk_len: settings.proto_max_bulk_len,
+                proto_inline_max_size: settings.proto_inline_max_size,
+                max_multibulk: MAX_MULTIBULK,
+                authenticated,
+                ..Limits::default()
+            }
+        };
         let parser = &mut client.connection_mut().query_mut().parser;
-        let limits = Limits {
-            proto_max_bulk_len: settings.proto_max_bulk_len,
-            proto_inline_max_size: settings.proto_inline_max_size,
-            max_multibulk: MAX_MULTIBULK,
-            authenticated,
-            ..Limits::default()
+        let mut link = match is_primary {
+            true => self.state.replication.link.as_deref_mut(),
+            false => None,
         };
         // AUTH changes the limits of the request after it.
         let most = if authenticated { most.min(BATCH) } else { 1 };
@@ -574,6 +589,9 @@ impl Core {
             match parsed {
                 Ok(Parsed::Request { consumed }) => {
                     let (start, end) = (*at, *at + consumed);
+                    if let Some(link) = &mut link {
+                        replica::parsed(link, &bytes[start..end], true);
+                    }
                     let last_span = batch.spans.len();
                     batch.requests.push(ParsedRequest {
                         start,
@@ -584,7 +602,12 @@ impl Core {
                     });
                     *at = end;
                 }
-                Ok(Parsed::Empty { consumed }) => *at += consumed,
+                Ok(Parsed::Empty { consumed }) => {
+                    if let Some(link) = &mut link {
+                        replica::parsed(link, &bytes[*at..*at + consumed], false);
+                    }
+                    *at += consumed;
+                }
                 Ok(Parsed::Large { keep }) => return Stop::Large(keep),
                 Ok(Parsed::Incomplete) => return Stop::Incomplete,
                 Err(error) => return Stop::Error(error),
@@ -643,6 +666,8 @@ impl Core {
         }
         let before_ns = self.state.now.mono_ns;
         let waiting = self.state.clients.waiting;
+        let link = self.state.replication.link.as_ref();
+        let is_primary = link.is_some_and(|link| link.client() == Some(key));
         let (state, mut host) = self.state_and_host(events);
         let outcome = engine::process::process_found(state, &mut host, key, command, args);
         if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
@@ -651,6 +676,9 @@ impl Core {
         }
         if outcome == Outcome::Done {
             self.note_command(events, key, before_ns);
+            if is_primary {
+                replica::ran(&mut self.state, key);
+            }
         }
         // In this order: what the command has asked for and the limits may close its client and others, and who is
         // closed is out of all lists before anyone is served from them.
@@ -707,7 +735,12 @@ impl Core {
             .executed(|| Executed::ProtocolError { client: id });
         let code = client.reply.last_error_code().to_vec();
         self.state.observe.error_replied(&code);
-        self.state.clients.close(key, true);
+        let is_primary = client.session.kind == ClientKind::Primary;
+        self.state.clients.close(key, !is_primary);
+        if is_primary && let Some(link) = &mut self.state.replication.link {
+            log::warn!("Protocol error from the master: its stream is not gone on with");
+            link.is_corrupt = true;
+        }
     }
 
     /// Cuts a client off that holds more input than it may: bytes of unfinished requests, requests held back, and its
@@ -724,6 +757,9 @@ impl Core {
         let queued = queued.map_or(0, |it| it.queue_bytes);
         let held = connection.query().waiting_bytes().saturating_add(queued);
         // Strangers may have little: whoever can connect could fill the memory otherwise.
+        if session.kind == ClientKind::Primary {
+            return;
+        }
         let is_over = held > limit || (held > UNAUTHENTICATED && session.identity.is_stranger());
         if is_over && !connection.is_closing() {
             log::warn!(

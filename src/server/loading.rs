@@ -121,6 +121,7 @@ impl Core {
                     ns as f64 / 1_000_000_000.0
                 );
                 self.state.keyspace.dirty = 0;
+                crate::engine::replication::role::restored(&mut self.state);
                 match self.open_append_only(events) {
                     // Only now is it said that the server is ready: a file that cannot be written would make that
                     // untrue.

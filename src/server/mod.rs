@@ -9,6 +9,7 @@
 //! | `input.rs`, `output.rs` | from a socket's bytes to commands, from replies to a socket's bytes; their limits |
 //! | `lifecycle.rs` | connections from accepting to closing |
 //! | `loading.rs`, `saving.rs`, `shutdown.rs` | the data from the disk and to it, and the way to the end |
+//! | `replication.rs` | the link to a primary, what is written to replicas |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
@@ -28,6 +29,7 @@ mod loading;
 mod output;
 pub mod recording;
 pub mod replay;
+mod replication;
 mod saving;
 mod secrets;
 mod service;

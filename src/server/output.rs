@@ -123,6 +123,15 @@ impl Core {
                 }
             }
         }
+        if self.replica_wants_writing(key)
+            && self
+                .state
+                .clients
+                .get(key)
+                .is_some_and(|client| client.reply.output().is_empty())
+        {
+            self.write_to_replica(events, key, token);
+        }
         let keep_buffers = self.state.clients.keep_buffers;
         let Some(client) = self.state.clients.get_mut(key) else {
             return;

@@ -38,7 +38,13 @@ impl Service for Core {
         match self.endpoints.owner(listener) {
             Some(Endpoint::ClientListener) => self.accept(events, accepted),
             Some(Endpoint::HttpListener) => self.http_accepted(events, &accepted),
-            Some(Endpoint::Client(_) | Endpoint::Http(_) | Endpoint::ChildPipe) | None => {
+            Some(
+                Endpoint::Client(_)
+                | Endpoint::Http(_)
+                | Endpoint::ChildPipe
+                | Endpoint::PrimaryLink,
+            )
+            | None => {
                 self.ignore_event(events, listener);
                 self.endpoints.close(events, accepted.token);
             }
@@ -57,7 +63,7 @@ impl Service for Core {
             Some(Endpoint::Client(key)) => self.drop_if_gone(events, key),
             // A read finds the child's end. The end of an HTTP connection is found by a read too, or, while an answer is on
             // its way, by a write: its peer may have ended the sending side only, and still want to see the answer.
-            Some(Endpoint::Http(_) | Endpoint::ChildPipe) => {}
+            Some(Endpoint::Http(_) | Endpoint::ChildPipe | Endpoint::PrimaryLink) => {}
             Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
                 self.ignore_event(events, token);
             }
@@ -69,6 +75,7 @@ impl Service for Core {
             Some(Endpoint::Client(key)) => self.read_client(events, key, token),
             Some(Endpoint::Http(key)) => self.http_readable(events, key),
             Some(Endpoint::ChildPipe) => self.hear_child(events, token),
+            Some(Endpoint::PrimaryLink) => self.link_readable(events, token),
             Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
                 self.ignore_event(events, token);
                 Progress::Drained
@@ -80,11 +87,14 @@ impl Service for Core {
         match self.endpoints.owner(token) {
             Some(Endpoint::Client(key)) => {
                 let client = self.state.clients.get(key);
-                if client.is_some_and(|client| !client.reply.output().is_empty()) {
+                if client.is_some_and(|client| !client.reply.output().is_empty())
+                    || self.replica_wants_writing(key)
+                {
                     self.state.clients.mark_pending_write(key);
                 }
             }
             Some(Endpoint::Http(key)) => self.http_writable(events, key),
+            Some(Endpoint::PrimaryLink) => self.link_writable(events, token),
             Some(Endpoint::ChildPipe | Endpoint::ClientListener | Endpoint::HttpListener)
             | None => self.ignore_event(events, token),
         }
@@ -157,34 +167,46 @@ impl Service for Core {
             events.mark(Phase::Journal);
         }
         // 11. WAITAOF: its answer is what the step above has just made true, and goes out with the replies below.
-        if !self.state.waits_for_sync.is_empty() {
+        if !self.state.waits_for_acks.is_empty() {
             engine::acks::serve(&mut self.state);
             self.resume_unblocked(events);
         }
-        // 12. Replies: once for each client, so that those of a pipeline share a system call.
+        // 12. Replication: what the turn has changed goes to the stream, and with the replies to the replicas. Behind the file,
+        //     so that no replica has what a crash of this server would undo.
+        if self.state.replication.is_active() {
+            self.replicate(events);
+        }
+        // 13. Replies: once for each client, so that those of a pipeline share a system call.
         if self.state.clients.has_pending_write() {
             self.write_replies(events);
             events.mark(Phase::Write);
         }
-        // 13. `maxmemory-clients`: when what could be written counts no more, and before those go whom it cuts off.
+        // 14. `maxmemory-clients`: when what could be written counts no more, and before those go whom it cuts off.
         engine::client_eviction::evict(&mut self.state);
-        // 14. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
+        // 15. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
         //     to it.
         if self.state.clients.has_closing() {
             self.close_clients(events);
             events.mark(Phase::Close);
         }
-        // 15. A slice of a save, when nobody waits for this turn any more.
+        // 16. A slice of a save, when nobody waits for this turn any more.
         let persistence = &self.state.persistence;
         if persistence.forkless.is_some() || persistence.held_for_save > 0 {
             self.save_some(events);
+            // Replicas that wait for what has ended here get the rest of it in the next turn.
+            let (persistence, replication) = (&self.state.persistence, &self.state.replication);
+            if replication.transfer.is_some()
+                && (persistence.last_transfer_ok.is_some() || replication.file_ended.is_some())
+            {
+                events.stay_awake();
+            }
         }
-        // 16. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
+        // 17. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
         //     the next turn.
         self.http_turn_ends(events);
-        // 17. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
+        // 18. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
         self.state.clients.unblocked.clear();
-        // 18. Who waits for a key gets in the next turn what the save has let go of (15), or one that went was to get (14).
+        // 19. Who waits for a key gets in the next turn what the save has let go of (15), or one that went was to get (14).
         if self.state.keyspace.has_ready()
             && !self.state.scripting.is_busy()
             && self.state.persistence.loading.is_none()

@@ -18,8 +18,9 @@ pub use spec::COMMANDS;
 
 use super::help;
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
-pub use crate::engine::client_line::write_line;
+use crate::engine::client_line::write_line;
 use crate::engine::detach::detach;
+pub use crate::engine::replication;
 use crate::engine::{CommandError, Context, Pause, ServerContext, blocking, parse};
 use crate::resp::Args;
 use crate::system::numbers;
@@ -240,15 +241,14 @@ fn pause(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
         }),
         None => (timeout_ms > 0).then_some(asked),
     };
-    let paused = context.state.pause.is_some();
-    context.state.keyspace.freeze(paused);
+    replication::apply_role(context.state);
     context.reply().ok();
     Ok(())
 }
 
 fn unpause(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.pause = None;
-    context.state.keyspace.freeze(false);
+    replication::apply_role(context.state);
     context.state.requests.unpaused = true;
     context.reply().ok();
     Ok(())

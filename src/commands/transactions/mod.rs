@@ -339,7 +339,7 @@ mod tests {
         let client = harness.state.clients.get(key).unwrap();
         let mut line = Vec::new();
         let now = harness.state.now;
-        crate::commands::client::write_line(&mut line, client, &harness.state.table, now, None);
+        crate::engine::client_line::write_line(&mut line, client, &harness.state.table, now, None);
         let line = String::from_utf8(line).unwrap();
         assert!(line.contains(" multi=2 "), "{line}");
         assert!(line.contains(" watch=2 "), "{line}");

@@ -79,16 +79,35 @@ pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
 /// ([`next_chunk`]). What it does not take counts as waiting: no more is read, and in the end writes are held. There is no
 /// bound on the time that it takes: who cannot send gives up by himself ([`super::kill_child`]). When all is taken, or the
 /// transfer is given up, by whomever, [`go_on`] says so: `last_transfer_ok` is there.
-pub fn start_transfer(state: &mut State, host: &mut dyn Host) {
-    let options = options(state, host);
+///
+/// Without keys, and without libraries of functions, where nobody wants them.
+pub fn start_transfer(
+    state: &mut State,
+    host: &mut dyn Host,
+    excludes_data: bool,
+    excludes_functions: bool,
+) {
+    let mut options = options(state, host);
+    if excludes_functions {
+        options.libraries = Vec::new();
+    }
     let part_size = state.persistence.part_size;
     let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, part_size, state.now));
     let waker = state.persistence.waker.clone();
-    let sizes = state.keyspace.begin_reading(&encoder);
+    let sizes = match excludes_data {
+        true => Vec::new(),
+        false => state.keyspace.begin_reading(&encoder),
+    };
     let keys_total = keys_of(&sizes);
-    let output = SnapshotOutput::begin_chunks(&options, sizes, state.now, waker);
+    let mut output = SnapshotOutput::begin_chunks(&options, sizes, state.now, waker);
     state.persistence.last_transfer_ok = None;
+    if excludes_data {
+        output.finish(&mut state.persistence.snapshot_helper);
+    }
     begin(state, ChildKind::Snapshot, output, keys_total);
+    if let Some(saving) = &mut state.persistence.forkless {
+        saving.is_read = excludes_data;
+    }
 }
 
 /// How many chunks of a transfer have been made so far; none where there is none. It comes from another thread and decides what
@@ -430,6 +449,7 @@ fn note_end(state: &mut State, kind: ChildKind, ended: &Ended, went_well: bool) 
         }
         return;
     }
+    state.replication.file_ended = Some(went_well);
     if went_well {
         log::info!("DB saved on disk");
         saved_in_background(state, ended.dirty);
@@ -801,7 +821,7 @@ mod tests {
             }
             let state = &mut harness.state;
             let dirty = state.keyspace.dirty;
-            start_transfer(state, &mut harness.host);
+            start_transfer(state, &mut harness.host, false, false);
             let mut waits = 0;
             // For a long time nobody takes anything.
             while waits < 1000 {

@@ -9,6 +9,7 @@ pub mod loading;
 pub mod receive;
 
 use crate::engine::{CommandError, Host, State, functions};
+use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
 use crate::persistence::rdb::SaveInfo;
@@ -46,8 +47,23 @@ fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
 }
 
 /// Which state of the server's stream the data are, for the files that are written now; none: nobody could go on from there.
-fn save_info(_state: &State) -> Option<SaveInfo> {
-    None
+fn save_info(state: &State) -> Option<SaveInfo> {
+    let replication = &state.replication;
+    let stream_db = match &replication.link {
+        Some(link) => match link.client() {
+            Some(key) => state.clients.get(key)?.session.db,
+            None => link.continuation.as_ref()?.db,
+        },
+        None => {
+            replication.stream.as_ref()?;
+            state.journal.selected(Targets::REPLICAS).unwrap_or(0)
+        }
+    };
+    Some(SaveInfo {
+        stream_db,
+        replication_id: replication.id.clone(),
+        offset: state.journal.offset(),
+    })
 }
 
 /// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
@@ -276,6 +292,7 @@ pub fn child_ended(state: &mut State, exit: Exit) {
     persistence.last_copied_bytes = child.copied_bytes;
     persistence.last_duration_s = duration_s;
     persistence.last_was_forkless = false;
+    state.replication.file_ended = Some(exit == Exit::Status(0));
     match exit {
         Exit::Status(0) => saved_in_background(state, child.dirty),
         Exit::Status(_) => {

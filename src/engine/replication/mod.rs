@@ -1,0 +1,91 @@
+//! Replication: who gets the stream of effects, and whose stream this server follows.
+//!
+//! In: effects in the journal, what replicas and the primary say, the clock. Out: the stream, snapshots for replicas, the
+//! role and its change. Sockets are the server's. Mirrors replication.c of Redis.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `primary` | replicas: PSYNC, snapshots, acknowledgements, what is done once a second |
+//! | `replica` | the link to a primary: a snapshot, the stream, their loss |
+//! | `role` | REPLICAOF: the change from one to the other |
+
+pub mod primary;
+pub mod replica;
+pub mod role;
+
+use super::State;
+use crate::journal::Targets;
+use crate::replication::Stream;
+
+/// Brings what replicas are to get from the journal to the stream, and forgets what nobody needs any more.
+pub fn feed(state: &mut State) {
+    let replication = &mut state.replication;
+    let Some(stream) = &mut replication.stream else {
+        return;
+    };
+    if state.journal.waiting(Targets::REPLICAS) > 0 {
+        let scratch = &mut replication.scratch;
+        state.journal.take(Targets::REPLICAS, scratch);
+        stream.append(scratch);
+        scratch.clear();
+        debug_assert_eq!(stream.end(), state.journal.offset());
+    }
+    let settings = state.config.settings();
+    let needed = replication
+        .replicas
+        .values()
+        .filter(|it| it.needs_stream())
+        .map(|it| it.cursor)
+        .min();
+    stream.trim(settings.repl_backlog_size, needed);
+}
+
+/// Has the effects kept for replicas from here on, if they are not. A stream that begins anew has an ID of its own: whoever
+/// knows the old one has not seen what came between.
+pub(crate) fn begin_stream(state: &mut State) {
+    if state.replication.stream.is_some() {
+        return;
+    }
+    let offset = state.journal.offset();
+    state.replication.stream = Some(Stream::new(offset));
+    if !state.replication.is_replica() {
+        state.replication.id = super::state::hex_id(&mut state.rng);
+        state.replication.clear_second_id();
+        state.journal.attach(Targets::REPLICAS);
+    }
+    log::info!(
+        "Replication backlog created, my new replication IDs are '{}' and '{}'",
+        state.replication.id,
+        state.replication.second_id
+    );
+}
+
+/// Nothing is kept for replicas any more.
+pub(crate) fn end_stream(state: &mut State) {
+    state.journal.detach(Targets::REPLICAS);
+    state.replication.stream = None;
+}
+
+/// Cuts all replicas off: they have to hear of another ID, or get another snapshot.
+pub(crate) fn disconnect_replicas(state: &mut State) {
+    let attached = state
+        .replication
+        .replicas
+        .values()
+        .filter(|it| it.is_attached());
+    for key in attached.map(|it| it.client).collect::<Vec<_>>() {
+        state.clients.close(key, false);
+    }
+}
+
+/// Tells modules that have a part of the role what it is.
+pub(crate) fn apply_role(state: &mut State) {
+    let is_replica = state.replication.is_replica();
+    // Keys of a replica are removed by its primary alone; till then they are not shown.
+    let is_paused = state.pause.is_some();
+    state.keyspace.freeze(is_replica || is_paused);
+    crate::system::log::set_role(match is_replica {
+        true => crate::system::log::Role::Replica,
+        false => crate::system::log::Role::Primary,
+    });
+}

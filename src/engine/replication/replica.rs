@@ -1,0 +1,245 @@
+//! The link of this server to its primary.
+//!
+//! In: what came over the link, its end, the clock. Out: a snapshot for whoever loads it, the stream for the client that runs
+//! it, and the same bytes for the replicas of this replica; what is acknowledged. Mirrors `readSyncBulkPayload`,
+//! `replicationHandleMasterDisconnection` and the replica's half of `replicationCron` of Redis's replication.c.
+//!
+//! Invariants:
+//! * The replication offset counts what has been applied, whole commands and transactions. What came and was not applied is
+//!   dropped with the link, and asked for again.
+//! * The stream goes on to the replicas of this one byte by byte as it came.
+
+use super::{State, disconnect_replicas};
+use crate::clients::ClientKey;
+use crate::engine::Host;
+use crate::engine::persistence::receive;
+use crate::replication::{Continuation, Introduction, Link, LinkState, Stream};
+
+const SECOND_NS: u64 = 1_000_000_000;
+/// The longest pause between two attempts, ns.
+const PAUSE_MAX_NS: u64 = 10 * SECOND_NS;
+/// Bytes that are applied and still kept before those that are not.
+const UNAPPLIED_MOVED: usize = 256 * 1024;
+/// Attempts after which pauses grow.
+const QUICK_ATTEMPTS: u32 = 5;
+
+/// What is said to the primary at the beginning.
+pub fn introduction(state: &State) -> Introduction {
+    let settings = state.config.settings();
+    let auth = settings.primary_auth.clone();
+    let link = state.replication.link.as_ref();
+    let can_go_on = link.and_then(|link| link.continuation.as_ref());
+    Introduction {
+        auth: auth.map(|password| (settings.primary_user.clone(), password)),
+        port: match settings.replica_announce_port {
+            0 => u16::try_from(settings.port).unwrap_or(0),
+            announced => announced,
+        },
+        ip: settings.replica_announce_ip.clone(),
+        version: crate::REDIS_VERSION,
+        wants: can_go_on.map(|it| (it.id.clone(), state.journal.offset())),
+        rdb_channel: false,
+        fails_over: link.is_some_and(|link| link.fails_over),
+    }
+}
+
+/// The link has broken, or could not be made, because of `reason`. Whoever owns the source closes it.
+pub fn lost(state: &mut State, host: &mut dyn Host, reason: &str) {
+    let (now_ns, jitter) = (state.now.mono_ns, state.rng.below(1000));
+    let Some(link) = &mut state.replication.link else {
+        return;
+    };
+    link.broke = reason.to_owned();
+    let was = std::mem::take(&mut link.state);
+    link.input.clear();
+    link.output.clear();
+    let receives = matches!(was, LinkState::Receiving(..) | LinkState::Loading(..));
+    let was_up = matches!(was, LinkState::Up(_));
+    link.down_since_ns.get_or_insert(now_ns);
+    if was_up {
+        // Try at once: most links break for a reason that has passed.
+        link.failures = 0;
+        link.retry_ns = now_ns;
+    } else {
+        link.failures = link.failures.saturating_add(1);
+        let doublings = link.failures.saturating_sub(QUICK_ATTEMPTS).min(4);
+        let pause_ns = (SECOND_NS << doublings).min(PAUSE_MAX_NS);
+        // Not all replicas of a primary that comes back at the same moment.
+        let spread_ns = pause_ns / 5000 * jitter;
+        let pause_ns = match doublings {
+            0 => pause_ns,
+            _ => pause_ns - spread_ns,
+        };
+        link.retry_ns = now_ns.saturating_add(pause_ns);
+    }
+    if receives {
+        receive::abandon_receive(state, host);
+    }
+}
+
+/// The client of the stream is closed.
+pub fn client_gone(state: &mut State, key: ClientKey) {
+    let Some(link) = &mut state.replication.link else {
+        return;
+    };
+    if link.client() != Some(key) {
+        return;
+    }
+    let client = state.clients.get(key);
+    let db = client.map_or(0, |client| client.session.db);
+    let is_broken = std::mem::take(&mut link.is_corrupt);
+    log::warn!("Connection with master lost.");
+    link.drop_unapplied();
+    if is_broken {
+        // What came was no stream: it is not asked for again.
+        link.continuation = None;
+    } else {
+        log::info!("Caching the disconnected master state.");
+        let id = state.replication.id.clone();
+        link.continuation = Some(Continuation { id, db });
+    }
+    link.state = LinkState::Down;
+    link.failures = u32::from(is_broken);
+    link.down_since_ns = Some(state.now.mono_ns);
+    link.retry_ns = state.now.mono_ns;
+    if link.broke.is_empty() {
+        link.broke = "the connection was closed".to_owned();
+    }
+}
+
+/// A snapshot is loaded whose stream has this ID and begins at this offset: the data are now those.
+pub fn synchronised(state: &mut State, id: &str, offset: i64) {
+    state.replication.id = id.to_owned();
+    state.replication.clear_second_id();
+    // Those who follow this server have other data now.
+    disconnect_replicas(state);
+    state.replication.stream = Some(Stream::new(offset));
+    state.journal.set_offset(offset);
+    state.replication.synced_offset = 0;
+}
+
+/// The stream goes on, perhaps under another ID.
+pub fn continued(state: &mut State, id: Option<String>) {
+    if let Some(id) = id
+        && id != state.replication.id
+    {
+        let offset = state.journal.offset();
+        log::info!("Master replication ID changed to {id}");
+        state.replication.shift_id(id, offset);
+        disconnect_replicas(state);
+    }
+    super::begin_stream(state);
+}
+
+/// A request of the stream was parsed: its bytes, and those that were passed over before it.
+pub fn parsed(link: &mut Link, bytes: &[u8], is_request: bool) {
+    link.unapplied.extend_from_slice(bytes);
+    match is_request {
+        true => link.lengths.push_back(bytes.len()),
+        // An empty line counts with what follows it; behind all that was parsed it is applied at once.
+        false if link.lengths.is_empty() => link.applied += bytes.len(),
+        false => {
+            if let Some(last) = link.lengths.back_mut() {
+                *last += bytes.len();
+            }
+        }
+    }
+}
+
+/// The next request of the stream has run. Where it is no part of a transaction that is open, all that has run is applied, and
+/// goes on to the replicas of this one.
+pub fn ran(state: &mut State, key: ClientKey) {
+    let in_multi = state
+        .clients
+        .get(key)
+        .is_some_and(|client| client.session.in_multi());
+    let Some(link) = &mut state.replication.link else {
+        return;
+    };
+    link.applied += link.lengths.pop_front().unwrap_or(0);
+    if !in_multi {
+        apply(state);
+    }
+}
+
+/// What has run of the stream is applied.
+pub fn apply(state: &mut State) {
+    let replication = &mut state.replication;
+    let Some(link) = &mut replication.link else {
+        return;
+    };
+    if link.applied == 0 {
+        return;
+    }
+    let applied = std::mem::take(&mut link.applied);
+    let until = (link.unapplied_from + applied).min(link.unapplied.len());
+    let bytes = link.unapplied.get(link.unapplied_from..until);
+    if let Some(stream) = &mut replication.stream {
+        stream.append(bytes.unwrap_or_default());
+    }
+    link.unapplied_from = until;
+    if until == link.unapplied.len() {
+        link.unapplied.clear();
+        link.unapplied_from = 0;
+    } else if until >= UNAPPLIED_MOVED {
+        // Moved to the front now and then, not for each command.
+        link.unapplied.drain(..until);
+        link.unapplied_from = 0;
+    }
+    let offset = state.journal.offset().saturating_add(applied as i64);
+    state.journal.set_offset(offset);
+}
+
+/// REPLCONF ACK, as it is sent to the primary.
+pub fn acknowledge(state: &mut State) {
+    let offset = state.journal.offset();
+    let synced = state.replication.synced_offset;
+    let has_file = state.persistence.aof.state == crate::persistence::aof::AofState::On;
+    let now_ns = state.now.mono_ns;
+    let Some(link) = &mut state.replication.link else {
+        return;
+    };
+    let Some(key) = link.client() else {
+        return;
+    };
+    link.acked_ns = now_ns;
+    let (offset, synced) = (offset.to_string(), synced.to_string());
+    let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
+    if has_file {
+        words.extend([&b"FACK"[..], synced.as_bytes()]);
+    }
+    let bytes = crate::replication::handshake::command(&words);
+    state.clients.push(key, |reply| reply.raw(&bytes));
+}
+
+/// What is done once a second; why the link is given up, if it is.
+pub fn cron(state: &mut State) -> Option<&'static str> {
+    let now_ns = state.now.mono_ns;
+    let timeout_ns = state
+        .config
+        .settings()
+        .repl_timeout_s
+        .saturating_mul(SECOND_NS);
+    let link = state.replication.link.as_ref()?;
+    let silent_ns = now_ns.saturating_sub(link.io_ns);
+    match link.state {
+        LinkState::Down => None,
+        LinkState::Connecting(_) | LinkState::Handshake(..) if silent_ns > timeout_ns => {
+            Some("Timeout connecting to the MASTER...")
+        }
+        LinkState::Receiving(..) if silent_ns > timeout_ns => Some(
+            "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter \
+             in redis.conf to a larger value.",
+        ),
+        LinkState::Up(key) => {
+            let client = state.clients.get(key);
+            let last_ns = client.map_or(now_ns, |it| it.connection().last_interaction_ns());
+            if now_ns.saturating_sub(last_ns.max(link.io_ns)) > timeout_ns {
+                return Some("MASTER timeout: no data nor PING received...");
+            }
+            acknowledge(state);
+            None
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,146 @@
+//! Replication over real sockets: what a replica is told, byte by byte; replicas of this server, and this server as one.
+
+mod common;
+
+use common::{Raw, Server, info, wait_for};
+use gyre::resp::reader::Value;
+
+/// A line of the primary without its end. Empty lines are signs of life.
+fn line(raw: &mut Raw) -> String {
+    let mut line = Vec::new();
+    loop {
+        let byte = raw.read_bytes(1);
+        match byte.first() {
+            Some(b'\n') if line.is_empty() => {}
+            Some(b'\n') => return String::from_utf8(line).expect("text"),
+            Some(b'\r') => {}
+            Some(byte) => line.push(*byte),
+            None => panic!("the connection has ended"),
+        }
+    }
+}
+
+/// Takes a snapshot that ends with a mark.
+fn snapshot(raw: &mut Raw) -> Vec<u8> {
+    let head = line(raw);
+    let mark = head.strip_prefix("$EOF:").expect("a mark").to_owned();
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(mark.as_bytes()) {
+        bytes.extend(raw.read_bytes(1));
+    }
+    bytes.truncate(bytes.len() - mark.len());
+    bytes
+}
+
+/// An error's text.
+fn refused(value: Value) -> String {
+    match value {
+        Value::Error(text) => String::from_utf8(text).expect("text"),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ok() -> Value {
+    Value::Simple("OK".to_owned())
+}
+
+/// A replica by hand: it introduces itself, gets a snapshot, and the stream from its moment on; then it comes back.
+#[test]
+fn a_replica_gets_a_snapshot_and_the_stream_and_goes_on_where_it_was() {
+    let server = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let mut client = server.raw();
+    assert_eq!(client.line("SET before 1"), ok());
+    let mut replica = server.raw();
+    assert_eq!(replica.line("REPLCONF listening-port 7777"), ok());
+    assert_eq!(
+        replica.line("REPLCONF capa eof capa psync2 capa unknown"),
+        ok()
+    );
+    assert_eq!(
+        replica.line("REPLCONF nonsense 1"),
+        Value::Error(b"ERR Unrecognized REPLCONF option: nonsense".to_vec())
+    );
+    replica.send(b"PSYNC ? -1\r\n");
+    let answer = line(&mut replica);
+    let words: Vec<&str> = answer.split(' ').collect();
+    assert_eq!((words[0], words.len()), ("+FULLRESYNC", 3), "{answer}");
+    let (id, offset) = (words[1].to_owned(), words[2].parse::<u64>().unwrap());
+    let bytes = snapshot(&mut replica);
+    assert!(bytes.starts_with(b"REDIS") && bytes.windows(6).any(|it| it == b"before"));
+    // Nothing of the stream comes before it is known that the snapshot has come whole.
+    assert_eq!(client.line("SET after 2"), ok());
+    replica.send(format!("REPLCONF ACK {offset}\r\n").as_bytes());
+    let stream = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n*3\r\n$3\r\nSET\r\n$5\r\nafter\r\n$1\r\n2\r\n";
+    assert_eq!(replica.read_bytes(stream.len()), stream);
+    assert_eq!(info(&mut client, "connected_slaves"), "1");
+    assert!(info(&mut client, "slave0").contains("port=7777,state=online"));
+    let now = offset + stream.len() as u64;
+    assert_eq!(info(&mut client, "master_repl_offset"), now.to_string());
+    // Only what is acknowledged counts.
+    client.send(b"SET third 3\r\nWAIT 1 0\r\n");
+    assert_eq!(client.read(), ok());
+    let third = b"*3\r\n$3\r\nSET\r\n$5\r\nthird\r\n$1\r\n3\r\n";
+    assert_eq!(replica.read_bytes(third.len()), third);
+    let getack = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+    assert_eq!(replica.read_bytes(getack.len()), getack);
+    let now = now + third.len() as u64;
+    replica.send(format!("REPLCONF ACK {now}\r\n").as_bytes());
+    assert_eq!(client.read(), Value::Integer(1));
+    drop(replica);
+    wait_for("its end", || info(&mut client, "connected_slaves") == "0");
+    assert_eq!(client.line("SET missed 4"), ok());
+    let mut replica = server.raw();
+    assert_eq!(replica.line("REPLCONF capa psync2"), ok());
+    replica.send(format!("PSYNC {id} {}\r\n", now + 1).as_bytes());
+    assert_eq!(line(&mut replica), format!("+CONTINUE {id}"));
+    let missed = b"*3\r\n$3\r\nSET\r\n$6\r\nmissed\r\n$1\r\n4\r\n";
+    assert_eq!(replica.read_bytes(getack.len()), getack);
+    assert_eq!(replica.read_bytes(missed.len()), missed);
+    // Others have no part of the stream.
+    let mut other = server.raw();
+    other.send(b"PSYNC 0123456789012345678901234567890123456789 5\r\n");
+    assert!(line(&mut other).starts_with("+FULLRESYNC "));
+    assert_eq!(info(&mut client, "sync_partial_ok"), "1");
+    assert_eq!(info(&mut client, "sync_partial_err"), "1");
+}
+
+#[test]
+fn roles_are_told() {
+    let server = Server::start();
+    let mut client = server.raw();
+    assert_eq!(
+        client.line("ROLE"),
+        Value::Array(vec![
+            Value::Bulk(b"master".to_vec()),
+            Value::Integer(0),
+            Value::Array(Vec::new())
+        ])
+    );
+    assert_eq!(client.line("REPLICAOF NO ONE"), ok());
+    for (bad, reason) in [
+        (
+            "SLAVEOF host port",
+            "ERR value is not an integer or out of range",
+        ),
+        ("REPLICAOF host 65536", "ERR Invalid master port"),
+        ("REPLCONF capa", "ERR syntax error"),
+    ] {
+        assert_eq!(refused(client.line(bad)), reason, "{bad}");
+    }
+    assert_eq!(client.line("REPLICAOF 127.0.0.1 1"), ok());
+    assert_eq!(info(&mut client, "role"), "slave");
+    assert_eq!(info(&mut client, "master_link_status"), "down");
+    assert_eq!(
+        refused(client.line("SET key value")),
+        "READONLY You can't write against a read only replica."
+    );
+    assert_eq!(
+        refused(client.line("SYNC")),
+        "NOMASTERLINK Can't SYNC while not connected with my master"
+    );
+    assert_eq!(client.line("CONFIG SET replica-serve-stale-data no"), ok());
+    assert!(refused(client.line("GET key")).starts_with("MASTERDOWN "));
+    assert_eq!(client.line("SLAVEOF NO ONE"), ok());
+    assert_eq!(client.line("SET key value"), ok());
+    assert_eq!(info(&mut client, "role"), "master");
+}
