@@ -247,7 +247,8 @@ pub fn take_received(state: &mut State) -> Option<Result<ReceivedInfo, String>> 
 }
 
 /// Whether a snapshot is being received.
-pub fn is_receiving(state: &State) -> bool {
+#[cfg(test)]
+fn is_receiving(state: &State) -> bool {
     state.receive.current.is_some()
 }
 
