@@ -7,10 +7,12 @@
 //! | --- | --- |
 //! | `primary` | replicas: PSYNC, snapshots, acknowledgements, what is done once a second |
 //! | `replica` | the link to a primary: a snapshot, the stream, their loss |
+//! | `report` | what INFO tells of it |
 //! | `role` | REPLICAOF: the change from one to the other |
 
 pub mod primary;
 pub mod replica;
+pub(super) mod report;
 pub mod role;
 
 use super::State;
