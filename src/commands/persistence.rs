@@ -4,7 +4,7 @@
 //! Mirrors `saveCommand`, `bgsaveCommand` and `bgrewriteaofCommand` of Redis.
 
 use crate::engine::persistence::aof::start_rewrite;
-use crate::engine::persistence::{cancel_snapshot, save_now, start_background};
+use crate::engine::persistence::{SavedFor, cancel_snapshot, save_now, start_background};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags, parse,
 };
@@ -103,7 +103,7 @@ fn background_save(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<()
         }
         None => {}
     }
-    if !start_background(context.state, context.host) {
+    if !start_background(context.state, context.host, SavedFor::Ourselves) {
         return Err(CommandError::fixed("ERR"));
     }
     context.reply().simple("Background saving started");

@@ -206,6 +206,11 @@ impl Keyspace {
     pub fn hashes_with_expiring_fields(&self, index: usize) -> usize {
         self.databases[index].table.field_expiry.len()
     }
+    /// Whether there is one in any database. O(databases)
+    pub fn has_expiring_fields(&self) -> bool {
+        let mut databases = self.databases.iter();
+        databases.any(|it| it.table.field_expiry.len() > 0)
+    }
 
     /// Asserts that the index of a database says what its hashes say. Reads every key.
     #[cfg(any(test, debug_assertions))]

@@ -12,6 +12,7 @@
 
 use super::aof::rewrite;
 use super::chunks::{Chunk, Outlet, Pieces};
+use super::rdb::FileVersion;
 use super::rdb::file::{Usage, op};
 use super::rdb::save::{self, PartSize};
 use super::rdb::write::{Partial, Sink, Writer, put_in};
@@ -37,6 +38,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct RdbEncoder {
     part_size: PartSize,
+    version: FileVersion,
     compress: bool,
     usage: UsageKind,
     now: Clock,
@@ -47,6 +49,7 @@ impl RdbEncoder {
     pub fn new(options: &SnapshotOptions, part_size: PartSize, now: Clock) -> RdbEncoder {
         RdbEncoder {
             part_size,
+            version: options.version,
             compress: options.compress,
             usage: options.usage,
             now,
@@ -64,14 +67,18 @@ impl RdbEncoder {
 
 impl Encoder for RdbEncoder {
     fn part(&self, entry: &EntryRef<'_>, from: &Position, out: &mut Encoded) -> Option<Position> {
-        let mut writer = Writer::deferring(out, self.compress);
+        let mut writer = Writer::deferring(out, self.compress).in_version(self.version);
         if *from == Position::default() {
-            self.head(entry, save::kind_of(entry.stored()), &mut writer);
+            self.head(
+                entry,
+                save::kind_of(entry.stored(), self.version),
+                &mut writer,
+            );
         }
         save::save_part(entry.stored(), from, self.part_size, &mut writer)
     }
     fn fields(&self, mut part: FieldsPart<'_>, out: &mut Encoded) -> bool {
-        let mut writer = Writer::deferring(out, self.compress);
+        let mut writer = Writer::deferring(out, self.compress).in_version(self.version);
         if part.is_first {
             self.head(&part.entry, save::kind_of_fields(part.was), &mut writer);
         }
@@ -867,8 +874,13 @@ mod tests {
     use crate::config::Config;
     use crate::keyspace::{Expiry, Free, KeyEntry, Keyspace, NewValue, digest_of};
     use crate::persistence::loading::{Loading, OnDuplicate};
+    use crate::persistence::rdb::file::{FileReader, Part};
+    use crate::persistence::rdb::kind;
+    use crate::persistence::rdb::load::Loader;
     use crate::persistence::rdb::tests::value;
+    use crate::persistence::snapshot;
     use crate::structures::Collection;
+    use crate::structures::dict::HashSeed;
     use crate::structures::hash::{Hash, HashLimits};
     use crate::structures::list::{List, ListLimits};
     use crate::structures::set::{Set, SetLimits};
@@ -880,6 +892,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::strategy::ValueTree;
     use proptest::test_runner::TestRunner;
+    use std::collections::BTreeSet;
 
     const SEED: [u64; 4] = [1, 2, 3, 4];
     const NOW: Clock = Clock {
@@ -893,6 +906,7 @@ mod tests {
             disk: disk.clone(),
             path: directory.join("dump.rdb"),
             pid: 1,
+            version: FileVersion::V12,
             compress,
             checksum: true,
             usage: UsageKind::None,
@@ -1149,6 +1163,29 @@ mod tests {
             }
             it
         }
+        /// No field expires any more.
+        fn keep_fields(&mut self) {
+            for db in 0..self.keyspace.count() {
+                let mut keys = Vec::new();
+                let mut note = |entry: EntryRef<'_>| keys.push(entry.key().to_vec());
+                self.keyspace.for_each(db, &mut note);
+                for key in keys {
+                    let mut db = self.keyspace.db(db, NOW, true);
+                    let KeyEntry::Occupied(mut held) = db.entry(&key) else {
+                        continue;
+                    };
+                    let Ok(hash) = held.hash_mut() else { continue };
+                    if hash.earliest_expiry().is_none() {
+                        continue;
+                    }
+                    let names: Vec<_> = hash.iter().map(|pair| pair.field.to_vec()).collect();
+                    for name in names {
+                        hash.set_expiry(&name, None);
+                    }
+                    held.reindex_fields();
+                }
+            }
+        }
         fn change(&mut self) {
             let (rng, keyspace) = (&mut self.rng, &mut self.keyspace);
             let (db, key) = (rng.index(3), format!("key:{}", rng.below(200)));
@@ -1237,6 +1274,88 @@ mod tests {
                 1
             );
         }
+    }
+
+    /// The version of a file and the types of its values.
+    fn types_of(path: &Path) -> (Vec<u8>, BTreeSet<u8>) {
+        let bytes = std::fs::read(path).expect("a file");
+        let config = Config::with_dir(Path::new("/"));
+        let loader = Loader {
+            settings: config.settings(),
+            seed: HashSeed(SEED),
+        };
+        let mut reader = FileReader::new(&bytes).expect("a file");
+        let mut types = BTreeSet::new();
+        loop {
+            let at = reader.offset();
+            match reader.next(&bytes, &loader, true).expect("a right file") {
+                Part::End => break,
+                Part::Entry { .. } if bytes[at] == op::EXPIRE_MS => types.insert(bytes[at + 9]),
+                Part::Entry { .. } => types.insert(bytes[at]),
+                _ => continue,
+            };
+        }
+        (bytes[..9].to_vec(), types)
+    }
+
+    /// A Redis 7.0 refuses a file of a later version, and one with a type that it does not know. A hash whose fields are to
+    /// expire is written as it was when none of them was.
+    #[test]
+    fn a_file_for_replicas_is_as_old_as_the_data_at_its_beginning_allow() {
+        let (mut types, mut expire_since) = (BTreeSet::new(), 0);
+        for seed in 0..16 {
+            let directory = tempfile::tempdir().expect("a directory");
+            let mut options = options(&Disk::default(), directory.path(), seed % 2 == 0);
+            let mut scenario = Scenario::new(seed);
+            let may_expire = seed % 8 == 7;
+            if !may_expire {
+                scenario.keep_fields();
+            }
+            // Few others are listpacks and have never had a field that expires.
+            let (keyspace, mut hash) = (&mut scenario.keyspace, Hash::new());
+            let limits = HashLimits {
+                max_entries: 8,
+                max_value: 64,
+                seed: keyspace.hash_seed(),
+            };
+            hash.set(b"field", b"value", false, &limits);
+            put(keyspace, 0, b"small", NewValue::Hash(Box::new(hash)));
+            options.version = FileVersion::oldest_for(&scenario.keyspace);
+            let is_v12 = scenario.keyspace.has_expiring_fields();
+            assert!(may_expire || !is_v12);
+            let expected = digest_of(&mut scenario.keyspace, NOW);
+            let mut check = |how: &str| {
+                let (head, written) = types_of(&options.path);
+                if is_v12 {
+                    assert_eq!(head, b"REDIS0012");
+                } else {
+                    assert_eq!(head, b"REDIS0010");
+                    assert!(written.last() <= Some(&kind::STREAM), "{written:?}");
+                    types.extend(written);
+                }
+                let loaded = digest_of(&mut load(&options), NOW);
+                assert_eq!(loaded, expected, "{how}, seed {seed}");
+            };
+            snapshot::write(&scenario.keyspace, NOW, &options, &mut |_| {}).expect("written");
+            check("at once");
+            let saving = scenario.save(&options, false);
+            expire_since += usize::from(scenario.keyspace.has_expiring_fields());
+            saving.end(&mut scenario.keyspace).expect("written");
+            check("while it changes");
+        }
+        let all = [
+            kind::STRING,
+            kind::SET,
+            kind::HASH,
+            kind::ZSET,
+            kind::SET_INTSET,
+            kind::HASH_LISTPACK,
+            kind::ZSET_LISTPACK,
+            kind::QUICKLIST,
+            kind::STREAM,
+        ];
+        assert_eq!(types, all.into());
+        assert!(expire_since > 8, "{expire_since}");
     }
 
     /// A replay takes the chunks that were made when it was recorded, though its helper has made none yet; and who gives up gets

@@ -526,6 +526,7 @@ fn note_aux(name: &[u8], value: &[u8], now: Clock) {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::persistence::rdb::FileVersion;
     use crate::persistence::rdb::write::Writer;
     use crate::persistence::snapshot::{SnapshotOptions, UsageKind, write};
 
@@ -569,6 +570,7 @@ mod tests {
         }
         let options = SnapshotOptions {
             disk: Disk::default(),
+            version: FileVersion::V12,
             pid: 1,
             path: path.clone(),
             compress: false,

@@ -4,7 +4,7 @@
 //! brought to the disk, renamed, and the directory brought to the disk too. Mirrors `rdbSave` of rdb.c.
 
 use super::rdb::file::{FileWriter, Usage};
-use super::rdb::{SaveInfo, VERSION};
+use super::rdb::{FileVersion, SaveInfo};
 use crate::keyspace::{Clock, Keyspace};
 use crate::system::child;
 use crate::system::disk::{Disk, DiskFolder, Mode};
@@ -20,6 +20,8 @@ pub struct SnapshotOptions {
     pub disk: Disk,
     /// The file.
     pub path: PathBuf,
+    /// Its version, which can hold all that is in the data when it begins.
+    pub version: FileVersion,
     /// The number of the process that writes it, which is in the name of what is not yet whole.
     pub pid: i32,
     /// `rdbcompression`.
@@ -134,7 +136,7 @@ fn begin(writer: &mut FileWriter<'_>, now: Clock, options: &SnapshotOptions) {
 /// The bytes of a snapshot before its first key.
 pub(super) fn beginning(options: &SnapshotOptions, now: Clock) -> Vec<u8> {
     let mut nowhere = io::sink();
-    let mut writer = FileWriter::new(&mut nowhere, VERSION, options.compress, false);
+    let mut writer = FileWriter::new(&mut nowhere, options.version, options.compress, false);
     begin(&mut writer, now, options);
     writer.into_unwritten()
 }
@@ -148,7 +150,7 @@ pub fn write_to(
     progress: &mut dyn FnMut(u64),
 ) -> io::Result<()> {
     const PROGRESS_KEYS: u64 = 1024;
-    let mut writer = FileWriter::new(sink, VERSION, options.compress, options.checksum);
+    let mut writer = FileWriter::new(sink, options.version, options.compress, options.checksum);
     begin(&mut writer, now, options);
     let mut keys = 0;
     for index in 0..keyspace.count() {

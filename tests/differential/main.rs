@@ -21,6 +21,7 @@ mod compare;
 mod events;
 mod grammar;
 mod known_differences;
+mod old_redis;
 mod pair;
 mod scripts;
 mod transactions;

@@ -4,7 +4,7 @@
 //! incremental file for what happens meanwhile. Mirrors `rewriteAppendOnlyFileBackground`,
 //! `backgroundRewriteDoneHandler`, `startAppendOnly` and `stopAppendOnly` of Redis's aof.c.
 
-use super::{ChildKind, options, start_child};
+use super::{ChildKind, SavedFor, options, start_child};
 use crate::engine::{Host, State};
 use crate::journal::Targets;
 use crate::keyspace::interest;
@@ -206,7 +206,7 @@ fn try_start_rewrite(state: &mut State, host: &mut dyn Host) -> Result<String, S
     }
     let by = match state.config.settings().bgsave_forkless {
         true => {
-            super::forkless::start(state, host, ChildKind::Rewrite);
+            super::forkless::start(state, host, ChildKind::Rewrite, SavedFor::Ourselves);
             "the loop".to_owned()
         }
         false => format!("pid {}", fork_rewrite(state, host)?),
@@ -236,6 +236,7 @@ fn fork_rewrite(state: &mut State, host: &mut dyn Host) -> Result<i32, String> {
         state,
         host,
         ChildKind::Rewrite,
+        SavedFor::Ourselves,
         |state, options, progress| {
             let path = state.persistence.aof.temporary_base(options.pid);
             write_base(state, options, &path, progress)?;
@@ -521,7 +522,7 @@ pub fn open_at_start(state: &mut State, host: &mut dyn Host) -> Result<(), LoadF
     let now_s = state.now.unix_s();
     if is_on {
         let base_is_rdb = settings.aof_use_rdb_preamble;
-        let options = options(state, host);
+        let options = options(state, host, SavedFor::Ourselves);
         // Out of the state for the call, whose base is written from the rest of it.
         let mut aof = std::mem::take(&mut state.persistence.aof);
         if let Some(offset) = aof.end_offset() {

@@ -5,12 +5,13 @@
 //! fork, so no stall at its beginning, and no page that a write has to copy. Valkey 9.2 has the like by the same directive,
 //! `bgsave-default-method`.
 
-use super::{aof, options, saved_in_background};
+use super::{SavedFor, aof, options, saved_in_background};
 use crate::engine::State;
 use crate::engine::state::Host;
 use crate::keyspace::{DatabaseSize, Encoder, Keyspace};
 use crate::persistence::aof::rewrite::CommandEncoder;
 use crate::persistence::forkless::{Format, Job, RdbEncoder, SnapshotOutput};
+use crate::persistence::rdb::FileVersion;
 use crate::persistence::status::{ChildKind, Forkless};
 use crate::system::child::Exit;
 use crate::system::helper::Helper;
@@ -28,8 +29,8 @@ const LOOK_AFTER: usize = 2048;
 const BUCKETS_PER_LOOK: usize = 8;
 
 /// Begins a save.
-pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind) {
-    let mut options = options(state, host);
+pub(super) fn start(state: &mut State, host: &mut dyn Host, kind: ChildKind, saved_for: SavedFor) {
+    let mut options = options(state, host, saved_for);
     let temporary = match kind {
         ChildKind::Snapshot => options.path.with_file_name(temporary_name(options.pid)),
         ChildKind::Rewrite => {
@@ -87,9 +88,12 @@ pub fn start_transfer(
     excludes_data: bool,
     excludes_functions: bool,
 ) {
-    let mut options = options(state, host);
+    let mut options = options(state, host, SavedFor::Replicas);
     if excludes_functions {
         options.libraries = Vec::new();
+    }
+    if excludes_data {
+        options.version = FileVersion::V10;
     }
     let part_size = state.persistence.part_size;
     let encoder: Arc<dyn Encoder> = Arc::new(RdbEncoder::new(&options, part_size, state.now));
@@ -805,6 +809,36 @@ mod tests {
         while step(state).0 == Slice::More {}
         assert_eq!(step(state).1, 2001);
         state.persistence.snapshot_helper.drain();
+    }
+
+    /// A replica of Redis 7.0 refused the version of every snapshot.
+    #[test]
+    fn snapshots_for_replicas_are_as_old_as_the_data_allow() {
+        for (expires, version) in [(false, b"REDIS0010"), (true, b"REDIS0012")] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let (mut harness, _plan) = saving(directory.path());
+            harness.line("HSET hash f v");
+            if expires {
+                harness.line("HEXPIRE hash 1000 FIELDS 1 f");
+            }
+            let (state, host) = (&mut harness.state, &mut harness.host);
+            start_transfer(state, host, false, false);
+            let mut bytes = Vec::new();
+            while let (Some(progress), Some(made)) = (progress(state), chunks_made(state)) {
+                while let Some(chunk) = next_chunk(state, made) {
+                    bytes.extend(chunk);
+                }
+                go_on(state, progress, true, &mut || false);
+            }
+            assert!(bytes.starts_with(version), "{bytes:?}");
+            let file = || std::fs::read(directory.path().join("dump.rdb")).expect("a file");
+            super::super::start_background(state, host, SavedFor::Replicas);
+            ends_after_ms(&mut harness, 0);
+            assert!(file().starts_with(version), "{:?}", file());
+            harness.line("BGSAVE");
+            ends_after_ms(&mut harness, 0);
+            assert!(file().starts_with(b"REDIS0012"), "{:?}", file());
+        }
     }
 
     /// Who sends a snapshot more slowly than it is read has no more read than may wait; that nobody takes it is no sign of a disk

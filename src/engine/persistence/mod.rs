@@ -12,7 +12,7 @@ use crate::engine::{CommandError, Host, State, functions};
 use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate};
-use crate::persistence::rdb::SaveInfo;
+use crate::persistence::rdb::{FileVersion, SaveInfo};
 use crate::persistence::snapshot::{self, SnapshotOptions, UsageKind};
 use crate::persistence::status::{ChildKind, SavingChild, report};
 use crate::system::child::{ChildEnd, Exit};
@@ -22,13 +22,27 @@ use std::io;
 /// A save point that failed is tried again after so many seconds.
 const RETRY_S: i64 = 5;
 
-/// How a snapshot is written now.
-fn options(state: &State, host: &mut dyn Host) -> SnapshotOptions {
+/// Who is to load a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavedFor {
+    /// This server: it is written as Redis 8.0 does.
+    Ourselves,
+    /// Replicas, which do not say what they can read: it is as old as the data at its beginning allow. A field of a hash that
+    /// is to expire after that is in the stream alone.
+    Replicas,
+}
+
+/// How a snapshot is written that begins now.
+fn options(state: &State, host: &mut dyn Host, saved_for: SavedFor) -> SnapshotOptions {
     let settings = state.config.settings();
     let policy = settings.maxmemory_policy;
     SnapshotOptions {
         disk: state.persistence.disk.clone(),
         path: settings.dir.join(&settings.dbfilename),
+        version: match saved_for {
+            SavedFor::Ourselves => FileVersion::V12,
+            SavedFor::Replicas => FileVersion::oldest_for(&state.keyspace),
+        },
         pid: state.persistence.children.own_pid(),
         compress: settings.rdb_compression,
         checksum: settings.rdb_checksum,
@@ -68,7 +82,7 @@ fn save_info(state: &State) -> Option<SaveInfo> {
 
 /// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
 pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
-    let options = options(state, host);
+    let options = options(state, host, SavedFor::Ourselves);
     let written = snapshot::write(&state.keyspace, state.now, &options, &mut |_| {});
     saved(state, &options, written)
 }
@@ -77,7 +91,7 @@ pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
 /// snapshot in the place of this one, so it stands still while this one gets its name, and is given up when that is done.
 /// Where it cannot be done, or the disk is known not to answer, the server goes on, and so does the save.
 pub fn save_at_end(state: &mut State, host: &mut dyn Host) -> bool {
-    let options = options(state, host);
+    let options = options(state, host, SavedFor::Ourselves);
     if state.persistence.disk_is_stalled() {
         // The loop would wait for it, and the server neither serve nor end.
         let error = io::Error::new(io::ErrorKind::TimedOut, "the disk does not answer");
@@ -123,12 +137,12 @@ fn saved(state: &mut State, options: &SnapshotOptions, written: io::Result<()>) 
 }
 
 /// Begins to write a snapshot, by a child or in the loop; whether it could be begun (else the log says why).
-pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
+pub fn start_background(state: &mut State, host: &mut dyn Host, saved_for: SavedFor) -> bool {
     state.persistence.scheduled = false;
     // Also if it cannot be started: the next attempt rests from here.
     state.persistence.last_try_unix_s = state.now.unix_s();
     if state.config.settings().bgsave_forkless {
-        forkless::start(state, host, ChildKind::Snapshot);
+        forkless::start(state, host, ChildKind::Snapshot, saved_for);
         log::info!("Background saving started by the loop");
         return true;
     }
@@ -136,6 +150,7 @@ pub fn start_background(state: &mut State, host: &mut dyn Host) -> bool {
         state,
         host,
         ChildKind::Snapshot,
+        saved_for,
         |state, options, progress| {
             snapshot::write(&state.keyspace, state.now, &options, progress)?;
             log::info!("DB saved on disk");
@@ -164,13 +179,14 @@ fn start_child(
     state: &mut State,
     host: &mut dyn Host,
     kind: ChildKind,
+    saved_for: SavedFor,
     work: Work,
 ) -> io::Result<i32> {
     let keys_total = (0..state.keyspace.count())
         .map(|index| state.keyspace.figures(index).0 as u64)
         .sum();
     // Taken before: the child asks nothing of the host.
-    let options = options(state, host);
+    let options = options(state, host, saved_for);
     let begin_ns = host.monotonic_ns();
     let children = &state.persistence.children;
     let (child, pipe) = children.start(|end| work_as_child(state, kind, end, options, work))?;
@@ -375,9 +391,9 @@ pub fn save_if_due(state: &mut State, host: &mut dyn Host) {
         .copied();
     if let Some((seconds, changes)) = due.filter(|_| rested) {
         log::info!("{changes} changes in {seconds} seconds. Saving...");
-        start_background(state, host);
+        start_background(state, host, SavedFor::Ourselves);
     } else if state.persistence.scheduled && rested {
-        start_background(state, host);
+        start_background(state, host, SavedFor::Ourselves);
     }
 }
 

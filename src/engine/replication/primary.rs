@@ -11,7 +11,7 @@
 
 use super::{State, begin_stream, end_stream, feed};
 use crate::clients::{Address, ClientKey, ClientKind};
-use crate::engine::persistence::{self, forkless};
+use crate::engine::persistence::{self, SavedFor, forkless};
 use crate::engine::{CommandError, Host, ServerContext};
 use crate::journal::Targets;
 use crate::replication::{MARK_LEN, Phase, Replica, Transfer};
@@ -358,7 +358,7 @@ fn start(state: &mut State, host: &mut dyn Host, ids: Vec<u64>, is_diskless: boo
             forkless::start_transfer(state, host, filter.excludes_data, filter.excludes_functions);
             true
         }
-        false => persistence::start_background(state, host),
+        false => persistence::start_background(state, host, SavedFor::Replicas),
     };
     let keys = ids
         .iter()

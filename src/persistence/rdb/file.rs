@@ -11,7 +11,7 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, Reason, kind, library, save};
+use super::{FileVersion, LoadError, Reason, kind, library, save};
 use crate::keyspace::{EntryRef, NewValue};
 use crate::system::crc64::crc64;
 use std::borrow::Cow;
@@ -55,6 +55,7 @@ pub enum Usage {
 pub struct FileWriter<'a> {
     sink: &'a mut dyn Write,
     buffer: Vec<u8>,
+    version: FileVersion,
     compress: bool,
     checksum: Option<u64>,
 }
@@ -63,19 +64,20 @@ impl<'a> FileWriter<'a> {
     /// Begins a file of this version. `checksum`: it ends with one; else with zeroes, which no reader checks.
     pub fn new(
         sink: &'a mut dyn Write,
-        version: u16,
+        version: FileVersion,
         compress: bool,
         checksum: bool,
     ) -> FileWriter<'a> {
         FileWriter {
             sink,
-            buffer: format!("REDIS{version:04}").into_bytes(),
+            buffer: format!("REDIS{:04}", version.number()).into_bytes(),
+            version,
             compress,
             checksum: checksum.then_some(0),
         }
     }
     fn writer(&mut self) -> Writer<'_> {
-        Writer::new(&mut self.buffer, self.compress)
+        Writer::new(&mut self.buffer, self.compress).in_version(self.version)
     }
     /// A field about the file as a whole.
     pub fn aux(&mut self, name: &str, value: &str) {
@@ -101,8 +103,9 @@ impl<'a> FileWriter<'a> {
     }
     /// One key.
     pub fn entry(&mut self, entry: &EntryRef<'_>, usage: Option<Usage>) -> io::Result<()> {
+        let kind = save::kind_of(entry.stored(), self.version);
         let mut writer = self.writer();
-        save::head(entry, save::kind_of(entry.stored()), usage, &mut writer);
+        save::head(entry, kind, usage, &mut writer);
         save::save(entry.stored(), &mut writer);
         if self.buffer.len() >= FLUSH_BYTES {
             self.flush()?;

@@ -54,6 +54,7 @@ pub fn restore(body: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, &'static str> {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::persistence::rdb::FileVersion;
     use crate::persistence::rdb::file::{FileReader, FileWriter, Part};
     use crate::persistence::rdb::load::Loader;
     use crate::structures::dict::HashSeed;
@@ -102,7 +103,7 @@ mod tests {
         #[test]
         fn libraries_of_a_file_come_back(codes: Vec<Vec<u8>>, compress: bool) {
             let mut bytes = Vec::new();
-            let mut writer = FileWriter::new(&mut bytes, VERSION, compress, true);
+            let mut writer = FileWriter::new(&mut bytes, FileVersion::V10, compress, true);
             codes.iter().for_each(|code| writer.library(code));
             writer.finish().expect("written");
             let config = Config::with_dir(std::path::Path::new("/"));

@@ -14,7 +14,7 @@
 //! | [`packed`] | the packed formats of old: ziplist, zipmap, intset |
 //! | [`file`] | the frame of a file around the values |
 //! | [`load`] | a value of any type from bytes, of Redis 2.6 to 8.0 |
-//! | [`save`] | a value to bytes, in the types of Redis 7.0 |
+//! | [`save`] | a value to bytes, in the types of Redis 7.0 or 8.0 |
 //! | [`stream`] | streams with their groups, both ways |
 //! | [`library`] | libraries of functions, and the frame of FUNCTION DUMP |
 //! | [`payload`] | the frame of DUMP: a type, a value, the version and a checksum |
@@ -33,10 +33,38 @@ pub mod stream;
 pub(crate) mod tests;
 pub mod write;
 
+use crate::keyspace::Keyspace;
 use std::fmt;
 
-/// Version that is written, that of Redis 7.4 and 8.0; also the latest that is read.
-pub const VERSION: u16 = 12;
+/// Version of what is written for ourselves and in payloads, that of Redis 7.4 and 8.0; also the latest that is read.
+pub const VERSION: u16 = FileVersion::V12.number();
+
+/// Version of a file that is written. An older one is read by more servers, but cannot say all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FileVersion {
+    /// That of Redis 7.0, which all later ones and Valkey read: small sets are written by their members, consumers of streams
+    /// without the time when they were active. Fields of hashes cannot expire.
+    V10,
+    /// That of Redis 7.4 and 8.0.
+    V12,
+}
+
+impl FileVersion {
+    /// The number in the head of the file.
+    pub const fn number(self) -> u16 {
+        match self {
+            FileVersion::V10 => 10,
+            FileVersion::V12 => 12,
+        }
+    }
+    /// The oldest that can hold these data.
+    pub fn oldest_for(keyspace: &Keyspace) -> FileVersion {
+        match keyspace.has_expiring_fields() {
+            true => FileVersion::V12,
+            false => FileVersion::V10,
+        }
+    }
+}
 
 /// Types of a value in an RDB file; only those are written whose names say nothing of another version.
 #[allow(missing_docs)]

@@ -5,7 +5,7 @@
 use super::load::{self, Loader};
 use super::read::{Reader, invalid};
 use super::write::Writer;
-use super::{LoadError, Reason, VERSION, kind, save};
+use super::{FileVersion, LoadError, Reason, VERSION, kind, save};
 use crate::keyspace::{NewValue, Stored};
 use crate::system::crc64::crc64;
 
@@ -15,7 +15,7 @@ const CHECKSUM: usize = 8;
 /// A value as DUMP answers it.
 pub fn dump(value: Stored<'_>, compress: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    out.push(save::kind_of(value));
+    out.push(save::kind_of(value, FileVersion::V12));
     save::save(value, &mut Writer::new(&mut out, compress));
     close(&mut out, VERSION);
     out

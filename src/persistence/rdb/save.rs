@@ -1,11 +1,11 @@
-//! A value to bytes, in the types of Redis 8.0.
+//! A value to bytes, in the types of Redis 8.0, or in those that Redis 7.0 knows ([`FileVersion`]).
 //!
 //! Mirrors `rdbSaveObjectType` and `rdbSaveObject` of rdb.c.
 
 use super::file::{Usage, op};
 use super::load::{PACKED, PLAIN};
 use super::write::Writer;
-use super::{kind, stream};
+use super::{FileVersion, kind, stream};
 use crate::keyspace::{EntryRef, FieldsPart, Inside, Position, Stored, Value};
 use crate::structures::Collection;
 use crate::structures::hash::{FieldRead, Hash, HashSize, Pair};
@@ -15,24 +15,29 @@ use crate::structures::quicklist::NodeView;
 use crate::structures::set::Set;
 use crate::structures::sorted_set::SortedSet;
 
-/// The type that [`save`] writes for a value.
-pub fn kind_of(value: Stored<'_>) -> u8 {
+/// The type that [`save`] writes for a value in a file of this version. A hash whose fields expire has none in version 10: its
+/// type is that of version 12, which the file should have had.
+pub fn kind_of(value: Stored<'_>, version: FileVersion) -> u8 {
+    let is_v12 = version >= FileVersion::V12;
     match value {
         Stored::String(_) => kind::STRING,
         Stored::List(_) => kind::QUICKLIST,
         Stored::Set(set) if set.as_intset().is_some() => kind::SET_INTSET,
-        Stored::Set(set) if set.as_listpack().is_some() => kind::SET_LISTPACK,
+        Stored::Set(set) if set.as_listpack().is_some() && is_v12 => kind::SET_LISTPACK,
         Stored::Set(_) => kind::SET,
         Stored::SortedSet(set) if set.as_listpack().is_some() => kind::ZSET_LISTPACK,
         Stored::SortedSet(_) => kind::ZSET,
-        Stored::Hash(hash) => kind_of_hash(hash),
-        Stored::Stream(_) => kind::STREAM_ACTIVE_TIME,
+        Stored::Hash(hash) => kind_of_hash(hash, is_v12),
+        Stored::Stream(_) if is_v12 => kind::STREAM_ACTIVE_TIME,
+        Stored::Stream(_) => kind::STREAM,
     }
 }
 
-fn kind_of_hash(hash: &Hash) -> u8 {
+fn kind_of_hash(hash: &Hash, is_v12: bool) -> u8 {
     match (hash.listpack(), hash.earliest_expiry()) {
         (Some((_, false)), _) => kind::HASH_LISTPACK,
+        // It has room for expiries, as after HPERSIST, but none is there.
+        (Some((_, true)), None) if !is_v12 => kind::HASH,
         (Some((_, true)), _) => kind::HASH_LISTPACK_TTL,
         (None, Some(_)) => kind::HASH_TTL,
         (_, None) => kind::HASH,
@@ -104,7 +109,9 @@ fn save_set(set: &Set, writer: &mut Writer<'_>) {
     if let Some(intset) = set.as_intset() {
         return writer.string(intset.as_bytes());
     }
-    if let Some(pack) = set.as_listpack() {
+    if let Some(pack) = set.as_listpack()
+        && writer.version() >= FileVersion::V12
+    {
         return writer.string(pack.as_bytes());
     }
     writer.len(set.len());
@@ -126,13 +133,14 @@ fn save_sorted_set(set: &SortedSet, writer: &mut Writer<'_>) {
 
 fn save_hash(hash: &Hash, writer: &mut Writer<'_>) {
     let earliest = hash.earliest_expiry();
-    match (hash.listpack(), earliest) {
-        (Some((pack, false)), _) => return writer.string(pack.as_bytes()),
-        (Some((pack, true)), earliest) => {
+    let kind = kind_of_hash(hash, writer.version() >= FileVersion::V12);
+    if let Some((pack, has_expiries)) = hash.listpack()
+        && kind != kind::HASH
+    {
+        if has_expiries {
             writer.time_ms(earliest.unwrap_or(0));
-            return writer.string(pack.as_bytes());
         }
-        _ => {}
+        return writer.string(pack.as_bytes());
     }
     if let Some(earliest) = earliest {
         writer.time_ms(earliest);
@@ -289,9 +297,10 @@ pub fn save_part(
     // What stands before the elements is none of them: with it alone a part would not go on.
     let room = |writer: &Writer<'_>| Room::new(size, writer.written());
     let is_first = *from == Position::default();
+    let kind = kind_of(value, writer.version());
     match value {
         Stored::List(list) => part_of_list(list, from, room(writer), writer),
-        Stored::Set(set) if set.as_intset().is_none() && set.as_listpack().is_none() => {
+        Stored::Set(set) if kind == kind::SET => {
             if is_first {
                 writer.len(set.len());
             }
@@ -307,7 +316,7 @@ pub fn save_part(
         Stored::SortedSet(set) if set.as_listpack().is_none() => {
             part_of_sorted_set(set, from, room(writer), writer)
         }
-        Stored::Hash(hash) if hash.listpack().is_none() => {
+        Stored::Hash(hash) if matches!(kind, kind::HASH | kind::HASH_TTL) => {
             let earliest = hash.earliest_expiry();
             if is_first {
                 if let Some(earliest) = earliest {
@@ -467,8 +476,13 @@ mod tests {
     }
 
     fn whole_as(value: Stored<'_>, compress: bool) -> Vec<u8> {
+        whole_in(value, compress, FileVersion::V12)
+    }
+
+    fn whole_in(value: Stored<'_>, compress: bool, version: FileVersion) -> Vec<u8> {
         let mut bytes = Vec::new();
-        save(value, &mut Writer::new(&mut bytes, compress));
+        let writer = Writer::new(&mut bytes, compress);
+        save(value, &mut writer.in_version(version));
         bytes
     }
 
@@ -478,11 +492,20 @@ mod tests {
     }
 
     fn parts_as(value: Stored<'_>, size: PartSize, compress: bool) -> Vec<Vec<u8>> {
+        parts_in(value, size, compress, FileVersion::V12)
+    }
+
+    fn parts_in(
+        value: Stored<'_>,
+        size: PartSize,
+        compress: bool,
+        version: FileVersion,
+    ) -> Vec<Vec<u8>> {
         let (mut parts, mut next) = (Vec::new(), Some(Position::default()));
         let mut partial = Partial::new();
         while let Some(from) = next {
             let mut encoded = Encoded::default();
-            let mut writer = Writer::deferring(&mut encoded, compress);
+            let mut writer = Writer::deferring(&mut encoded, compress).in_version(version);
             next = save_part(value, &from, size, &mut writer);
             assert_ne!(next.as_ref(), Some(&from), "it does not go on");
             let mut bytes = Vec::new();
@@ -495,6 +518,12 @@ mod tests {
         }
         assert!(partial.is_empty(), "all strings are whole");
         parts
+    }
+
+    /// Whether its parts come by a scan, which goes through a hash table in another order.
+    fn is_by_buckets(value: Stored<'_>, version: FileVersion) -> bool {
+        let kind = kind_of(value, version);
+        matches!(kind, kind::SET | kind::HASH | kind::HASH_TTL)
     }
 
     fn hash(fields: usize, len: usize) -> NewValue<'static> {
@@ -622,7 +651,7 @@ mod tests {
                 let parts = parts_as(value, size, compress).concat();
                 let whole = whole_as(value, compress);
                 assert_eq!(parts.len(), whole.len());
-                assert!(parts == whole || matches!(kind_of(value), kind::SET | kind::HASH));
+                assert!(parts == whole || is_by_buckets(value, FileVersion::V12));
             }
         }
     }
@@ -698,14 +727,16 @@ mod tests {
             value in value(), elements in 1usize..20, bytes in 1usize..300, compress: bool,
         ) {
             let size = PartSize { elements, bytes };
-            let mut parts = parts_as(stored(&value), size, compress).concat();
-            let mut whole = whole_as(stored(&value), compress);
-            // A scan goes through a hash table in another order.
-            if matches!(kind_of(stored(&value)), kind::SET | kind::HASH | kind::HASH_TTL) {
-                parts.sort_unstable();
-                whole.sort_unstable();
+            let value = stored(&value);
+            for version in [FileVersion::V10, FileVersion::V12] {
+                let mut parts = parts_in(value, size, compress, version).concat();
+                let mut whole = whole_in(value, compress, version);
+                if is_by_buckets(value, version) {
+                    parts.sort_unstable();
+                    whole.sort_unstable();
+                }
+                prop_assert_eq!(parts, whole);
             }
-            prop_assert_eq!(parts, whole);
         }
     }
 }

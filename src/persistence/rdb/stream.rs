@@ -14,7 +14,7 @@ use super::load::listpack;
 use super::read::{Reader, invalid};
 use super::save::Room;
 use super::write::Writer;
-use super::{LoadError, kind};
+use super::{FileVersion, LoadError, kind};
 use crate::keyspace::{Inside, Position};
 use crate::structures::dict::HashSeed;
 use crate::structures::listpack::Listpack;
@@ -25,7 +25,7 @@ const ID_BYTES: usize = 16;
 /// How many entries a group has read, where that is not known.
 const UNKNOWN: i64 = -1;
 
-/// Writes a stream as Redis does since 7.2.
+/// Writes a stream as Redis does since 7.2, or as 7.0 did.
 pub fn save(stream: &Stream, writer: &mut Writer<'_>) {
     writer.len(stream.nodes_len());
     stream.nodes().for_each(|node| save_node(node, writer));
@@ -227,7 +227,9 @@ fn save_pending((id, pending): (StreamId, &Pending), writer: &mut Writer<'_>) {
 fn save_consumer_head(consumer: &Consumer, writer: &mut Writer<'_>) {
     writer.string(consumer.name());
     writer.time_ms(consumer.seen_ms);
-    writer.time_ms(consumer.active_ms);
+    if writer.version() >= FileVersion::V12 {
+        writer.time_ms(consumer.active_ms);
+    }
     writer.len(consumer.pending_len());
 }
 

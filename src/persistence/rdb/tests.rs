@@ -3,7 +3,8 @@
 use super::file::{FileReader, FileValue, Part};
 use super::load::Loader;
 use super::packed::tests::make_ziplist;
-use super::{Reason, kind, payload};
+use super::write::Writer;
+use super::{FileVersion, Reason, kind, payload, save};
 use crate::config::{Config, Settings};
 use crate::keyspace::{NewValue, Stored, Value};
 use crate::structures::Collection;
@@ -121,7 +122,7 @@ fn encoding(value: &NewValue<'_>) -> &'static str {
 
 fn string(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    super::write::Writer::new(&mut out, false).string(bytes);
+    Writer::new(&mut out, false).string(bytes);
     out
 }
 
@@ -530,6 +531,24 @@ proptest! {
     #[test]
     fn what_is_dumped_is_restored(value in value(), compress: bool) {
         round_trip_any(&value, compress);
+    }
+
+    #[test]
+    fn what_is_written_for_redis_7_0_is_of_its_types_and_comes_back(value in value(), compress: bool) {
+        let mut value = value;
+        if let NewValue::Hash(hash) = &mut value {
+            let expiring = hash.iter().filter(|pair| pair.expiry.is_some());
+            let names: Vec<Vec<u8>> = expiring.map(|pair| pair.field.to_vec()).collect();
+            for name in names {
+                hash.set_expiry(&name, None);
+            }
+        }
+        let value = stored(&value);
+        let mut body = vec![save::kind_of(value, FileVersion::V10)];
+        prop_assert!(body[0] <= kind::STREAM, "{}", body[0]);
+        save::save(value, &mut Writer::new(&mut body, compress).in_version(FileVersion::V10));
+        let again = restored(&body, &settings()).expect("a right value");
+        prop_assert_eq!(contents(stored(&again)), contents(value));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Mirrors `rdbSaveLen`, `rdbSaveRawString` and their like of rdb.c.
 
+use super::FileVersion;
 use super::save::Room;
 use crate::keyspace::{Deferred, Encoded, Inside};
 use crate::structures::Blob;
@@ -24,6 +25,7 @@ pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
     /// `rdbcompression`.
     compress: bool,
+    version: FileVersion,
     /// Where strings are noted that whoever takes the buffer writes ([`put_in`]): those that may be compressed, and those
     /// that would take long to copy. None: all are written here.
     deferred: Option<DeferredStrings<'a>>,
@@ -67,6 +69,7 @@ impl Writer<'_> {
         Writer {
             out,
             compress,
+            version: FileVersion::V12,
             deferred: None,
             element: None,
         }
@@ -76,12 +79,21 @@ impl Writer<'_> {
         Writer {
             out: &mut encoded.bytes,
             compress,
+            version: FileVersion::V12,
             deferred: Some(DeferredStrings {
                 list: &mut encoded.strings,
                 shared_bytes: &mut encoded.shared_bytes,
             }),
             element: None,
         }
+    }
+    /// The same for a file of this version.
+    pub fn in_version(self, version: FileVersion) -> Self {
+        Writer { version, ..self }
+    }
+    /// Version of the file that values are written for.
+    pub fn version(&self) -> FileVersion {
+        self.version
     }
     /// Writes an element from a place in it on, as much as there is room for, but always something; where it goes on, or none
     /// at its end. `write` writes all of it.

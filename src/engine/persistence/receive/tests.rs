@@ -3,7 +3,7 @@
 use super::*;
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::config::Config;
-use crate::engine::persistence::options;
+use crate::engine::persistence::{SavedFor, options};
 use crate::keyspace::{KeyspaceEvent, Type, interest};
 use crate::persistence::aof::AofState;
 use crate::persistence::snapshot;
@@ -132,7 +132,7 @@ fn payload() -> Vec<u8> {
 }
 
 fn bytes_of(h: &mut Harness) -> Vec<u8> {
-    let options = options(&h.state, &mut h.host);
+    let options = options(&h.state, &mut h.host, SavedFor::Ourselves);
     let mut bytes = Vec::new();
     let (keyspace, now) = (&h.state.keyspace, h.state.now);
     snapshot::write_to(keyspace, now, &options, &mut bytes, &mut |_| {}).expect("written");
@@ -517,7 +517,7 @@ fn the_place_in_the_stream_is_told() {
     };
     let mut h = Harness::new();
     h.line("SET k v");
-    let mut options = options(&h.state, &mut h.host);
+    let mut options = options(&h.state, &mut h.host, SavedFor::Ourselves);
     options.save_info = Some(info.clone());
     let mut bytes = Vec::new();
     let (keyspace, now) = (&h.state.keyspace, h.state.now);
