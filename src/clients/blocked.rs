@@ -28,6 +28,8 @@ pub enum HeldBy {
     /// A save that the loop does itself. Nobody asked for the wait, so that what was sent is run even where its client has
     /// ended its side meanwhile.
     Save,
+    /// The way of a key to another server, which the command would change. Nobody asked for this wait either.
+    Migration,
 }
 
 /// A command that waits.
@@ -49,7 +51,7 @@ pub enum Awaited {
     /// Acknowledgements: WAIT and WAITAOF.
     Acks(AckWait),
     /// The end of work that has begun for it and cannot be given up: its databases are freed (FLUSHALL), the data are
-    /// loaded again (DEBUG LOADAOF).
+    /// loaded again (DEBUG LOADAOF), keys go to another server (MIGRATE).
     Work,
 }
 

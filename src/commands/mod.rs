@@ -26,6 +26,7 @@ pub mod latency;
 pub mod lists;
 pub mod loop_command;
 pub mod memory_command;
+pub mod migrate;
 pub mod modules;
 pub mod monitor;
 pub mod persistence;
@@ -65,6 +66,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     geo::COMMANDS,
     sort::COMMANDS,
     dump::COMMANDS,
+    migrate::COMMANDS,
     transactions::COMMANDS,
     pubsub::COMMANDS,
     scripting::COMMANDS,

@@ -10,14 +10,14 @@ use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
 use super::spec::key_flags;
 use super::{
-    Command, CommandError, CommandId, CommandSpec, Group, Handler, Host, State, flags, shown,
-    shown_cut,
+    Command, CommandError, CommandId, CommandSpec, CommandTable, Group, Handler, Host, State,
+    flags, shown, shown_cut,
 };
-use crate::clients::{Client, ClientKey, ClientKind, HeldBy, Session};
+use crate::clients::{Client, ClientKey, ClientKind, Clients, HeldBy, Session};
 use crate::config::Settings;
 use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
-use crate::resp::Args;
+use crate::resp::{Args, OwnedRequest};
 
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +174,7 @@ type Checked = Result<(), CommandError>;
 /// | the disk takes writes | yes | EXEC, for its queue | before the first write | no |
 /// | subscriber, MONITOR | yes | when it was queued | no | no |
 /// | loading, a script stands still, CLIENT PAUSE | yes | EXEC, for its queue | its caller | no |
+/// | a key is on its way to another server | yes | EXEC, for its queue | its caller, for the keys that it names | no |
 /// | a large value waits to be saved | yes | EXEC, for its queue | its caller, for the keys that it names | no |
 /// | what programs may call | no | no | yes | no |
 #[inline(always)]
@@ -276,12 +277,14 @@ fn admit_from_connection(
     check_busy(state, &candidate)?;
     check_replica(state, &candidate)?;
     // Last, because it does not refuse: what is held now is admitted anew when the pause is over.
-    match hold_while_paused(state, &candidate) {
-        Admission::Runs if state.persistence.forkless.is_some() => {
-            Ok(hold_while_saved(state, &candidate, args))
-        }
-        admission => Ok(admission),
+    let mut admission = hold_while_paused(state, &candidate);
+    if admission == Admission::Runs && state.keyspace.has_moving() {
+        admission = hold_while_moved(state, &candidate, args);
     }
+    if admission == Admission::Runs && state.persistence.forkless.is_some() {
+        admission = hold_while_saved(state, &candidate, args);
+    }
+    Ok(admission)
 }
 
 /// A script's caller has been through all checks of a connection; the program has been through those of its flags.
@@ -589,6 +592,93 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
     Admission::Runs
 }
 
+/// The queue that a client's command runs, if it is EXEC. What will not run is none of it.
+fn queue_of<'a>(clients: &'a Clients, candidate: &Candidate) -> &'a [(u16, OwnedRequest)] {
+    let session = clients.get(candidate.client).map(|caller| &caller.session);
+    let queue = session.and_then(|session| {
+        let transaction = session.transaction.as_ref()?;
+        let runs = candidate.has(flags::RUNS_QUEUE) && !transaction.aborted && !session.is_dirty();
+        runs.then_some(&transaction.queue[..])
+    });
+    queue.unwrap_or_default()
+}
+
+/// What each of the commands of [`commands_of`] may do. What a program says of itself counts in a queue as well: it was
+/// asked when it was queued, but may be another one now.
+fn flags_of_commands(state: &State, candidate: &Candidate) -> Vec<u32> {
+    let queue = queue_of(&state.clients, candidate).iter();
+    let of_queue = queue.map(|(id, request)| call_flags(state, CommandId(*id), request.args()));
+    of_queue.chain([candidate.flags]).collect()
+}
+
+/// The commands that a client's command runs, with what each may do: those of its queue, and itself. What is only queued
+/// is none of them, nor is EXEC.
+fn commands_of<'a>(
+    clients: &'a Clients,
+    table: &'a CommandTable,
+    candidate: &Candidate,
+    flags: &'a [u32],
+    args: Args<'a>,
+) -> impl Iterator<Item = (&'static CommandSpec, u32, Args<'a>)> {
+    let caller = clients.get(candidate.client);
+    let runs_itself = caller.is_some_and(|caller| !caller.session.in_multi());
+    let queue = queue_of(clients, candidate).iter();
+    let queue = queue.map(|(id, request)| (CommandId(*id), request.args()));
+    let itself = runs_itself.then_some((candidate.id, args));
+    let all = queue.chain(itself).zip(flags);
+    all.map(|((id, args), all)| (table.get(id).spec, *all, args))
+}
+
+/// Whether a command may write: a program without flags of its own may, whatever its command says.
+fn may_write(all: u32) -> bool {
+    all & flags::WRITE != 0
+        || all & flags::RUNS_SCRIPT != 0
+            && all & (flags::READONLY | flags::MAY_REPLICATE) == flags::MAY_REPLICATE
+}
+
+/// The database that a queue goes on in behind a command.
+fn database_behind(spec: &CommandSpec, args: Args<'_>, db: usize) -> usize {
+    if spec.name != "select" {
+        return db;
+    }
+    let selected = std::str::from_utf8(args.get(1).unwrap_or_default());
+    selected.ok().and_then(|db| db.parse().ok()).unwrap_or(db)
+}
+
+/// Holds a write back whose key is on its way to another server: run now, it would be lost here when the key goes, or the
+/// key would be at both. It is admitted anew when the other server has answered. EXEC is held for all that it will run, a
+/// program for the keys that it names.
+#[cold]
+fn hold_while_moved(state: &mut State, candidate: &Candidate, args: Args<'_>) -> Admission {
+    let Some(caller) = state.clients.get(candidate.client) else {
+        return Admission::Runs;
+    };
+    let (id, mut db) = (caller.session.id, caller.session.db);
+    let flags = flags_of_commands(state, candidate);
+    let is_held = commands_of(&state.clients, &state.table, candidate, &flags, args).any(
+        |(spec, all, args)| {
+            db = database_behind(spec, args, db);
+            let keys = if may_write(all) {
+                keys_of(spec, args).unwrap_or_default()
+            } else {
+                Vec::new()
+            };
+            keys.iter().any(|(at, all)| {
+                // It says that it only reads, but changes what is pending.
+                let changes = all & key_flags::RO == 0 || spec.name == "xreadgroup";
+                let key = args.get(*at).unwrap_or_default();
+                changes && state.keyspace.is_moving(db, key)
+            })
+        },
+    );
+    if !is_held {
+        return Admission::Runs;
+    }
+    state.migrations.hold(id);
+    state.clients.hold(candidate.client, HeldBy::Migration);
+    Admission::Postponed(HeldBy::Migration)
+}
+
 /// Holds a write back that the save of the loop would have to do much for at once: what it changes is large and not read
 /// yet, or the helper is far behind. It is admitted anew when that has passed. EXEC is held for all that it will run, a
 /// program for the keys that it names: later they cannot wait, so that what they change is read at once then, which takes
@@ -600,31 +690,16 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     else {
         return Admission::Runs;
     };
-    let session = &caller.session;
-    let queue = session.transaction.as_ref().filter(|transaction| {
-        // What will not run waits for nothing.
-        candidate.flags & flags::RUNS_QUEUE != 0 && !transaction.aborted && !session.is_dirty()
-    });
-    let queue = queue.map_or(&[][..], |transaction| &transaction.queue[..]);
-    // What a program says of itself counts in a queue as well. It was asked when it was queued, but may be another one now.
-    let flags_of_queue: Vec<u32> = queue
-        .iter()
-        .map(|(id, request)| call_flags(state, CommandId(*id), request.args()))
-        .collect();
+    let flags = flags_of_commands(state, candidate);
     let mut wishes = Wishes {
         keyspace: &mut state.keyspace,
         is_backed_up: saving.is_backed_up,
-        db: session.db,
+        db: caller.session.db,
         last: None,
         has_keys: false,
     };
-    for ((id, request), all) in queue.iter().zip(flags_of_queue) {
-        wishes.of_command(table.get(CommandId(*id)).spec, all, request.args());
-    }
-    // What is only queued is not held, nor EXEC for itself.
-    if !session.in_multi() {
-        let spec = table.get(candidate.id).spec;
-        wishes.of_command(spec, candidate.flags, args);
+    for (spec, all, args) in commands_of(clients, table, candidate, &flags, args) {
+        wishes.of_command(spec, all, args);
     }
     // What names no key (FLUSHALL) may be what ends the wait for the helper.
     let waits_for_helper = wishes.is_backed_up && wishes.has_keys;
@@ -632,7 +707,7 @@ fn hold_while_saved(state: &mut State, candidate: &Candidate, args: Args<'_>) ->
     if last.is_none() && !waits_for_helper {
         return Admission::Runs;
     }
-    let id = session.id;
+    let id = caller.session.id;
     match last {
         Some(wish) if !waits_for_helper => state.keyspace.wait_for(&wish, id),
         _ => state.persistence.held_for_helper.push(id),
@@ -658,16 +733,8 @@ struct Wishes<'a> {
 impl Wishes<'_> {
     /// Asks for what a command changes that is large and not read yet.
     fn of_command(&mut self, spec: &CommandSpec, all: u32, args: Args<'_>) {
-        if spec.name == "select" {
-            // In a queue: what follows is about another database.
-            let db = std::str::from_utf8(args.get(1).unwrap_or_default());
-            self.db = db.ok().and_then(|db| db.parse().ok()).unwrap_or(self.db);
-        }
-        // A program without flags of its own may write, whatever its command says.
-        let may_write = all & flags::WRITE != 0
-            || all & flags::RUNS_SCRIPT != 0
-                && all & (flags::READONLY | flags::MAY_REPLICATE) == flags::MAY_REPLICATE;
-        if !may_write {
+        self.db = database_behind(spec, args, self.db);
+        if !may_write(all) {
             return;
         }
         let keys = keys_of(spec, args);

@@ -1,5 +1,5 @@
-//! Commands that wait for a key: how they begin to, are run again, give up. FLUSHALL and FLUSHDB wait here too, for
-//! no key, until the free thread is done with what was there.
+//! Commands that wait for a key: how they begin to, are run again, give up. FLUSHALL, FLUSHDB and MIGRATE wait here too,
+//! for no key, until the free thread is done with what was there, or the other server has answered.
 //!
 //! In: the [`Wait`](super::Wait) of a handler that had nothing to answer with, keys that became ready in
 //! the keyspace, deadlines. Out: the command run again from the beginning, in the order in which the clients came; it
@@ -205,7 +205,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
             end(state, key);
             record(state, key, |client| Executed::Woken { client, unix_us });
         }
-        Became::WaitsOn | Became::Held(HeldBy::Save) => {
+        Became::WaitsOn | Became::Held(HeldBy::Save | HeldBy::Migration) => {
             let is_held = became != Became::WaitsOn;
             // It has kept its ticket, and so its place: it is asked before those who came later next time, too.
             let client = state.clients.get_mut(key);
@@ -283,6 +283,28 @@ pub(crate) fn give_up(
     took_ns: u64,
     error: Option<&CommandError>,
 ) {
+    let answer = match error {
+        Some(error) => Ended::Error(error),
+        None => Ended::Usual,
+    };
+    end_with(state, key, took_ns, answer);
+}
+
+/// Ends the waiting of a client that waited for work, with a simple string.
+pub(crate) fn end_work(state: &mut State, key: ClientKey, took_ns: u64, answer: &'static str) {
+    end_with(state, key, took_ns, Ended::Simple(answer));
+}
+
+/// What a client is answered whose waiting ends.
+#[derive(Clone, Copy)]
+enum Ended<'a> {
+    /// What its command answers when its time is over, or (who waited for work) OK.
+    Usual,
+    Simple(&'static str),
+    Error(&'a CommandError),
+}
+
+fn end_with(state: &mut State, key: ClientKey, took_ns: u64, answer: Ended<'_>) {
     let Some(blocked) = end(state, key) else {
         return;
     };
@@ -291,21 +313,23 @@ pub(crate) fn give_up(
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
-    match error {
-        Some(error) => {
+    match answer {
+        Ended::Error(error) => {
             client.reply.error(error.bytes());
             state.observe.error_replied(client.reply.last_error_code());
         }
-        None => match blocked.awaits {
+        Ended::Simple(text) => client.reply.simple(text),
+        Ended::Usual => match blocked.awaits {
             Awaited::Keys(_) => client.reply.null_array(),
             Awaited::Acks(wait) => super::acks::give_up(state, key, &wait),
             Awaited::Work => client.reply.ok(),
         },
     }
     // Counted here, because `call` counts no command that waits.
+    let failures = u64::from(matches!(answer, Ended::Error(_)));
     state
         .observe
-        .command_run(blocked.command, took_ns, u64::from(error.is_some()));
+        .command_run(blocked.command, took_ns, failures);
     advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

@@ -521,9 +521,9 @@ fn stats(page: &mut Page<'_>) {
     page.field("pubsubshard_channels", pubsub.count(Listening::Shard));
     page.field("latest_fork_usec", page.state.persistence.fork_us);
     page.field("total_forks", page.state.persistence.forks);
+    page.field("migrate_cached_sockets", page.state.migrations.sockets());
     page.fields(
         &[
-            "migrate_cached_sockets",
             "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",

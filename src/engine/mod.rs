@@ -11,6 +11,7 @@
 //! | [`call`] | running one, for whoever asks: statistics, slow log, propagation hang on it |
 //! | [`propagate`] | what the journal is given of it |
 //! | [`blocking`], [`acks`] | clients that wait: for keys, for the disk |
+//! | [`migration`] | keys on their way to other servers |
 //! | [`transactions`] | the queue of MULTI, WATCH |
 //! | [`script`], [`functions`] | running programs, and the commands that they call |
 //! | [`keyspace_events`], [`notifications`], [`tracking`] | who is told of a change |
@@ -38,6 +39,7 @@ pub mod functions;
 pub mod info;
 pub mod keyspace_events;
 pub mod keyspecs;
+pub mod migration;
 pub mod monitor;
 pub mod notifications;
 pub mod parse;

@@ -46,6 +46,8 @@ pub struct State {
     /// Clients that wait for replicas, or for the append-only file to reach the disk, oldest first; some may have been answered
     /// already.
     pub waits_for_acks: Vec<ClientKey>,
+    /// Keys on their way to other servers.
+    pub migrations: super::migration::Migrations,
     /// What the loop is asked for.
     pub requests: Requests,
     /// The one source of randomness, seeded through the seam.
@@ -108,6 +110,7 @@ impl State {
             replication,
             table,
             waits_for_acks: Vec::new(),
+            migrations: Default::default(),
             requests: Requests::default(),
             rng,
             now,

@@ -4,6 +4,7 @@
 //! command that made them, and what clients that wait for the key or watch it are to learn. While no service is
 //! interested a change costs one branch and nothing is kept.
 
+use super::moving::Moving;
 use super::waiting::{Waiting, Watched};
 
 /// Class of a keyspace event, as `notify-keyspace-events` groups them.
@@ -43,9 +44,11 @@ pub mod interest {
     pub const NOTIFICATIONS: u32 = 1 << 3;
     /// The journal: it must learn of keys removed by expiry and eviction, which no command names.
     pub const JOURNAL: u32 = 1 << 4;
+    /// Keys on their way to another server.
+    pub const MOVING: u32 = 1 << 5;
     /// Everyone.
     #[cfg(test)]
-    pub const ALL: u32 = (1 << 5) - 1;
+    pub const ALL: u32 = (1 << 6) - 1;
 }
 
 /// Events that the list that is used again may have room for.
@@ -101,6 +104,8 @@ pub(super) struct Events {
     pub(super) waiting: Waiting,
     /// Clients that watch keys.
     pub(super) watched: Watched,
+    /// Keys on their way to another server.
+    pub(super) moving: Moving,
     pending: Vec<KeyspaceEvent>,
     /// Empty: the room of what was given away last, which is used again.
     room: Vec<KeyspaceEvent>,
@@ -143,6 +148,10 @@ impl Events {
                 true => self.watched.key_went(db, key),
                 false => self.watched.key_changed(db, key),
             }
+        }
+        // Fields whose time is over are gone at the other server as well.
+        if self.interest & interest::MOVING != 0 && !by_itself && event != "hexpired" {
+            self.moving.key_changed(db, key);
         }
         let wanted = self.interest & interest::TRACKING != 0 || self.notified & class.bit() != 0;
         if wanted || (by_itself && self.interest & interest::JOURNAL != 0) {

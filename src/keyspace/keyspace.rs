@@ -638,6 +638,28 @@ impl Keyspace {
         let watches = !watched.is_empty();
         self.set_interest(interest::WATCHERS, watches);
     }
+    /// A key is being sent to another server, as it is now.
+    pub fn begin_move(&mut self, db: usize, key: &[u8]) {
+        self.set_interest(interest::MOVING, true);
+        self.shared.events.moving.begin(db, key);
+    }
+    /// A key is on its way to another server no more; whether it has changed since it was sent.
+    pub fn end_move(&mut self, db: usize, key: &[u8]) -> bool {
+        let moving = &mut self.shared.events.moving;
+        let changed = moving.end(db, key);
+        let moves = !moving.is_empty();
+        self.set_interest(interest::MOVING, moves);
+        changed
+    }
+    /// Whether any key is on its way to another server.
+    #[inline]
+    pub fn has_moving(&self) -> bool {
+        self.shared.events.interest & interest::MOVING != 0
+    }
+    /// Whether this key is on its way to another server.
+    pub fn is_moving(&self, db: usize, key: &[u8]) -> bool {
+        self.shared.events.moving.has(db, key)
+    }
     /// Whether a watched key has changed.
     #[inline]
     pub fn has_dirty_watchers(&self) -> bool {
@@ -686,6 +708,7 @@ impl Keyspace {
 
 /// Tells those who wait for or watch keys of a database, whose table this is, that it is about to be emptied or replaced.
 fn concern(events: &mut Events, index: usize, old: &Table, replaced_with: Option<&Table>) {
+    events.moving.database_changed(index);
     if events.interest & (interest::BLOCKED | interest::WATCHERS) == 0 {
         return;
     }

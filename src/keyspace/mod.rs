@@ -19,6 +19,7 @@
 //! | `long_strings.rs` | long strings that are shared with a save, and who waits to change one | rdb.c |
 //! | `events.rs` | keyspace events: what changed | notify.c |
 //! | `waiting.rs` | who waits for a key, who watches one | blocked.c, multi.c |
+//! | `moving.rs` | keys on their way to another server | cluster.c |
 //! | `expire.rs`, `evict.rs`, `lazyfree.rs` | keys that go by themselves, and where large values go | expire.c, evict.c, lazyfree.c |
 //! | `field_expiry.rs` | fields of hashes that go by themselves | t_hash.c |
 //!
@@ -41,6 +42,7 @@ mod keyspace;
 mod layout;
 mod lazyfree;
 mod long_strings;
+mod moving;
 mod object;
 mod point_in_time;
 mod sizes;

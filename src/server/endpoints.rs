@@ -29,6 +29,8 @@ pub(super) enum Endpoint {
     ChildPipe,
     /// The link to a primary, before its stream comes.
     PrimaryLink,
+    /// A connection to another server, to which keys go (MIGRATE).
+    Migration,
     /// A listener whose connections are clients.
     ClientListener,
     /// A listener whose connections are for the HTTP pages.
@@ -109,6 +111,8 @@ pub(super) enum TimerOwner {
     PauseEnd,
     /// The next slice of a save that the loop does itself and that rests (`rdb-key-save-delay`).
     Save,
+    /// The first of the other servers that has been silent for too long, or of the sockets that nobody has used.
+    Migrations,
     /// The next event for those who watch the HTTP pages.
     HttpEvents,
 }
@@ -120,6 +124,7 @@ impl TimerOwner {
         TimerOwner::Waits,
         TimerOwner::PauseEnd,
         TimerOwner::Save,
+        TimerOwner::Migrations,
         TimerOwner::HttpEvents,
     ];
 }

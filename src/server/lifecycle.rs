@@ -98,13 +98,14 @@ impl Core {
             // Its script, or the transaction around it, comes to its end, whoever reads the answer.
             None | Some(Blocked::Script) => return,
             Some(Blocked::Command(command)) => match command.awaits {
-                // What it waits for is under way (FLUSHALL), comes by itself, and is its to hear.
+                // What it waits for is under way (FLUSHALL, MIGRATE), comes by itself, and is its to hear.
                 Awaited::Work => return,
                 Awaited::Keys(_) | Awaited::Acks(_) => {}
             },
             // It was sent to be run, and nobody was told that it would wait.
             Some(Blocked::Held {
-                by: HeldBy::Save, ..
+                by: HeldBy::Save | HeldBy::Migration,
+                ..
             }) => return,
             Some(Blocked::Held { .. }) => {}
         }

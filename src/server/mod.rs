@@ -10,6 +10,7 @@
 //! | `lifecycle.rs` | connections from accepting to closing |
 //! | `loading.rs`, `saving.rs`, `shutdown.rs` | the data from the disk and to it, and the way to the end |
 //! | `replication.rs` | the link to a primary, what is written to replicas |
+//! | `migration.rs` | the sockets on which keys go to other servers |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
 //! | `tools.rs` | `--check-rdb`, `--check-aof` |
@@ -26,6 +27,7 @@ mod input;
 mod lifecycle;
 mod listeners;
 mod loading;
+mod migration;
 mod output;
 pub mod recording;
 pub mod replay;

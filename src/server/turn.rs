@@ -42,7 +42,8 @@ impl Service for Core {
                 Endpoint::Client(_)
                 | Endpoint::Http(_)
                 | Endpoint::ChildPipe
-                | Endpoint::PrimaryLink,
+                | Endpoint::PrimaryLink
+                | Endpoint::Migration,
             )
             | None => {
                 self.ignore_event(events, listener);
@@ -64,6 +65,7 @@ impl Service for Core {
             // A read finds the child's end. The end of an HTTP connection is found by a read too, or, while an answer is on
             // its way, by a write: its peer may have ended the sending side only, and still want to see the answer.
             Some(Endpoint::Http(_) | Endpoint::ChildPipe | Endpoint::PrimaryLink) => {}
+            Some(Endpoint::Migration) => self.state.migrations.note_ready(token),
             Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
                 self.ignore_event(events, token);
             }
@@ -76,6 +78,11 @@ impl Service for Core {
             Some(Endpoint::Http(key)) => self.http_readable(events, key),
             Some(Endpoint::ChildPipe) => self.hear_child(events, token),
             Some(Endpoint::PrimaryLink) => self.link_readable(events, token),
+            // Read before the loop sleeps, to the end of what is there.
+            Some(Endpoint::Migration) => {
+                self.state.migrations.note_ready(token);
+                Progress::Drained
+            }
             Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
                 self.ignore_event(events, token);
                 Progress::Drained
@@ -95,6 +102,7 @@ impl Service for Core {
             }
             Some(Endpoint::Http(key)) => self.http_writable(events, key),
             Some(Endpoint::PrimaryLink) => self.link_writable(events, token),
+            Some(Endpoint::Migration) => self.state.migrations.note_ready(token),
             Some(Endpoint::ChildPipe | Endpoint::ClientListener | Endpoint::HttpListener)
             | None => self.ignore_event(events, token),
         }
@@ -105,7 +113,12 @@ impl Service for Core {
             Some(TimerOwner::Cron) => self.run_cron(events),
             Some(TimerOwner::HttpEvents) => self.http_tick(events),
             // That the loop is awake is all that these are for: waits and pauses are ended before it sleeps.
-            Some(TimerOwner::Waits | TimerOwner::PauseEnd | TimerOwner::Save) => {}
+            Some(
+                TimerOwner::Waits
+                | TimerOwner::PauseEnd
+                | TimerOwner::Save
+                | TimerOwner::Migrations,
+            ) => {}
             // It was replaced or cancelled while it was in hand.
             None => events.ignore(),
         }
@@ -141,19 +154,24 @@ impl Service for Core {
         // 5. The end of CLIENT PAUSE: before the waits, so that who was served late because of it is served before its
         //    time is found to be over.
         self.time_pause(events);
-        // 6. Clients that wait: after all that could give them something (1, 2) or remove the key whose end they wait for
-        //    (3, 4). What they take is the last change of data in a turn, but for what step 15 may
+        // 6. Keys on their way to other servers: what was acknowledged goes. Whoever was held for it, or waits for the end of
+        //    it, is let go on in the next step. Behind the end nothing goes: the files have been written.
+        if self.state.migrations.is_active() && self.ended.is_none() {
+            self.migrate_some(events);
+        }
+        // 7. Clients that wait: after all that could give them something (1, 2) or remove the key whose end they wait for
+        //    (3, 4, 6). What they take is the last change of data in a turn, but for what step 17 may
         //    let somebody take, which goes to the file and is answered in the next turn.
         self.end_waits(events);
-        // 7. Key events of the steps above; those of commands were drained after each. This is where the journal gets the
+        // 8. Key events of the steps above; those of commands were drained after each. This is where the journal gets the
         //    removals of expired and evicted keys, so it stands before the file.
         engine::keyspace_events::drain(&mut self.state, None);
-        // 8. Invalidations for prefixes, one message for all keys of the turn: when there can be no more of them.
+        // 9. Invalidations for prefixes, one message for all keys of the turn: when there can be no more of them.
         engine::tracking::broadcast(&mut self.state);
-        // 9. Those who were sent what they did not ask for (7, 8): whoever is over its limit is cut off before work is put
-        //    into writing to it.
+        // 10. Those who were sent what they did not ask for (8, 9): whoever is over its limit is cut off before work is put
+        //     into writing to it.
         self.enforce_pushed_limits(events);
-        // 10. The append-only file: after every change, so that `always` costs one sync for the whole turn; before any
+        // 11. The append-only file: after every change, so that `always` costs one sync for the whole turn; before any
         //     reply, so that nobody reads of a write that a crash would undo.
         if self.state.persistence.aof.state != AofState::Off {
             match self.ended {
@@ -166,30 +184,30 @@ impl Service for Core {
             }
             events.mark(Phase::Journal);
         }
-        // 11. WAITAOF: its answer is what the step above has just made true, and goes out with the replies below.
+        // 12. WAITAOF: its answer is what the step above has just made true, and goes out with the replies below.
         if !self.state.waits_for_acks.is_empty() {
             engine::acks::serve(&mut self.state);
             self.resume_unblocked(events);
         }
-        // 12. Replication: what the turn has changed goes to the stream, and with the replies to the replicas. Behind the file,
+        // 13. Replication: what the turn has changed goes to the stream, and with the replies to the replicas. Behind the file,
         //     so that no replica has what a crash of this server would undo.
         if self.state.replication.is_active() {
             self.replicate(events);
         }
-        // 13. Replies: once for each client, so that those of a pipeline share a system call.
+        // 14. Replies: once for each client, so that those of a pipeline share a system call.
         if self.state.clients.has_pending_write() {
             self.write_replies(events);
             events.mark(Phase::Write);
         }
-        // 14. `maxmemory-clients`: when what could be written counts no more, and before those go whom it cuts off.
+        // 15. `maxmemory-clients`: when what could be written counts no more, and before those go whom it cuts off.
         engine::client_eviction::evict(&mut self.state);
-        // 15. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
+        // 16. Closing is last: until here a client that was marked may still be owed a reply, and the steps above hold keys
         //     to it.
         if self.state.clients.has_closing() {
             self.close_clients(events);
             events.mark(Phase::Close);
         }
-        // 16. A slice of a save, when nobody waits for this turn any more.
+        // 17. A slice of a save, when nobody waits for this turn any more.
         let persistence = &self.state.persistence;
         if persistence.forkless.is_some() || persistence.held_for_save > 0 {
             self.save_some(events);
@@ -201,12 +219,12 @@ impl Service for Core {
                 events.stay_awake();
             }
         }
-        // 17. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
+        // 18. HTTP connections that have more to do are put on the ready list last, behind all else that is served first in
         //     the next turn.
         self.http_turn_ends(events);
-        // 18. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
+        // 19. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
         self.state.clients.unblocked.clear();
-        // 19. Who waits for a key gets in the next turn what the save has let go of (15), or one that went was to get (14).
+        // 20. Who waits for a key gets in the next turn what the save has let go of (17), or one that went was to get (16).
         if self.state.keyspace.has_ready()
             && !self.state.scripting.is_busy()
             && self.state.persistence.loading.is_none()

@@ -97,6 +97,10 @@ impl Redis {
             .then(|| raw.read_unless_gone());
         answer.flatten() == Some(Value::Simple("PONG".into()))
     }
+    /// Its TCP port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {
         Raw::over(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))

@@ -7,7 +7,7 @@ use crate::journal::Targets;
 use crate::replication::{Continuation, Link, LinkState};
 
 /// What clients read whose commands waited when the role changed.
-const UNBLOCKED: CommandError = CommandError::fixed(
+pub(crate) const UNBLOCKED: CommandError = CommandError::fixed(
     "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
 );
 
