@@ -147,6 +147,8 @@ pub struct Journal {
     /// How often something was given to readers.
     published: u64,
     offset: i64,
+    /// The offset is that of a primary's stream, and counted by whoever follows it.
+    follows: bool,
     /// Bytes that each reader of before had been given, so that one that comes back counts on.
     counted: [u64; 2],
 }
@@ -229,7 +231,8 @@ impl Journal {
         self.offset += match for_replicas {
             Some(bytes) => bytes as i64,
             // MULTI and EXEC, which are for all.
-            None => i64::from(is_wrapped) * 2,
+            None if !self.follows => i64::from(is_wrapped) * 2,
+            None => 0,
         };
         self.published += 1;
         self.unit.clear();
@@ -254,7 +257,8 @@ impl Journal {
             return;
         }
         self.effects += 1;
-        if targets.has(Targets::REPLICAS) && self.reader(Targets::REPLICAS).is_none() {
+        let is_counted = !self.follows && self.reader(Targets::REPLICAS).is_none();
+        if is_counted && targets.has(Targets::REPLICAS) {
             self.offset += 1;
         }
         if self.is_in_unit() {
@@ -355,6 +359,10 @@ impl Journal {
     /// and two for MULTI and EXEC.
     pub fn offset(&self) -> i64 {
         self.offset
+    }
+    /// Whether the stream of a primary is followed: what it has had applied is counted, and no effect of that for itself.
+    pub fn set_follows(&mut self, follows: bool) {
+        self.follows = follows;
     }
     /// Goes on from a position that a file tells.
     pub fn set_offset(&mut self, offset: i64) {
@@ -604,6 +612,24 @@ mod tests {
         );
         assert_eq!(times(&mut journal, &[9, 10], true), "#TS:9 SETa SETa");
         assert_eq!(times(&mut journal, &[10], false), "#TS:10 SETa");
+    }
+
+    /// A replica with an append-only file counted each effect for itself, beside the bytes that it had had applied: its offset
+    /// was ahead of all that its primary had written.
+    #[test]
+    fn who_follows_a_stream_counts_no_effects() {
+        let mut journal = Journal::default();
+        journal.attach(Targets::AOF);
+        journal.set_follows(true);
+        append(&mut journal, 0, "SETa");
+        journal.begin_unit();
+        append(&mut journal, 0, "SETb");
+        append(&mut journal, 0, "SETc");
+        journal.end_unit();
+        assert_eq!(journal.offset(), 0);
+        journal.set_follows(false);
+        append(&mut journal, 0, "SETd");
+        assert_eq!(journal.offset(), 1);
     }
 
     /// WAITAOF compares the offsets of clients with how far the file is synced: both count on when the file is switched

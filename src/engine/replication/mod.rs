@@ -83,6 +83,7 @@ pub(crate) fn disconnect_replicas(state: &mut State) {
 /// Tells modules that have a part of the role what it is.
 pub(crate) fn apply_role(state: &mut State) {
     let is_replica = state.replication.is_replica();
+    state.journal.set_follows(is_replica);
     // Keys of a replica are removed by its primary alone; till then they are not shown.
     let is_paused = state.pause.is_some();
     state.keyspace.freeze(is_replica || is_paused);
