@@ -4,11 +4,11 @@
 //! `replconfCommand`, `roleCommand` and `failoverCommand` of Redis's replication.c.
 
 use crate::clients::ClientKind;
-use crate::engine::replication::{primary, replica, role};
+use crate::engine::replication::{failover, primary, role};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags,
 };
-use crate::replication::FailoverState;
+use crate::replication::{FailoverState, Phase};
 use crate::resp::Args;
 use crate::system::numbers;
 
@@ -71,6 +71,32 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("offset"),
         ],
         handler: Handler::Server(psync),
+        ..CommandSpec::DEFAULT
+    },
+    CommandSpec {
+        name: "failover",
+        group: Group::Server,
+        summary: "Hands the role of the primary over to one of its replicas.",
+        since: "6.2.0",
+        arity: -1,
+        flags: flags::ADMIN | flags::NOSCRIPT | flags::STALE,
+        arguments: &[
+            Argument::block(
+                "target",
+                &[
+                    Argument::string("host"),
+                    Argument::integer("port"),
+                    Argument::token("force", "FORCE").optional(),
+                ],
+            )
+            .after("TO")
+            .optional(),
+            Argument::token("abort", "ABORT").optional(),
+            Argument::integer("milliseconds")
+                .after("TIMEOUT")
+                .optional(),
+        ],
+        handler: Handler::Server(fail_over),
         ..CommandSpec::DEFAULT
     },
     CommandSpec {
@@ -178,6 +204,83 @@ fn role(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
     Ok(())
 }
 
+/// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`. Answers OK as soon as it has begun.
+fn fail_over(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    let integer = |word: &[u8]| {
+        numbers::parse_i64(word).ok_or(CommandError::fixed(
+            "ERR value is not an integer or out of range",
+        ))
+    };
+    let failing = context.state.replication.failover.state;
+    if args.len() == 2 && is(args.at(1), "abort") {
+        if failing == FailoverState::None {
+            return Err(CommandError::fixed("ERR No failover in progress."));
+        }
+        failover::abort(context.state, context.host, "Failover manually aborted");
+        context.reply().ok();
+        return Ok(());
+    }
+    let (mut timeout_ms, mut force, mut target) = (None, false, None);
+    let mut at = 1;
+    while let Some(word) = args.get(at) {
+        if is(word, "timeout") && args.get(at + 1).is_some() && timeout_ms.is_none() {
+            let asked = integer(args.at(at + 1))?;
+            if asked <= 0 {
+                return Err(CommandError::fixed(
+                    "ERR FAILOVER timeout must be greater than 0",
+                ));
+            }
+            timeout_ms = Some(asked);
+            at += 2;
+        } else if is(word, "to") && args.get(at + 2).is_some() && target.is_none() {
+            let port = integer(args.at(at + 2))?;
+            let host = String::from_utf8_lossy(args.at(at + 1)).into_owned();
+            // No replica has a port that is none.
+            target = Some((host, u16::try_from(port).unwrap_or(0)));
+            at += 3;
+        } else if is(word, "force") && !force {
+            force = true;
+            at += 1;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    let state = &mut *context.state;
+    let refused = if failing != FailoverState::None {
+        Some("ERR FAILOVER already in progress.")
+    } else if state.replication.is_replica() {
+        Some("ERR FAILOVER is not valid when server is a replica.")
+    } else if state.replication.attached == 0 {
+        Some("ERR FAILOVER requires connected replicas.")
+    } else if force && (timeout_ms.is_none() || target.is_none()) {
+        Some("ERR FAILOVER with force option requires both a timeout and target HOST and IP.")
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        return Err(CommandError::fixed(reason));
+    }
+    if let Some((host, port)) = &target {
+        match failover::find(state, host, *port) {
+            None => {
+                return Err(CommandError::fixed(
+                    "ERR FAILOVER target HOST and PORT is not a replica.",
+                ));
+            }
+            Some(replica) if replica.phase != Phase::Online => {
+                return Err(CommandError::fixed(
+                    "ERR FAILOVER target replica is not online.",
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let until_ms = timeout_ms.map(|timeout_ms| state.now.unix_ms().saturating_add(timeout_ms));
+    failover::begin(state, target, until_ms, force);
+    context.reply().ok();
+    Ok(())
+}
+
 fn psync(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     primary::sync(context, args, true);
     Ok(())
@@ -220,8 +323,10 @@ fn replconf(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         }
         if is(option, "getack") {
             // The primary asks: it is told whatever else is told or not.
-            if context.session().kind == ClientKind::Primary {
-                replica::acknowledge(context.state);
+            if context.session().kind == ClientKind::Primary
+                && let Some(link) = &mut context.state.replication.link
+            {
+                link.owes_ack = true;
             }
             return Ok(());
         }

@@ -142,7 +142,9 @@ fn shutdown(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Comma
         return Err(CommandError::Syntax);
     }
     if abort {
-        if signals::shutdown_requested().is_none() {
+        if let Some(ending) = &mut context.state.ending {
+            ending.is_aborted = true;
+        } else if signals::shutdown_requested().is_none() {
             return Err(CommandError::fixed("ERR No shutdown in progress."));
         }
         signals::call_off_shutdown();

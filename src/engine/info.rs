@@ -208,6 +208,10 @@ fn server(page: &mut Page<'_>) {
     page.field("hz", state.effective_hz());
     page.field("configured_hz", settings.hz);
     page.field("lru_clock", state.now.unix_s() & 0xFF_FFFF);
+    if let Some(ending) = &state.ending {
+        let left_ns = ending.until_ns.saturating_sub(state.now.mono_ns);
+        page.field("shutdown_in_milliseconds", left_ns / 1_000_000);
+    }
     page.field("executable", process::executable_path().display());
     page.field(
         "config_file",

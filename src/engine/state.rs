@@ -54,8 +54,12 @@ pub struct State {
     pub rng: Rng,
     /// Time of the running command.
     pub now: Clock,
-    /// CLIENT PAUSE in force.
+    /// The pause in force; of all of [`State::pauses`].
     pub pause: Option<Pause>,
+    /// What pauses are for.
+    pub pauses: Pauses,
+    /// SHUTDOWN waits for replicas.
+    pub ending: Option<Ending>,
     /// There was no room within `maxmemory` for the last command of a connection: what its script may do. Asked anew within
     /// a transaction, half of it would be refused, or its own keys evicted.
     pub lacks_memory: bool,
@@ -115,6 +119,8 @@ impl State {
             rng,
             now,
             pause: None,
+            pauses: Pauses::default(),
+            ending: None,
             lacks_memory: false,
             freeing_since_ns: None,
             active_expire: true,
@@ -167,6 +173,19 @@ impl State {
         super::notifications::follow_interest(self);
     }
 
+    /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.
+    pub fn apply_pause(&mut self) {
+        let own = self.pauses.by_client;
+        self.pause = match self.pauses.for_failover || self.pauses.for_shutdown {
+            true => Some(Pause {
+                until_ms: i64::MAX,
+                writes_only: own.is_none_or(|pause| pause.writes_only),
+            }),
+            false => own,
+        };
+        super::replication::apply_role(self);
+    }
+
     /// Period of the watchdog, ms; 0: none. One shorter than two crons could never be kept.
     pub fn watchdog_ms(&self) -> u64 {
         match self.config.settings().watchdog_period_ms {
@@ -188,6 +207,30 @@ pub(super) fn hex_id(rng: &mut Rng) -> String {
     let mut bytes = [0; 20];
     rng.fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What pauses are for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pauses {
+    /// CLIENT PAUSE.
+    pub by_client: Option<Pause>,
+    /// FAILOVER: the stream stands still until a replica has all of it.
+    pub for_failover: bool,
+    /// SHUTDOWN, for the same reason.
+    pub for_shutdown: bool,
+}
+
+/// SHUTDOWN that waits for replicas.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// How it is to be done.
+    pub how: Shutdown,
+    /// The clients that have asked for it, by their ids.
+    pub clients: Vec<u64>,
+    /// Until when it waits, monotonic ns.
+    pub until_ns: u64,
+    /// It is called off.
+    pub is_aborted: bool,
 }
 
 /// CLIENT PAUSE.

@@ -67,6 +67,7 @@ pub enum Answer {
 pub struct Handshake {
     introduction: Introduction,
     awaits: Vec<Awaits>,
+    has_asked: bool,
 }
 
 impl Handshake {
@@ -75,6 +76,7 @@ impl Handshake {
         let handshake = Handshake {
             introduction,
             awaits: vec![Awaits::Pong],
+            has_asked: false,
         };
         (handshake, command(&[b"PING"]))
     }
@@ -126,6 +128,11 @@ impl Handshake {
         }
     }
 
+    /// Whether the stream was asked for.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked
+    }
+
     /// All that is said of itself, at once: the answers come in the same order.
     fn introduce(&mut self) -> Vec<u8> {
         let own = &self.introduction;
@@ -159,6 +166,7 @@ impl Handshake {
     /// Asks for the stream.
     fn ask(&mut self) -> Vec<u8> {
         self.awaits.push(Awaits::Psync);
+        self.has_asked = true;
         match &self.introduction.wants {
             Some((id, offset)) => {
                 // Positions on the wire count from 1.

@@ -85,6 +85,8 @@ pub struct Link {
     pub newline_ns: u64,
     /// When it acknowledged last, monotonic ns.
     pub acked_ns: u64,
+    /// The primary has asked what is applied. It is told at the end of the turn, when all that came is.
+    pub owes_ack: bool,
     /// What came was no stream.
     pub is_corrupt: bool,
     /// A change of role waits for this link: PSYNC is asked with FAILOVER.

@@ -4,8 +4,8 @@ use super::endpoints::TimerOwner;
 use super::service::Core;
 use crate::clients::ClientKind;
 use crate::config::SetContext;
+use crate::engine::Host;
 use crate::engine::eviction::{Room, make_room};
-use crate::engine::{self, Host};
 use crate::event_loop::{EventLoop, Phase};
 use crate::observe::LatencyEvent;
 use crate::system::{crash, process, supervisor};
@@ -215,14 +215,15 @@ impl Core {
     }
 
     pub(super) fn end_pause(&mut self, events: &mut EventLoop) {
-        if self
-            .state
-            .pause
-            .is_some_and(|pause| pause.until_ms <= self.state.now.unix_ms())
-        {
-            self.state.pause = None;
+        let own = self.state.pauses.by_client;
+        if own.is_some_and(|pause| pause.until_ms <= self.state.now.unix_ms()) {
+            self.state.pauses.by_client = None;
             // Keys whose time is over may go again: during the pause the data stayed as it was.
-            engine::replication::apply_role(&mut self.state);
+            self.state.apply_pause();
+        }
+        // Who is held goes on, whatever it was that has ended.
+        let is_paused = self.state.pause.is_some();
+        if std::mem::replace(&mut self.was_paused, is_paused) && !is_paused {
             self.resume_held(events);
         }
     }

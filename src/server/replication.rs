@@ -15,10 +15,10 @@ use crate::clients::{
 };
 use crate::engine::persistence::forkless;
 use crate::engine::persistence::receive::{self, ReceiveHow};
-use crate::engine::replication::{self as engine, primary, replica};
+use crate::engine::replication::{self as engine, failover, primary, replica};
 use crate::event_loop::{ConnectAddress, EventLoop, Progress, Received, Token};
 use crate::net::{READ_BUDGET, WRITE_BUDGET};
-use crate::replication::{Answer, Begins, Handshake, LinkState, Phase, Receiving};
+use crate::replication::{Answer, Begins, FailoverState, Handshake, LinkState, Phase, Receiving};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
@@ -34,6 +34,10 @@ impl Core {
         let replication = &self.state.replication;
         if replication.link.is_some() {
             self.follow_primary(events);
+        }
+        if self.state.replication.failover.state == FailoverState::WaitsForSync {
+            let (state, mut host) = self.state_and_host(events);
+            failover::step(state, &mut host);
         }
         let replication = &self.state.replication;
         if replication.stream.is_none() && replication.transfer.is_none() {
@@ -217,6 +221,10 @@ impl Core {
     fn follow_primary(&mut self, events: &mut EventLoop) {
         self.resume_primary(events);
         self.end_receiving(events);
+        let link = self.state.replication.link.as_mut();
+        if link.is_some_and(|link| std::mem::take(&mut link.owes_ack)) {
+            replica::acknowledge(&mut self.state);
+        }
         let now_ns = events.turn_ns();
         let Some(link) = &mut self.state.replication.link else {
             return;
@@ -424,7 +432,14 @@ impl Core {
                     let line = std::mem::take(&mut link.input);
                     match handshake.line(line.trim_ascii()) {
                         Ok(answer) => self.answered(events, token, answer),
-                        Err(reason) => return self.fail_link(events, &reason),
+                        Err(reason) => {
+                            let has_asked = handshake.has_asked();
+                            self.fail_link(events, &reason);
+                            if has_asked {
+                                self.refuse_failover(events);
+                            }
+                            return;
+                        }
                     }
                 }
                 LinkState::Receiving(..) => {
@@ -452,6 +467,14 @@ impl Core {
         }
     }
 
+    /// Whoever was to take over would not.
+    fn refuse_failover(&mut self, events: &mut EventLoop) {
+        if self.state.replication.failover.state == FailoverState::InProgress {
+            let (state, mut host) = self.state_and_host(events);
+            failover::abort(state, &mut host, "Failover target rejected psync request");
+        }
+    }
+
     /// The primary has answered the handshake.
     fn answered(&mut self, events: &mut EventLoop, token: Token, answer: Answer) {
         let receiving = |id, offset| {
@@ -463,6 +486,11 @@ impl Core {
                 has_begun: false,
             })
         };
+        let goes_on = !matches!(answer, Answer::Send(_));
+        if goes_on && self.state.replication.failover.state == FailoverState::InProgress {
+            failover::clear(&mut self.state);
+            events.stay_awake();
+        }
         let Some(link) = &mut self.state.replication.link else {
             return;
         };

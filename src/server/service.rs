@@ -27,6 +27,8 @@ pub struct Core {
     pub(super) endpoints: Endpoints,
     /// What each timer of the loop is for.
     pub(super) timers: OwnedTimers,
+    /// Whether commands were held by a pause when that was looked at last.
+    pub(super) was_paused: bool,
     /// The time that a save of the loop may have.
     pub(super) save_share: super::saving::SaveShare,
     /// Used memory, which every write asks for.
@@ -53,6 +55,7 @@ impl Core {
             cron: Cron::default(),
             endpoints: Endpoints::default(),
             timers: OwnedTimers::default(),
+            was_paused: false,
             save_share: Default::default(),
             gauge: MemoryGauge::default(),
             running_batch: RunningBatch::default(),

@@ -8,7 +8,7 @@
 use super::End;
 use super::service::Core;
 use crate::clients::ClientKey;
-use crate::engine::{self, Shutdown};
+use crate::engine::{self, CommandError, Ending, Shutdown};
 use crate::event_loop::EventLoop;
 use crate::persistence::aof::AofState;
 use crate::persistence::status::ChildKind;
@@ -32,28 +32,142 @@ impl Core {
         self.shut_down(events, shutdown, None);
     }
 
-    /// Shuts down in order: says so, writes what can be written, closes, removes what it left on the disk.
+    /// Shuts down in order; where replicas have not got all of the stream, when they have, or when it has waited for long.
     pub(super) fn shut_down(
         &mut self,
         events: &mut EventLoop,
         how: Shutdown,
         by: Option<ClientKey>,
     ) {
+        if let Some(ending) = &mut self.state.ending {
+            // It is under way already. Whoever asks again waits with the others.
+            let client = by.and_then(|key| self.state.clients.get(key));
+            ending
+                .clients
+                .extend(client.map(|client| client.session.id));
+            self.wait_for_end(by);
+            return;
+        }
         log::info!("User requested shutdown...");
         supervisor::notify("STOPPING=1\n");
+        let timeout_s = self.state.config.settings().shutdown_timeout_s;
+        if how.now || timeout_s == 0 || self.replicas_have_all() {
+            self.finish(events, how, by.into_iter().collect());
+            return;
+        }
+        log::info!("Waiting for replicas before shutting down.");
+        let client = by.and_then(|key| self.state.clients.get(key));
+        self.state.ending = Some(Ending {
+            how,
+            clients: client.map(|client| client.session.id).into_iter().collect(),
+            until_ns: self
+                .state
+                .now
+                .mono_ns
+                .saturating_add(timeout_s.saturating_mul(1_000_000_000)),
+            is_aborted: false,
+        });
+        self.state.replication.asks_acks = true;
+        self.state.pauses.for_shutdown = true;
+        self.state.apply_pause();
+        self.wait_for_end(by);
+    }
+
+    /// Has a client that asked for the end wait for it.
+    fn wait_for_end(&mut self, by: Option<ClientKey>) {
+        if let (Some(key), Some(command)) = (by, self.state.table.find(b"shutdown")) {
+            engine::blocking::begin_work(&mut self.state, key, command);
+        }
+    }
+
+    fn replicas_have_all(&self) -> bool {
+        let offset = self.state.journal.offset();
+        let mut replicas = self.state.replication.replicas.values();
+        replicas.all(|it| !it.is_attached() || it.acked == offset)
+    }
+
+    /// Goes on with an end that waits for replicas.
+    pub(super) fn end_when_replicas_have_all(&mut self, events: &mut EventLoop) {
+        let Some(ending) = &self.state.ending else {
+            return;
+        };
+        let is_over = ending.until_ns <= self.state.now.mono_ns;
+        if !ending.is_aborted && !is_over && !self.replicas_have_all() {
+            return;
+        }
+        let Some(ending) = self.state.ending.take() else {
+            return;
+        };
+        let clients = ending.clients.iter();
+        let keys = clients.filter_map(|id| self.state.clients.by_id(*id));
+        let keys: Vec<ClientKey> = keys.collect();
+        if ending.is_aborted {
+            self.refuse_end(&keys);
+        } else {
+            self.finish(events, ending.how, keys);
+        }
+        if self.ended.is_none() {
+            self.state.pauses.for_shutdown = false;
+            self.state.apply_pause();
+            events.stay_awake();
+        }
+    }
+
+    /// Tells those who asked for the end that there is none.
+    fn refuse_end(&mut self, by: &[ClientKey]) {
+        const REFUSED: CommandError =
+            CommandError::fixed("ERR Errors trying to SHUTDOWN. Check logs.");
+        for key in by {
+            let client = self.state.clients.get(*key);
+            if client.is_some_and(|client| client.session.waiting().is_some()) {
+                engine::blocking::give_up(&mut self.state, *key, 0, Some(&REFUSED));
+            } else if let Some(client) = self.state.clients.get_mut(*key) {
+                client.reply.error(REFUSED.bytes());
+                let code = client.reply.last_error_code().to_vec();
+                self.state.observe.error_replied(&code);
+            }
+        }
+    }
+
+    /// Says what replicas have not got.
+    fn log_replicas(&self) {
+        let offset = self.state.journal.offset();
+        let (mut all, mut lagging) = (0, 0);
+        for replica in self.state.replication.replicas.values() {
+            if !replica.is_attached() {
+                continue;
+            }
+            all += 1;
+            if replica.acked != offset {
+                lagging += 1;
+                let lag_ns = self.state.now.mono_ns.saturating_sub(replica.acked_ns);
+                log::info!(
+                    "Lagging replica {} reported offset {} behind master, lag={}, state={}.",
+                    engine::replication::primary::name_of(&self.state, replica),
+                    offset - replica.acked,
+                    lag_ns / 1_000_000_000,
+                    replica.state_name()
+                );
+            }
+        }
+        if all > 0 {
+            log::info!(
+                "{} of {all} replicas are in sync when shutting down.",
+                all - lagging
+            );
+        }
+    }
+
+    /// Says so, writes what can be written, closes, removes what it left on the disk.
+    fn finish(&mut self, events: &mut EventLoop, how: Shutdown, by: Vec<ClientKey>) {
+        self.log_replicas();
         if !self.save_before_exit(events, how) {
             // The signal is forgotten, so that another one can be sent when what was wrong is mended.
             log::warn!(
                 "Errors trying to shut down the server. Check the logs for more information."
             );
             signals::call_off_shutdown();
-            if let Some(client) = by.and_then(|key| self.state.clients.get_mut(key)) {
-                client
-                    .reply
-                    .error(b"ERR Errors trying to SHUTDOWN. Check logs.");
-                let code = client.reply.last_error_code().to_vec();
-                self.state.observe.error_replied(&code);
-            }
+            self.refuse_end(&by);
             return;
         }
         if let Some(path) = self.pid_path() {
@@ -61,7 +175,7 @@ impl Core {
             let _ = process::remove_pid_file(&path);
         }
         // Whoever asked sees the connection close; others get what they are owed as far as sockets take it.
-        if let Some(key) = by {
+        for key in by {
             self.state.clients.close(key, false);
         }
         // What they tell of is in the append-only file by now, as well as that could be.

@@ -194,6 +194,9 @@ impl Service for Core {
         if self.state.replication.is_active() {
             self.replicate(events);
         }
+        if self.state.ending.is_some() {
+            self.end_when_replicas_have_all(events);
+        }
         // 14. Replies: once for each client, so that those of a pipeline share a system call.
         if self.state.clients.has_pending_write() {
             self.write_replies(events);
@@ -279,7 +282,7 @@ impl Core {
     /// Ends CLIENT PAUSE when its time is over, else sets the timer for its end.
     fn time_pause(&mut self, events: &mut EventLoop) {
         self.end_pause(events);
-        let end = self.state.pause;
+        let end = self.state.pauses.by_client;
         let end_ms = end.map(|pause| u64::try_from(pause.until_ms).unwrap_or(0));
         let now = self.state.now;
         // A pause ends by the Unix clock, which may be set; a timer goes by the monotonic one. Where the two have come

@@ -20,8 +20,7 @@ use super::help;
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::engine::client_line::write_line;
 use crate::engine::detach::detach;
-pub use crate::engine::replication;
-use crate::engine::{CommandError, Context, Pause, ServerContext, blocking, parse};
+pub use crate::engine::{CommandError, Context, Pause, ServerContext, blocking, parse};
 use crate::resp::Args;
 use crate::system::numbers;
 use filter::Filter;
@@ -233,23 +232,24 @@ fn pause(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
         until_ms,
         writes_only,
     };
-    let in_force = context.state.pause.filter(|pause| pause.until_ms > now_ms);
-    context.state.pause = match in_force {
+    let own = context.state.pauses.by_client;
+    let in_force = own.filter(|pause| pause.until_ms > now_ms);
+    context.state.pauses.by_client = match in_force {
         Some(pause) => Some(Pause {
             until_ms: pause.until_ms.max(until_ms),
             writes_only: pause.writes_only && writes_only,
         }),
         None => (timeout_ms > 0).then_some(asked),
     };
-    replication::apply_role(context.state);
+    context.state.apply_pause();
     context.reply().ok();
     Ok(())
 }
 
 fn unpause(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.state.pause = None;
-    replication::apply_role(context.state);
-    context.state.requests.unpaused = true;
+    context.state.pauses.by_client = None;
+    context.state.apply_pause();
+    context.state.requests.unpaused = context.state.pause.is_none();
     context.reply().ok();
     Ok(())
 }

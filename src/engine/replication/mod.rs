@@ -5,11 +5,13 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `failover` | FAILOVER: handing the role over |
 //! | `primary` | replicas: PSYNC, snapshots, acknowledgements, what is done once a second |
 //! | `replica` | the link to a primary: a snapshot, the stream, their loss |
 //! | `report` | what INFO tells of it |
 //! | `role` | REPLICAOF: the change from one to the other |
 
+pub mod failover;
 pub mod primary;
 pub mod replica;
 pub(super) mod report;

@@ -25,7 +25,7 @@ const QUEUED_MAX: usize = 1024 * 1024;
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// How a client is named in the log: where it listens, if it says so.
-fn name_of(state: &State, replica: &Replica) -> String {
+pub fn name_of(state: &State, replica: &Replica) -> String {
     let address = state.clients.get(replica.client);
     let address = address.map(|client| client.connection().address().to_string());
     let address = address.unwrap_or_default();
