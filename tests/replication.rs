@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Raw, Server, info, wait_for};
+use common::{Raw, Server, info, text, wait_for};
 use gyre::resp::reader::Value;
 
 /// A line of the primary without its end. Empty lines are signs of life.
@@ -143,4 +143,104 @@ fn roles_are_told() {
     assert_eq!(client.line("SLAVEOF NO ONE"), ok());
     assert_eq!(client.line("SET key value"), ok());
     assert_eq!(info(&mut client, "role"), "master");
+}
+
+/// Waits until a server follows another one, with all that this has.
+fn await_link(replica: &mut Raw, primary: &mut Raw) {
+    wait_for("the link", || {
+        info(replica, "master_link_status") == "up"
+            && info(replica, "master_repl_offset") == info(primary, "master_repl_offset")
+    });
+}
+
+/// FAILOVER loses nothing: who writes meanwhile is held, and then told that this is a replica now.
+#[test]
+fn a_primary_hands_its_role_over() {
+    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let second = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let (mut one, mut two) = (first.raw(), second.raw());
+    for (line, reason) in [
+        ("FAILOVER ABORT", "ERR No failover in progress."),
+        ("FAILOVER", "ERR FAILOVER requires connected replicas."),
+        (
+            "FAILOVER TIMEOUT 0",
+            "ERR FAILOVER timeout must be greater than 0",
+        ),
+        ("FAILOVER TO here", "ERR syntax error"),
+    ] {
+        assert_eq!(refused(one.line(line)), reason, "{line}");
+    }
+    assert_eq!(one.line("SET key 1"), ok());
+    assert_eq!(
+        two.line(&format!("REPLICAOF localhost {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    for (line, reason) in [
+        (
+            "FAILOVER TO 127.0.0.1 1",
+            "ERR FAILOVER target HOST and PORT is not a replica.",
+        ),
+        (
+            "FAILOVER FORCE",
+            "ERR FAILOVER with force option requires both a timeout and target HOST and IP.",
+        ),
+    ] {
+        assert_eq!(refused(one.line(line)), reason, "{line}");
+    }
+    assert_eq!(
+        refused(two.line("FAILOVER")),
+        "ERR FAILOVER is not valid when server is a replica."
+    );
+    let mut writer = first.raw();
+    one.send(b"SET key 2\r\nFAILOVER\r\n");
+    assert_eq!((one.read(), one.read()), (ok(), ok()));
+    writer.send(b"SET key 3\r\n");
+    assert!(refused(writer.read()).starts_with("READONLY "));
+    wait_for("the other role", || info(&mut two, "role") == "master");
+    await_link(&mut one, &mut two);
+    assert_eq!(info(&mut one, "master_failover_state"), "no-failover");
+    assert_eq!(two.line("GET key"), Value::bulk("2"));
+    assert_eq!(two.line("SET key 4"), ok());
+    assert_eq!(two.line("WAIT 1 0"), Value::Integer(1));
+    assert_eq!(one.line("GET key"), Value::bulk("4"));
+    assert_eq!(info(&mut one, "sync_full"), "1");
+    assert_eq!(info(&mut two, "sync_full"), "0", "the stream went on");
+}
+
+/// A server that is to end lets its replicas catch up first, and can be told not to end.
+#[test]
+fn the_end_waits_for_replicas() {
+    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let second = Server::with(&[]);
+    let (mut one, mut two) = (first.raw(), second.raw());
+    assert_eq!(
+        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    common::signal(second.pid(), "-STOP");
+    assert_eq!(one.line("SET key 1"), ok());
+    let (mut ender, mut writer) = (first.raw(), first.raw());
+    ender.send(b"SHUTDOWN\r\n");
+    wait_for("the end under way", || {
+        text(one.line("INFO server")).contains("shutdown_in_milliseconds:")
+    });
+    writer.send(b"SET key 2\r\n");
+    assert_eq!(one.line("SHUTDOWN ABORT"), ok());
+    assert_eq!(
+        refused(ender.read()),
+        "ERR Errors trying to SHUTDOWN. Check logs."
+    );
+    assert_eq!(writer.read(), ok());
+    ender.send(b"SHUTDOWN\r\n");
+    wait_for("the end under way", || {
+        text(one.line("INFO server")).contains("shutdown_in_milliseconds:")
+    });
+    common::signal(second.pid(), "-CONT");
+    wait_for("the end", || !ender.send_unless_gone(b"PING\r\n"));
+    wait_for("the link's end", || {
+        info(&mut two, "master_link_status") == "down"
+    });
+    assert_eq!(two.line("GET key"), Value::bulk("2"));
 }

@@ -137,7 +137,7 @@ fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     }
     let who = SetContext {
         is_local: context.caller().connection().is_local(),
-        is_loading: context.state.persistence.is_loading(),
+        is_loading: context.state.persistence.loads_any(),
     };
     let policy = pairs
         .iter()

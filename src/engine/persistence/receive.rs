@@ -620,6 +620,9 @@ fn throw_away(state: &mut State, _host: &mut dyn Host, receiving: Receiving) {
         Input::Stream(stream) => stream.give_up(),
     }
     state.persistence.loads_aside = false;
+    if matches!(&receiving.input, Input::Stream(_)) && !receiving.is_whole {
+        log::warn!("Internal error in RDB reading: the snapshot has ended before its end");
+    }
     match receiving.phase {
         Phase::Coming => {}
         Phase::Installing => state.persistence.loading = None,

@@ -464,6 +464,10 @@ fn stream_step(state: &mut State, host: &mut dyn Host, made: Option<u64>) {
             let mark = state.replication.transfer.take().and_then(|it| it.mark);
             let mark = mark.unwrap_or_default();
             debug_assert_eq!(mark.len(), MARK_LEN);
+            log::info!(
+                "Diskless rdb transfer, done reading from pipe, {} replicas still up.",
+                receivers.len()
+            );
             give(state, &receivers, &Arc::new(mark.into_bytes()), true);
         }
         Some(false) => {

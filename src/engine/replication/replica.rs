@@ -56,9 +56,9 @@ pub fn lost(state: &mut State, host: &mut dyn Host, reason: &str) {
     let receives = matches!(was, LinkState::Receiving(..) | LinkState::Loading(..));
     let was_up = matches!(was, LinkState::Up(_));
     link.down_since_ns.get_or_insert(now_ns);
-    if was_up {
+    if was_up || receives {
         // Try at once: most links break for a reason that has passed.
-        link.failures = 0;
+        link.failures = u32::from(receives);
         link.retry_ns = now_ns;
     } else {
         link.failures = link.failures.saturating_add(1);
