@@ -171,6 +171,7 @@ impl State {
         let limits = &settings.client_output_buffer_limits;
         self.clients.hard_limits = std::array::from_fn(|class| limits[class].hard_bytes);
         super::notifications::follow_interest(self);
+        super::replication::primary::refresh_good(self);
     }
 
     /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.

@@ -107,6 +107,7 @@ impl Core {
             self.finish(events, ending.how, keys);
         }
         if self.ended.is_none() {
+            self.resume_unblocked(events);
             self.state.pauses.for_shutdown = false;
             self.state.apply_pause();
             events.stay_awake();

@@ -337,7 +337,7 @@ impl Core {
     }
 
     /// Puts clients whose waiting has ended back on the ready list, and has what they are told written.
-    fn resume_unblocked(&mut self, events: &mut EventLoop) {
+    pub(super) fn resume_unblocked(&mut self, events: &mut EventLoop) {
         for key in std::mem::take(&mut self.state.clients.unblocked) {
             self.state.clients.mark_pending_write(key);
             let client = self.state.clients.get(key);

@@ -34,7 +34,8 @@ pub fn set_journal(state: &mut State, on: bool) {
         state.journal.detach(Targets::AOF);
     }
     // Keys that go by themselves make events only where somebody wants them; the journal has to have their removals.
-    state.keyspace.set_interest(interest::JOURNAL, on);
+    let is_read = state.journal.has_consumers();
+    state.keyspace.set_interest(interest::JOURNAL, is_read);
 }
 
 /// How the file is flushed now.

@@ -19,6 +19,7 @@ pub mod role;
 
 use super::State;
 use crate::journal::Targets;
+use crate::keyspace::interest;
 use crate::replication::Stream;
 
 /// Brings what replicas are to get from the journal to the stream, and forgets what nobody needs any more.
@@ -55,7 +56,7 @@ pub(crate) fn begin_stream(state: &mut State) {
     if !state.replication.is_replica() {
         state.replication.id = super::state::hex_id(&mut state.rng);
         state.replication.clear_second_id();
-        state.journal.attach(Targets::REPLICAS);
+        read_journal(state, true);
     }
     log::info!(
         "Replication backlog created, my new replication IDs are '{}' and '{}'",
@@ -66,8 +67,23 @@ pub(crate) fn begin_stream(state: &mut State) {
 
 /// Nothing is kept for replicas any more.
 pub(crate) fn end_stream(state: &mut State) {
-    state.journal.detach(Targets::REPLICAS);
+    read_journal(state, false);
     state.replication.stream = None;
+}
+
+/// Has the journal read for replicas, or not any more.
+pub(crate) fn read_journal(state: &mut State, reads: bool) {
+    match reads {
+        true => {
+            state.journal.attach(Targets::REPLICAS);
+            // The next effect names its database.
+            state.journal.restart(Targets::REPLICAS);
+        }
+        false => state.journal.detach(Targets::REPLICAS),
+    }
+    // Keys that go by themselves are told where the journal is read.
+    let is_read = state.journal.has_consumers();
+    state.keyspace.set_interest(interest::JOURNAL, is_read);
 }
 
 /// Cuts all replicas off: they have to hear of another ID, or get another snapshot.

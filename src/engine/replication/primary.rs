@@ -590,7 +590,7 @@ pub fn gone(state: &mut State, key: ClientKey) {
 }
 
 /// Counts the replicas that are good enough for `min-replicas-to-write`.
-fn refresh_good(state: &mut State) {
+pub fn refresh_good(state: &mut State) {
     let settings = state.config.settings();
     if settings.min_replicas_to_write == 0 || settings.min_replicas_max_lag_s == 0 {
         return;

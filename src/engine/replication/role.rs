@@ -1,9 +1,8 @@
 //! The change of role: REPLICAOF, and PSYNC with FAILOVER.
 
-use super::{State, apply_role, begin_stream, disconnect_replicas, feed};
+use super::{State, apply_role, begin_stream, disconnect_replicas, feed, read_journal};
 use crate::engine::persistence::receive;
 use crate::engine::{CommandError, Host, blocking};
-use crate::journal::Targets;
 use crate::replication::{Continuation, Link, LinkState};
 
 /// What clients read whose commands waited when the role changed.
@@ -32,7 +31,7 @@ pub fn follow(state: &mut State, host: &mut dyn Host, primary: &str, port: u16) 
         feed(state);
         begin_stream(state);
         feed(state);
-        state.journal.detach(Targets::REPLICAS);
+        read_journal(state, false);
         // Whatever it is that a new primary sends first, it names its database.
         Some(Continuation {
             id: state.replication.id.clone(),
@@ -72,8 +71,7 @@ pub fn lead(state: &mut State, host: &mut dyn Host) {
     receive::end_waiting_of_append_only(state, host);
     state.replication.alone_since_ns = state.now.mono_ns;
     if state.replication.stream.is_some() {
-        state.journal.attach(Targets::REPLICAS);
-        state.journal.restart(Targets::REPLICAS);
+        read_journal(state, true);
     }
     apply_role(state);
 }
