@@ -248,3 +248,288 @@ impl ReadStream {
         self.0.given_up.store(true, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::keyspace::NewValue;
+    use crate::persistence::rdb::save;
+    use crate::persistence::rdb::tests::{mutate, stored, value};
+    use crate::persistence::rdb::write::Writer;
+    use crate::persistence::read_ahead::{ReadPart, ReadValue};
+    use crate::system::crc64::crc64;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    const SEED: HashSeed = HashSeed([1, 2, 3, 4]);
+
+    fn settings() -> Settings {
+        Config::with_dir(Path::new("/")).settings().clone()
+    }
+
+    fn window() -> Window {
+        let stream = ReadStream::new(&settings(), SEED, None);
+        let shared = Arc::into_inner(stream.0).expect("the only one");
+        shared.window.into_inner().expect("no panic")
+    }
+
+    /// What is in a chunk, as text.
+    fn texts(chunk: &Chunk, into: &mut Vec<String>) {
+        for (part, end) in &chunk.items {
+            let shown = |text| format!("{:?}", chunk.text(text));
+            into.push(match part {
+                ReadPart::Aux(name, value) => format!("{end} {} {}", shown(name), shown(value)),
+                ReadPart::Function(code) => format!("{end} {}", shown(code)),
+                ReadPart::Entry {
+                    key,
+                    value,
+                    expire_at,
+                    usage,
+                } => {
+                    let value = match value {
+                        ReadValue::Text(text) => shown(text),
+                        ReadValue::Built(value) => format!("{value:?}"),
+                    };
+                    format!("{end} {} {value} {expire_at:?} {usage:?}", shown(key))
+                }
+                other => format!("{end} {other:?}"),
+            });
+        }
+    }
+
+    /// All that is read of these pieces, as text, and why no more.
+    fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, Option<LoadError>) {
+        let mut window = window();
+        let (mut all, mut failure) = (Vec::new(), None);
+        for (piece, is_last) in pieces
+            .map(|piece| (piece, false))
+            .chain(std::iter::once((&b""[..], true)))
+        {
+            let mut chunk = Chunk::default();
+            window.feed(piece, is_last, &mut chunk);
+            texts(&chunk, &mut all);
+            match chunk.take_failure() {
+                Some(Failure::Format(error)) => failure = Some(error),
+                Some(Failure::Io(error)) => panic!("{error}"),
+                None => {}
+            }
+        }
+        (all, failure)
+    }
+
+    /// The same by a reader that has all bytes from the beginning.
+    fn read_at_once(bytes: &[u8]) -> (Vec<String>, Option<LoadError>) {
+        let settings = settings();
+        let loader = Loader {
+            settings: &settings,
+            seed: SEED,
+        };
+        let mut reader = match FileReader::new(bytes) {
+            Ok(reader) => reader,
+            Err(error) => return (Vec::new(), Some(error)),
+        };
+        let mut chunk = Chunk::default();
+        let mut failure = None;
+        loop {
+            match reader.next(bytes, &loader, true) {
+                Ok(part) => {
+                    let is_over = matches!(part, Part::End);
+                    let part = keep(&mut chunk, part);
+                    chunk.items.push((part, reader.offset()));
+                    if is_over {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut all = Vec::new();
+        texts(&chunk, &mut all);
+        (all, failure)
+    }
+
+    /// A file with these values, and whatever else there may be in one.
+    fn file(values: &[NewValue<'static>], compress: bool) -> Vec<u8> {
+        let mut bytes = b"REDIS0012".to_vec();
+        let mut writer = Writer::new(&mut bytes, compress);
+        writer.byte(0xfa);
+        writer.string(b"repl-offset");
+        writer.string(b"12345");
+        writer.byte(0xf5);
+        writer.string(b"#!lua name=a\nredis.register_function('f', function() end)");
+        writer.byte(0xfe);
+        writer.len(3);
+        writer.byte(0xfb);
+        writer.len(values.len());
+        writer.len(1);
+        for (at, value) in values.iter().enumerate() {
+            match at % 4 {
+                1 => {
+                    writer.byte(0xfc);
+                    (0..8).for_each(|byte| writer.byte(byte));
+                }
+                2 => {
+                    writer.byte(0xf8);
+                    writer.len(at * 1000);
+                }
+                3 => {
+                    writer.byte(0xf9);
+                    writer.byte(7);
+                }
+                _ => {}
+            }
+            writer.byte(save::kind_of(stored(value)));
+            writer.string(format!("key:{at}").as_bytes());
+            save::save(stored(value), &mut writer);
+        }
+        writer.byte(0xff);
+        let sum = crc64(0, &bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// However a snapshot is cut, the same is read as when it is there at once.
+        #[test]
+        fn cuts_change_nothing(
+            values in proptest::collection::vec(value(), 0..5),
+            compress: bool,
+            step in 1usize..2000,
+        ) {
+            let bytes = file(&values, compress);
+            let expected = read_at_once(&bytes);
+            prop_assert_eq!(&expected.1, &None);
+            prop_assert!(expected.0.len() >= values.len() + 5);
+            prop_assert_eq!(&read(bytes.chunks(1)), &expected);
+            prop_assert_eq!(&read(bytes.chunks(step)), &expected);
+        }
+
+        /// Wrong bytes are as wrong, at the same place, however they are cut.
+        #[test]
+        fn cuts_change_no_errors(
+            values in proptest::collection::vec(value(), 0..4),
+            compress: bool,
+            step in 1usize..500,
+            changes in proptest::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
+        ) {
+            let mut bytes = file(&values, compress);
+            mutate(&mut bytes, &changes);
+            let expected = read_at_once(&bytes);
+            prop_assert_eq!(&read(bytes.chunks(step)), &expected);
+            prop_assert_eq!(&read(bytes.chunks(1)), &expected);
+        }
+    }
+
+    /// Each place at which a file can be cut in two, with a value of each type.
+    #[test]
+    fn a_cut_may_be_anywhere() {
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        // Small ones, so that there are not too many places.
+        let length = |value: &NewValue<'static>| file(std::slice::from_ref(value), true).len();
+        let values: Vec<_> = (0..80)
+            .map(|_| {
+                let tree = value().new_tree(&mut runner).expect("a value");
+                proptest::strategy::ValueTree::current(&tree)
+            })
+            .filter(|value| length(value) < 400)
+            .take(16)
+            .collect();
+        let bytes = file(&values, true);
+        let kinds: BTreeSet<u8> = values.iter().map(|it| save::kind_of(stored(it))).collect();
+        assert!(kinds.len() > 4, "{kinds:?}");
+        let expected = read_at_once(&bytes);
+        assert_eq!(expected.1, None);
+        for at in 0..bytes.len() {
+            let (first, second) = bytes.split_at(at);
+            assert_eq!(read([first, second].into_iter()), expected, "{at}");
+        }
+        // What ends too early is never taken for whole.
+        for at in 0..bytes.len() {
+            let (_, failure) = read(std::iter::once(&bytes[..at]));
+            assert!(failure.is_some(), "{at}");
+        }
+    }
+
+    /// A value that comes in many pieces was read from its beginning for each of them.
+    #[test]
+    fn a_large_value_is_not_read_again_for_each_piece() {
+        let mut bytes = b"REDIS0012\x02\x01k".to_vec();
+        let mut writer = Writer::new(&mut bytes, false);
+        let members = 20_000;
+        writer.len(members);
+        for member in 0..members {
+            writer.string(format!("member:{member}").as_bytes());
+        }
+        writer.byte(0xff);
+        bytes.extend([0; 8]);
+        let mut window = window();
+        let mut read = 0;
+        for piece in bytes.chunks(1000) {
+            let held = window.bytes.len() + piece.len();
+            if held >= window.wanted {
+                read += held;
+            }
+            let mut chunk = Chunk::default();
+            window.feed(piece, false, &mut chunk);
+            assert!(chunk.failure.is_none());
+        }
+        window.feed(b"", true, &mut Chunk::default());
+        assert!(window.is_over);
+        assert!(read < 4 * bytes.len(), "{read} of {}", bytes.len());
+        assert_eq!(window.bytes.capacity(), 0);
+    }
+
+    /// Neither a length that is announced nor what comes behind the end takes memory.
+    #[test]
+    fn nothing_is_kept_that_is_not_needed() {
+        let mut window = self::window();
+        let mut chunk = Chunk::default();
+        window.feed(
+            b"REDIS0012\x00\x01k\x81\xff\xff\xff\xff\xff\xff\xff\x00v",
+            false,
+            &mut chunk,
+        );
+        assert!(chunk.failure.is_none());
+        assert!(window.bytes.capacity() < 1000);
+        window.feed(b"", true, &mut chunk);
+        assert!(chunk.failure.is_some() && window.is_over);
+        window.feed(&[0; 100_000], false, &mut chunk);
+        assert_eq!(window.bytes.capacity(), 0);
+        // Large values that are whole leave no room behind.
+        let mut window = self::window();
+        let mut bytes = b"REDIS0012\x00\x01k\x80".to_vec();
+        bytes.extend(4_000_000_u32.to_be_bytes());
+        bytes.extend(vec![b'v'; 4_000_000]);
+        for piece in bytes.chunks(10_000) {
+            window.feed(piece, false, &mut Chunk::default());
+        }
+        assert!(window.bytes.capacity() <= KEPT && !window.is_over);
+    }
+
+    /// What is given up is not looked at, and its pieces are done with all the same.
+    #[test]
+    fn what_is_given_up_is_not_read() {
+        let stream = ReadStream::new(&settings(), SEED, None);
+        let pieces = [stream.piece(b"REDIS", false), stream.piece(b"0012", true)];
+        assert!(stream.is_whole() && stream.helper_is_busy());
+        assert_eq!((stream.waiting(), stream.made()), (9, 0));
+        assert!(stream.next().is_none());
+        stream.give_up();
+        pieces.into_iter().for_each(Piece::read);
+        stream.may_take(stream.made());
+        assert!(!stream.helper_is_busy());
+        for _ in 0..2 {
+            let chunk = stream.next().expect("made");
+            assert!(chunk.items.is_empty() && chunk.failure.is_none());
+        }
+        assert!(stream.next().is_none());
+        assert_eq!(stream.waiting(), 0);
+    }
+}
