@@ -254,9 +254,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::keyspace::NewValue;
-    use crate::persistence::rdb::save;
     use crate::persistence::rdb::tests::{mutate, stored, value};
     use crate::persistence::rdb::write::Writer;
+    use crate::persistence::rdb::{FileVersion, save};
     use crate::persistence::read_ahead::{ReadPart, ReadValue};
     use crate::system::crc64::crc64;
     use proptest::prelude::*;
@@ -383,7 +383,7 @@ mod tests {
                 }
                 _ => {}
             }
-            writer.byte(save::kind_of(stored(value)));
+            writer.byte(save::kind_of(stored(value), FileVersion::V12));
             writer.string(format!("key:{at}").as_bytes());
             save::save(stored(value), &mut writer);
         }
@@ -442,7 +442,10 @@ mod tests {
             .take(16)
             .collect();
         let bytes = file(&values, true);
-        let kinds: BTreeSet<u8> = values.iter().map(|it| save::kind_of(stored(it))).collect();
+        let kinds: BTreeSet<u8> = values
+            .iter()
+            .map(|it| save::kind_of(stored(it), FileVersion::V12))
+            .collect();
         assert!(kinds.len() > 4, "{kinds:?}");
         let expected = read_at_once(&bytes);
         assert_eq!(expected.1, None);

@@ -252,8 +252,8 @@ pub fn step(
     let done = match &mut loading.source {
         LoadSource::Coming => return Ok(Progress::Waits),
         LoadSource::Snapshot(snapshot) => {
-            // What has expired is the primary's to remove.
-            state.now.keeps_expired = loading.received;
+            // What has expired is the primary's to remove, also from the file that a replica begins with.
+            state.now.keeps_expired = loading.received || state.replication.is_replica();
             let stepped = step_snapshot(state, host, snapshot, enough);
             state.now.keeps_expired = false;
             let progress = stepped?;

@@ -452,14 +452,9 @@ fn stop_saving(state: &mut State, host: &mut dyn Host) {
     aof::stop_for_sync(state, host);
 }
 
-/// Whether a directive is set.
-fn says_yes(state: &State, name: &str) -> bool {
-    state.config.get_one(name).as_deref() == Some(b"yes")
-}
-
 /// Removes all data and libraries; the bell that says when they are free.
 fn empty(state: &mut State) -> u64 {
-    let lazily = says_yes(state, "replica-lazy-flush");
+    let lazily = state.config.settings().replica_lazy_flush;
     // Who loads waits for what is not to be freed lazily, so that the old data and the new ones are not there together.
     let free = match state.keyspace.rings_when_freed() {
         _ if lazily => Free::Lazily,
@@ -564,7 +559,7 @@ pub fn loaded(
 /// A server that keeps nothing on the disk shall have no file there only because it is a replica.
 fn remove_sync_file(state: &mut State, file: &ReceivedFile) {
     let settings = state.config.settings();
-    if says_yes(state, "rdb-del-sync-files") && settings.save.is_empty() && !settings.appendonly {
+    if settings.rdb_del_sync_files && settings.save.is_empty() && !settings.appendonly {
         log::info!(
             "Removing the RDB file obtained from the master. This replica has persistence disabled"
         );

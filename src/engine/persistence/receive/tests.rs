@@ -8,6 +8,7 @@ use crate::keyspace::{KeyspaceEvent, Type, interest};
 use crate::persistence::aof::AofState;
 use crate::persistence::snapshot;
 use crate::persistence::status::ChildKind;
+use crate::replication::Link;
 use crate::resp::reader::Value;
 use crate::system::disk::{Call, Disk, Fault, FaultPlan};
 use tempfile::TempDir;
@@ -539,4 +540,25 @@ fn the_place_in_the_stream_is_told() {
     let mut load = state.persistence.loading.take().expect("there");
     loading::step(state, &mut replica.h.host, &mut load, &mut |_| false).expect("loaded");
     assert_eq!(state.persistence.loaded_info, Some(info));
+}
+
+/// A replica that was started anew removed keys that its primary still had, or was about to give a longer life.
+#[test]
+fn a_replica_begins_with_what_has_expired() {
+    let bytes = payload();
+    for (is_replica, keys) in [(true, 6), (false, 5)] {
+        let mut replica = Replica::new();
+        replica.h.line("FLUSHALL");
+        replica.h.line("FUNCTION FLUSH");
+        replica.h.advance_ms(5000);
+        std::fs::write(replica.directory.path().join("dump.rdb"), &bytes).expect("written");
+        loading::begin(&mut replica.h.state).expect("begun");
+        let state = &mut replica.h.state;
+        if is_replica {
+            state.replication.link = Some(Box::new(Link::to("127.0.0.1", 1)));
+        }
+        let mut load = state.persistence.loading.take().expect("there");
+        loading::step(state, &mut replica.h.host, &mut load, &mut |_| false).expect("loaded");
+        assert_eq!(state.persistence.loaded_keys, keys);
+    }
 }
