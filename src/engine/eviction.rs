@@ -69,6 +69,10 @@ pub fn make_room(state: &mut State, host: &mut dyn Host) -> Room {
 type EvictOne<'a> = &'a mut dyn FnMut(&mut State, &mut dyn Host, MaxmemoryPolicy, u32) -> bool;
 
 fn evict(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -> Room {
+    if state.replication.is_replica() && state.config.settings().replica_ignore_maxmemory {
+        // What goes is its primary's to say.
+        return Room::Made;
+    }
     let room = evict_some(state, host, evict_one);
     if matches!(room, Room::Made | Room::Making) {
         state.freeing_since_ns = None;
