@@ -65,11 +65,7 @@ impl Core {
         let end = stream.end();
         let settings = self.state.config.settings();
         let limit = settings.client_output_buffer_limits[1];
-        // What is kept anyway costs nothing.
-        let hard = match limit.hard_bytes {
-            0 => u64::MAX,
-            hard => hard.max(settings.repl_backlog_size),
-        };
+        let hard = primary::output_limit(settings);
         let now_ns = events.turn_ns();
         let (mut behind, mut over) = (Vec::new(), Vec::new());
         for replica in self.state.replication.replicas.values_mut() {

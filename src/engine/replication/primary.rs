@@ -11,6 +11,7 @@
 
 use super::{State, begin_stream, end_stream, feed};
 use crate::clients::{Address, ClientKey, ClientKind};
+use crate::config::Settings;
 use crate::engine::persistence::{self, SavedFor, forkless};
 use crate::engine::{CommandError, Host, ServerContext};
 use crate::journal::Targets;
@@ -159,6 +160,14 @@ fn attach(state: &mut State, key: ClientKey) {
     }
 }
 
+/// Bytes of the stream that may wait for a replica. What is kept anyway costs nothing.
+pub fn output_limit(settings: &Settings) -> u64 {
+    match settings.client_output_buffer_limits[1].hard_bytes {
+        0 => u64::MAX,
+        hard => hard.max(settings.repl_backlog_size),
+    }
+}
+
 /// Has a replica go on with the stream where it stands, if that is the same stream and all that it lacks is there.
 fn go_on(state: &mut State, key: ClientKey, id: &[u8], wanted: i64, name: &str) -> bool {
     feed(state);
@@ -202,6 +211,13 @@ fn go_on(state: &mut State, key: ClientKey, id: &[u8], wanted: i64, name: &str) 
         return false;
     };
     let bytes = stream.end() - cursor;
+    if u64::try_from(bytes).unwrap_or(u64::MAX) > output_limit(state.config.settings()) {
+        // It would be cut off for it, come back and ask for the same.
+        log::info!(
+            "Unable to partial resync with replica {name}: what it lacks is more than may wait for it (Replica request was: {wanted})."
+        );
+        return false;
+    }
     let own_id = replication.id.clone();
     attach(state, key);
     let now_ns = state.now.mono_ns;
