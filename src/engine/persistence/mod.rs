@@ -62,6 +62,11 @@ fn options(state: &State, host: &mut dyn Host, saved_for: SavedFor) -> SnapshotO
 
 /// Which state of the server's stream the data are, for the files that are written now; none: nobody could go on from there.
 fn save_info(state: &State) -> Option<SaveInfo> {
+    // In the middle of a transaction there are effects in the data that the stream does not have yet: whoever went on from
+    // here would have them twice, or never.
+    if state.journal.is_in_unit() {
+        return None;
+    }
     let replication = &state.replication;
     let stream_db = match &replication.link {
         Some(link) => match link.client() {
@@ -83,8 +88,12 @@ fn save_info(state: &State) -> Option<SaveInfo> {
 /// Writes a snapshot here and now; whether it went well (else the log says why). O(N).
 pub fn save_now(state: &mut State, host: &mut dyn Host) -> bool {
     let options = options(state, host, SavedFor::Ourselves);
-    let written = snapshot::write(&state.keyspace, state.now, &options, &mut |_| {});
-    saved(state, &options, written)
+    save_with(state, &options)
+}
+
+fn save_with(state: &mut State, options: &SnapshotOptions) -> bool {
+    let written = snapshot::write(&state.keyspace, state.now, options, &mut |_| {});
+    saved(state, options, written)
 }
 
 /// Writes the last snapshot, at the end of the server; whether it went well. A background save must not put its older
@@ -362,7 +371,12 @@ pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
         kill_child(state, host);
     }
     if !state.config.settings().save.is_empty() {
-        save_now(state, host);
+        // The command that has emptied them is not in the stream yet: replicas that went on with it from here would keep all.
+        let options = SnapshotOptions {
+            save_info: None,
+            ..options(state, host, SavedFor::Ourselves)
+        };
+        save_with(state, &options);
     }
 }
 
