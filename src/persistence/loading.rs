@@ -154,6 +154,8 @@ pub struct Loading {
     pub keys: u64,
     /// Keys that had expired and were left out.
     pub expired: u64,
+    /// Those that are remembered, with their databases, and how many bytes their names may have.
+    left_out: (Vec<(usize, Vec<u8>)>, usize),
     /// Collections without elements, which were left out.
     pub empty: u64,
     /// Used memory when the file was written, as it says.
@@ -206,6 +208,7 @@ impl Loading {
             on_duplicate,
             keys: 0,
             expired: 0,
+            left_out: (Vec::new(), 0),
             empty: 0,
             used_memory: 0,
             told: ToldOfStream::default(),
@@ -222,6 +225,25 @@ impl Loading {
             Source::Stream(_, len) => len.unwrap_or(0),
         };
         (all, self.at as u64)
+    }
+    /// Has the names of keys remembered that had expired and were left out, as long as they have fewer bytes than this.
+    pub fn remember_left_out(&mut self, bytes: usize) {
+        if self.keys == 0 && self.expired == 0 {
+            self.left_out.1 = bytes;
+        }
+    }
+    fn leave_out(&mut self, key: &[u8]) {
+        self.expired += 1;
+        let (left_out, room) = &mut self.left_out;
+        *room = room.saturating_sub(key.len());
+        if *room > 0 {
+            left_out.push((self.db, key.to_vec()));
+        }
+    }
+    /// The keys that had expired and were left out, if all are remembered.
+    pub fn take_left_out(&mut self) -> Option<Vec<(usize, Vec<u8>)>> {
+        let all = std::mem::take(&mut self.left_out.0);
+        (all.len() as u64 == self.expired).then_some(all)
     }
     /// What the snapshot says of its server's stream, where it says all of it.
     pub fn save_info(&self) -> Option<SaveInfo> {
@@ -387,9 +409,10 @@ impl Loading {
                     }
                 }
                 ReadPart::Entry {
+                    key,
                     expire_at: Some(at),
                     ..
-                } if at < now.expiry_ms() => self.expired += 1,
+                } if at < now.expiry_ms() => self.leave_out(chunk.text(&key)),
                 ReadPart::Entry {
                     key,
                     value,

@@ -337,6 +337,8 @@ pub struct Persistence {
     pub aof_waits_for_sync: bool,
     /// What the snapshot that was loaded at the start says of the stream that its data are a state of.
     pub loaded_info: Option<SaveInfo>,
+    /// Keys that had expired and were left out of them, with their databases.
+    pub left_out: Vec<(usize, Vec<u8>)>,
     /// Keys of the last load.
     pub loaded_keys: u64,
     /// Keys that the last load left out because they had expired.
@@ -381,6 +383,7 @@ impl Default for Persistence {
             loads_aside: false,
             aof_waits_for_sync: false,
             loaded_info: None,
+            left_out: Vec::new(),
             loaded_keys: 0,
             expired_keys: 0,
             fork_us: 0,

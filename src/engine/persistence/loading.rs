@@ -254,6 +254,11 @@ pub fn step(
         LoadSource::Snapshot(snapshot) => {
             // What has expired is the primary's to remove, also from the file that a replica begins with.
             state.now.keeps_expired = loading.received || state.replication.is_replica();
+            if !loading.received {
+                // Those who go on with the stream are told of them by it, if they find room in what is kept of it.
+                let backlog = state.config.settings().repl_backlog_size;
+                snapshot.remember_left_out(usize::try_from(backlog).unwrap_or(usize::MAX));
+            }
             let stepped = step_snapshot(state, host, snapshot, enough);
             state.now.keeps_expired = false;
             let progress = stepped?;
@@ -262,8 +267,11 @@ pub fn step(
                 && (!loading.received || super::receive::is_whole(state));
             if is_end {
                 note_snapshot(state, snapshot);
-                if !loading.received {
+                if !loading.received
+                    && let Some(left_out) = snapshot.take_left_out()
+                {
                     state.persistence.loaded_info = snapshot.save_info();
+                    state.persistence.left_out = left_out;
                 }
             }
             return Ok(match progress {

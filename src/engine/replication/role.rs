@@ -130,6 +130,7 @@ pub fn restored(state: &mut State) {
     let Some(info) = state.persistence.loaded_info.take() else {
         return;
     };
+    debug_assert!(state.persistence.left_out.is_empty() || !state.replication.is_replica());
     let id = String::from_utf8_lossy(info.replication_id.as_bytes()).into_owned();
     if info.offset < 0 || !crate::replication::handshake::is_id(&id) {
         return;
@@ -150,5 +151,13 @@ pub fn restored(state: &mut State) {
     state.replication.stream = Some(crate::replication::Stream::new(info.offset));
     state.replication.second_id = id;
     state.replication.second_offset = info.offset.saturating_add(1);
+    // Replicas that go on with the stream still have what was left out.
+    let unix_s = state.now.unix_s();
+    for (db, key) in std::mem::take(&mut state.persistence.left_out) {
+        let words = [&b"DEL"[..], &key];
+        let journal = &mut state.journal;
+        journal.append_words(db, unix_s, Targets::REPLICAS, words.into_iter());
+    }
+    feed(state);
     state.replication.alone_since_ns = state.now.mono_ns;
 }
