@@ -18,7 +18,8 @@ DIFF_COMMANDS ?= 1000000
 PEER = target/peer/redis-server
 COUNT_SKIPS = tests/common/count_skips.sh
 
-.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash-simulation crash asan valgrind \
+.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash-simulation \
+	replication-simulation crash asan valgrind \
 	redis-8.0 prometheus-parser setup setup-tools setup-suite oracles apt clean
 
 ## Build and start the server on PORT.
@@ -86,7 +87,7 @@ $(PEER):
 
 ## Whole servers on simulated sockets, clocks and disks: SEEDS of them, and SERVERS_SEEDS of three in one network.
 simulate: setup
-	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers
+	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers --skip replicas_hold
 	SEEDS=$(SERVERS_SEEDS) $(CARGO) test --release --test simulation -- --nocapture three_servers
 
 ## Servers on a simulated disk that fails, and crashes between any two calls: SEEDS of them, in as many processes as the
@@ -97,6 +98,18 @@ crash-simulation: setup
 	@count=$$(getconf _NPROCESSORS_ONLN); each=$$((($(SEEDS) + count - 1) / count)); at=0; failed=0; \
 	while [ $$at -lt $$count ]; do \
 		FIRST_SEED=$$((at * each + 1)) SEEDS=$$each $(CARGO) test --release --test simulation what_was_promised -- --nocapture & \
+		running="$$running $$!"; at=$$((at + 1)); \
+	done; \
+	for one in $$running; do wait $$one || failed=1; done; exit $$failed
+
+## Primaries and replicas in one simulated network, of which anything may fail, die or change its role: SEEDS of such trees, in
+## as many processes as the machine has cores.
+replication-simulation: SEEDS = 20000
+replication-simulation: setup
+	$(CARGO) test --release --test simulation --no-run
+	@count=$$(getconf _NPROCESSORS_ONLN); each=$$((($(SEEDS) + count - 1) / count)); at=0; failed=0; \
+	while [ $$at -lt $$count ]; do \
+		FIRST_SEED=$$((at * each + 1)) SEEDS=$$each $(CARGO) test --release --test simulation replicas_hold -- --nocapture & \
 		running="$$running $$!"; at=$$((at + 1)); \
 	done; \
 	for one in $$running; do wait $$one || failed=1; done; exit $$failed

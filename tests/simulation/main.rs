@@ -12,6 +12,7 @@ mod commands;
 mod crashes;
 mod disk;
 mod model;
+mod replicas;
 mod scenarios;
 mod servers;
 mod waiting;
