@@ -534,7 +534,11 @@ pub(super) fn cancel(state: &mut State) {
     }
     saving.output.cancel(&mut state.persistence.snapshot_helper);
     match saving.kind {
-        ChildKind::Snapshot => log::warn!("The background save is given up"),
+        ChildKind::Snapshot => {
+            log::warn!("The background save is given up");
+            // Replicas may wait for its file.
+            state.replication.file_ended = Some(false);
+        }
         ChildKind::Rewrite => {
             // The words by which Redis's tests know it.
             log::info!("Killing running AOF rewrite, which has no child");

@@ -3,6 +3,7 @@
 use super::{State, apply_role, begin_stream, disconnect_replicas, feed, read_journal};
 use crate::engine::persistence::receive;
 use crate::engine::{CommandError, Host, blocking};
+use crate::journal::Targets;
 use crate::replication::{Continuation, Link, LinkState};
 
 /// What clients read whose commands waited when the role changed.
