@@ -363,6 +363,10 @@ fn rewrite(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Comma
 
 fn reset_statistics(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.state.observe.reset();
+    let replication = &mut context.state.replication;
+    replication.full_syncs = 0;
+    replication.partial_syncs = 0;
+    replication.partial_syncs_refused = 0;
     context.state.keyspace.fold_stats();
     context.state.keyspace.stats = Default::default();
     context.host.reset_loop_figures();

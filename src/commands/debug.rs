@@ -207,6 +207,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         packed_threshold,
     ),
     sub(
+        "replicate",
+        (3, ANY),
+        "REPLICATE <command> [<argument> ...]",
+        "Sends a command to the replicas, whatever it is.",
+        replicate,
+    ),
+    sub(
         "sdslen",
         (3, 3),
         "SDSLEN <key>",
@@ -296,6 +303,13 @@ fn sleep(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
 fn set_active_expire(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn replicate(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    let words: Vec<&[u8]> = args.iter().skip(2).collect();
+    context.state.journal.tell_replicas(&words);
     context.reply().ok();
     Ok(())
 }

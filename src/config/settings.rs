@@ -320,6 +320,8 @@ pub struct Settings {
     pub min_replicas_to_write: u64,
     /// `min-replicas-max-lag`, s; 0: off.
     pub min_replicas_max_lag_s: u64,
+    /// `propagation-error-behavior` is not `ignore`: a replica ends where what its primary sends fails.
+    pub ends_on_divergence: bool,
     /// `rdb-del-sync-files`: what was written for replicas alone is removed.
     pub rdb_del_sync_files: bool,
     /// How long a shutdown waits for replicas.
@@ -665,6 +667,7 @@ impl Settings {
             replica_full_sync_buffer_limit: read.number("replica-full-sync-buffer-limit"),
             min_replicas_to_write: read.number("min-replicas-to-write"),
             min_replicas_max_lag_s: read.number("min-replicas-max-lag"),
+            ends_on_divergence: read.choice("propagation-error-behavior", &[false, true, true]),
             rdb_del_sync_files: read.yes("rdb-del-sync-files"),
             shutdown_timeout_s: read.number("shutdown-timeout"),
             shutdown_on_sigint: read.shutdown("shutdown-on-sigint"),

@@ -469,7 +469,7 @@ pub static DIRECTIVES: &[Directive] = &[
     bytes("replica-full-sync-buffer-limit", 0, ULONG_MAX, 0),
     int("min-replicas-to-write", 0, INT_MAX, 0).alias("min-slaves-to-write"),
     int("min-replicas-max-lag", 0, INT_MAX, 10).alias("min-slaves-max-lag"),
-    choice("propagation-error-behavior", PROPAGATION, 0).later(),
+    choice("propagation-error-behavior", PROPAGATION, 0),
 
     // Security
     optional("requirepass").secret(),

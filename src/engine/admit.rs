@@ -869,6 +869,10 @@ pub(crate) fn refuse(
     } else {
         error.bytes()
     };
+    if state.replication.is_replica() {
+        let name = String::from_utf8_lossy(args.at(0)).into_owned();
+        super::replication::replica::diverged(state, client, &name, &text);
+    }
     let Some(client) = state.clients.get_mut(client) else {
         return;
     };

@@ -103,6 +103,13 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             state.observe.stats.denied_auth += u64::from(*error == CommandError::WrongPass);
         }
         failed = client.reply.error_count() != errors && !effects.errors_counted;
+        let is_primary = client.session.kind == ClientKind::Primary;
+        if is_primary && let Err(error) = &result {
+            let name = state.table.get(id).name.clone();
+            super::replication::replica::diverged(state, key, &name, &error.bytes());
+        }
+    }
+    if let Some(client) = state.clients.get_mut(key) {
         if failed {
             state.observe.error_replied(client.reply.last_error_code());
         }

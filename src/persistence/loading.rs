@@ -8,6 +8,7 @@ use super::rdb::{LoadError, SaveInfo};
 use super::read_ahead::{Chunk, Failure, ReadAhead, ReadPart, ReadValue};
 use super::read_stream::ReadStream;
 use crate::config::Settings;
+use crate::journal::write_command;
 use crate::keyspace::{Clock, Expiry, KeyEntry, Keyspace, NewValue};
 use crate::system::disk::{Disk, Mode};
 use crate::system::helper::Jobs;
@@ -135,6 +136,46 @@ struct ToldOfStream {
     offset: Option<i64>,
 }
 
+/// Removals of keys that had expired, as commands: replicas that go on with the stream have those keys still.
+#[derive(Debug)]
+pub struct Removals {
+    /// The last of the bytes.
+    pub bytes: Vec<u8>,
+    /// How many there were in all.
+    pub len: u64,
+    /// How many are to be kept.
+    keep: usize,
+    db: Option<usize>,
+}
+
+impl Removals {
+    /// None so far; of which so many bytes are to be kept.
+    pub fn new(keep: u64) -> Removals {
+        Removals {
+            bytes: Vec::new(),
+            len: 0,
+            keep: usize::try_from(keep).unwrap_or(usize::MAX),
+            db: None,
+        }
+    }
+    fn add(&mut self, db: usize, key: &[u8]) {
+        let before = self.bytes.len();
+        if self.db.replace(db) != Some(db) {
+            let number = db.to_string();
+            write_command(
+                &mut self.bytes,
+                [&b"SELECT"[..], number.as_bytes()].into_iter(),
+            );
+        }
+        write_command(&mut self.bytes, [&b"DEL"[..], key].into_iter());
+        self.len += (self.bytes.len() - before) as u64;
+        // Moved to the front now and then, not for each key.
+        if self.bytes.len() / 2 > self.keep {
+            self.bytes.drain(..self.bytes.len() - self.keep);
+        }
+    }
+}
+
 /// A load that is under way.
 #[derive(Debug)]
 pub struct Loading {
@@ -154,8 +195,8 @@ pub struct Loading {
     pub keys: u64,
     /// Keys that had expired and were left out.
     pub expired: u64,
-    /// Those that are remembered, with their databases, and how many bytes their names may have.
-    left_out: (Vec<(usize, Vec<u8>)>, usize),
+    /// Their removals as commands of a stream, the last of them, if somebody wants them; how many bytes there were of all.
+    pub removals: Option<Removals>,
     /// Collections without elements, which were left out.
     pub empty: u64,
     /// Used memory when the file was written, as it says.
@@ -208,7 +249,7 @@ impl Loading {
             on_duplicate,
             keys: 0,
             expired: 0,
-            left_out: (Vec::new(), 0),
+            removals: None,
             empty: 0,
             used_memory: 0,
             told: ToldOfStream::default(),
@@ -225,25 +266,6 @@ impl Loading {
             Source::Stream(_, len) => len.unwrap_or(0),
         };
         (all, self.at as u64)
-    }
-    /// Has the names of keys remembered that had expired and were left out, as long as they have fewer bytes than this.
-    pub fn remember_left_out(&mut self, bytes: usize) {
-        if self.keys == 0 && self.expired == 0 {
-            self.left_out.1 = bytes;
-        }
-    }
-    fn leave_out(&mut self, key: &[u8]) {
-        self.expired += 1;
-        let (left_out, room) = &mut self.left_out;
-        *room = room.saturating_sub(key.len());
-        if *room > 0 {
-            left_out.push((self.db, key.to_vec()));
-        }
-    }
-    /// The keys that had expired and were left out, if all are remembered.
-    pub fn take_left_out(&mut self) -> Option<Vec<(usize, Vec<u8>)>> {
-        let all = std::mem::take(&mut self.left_out.0);
-        (all.len() as u64 == self.expired).then_some(all)
     }
     /// What the snapshot says of its server's stream, where it says all of it.
     pub fn save_info(&self) -> Option<SaveInfo> {
@@ -409,10 +431,15 @@ impl Loading {
                     }
                 }
                 ReadPart::Entry {
-                    key,
                     expire_at: Some(at),
+                    key,
                     ..
-                } if at < now.expiry_ms() => self.leave_out(chunk.text(&key)),
+                } if at < now.expiry_ms() => {
+                    self.expired += 1;
+                    if let Some(removals) = &mut self.removals {
+                        removals.add(self.db, chunk.text(&key));
+                    }
+                }
                 ReadPart::Entry {
                     key,
                     value,

@@ -7,6 +7,7 @@ use super::aof::AppendOnly;
 use super::aof::load::AofLoading;
 use super::forkless::{self, SnapshotOutput};
 use super::loading::Loading;
+use super::loading::Removals;
 use super::rdb::SaveInfo;
 use super::rdb::save::PartSize;
 use crate::clients::ClientKey;
@@ -243,6 +244,8 @@ pub struct Forkless {
     pub keys_done: u64,
     /// Monotonic time before which nothing more is read, ns (`rdb-key-save-delay`).
     pub rests_until_ns: u64,
+    /// Keys that were rested for so far; also for those that were read because of a change.
+    pub keys_rested: u64,
     /// The helper is so far behind that writes are held back.
     pub is_backed_up: bool,
     /// Bytes that it keeps because somebody changed what was not read yet.
@@ -337,8 +340,8 @@ pub struct Persistence {
     pub aof_waits_for_sync: bool,
     /// What the snapshot that was loaded at the start says of the stream that its data are a state of.
     pub loaded_info: Option<SaveInfo>,
-    /// Keys that had expired and were left out of them, with their databases.
-    pub left_out: Vec<(usize, Vec<u8>)>,
+    /// The keys that had expired, as commands of that stream.
+    pub loaded_removals: Option<Removals>,
     /// Keys of the last load.
     pub loaded_keys: u64,
     /// Keys that the last load left out because they had expired.
@@ -383,7 +386,7 @@ impl Default for Persistence {
             loads_aside: false,
             aof_waits_for_sync: false,
             loaded_info: None,
-            left_out: Vec::new(),
+            loaded_removals: None,
             loaded_keys: 0,
             expired_keys: 0,
             fork_us: 0,

@@ -112,6 +112,8 @@ pub struct Replica {
     pub phase: Phase,
     /// Position of the first byte of the stream that is not written to it.
     pub cursor: i64,
+    /// Position up to which it was offered the stream in the turn before.
+    pub offered: i64,
     /// The stream waits for its first acknowledgement: behind a mark nothing may follow at once.
     pub starts_on_ack: bool,
     /// What it has applied.

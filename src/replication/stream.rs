@@ -9,8 +9,8 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-/// Room of a block, bytes. A larger piece has a block of its own.
-const BLOCK_BYTES: usize = 64 * 1024;
+/// Room of a block, bytes: what is forgotten at a time. (What is kept beyond what is asked for is less than that.)
+const BLOCK_BYTES: usize = 16 * 1024;
 
 /// Some of the bytes; a block grows to its room and is never moved then.
 #[derive(Debug)]
@@ -79,11 +79,10 @@ impl Stream {
                 .back()
                 .map_or(0, |block| block.bytes.capacity() - block.bytes.len());
             if room == 0 {
-                let room = bytes.len().max(BLOCK_BYTES);
-                self.memory += room;
+                self.memory += BLOCK_BYTES;
                 self.blocks.push_back(Block {
                     start: self.end,
-                    bytes: Vec::with_capacity(room),
+                    bytes: Vec::with_capacity(BLOCK_BYTES),
                 });
                 continue;
             }

@@ -23,7 +23,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 /// Slices of the stream in one vectored write.
-const SLICES: usize = 16;
+const SLICES: usize = 64;
 const SECOND_NS: u64 = 1_000_000_000;
 /// The most that a line of the primary may have before its end.
 const LINE_MAX: usize = 64 * 1024;
@@ -72,10 +72,12 @@ impl Core {
             if !replica.needs_stream() {
                 continue;
             }
-            let waiting = u64::try_from(end - replica.cursor).unwrap_or(0);
-            if replica.streams() && waiting > 0 {
+            if replica.streams() && end > replica.cursor {
                 behind.push(replica.client);
             }
+            // What is new in this turn has not been offered to it yet: one large value cuts nobody off who takes it.
+            let offered = std::mem::replace(&mut replica.offered, end);
+            let waiting = u64::try_from(offered - replica.cursor).unwrap_or(0);
             let mut is_over = waiting > hard;
             if limit.soft_bytes > 0 && waiting > limit.soft_bytes.max(settings.repl_backlog_size) {
                 if replica.over_soft_since_ns == 0 {

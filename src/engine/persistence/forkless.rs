@@ -143,6 +143,7 @@ fn begin(state: &mut State, kind: ChildKind, output: SnapshotOutput, keys_total:
         keys_total,
         keys_done: 0,
         rests_until_ns: 0,
+        keys_rested: 0,
         is_backed_up: false,
         copied_bytes: 0,
         waiting: 0,
@@ -277,7 +278,7 @@ pub fn go_on(
     if !reads {
         return Slice::More;
     }
-    let (mut is_read, keys_before) = (false, saving.keys_done);
+    let (mut is_read, keys_before) = (false, saving.keys_rested);
     // Who is held back for what is to be read does not wait for what is only lent, and takes no memory.
     let has_room = waiting < WAITING_MAX
         || persistence.held_for_save > 0 && saving.waiting_memory < WAITING_MAX;
@@ -290,6 +291,7 @@ pub fn go_on(
     if delay_us > 0 {
         let rest_ns = (saving.keys_done - keys_before).saturating_mul(delay_us * 1000);
         saving.rests_until_ns = state.now.mono_ns.saturating_add(rest_ns);
+        saving.keys_rested = saving.keys_done;
     }
     if is_read && delay_us > 0 && saving.keys_done > keys_before {
         // Behind the last key as behind each: tests count on a save being under way for as long as they say.

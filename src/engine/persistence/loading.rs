@@ -12,7 +12,7 @@ use crate::keyspace::Free;
 use crate::persistence::aof::AppendOnly;
 use crate::persistence::aof::load::{AofLoading, CommandFile, Next, Stage, next};
 use crate::persistence::check::{Console, check_rdb};
-use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
+use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Removals, Step};
 use crate::persistence::status::{Asked, DataLoading, LoadSource};
 use crate::resp::{Args, Span};
 use crate::system::disk::{Disk, Mode};
@@ -59,7 +59,11 @@ pub fn begin(state: &mut State) -> Result<(), LoadFailure> {
             &path,
             OnDuplicate::Fail,
         )?
-        .map(|loading| LoadSource::Snapshot(Box::new(loading)))
+        .map(|mut loading| {
+            let keep = settings.repl_backlog_size;
+            loading.removals = (!state.replication.is_replica()).then(|| Removals::new(keep));
+            LoadSource::Snapshot(Box::new(loading))
+        })
     };
     state.persistence.loading = source.map(|source| {
         Box::new(DataLoading {
@@ -254,11 +258,6 @@ pub fn step(
         LoadSource::Snapshot(snapshot) => {
             // What has expired is the primary's to remove, also from the file that a replica begins with.
             state.now.keeps_expired = loading.received || state.replication.is_replica();
-            if !loading.received {
-                // Those who go on with the stream are told of them by it, if they find room in what is kept of it.
-                let backlog = state.config.settings().repl_backlog_size;
-                snapshot.remember_left_out(usize::try_from(backlog).unwrap_or(usize::MAX));
-            }
             let stepped = step_snapshot(state, host, snapshot, enough);
             state.now.keeps_expired = false;
             let progress = stepped?;
@@ -267,11 +266,9 @@ pub fn step(
                 && (!loading.received || super::receive::is_whole(state));
             if is_end {
                 note_snapshot(state, snapshot);
-                if !loading.received
-                    && let Some(left_out) = snapshot.take_left_out()
-                {
+                if !loading.received {
                     state.persistence.loaded_info = snapshot.save_info();
-                    state.persistence.left_out = left_out;
+                    state.persistence.loaded_removals = snapshot.removals.take();
                 }
             }
             return Ok(match progress {

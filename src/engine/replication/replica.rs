@@ -190,6 +190,27 @@ pub fn apply(state: &mut State) {
     state.journal.set_offset(offset);
 }
 
+/// What the primary has sent has failed here: the data are not the same, or the primary knows commands that this server does
+/// not. Nobody is told but the log and INFO; `propagation-error-behavior` may end the server.
+pub fn diverged(state: &mut State, key: ClientKey, command: &str, error: &[u8]) {
+    let link = state.replication.link.as_ref();
+    if link.is_none_or(|link| link.client() != Some(key)) {
+        return;
+    }
+    state.observe.stats.unexpected_error_replies += 1;
+    let text = String::from_utf8_lossy(error);
+    let text = format!(
+        "== CRITICAL == This replica is sending an error to its master: '{text}' after processing the command '{command}'"
+    );
+    log::warn!("{text}");
+    if state.config.settings().ends_on_divergence {
+        log::error!(
+            "This replica panicked sending an error to its master, as propagation-error-behavior says"
+        );
+        (state.persistence.end_unanswered)();
+    }
+}
+
 /// REPLCONF ACK, as it is sent to the primary.
 pub fn acknowledge(state: &mut State) {
     let offset = state.journal.offset();

@@ -3,8 +3,7 @@
 use super::{State, apply_role, begin_stream, disconnect_replicas, feed, read_journal};
 use crate::engine::persistence::receive;
 use crate::engine::{CommandError, Host, blocking};
-use crate::journal::Targets;
-use crate::replication::{Continuation, Link, LinkState};
+use crate::replication::{Continuation, Link, LinkState, Stream};
 
 /// What clients read whose commands waited when the role changed.
 pub(crate) const UNBLOCKED: CommandError = CommandError::fixed(
@@ -131,14 +130,13 @@ pub fn restored(state: &mut State) {
     let Some(info) = state.persistence.loaded_info.take() else {
         return;
     };
-    debug_assert!(state.persistence.left_out.is_empty() || !state.replication.is_replica());
     let id = String::from_utf8_lossy(info.replication_id.as_bytes()).into_owned();
     if info.offset < 0 || !crate::replication::handshake::is_id(&id) {
         return;
     }
     if let Some(link) = &mut state.replication.link {
         state.journal.set_offset(info.offset);
-        state.replication.stream = Some(crate::replication::Stream::new(info.offset));
+        state.replication.stream = Some(Stream::new(info.offset));
         link.continuation = Some(Continuation {
             id: id.clone(),
             db: info.stream_db,
@@ -148,17 +146,16 @@ pub fn restored(state: &mut State) {
     }
     // What was written since is known to nobody, and has another name.
     begin_stream(state);
-    state.journal.set_offset(info.offset);
-    state.replication.stream = Some(crate::replication::Stream::new(info.offset));
+    let removals = state.persistence.loaded_removals.take();
+    let (bytes, len) = removals.map_or((Vec::new(), 0), |it| (it.bytes, it.len));
+    let end = info
+        .offset
+        .saturating_add(i64::try_from(len).unwrap_or(i64::MAX));
+    state.journal.set_offset(end);
+    let mut stream = Stream::new(end.saturating_sub(bytes.len() as i64));
+    stream.append(&bytes);
+    state.replication.stream = Some(stream);
     state.replication.second_id = id;
     state.replication.second_offset = info.offset.saturating_add(1);
-    // Replicas that go on with the stream still have what was left out.
-    let unix_s = state.now.unix_s();
-    for (db, key) in std::mem::take(&mut state.persistence.left_out) {
-        let words = [&b"DEL"[..], &key];
-        let journal = &mut state.journal;
-        journal.append_words(db, unix_s, Targets::REPLICAS, words.into_iter());
-    }
-    feed(state);
     state.replication.alone_since_ns = state.now.mono_ns;
 }
