@@ -147,6 +147,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         );
         propagate(state, db, args, invocation.targets, effects.propagated_as());
     }
+    if state.keyspace.dirty > dirty && state.replication.is_replica() {
+        let link = state.replication.link.as_ref();
+        if link.is_none_or(|link| link.client() != Some(asker)) {
+            super::replication::own_keys::note(state, id, db, args);
+        }
+    }
     // Behind the command itself: what went under its eyes and its own effect are one unit.
     if begins_unit {
         state.journal.end_unit();

@@ -266,7 +266,13 @@ fn clients(page: &mut Page<'_>) {
             .filter(|(_, client)| client.session.blocked.is_some())
             .count(),
     };
-    page.field("connected_clients", state.clients.connected);
+    page.field(
+        "connected_clients",
+        state
+            .clients
+            .connected
+            .saturating_sub(state.replication.attached),
+    );
     page.field("cluster_connections", 0);
     page.field("maxclients", state.config.settings().maxclients);
     page.field("client_recent_max_input_buffer", input);
@@ -526,9 +532,9 @@ fn stats(page: &mut Page<'_>) {
     page.field("latest_fork_usec", page.state.persistence.fork_us);
     page.field("total_forks", page.state.persistence.forks);
     page.field("migrate_cached_sockets", page.state.migrations.sockets());
+    page.field("slave_expires_tracked_keys", page.state.own_keys.len());
     page.fields(
         &[
-            "slave_expires_tracked_keys",
             "active_defrag_hits",
             "active_defrag_misses",
             "active_defrag_key_hits",

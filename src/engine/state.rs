@@ -41,6 +41,8 @@ pub struct State {
     pub receive: super::persistence::receive::Receive,
     /// The stream for replicas, and the link to a primary.
     pub replication: Replication,
+    /// Keys with a time that are this replica's own.
+    pub own_keys: super::replication::own_keys::OwnKeys,
     /// The command table with its renamings.
     pub table: CommandTable,
     /// Clients that wait for replicas, or for the append-only file to reach the disk, oldest first; some may have been answered
@@ -112,6 +114,7 @@ impl State {
             persistence: Persistence::default(),
             receive: Default::default(),
             replication,
+            own_keys: Default::default(),
             table,
             waits_for_acks: Vec::new(),
             migrations: Default::default(),

@@ -221,6 +221,28 @@ impl Db<'_> {
             Place::Free(_) => false,
         }
     }
+    /// Whether a key that is there has a time, over or not.
+    pub fn has_expiry(&mut self, key: &[u8]) -> bool {
+        let hash = self.database.table.hash(key);
+        match self.database.table.place(hash, key) {
+            Place::Held(held) => held.entry().expire_at().is_some(),
+            Place::Free(_) => false,
+        }
+    }
+    /// Removes a key whose time is over, also while others of that kind stay; whether it was one.
+    pub fn expire_own(&mut self, key: &[u8]) -> bool {
+        let hash = self.database.table.hash(key);
+        let now_ms = self.now.expiry_ms();
+        let is_over = match self.database.table.place(hash, key) {
+            Place::Held(held) => held.entry().is_expired(now_ms),
+            Place::Free(_) => false,
+        };
+        if is_over {
+            // It is `live` that removes it.
+            let _ = live!(self, hash, key);
+        }
+        is_over
+    }
     /// [`Db::remove`], of an expired key too: where Redis deletes without a look at the expiry, and tells it as `del`.
     pub fn remove_expired_or_not(&mut self, key: &[u8], free: Free) -> bool {
         let hash = self.database.table.hash(key);

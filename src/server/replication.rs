@@ -15,7 +15,7 @@ use crate::clients::{
 };
 use crate::engine::persistence::forkless;
 use crate::engine::persistence::receive::{self, ReceiveHow};
-use crate::engine::replication::{self as engine, failover, primary, replica};
+use crate::engine::replication::{self as engine, failover, own_keys, primary, replica};
 use crate::event_loop::{ConnectAddress, EventLoop, Progress, Received, Token};
 use crate::net::{READ_BUDGET, WRITE_BUDGET};
 use crate::replication::{Answer, Begins, FailoverState, Handshake, LinkState, Phase, Receiving};
@@ -211,6 +211,9 @@ impl Core {
         }
         let (state, mut host) = self.state_and_host(events);
         primary::cron(state, &mut host);
+        if !self.state.scripting.is_busy() && self.state.persistence.loading.is_none() {
+            own_keys::expire(&mut self.state);
+        }
     }
 
     // ---- the link to a primary ------------------------------------------------------------------------------------

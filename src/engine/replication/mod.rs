@@ -6,12 +6,14 @@
 //! | file | what |
 //! | --- | --- |
 //! | `failover` | FAILOVER: handing the role over |
+//! | `own_keys` | keys with a time that a writable replica has of its clients |
 //! | `primary` | replicas: PSYNC, snapshots, acknowledgements, what is done once a second |
 //! | `replica` | the link to a primary: a snapshot, the stream, their loss |
 //! | `report` | what INFO tells of it |
 //! | `role` | REPLICAOF: the change from one to the other |
 
 pub mod failover;
+pub mod own_keys;
 pub mod primary;
 pub mod replica;
 pub(super) mod report;

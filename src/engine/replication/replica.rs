@@ -116,6 +116,7 @@ pub fn synchronised(state: &mut State, id: &str, offset: i64) {
     state.replication.stream = Some(Stream::new(offset));
     state.journal.set_offset(offset);
     state.replication.synced_offset = 0;
+    state.own_keys.clear();
 }
 
 /// The stream goes on, perhaps under another ID.
