@@ -226,7 +226,9 @@ fn listener(name: &str) -> Option<Listener> {
         "latency-tracking"
         | "latency-monitor-threshold"
         | "notify-keyspace-events"
-        | "client-output-buffer-limit" => Listener::Observations,
+        | "client-output-buffer-limit"
+        | "min-replicas-to-write"
+        | "min-replicas-max-lag" => Listener::Observations,
         "requirepass" => Listener::Sessions,
         "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,

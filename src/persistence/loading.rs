@@ -255,6 +255,13 @@ impl Loading {
             told: ToldOfStream::default(),
         }
     }
+    /// A key that had expired.
+    fn leave_out(&mut self, key: &[u8]) {
+        self.expired += 1;
+        if let Some(removals) = &mut self.removals {
+            removals.add(self.db, key);
+        }
+    }
     /// Whether what is in the file takes the place of what is there.
     pub fn replaces(&self) -> bool {
         self.on_duplicate == OnDuplicate::Replace
@@ -434,12 +441,7 @@ impl Loading {
                     expire_at: Some(at),
                     key,
                     ..
-                } if at < now.expiry_ms() => {
-                    self.expired += 1;
-                    if let Some(removals) = &mut self.removals {
-                        removals.add(self.db, chunk.text(&key));
-                    }
-                }
+                } if at < now.expiry_ms() => self.leave_out(chunk.text(&key)),
                 ReadPart::Entry {
                     key,
                     value,
