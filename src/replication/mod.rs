@@ -156,7 +156,8 @@ impl Replication {
     }
     /// How many replicas have applied the stream up to an offset.
     pub fn acked(&self, offset: i64) -> i64 {
-        self.online().filter(|it| it.acked >= offset).count() as i64
+        let has_it = |it: &&Replica| it.has_acked && it.acked >= offset;
+        self.online().filter(has_it).count() as i64
     }
     /// How many have it on their disks.
     pub fn acked_on_disk(&self, offset: i64) -> i64 {

@@ -118,6 +118,8 @@ pub struct Replica {
     pub starts_on_ack: bool,
     /// What it has applied.
     pub acked: i64,
+    /// It has said so: before that it may still load its snapshot, or have got nothing.
+    pub has_acked: bool,
     /// What it has on its disk; none: it does not say.
     pub acked_aof: Option<i64>,
     /// When it has said so last, monotonic ns.

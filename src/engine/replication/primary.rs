@@ -576,6 +576,7 @@ pub fn acknowledged(state: &mut State, key: ClientKey, offset: i64, aof: Option<
         return;
     }
     replica.acked = replica.acked.max(offset);
+    replica.has_acked = true;
     if let Some(aof) = aof {
         replica.acked_aof = Some(replica.acked_aof.unwrap_or(0).max(aof));
     }

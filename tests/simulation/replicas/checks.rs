@@ -59,8 +59,6 @@ type Print = BTreeMap<(usize, Vec<u8>), String>;
 pub struct Histories {
     logs: BTreeMap<String, Log>,
     prints: BTreeMap<(String, i64), (usize, Rc<Print>)>,
-    /// No wall clock ever jumps.
-    pub clocks_agree: bool,
     pub compared: u64,
     pub full_syncs: u64,
     pub partial_syncs: u64,
@@ -69,9 +67,9 @@ pub struct Histories {
     pub found: u64,
 }
 
-/// Hashes of what a server holds. XCLAIM takes no time for that of a delivery that is not over yet: where clocks differ, so do
-/// those times.
-pub fn print_of(state: &State, clocks_agree: bool) -> Print {
+/// Hashes of what a server holds. When and how often an entry was delivered is left out: who reads what he was given before
+/// changes that at the primary alone, as in Redis.
+pub fn print_of(state: &State) -> Print {
     let mut all = Print::new();
     for db in 0..state.keyspace.count() {
         state.keyspace.for_each(db, &mut |entry| {
@@ -85,13 +83,7 @@ pub fn print_of(state: &State, clocks_agree: bool) -> Print {
                         text.push_str(&format!(" {name:?} {last:?} {read}"));
                         for (id, pending) in group.pending_iter() {
                             let owner = group.owner_name(pending);
-                            let ms = if clocks_agree {
-                                pending.delivered_ms
-                            } else {
-                                0
-                            };
-                            let times = pending.deliveries;
-                            text.push_str(&format!(" {id:?} {owner:?} {ms} {times}"));
+                            text.push_str(&format!(" {id:?} {owner:?}"));
                         }
                         let names = group.consumers().map(|it| it.name().to_vec());
                         let mut names: Vec<Vec<u8>> = names.collect();
@@ -184,13 +176,6 @@ pub fn is_whole(state: &State) -> bool {
 }
 
 impl Histories {
-    pub fn new(clocks_agree: bool) -> Histories {
-        Histories {
-            clocks_agree,
-            ..Histories::default()
-        }
-    }
-
     /// Looks at a server behind its turn.
     pub fn look(&mut self, members: &mut [Member], index: usize, is_wild: bool) {
         self.look_at_loaded(&mut members[index], is_wild);
@@ -298,7 +283,7 @@ impl Histories {
         let is_to_compare =
             is_new && is_whole(state) && (is_due(offset) || has_synced || is_new_role);
         if is_to_compare {
-            let print = Rc::new(print_of(state, self.clocks_agree));
+            let print = Rc::new(print_of(state));
             let replication = &state.replication;
             let mut names = vec![id.clone()];
             if offset < replication.second_offset {

@@ -127,11 +127,11 @@ impl Asker {
         let value = format!("{:x}", rng.next_u64()).into_bytes();
         let (asked, line) = match rng.below(2) {
             0 => {
-                let (replicas, ms) = (rng.below(4), 1 + rng.below(4000));
+                let (replicas, ms) = (rng.below(3), 1 + rng.below(1500));
                 (Asked::Replicas, format!("WAIT {replicas} {ms}"))
             }
             _ => {
-                let (local, replicas, ms) = (rng.below(2), rng.below(3), 1 + rng.below(4000));
+                let (local, replicas, ms) = (rng.below(2), rng.below(3), 1 + rng.below(1500));
                 (Asked::Files, format!("WAITAOF {local} {replicas} {ms}"))
             }
         };

@@ -77,7 +77,7 @@ fn directives(rng: &mut Rng) -> (Vec<String>, bool) {
         ),
         (
             "repl-backlog-size",
-            pick(rng, &["1", "1000", "20000", "1000000"]),
+            pick(rng, &["1", "1000", "20000", "1000000", "1000000"]),
         ),
         ("repl-backlog-ttl", pick(rng, &["0", "2", "3600"])),
         ("repl-timeout", pick(rng, &["3", "10", "20"])),
