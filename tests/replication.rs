@@ -244,3 +244,35 @@ fn the_end_waits_for_replicas() {
     });
     assert_eq!(two.line("GET key"), Value::bulk("2"));
 }
+
+/// What is on a replica's disk is told by the replica, also with a sync a second.
+#[test]
+fn the_disks_of_replicas_are_waited_for() {
+    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let mut one = first.raw();
+    for policy in ["always", "everysec"] {
+        let second = Server::with(&["--appendonly", "yes", "--appendfsync", policy]);
+        let mut two = second.raw();
+        assert_eq!(
+            two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+            ok()
+        );
+        await_link(&mut two, &mut one);
+        wait_for("the file", || {
+            info(&mut two, "aof_enabled") == "1" && info(&mut two, "aof_rewrite_in_progress") == "0"
+        });
+        one.send(b"SET key value\r\nWAITAOF 0 1 0\r\n");
+        assert_eq!(one.read(), ok());
+        assert_eq!(
+            one.read(),
+            Value::Array(vec![Value::Integer(0), Value::Integer(1)]),
+            "{policy}"
+        );
+        assert_eq!(
+            one.line("WAITAOF 0 2 10"),
+            Value::Array(vec![Value::Integer(0), Value::Integer(1)])
+        );
+        drop(second);
+        wait_for("its end", || info(&mut one, "connected_slaves") == "0");
+    }
+}

@@ -302,20 +302,14 @@ pub struct Settings {
     pub repl_diskless_sync_max_replicas: u64,
     /// `repl-diskless-load`.
     pub repl_diskless_load: DisklessLoad,
-    /// `repl-rdb-channel`: snapshots come over a connection of their own.
-    pub repl_rdb_channel: bool,
     /// `repl-ping-replica-period`, s.
     pub repl_ping_period_s: u64,
     /// `repl-timeout`: a silent link is broken, s.
     pub repl_timeout_s: u64,
-    /// `repl-disable-tcp-nodelay`.
-    pub repl_disable_tcp_nodelay: bool,
     /// `repl-backlog-size`, bytes.
     pub repl_backlog_size: u64,
     /// `repl-backlog-ttl`: the backlog goes when there have been no replicas for so long, s; 0: never.
     pub repl_backlog_ttl_s: u64,
-    /// `replica-full-sync-buffer-limit`, bytes; 0: that of replicas' output.
-    pub replica_full_sync_buffer_limit: u64,
     /// `min-replicas-to-write`; 0: off.
     pub min_replicas_to_write: u64,
     /// `min-replicas-max-lag`, s; 0: off.
@@ -658,13 +652,10 @@ impl Settings {
             repl_diskless_sync_delay_s: read.number("repl-diskless-sync-delay"),
             repl_diskless_sync_max_replicas: read.number("repl-diskless-sync-max-replicas"),
             repl_diskless_load: read.choice("repl-diskless-load", DisklessLoad::BY_NUMBER),
-            repl_rdb_channel: read.yes("repl-rdb-channel"),
             repl_ping_period_s: read.number("repl-ping-replica-period"),
             repl_timeout_s: read.number("repl-timeout"),
-            repl_disable_tcp_nodelay: read.yes("repl-disable-tcp-nodelay"),
             repl_backlog_size: read.number("repl-backlog-size"),
             repl_backlog_ttl_s: read.number("repl-backlog-ttl"),
-            replica_full_sync_buffer_limit: read.number("replica-full-sync-buffer-limit"),
             min_replicas_to_write: read.number("min-replicas-to-write"),
             min_replicas_max_lag_s: read.number("min-replicas-max-lag"),
             ends_on_divergence: read.choice("propagation-error-behavior", &[false, true, true]),

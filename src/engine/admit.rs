@@ -210,6 +210,11 @@ fn admit_from_primary(
         state.clients.hold(client, HeldBy::Script);
         return Admission::Postponed(HeldBy::Script);
     }
+    if all & flags::WRITE != 0
+        && (!state.persistence.last_status_ok || state.persistence.aof.error().is_some())
+    {
+        cannot_keep(state);
+    }
     if state.persistence.forkless.is_none() {
         return Admission::Runs;
     }
@@ -226,6 +231,26 @@ fn admit_from_primary(
         flags: all,
     };
     hold_while_saved(state, &candidate, args)
+}
+
+/// A replica cannot keep what its primary sends: it goes on where `replica-ignore-disk-write-errors` says so, else it ends, as
+/// one that were promoted would lose it.
+#[cold]
+fn cannot_keep(state: &mut State) {
+    const LOGGED_EVERY_S: i64 = 10;
+    let Some(reason) = unkept(state) else {
+        return;
+    };
+    let now_s = state.now.unix_s();
+    if state.config.settings().replica_ignore_disk_write_errors {
+        if now_s - state.replication.unkept_logged_s >= LOGGED_EVERY_S {
+            state.replication.unkept_logged_s = now_s;
+            log::warn!("Replica is applying a command it is unable to write to disk.");
+        }
+        return;
+    }
+    log::error!("Replica was unable to write command to disk: {reason}");
+    (state.persistence.end_unanswered)();
 }
 
 // One command in one place asks this before each run: within it, it costs no call and no copy of its answer.

@@ -23,7 +23,7 @@ pub use payload::{Begins, MARK_LEN, Payload};
 pub use replica::{Capabilities, Filter, Phase, Replica};
 pub use stream::Stream;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// The ID of a stream that nobody has.
 pub const NO_ID: &str = "0000000000000000000000000000000000000000";
@@ -70,8 +70,12 @@ pub struct Replication {
     pub cron_ns: u64,
     /// Replicas are to be asked what they have.
     pub asks_acks: bool,
-    /// What has been synced of the append-only file, as an offset of the stream; none: there is no file.
+    /// What has been synced of a replica's append-only file, as an offset of the stream.
     pub synced_offset: i64,
+    /// What the file has that may not be synced: bytes of it, and the offset of the stream behind them; oldest first.
+    pub written: VecDeque<(u64, i64)>,
+    /// When it was logged last that what a primary sends cannot be kept, Unix s.
+    pub unkept_logged_s: i64,
     /// FAILOVER.
     pub failover: Failover,
     /// Room for what is on its way from the journal to the stream.

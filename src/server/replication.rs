@@ -13,6 +13,7 @@ use super::service::Core;
 use crate::clients::{
     Address, Blocked, Client, ClientKey, ClientKind, Connection, HeldBy, ReplyMode,
 };
+use crate::config::Fsync;
 use crate::engine::persistence::forkless;
 use crate::engine::persistence::receive::{self, ReceiveHow};
 use crate::engine::replication::{self as engine, failover, own_keys, primary, replica};
@@ -222,8 +223,11 @@ impl Core {
     fn follow_primary(&mut self, events: &mut EventLoop) {
         self.resume_primary(events);
         self.end_receiving(events);
+        // With `always` it is synced in the turn in which it is asked for; else the primary is told when it is.
+        let is_told = self.state.config.settings().appendfsync != Fsync::Always;
+        let has_more = replica::note_synced(&mut self.state) && is_told;
         let link = self.state.replication.link.as_mut();
-        if link.is_some_and(|link| std::mem::take(&mut link.owes_ack)) {
+        if link.is_some_and(|link| std::mem::take(&mut link.owes_ack)) || has_more {
             replica::acknowledge(&mut self.state);
         }
         let now_ns = events.turn_ns();

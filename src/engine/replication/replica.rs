@@ -13,6 +13,8 @@ use super::{State, disconnect_replicas};
 use crate::clients::ClientKey;
 use crate::engine::Host;
 use crate::engine::persistence::receive;
+use crate::journal::Targets;
+use crate::persistence::aof::AofState;
 use crate::replication::{Continuation, Introduction, Link, LinkState, Stream};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -116,6 +118,7 @@ pub fn synchronised(state: &mut State, id: &str, offset: i64) {
     state.replication.stream = Some(Stream::new(offset));
     state.journal.set_offset(offset);
     state.replication.synced_offset = 0;
+    state.replication.written.clear();
     state.own_keys.clear();
 }
 
@@ -212,11 +215,45 @@ pub fn diverged(state: &mut State, key: ClientKey, command: &str, error: &[u8]) 
     }
 }
 
+/// Keeps account of what of the stream is in the file, and on the disk; call it when the file was flushed. Whether more is on the
+/// disk now than before.
+pub fn note_synced(state: &mut State) -> bool {
+    /// Entries of the account: of turns that came between, only the last one counts.
+    const KEPT: usize = 64;
+    if state.persistence.aof.state != AofState::On {
+        state.replication.written.clear();
+        return false;
+    }
+    let now = (
+        state.journal.written_bytes(Targets::AOF),
+        state.journal.offset(),
+    );
+    let written = &mut state.replication.written;
+    if written.back() != Some(&now) {
+        if written.len() >= KEPT {
+            written.pop_back();
+        }
+        written.push_back(now);
+    }
+    let synced = state.persistence.aof.synced_offset();
+    let before = state.replication.synced_offset;
+    while let Some((bytes, offset)) = state.replication.written.front().copied()
+        && bytes <= synced
+    {
+        state.replication.synced_offset = offset;
+        if state.replication.written.len() == 1 {
+            break;
+        }
+        state.replication.written.pop_front();
+    }
+    state.replication.synced_offset != before
+}
+
 /// REPLCONF ACK, as it is sent to the primary.
 pub fn acknowledge(state: &mut State) {
     let offset = state.journal.offset();
     let synced = state.replication.synced_offset;
-    let has_file = state.persistence.aof.state == crate::persistence::aof::AofState::On;
+    let has_file = state.persistence.aof.state == AofState::On;
     let now_ns = state.now.mono_ns;
     let Some(link) = &mut state.replication.link else {
         return;
