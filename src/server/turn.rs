@@ -193,6 +193,10 @@ impl Service for Core {
         //     so that no replica has what a crash of this server would undo.
         if self.state.replication.is_active() {
             self.replicate(events);
+            // Whoever reads below that a replica is cut off finds it cut off there, too.
+            if self.state.clients.has_closing() {
+                self.close_clients(events);
+            }
         }
         if self.state.ending.is_some() {
             self.end_when_replicas_have_all(events);

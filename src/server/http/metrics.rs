@@ -298,6 +298,45 @@ const FAMILIES: &[(&str, &str, Kind)] = &[
     ),
     ("connected_slaves", "redis_connected_slaves", Gauge),
     ("master_repl_offset", "redis_master_repl_offset", Gauge),
+    ("second_repl_offset", "redis_second_repl_offset", Gauge),
+    ("repl_backlog_active", "redis_repl_backlog_is_active", Gauge),
+    (
+        "repl_backlog_size",
+        "redis_replication_backlog_bytes",
+        Gauge,
+    ),
+    (
+        "repl_backlog_first_byte_offset",
+        "redis_repl_backlog_first_byte_offset",
+        Gauge,
+    ),
+    (
+        "repl_backlog_histlen",
+        "redis_repl_backlog_history_bytes",
+        Gauge,
+    ),
+    (
+        "mem_total_replication_buffers",
+        "gyre_replication_stream_bytes",
+        Gauge,
+    ),
+    ("sync_full", "redis_replica_resyncs_full", Counter),
+    (
+        "sync_partial_ok",
+        "redis_replica_partial_resync_accepted",
+        Counter,
+    ),
+    (
+        "sync_partial_err",
+        "redis_replica_partial_resync_denied",
+        Counter,
+    ),
+    (
+        "master_sync_in_progress",
+        "redis_master_sync_in_progress",
+        Gauge,
+    ),
+    ("slave_repl_offset", "redis_slave_repl_offset", Gauge),
     ("eventloop_cycles", "gyre_loop_turns", Counter),
 ];
 
@@ -393,6 +432,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     }
     text.family("redis_slowlog_length", "gauge", "");
     text.sample("redis_slowlog_length", &[], state.observe.slowlog.len());
+    replication(&mut text, state);
     keyspace(&mut text, state);
     commands(&mut text, state);
     errors(&mut text, state);
@@ -424,6 +464,70 @@ fn instance(text: &mut Text, fields: &HashMap<&str, &str>) {
         ("maxmemory_policy", field("maxmemory_policy")),
     ];
     text.sample("redis_instance_info", &labels, 1);
+}
+
+/// The link to a primary, and how far each replica is behind.
+fn replication(text: &mut Text, state: &State) {
+    let (replication, now_ns) = (&state.replication, state.now.mono_ns);
+    if let Some(link) = &replication.link {
+        let port = link.port.to_string();
+        let labels = [
+            ("master_host", link.host.as_str()),
+            ("master_port", port.as_str()),
+        ];
+        text.family(
+            "redis_master_link_up",
+            "gauge",
+            "The primary's stream comes.",
+        );
+        text.sample("redis_master_link_up", &labels, u8::from(link.is_up()));
+        text.family(
+            "gyre_master_link_state",
+            "gauge",
+            "How far the link to the primary is, and why it broke last.",
+        );
+        let state_labels = [("state", link.state_name()), ("broke", link.broke.as_str())];
+        text.sample("gyre_master_link_state", &state_labels, 1);
+    }
+    let offset = state.journal.offset();
+    let replicas: Vec<_> = replication
+        .replicas
+        .values()
+        .filter(|it| it.is_attached())
+        .filter_map(|it| {
+            let ip = crate::engine::replication::primary::address_of(state, it)?;
+            Some((it, ip, it.port.to_string()))
+        })
+        .collect();
+    type Figure = fn(&crate::replication::Replica, i64, u64) -> f64;
+    let figures: [(&str, &str, Figure); 3] = [
+        (
+            "redis_connected_slave_offset_bytes",
+            "What a replica has applied of the stream.",
+            |it, _, _| it.acked as f64,
+        ),
+        (
+            "gyre_connected_slave_behind_bytes",
+            "What a replica has not acknowledged of the stream.",
+            |it, offset, _| (offset - it.acked) as f64,
+        ),
+        (
+            "redis_connected_slave_lag_seconds",
+            "How long ago a replica has acknowledged.",
+            |it, _, now_ns| now_ns.saturating_sub(it.acked_ns) as f64 / 1e9,
+        ),
+    ];
+    for (name, help, figure) in figures {
+        text.family(name, "gauge", help);
+        for (replica, ip, port) in &replicas {
+            let labels = [
+                ("slave_ip", ip.as_str()),
+                ("slave_port", port.as_str()),
+                ("slave_state", replica.state_name()),
+            ];
+            text.sample(name, &labels, figure(replica, offset, now_ns));
+        }
+    }
 }
 
 fn keyspace(text: &mut Text, state: &State) {
