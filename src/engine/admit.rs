@@ -8,6 +8,7 @@
 
 use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
+use super::replication::admission;
 use super::spec::key_flags;
 use super::{
     Command, CommandError, CommandId, CommandSpec, CommandTable, Group, Handler, Host, State,
@@ -213,7 +214,7 @@ fn admit_from_primary(
     if all & flags::WRITE != 0
         && (!state.persistence.last_status_ok || state.persistence.aof.error().is_some())
     {
-        cannot_keep(state);
+        admission::cannot_keep(state);
     }
     if state.persistence.forkless.is_none() {
         return Admission::Runs;
@@ -231,26 +232,6 @@ fn admit_from_primary(
         flags: all,
     };
     hold_while_saved(state, &candidate, args)
-}
-
-/// A replica cannot keep what its primary sends: it goes on where `replica-ignore-disk-write-errors` says so, else it ends, as
-/// one that were promoted would lose it.
-#[cold]
-fn cannot_keep(state: &mut State) {
-    const LOGGED_EVERY_S: i64 = 10;
-    let Some(reason) = unkept(state) else {
-        return;
-    };
-    let now_s = state.now.unix_s();
-    if state.config.settings().replica_ignore_disk_write_errors {
-        if now_s - state.replication.unkept_logged_s >= LOGGED_EVERY_S {
-            state.replication.unkept_logged_s = now_s;
-            log::warn!("Replica is applying a command it is unable to write to disk.");
-        }
-        return;
-    }
-    log::error!("Replica was unable to write command to disk: {reason}");
-    (state.persistence.end_unanswered)();
 }
 
 // One command in one place asks this before each run: within it, it costs no call and no copy of its answer.
@@ -327,13 +308,13 @@ fn admit_from_script(
     let Some(running) = state.scripting.running.as_deref() else {
         return Err(CommandError::fixed("ERR no script runs"));
     };
-    if !running.is_trusted && !candidate.has(flags::STALE) && is_stale(state) {
+    if !running.is_trusted && !candidate.has(flags::STALE) && admission::is_stale(state) {
         return Err(CommandError::fixed(
             "ERR Can not execute the command on a stale replica",
         ));
     }
     if candidate.has(flags::WRITE) && !running.is_trusted {
-        if is_read_only(state) {
+        if admission::is_read_only(state) {
             return Err(CommandError::READ_ONLY);
         }
         if !running.wrote && !super::replication::primary::has_good(state) {
@@ -543,27 +524,15 @@ fn check_replicas(state: &State, candidate: &Candidate) -> Checked {
 /// A replica's data are its primary's.
 #[inline(always)]
 fn check_read_only(state: &State, candidate: &Candidate) -> Checked {
-    if candidate.has(flags::WRITE) && is_read_only(state) {
+    if candidate.has(flags::WRITE) && admission::is_read_only(state) {
         return Err(CommandError::READ_ONLY);
     }
     Ok(())
 }
 
-/// Whether clients may not write.
-#[inline]
-pub(crate) fn is_read_only(state: &State) -> bool {
-    state.replication.is_replica() && state.config.settings().replica_read_only
-}
-
-/// Whether what is here may be old and nobody may be told of it.
-#[inline]
-pub(crate) fn is_stale(state: &State) -> bool {
-    state.replication.is_cut_off() && !state.config.settings().replica_serve_stale_data
-}
-
 #[inline(always)]
 fn check_stale(state: &State, candidate: &Candidate) -> Checked {
-    if !candidate.has(flags::STALE) && is_stale(state) {
+    if !candidate.has(flags::STALE) && admission::is_stale(state) {
         return Err(CommandError::PRIMARY_DOWN);
     }
     Ok(())

@@ -58,7 +58,7 @@ pub(crate) fn start(
     // One that says nothing is asked at each of its commands instead, whether that may run.
     if let Some(said) = program.flags {
         may_run(state, program, said, is_trusted, is_oom)?;
-    } else if super::admit::is_stale(state) && !is_trusted {
+    } else if super::replication::admission::is_stale(state) && !is_trusted {
         return Err(CommandError::PRIMARY_DOWN);
     }
     let said = program.flags.unwrap_or_default();
@@ -122,14 +122,17 @@ fn may_run(
     is_trusted: bool,
     is_oom: bool,
 ) -> Result<(), CommandError> {
-    if super::admit::is_stale(state) && !said.has(ScriptFlags::ALLOW_STALE) && !is_trusted {
+    if super::replication::admission::is_stale(state)
+        && !said.has(ScriptFlags::ALLOW_STALE)
+        && !is_trusted
+    {
         return Err(CommandError::fixed(
             "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
              set on the script.",
         ));
     }
     if !said.has(ScriptFlags::NO_WRITES) {
-        if super::admit::is_read_only(state) && !is_trusted {
+        if super::replication::admission::is_read_only(state) && !is_trusted {
             return Err(CommandError::fixed(
                 "READONLY You can not run script with write flag on readonly replica.",
             ));

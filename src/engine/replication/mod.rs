@@ -5,6 +5,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `admission` | what is asked before a command runs |
 //! | `failover` | FAILOVER: handing the role over |
 //! | `own_keys` | keys with a time that a writable replica has of its clients |
 //! | `primary` | replicas: PSYNC, snapshots, acknowledgements, what is done once a second |
@@ -12,6 +13,7 @@
 //! | `report` | what INFO tells of it |
 //! | `role` | REPLICAOF: the change from one to the other |
 
+pub(super) mod admission;
 pub mod failover;
 pub mod own_keys;
 pub mod primary;
