@@ -118,10 +118,7 @@ fn roles_are_told() {
     );
     assert_eq!(client.line("REPLICAOF NO ONE"), ok());
     for (bad, reason) in [
-        (
-            "SLAVEOF host port",
-            "ERR value is not an integer or out of range",
-        ),
+        ("SLAVEOF host port", "ERR Invalid master port"),
         ("REPLICAOF host 65536", "ERR Invalid master port"),
         ("REPLCONF capa", "ERR syntax error"),
     ] {
@@ -275,4 +272,63 @@ fn the_disks_of_replicas_are_waited_for() {
         drop(second);
         wait_for("its end", || info(&mut one, "connected_slaves") == "0");
     }
+}
+
+/// A script that stands still and then writes: WAIT of its client waits for what it wrote. It was answered by the offset before.
+#[test]
+fn a_script_that_stood_still_is_waited_for() {
+    let first = Server::with(&[
+        "--repl-diskless-sync-delay",
+        "0",
+        "--busy-reply-threshold",
+        "20",
+    ]);
+    let second = Server::start();
+    let (mut one, mut two) = (first.raw(), second.raw());
+    assert_eq!(
+        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    common::signal(second.pid(), "-STOP");
+    let script = "local ends = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < ends do end \
+                  return redis.call('SET', 'key', 'value')";
+    one.command(&["EVAL", script, "0"]);
+    one.send(b"WAIT 1 50\r\n");
+    assert_eq!(one.read(), ok());
+    assert_eq!(one.read(), Value::Integer(0), "the replica stands still");
+    common::signal(second.pid(), "-CONT");
+    assert_eq!(one.line("WAIT 1 0"), Value::Integer(1));
+    assert_eq!(two.line("GET key"), Value::bulk("value"));
+}
+
+/// Who waits for a key when the role goes away is told so. It waited for ever.
+#[test]
+fn who_waits_learns_of_a_failover() {
+    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let second = Server::start();
+    let (mut one, mut two, mut waiter) = (first.raw(), second.raw(), first.raw());
+    assert_eq!(
+        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    waiter.send(b"BLPOP list 0\r\n");
+    wait_for("the wait", || info(&mut one, "blocked_clients") == "1");
+    assert_eq!(one.line("FAILOVER"), ok());
+    assert!(refused(waiter.read()).starts_with("UNBLOCKED "));
+}
+
+/// What is answered to a replica would be taken for a part of the stream.
+#[test]
+fn a_replica_that_asks_for_an_answer_is_cut_off() {
+    let server = Server::with(&["--repl-diskless-sync-delay", "0"]);
+    let mut client = server.raw();
+    let mut replica = server.raw();
+    assert_eq!(replica.line("REPLCONF capa eof"), ok());
+    replica.send(b"PSYNC ? -1\r\n");
+    assert!(line(&mut replica).starts_with("+FULLRESYNC "));
+    snapshot(&mut replica);
+    replica.send(b"REPLCONF ACK 0\r\n\nPING\r\n");
+    wait_for("its end", || info(&mut client, "connected_slaves") == "0");
 }

@@ -142,12 +142,14 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     let scripts = scripting.scripts.memory() as u64;
     let functions = scripting.libraries.memory() as u64;
     let machine = scripting.memory as u64;
+    let stream = context.state.replication.stream.as_ref();
+    let backlog = stream.map_or(0, |stream| stream.memory_bytes() as u64);
     let reply = context.reply();
     reply.map(33 + databases.len());
     field(reply, "peak.allocated", figures.peak);
     field(reply, "total.allocated", figures.used);
     field(reply, "startup.allocated", figures.startup);
-    field(reply, "replication.backlog", 0);
+    field(reply, "replication.backlog", backlog);
     field(reply, "replica.fullsync.buffer", 0);
     field(reply, "clients.slaves", 0);
     field(reply, "clients.normal", figures.clients);

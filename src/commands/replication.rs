@@ -8,7 +8,7 @@ use crate::engine::replication::{failover, primary, role};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags,
 };
-use crate::replication::{FailoverState, Phase};
+use crate::replication::{FailoverState, Filter, Phase};
 use crate::resp::Args;
 use crate::system::numbers;
 
@@ -123,12 +123,6 @@ fn replica_of(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
             "ERR REPLICAOF not allowed while failing over.",
         ));
     }
-    if context.session().kind == ClientKind::Replica {
-        // A replica that were told to follow its own replica would be told so by that.
-        return Err(CommandError::fixed(
-            "ERR Command is not valid when client is a replica.",
-        ));
-    }
     let who = {
         let client = context.caller();
         format!(
@@ -145,10 +139,14 @@ fn replica_of(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         context.reply().ok();
         return Ok(());
     }
-    let port = numbers::parse_i64(args.at(2)).ok_or(CommandError::fixed(
-        "ERR value is not an integer or out of range",
-    ))?;
-    let port = u16::try_from(port).map_err(|_| CommandError::fixed("ERR Invalid master port"))?;
+    if context.session().kind == ClientKind::Replica {
+        // A replica that were told to follow its own replica would be told so by that.
+        return Err(CommandError::fixed(
+            "ERR Command is not valid when client is a replica.",
+        ));
+    }
+    let port = numbers::parse_i64(args.at(2)).and_then(|port| u16::try_from(port).ok());
+    let port = port.ok_or(CommandError::fixed("ERR Invalid master port"))?;
     let host = String::from_utf8_lossy(args.at(1)).into_owned();
     let link = context.state.replication.link.as_ref();
     if link.is_some_and(|link| link.host.eq_ignore_ascii_case(&host) && link.port == port) {
@@ -291,6 +289,25 @@ fn sync(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     Ok(())
 }
 
+/// Which parts of a snapshot are wanted: those that are named.
+fn filter_of(value: &[u8]) -> Result<Filter, CommandError> {
+    let mut filter = Filter {
+        excludes_data: true,
+        excludes_functions: true,
+    };
+    for word in value.split(|byte| byte.is_ascii_whitespace()) {
+        if is(word, "functions") {
+            filter.excludes_functions = false;
+        } else if !word.is_empty() {
+            return Err(CommandError::of_parts(&[
+                b"ERR Unsupported rdb-filter-only option: ",
+                word,
+            ]));
+        }
+    }
+    Ok(filter)
+}
+
 /// Options and values, in pairs. Those of a stream that flows (ACK, GETACK) are not answered.
 fn replconf(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     if args.len() % 2 == 0 {
@@ -337,7 +354,7 @@ fn replconf(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
             let port = integer(value)?;
             entry.port = u16::try_from(port).unwrap_or(0);
         } else if is(option, "ip-address") {
-            if value.len() > 45 + 200 {
+            if value.len() > 255 {
                 return Err(CommandError::text_owned(format!(
                     "ERR REPLCONF ip-address provided by replica instance is too long: {} bytes",
                     value.len()
@@ -348,25 +365,18 @@ fn replconf(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
             entry.capabilities.eof |= is(value, "eof");
             entry.capabilities.psync2 |= is(value, "psync2");
         } else if is(option, "rdb-only") {
-            entry.rdb_only = integer(value)? == 1;
-        } else if is(option, "rdb-filter-only") {
-            let mut filter = crate::replication::Filter {
-                excludes_data: true,
-                excludes_functions: true,
-            };
-            for word in value
-                .split(|byte| byte.is_ascii_whitespace())
-                .filter(|word| !word.is_empty())
-            {
-                if is(word, "functions") {
-                    filter.excludes_functions = false;
-                } else {
-                    return Err(CommandError::of_parts(&[
-                        b"ERR Unsupported rdb-filter-only option: ",
-                        word,
-                    ]));
-                }
+            let only = integer(value)?;
+            if !(0..=1).contains(&only) {
+                return Err(CommandError::fixed("ERR value is out of range"));
             }
+            // What it gets already is what it has asked for.
+            entry.rdb_only = if entry.is_attached() {
+                entry.rdb_only
+            } else {
+                only == 1
+            };
+        } else if is(option, "rdb-filter-only") {
+            let filter = filter_of(value)?;
             entry.filter = filter;
         } else if is(option, "version") {
             // Valkey's replicas say it, so that they get a format that they know: ours all know.

@@ -207,7 +207,8 @@ fn admit_from_primary(
     args: Args<'_>,
 ) -> Admission {
     let all = call_flags(state, id, args);
-    if state.scripting.is_busy() && all & flags::ALLOW_BUSY == 0 {
+    let waits = state.scripting.is_busy() && all & flags::ALLOW_BUSY == 0;
+    if waits || state.persistence.is_loading() {
         state.clients.hold(client, HeldBy::Script);
         return Admission::Postponed(HeldBy::Script);
     }

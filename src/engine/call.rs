@@ -145,7 +145,10 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             "{} changed data",
             state.table.get(id).spec.name
         );
-        propagate(state, db, args, invocation.targets, effects.propagated_as());
+        // What a file says again was said to replicas when it happened.
+        if !(state.persistence.is_loading() && is_loader(state, asker)) {
+            propagate(state, db, args, invocation.targets, effects.propagated_as());
+        }
     }
     if state.keyspace.dirty > dirty && state.replication.is_replica() {
         let link = state.replication.link.as_ref();

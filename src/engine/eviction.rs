@@ -147,6 +147,21 @@ pub fn not_counted(state: &State) -> u64 {
     (state.persistence.aof.buffered() as u64)
         .saturating_add(state.journal.pending(Targets::AOF) as u64)
         .saturating_add(for_saving(state))
+        .saturating_add(for_replicas(state))
+}
+
+/// What replicas have still to get, beyond what is kept for those who come back: that keys go would only make it more.
+fn for_replicas(state: &State) -> u64 {
+    let replication = &state.replication;
+    let Some(stream) = &replication.stream else {
+        return 0;
+    };
+    let backlog = state.config.settings().repl_backlog_size;
+    let snapshots = replication.replicas.values().map(|it| it.snapshot.len());
+    (stream.memory_bytes() as u64)
+        .saturating_sub(backlog)
+        .saturating_add(state.journal.waiting(Targets::REPLICAS) as u64)
+        .saturating_add(snapshots.sum::<usize>() as u64)
 }
 
 fn for_saving(state: &State) -> u64 {

@@ -424,7 +424,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         Tell::GoOn
     };
     let now = state.now;
-    let written = state.journal.written_bytes(Targets::AOF);
+    let published = state.journal.published();
     // To the program it is still the time at which it began; only what measures it goes on.
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
@@ -446,7 +446,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
             end(state, host, caller, &called, began.mono_ns, errors, ended);
         }
         // Published with the end of the program, or of the EXEC that it was part of; WAITAOF of its caller waits for it.
-        if state.journal.written_bytes(Targets::AOF) != written {
+        if state.journal.published() != published {
             note_write(state, caller);
         }
     } else if let Some(running) = state.scripting.running.as_deref_mut() {

@@ -193,7 +193,9 @@ impl Handshake {
                 let (id, offset) = (words.next(), words.next());
                 let offset = offset.and_then(|offset| offset.parse::<i64>().ok());
                 match (id, offset) {
-                    (Some(id), Some(offset)) if is_id(id) && offset >= 0 => {
+                    (Some(id), Some(offset))
+                        if is_id(id) && (0..super::OFFSET_MAX).contains(&offset) =>
+                    {
                         log::info!("Full resync from master: {id}:{offset}");
                         Ok(Answer::FullSync {
                             id: id.to_owned(),

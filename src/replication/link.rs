@@ -59,12 +59,16 @@ pub struct Link {
     pub state: LinkState,
     /// What was read last, or tried, monotonic ns.
     pub io_ns: u64,
+    /// When it was tried last, monotonic ns.
+    pub tried_ns: u64,
     /// Not to be made before, monotonic ns.
     pub retry_ns: u64,
     /// Attempts that have failed since it was up.
     pub failures: u32,
     /// Since when it is not up, monotonic ns; none: it is, or never was.
     pub down_since_ns: Option<u64>,
+    /// Since when it is up, or was up last, monotonic ns.
+    pub up_since_ns: u64,
     /// Why it broke last.
     pub broke: String,
     /// Its stream, if it can be gone on with from the replication offset.

@@ -24,9 +24,13 @@ pub use replica::{Capabilities, Filter, Phase, Replica};
 pub use stream::Stream;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 
 /// The ID of a stream that nobody has.
-pub const NO_ID: &str = "0000000000000000000000000000000000000000";
+const NO_ID: &str = "0000000000000000000000000000000000000000";
+
+/// No stream is so long: an offset that is larger is none, and sums of two are numbers.
+pub const OFFSET_MAX: i64 = i64::MAX / 4;
 
 /// A snapshot for replicas that is under way.
 #[derive(Debug)]
@@ -35,8 +39,8 @@ pub struct Transfer {
     pub replicas: Vec<u64>,
     /// What ends it; none: it is written to a file first.
     pub mark: Option<String>,
-    /// All of it was given to the replicas.
-    pub is_done: bool,
+    /// The file.
+    pub path: Option<PathBuf>,
 }
 
 /// All that is known of replication.
@@ -60,6 +64,8 @@ pub struct Replication {
     pub link: Option<Box<Link>>,
     /// The snapshot that replicas get now.
     pub transfer: Option<Transfer>,
+    /// The file that was made for replicas last.
+    pub file_made: Option<PathBuf>,
     /// How the snapshot of a file has ended that replicas wait for.
     pub file_ended: Option<bool>,
     /// Replicas that are good enough for `min-replicas-to-write`.

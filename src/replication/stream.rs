@@ -116,6 +116,10 @@ impl Stream {
     }
     /// The bytes behind a position, as far as the slices go; how many slices there are. O(log blocks)
     pub fn slices<'a>(&'a self, position: i64, out: &mut [IoSlice<'a>]) -> usize {
+        if position < self.start {
+            // Bytes that are gone: nothing may be sent in their place.
+            return 0;
+        }
         let first = self.blocks.partition_point(|block| block.end() <= position);
         let mut used = 0;
         for (block, slice) in self.blocks.range(first..).zip(out) {

@@ -11,7 +11,7 @@
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey, ClientKind};
 use crate::engine;
-use crate::engine::replication::replica;
+use crate::engine::replication::{primary, replica};
 use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
 use crate::net::{COMMAND_BUDGET, READ_BUDGET};
@@ -272,7 +272,10 @@ impl Core {
                 // The end is that of its sending side only (`printf ... | nc`): it may still read, so what it is owed
                 // is written, at the end of the turn like everybody's, before the connection closes. One that is gone
                 // altogether fails the write.
-                self.state.clients.close(key, true);
+                // A primary is owed nothing, and its link is to be made anew.
+                let link = self.state.replication.link.as_ref();
+                let is_primary = link.is_some_and(|link| link.client() == Some(key));
+                self.state.clients.close(key, !is_primary);
                 self.state.clients.mark_pending_write(key);
                 return Some(Progress::Drained);
             }
@@ -581,9 +584,11 @@ impl Core {
             true => self.state.replication.link.as_deref_mut(),
             false => None,
         };
+        let mut has_empty = false;
         // AUTH changes the limits of the request after it.
         let most = if authenticated { most.min(BATCH) } else { 1 };
-        while batch.requests.len() < most && *at < bytes.len() {
+        let mut stop = None;
+        while stop.is_none() && batch.requests.len() < most && *at < bytes.len() {
             let first_span = batch.spans.len();
             let parsed = parser.parse(&bytes[*at..], &mut batch.spans, &mut batch.blobs, &limits);
             match parsed {
@@ -606,14 +611,19 @@ impl Core {
                     if let Some(link) = &mut link {
                         replica::parsed(link, &bytes[*at..*at + consumed], false);
                     }
+                    has_empty = true;
                     *at += consumed;
                 }
-                Ok(Parsed::Large { keep }) => return Stop::Large(keep),
-                Ok(Parsed::Incomplete) => return Stop::Incomplete,
-                Err(error) => return Stop::Error(error),
+                Ok(Parsed::Large { keep }) => stop = Some(Stop::Large(keep)),
+                Ok(Parsed::Incomplete) => stop = Some(Stop::Incomplete),
+                Err(error) => stop = Some(Stop::Error(error)),
             }
         }
-        Stop::Full
+        if has_empty && self.state.replication.attached > 0 {
+            // A replica that loads shows that it is there.
+            primary::is_alive(&mut self.state, key);
+        }
+        stop.unwrap_or(Stop::Full)
     }
 
     /// Looks the names of a batch up, and brings the memory that its commands will look at into the cache: all buckets
@@ -668,8 +678,13 @@ impl Core {
         let waiting = self.state.clients.waiting;
         let link = self.state.replication.link.as_ref();
         let is_primary = link.is_some_and(|link| link.client() == Some(key));
+        let owed = self.state.replication.attached > 0;
+        let owed = owed.then(|| primary::owed(&self.state, key)).flatten();
         let (state, mut host) = self.state_and_host(events);
         let outcome = engine::process::process_found(state, &mut host, key, command, args);
+        if let Some(owed) = owed {
+            primary::answered(&mut self.state, key, owed, args);
+        }
         if outcome == Outcome::Postponed || self.state.clients.waiting > waiting {
             // Its end may have been told before it began to wait; it is told once.
             self.drop_if_gone(events, key);

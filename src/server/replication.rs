@@ -44,7 +44,9 @@ impl Core {
         if replication.stream.is_none() && replication.transfer.is_none() {
             return;
         }
-        if std::mem::take(&mut self.state.replication.asks_acks) {
+        // While a failover waits the stream stands still.
+        let stands = self.state.replication.failover.state != FailoverState::None;
+        if !stands && std::mem::take(&mut self.state.replication.asks_acks) {
             let getack: [&[u8]; 3] = [b"REPLCONF", b"GETACK", b"*"];
             self.state.journal.tell_replicas(&getack);
         }
@@ -59,7 +61,7 @@ impl Core {
     }
 
     /// Has the stream written to those who have not got all of it, and cuts off who is too far behind.
-    fn mark_replicas(&mut self, events: &EventLoop) {
+    pub(super) fn mark_replicas(&mut self, events: &EventLoop) {
         let Some(stream) = &self.state.replication.stream else {
             return;
         };
@@ -255,6 +257,7 @@ impl Core {
             return;
         };
         log::info!("MASTER <-> REPLICA sync started");
+        link.tried_ns = events.turn_ns();
         let (host, port) = (link.host.clone(), link.port);
         let source = self.state.config.settings().bind_source_addr.as_ref();
         let source = source.and_then(|address| address.parse().ok());
@@ -294,6 +297,14 @@ impl Core {
     fn fail_link(&mut self, events: &mut EventLoop, reason: &str) {
         log::warn!("{reason}");
         self.break_link(events, reason);
+    }
+
+    /// The same where not the connection is at fault, but what came over it, or this server, which cannot keep it.
+    fn fail_snapshot(&mut self, events: &mut EventLoop, reason: &str) {
+        if let Some(link) = &mut self.state.replication.link {
+            link.is_corrupt = true;
+        }
+        self.fail_link(events, reason);
     }
 
     /// The link's source takes bytes: it is connected, or goes on.
@@ -548,7 +559,7 @@ impl Core {
         });
         let fed = match (fed, failure) {
             (_, Some(reason)) => {
-                self.fail_link(events, &reason);
+                self.fail_snapshot(events, &reason);
                 return None;
             }
             (Err(line), None) => {
@@ -556,7 +567,7 @@ impl Core {
                     "Bad protocol from MASTER, the first byte is not '$' (we received '{line}'), are you sure the host \
                      and port are right?"
                 );
-                self.fail_link(events, &reason);
+                self.fail_snapshot(events, &reason);
                 return None;
             }
             (Ok(fed), None) => fed,
@@ -647,7 +658,7 @@ impl Core {
     fn snapshot_is_whole(&mut self, events: &mut EventLoop, token: Token) {
         let (state, mut host) = self.state_and_host(events);
         if let Err(reason) = receive::received_all(state, &mut host) {
-            return self.fail_link(events, &reason);
+            return self.fail_snapshot(events, &reason);
         }
         if let Some(link) = &mut self.state.replication.link
             && let LinkState::Receiving(_, receiving) = std::mem::take(&mut link.state)
@@ -694,14 +705,15 @@ impl Core {
             return;
         };
         match result {
-            Err(reason) => self.fail_link(events, &reason),
+            Err(reason) => self.fail_snapshot(events, &reason),
             Ok(info) => {
                 let LinkState::Loading(token, receiving) = std::mem::take(&mut link.state) else {
                     return;
                 };
                 let id = receiving.id.clone();
                 let db = info.stream_db;
-                let id = id.unwrap_or_else(|| crate::replication::NO_ID.to_owned());
+                // Who knows no PSYNC names no stream: nobody can go on with it.
+                let id = id.unwrap_or_else(|| replica::nameless(&mut self.state));
                 replica::synchronised(&mut self.state, &id, receiving.offset);
                 log::info!("MASTER <-> REPLICA sync: Finished with success");
                 self.stream_begins(events, token, db);
@@ -716,6 +728,12 @@ impl Core {
         let Some(link) = &mut self.state.replication.link else {
             return;
         };
+        if db >= self.state.keyspace.count() {
+            return self.fail_snapshot(
+                events,
+                "The stream of the master is for a database that is not here",
+            );
+        }
         let rest = std::mem::take(&mut link.output);
         let ip = link.host.parse().ok();
         let address = ip.map_or(Address::None, |ip| {
@@ -724,7 +742,7 @@ impl Core {
         let connection = Connection::new(token, -1, address, Address::None, now_ns);
         let mut client = Client::connected(connection, self.state.users.of_internal());
         client.session.kind = ClientKind::Primary;
-        client.session.db = db.min(self.state.keyspace.count().saturating_sub(1));
+        client.session.db = db;
         // What it sends is not answered; what it asks for is pushed.
         client.session.reply_mode = ReplyMode::Off;
         client.reply.raw(&rest);
@@ -734,9 +752,8 @@ impl Core {
         self.endpoints.hand_over(token, Endpoint::Client(key));
         link.state = LinkState::Up(key);
         link.io_ns = now_ns;
-        link.failures = 0;
         link.down_since_ns = None;
-        link.broke.clear();
+        link.up_since_ns = now_ns;
         link.drop_unapplied();
         link.is_corrupt = false;
         self.state.clients.mark_pending_write(key);
@@ -751,7 +768,7 @@ impl Core {
         let Some(key) = link.and_then(|link| link.client()) else {
             return;
         };
-        if self.state.scripting.is_busy() {
+        if self.state.scripting.is_busy() || self.state.persistence.loading.is_some() {
             return;
         }
         let client = self.state.clients.get(key);

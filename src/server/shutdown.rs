@@ -179,7 +179,9 @@ impl Core {
         for key in by {
             self.state.clients.close(key, false);
         }
-        // What they tell of is in the append-only file by now, as well as that could be.
+        // What they tell of is in the append-only file by now, as well as that could be; replicas get it, too.
+        engine::replication::feed(&mut self.state);
+        self.mark_replicas(events);
         self.write_replies(events);
         self.listeners.close(events, &mut self.endpoints);
         self.http_close_all(events);

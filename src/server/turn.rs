@@ -193,6 +193,8 @@ impl Service for Core {
         //     so that no replica has what a crash of this server would undo.
         if self.state.replication.is_active() {
             self.replicate(events);
+            // Those who waited learn of another role.
+            self.resume_unblocked(events);
             // Whoever reads below that a replica is cut off finds it cut off there, too.
             if self.state.clients.has_closing() {
                 self.close_clients(events);

@@ -472,6 +472,7 @@ fn empty(state: &mut State) -> u64 {
 
 fn begin_emptying(state: &mut State, receiving: &mut Receiving) {
     log::info!("MASTER <-> REPLICA sync: Flushing old data");
+    crate::engine::replication::replica::data_are_gone(state);
     receiving.phase = Phase::Emptying(empty(state));
 }
 

@@ -36,7 +36,7 @@ pub fn feed(state: &mut State) {
         let scratch = &mut replication.scratch;
         state.journal.take(Targets::REPLICAS, scratch);
         stream.append(scratch);
-        scratch.clear();
+        clear(scratch);
         debug_assert_eq!(stream.end(), state.journal.offset());
     }
     let settings = state.config.settings();
@@ -73,6 +73,15 @@ pub(crate) fn begin_stream(state: &mut State) {
 pub(crate) fn end_stream(state: &mut State) {
     read_journal(state, false);
     state.replication.stream = None;
+}
+
+/// Empties a buffer; a large one leaves no large room behind.
+fn clear(bytes: &mut Vec<u8>) {
+    const KEPT: usize = 1024 * 1024;
+    bytes.clear();
+    if bytes.capacity() > KEPT {
+        *bytes = Vec::new();
+    }
 }
 
 /// Has the journal read for replicas, or not any more.

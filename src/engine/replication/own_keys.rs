@@ -9,7 +9,7 @@ use crate::resp::Args;
 use std::collections::BTreeSet;
 
 /// Keys that are looked at in one cron.
-const KEYS_PER_CRON: usize = 64;
+const KEYS_PER_CRON: usize = 4096;
 
 /// The keys, with their databases, in the order of their bytes; and where the last look at them has ended.
 #[derive(Debug, Default)]

@@ -15,7 +15,8 @@ use crate::config::Settings;
 use crate::engine::persistence::{self, SavedFor, forkless};
 use crate::engine::{CommandError, Host, ServerContext};
 use crate::journal::Targets;
-use crate::replication::{MARK_LEN, Phase, Replica, Transfer};
+use crate::persistence::aof::AofState;
+use crate::replication::{FailoverState, Filter, MARK_LEN, Phase, Replica, Transfer};
 use crate::resp::Args;
 use crate::system::disk::Mode;
 use crate::system::numbers;
@@ -77,7 +78,7 @@ pub fn sync(context: &mut ServerContext<'_>, args: Args<'_>, is_psync: bool) {
         return;
     };
     // One that is a replica already has said it twice.
-    if client.session.kind == ClientKind::Replica {
+    if client.session.kind != ClientKind::Normal || client.session.monitors {
         return;
     }
     let has_output = !client.reply.output().is_empty();
@@ -100,6 +101,11 @@ pub fn sync(context: &mut ServerContext<'_>, args: Args<'_>, is_psync: bool) {
         );
         return;
     }
+    if state.replication.failover.state != FailoverState::None {
+        let error = CommandError::fixed("NOMASTERLINK Can't SYNC while failing over");
+        refuse(state, key, &error);
+        return;
+    }
     if has_output {
         refuse(
             state,
@@ -112,6 +118,12 @@ pub fn sync(context: &mut ServerContext<'_>, args: Args<'_>, is_psync: bool) {
         return;
     };
     replica.is_old = !is_psync;
+    let is_filtered = replica.filter != Filter::default();
+    if is_filtered && !replica.capabilities.eof {
+        let error = CommandError::fixed("ERR Filtered replica requires EOF capability");
+        refuse(state, key, &error);
+        return;
+    }
     let name = name_of(state, &state.replication.replicas[&id_of(state, key)]);
     log::info!("Replica {name} asks for synchronization");
     if is_psync {
@@ -172,6 +184,12 @@ pub fn output_limit(settings: &Settings) -> u64 {
 fn go_on(state: &mut State, key: ClientKey, id: &[u8], wanted: i64, name: &str) -> bool {
     feed(state);
     let replication = &mut state.replication;
+    let asker = state.clients.get(key).map(|client| client.session.id);
+    let asker = asker.and_then(|id| replication.replicas.get(&id));
+    if asker.is_some_and(|it| it.rdb_only) {
+        // The stream is of no use to it.
+        return false;
+    }
     let is_first = id == replication.id.as_bytes();
     let is_second = id == replication.second_id.as_bytes() && wanted <= replication.second_offset;
     if !is_first && !is_second {
@@ -394,13 +412,15 @@ fn start(state: &mut State, host: &mut dyn Host, ids: Vec<u64>, is_diskless: boo
         return;
     }
     state.replication.file_ended = None;
+    let settings = state.config.settings();
+    let path = (!is_diskless).then(|| settings.dir.join(&settings.dbfilename));
     let head = mark
         .as_ref()
         .map(|mark| Arc::new(format!("$EOF:{mark}\r\n").into_bytes()));
     state.replication.transfer = Some(Transfer {
         replicas: ids,
         mark,
-        is_done: false,
+        path,
     });
     for key in keys {
         let phase = match &head {
@@ -501,7 +521,9 @@ fn file_step(state: &mut State) {
         return;
     };
     let receivers = receivers(state);
-    state.replication.transfer = None;
+    let path = state.replication.transfer.take().and_then(|it| it.path);
+    let path = path.unwrap_or_default();
+    state.replication.file_made = Some(path.clone());
     if !ok {
         for (_, key) in receivers {
             log::warn!("SYNC failed. BGSAVE child returned an error");
@@ -509,8 +531,6 @@ fn file_step(state: &mut State) {
         }
         return;
     }
-    let settings = state.config.settings();
-    let path = settings.dir.join(&settings.dbfilename);
     // Mapped and not read: as much of it is in memory as the system finds good.
     let disk = &state.persistence.disk;
     let file = disk.open(&path, Mode::Read).and_then(|file| file.map());
@@ -542,6 +562,7 @@ pub fn snapshot_sent(state: &mut State, id: u64) {
         return;
     };
     replica.snapshot = Default::default();
+    replica.acked_ns = state.now.mono_ns;
     if replica.rdb_only {
         replica.phase = Phase::HasSnapshot;
         let name = name_of(state, &state.replication.replicas[&id]);
@@ -563,6 +584,33 @@ pub fn snapshot_sent(state: &mut State, id: u64) {
     }
     state.clients.mark_pending_write(key);
     refresh_good(state);
+}
+
+/// A replica has shown that it is there.
+pub fn is_alive(state: &mut State, key: ClientKey) {
+    let (id, now_ns) = (id_of(state, key), state.now.mono_ns);
+    let replica = state.replication.replicas.get_mut(&id);
+    if let Some(replica) = replica.filter(|it| it.is_attached()) {
+        replica.acked_ns = now_ns;
+    }
+}
+
+/// Bytes of answers that wait for a replica; none: the client is no replica.
+pub fn owed(state: &State, key: ClientKey) -> Option<usize> {
+    let client = state.clients.get(key)?;
+    (client.session.kind == ClientKind::Replica).then(|| client.reply.output().len())
+}
+
+/// A replica has run a command, before which so much was owed to it. What is answered would be taken for a part of the stream:
+/// who asks for it is no replica.
+pub fn answered(state: &mut State, key: ClientKey, before: usize, args: Args<'_>) {
+    if owed(state, key).is_some_and(|owed| owed > before) {
+        log::warn!(
+            "Replica generated a reply to command '{}', disconnecting it",
+            String::from_utf8_lossy(args.at(0))
+        );
+        state.clients.close(key, false);
+    }
 }
 
 /// REPLCONF ACK.
@@ -629,6 +677,26 @@ pub fn has_good(state: &State) -> bool {
         || state.replication.good as u64 >= settings.min_replicas_to_write
 }
 
+/// Removes the file that was made for replicas alone, when they have it (`rdb-del-sync-files`).
+fn remove_file(state: &mut State) {
+    let replication = &state.replication;
+    let settings = state.config.settings();
+    let in_use = replication
+        .replicas
+        .values()
+        .any(|it| it.snapshot.file.is_some());
+    if replication.file_made.is_none() || replication.transfer.is_some() || in_use {
+        return;
+    }
+    let path = state.replication.file_made.take().unwrap_or_default();
+    let is_wanted = !settings.rdb_del_sync_files
+        || !settings.save.is_empty()
+        || state.persistence.aof.state != AofState::Off;
+    if !is_wanted && state.persistence.disk.remove(&path).is_ok() {
+        log::info!("Removing the RDB file used to feed replicas in a persistence-less instance");
+    }
+}
+
 /// What is done once a second: pings, signs of life for those who wait, who is silent for too long, the end of a backlog that
 /// nobody wants.
 pub fn cron(state: &mut State, host: &mut dyn Host) {
@@ -688,6 +756,7 @@ pub fn cron(state: &mut State, host: &mut dyn Host) {
         state.clients.close(key, false);
     }
     refresh_good(state);
+    remove_file(state);
     if state.replication.attached == 0
         && ttl_ns > 0
         && state.replication.stream.is_some()

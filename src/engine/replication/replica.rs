@@ -22,6 +22,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 const PAUSE_MAX_NS: u64 = 10 * SECOND_NS;
 /// Bytes that are applied and still kept before those that are not.
 const UNAPPLIED_MOVED: usize = 256 * 1024;
+/// A link that was up for so long has no failures any more, ns.
+const FORGET_NS: u64 = 10 * SECOND_NS;
 /// Attempts after which pauses grow.
 const QUICK_ATTEMPTS: u32 = 5;
 
@@ -58,29 +60,57 @@ pub fn lost(state: &mut State, host: &mut dyn Host, reason: &str) {
     let receives = matches!(was, LinkState::Receiving(..) | LinkState::Loading(..));
     let was_up = matches!(was, LinkState::Up(_));
     link.down_since_ns.get_or_insert(now_ns);
-    if was_up || receives {
-        // Try at once: most links break for a reason that has passed.
-        link.failures = u32::from(receives);
-        link.retry_ns = now_ns;
-    } else {
-        link.failures = link.failures.saturating_add(1);
-        let doublings = link.failures.saturating_sub(QUICK_ATTEMPTS).min(4);
-        let pause_ns = (SECOND_NS << doublings).min(PAUSE_MAX_NS);
-        // Not all replicas of a primary that comes back at the same moment.
-        let spread_ns = pause_ns / 5000 * jitter;
-        let pause_ns = match doublings {
-            0 => pause_ns,
-            _ => pause_ns - spread_ns,
-        };
-        link.retry_ns = now_ns.saturating_add(pause_ns);
-    }
+    let is_faulty = std::mem::take(&mut link.is_corrupt);
+    rest(link, (was_up || receives) && !is_faulty, now_ns, jitter);
     if receives {
         receive::abandon_receive(state, host);
     }
 }
 
+/// Says when the link is made again. One that worked is made again at once, if not for the second time within a second: most
+/// links break for a reason that has passed. Where what comes is wrong, or cannot be kept, or nobody listens, pauses grow.
+fn rest(link: &mut Link, has_worked: bool, now_ns: u64, jitter: u64) {
+    if has_worked
+        && now_ns.saturating_sub(link.io_ns.max(link.up_since_ns)) < FORGET_NS
+        && now_ns.saturating_sub(link.up_since_ns) > FORGET_NS
+    {
+        link.failures = 0;
+    }
+    let pause_ns = if has_worked {
+        let since_ns = now_ns.saturating_sub(link.tried_ns);
+        SECOND_NS.saturating_sub(since_ns)
+    } else {
+        link.failures = link.failures.saturating_add(1);
+        let doublings = link.failures.saturating_sub(QUICK_ATTEMPTS).min(4);
+        let pause_ns = (SECOND_NS << doublings).min(PAUSE_MAX_NS);
+        // Not all replicas of a primary that comes back at the same moment.
+        match doublings {
+            0 => pause_ns,
+            _ => pause_ns - pause_ns / 5000 * jitter,
+        }
+    };
+    link.retry_ns = now_ns.saturating_add(pause_ns);
+}
+
+/// An ID for the stream of a primary that names none.
+pub fn nameless(state: &mut State) -> String {
+    super::super::state::hex_id(&mut state.rng)
+}
+
+/// The data are gone, and others are about to be loaded: whoever has what was here cannot go on with anything of this server.
+pub fn data_are_gone(state: &mut State) {
+    disconnect_replicas(state);
+    state.replication.id = super::super::state::hex_id(&mut state.rng);
+    state.replication.clear_second_id();
+    state.replication.stream = None;
+    if let Some(link) = &mut state.replication.link {
+        link.continuation = None;
+    }
+}
+
 /// The client of the stream is closed.
 pub fn client_gone(state: &mut State, key: ClientKey) {
+    let jitter = state.rng.below(1000);
     let Some(link) = &mut state.replication.link else {
         return;
     };
@@ -101,9 +131,9 @@ pub fn client_gone(state: &mut State, key: ClientKey) {
         link.continuation = Some(Continuation { id, db });
     }
     link.state = LinkState::Down;
-    link.failures = u32::from(is_broken);
-    link.down_since_ns = Some(state.now.mono_ns);
-    link.retry_ns = state.now.mono_ns;
+    let now_ns = state.now.mono_ns;
+    link.down_since_ns = Some(now_ns);
+    rest(link, !is_broken, now_ns, jitter);
     if link.broke.is_empty() {
         link.broke = "the connection was closed".to_owned();
     }
@@ -183,13 +213,14 @@ pub fn apply(state: &mut State) {
     }
     link.unapplied_from = until;
     if until == link.unapplied.len() {
-        link.unapplied.clear();
+        super::clear(&mut link.unapplied);
         link.unapplied_from = 0;
     } else if until >= UNAPPLIED_MOVED {
         // Moved to the front now and then, not for each command.
         link.unapplied.drain(..until);
         link.unapplied_from = 0;
     }
+    state.observe.stats.repl_bytes_in += applied as u64;
     let offset = state.journal.offset().saturating_add(applied as i64);
     state.journal.set_offset(offset);
 }

@@ -100,6 +100,8 @@ fn primary_link(page: &mut Page<'_>, link: &Link) {
         page.field("master_sync_perc", fixed(percent, 2));
         page.field("master_sync_last_io_seconds_ago", ago_s(link.io_ns));
     }
+    page.field("replica_full_sync_buffer_size", 0);
+    page.field("replica_full_sync_buffer_peak", 0);
     if !link.is_up() {
         match link.down_since_ns {
             Some(since_ns) => page.field("master_link_down_since_seconds", ago_s(since_ns)),

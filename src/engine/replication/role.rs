@@ -28,15 +28,15 @@ pub fn follow(state: &mut State, host: &mut dyn Host, primary: &str, port: u16) 
             "Before turning into a replica, using my own master parameters to synthesize a cached master: I may be able to \
              synchronize with the new master with just a partial transfer."
         );
+        // What a transaction has done before it said so is in no stream.
+        let is_halfway = state.journal.is_in_unit();
         feed(state);
         begin_stream(state);
         feed(state);
         read_journal(state, false);
         // Whatever it is that a new primary sends first, it names its database.
-        Some(Continuation {
-            id: state.replication.id.clone(),
-            db: 0,
-        })
+        let id = state.replication.id.clone();
+        (!is_halfway).then_some(Continuation { id, db: 0 })
     };
     let mut link = Link::to(primary, port);
     link.continuation = continuation;
@@ -114,7 +114,7 @@ pub fn take_over(state: &mut State, host: &mut dyn Host, id: &[u8]) -> Result<()
             "ERR PSYNC FAILOVER can't be sent to a master.",
         ));
     }
-    if id != state.replication.id.as_bytes() {
+    if !id.eq_ignore_ascii_case(state.replication.id.as_bytes()) {
         return Err(CommandError::fixed(
             "ERR PSYNC FAILOVER replid must match my replid.",
         ));
@@ -131,7 +131,9 @@ pub fn restored(state: &mut State) {
         return;
     };
     let id = String::from_utf8_lossy(info.replication_id.as_bytes()).into_owned();
-    if info.offset < 0 || !crate::replication::handshake::is_id(&id) {
+    if !(0..crate::replication::OFFSET_MAX).contains(&info.offset)
+        || !crate::replication::handshake::is_id(&id)
+    {
         return;
     }
     if let Some(link) = &mut state.replication.link {
