@@ -2,6 +2,7 @@
 //!
 //! * Two servers whose streams have the same ID have the same bytes at the same place of it. No replica has more of it than
 //!   its primaries have written.
+//! * A replica has applied whole commands and whole transactions.
 //! * Two servers that are at the same offset of the same stream hold the same data.
 //! * The offset never runs back, but behind a snapshot or a restart.
 //! * What WAIT says of a write was so, and what WAITAOF says is there after a crash.
@@ -14,7 +15,8 @@ use gyre::engine::State;
 use gyre::journal::Targets;
 use gyre::keyspace::{Digest, Stored};
 use gyre::replication::{LinkState, Phase};
-use std::collections::BTreeMap;
+use gyre::resp::reader::read_value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -43,11 +45,46 @@ pub struct Before {
 struct Log {
     start: i64,
     bytes: Vec<u8>,
+    /// So many are parsed.
+    parsed: usize,
+    in_multi: bool,
+    /// Where commands and transactions end.
+    ends: BTreeSet<i64>,
 }
 
 impl Log {
+    /// One that begins here, where a command does.
+    fn new(start: i64) -> Log {
+        Log {
+            start,
+            bytes: Vec::new(),
+            parsed: 0,
+            in_multi: false,
+            ends: BTreeSet::from([start]),
+        }
+    }
     fn end(&self) -> i64 {
         self.start + self.bytes.len() as i64
+    }
+    fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        while let Ok((command, used)) = read_value(&self.bytes[self.parsed..]) {
+            self.parsed += used;
+            let name = command.items().and_then(|it| it[0].as_bytes());
+            match name {
+                Some(b"MULTI") => self.in_multi = true,
+                Some(b"EXEC") => self.in_multi = false,
+                Some(_) => {}
+                None => panic!("{command:?} is no command"),
+            }
+            if !self.in_multi {
+                self.ends.insert(self.start + self.parsed as i64);
+            }
+        }
+    }
+    /// Whether half of something has been applied up to here.
+    fn cuts(&self, offset: i64) -> bool {
+        (self.start..=self.end()).contains(&offset) && !self.ends.contains(&offset)
     }
 }
 
@@ -266,6 +303,7 @@ impl Histories {
         let link = replication.link.as_deref();
         let mut compared = match &before {
             Some(before) if before.id == id && !has_synced => before.compared,
+            Some(before) if !has_synced && before.has_stream => before.offset,
             _ => i64::MIN,
         };
         let is_new = before
@@ -277,7 +315,7 @@ impl Histories {
             let from = compared.max(stream.start());
             // It may have written and been told to follow in the same turn.
             let may_write = link.is_none() || before.as_ref().is_some_and(|it| !it.is_replica);
-            self.compare_bytes(state, index, &id, from, may_write);
+            self.compare_bytes(state, index, &id, [compared, from], may_write);
             compared = stream.end();
         }
         let is_to_compare =
@@ -332,20 +370,18 @@ impl Histories {
         state: &State,
         index: usize,
         id: &str,
-        from: i64,
+        [known, from]: [i64; 2],
         is_primary: bool,
     ) {
         let bytes = bytes_from(state, from);
         let end = from + bytes.len() as i64;
-        let log = self.logs.entry(id.to_owned()).or_insert_with(|| Log {
-            start: from,
-            bytes: Vec::new(),
-        });
+        // Where its last turn has ended a command has, and so it does where this one ends; but not where the oldest byte is that
+        // is kept.
+        let start = if from == known { from } else { end };
+        let log = self.logs.entry(id.to_owned());
+        let log = log.or_insert_with(|| Log::new(start));
         if from > log.end() && is_primary {
-            *log = Log {
-                start: from,
-                bytes: Vec::new(),
-            };
+            *log = Log::new(end);
         }
         assert!(
             is_primary || end <= log.end() || log.bytes.is_empty() && end <= log.start,
@@ -363,9 +399,13 @@ impl Histories {
             );
         }
         if is_primary && end > log.end() {
-            let known = (log.end() - from) as usize;
-            log.bytes.extend_from_slice(&bytes[known..]);
+            let new = (log.end() - from) as usize;
+            log.append(&bytes[new..]);
         }
+        assert!(
+            is_primary || !log.cuts(end),
+            "server {index} has applied half a command or a transaction up to {end} of {id}"
+        );
     }
 
     fn look_at_memory(&mut self, member: &mut Member) {
