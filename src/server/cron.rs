@@ -74,6 +74,10 @@ impl Core {
             return;
         }
         self.expire(events, interval_ns * EXPIRE_SHARE_PERCENT / 100);
+        if !self.state.scripting.is_busy() {
+            // A snapshot that begins below is one without them, and says how far the stream is: they are to be in that.
+            crate::engine::keyspace_events::drain(&mut self.state, None);
+        }
         self.check_clients(events, interval_ns);
         self.end_pause(events);
         crate::engine::tracking::limit(&mut self.state);

@@ -48,6 +48,8 @@ struct Log {
     /// So many are parsed.
     parsed: usize,
     in_multi: bool,
+    /// Its primary has another ID now, and may have written before that what nobody has seen.
+    is_over: bool,
     /// Where commands and transactions end.
     ends: BTreeSet<i64>,
 }
@@ -60,6 +62,7 @@ impl Log {
             bytes: Vec::new(),
             parsed: 0,
             in_multi: false,
+            is_over: false,
             ends: BTreeSet::from([start]),
         }
     }
@@ -294,6 +297,11 @@ impl Histories {
             }
         }
         member.highest = member.highest.max(offset);
+        if let Some(before) = before.as_ref().filter(|it| !it.is_replica && it.id != id)
+            && let Some(log) = self.logs.get_mut(&before.id)
+        {
+            log.is_over = true;
+        }
         if has_synced || is_new_role && link.is_none() {
             member
                 .promised
@@ -384,7 +392,10 @@ impl Histories {
             *log = Log::new(end);
         }
         assert!(
-            is_primary || end <= log.end() || log.bytes.is_empty() && end <= log.start,
+            is_primary
+                || log.is_over
+                || end <= log.end()
+                || log.bytes.is_empty() && end <= log.start,
             "server {index} is at {end} of {id}, of which only {} were written",
             log.end()
         );
