@@ -28,7 +28,11 @@ struct Options {
 }
 
 impl Options {
-    fn parse(args: Args<'_>, is_xadd: bool, node_entries: usize) -> Result<Options, CommandError> {
+    fn parse(
+        context: &Context<'_>,
+        args: Args<'_>,
+        is_xadd: bool,
+    ) -> Result<Options, CommandError> {
         let mut options = Options {
             id: None,
             id_at: 0,
@@ -87,17 +91,8 @@ impl Options {
             }
             at += 1;
         }
-        options.trim = trimming(is_xadd, keep, limit, references, node_entries)?;
+        options.trim = trimming(context, is_xadd, keep, limit, references)?;
         Ok(options)
-    }
-
-    /// What is repeated trims as much as it did the first time, however long that takes.
-    fn obey(&mut self, context: &Context<'_>) {
-        if context.session.is_obeyed()
-            && let Some(trim) = &mut self.trim
-        {
-            trim.limit = 0;
-        }
     }
 }
 
@@ -126,12 +121,13 @@ pub(super) fn references_word(word: &[u8]) -> Option<References> {
 }
 
 fn trimming(
+    context: &Context<'_>,
     is_xadd: bool,
     keep: Option<(Keep, bool)>,
     limit: Option<i64>,
     references: Option<References>,
-    node_entries: usize,
 ) -> Result<Option<Trim>, CommandError> {
+    let is_obeyed = context.session.is_obeyed();
     let Some((keep, approximate)) = keep else {
         if limit.is_some_and(|limit| limit > 0) {
             return Err(CommandError::fixed(
@@ -143,15 +139,18 @@ fn trimming(
                 "ERR syntax error, XTRIM must be called with a trimming strategy",
             ));
         }
-        if limit.is_some() {
+        if limit.is_some() && !is_obeyed {
             return Err(limit_without_tilde());
         }
         return Ok(None);
     };
     let limit = match limit {
+        // What is repeated trims as much as it did the first time, however long that takes. Redis leaves LIMIT beside `=` in
+        // what it tells its replicas and its file.
+        _ if is_obeyed => 0,
         Some(_) if !approximate => return Err(limit_without_tilde()),
         Some(limit) => u64::try_from(limit).unwrap_or(0),
-        None if approximate => default_limit(node_entries),
+        None if approximate => default_limit(context.settings.stream_node_max_entries),
         None => 0,
     };
     Ok(Some(Trim {
@@ -242,7 +241,7 @@ fn rewrite(
         for (word, new) in words.iter_mut().skip(from).zip([*strategy, b"=", left]) {
             *word = new;
         }
-        // A reader of the journal would have to refuse LIMIT beside `=`.
+        // LIMIT beside `=` would be refused by whoever repeats this and is no replica.
         for at in options.limits_at.iter().rev().copied() {
             words.drain(at..at.saturating_add(2).min(words.len()));
         }
@@ -272,8 +271,7 @@ fn limits(context: &Context<'_>) -> NodeLimits {
 }
 
 pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let mut options = Options::parse(args, true, context.settings.stream_node_max_entries)?;
-    options.obey(context);
+    let options = Options::parse(context, args, true)?;
     let pairs = args.skip(options.id_at + 1);
     if options.id_at == 0 || pairs.is_empty() || pairs.len() % 2 == 1 {
         return Err(CommandError::WrongArity("xadd".to_owned()));
@@ -320,8 +318,7 @@ pub(super) fn xadd(context: &mut Context<'_>, args: Args<'_>) -> Result<(), Comm
 }
 
 pub(super) fn xtrim(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let mut options = Options::parse(args, false, context.settings.stream_node_max_entries)?;
-    options.obey(context);
+    let options = Options::parse(context, args, false)?;
     let Some(trim) = options.trim else {
         return Err(CommandError::Syntax);
     };

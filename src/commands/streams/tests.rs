@@ -1,5 +1,6 @@
 //! The stream commands through the checks, against a whole state without sockets.
 
+use crate::clients::ClientKind;
 use crate::commands::testing::{Harness, bulk, check, error, int, ok, text};
 use crate::resp::reader::Value;
 
@@ -181,6 +182,22 @@ fn trimming_and_what_the_journal_gets_of_it() {
         harness.propagated_as("XADD s MAXLEN ~ 8 LIMIT 1 NOMKSTREAM LIMIT 100 1700000000002-1 f v"),
         ["XADD s MAXLEN = 9 NOMKSTREAM 1700000000002-1 f v"]
     );
+}
+
+/// Redis leaves LIMIT where it was when it rewrites `~` to `=`, in the stream for replicas and in its append-only file: a
+/// replica of a Redis 7.0 lacked streams that this one had.
+#[test]
+fn what_a_primary_has_left_of_limit_is_no_error() {
+    for kind in [ClientKind::Primary, ClientKind::Internal] {
+        let mut harness = Harness::new();
+        let client = harness.state.clients.get_mut(harness.client);
+        client.expect("the client of the harness").session.kind = kind;
+        harness.line("XADD s MAXLEN = 5 LIMIT 10 1-1 f v");
+        harness.line("XADD s LIMIT 0 1-2 f v");
+        assert_eq!(harness.line("XLEN s"), Value::Integer(2));
+        harness.line("XTRIM s MINID = 1-2 LIMIT 10");
+        assert_eq!(harness.line("XLEN s"), Value::Integer(1));
+    }
 }
 
 /// Entries that are still needed stay before others that go: neither their number nor the first id tells which.
