@@ -332,3 +332,36 @@ fn a_replica_that_asks_for_an_answer_is_cut_off() {
     replica.send(b"REPLCONF ACK 0\r\n\nPING\r\n");
     wait_for("its end", || info(&mut client, "connected_slaves") == "0");
 }
+
+/// FLUSHALL gives up the snapshot that is being written. A replica that waited for its file waited for ever, and so did all
+/// that came later.
+#[test]
+fn a_replica_whose_snapshot_is_given_up_gets_another_one() {
+    let server = Server::with(&[
+        "--repl-diskless-sync",
+        "no",
+        "--rdb-key-save-delay",
+        "10000",
+    ]);
+    let mut client = server.raw();
+    client.line("DEBUG POPULATE 1000");
+    let asks = |server: &Server| {
+        let mut replica = server.raw();
+        replica.send(b"PSYNC ? -1\r\n");
+        assert!(line(&mut replica).starts_with("+FULLRESYNC "));
+        replica
+    };
+    let mut replica = asks(&server);
+    assert_eq!(client.line("FLUSHALL"), ok());
+    assert_eq!(
+        replica.try_read(),
+        None,
+        "it is told by the end of the link"
+    );
+    assert_eq!(client.line("SET key value"), ok());
+    let mut replica = asks(&server);
+    let length = line(&mut replica);
+    let length = length.strip_prefix('$').and_then(|it| it.parse().ok());
+    let bytes = replica.read_bytes(length.expect("a length"));
+    assert!(bytes.windows(5).any(|it| it == b"value"));
+}

@@ -531,8 +531,11 @@ pub(super) fn cancel(state: &mut State) {
     state.keyspace.let_go_of_all();
     let ended = Ended::of(state, &saving);
     note_figures(state, saving.kind, &ended);
-    if ended.is_transfer {
-        state.persistence.last_transfer_ok = Some(false);
+    match (saving.kind, ended.is_transfer) {
+        (ChildKind::Snapshot, true) => state.persistence.last_transfer_ok = Some(false),
+        // Replicas that wait for the file have to ask again.
+        (ChildKind::Snapshot, false) => state.replication.file_ended = Some(false),
+        (ChildKind::Rewrite, _) => {}
     }
     saving.output.cancel(&mut state.persistence.snapshot_helper);
     match saving.kind {
