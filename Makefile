@@ -15,10 +15,12 @@ JOBS ?= 1
 SERVERS ?=
 HOST_TARGET = $(shell rustc -vV | sed -n 's/^host: //p')
 DIFF_COMMANDS ?= 1000000
+PEER_RUNS ?= 20
+PEER_SECONDS ?= 10
 PEER = target/peer/redis-server
 COUNT_SKIPS = tests/common/count_skips.sh
 
-.PHONY: run build test page bench lint conformance install docs fuzz differential peer simulate crash-simulation \
+.PHONY: run build test page bench lint conformance install docs fuzz differential replication peer simulate crash-simulation \
 	replication-simulation crash asan valgrind \
 	redis-8.0 prometheus-parser setup setup-tools setup-suite oracles apt clean
 
@@ -72,6 +74,11 @@ fuzz: setup
 differential: setup $(if $(GYRE_PEER),,peer)
 	GYRE_PEER=$(or $(GYRE_PEER),$(CURDIR)/$(PEER)) GYRE_DIFF_COMMANDS=$(DIFF_COMMANDS) GYRE_DIFF_FAILURES=20 \
 		$(CARGO) test --release --test differential -- --nocapture
+
+## gyre and Redis as each other's replicas while the links between them break: PEER_RUNS of each chain, PEER_SECONDS each.
+replication: setup $(if $(GYRE_PEER),,peer)
+	GYRE_PEER=$(or $(GYRE_PEER),$(CURDIR)/$(PEER)) GYRE_PEERS_RUNS=$(PEER_RUNS) GYRE_PEERS_SECONDS=$(PEER_SECONDS) \
+		$(CARGO) test --release --test replication_peers -- --nocapture
 
 ## Redis 8.0 from Debian's source package, for comparisons.
 peer: $(PEER)

@@ -101,6 +101,10 @@ impl Redis {
     pub fn port(&self) -> u16 {
         self.port
     }
+    /// Its process number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
     /// A connection that speaks bytes.
     pub fn raw(&self) -> Raw {
         Raw::over(TcpStream::connect(("127.0.0.1", self.port)).expect("a connection"))

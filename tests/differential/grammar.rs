@@ -542,6 +542,14 @@ pub const DIRECTIVES: &[(&str, &[&str])] = &[
     ("notify-keyspace-events", &["KEA", "KEAmn", "Eg", ""]),
 ];
 
+/// The connections: that which speaks RESP2, that which speaks RESP3, and the one that interferes with what these two do.
+/// Another one is for comparisons.
+pub const RESP2: usize = 0;
+pub const RESP3: usize = 1;
+pub const OTHER: usize = 3;
+/// How many of these there are.
+pub const CONNECTIONS: usize = 4;
+
 #[derive(Debug)]
 enum Part {
     Word(&'static str),
@@ -575,7 +583,7 @@ pub struct Command {
     pub class: Class,
     /// It would block outside of a transaction.
     pub blocks: bool,
-    /// Over which connection: [`super::pair::RESP2`] or another.
+    /// Over which connection: [`RESP2`] or another.
     pub on: usize,
     /// How long to wait after its reply, ms.
     pub pause_ms: u64,
@@ -635,6 +643,15 @@ fn parse(words: &mut std::str::SplitWhitespace<'static>) -> (Vec<Part>, Option<&
     (parts, None)
 }
 
+/// The names that the commands of a template have.
+fn names(template: &[Part]) -> Vec<&'static str> {
+    match template.first() {
+        Some(Part::Word(name)) => vec![name],
+        Some(Part::OneOf(choices)) => choices.iter().flat_map(|it| names(it)).collect(),
+        _ => Vec::new(),
+    }
+}
+
 impl Grammar {
     pub fn new() -> Grammar {
         let parse_line = |line: &'static str| parse(&mut line.split_whitespace()).0;
@@ -651,12 +668,11 @@ impl Grammar {
     /// Leaves the commands out that are not known; their names.
     pub fn forget(&mut self, mut is_unknown: impl FnMut(&str) -> bool) -> Vec<&'static str> {
         let mut forgotten = Vec::new();
-        let mut keep = |template: &Vec<Part>| match template.first() {
-            Some(Part::Word(name)) if is_unknown(name) => {
-                forgotten.push(*name);
-                false
-            }
-            _ => true,
+        let mut keep = |template: &Vec<Part>| {
+            let names = names(template);
+            let unknown = names.iter().find(|name| is_unknown(name));
+            forgotten.extend(unknown);
+            unknown.is_none()
         };
         self.commands.retain(|(_, _, template)| keep(template));
         self.blocking.retain(&mut keep);

@@ -4,7 +4,7 @@ use super::common::redis_server::Redis;
 use super::common::{Raw, Server};
 use super::compare::{Class, show};
 use super::events::{self, COPY, Event, MARK};
-use super::grammar::Command;
+use super::grammar::{CONNECTIONS, Command, RESP3};
 use super::known_differences::{is_passed_over, same_numbers};
 use super::scripts::LIBRARY;
 use gyre::resp::reader::Value;
@@ -12,14 +12,8 @@ use std::time::Duration;
 
 const DATABASES: usize = 3;
 
-/// The connections: that which speaks RESP2, that which speaks RESP3, one for comparisons, and the one that interferes
-/// with what the first two do.
-pub const RESP2: usize = 0;
-pub const RESP3: usize = 1;
+/// The connection for comparisons.
 const LOOK: usize = 2;
-pub const OTHER: usize = 3;
-/// How many of these there are.
-pub const CONNECTIONS: usize = 4;
 
 type Connections = [Raw; CONNECTIONS];
 

@@ -1,9 +1,8 @@
 //! Transactions: what is queued, what others do to the keys that are watched, and keys that expire meanwhile.
 
 use super::compare::{self, Class};
-use super::grammar::{Command, Grammar, Inner, pick};
+use super::grammar::{CONNECTIONS, Command, Grammar, Inner, OTHER, pick};
 use super::known_differences;
-use super::pair::{CONNECTIONS, OTHER};
 use gyre::resp::reader::Value;
 use gyre::system::rng::Rng;
 
