@@ -66,8 +66,6 @@ pub struct Replication {
     pub transfer: Option<Transfer>,
     /// The file that was made for replicas last.
     pub file_made: Option<PathBuf>,
-    /// How the snapshot of a file has ended that replicas wait for.
-    pub file_ended: Option<bool>,
     /// Replicas that are good enough for `min-replicas-to-write`.
     pub good: usize,
     /// When replicas were pinged last, monotonic ns.

@@ -219,12 +219,11 @@ impl Service for Core {
         // 17. A slice of a save, when nobody waits for this turn any more.
         let persistence = &self.state.persistence;
         if persistence.forkless.is_some() || persistence.held_for_save > 0 {
+            let waits = self.state.replication.transfer.is_some();
             self.save_some(events);
             // Replicas that wait for what has ended here get the rest of it in the next turn.
             let (persistence, replication) = (&self.state.persistence, &self.state.replication);
-            if replication.transfer.is_some()
-                && (persistence.last_transfer_ok.is_some() || replication.file_ended.is_some())
-            {
+            if waits && (persistence.last_transfer_ok.is_some() || replication.transfer.is_none()) {
                 events.stay_awake();
             }
         }

@@ -455,7 +455,7 @@ fn note_end(state: &mut State, kind: ChildKind, ended: &Ended, went_well: bool) 
         }
         return;
     }
-    state.replication.file_ended = Some(went_well);
+    crate::engine::replication::primary::file_ended(state, went_well);
     if went_well {
         log::info!("DB saved on disk");
         saved_in_background(state, ended.dirty);
@@ -534,16 +534,14 @@ pub(super) fn cancel(state: &mut State) {
     match (saving.kind, ended.is_transfer) {
         (ChildKind::Snapshot, true) => state.persistence.last_transfer_ok = Some(false),
         // Replicas that wait for the file have to ask again.
-        (ChildKind::Snapshot, false) => state.replication.file_ended = Some(false),
+        (ChildKind::Snapshot, false) => {
+            crate::engine::replication::primary::file_ended(state, false);
+        }
         (ChildKind::Rewrite, _) => {}
     }
     saving.output.cancel(&mut state.persistence.snapshot_helper);
     match saving.kind {
-        ChildKind::Snapshot => {
-            log::warn!("The background save is given up");
-            // Replicas may wait for its file.
-            state.replication.file_ended = Some(false);
-        }
+        ChildKind::Snapshot => log::warn!("The background save is given up"),
         ChildKind::Rewrite => {
             // The words by which Redis's tests know it.
             log::info!("Killing running AOF rewrite, which has no child");

@@ -317,7 +317,8 @@ pub fn child_ended(state: &mut State, exit: Exit) {
     persistence.last_copied_bytes = child.copied_bytes;
     persistence.last_duration_s = duration_s;
     persistence.last_was_forkless = false;
-    state.replication.file_ended = Some(exit == Exit::Status(0));
+    super::replication::primary::file_ended(state, exit == Exit::Status(0));
+    let persistence = &mut state.persistence;
     match exit {
         Exit::Status(0) => saved_in_background(state, child.dirty),
         Exit::Status(_) => {

@@ -411,7 +411,6 @@ fn start(state: &mut State, host: &mut dyn Host, ids: Vec<u64>, is_diskless: boo
         }
         return;
     }
-    state.replication.file_ended = None;
     let settings = state.config.settings();
     let path = (!is_diskless).then(|| settings.dir.join(&settings.dbfilename));
     let head = mark
@@ -441,9 +440,9 @@ pub fn transfer_step(state: &mut State, host: &mut dyn Host, made: Option<u64>) 
     let Some(transfer) = &state.replication.transfer else {
         return;
     };
-    match transfer.mark.is_some() {
-        true => stream_step(state, host, made),
-        false => file_step(state),
+    // One that is written to a file is gone on with when that has ended.
+    if transfer.mark.is_some() {
+        stream_step(state, host, made);
     }
 }
 
@@ -515,11 +514,13 @@ fn stream_step(state: &mut State, host: &mut dyn Host, made: Option<u64>) {
     }
 }
 
-/// The file of a snapshot has ended: those who wait for it get it.
-fn file_step(state: &mut State) {
-    let Some(ok) = state.replication.file_ended.take() else {
+/// The file of a snapshot has ended: those who wait for it get it. It is opened at once: a SAVE in the same turn would put a
+/// newer one in its place, and the stream behind its offset is not for that.
+pub fn file_ended(state: &mut State, ok: bool) {
+    let transfer = state.replication.transfer.as_ref();
+    if transfer.is_none_or(|transfer| transfer.mark.is_some()) {
         return;
-    };
+    }
     let receivers = receivers(state);
     let path = state.replication.transfer.take().and_then(|it| it.path);
     let path = path.unwrap_or_default();
