@@ -20,6 +20,29 @@ fn run(dir: &Path, args: &[&str]) -> Output {
         .expect("the binary starts")
 }
 
+/// Whoever starts a Sentinel by habit learns at once whose to take: by the option, or by the name that packages give it.
+#[test]
+fn a_sentinel_is_redis_s_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let link = dir.path().join("redis-sentinel");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_gyre"), &link).expect("a link");
+    let by_name = Command::new(&link).arg("sentinel.conf").output();
+    let outputs = [
+        run(dir.path(), &["--sentinel"]),
+        run(dir.path(), &["sentinel.conf", "--sentinel"]),
+        by_name.expect("the binary starts"),
+    ];
+    for output in outputs {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(
+            text.starts_with("gyre is a data server and no Sentinel."),
+            "{text}"
+        );
+        assert!(text.contains("redis-sentinel FILE"), "{text}");
+    }
+}
+
 /// Such a server once started without what it was asked for, open to everybody.
 #[test]
 fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
@@ -42,7 +65,7 @@ fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("Configured to not listen anywhere"), "{text}");
 
-    let server = Server::with(&["--ignore-unsupported", "--masterauth", "x"]);
+    let server = Server::with(&["--ignore-unsupported", "--tls-cert-file", "x"]);
     wait_for("the warning", || {
         server
             .log()

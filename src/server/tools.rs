@@ -1,4 +1,4 @@
-//! The tools that the same binary is: `--check-rdb`, `--check-aof`, and the names of Redis's tools.
+//! The tools that the same binary is: `--check-rdb`, `--check-aof`, and the names of Redis's tools. Sentinel is none of them.
 //!
 //! In: the program's name and arguments. Out: the exit status, if they ask for a tool. Mirrors the beginning of `main`
 //! of Redis's server.c.
@@ -10,9 +10,20 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
+/// What whoever wants to start a Sentinel reads.
+const NO_SENTINEL: &str = "gyre is a data server and no Sentinel. Redis's own Sentinel watches over gyre as it does over \
+    Redis: start `redis-sentinel FILE` or `redis-server FILE --sentinel` of a Redis, and monitor gyre's port with it.";
+
 /// Runs the tool that is asked for, if one is; its exit status.
 pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
     let name = Path::new(program).file_name().unwrap_or_default();
+    let is_sentinel = name
+        .to_str()
+        .is_some_and(|name| name.contains("redis-sentinel"));
+    if is_sentinel || args.iter().any(|arg| arg == "--sentinel") {
+        eprintln!("{NO_SENTINEL}");
+        return Some(1);
+    }
     let first = args.first().and_then(|arg| arg.to_str());
     if first == Some("--replay") {
         let Some(options) = super::replay::Options::parse(&args[1..]) else {

@@ -31,18 +31,7 @@ impl Redis {
     }
     /// Starts the one that Debian has, of version 7.0 or a later one; none where there is none, which is said.
     pub fn start_of_system(dir: &Path, directives: &[&str]) -> Option<Redis> {
-        let program = Path::new("/usr/bin/redis-server");
-        let text = Command::new(program).arg("--version").output();
-        let text = text.map_or_else(|_| Vec::new(), |it| it.stdout);
-        let text = String::from_utf8_lossy(&text).into_owned();
-        let major = text
-            .split_once(" v=")
-            .and_then(|(_, version)| version.split('.').next()?.parse::<u32>().ok());
-        if major.is_none_or(|major| major < 7) {
-            skips::pass_over("for want of Debian's Redis", "redis-server 7.0 or later");
-            return None;
-        }
-        Some(Redis::start_program(program, dir, directives))
+        Some(Redis::start_program(program_of_system()?, dir, directives))
     }
     fn start_program(program: &Path, dir: &Path, directives: &[&str]) -> Redis {
         // Between the choice of a port and its use another process may take it.
@@ -116,6 +105,22 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program that Debian has, of version 7.0 or a later one; none where there is none, which is said.
+pub fn program_of_system() -> Option<&'static Path> {
+    let program = Path::new("/usr/bin/redis-server");
+    let text = Command::new(program).arg("--version").output();
+    let text = text.map_or_else(|_| Vec::new(), |it| it.stdout);
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let major = text
+        .split_once(" v=")
+        .and_then(|(_, version)| version.split('.').next()?.parse::<u32>().ok());
+    if major.is_none_or(|major| major < 7) {
+        skips::pass_over("for want of Debian's Redis", "redis-server 7.0 or later");
+        return None;
+    }
+    Some(program)
 }
 
 /// The first of the programs that is of this version. One that is named must be.
