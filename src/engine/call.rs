@@ -152,7 +152,9 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     }
     if state.keyspace.dirty > dirty && state.replication.is_replica() {
         let link = state.replication.link.as_ref();
-        if link.is_none_or(|link| link.client() != Some(asker)) {
+        let is_own = link.is_none_or(|link| link.client() != Some(asker));
+        // What a file repeats was the primary's.
+        if is_own && !(state.persistence.is_loading() && is_loader(state, asker)) {
             super::replication::own_keys::note(state, id, db, args);
         }
     }

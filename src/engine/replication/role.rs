@@ -54,6 +54,7 @@ pub fn lead(state: &mut State, host: &mut dyn Host) {
     if !state.replication.is_replica() {
         return;
     }
+    state.own_keys.clear();
     drop_link(state, host);
     state.replication.link = None;
     state.config.set_replica_of(None);

@@ -271,7 +271,10 @@ impl Histories {
         let is_up = link.is_some_and(|link| link.is_up());
         let id = replication.id.clone();
         let before = member.before.take();
-        let has_synced = before.as_ref().is_some_and(|it| it.syncs && is_up);
+        // The link may be lost again in the same turn.
+        let has_synced = before
+            .as_ref()
+            .is_some_and(|it| it.syncs && !syncs && (is_up || it.id != id || it.offset != offset));
         self.full_syncs += u64::from(has_synced);
         let goes_on = before
             .as_ref()
