@@ -69,17 +69,17 @@ fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
     wait_for("the warning", || {
         server
             .log()
-            .contains("accepted but has no effect in gyre yet: masterauth")
+            .contains("accepted but has no effect in gyre yet: tls-cert-file")
     });
     let server = Server::start();
-    let answer = server.raw().line("CONFIG SET masterauth x");
+    let answer = server.raw().line("CONFIG SET tls-cert-file x");
     let Value::Error(text) = answer else {
         panic!("{answer:?}")
     };
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(
         text.starts_with(
-            "ERR CONFIG SET failed (possibly related to argument 'masterauth') - gyre"
+            "ERR CONFIG SET failed (possibly related to argument 'tls-cert-file') - gyre"
         ),
         "{text}"
     );
