@@ -300,6 +300,9 @@ impl Histories {
             }
         }
         member.highest = member.highest.max(offset);
+        let was = before.as_ref().map_or(0, |it| it.offset);
+        let written = u64::try_from(offset - was).unwrap_or(0);
+        member.written = member.written.max(written);
         if let Some(before) = before.as_ref().filter(|it| !it.is_replica && it.id != id)
             && let Some(log) = self.logs.get_mut(&before.id)
         {
@@ -431,7 +434,7 @@ impl Histories {
         let replication = &state.replication;
         if let Some(stream) = &replication.stream {
             let limit = settings.client_output_buffer_limits[1].hard_bytes;
-            let most = settings.repl_backlog_size.max(limit) + SLACK;
+            let most = settings.repl_backlog_size.max(limit) + SLACK + member.written;
             let memory = stream.memory_bytes() as u64;
             assert!(
                 memory <= most,

@@ -33,6 +33,8 @@ pub struct Member {
     pub before: Option<Before>,
     /// The greatest offset that it ever had.
     pub highest: i64,
+    /// How far the offset went on in one turn at most: so large a block of the stream may be, which goes as a whole.
+    pub written: u64,
     /// What is to be there after a crash, by the answers of WAITAOF.
     pub promised: BTreeMap<Vec<u8>, Vec<u8>>,
     pub turns: u64,
@@ -124,6 +126,7 @@ impl Member {
             has_loaded: false,
             before: None,
             highest: 0,
+            written: 0,
             promised: BTreeMap::new(),
             turns: 0,
         }
