@@ -255,10 +255,10 @@ impl Chain {
             7 => self.links[link].set(Weather::Calm),
             _ => {
                 let (loads, sizes) = (
-                    ["disabled", "on-empty-db", "swapdb"],
+                    ["disabled", "on-empty-db", "swapdb", "flushdb"],
                     ["16kb", "64kb", "1mb"],
                 );
-                let (load, size) = (loads[self.rng.index(3)], sizes[self.rng.index(3)]);
+                let (load, size) = (loads[self.rng.index(4)], sizes[self.rng.index(3)]);
                 let sync = ["yes", "no"][self.rng.index(2)];
                 self.nodes[link].set("repl-diskless-sync", sync);
                 self.nodes[link].set("repl-backlog-size", size);
