@@ -186,7 +186,8 @@ impl Server {
     fn check_signals(&mut self) {
         // While the periodic work rests so does this part of it, and SHUTDOWN ABORT can still call it off.
         // A script that stands still is waited for: half of its effects must not be saved. (SHUTDOWN NOSAVE does not.)
-        if self.core.state.cron_paused || self.core.state.scripting.is_busy() {
+        let core = &self.core;
+        if core.state.cron_paused || core.state.scripting.is_busy() || core.ended.is_some() {
             return;
         }
         let signal = signals::shutdown_requested().map(|signal| signal as u8);
