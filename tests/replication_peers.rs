@@ -521,7 +521,7 @@ impl Writer {
                 self.seed
             );
             self.connections[OTHER].run(&["FUNCTION", "LOAD", "REPLACE", &code]);
-            if self.seed % 3 == 0 {
+            if self.seed.is_multiple_of(3) {
                 self.connections[OTHER].line("FUNCTION DELETE two");
             }
             return;

@@ -147,6 +147,10 @@ fn quit(context: &mut Context<'_>, _args: Args<'_>) -> Result<(), CommandError> 
 }
 
 fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let kind = context.session().kind;
+    if matches!(kind, ClientKind::Primary | ClientKind::Replica) {
+        return Err(CommandError::fixed("ERR can only reset normal connections"));
+    }
     transactions::discard(context.state, context.client);
     pubsub::leave(context.state, context.client);
     tracking::disable(context.state, context.client);

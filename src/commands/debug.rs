@@ -81,6 +81,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         assert,
     ),
     sub(
+        "change-repl-id",
+        (2, 2),
+        "CHANGE-REPL-ID",
+        "Gives the stream another ID, and forgets the second one.",
+        change_replication_id,
+    ),
+    sub(
         "config-rewrite-force-all",
         (2, 2),
         "CONFIG-REWRITE-FORCE-ALL",
@@ -303,6 +310,18 @@ fn sleep(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
 fn set_active_expire(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     context.state.active_expire = parse::integer(args.at(2))? != 0;
     context.state.apply_settings();
+    context.reply().ok();
+    Ok(())
+}
+
+fn change_replication_id(
+    context: &mut ServerContext<'_>,
+    _args: Args<'_>,
+) -> Result<(), CommandError> {
+    log::info!("Changing replication IDs after receiving change-repl-id");
+    let id = crate::engine::replication::replica::nameless(context.state);
+    context.state.replication.id = id;
+    context.state.replication.clear_second_id();
     context.reply().ok();
     Ok(())
 }

@@ -310,7 +310,7 @@ fn filter_of(value: &[u8]) -> Result<Filter, CommandError> {
 
 /// Options and values, in pairs. Those of a stream that flows (ACK, GETACK) are not answered.
 fn replconf(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     let key = context.client;

@@ -40,11 +40,13 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     if !runs_again && asker == key {
         client.session.commands += 1;
     }
-    if client.session.reply_mode != ReplyMode::On {
-        client.reply.set_discard(matches!(
-            client.session.reply_mode,
-            ReplyMode::Off | ReplyMode::Skip
-        ));
+    let is_primary = client.session.kind == ClientKind::Primary;
+    if client.session.reply_mode != ReplyMode::On || is_primary {
+        // A primary is answered nothing, whatever it sends.
+        let mode = client.session.reply_mode;
+        client
+            .reply
+            .set_discard(is_primary || matches!(mode, ReplyMode::Off | ReplyMode::Skip));
     }
     // A handler may write errors among other values and return that it is done (EXEC): whether it failed is told by
     // what stands in the reply.
@@ -109,10 +111,8 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
             super::replication::replica::diverged(state, key, &name, &error.bytes());
         }
     }
-    if let Some(client) = state.clients.get_mut(key) {
-        if failed {
-            state.observe.error_replied(client.reply.last_error_code());
-        }
+    if failed && let Some(client) = state.clients.get_mut(key) {
+        state.observe.error_replied(client.reply.last_error_code());
     }
     // Time moves on between handlers only. Each sees one moment from its beginning to its end, so that what it
     // compares, stores and gives the journal agrees.

@@ -38,6 +38,9 @@ pub fn load(
     }
 }
 
+/// Time for the code of a library that comes from a primary, ms.
+pub const FOREIGN_LIMIT_MS: u64 = 5000;
+
 /// Runs the code of a library, whose first line has been checked.
 pub(crate) fn run_code(
     state: &mut State,

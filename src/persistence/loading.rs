@@ -112,10 +112,10 @@ enum Source {
         file: Arc<MappedFile>,
         jobs: Jobs,
         /// What reads it, once it has begun.
-        ahead: Option<ReadAhead>,
+        ahead: Option<Box<ReadAhead>>,
     },
     /// What comes over a network, of so many bytes, if that is known.
-    Stream(ReadStream, Option<u64>),
+    Stream(Box<ReadStream>, Option<u64>),
 }
 
 impl Source {
@@ -235,7 +235,7 @@ impl Loading {
     }
     /// Loads what comes over a network, of so many bytes, if that is known.
     pub fn of_stream(stream: ReadStream, len: Option<u64>) -> Loading {
-        Loading::new(Source::Stream(stream, len), 0, OnDuplicate::Fail)
+        Loading::new(Source::Stream(Box::new(stream), len), 0, OnDuplicate::Fail)
     }
     fn new(source: Source, at: usize, on_duplicate: OnDuplicate) -> Loading {
         Loading {
@@ -368,7 +368,9 @@ impl Loading {
                 let reader = FileReader::new(file)
                     .map_err(|error| LoadFailure::Format(error, path.clone()))?;
                 let (file, seed) = (Arc::clone(file), keyspace.hash_seed());
-                ahead.insert(ReadAhead::begin(file, reader, settings, seed, jobs))
+                ahead.insert(Box::new(ReadAhead::begin(
+                    file, reader, settings, seed, jobs,
+                )))
             }
         };
         Ok(Some(ahead.next(done)))

@@ -125,6 +125,9 @@ fn parse(line: &[u8]) -> Option<(Framing, Begins)> {
         let held = Vec::new();
         return (mark.len() == MARK_LEN).then_some((Framing::Mark { mark, held }, Begins::Mark));
     }
+    if !text.first()?.is_ascii_digit() {
+        return None;
+    }
     let length = std::str::from_utf8(text).ok()?.parse().ok()?;
     Some((Framing::Length(length), Begins::Length(length)))
 }

@@ -18,7 +18,8 @@ mod tests;
 pub use spec::COMMANDS;
 
 use super::help;
-use crate::engine::functions::{drop_handles, flush, forget, load, run_code};
+use crate::clients::ClientKind;
+use crate::engine::functions::{FOREIGN_LIMIT_MS, drop_handles, flush, forget, load, run_code};
 use crate::engine::{CommandError, Context, Host, ServerContext, State, parse};
 use crate::persistence::rdb::{library, payload};
 use crate::resp::{Args, Reply};
@@ -42,7 +43,11 @@ fn generic(text: String) -> CommandError {
 
 /// How long a library of this client may load: as long as it likes, where it was loaded before.
 fn load_limit(context: &mut ServerContext<'_>) -> Option<u64> {
-    (!context.session().is_obeyed()).then_some(LOAD_LIMIT_MS)
+    match context.session().kind {
+        ClientKind::Internal => None,
+        ClientKind::Primary => Some(FOREIGN_LIMIT_MS),
+        _ => Some(LOAD_LIMIT_MS),
+    }
 }
 
 fn load_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {

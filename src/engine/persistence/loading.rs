@@ -312,7 +312,11 @@ pub(crate) fn step_snapshot(
             Step::Wait => return Ok(Progress::Waits),
             Step::Library(code) => {
                 let replace = loading.replaces();
-                functions::load(state, host, &code, replace, None).map_err(LoadFailure::Library)?;
+                // What comes over a link was within its limit elsewhere, which nobody here has seen.
+                let is_replica = state.replication.is_replica();
+                let limit_ms = is_replica.then_some(functions::FOREIGN_LIMIT_MS);
+                functions::load(state, host, &code, replace, limit_ms)
+                    .map_err(LoadFailure::Library)?;
             }
         }
     }

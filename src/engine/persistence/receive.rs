@@ -19,6 +19,7 @@ use crate::engine::{Host, State, functions};
 use crate::keyspace::{Free, Keyspace};
 use crate::persistence::loading::{LoadFailure, Loading, OnDuplicate, Step};
 use crate::persistence::rdb::SaveInfo;
+use crate::persistence::rdb::file::FileReader;
 use crate::persistence::read_stream::ReadStream;
 use crate::persistence::receive::{self, FileEnd, Job, ReceivedFile};
 use crate::persistence::status::{DataLoading, LoadSource};
@@ -102,6 +103,8 @@ struct Receiving {
     len: Option<u64>,
     input: Input,
     phase: Phase,
+    /// The first bytes, which say that it is a snapshot.
+    head: Vec<u8>,
     /// All bytes have come.
     is_whole: bool,
     /// Bytes that the helper had written, as the seam says.
@@ -144,6 +147,18 @@ impl Receiving {
             Input::Stream(stream) => stream.waiting(),
         }
     }
+    /// Whether the first bytes have come, and are those of a snapshot: before the data go for it, or the file takes the place of
+    /// another one.
+    fn has_head(&self) -> Result<bool, String> {
+        if self.head.len() < FileReader::HEAD {
+            return match self.is_whole {
+                true => Err("Short read or OOM loading DB: the snapshot has no head".into()),
+                false => Ok(false),
+            };
+        }
+        FileReader::new(&self.head).map_err(|error| error.to_string())?;
+        Ok(true)
+    }
     fn has_room(&self) -> bool {
         let most = match &self.input {
             Input::File(_) => FILE_WAITING,
@@ -182,6 +197,7 @@ pub fn begin_receive(
         len,
         input,
         phase: Phase::Coming,
+        head: Vec::new(),
         is_whole: false,
         written: 0,
         opened: None,
@@ -197,6 +213,11 @@ pub fn received(state: &mut State, _host: &mut dyn Host, bytes: &[u8]) -> Result
         return Err(failure(state));
     };
     if !bytes.is_empty() {
+        let missing = FileReader::HEAD.saturating_sub(receiving.head.len());
+        let of_head = bytes.get(..missing.min(bytes.len()));
+        receiving
+            .head
+            .extend_from_slice(of_head.unwrap_or_default());
         match &mut receiving.input {
             Input::File(file) => file.write(&mut receive.helper, bytes),
             Input::Stream(stream) => receive.helper.give(Job::Read(stream.piece(bytes, false))),
@@ -342,6 +363,9 @@ fn step(
         state.receive.helper.drain();
         return Err(file.failure());
     }
+    if matches!(receiving.phase, Phase::Coming) && !receiving.has_head()? {
+        return Ok(Progress::Waits);
+    }
     match &receiving.phase {
         // One load after the other (DEBUG LOADAOF).
         Phase::Coming if state.persistence.is_loading() => return Ok(Progress::Waits),
@@ -356,16 +380,8 @@ fn step(
                 return Ok(Progress::Waits);
             }
             (Input::Stream(stream), ReceiveHow::Swap | ReceiveHow::SwapUnserved) => {
-                log::info!("MASTER <-> REPLICA sync: Loading DB in memory");
-                receiving.phase = Phase::Aside(Box::new(Aside {
-                    keyspace: state.keyspace.beside(),
-                    libraries: Libraries::default(),
-                    loading: Loading::of_stream(stream.clone(), receiving.len),
-                }));
-                match receiving.how {
-                    ReceiveHow::Swap => state.persistence.loads_aside = true,
-                    _ => begin_loading(state),
-                }
+                let stream = stream.clone();
+                begin_beside(state, receiving, stream);
             }
             (Input::Stream(stream), _) => {
                 stop_saving(state, host);
@@ -474,6 +490,20 @@ fn begin_emptying(state: &mut State, receiving: &mut Receiving) {
     log::info!("MASTER <-> REPLICA sync: Flushing old data");
     crate::engine::replication::replica::data_are_gone(state);
     receiving.phase = Phase::Emptying(empty(state));
+}
+
+/// Begins to load beside the data.
+fn begin_beside(state: &mut State, receiving: &mut Receiving, stream: ReadStream) {
+    log::info!("MASTER <-> REPLICA sync: Loading DB in memory");
+    receiving.phase = Phase::Aside(Box::new(Aside {
+        keyspace: state.keyspace.beside(),
+        libraries: Libraries::default(),
+        loading: Loading::of_stream(stream, receiving.len),
+    }));
+    match receiving.how {
+        ReceiveHow::Swap => state.persistence.loads_aside = true,
+        _ => begin_loading(state),
+    }
 }
 
 /// Loads on beside the data.

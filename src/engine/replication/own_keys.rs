@@ -19,6 +19,10 @@ pub struct OwnKeys {
 }
 
 impl OwnKeys {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
     /// How many there are (`slave_expires_tracked_keys`).
     pub fn len(&self) -> usize {
         self.keys.len()
@@ -50,7 +54,7 @@ pub fn note(state: &mut State, id: CommandId, db: usize, args: Args<'_>) {
 
 /// Removes those whose time is over: some of them at a time.
 pub fn expire(state: &mut State) {
-    if state.own_keys.keys.is_empty() {
+    if state.own_keys.is_empty() {
         return;
     }
     if !state.replication.is_replica() {

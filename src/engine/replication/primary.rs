@@ -86,11 +86,10 @@ pub fn sync(context: &mut ServerContext<'_>, args: Args<'_>, is_psync: bool) {
         && args
             .get(3)
             .is_some_and(|word| word.eq_ignore_ascii_case(b"failover"))
+        && let Err(error) = super::role::take_over(state, context.host, args.at(1))
     {
-        if let Err(error) = super::role::take_over(state, context.host, args.at(1)) {
-            refuse(state, key, &error);
-            return;
-        }
+        refuse(state, key, &error);
+        return;
     }
     let state = &mut *context.state;
     if state.replication.is_cut_off() {

@@ -36,7 +36,7 @@ pub fn introduction(state: &State) -> Introduction {
     Introduction {
         auth: auth.map(|password| (settings.primary_user.clone(), password)),
         port: match settings.replica_announce_port {
-            0 => u16::try_from(settings.port).unwrap_or(0),
+            0 => settings.port,
             announced => announced,
         },
         ip: settings.replica_announce_ip.clone(),
