@@ -169,7 +169,8 @@ fn restore(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Comman
     if at.is_some_and(|at| at <= now.expiry_ms()) {
         if replaced {
             db.signal_modified(EventClass::Generic, "del", key);
-            context.rewrite(&[b"DEL", key]);
+            let command: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
+            context.rewrite(&[command, key]);
         }
         context.reply().ok();
         return Ok(());
