@@ -21,6 +21,8 @@ use crate::system::signals;
 
 /// Time for loading in one turn, ns.
 const LOAD_NS: u64 = 10_000_000;
+/// The same for what comes over a link, ns.
+const RECEIVED_NS: u64 = 3_000_000;
 /// The same for data that are loaded beside those that serve, ns.
 const ASIDE_NS: u64 = 1_000_000;
 /// Keys or commands that are loaded between two readings of the clock, which costs more than most of them.
@@ -76,7 +78,12 @@ impl Core {
             return;
         };
         let (state, mut host) = self.state_and_host(events);
-        let until_ns = host.monotonic_ns().saturating_add(LOAD_NS);
+        // The clients of a replica go on asking it: they are told that it loads, without waiting for long.
+        let slice_ns = match loading.received {
+            true => RECEIVED_NS,
+            false => LOAD_NS,
+        };
+        let until_ns = host.monotonic_ns().saturating_add(slice_ns);
         let mut items = 0_u32;
         let mut enough = |host: &mut dyn Host| {
             items += 1;
