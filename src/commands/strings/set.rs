@@ -280,7 +280,10 @@ fn rewrite_set(
         return;
     }
     let (key, value) = (args.at(1), args.at(2));
+    // What names the moment itself is told as it came.
+    let names_moment = args.iter().skip(3).any(|word| parse::is_word(word, "PXAT"));
     match expiry {
+        Expiry::At(_) if names_moment && !matches!(options.condition, Condition::If(_)) => {}
         Expiry::At(at_ms) => rewrite_with_time(context, key, value, at_ms),
         _ if options.get || matches!(options.condition, Condition::If(_)) => {
             let mut words: Vec<&[u8]> = vec![b"SET", key, value];
