@@ -160,7 +160,8 @@ fn for_replicas(state: &State) -> u64 {
     let snapshots = replication.replicas.values().map(|it| it.snapshot.len());
     (stream.memory_bytes() as u64)
         .saturating_sub(backlog)
-        .saturating_add(state.journal.waiting(Targets::REPLICAS) as u64)
+        .saturating_add(state.journal.room(Targets::REPLICAS) as u64)
+        .saturating_add(replication.scratch.capacity() as u64)
         .saturating_add(snapshots.sum::<usize>() as u64)
 }
 

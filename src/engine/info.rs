@@ -348,7 +348,11 @@ fn memory_section(page: &mut Page<'_>) {
     let replication = &state.replication;
     let stream = replication.stream.as_ref();
     let buffers = stream.map_or(0, |stream| stream.memory_bytes());
-    let backlog = buffers.min(state.config.settings().repl_backlog_size as usize);
+    // Without replicas all of it is kept for those who come back.
+    let backlog = match replication.attached {
+        0 => buffers,
+        _ => buffers.min(state.config.settings().repl_backlog_size as usize),
+    };
     let snapshots = replication.replicas.values().map(|it| it.snapshot.len());
     page.field("mem_replication_backlog", backlog);
     page.field("mem_total_replication_buffers", buffers);

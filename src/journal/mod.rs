@@ -318,6 +318,10 @@ impl Journal {
         let selected = self.reader(reader)?.selected;
         (selected != NONE).then_some(selected)
     }
+    /// Memory that a reader's bytes have, those that were taken too.
+    pub fn room(&self, reader: Targets) -> usize {
+        self.reader(reader).map_or(0, |it| it.bytes.capacity())
+    }
     /// Bytes that a reader was given and has not taken.
     #[inline]
     pub fn waiting(&self, reader: Targets) -> usize {
