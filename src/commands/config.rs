@@ -328,11 +328,9 @@ fn apply_one(
         }
         Listener::Sessions => {}
         Listener::OomScore => {
-            let [primary, ..] = settings.oom_score_adj_values;
-            if !context
-                .host
-                .adjust_oom_score(settings.oom_score_adj, primary)
-            {
+            let is_replica = context.state.replication.is_replica();
+            let value = settings.oom_score_adj_values[usize::from(is_replica)];
+            if !context.host.adjust_oom_score(settings.oom_score_adj, value) {
                 return Err("Failed to set current oom_score_adj. Check server logs.".to_owned());
             }
         }

@@ -44,8 +44,8 @@ impl Core {
         if replication.stream.is_none() && replication.transfer.is_none() {
             return;
         }
-        // While a failover waits the stream stands still.
-        let stands = self.state.replication.failover.state != FailoverState::None;
+        // During a pause the stream stands still, but for an end that waits for the replicas.
+        let stands = self.state.pause.is_some() && self.state.ending.is_none();
         if !stands && std::mem::take(&mut self.state.replication.asks_acks) {
             let getack: [&[u8]; 3] = [b"REPLCONF", b"GETACK", b"*"];
             self.state.journal.tell_replicas(&getack);

@@ -710,9 +710,8 @@ pub fn cron(state: &mut State, host: &mut dyn Host) {
         && now_ns.saturating_sub(state.replication.pinged_ns) >= ping_ns
     {
         state.replication.pinged_ns = now_ns;
-        // While a failover waits the stream is to stand still.
-        let stands = state.replication.failover.state != crate::replication::FailoverState::None
-            && state.pause.is_some();
+        // During a pause the stream is to stand still: somebody waits for it.
+        let stands = state.pause.is_some();
         if !stands {
             state.journal.tell_replicas(&[b"PING"]);
         }

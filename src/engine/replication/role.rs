@@ -46,6 +46,7 @@ pub fn follow(state: &mut State, host: &mut dyn Host, primary: &str, port: u16) 
     let name = primary.as_bytes();
     state.config.set_replica_of(Some((name, port)));
     apply_role(state);
+    adjust_oom_score(state, host);
     log::info!("Connecting to MASTER {primary}:{port}");
 }
 
@@ -75,6 +76,15 @@ pub fn lead(state: &mut State, host: &mut dyn Host) {
         read_journal(state, true);
     }
     apply_role(state);
+    adjust_oom_score(state, host);
+}
+
+/// How readily the kernel ends the process is another thing for a replica.
+fn adjust_oom_score(state: &State, host: &mut dyn Host) {
+    let settings = state.config.settings();
+    let value = settings.oom_score_adj_values[usize::from(state.replication.is_replica())];
+    // Why it could not be set was logged.
+    let _ = host.adjust_oom_score(settings.oom_score_adj, value);
 }
 
 /// Ends the link, however far it is; what could be gone on with.
