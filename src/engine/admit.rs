@@ -217,7 +217,7 @@ fn admit_from_primary(
     {
         admission::cannot_keep(state);
     }
-    if state.persistence.forkless.is_none() {
+    if state.persistence.forkless.is_none() && state.pause.is_none() {
         return Admission::Runs;
     }
     let mut all = all;
@@ -232,7 +232,12 @@ fn admit_from_primary(
         id,
         flags: all,
     };
-    hold_while_saved(state, &candidate, args)
+    match hold_while_paused(state, &candidate) {
+        Admission::Runs if state.persistence.forkless.is_some() => {
+            hold_while_saved(state, &candidate, args)
+        }
+        admission => admission,
+    }
 }
 
 // One command in one place asks this before each run: within it, it costs no call and no copy of its answer.
