@@ -365,3 +365,30 @@ fn a_replica_whose_snapshot_is_given_up_gets_another_one() {
     let bytes = replica.read_bytes(length.expect("a length"));
     assert!(bytes.windows(5).any(|it| it == b"value"));
 }
+
+/// Clients of a replica hear what is published at its primary; its file does not.
+#[test]
+fn messages_reach_the_clients_of_replicas() {
+    let first = Server::with(&["--repl-diskless-sync-delay", "0", "--appendonly", "yes"]);
+    let second = Server::start();
+    let (mut one, mut two, mut listener) = (first.raw(), second.raw(), second.raw());
+    assert_eq!(
+        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    listener.send(b"SUBSCRIBE news\r\n");
+    listener.read();
+    let size = info(&mut one, "aof_current_size");
+    for line in [
+        "PUBLISH news first",
+        "EVAL \"return redis.call('PUBLISH','news','second')\" 0",
+    ] {
+        assert_eq!(one.line(line), Value::Integer(0), "{line}");
+    }
+    for text in ["first", "second"] {
+        let message = ["message", "news", text].map(Value::bulk).to_vec();
+        assert_eq!(listener.read(), Value::Array(message));
+    }
+    assert_eq!(info(&mut one, "aof_current_size"), size);
+}

@@ -8,6 +8,7 @@ use super::{
     CommandError, Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags,
 };
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
+use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::resp::OwnedRequest;
 
@@ -147,7 +148,12 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         );
         // What a file says again was said to replicas when it happened.
         if !(state.persistence.is_loading() && is_loader(state, asker)) {
-            propagate(state, db, args, invocation.targets, effects.propagated_as());
+            let targets = match effects.for_replicas {
+                true if !invocation.targets.has(Targets::REPLICAS) => Targets::NONE,
+                true => Targets::REPLICAS,
+                false => invocation.targets,
+            };
+            propagate(state, db, args, targets, effects.propagated_as());
         }
     }
     if state.keyspace.dirty > dirty && state.replication.is_replica() {

@@ -8,7 +8,7 @@ use super::{State, notifications};
 use crate::clients::{Client, ClientKey, ClientKind, Listening};
 
 /// Sends a message to all who listen to a channel; how many got it (who listens in several ways, several times).
-/// Nothing is told to the journal: messages are for replicas, and never for the append-only file.
+/// PUBLISH tells the replicas, too; the append-only file has no use for messages.
 pub fn publish(state: &mut State, kind: Listening, channel: &[u8], message: &[u8]) -> usize {
     // Borrowed apart: the lists of listeners are read while the clients in them are written to.
     let State {

@@ -297,6 +297,8 @@ pub struct Effects {
     pub close_caller: bool,
     /// The command is to be propagated even if it changed nothing.
     pub propagate: bool,
+    /// It is for replicas alone: a message, which a file has no use for.
+    pub for_replicas: bool,
     /// The command changed something but nothing of it is to be propagated.
     pub do_not_propagate: bool,
     /// Errors of this call have been counted already, where they arose (EXEC).

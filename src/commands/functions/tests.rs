@@ -488,11 +488,7 @@ fn what_a_client_loads_has_a_time_limit() {
         let words: [&[u8]; 4] = [b"FUNCTION", b"RESTORE", &dump, b"FLUSH"];
         harness.run(&words)
     };
-    for (kind, limited) in [
-        (ClientKind::Normal, true),
-        (ClientKind::Internal, false),
-        (ClientKind::Primary, false),
-    ] {
+    for (kind, limited) in [(ClientKind::Normal, true), (ClientKind::Internal, false)] {
         harness.line("FUNCTION FLUSH");
         let client = harness.state.clients.get_mut(harness.client);
         client.expect("the client of the harness").session.kind = kind;

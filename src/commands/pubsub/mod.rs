@@ -148,12 +148,20 @@ fn unsubscribe_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<
 fn publish_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Channel, args.at(1), args.at(2));
     context.reply().count(receivers);
+    tell_replicas(context);
     Ok(())
+}
+
+/// Clients of replicas hear of it as well.
+fn tell_replicas(context: &mut ServerContext<'_>) {
+    context.effects.propagate = true;
+    context.effects.for_replicas = true;
 }
 
 fn publish_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Shard, args.at(1), args.at(2));
     context.reply().count(receivers);
+    tell_replicas(context);
     Ok(())
 }
 

@@ -122,7 +122,11 @@ fn remove_all(context: &mut Context<'_>, key: &[u8]) {
     if context.db.remove(key, free) {
         context.db.event(EventClass::Generic, "del", key);
     }
-    context.rewrite(&[b"DEL", key]);
+    let command: &[u8] = match context.settings.lazyfree_lazy_server_del {
+        true => b"UNLINK",
+        false => b"DEL",
+    };
+    context.rewrite(&[command, key]);
 }
 
 /// Has the journal remove these members, in batches.

@@ -190,12 +190,27 @@ fn trimming_and_what_the_journal_gets_of_it() {
 fn what_a_primary_has_left_of_limit_is_no_error() {
     for kind in [ClientKind::Primary, ClientKind::Internal] {
         let mut harness = Harness::new();
-        let client = harness.state.clients.get_mut(harness.client);
-        client.expect("the client of the harness").session.kind = kind;
-        harness.line("XADD s MAXLEN = 5 LIMIT 10 1-1 f v");
-        harness.line("XADD s LIMIT 0 1-2 f v");
+        let become_of = |harness: &mut Harness, kind| {
+            let client = harness.state.clients.get_mut(harness.client);
+            let client = client.expect("the client of the harness");
+            client.session.kind = kind;
+            client.reply.set_discard(kind == ClientKind::Primary);
+        };
+        let run = |harness: &mut Harness, line: &str| {
+            become_of(harness, kind);
+            let request =
+                crate::resp::OwnedRequest::from_slices(&line.split(' ').collect::<Vec<_>>());
+            let (state, host) = (&mut harness.state, &mut harness.host);
+            crate::engine::process::process(state, host, harness.client, request.args());
+            become_of(harness, ClientKind::Normal);
+            if let Some(client) = harness.state.clients.get_mut(harness.client) {
+                client.reply.output_mut().clear();
+            }
+        };
+        run(&mut harness, "XADD s MAXLEN = 5 LIMIT 10 1-1 f v");
+        run(&mut harness, "XADD s LIMIT 0 1-2 f v");
         assert_eq!(harness.line("XLEN s"), Value::Integer(2));
-        harness.line("XTRIM s MINID = 1-2 LIMIT 10");
+        run(&mut harness, "XTRIM s MINID = 1-2 LIMIT 10");
         assert_eq!(harness.line("XLEN s"), Value::Integer(1));
     }
 }
