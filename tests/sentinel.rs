@@ -238,7 +238,7 @@ fn fail_over(names: [&'static str; 3]) {
         let value = raw.line(&format!("GET key:{number}"));
         assert_eq!(
             value,
-            Value::bulk(&number.to_string()),
+            Value::bulk(number.to_string()),
             "{names:?}: key:{number} was confirmed and is lost"
         );
     }
