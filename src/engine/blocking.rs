@@ -130,11 +130,12 @@ fn serve_key(state: &mut State, host: &mut dyn Host, db: usize, name: &[u8]) {
     while let Some(waiter) = state.keyspace.next_waiter(db, name, after) {
         after = waiter.ticket;
         let now = state.now;
-        // Looked at again for each: the one before may have taken the last element, and the key with it.
+        // Looked at again for each: the one before may have taken the last element, and the key with it. One whose time is
+        // over is none, and goes when somebody asks for it, as with Redis.
         let kind = state
             .keyspace
             .db(db, now, true)
-            .peek(name)
+            .again(name)
             .map(|entry| entry.kind());
         if kind.is_none() && !state.keyspace.waits_for_removal(db, name) {
             // Whoever came first has taken all. To ask each of the others would cost a push as much as all that wait.
