@@ -150,6 +150,19 @@ fn await_link(replica: &mut Raw, primary: &mut Raw) {
     });
 }
 
+/// Two servers of which the second follows the first, and a connection to each.
+fn pair(first: &[&str], second: &[&str]) -> (Server, Server, Raw, Raw) {
+    let first = [&["--repl-diskless-sync-delay", "0"], first].concat();
+    let (first, second) = (Server::with(&first), Server::with(second));
+    let (mut one, mut two) = (first.raw(), second.raw());
+    assert_eq!(
+        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
+        ok()
+    );
+    await_link(&mut two, &mut one);
+    (first, second, one, two)
+}
+
 /// FAILOVER loses nothing: who writes meanwhile is held, and then told that this is a replica now.
 #[test]
 fn a_primary_hands_its_role_over() {
@@ -208,14 +221,7 @@ fn a_primary_hands_its_role_over() {
 /// A server that is to end lets its replicas catch up first, and can be told not to end.
 #[test]
 fn the_end_waits_for_replicas() {
-    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
-    let second = Server::with(&[]);
-    let (mut one, mut two) = (first.raw(), second.raw());
-    assert_eq!(
-        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
-        ok()
-    );
-    await_link(&mut two, &mut one);
+    let (first, second, mut one, mut two) = pair(&[], &[]);
     common::signal(second.pid(), "-STOP");
     assert_eq!(one.line("SET key 1"), ok());
     let (mut ender, mut writer) = (first.raw(), first.raw());
@@ -277,19 +283,7 @@ fn the_disks_of_replicas_are_waited_for() {
 /// A script that stands still and then writes: WAIT of its client waits for what it wrote. It was answered by the offset before.
 #[test]
 fn a_script_that_stood_still_is_waited_for() {
-    let first = Server::with(&[
-        "--repl-diskless-sync-delay",
-        "0",
-        "--busy-reply-threshold",
-        "20",
-    ]);
-    let second = Server::start();
-    let (mut one, mut two) = (first.raw(), second.raw());
-    assert_eq!(
-        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
-        ok()
-    );
-    await_link(&mut two, &mut one);
+    let (_first, second, mut one, mut two) = pair(&["--busy-reply-threshold", "20"], &[]);
     common::signal(second.pid(), "-STOP");
     let script = "local ends = redis.call('TIME')[1] + 2 while redis.call('TIME')[1] + 0 < ends do end \
                   return redis.call('SET', 'key', 'value')";
@@ -305,14 +299,8 @@ fn a_script_that_stood_still_is_waited_for() {
 /// Who waits for a key when the role goes away is told so. It waited for ever.
 #[test]
 fn who_waits_learns_of_a_failover() {
-    let first = Server::with(&["--repl-diskless-sync-delay", "0"]);
-    let second = Server::start();
-    let (mut one, mut two, mut waiter) = (first.raw(), second.raw(), first.raw());
-    assert_eq!(
-        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
-        ok()
-    );
-    await_link(&mut two, &mut one);
+    let (first, _second, mut one, _two) = pair(&[], &[]);
+    let mut waiter = first.raw();
     waiter.send(b"BLPOP list 0\r\n");
     wait_for("the wait", || info(&mut one, "blocked_clients") == "1");
     assert_eq!(one.line("FAILOVER"), ok());
@@ -369,26 +357,49 @@ fn a_replica_whose_snapshot_is_given_up_gets_another_one() {
 /// Clients of a replica hear what is published at its primary; its file does not.
 #[test]
 fn messages_reach_the_clients_of_replicas() {
-    let first = Server::with(&["--repl-diskless-sync-delay", "0", "--appendonly", "yes"]);
-    let second = Server::start();
-    let (mut one, mut two, mut listener) = (first.raw(), second.raw(), second.raw());
-    assert_eq!(
-        two.line(&format!("REPLICAOF 127.0.0.1 {}", first.port)),
-        ok()
-    );
-    await_link(&mut two, &mut one);
+    let (_first, second, mut one, _two) = pair(&["--appendonly", "yes"], &[]);
+    let mut listener = second.raw();
     listener.send(b"SUBSCRIBE news\r\n");
     listener.read();
     let size = info(&mut one, "aof_current_size");
-    for line in [
-        "PUBLISH news first",
-        "EVAL \"return redis.call('PUBLISH','news','second')\" 0",
-    ] {
-        assert_eq!(one.line(line), Value::Integer(0), "{line}");
-    }
+    assert_eq!(one.line("PUBLISH news first"), Value::Integer(0));
+    let script = "return redis.call('PUBLISH', 'news', 'second')";
+    assert_eq!(one.run(&["EVAL", script, "0"]), Value::Integer(0));
     for text in ["first", "second"] {
         let message = ["message", "news", text].map(Value::bulk).to_vec();
         assert_eq!(listener.read(), Value::Array(message));
     }
     assert_eq!(info(&mut one, "aof_current_size"), size);
+}
+
+/// A snapshot that says that its stream goes on in a database which is not here: its link is given up, with its socket.
+#[test]
+fn a_stream_for_a_database_that_is_not_here_is_refused() {
+    let primary = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = primary.local_addr().expect("an address").port();
+    let replica = Server::start();
+    let mut client = replica.raw();
+    assert_eq!(client.line(&format!("REPLICAOF 127.0.0.1 {port}")), ok());
+    let (stream, _) = primary.accept().expect("a replica");
+    let mut link = Raw::over(stream);
+    loop {
+        let Value::Array(words) = link.read() else {
+            panic!("no request")
+        };
+        let is = |name: &[u8]| words.first().and_then(Value::as_bytes) == Some(name);
+        match () {
+            () if is(b"PING") => link.send(b"+PONG\r\n"),
+            () if is(b"PSYNC") => break,
+            () => link.send(b"+OK\r\n"),
+        }
+    }
+    let id = "0123456789abcdef0123456789abcdef01234567";
+    let snapshot = b"REDIS0010\xfa\x0erepl-stream-db\x0599999\xff\0\0\0\0\0\0\0\0";
+    link.send(format!("+FULLRESYNC {id} 0\r\n${}\r\n", snapshot.len()).as_bytes());
+    link.send(snapshot);
+    wait_for("the end of the link", || {
+        !link.send_unless_gone(b"*1\r\n$4\r\nPING\r\n")
+    });
+    assert_eq!(info(&mut client, "master_link_status"), "down");
+    assert_eq!(client.line("PING"), Value::Simple("PONG".to_owned()));
 }

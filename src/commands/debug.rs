@@ -319,7 +319,7 @@ fn change_replication_id(
     _args: Args<'_>,
 ) -> Result<(), CommandError> {
     log::info!("Changing replication IDs after receiving change-repl-id");
-    let id = crate::engine::replication::replica::nameless(context.state);
+    let id = crate::engine::replication::new_id(context.state);
     context.state.replication.id = id;
     context.state.replication.clear_second_id();
     context.reply().ok();

@@ -18,8 +18,6 @@ pub struct Introduction {
     pub version: &'static str,
     /// The replication ID and the position behind the last byte that it has of it; none: it needs a snapshot.
     pub wants: Option<(String, i64)>,
-    /// It takes a snapshot over a second connection (Redis 8).
-    pub rdb_channel: bool,
     /// The other is to take over (FAILOVER).
     pub fails_over: bool,
 }
@@ -47,11 +45,6 @@ pub enum Answer {
         id: String,
         /// The position.
         offset: i64,
-    },
-    /// A snapshot follows over another connection, which names this number.
-    Channel {
-        /// The number.
-        client: u64,
     },
     /// The stream goes on where it was asked to; under another ID, if there is one.
     Continue {
@@ -151,10 +144,7 @@ impl Handshake {
             out.extend(command(&[b"REPLCONF", b"ip-address", ip]));
             self.awaits.push(Awaits::Ip);
         }
-        let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"];
-        if own.rdb_channel {
-            words.extend([&b"capa"[..], b"rdb-channel-repl"]);
-        }
+        let words: [&[u8]; 5] = [b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"];
         out.extend(command(&words));
         self.awaits.push(Awaits::Capabilities);
         // Valkey chooses the version of its snapshot by it. Who does not know it answers an error, which says nothing.
@@ -216,13 +206,6 @@ impl Handshake {
                 let id = words.next().filter(|id| is_id(id)).map(str::to_owned);
                 log::info!("Successful partial resynchronization with master.");
                 Ok(Answer::Continue { id })
-            }
-            Some("+RDBCHANNELSYNC") if self.introduction.rdb_channel => {
-                let client = words.next().and_then(|word| word.parse().ok());
-                let client = client.ok_or_else(|| {
-                    format!("Master replied with wrong +RDBCHANNELSYNC syntax: {text}")
-                })?;
-                Ok(Answer::Channel { client })
             }
             _ if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") => Err(
                 format!("Master is currently unable to PSYNC but should be in the future: {text}"),

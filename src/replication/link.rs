@@ -35,8 +35,6 @@ pub struct Receiving {
     pub offset: i64,
     /// Bytes that were read and not taken by whoever loads.
     pub held: Vec<u8>,
-    /// It is taken in ([`crate::engine::persistence::receive`]).
-    pub has_begun: bool,
 }
 
 /// A stream that may be gone on with.
@@ -69,7 +67,9 @@ pub struct Link {
     pub down_since_ns: Option<u64>,
     /// Since when it is up, or was up last, monotonic ns.
     pub up_since_ns: u64,
-    /// Why it broke last.
+    /// Why it is given up: its client is about to be closed.
+    pub breaks: Option<String>,
+    /// Why it broke last; also when it is up again.
     pub broke: String,
     /// Its stream, if it can be gone on with from the replication offset.
     pub continuation: Option<Continuation>,
@@ -87,8 +87,6 @@ pub struct Link {
     pub applied: usize,
     /// When a sign of life was sent last while a snapshot was loaded, monotonic ns.
     pub newline_ns: u64,
-    /// When it acknowledged last, monotonic ns.
-    pub acked_ns: u64,
     /// The primary has asked what is applied. It is told at the end of the turn, when all that came is.
     pub owes_ack: bool,
     /// What came was no stream.

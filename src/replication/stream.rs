@@ -110,10 +110,6 @@ impl Stream {
             self.blocks.pop_front();
         }
     }
-    /// Forgets everything; the next byte has this position.
-    pub fn restart(&mut self, at: i64) {
-        *self = Stream::new(at);
-    }
     /// The bytes behind a position, as far as the slices go; how many slices there are. O(log blocks)
     pub fn slices<'a>(&'a self, position: i64, out: &mut [IoSlice<'a>]) -> usize {
         if position < self.start {

@@ -55,7 +55,7 @@ impl Core {
             let made = forkless::chunks_made(&self.state);
             let made = made.map(|made| events.seam().observed(made));
             let (state, mut host) = self.state_and_host(events);
-            primary::transfer_step(state, &mut host, made);
+            primary::go_on_with_transfer(state, &mut host, made);
         }
         self.mark_replicas(events);
     }
@@ -283,7 +283,7 @@ impl Core {
             return;
         };
         if let Some(key) = link.client() {
-            link.broke = reason.to_owned();
+            link.breaks = Some(reason.to_owned());
             self.state.clients.close(key, false);
             return;
         }
@@ -499,7 +499,6 @@ impl Core {
                 id,
                 offset,
                 held: Vec::new(),
-                has_begun: false,
             })
         };
         let goes_on = !matches!(answer, Answer::Send(_));
@@ -531,9 +530,6 @@ impl Core {
                 link.fails_over = false;
                 replica::continued(&mut self.state, id);
                 self.stream_begins(events, token, continuation.map_or(0, |it| it.db));
-            }
-            Answer::Channel { .. } => {
-                self.fail_link(events, "A second connection was not asked for");
             }
         }
     }
@@ -706,6 +702,11 @@ impl Core {
         };
         match result {
             Err(reason) => self.fail_snapshot(events, &reason),
+            // The link still has its source here, which is closed with it.
+            Ok(info) if info.stream_db >= self.state.keyspace.count() => self.fail_snapshot(
+                events,
+                "The stream of the master is for a database that is not here",
+            ),
             Ok(info) => {
                 let LinkState::Loading(token, receiving) = std::mem::take(&mut link.state) else {
                     return;
@@ -713,7 +714,7 @@ impl Core {
                 let id = receiving.id.clone();
                 let db = info.stream_db;
                 // Who knows no PSYNC names no stream: nobody can go on with it.
-                let id = id.unwrap_or_else(|| replica::nameless(&mut self.state));
+                let id = id.unwrap_or_else(|| engine::new_id(&mut self.state));
                 replica::synchronised(&mut self.state, &id, receiving.offset);
                 log::info!("MASTER <-> REPLICA sync: Finished with success");
                 self.stream_begins(events, token, db);
@@ -728,12 +729,6 @@ impl Core {
         let Some(link) = &mut self.state.replication.link else {
             return;
         };
-        if db >= self.state.keyspace.count() {
-            return self.fail_snapshot(
-                events,
-                "The stream of the master is for a database that is not here",
-            );
-        }
         let rest = std::mem::take(&mut link.output);
         let ip = link.host.parse().ok();
         let address = ip.map_or(Address::None, |ip| {

@@ -502,3 +502,22 @@ fn what_a_client_loads_has_a_time_limit() {
         assert_eq!(restore(&mut harness), restored, "{kind:?}");
     }
 }
+
+/// What a primary sends has been within the limit there, which nobody here has seen: it has more time, and not for ever.
+#[test]
+fn what_a_primary_loads_has_more_time() {
+    for (look_ms, is_there) in [(1, true), (10_000, false)] {
+        let mut harness = Harness::new();
+        harness.host.tick_ns = look_ms * 1_000_000;
+        let program =
+            "for i = 1, 100000 do end redis.register_function('f', function() return 1 end)";
+        let code = format!("#!lua name=lib\n{program}");
+        let request = crate::resp::OwnedRequest::from_slices(&["FUNCTION", "LOAD", &code]);
+        let client = harness.state.clients.get_mut(harness.client);
+        client.expect("the client of the harness").session.kind = ClientKind::Primary;
+        let (state, host) = (&mut harness.state, &mut harness.host);
+        crate::engine::process::process(state, host, harness.client, request.args());
+        let libraries = &harness.state.scripting.libraries;
+        assert_eq!(libraries.codes().len() == 1, is_there, "{look_ms}");
+    }
+}

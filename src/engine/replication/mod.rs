@@ -40,13 +40,10 @@ pub fn feed(state: &mut State) {
         debug_assert_eq!(stream.end(), state.journal.offset());
     }
     let settings = state.config.settings();
-    let needed = replication
-        .replicas
-        .values()
-        .filter(|it| it.needs_stream())
-        .map(|it| it.cursor)
-        .min();
-    stream.trim(settings.repl_backlog_size, needed);
+    let needed = replication.needed();
+    if let Some(stream) = &mut replication.stream {
+        stream.trim(settings.repl_backlog_size, needed);
+    }
 }
 
 /// Has the effects kept for replicas from here on, if they are not. A stream that begins anew has an ID of its own: whoever
@@ -58,7 +55,7 @@ pub(crate) fn begin_stream(state: &mut State) {
     let offset = state.journal.offset();
     state.replication.stream = Some(Stream::new(offset));
     if !state.replication.is_replica() {
-        state.replication.id = super::state::hex_id(&mut state.rng);
+        state.replication.id = new_id(state);
         state.replication.clear_second_id();
         read_journal(state, true);
     }
@@ -67,6 +64,11 @@ pub(crate) fn begin_stream(state: &mut State) {
         state.replication.id,
         state.replication.second_id
     );
+}
+
+/// An ID that no stream has yet.
+pub fn new_id(state: &mut State) -> String {
+    super::state::hex_id(&mut state.rng)
 }
 
 /// Nothing is kept for replicas any more.

@@ -9,7 +9,7 @@
 //!   the snapshot or behind it, and never in both.
 //! * A snapshot waits in a replica's queue within bounds; the slowest of those who share one holds back the others, and the save.
 
-use super::{State, begin_stream, end_stream, feed};
+use super::{State, begin_stream, end_stream, feed, new_id};
 use crate::clients::{Address, ClientKey, ClientKind};
 use crate::config::Settings;
 use crate::engine::persistence::{self, SavedFor, forkless};
@@ -28,16 +28,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// How a client is named in the log: where it listens, if it says so.
 pub fn name_of(state: &State, replica: &Replica) -> String {
-    let address = state.clients.get(replica.client);
-    let address = address.map(|client| client.connection().address().to_string());
-    let address = address.unwrap_or_default();
-    let ip = match &replica.ip {
-        Some(ip) => String::from_utf8_lossy(ip).into_owned(),
-        None => address
-            .rsplit_once(':')
-            .map_or(address.as_str(), |(ip, _)| ip)
-            .to_owned(),
-    };
+    let ip = address_of(state, replica).unwrap_or_else(|| {
+        let client = state.clients.get(replica.client);
+        client.map_or_else(String::new, |it| it.connection().address().to_string())
+    });
     match replica.port {
         0 => format!("{ip}:<unknown-replica-port>"),
         port => format!("{ip}:{port}"),
@@ -385,7 +379,7 @@ fn start(state: &mut State, host: &mut dyn Host, ids: Vec<u64>, is_diskless: boo
         .first()
         .and_then(|id| state.replication.replicas.get(id))
         .map_or_else(Default::default, |it| it.filter);
-    let mark = is_diskless.then(|| super::super::state::hex_id(&mut state.rng));
+    let mark = is_diskless.then(|| new_id(state));
     let has_begun = match is_diskless {
         true => {
             forkless::start_transfer(state, host, filter.excludes_data, filter.excludes_functions);
@@ -434,17 +428,6 @@ fn start(state: &mut State, host: &mut dyn Host, ids: Vec<u64>, is_diskless: boo
     }
 }
 
-/// Goes on with a snapshot for replicas: gives them what was made of it, and ends it. `made` chunks are made.
-pub fn transfer_step(state: &mut State, host: &mut dyn Host, made: Option<u64>) {
-    let Some(transfer) = &state.replication.transfer else {
-        return;
-    };
-    // One that is written to a file is gone on with when that has ended.
-    if transfer.mark.is_some() {
-        stream_step(state, host, made);
-    }
-}
-
 /// The replicas that still get the snapshot.
 fn receivers(state: &State) -> Vec<(u64, ClientKey)> {
     let replication = &state.replication;
@@ -469,7 +452,13 @@ fn give(state: &mut State, receivers: &[(u64, ClientKey)], piece: &Arc<Vec<u8>>,
     }
 }
 
-fn stream_step(state: &mut State, host: &mut dyn Host, made: Option<u64>) {
+/// Goes on with a snapshot for the sockets of replicas: gives them what was made of it, and ends it. `made` chunks are made. (One
+/// that is written to a file is gone on with when that has ended.)
+pub fn go_on_with_transfer(state: &mut State, host: &mut dyn Host, made: Option<u64>) {
+    let transfer = state.replication.transfer.as_ref();
+    if transfer.is_none_or(|transfer| transfer.mark.is_none()) {
+        return;
+    }
     let receivers = receivers(state);
     if receivers.is_empty() {
         if state.persistence.last_transfer_ok.is_none() {
@@ -570,7 +559,6 @@ pub fn snapshot_sent(state: &mut State, id: u64) {
         return;
     }
     replica.phase = Phase::Online;
-    replica.acked_ns = state.now.mono_ns;
     let waits = replica.starts_on_ack;
     // One of SYNC acknowledges nothing.
     replica.starts_on_ack &= !replica.is_old;
@@ -711,8 +699,7 @@ pub fn cron(state: &mut State, host: &mut dyn Host) {
     {
         state.replication.pinged_ns = now_ns;
         // During a pause the stream is to stand still: somebody waits for it.
-        let stands = state.pause.is_some();
-        if !stands {
+        if state.pause.is_none() {
             state.journal.tell_replicas(&[b"PING"]);
         }
     }
@@ -763,7 +750,7 @@ pub fn cron(state: &mut State, host: &mut dyn Host) {
         && now_ns.saturating_sub(state.replication.alone_since_ns) > ttl_ns
     {
         // What is written from here on is known to nobody: whoever comes back needs another ID to see that.
-        state.replication.id = super::super::state::hex_id(&mut state.rng);
+        state.replication.id = new_id(state);
         state.replication.clear_second_id();
         end_stream(state);
         log::info!(

@@ -9,7 +9,7 @@
 //!   dropped with the link, and asked for again.
 //! * The stream goes on to the replicas of this one byte by byte as it came.
 
-use super::{State, disconnect_replicas};
+use super::{State, disconnect_replicas, new_id};
 use crate::clients::ClientKey;
 use crate::engine::Host;
 use crate::engine::persistence::receive;
@@ -42,7 +42,6 @@ pub fn introduction(state: &State) -> Introduction {
         ip: settings.replica_announce_ip.clone(),
         version: crate::REDIS_VERSION,
         wants: can_go_on.map(|it| (it.id.clone(), state.journal.offset())),
-        rdb_channel: false,
         fails_over: link.is_some_and(|link| link.fails_over),
     }
 }
@@ -58,10 +57,9 @@ pub fn lost(state: &mut State, host: &mut dyn Host, reason: &str) {
     link.input.clear();
     link.output.clear();
     let receives = matches!(was, LinkState::Receiving(..) | LinkState::Loading(..));
-    let was_up = matches!(was, LinkState::Up(_));
     link.down_since_ns.get_or_insert(now_ns);
     let is_faulty = std::mem::take(&mut link.is_corrupt);
-    rest(link, (was_up || receives) && !is_faulty, now_ns, jitter);
+    rest(link, receives && !is_faulty, now_ns, jitter);
     if receives {
         receive::abandon_receive(state, host);
     }
@@ -70,12 +68,6 @@ pub fn lost(state: &mut State, host: &mut dyn Host, reason: &str) {
 /// Says when the link is made again. One that worked is made again at once, if not for the second time within a second: most
 /// links break for a reason that has passed. Where what comes is wrong, or cannot be kept, or nobody listens, pauses grow.
 fn rest(link: &mut Link, has_worked: bool, now_ns: u64, jitter: u64) {
-    if has_worked
-        && now_ns.saturating_sub(link.io_ns.max(link.up_since_ns)) < FORGET_NS
-        && now_ns.saturating_sub(link.up_since_ns) > FORGET_NS
-    {
-        link.failures = 0;
-    }
     let pause_ns = if has_worked {
         let since_ns = now_ns.saturating_sub(link.tried_ns);
         SECOND_NS.saturating_sub(since_ns)
@@ -92,15 +84,10 @@ fn rest(link: &mut Link, has_worked: bool, now_ns: u64, jitter: u64) {
     link.retry_ns = now_ns.saturating_add(pause_ns);
 }
 
-/// An ID for the stream of a primary that names none.
-pub fn nameless(state: &mut State) -> String {
-    super::super::state::hex_id(&mut state.rng)
-}
-
 /// The data are gone, and others are about to be loaded: whoever has what was here cannot go on with anything of this server.
 pub fn data_are_gone(state: &mut State) {
     disconnect_replicas(state);
-    state.replication.id = super::super::state::hex_id(&mut state.rng);
+    state.replication.id = new_id(state);
     state.replication.clear_second_id();
     state.replication.stream = None;
     if let Some(link) = &mut state.replication.link {
@@ -132,11 +119,13 @@ pub fn client_gone(state: &mut State, key: ClientKey) {
     }
     link.state = LinkState::Down;
     let now_ns = state.now.mono_ns;
+    if now_ns.saturating_sub(link.up_since_ns) >= FORGET_NS {
+        link.failures = 0;
+    }
     link.down_since_ns = Some(now_ns);
     rest(link, !is_broken, now_ns, jitter);
-    if link.broke.is_empty() {
-        link.broke = "the connection was closed".to_owned();
-    }
+    let reason = link.breaks.take();
+    link.broke = reason.unwrap_or_else(|| "the connection was closed".to_owned());
 }
 
 /// A snapshot is loaded whose stream has this ID and begins at this offset: the data are now those.
@@ -285,14 +274,10 @@ pub fn acknowledge(state: &mut State) {
     let offset = state.journal.offset();
     let synced = state.replication.synced_offset;
     let has_file = state.persistence.aof.state == AofState::On;
-    let now_ns = state.now.mono_ns;
-    let Some(link) = &mut state.replication.link else {
+    let link = state.replication.link.as_ref();
+    let Some(key) = link.and_then(|link| link.client()) else {
         return;
     };
-    let Some(key) = link.client() else {
-        return;
-    };
-    link.acked_ns = now_ns;
     let (offset, synced) = (offset.to_string(), synced.to_string());
     let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", offset.as_bytes()];
     if has_file {

@@ -1,6 +1,6 @@
 //! The change of role: REPLICAOF, and PSYNC with FAILOVER.
 
-use super::{State, apply_role, begin_stream, disconnect_replicas, feed, read_journal};
+use super::{State, apply_role, begin_stream, disconnect_replicas, feed, new_id, read_journal};
 use crate::engine::persistence::receive;
 use crate::engine::{CommandError, Host, blocking};
 use crate::replication::{Continuation, Link, LinkState, Stream};
@@ -60,7 +60,7 @@ pub fn lead(state: &mut State, host: &mut dyn Host) {
     state.replication.link = None;
     state.config.set_replica_of(None);
     let offset = state.journal.offset();
-    let id = super::super::state::hex_id(&mut state.rng);
+    let id = new_id(state);
     state.replication.shift_id(id, offset);
     log::info!(
         "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
