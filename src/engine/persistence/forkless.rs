@@ -264,7 +264,8 @@ pub fn go_on(
     }
     let delay_us = state.config.settings().rdb_key_save_delay_us;
     // Whoever is held back waits for what is read, and not for the rest.
-    if state.now.mono_ns < saving.rests_until_ns && persistence.held_for_save == 0 {
+    let rests = delay_us > 0 && state.now.mono_ns < saving.rests_until_ns;
+    if rests && persistence.held_for_save == 0 {
         return Slice::Rests(saving.rests_until_ns);
     }
     // Also where nothing is read now: it would grow in one piece, whose moves take longer and longer.
