@@ -31,8 +31,7 @@ impl SimulatorHandle {
     /// Connects a peer to the listener of this port, or to any if none is named.
     pub fn connect_to(&self, port: Option<u16>) -> SimulatedPeer {
         let mut world = self.world.borrow_mut();
-        let peer = SimulatedPeer(world.connections.len());
-        world.connections.push(Connection::new(self.node));
+        let peer = SimulatedPeer(world.add(Connection::new(self.node)));
         let is_wanted = |address: &ListenAddress| match (port, address) {
             (None, _) => true,
             (Some(port), ListenAddress::Inet(address)) => address.port() == port,
@@ -74,6 +73,9 @@ impl SimulatorHandle {
             return Vec::new();
         }
         let taken: Vec<u8> = connection.outbox.drain(..n).collect();
+        if connection.outbox.is_empty() && connection.closed_by_server {
+            connection.release();
+        }
         // The kernel tells of room when a good part is free.
         if connection.owes_room && connection.outbox.len() <= connection.capacity * 2 / 3 {
             connection.owes_room = false;

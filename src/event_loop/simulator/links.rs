@@ -116,7 +116,7 @@ impl World {
                     begun_ns: self.mono_ns,
                     due_ns,
                 };
-                self.connections.push(connection);
+                self.add(connection);
             }
             ConnectAddress::Unix(path) => {
                 let mut listeners = self.nodes[node].listeners();
@@ -134,7 +134,7 @@ impl World {
                     }
                 }
                 drop(listeners);
-                self.connections.push(Connection::new(node));
+                self.add(Connection::new(node));
                 self.link(end, node);
             }
         }
@@ -146,8 +146,7 @@ impl World {
 
     /// Gives an end its other end, at this server.
     fn link(&mut self, end: usize, to: usize) {
-        let other = self.connections.len();
-        self.connections.push(Connection::new(to));
+        let other = self.add(Connection::new(to));
         self.connections[other].link = Some(end);
         let connection = &mut self.connections[end];
         connection.link = Some(other);
@@ -266,7 +265,9 @@ impl World {
 
     /// Lets all that is due get to the other side.
     pub(super) fn deliver_all(&mut self) {
-        for end in 0..self.connections.len() {
+        self.forget_finished();
+        for at in 0..self.unfinished.len() {
+            let end = self.unfinished[at];
             self.try_to_connect(end);
             if let Some(other) = self.connections[end].link {
                 self.deliver(end, other);
@@ -322,7 +323,8 @@ impl World {
 
     /// When something gets to a server that is not there yet.
     pub(super) fn next_delivery_ns(&self, node: usize) -> Option<u64> {
-        let concerns = |connection: &Connection| {
+        let concerns = |end: &usize| {
+            let connection = &self.connections[*end];
             let other = connection.link.map(|other| self.connections[other].node);
             let of_attempt = match connection.connecting {
                 Connecting::UnderWay { to, due_ns, .. } if !connection.closed_by_server => {
@@ -340,7 +342,7 @@ impl World {
                 .filter(|due_ns| *due_ns > self.mono_ns)
                 .min()
         };
-        self.connections.iter().filter_map(concerns).min()
+        self.unfinished.iter().filter_map(concerns).min()
     }
 
     // ---- ends ---------------------------------------------------------------------------------------------------
@@ -434,7 +436,8 @@ impl SimulatorHandle {
     /// Resets all connections of this server to others.
     pub fn reset_links(&self) {
         let mut world = self.world.borrow_mut();
-        for end in 0..world.connections.len() {
+        for at in 0..world.unfinished.len() {
+            let end = world.unfinished[at];
             if world.connections[end].node == self.node {
                 world.reset_link(end);
             }

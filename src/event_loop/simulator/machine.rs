@@ -169,9 +169,10 @@ impl SimulatorHandle {
         node.open = 0;
         node.accepted.clear();
         node.rung = Arc::default();
-        for index in 0..world.connections.len() {
-            if world.connections[index].node == self.node {
-                world.close_end(index);
+        for at in 0..world.unfinished.len() {
+            let end = world.unfinished[at];
+            if world.connections[end].node == self.node {
+                world.close_end(end);
             }
         }
         note!(&mut *world, "restart {}", self.node);

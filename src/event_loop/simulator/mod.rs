@@ -136,7 +136,8 @@ impl Seam for Simulator {
         let timeout_ns = timeout.map_or(1_000_000_000, |timeout| timeout.as_nanos() as u64);
         if ready.is_empty() {
             // Nothing to tell: time passes until something arrives.
-            let to_come = world.connections.iter().any(|connection| {
+            let to_come = world.unfinished.iter().any(|end| {
+                let connection = &world.connections[*end];
                 connection.node == node
                     && !connection.closed_by_server
                     && connection.has_more_to_come()

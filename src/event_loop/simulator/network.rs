@@ -104,6 +104,17 @@ impl Connection {
         let is_made = !matches!(self.connecting, Connecting::UnderWay { .. });
         self.is_broken() || (is_made && self.room() > 0)
     }
+    /// Frees what nobody can ask for any more, where the server has closed its side.
+    pub(super) fn release(&mut self) {
+        self.in_flight = VecDeque::new();
+        self.arrived = VecDeque::new();
+        self.segments = VecDeque::new();
+        let peer_reads = self.link.is_none() && self.ending_in_flight != Ending::Gone;
+        if !peer_reads || self.outbox.is_empty() {
+            self.outbox = VecDeque::new();
+        }
+    }
+
     pub(super) fn has_more_to_come(&self) -> bool {
         !self.in_flight.is_empty() || self.ending_in_flight != self.ending
     }
@@ -198,7 +209,10 @@ pub(super) struct World {
     pub(super) names: BTreeMap<String, usize>,
     /// From which servers nothing gets through to which.
     pub(super) cuts: BTreeSet<(usize, usize)>,
+    /// All that there ever were: a peer is named by its place.
     pub(super) connections: Vec<Connection>,
+    /// Those to which something may still happen, in the order in which they began.
+    pub(super) unfinished: Vec<usize>,
     pub(super) trace_hash: u64,
     pub(super) trace_len: u64,
     /// The trace itself, when it is asked for.
@@ -237,6 +251,7 @@ impl World {
             names: BTreeMap::new(),
             cuts: BTreeSet::new(),
             connections: Vec::new(),
+            unfinished: Vec::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             trace_len: 0,
             trace: None,
@@ -254,6 +269,30 @@ impl World {
 
     pub(super) fn chance(&mut self, in_1000: u32) -> bool {
         in_1000 > 0 && self.rng.below(1000) < u64::from(in_1000)
+    }
+
+    /// Begins a connection; which one it is.
+    pub(super) fn add(&mut self, connection: Connection) -> usize {
+        let end = self.connections.len();
+        self.connections.push(connection);
+        self.unfinished.push(end);
+        end
+    }
+
+    /// Passes over the ends to which nothing can happen any more, and frees what they hold. O(ends that are unfinished).
+    pub(super) fn forget_finished(&mut self) {
+        let connections = &mut self.connections;
+        self.unfinished.retain(|end| {
+            let connection = &connections[*end];
+            // One that is written to when it is closed has still a reset to send.
+            let other_is_open =
+                (connection.link).is_some_and(|other| !connections[other].closed_by_server);
+            if !connection.closed_by_server || !connection.segments.is_empty() || other_is_open {
+                return true;
+            }
+            connections[*end].release();
+            false
+        });
     }
 
     /// Lets bytes of one connection arrive: all, or a part. `force`: at least something.
@@ -303,8 +342,10 @@ impl World {
 
     /// Lets bytes of the connections of a server arrive.
     pub(super) fn arrive_all(&mut self, node: usize, force: bool) {
-        for index in 0..self.connections.len() {
-            if self.connections[index].node != node {
+        for at in 0..self.unfinished.len() {
+            let index = self.unfinished[at];
+            let connection = &self.connections[index];
+            if connection.node != node || !connection.has_more_to_come() {
                 continue;
             }
             if force || !self.chance(self.faults.cut / 2) {
