@@ -82,7 +82,7 @@ impl World {
         if self.nodes[node].open >= self.nodes[node].descriptors {
             return error(libc::EMFILE);
         }
-        let end = self.connections.len();
+        let end = self.connections.next();
         let named = match to {
             ConnectAddress::Inet(to, _) => Some(*to),
             ConnectAddress::Name { host, port, .. } => {
@@ -188,7 +188,7 @@ impl World {
         let reached = self
             .node_at(node, to.ip())
             .filter(|there| !self.is_cut(node, *there) && !self.is_cut(*there, node));
-        let next = SimulatedPeer(self.connections.len());
+        let next = SimulatedPeer(self.connections.next());
         let answer = reached.map(|there| {
             let is_meant = |it: &ListenAddress| match it {
                 ListenAddress::Inet(it) => {
@@ -279,10 +279,7 @@ impl World {
         let is_cut = self.is_cut(self.connections[end].node, self.connections[other].node);
         let now_ns = self.mono_ns;
         let (mut moved, mut is_answered_by_reset) = (0, false);
-        let [from, to] = self
-            .connections
-            .get_disjoint_mut([end, other])
-            .expect("two ends");
+        let [from, to] = self.connections.both(end, other);
         while let Some(segment) = from.segments.front_mut() {
             if is_cut || segment.due_ns > now_ns {
                 break;

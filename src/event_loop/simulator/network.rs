@@ -7,6 +7,7 @@ use super::{Faults, SimulatedPeer};
 use crate::system::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -120,6 +121,44 @@ impl Connection {
     }
 }
 
+/// All connections that there ever were, named by their places. Indexing panics for an attempt to connect that was given up.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    ends: Vec<Option<Box<Connection>>>,
+}
+
+impl Connections {
+    /// The place of the one that begins next.
+    pub(super) fn next(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Two of them at once, which are not the same.
+    pub(super) fn both(&mut self, one: usize, other: usize) -> [&mut Connection; 2] {
+        let both = self.ends.get_disjoint_mut([one, other]);
+        both.expect("two ends")
+            .map(|end| end.as_deref_mut().expect("an end that was not given up"))
+    }
+}
+
+impl Index<usize> for Connections {
+    type Output = Connection;
+
+    fn index(&self, end: usize) -> &Connection {
+        self.ends[end]
+            .as_deref()
+            .expect("an end that was not given up")
+    }
+}
+
+impl IndexMut<usize> for Connections {
+    fn index_mut(&mut self, end: usize) -> &mut Connection {
+        self.ends[end]
+            .as_deref_mut()
+            .expect("an end that was not given up")
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Listener {
     pub(super) address: ListenAddress,
@@ -209,8 +248,7 @@ pub(super) struct World {
     pub(super) names: BTreeMap<String, usize>,
     /// From which servers nothing gets through to which.
     pub(super) cuts: BTreeSet<(usize, usize)>,
-    /// All that there ever were: a peer is named by its place.
-    pub(super) connections: Vec<Connection>,
+    pub(super) connections: Connections,
     /// Those to which something may still happen, in the order in which they began.
     pub(super) unfinished: Vec<usize>,
     pub(super) trace_hash: u64,
@@ -250,7 +288,7 @@ impl World {
             at_node: 0,
             names: BTreeMap::new(),
             cuts: BTreeSet::new(),
-            connections: Vec::new(),
+            connections: Connections::default(),
             unfinished: Vec::new(),
             trace_hash: 0xcbf2_9ce4_8422_2325,
             trace_len: 0,
@@ -273,8 +311,8 @@ impl World {
 
     /// Begins a connection; which one it is.
     pub(super) fn add(&mut self, connection: Connection) -> usize {
-        let end = self.connections.len();
-        self.connections.push(connection);
+        let end = self.connections.next();
+        self.connections.ends.push(Some(Box::new(connection)));
         self.unfinished.push(end);
         end
     }
@@ -290,7 +328,12 @@ impl World {
             if !connection.closed_by_server || !connection.segments.is_empty() || other_is_open {
                 return true;
             }
-            connections[*end].release();
+            // Of an attempt that failed only the server ever knew.
+            if connection.link.is_none() && connection.connecting != Connecting::Done {
+                connections.ends[*end] = None;
+            } else {
+                connections[*end].release();
+            }
             false
         });
     }
