@@ -77,8 +77,9 @@ fn primary_link(page: &mut Page<'_>, link: &Link) {
     }
     page.field("master_sync_in_progress", u8::from(link.syncs()));
     let unapplied = client.map_or(0, |client| {
-        let waiting = client.connection().query().waiting_bytes();
-        waiting.saturating_add(link.unapplied.len() - link.unapplied_from)
+        // What was parsed and has not run is among the bytes that are not applied.
+        let unparsed = client.connection().query().len();
+        unparsed.saturating_add(link.unapplied.len() - link.unapplied_from)
     });
     page.field("slave_read_repl_offset", offset + unapplied as i64);
     page.field("slave_repl_offset", offset);
