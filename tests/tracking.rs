@@ -292,3 +292,35 @@ fn a_flush_tells_its_own_client_before_it_answers() {
         }
     }
 }
+
+/// What is told of an evicted key is longer than the key was, where many are told: that must not have more keys evicted.
+#[test]
+fn telling_of_evicted_keys_evicts_no_others() {
+    const KEYS: usize = 300;
+    let server = Server::with(&["--maxmemory-policy", "allkeys-lru"]);
+    let mut writer = server.raw();
+    let mut readers: Vec<_> = (0..10).map(|_| server.raw()).collect();
+    for reader in &mut readers {
+        quiet(reader, &["HELLO 3", "CLIENT TRACKING ON"]);
+    }
+    for number in 0..KEYS {
+        let key = format!("{number}{}", "x".repeat(1000));
+        quiet(&mut writer, &[&format!("SET {key} x")]);
+        for reader in &mut readers {
+            quiet(reader, &[&format!("GET {key}")]);
+        }
+    }
+    // The answers' buffers, and what reading has grown, are there before the limit is set.
+    let used: u64 = figure(&mut writer, "used_memory").parse().expect("bytes");
+    quiet(
+        &mut writer,
+        &[&format!("CONFIG SET maxmemory {}", used - 40_000)],
+    );
+    let evicted: usize = figure(&mut writer, "evicted_keys").parse().expect("keys");
+    assert!((10..=100).contains(&evicted), "{evicted} keys");
+    let left = writer.line("DBSIZE");
+    assert!(
+        matches!(left, Value::Integer(left) if (200..=290).contains(&left)),
+        "{left:?}"
+    );
+}

@@ -90,11 +90,15 @@ fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -
     if limit == 0 || state.persistence.loads_any() {
         return Room::Made;
     }
-    // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.
-    let used =
-        |state: &State, host: &mut dyn Host| host.used_memory().saturating_sub(not_counted(state));
+    // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it. So it is with the
+    // buffers of clients that are told of what was evicted.
+    let others = |state: &State, host: &dyn Host| not_counted(state) + host.pooled_memory();
+    let used = |state: &State, host: &mut dyn Host| match host.used_memory() {
+        used if used <= limit => used,
+        used => used.saturating_sub(others(state, host)),
+    };
     let fresh = |state: &State, host: &mut dyn Host| {
-        host.fresh_used_memory().saturating_sub(not_counted(state))
+        host.fresh_used_memory().saturating_sub(others(state, host))
     };
     // The allocator is asked only where the cheap figure is over the limit: it may be, for what other threads have
     // freed is not in it.
@@ -141,13 +145,14 @@ fn nothing_to_evict(state: &mut State) -> Room {
     Room::Freeing
 }
 
-/// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file, and what a save of the
-/// loop keeps for itself.
+/// Used memory that does not count against `maxmemory`, bytes: what waits for the append-only file, what a save of the loop
+/// keeps for itself, and the names of keys that go, until those who want to know are told.
 pub fn not_counted(state: &State) -> u64 {
     (state.persistence.aof.buffered() as u64)
         .saturating_add(state.journal.pending(Targets::AOF) as u64)
         .saturating_add(for_saving(state))
         .saturating_add(for_replicas(state))
+        .saturating_add(state.keyspace.event_memory() as u64)
 }
 
 /// What replicas have still to get, beyond what is kept for those who come back: that keys go would only make it more.

@@ -107,6 +107,8 @@ pub(super) struct Events {
     /// Keys on their way to another server.
     pub(super) moving: Moving,
     pending: Vec<KeyspaceEvent>,
+    /// Memory of the names in `pending`, bytes.
+    pending_bytes: usize,
     /// Empty: the room of what was given away last, which is used again.
     room: Vec<KeyspaceEvent>,
     /// What was given away last.
@@ -171,6 +173,7 @@ impl Events {
         key: &[u8],
         modified: bool,
     ) {
+        self.pending_bytes += key.len();
         self.pending.push(KeyspaceEvent::Key {
             db,
             class,
@@ -182,6 +185,7 @@ impl Events {
     /// Records that a field is gone, for the journal.
     pub(super) fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
         if self.interest & interest::JOURNAL != 0 {
+            self.pending_bytes += key.len() + field.len();
             self.pending.push(KeyspaceEvent::FieldExpired {
                 db,
                 key: key.to_vec(),
@@ -199,6 +203,7 @@ impl Events {
     pub(super) fn take(&mut self) -> Vec<KeyspaceEvent> {
         #[cfg(test)]
         self.taken.clear();
+        self.pending_bytes = 0;
         std::mem::replace(&mut self.pending, std::mem::take(&mut self.room))
     }
     /// Takes back what was given away, so that its memory is used again, unless it is much.
@@ -218,6 +223,13 @@ impl Events {
     }
     pub(super) fn is_empty(&self) -> bool {
         self.pending.is_empty()
+    }
+    /// Memory of what was not given away yet, bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self.pending.is_empty() {
+            true => 0,
+            false => self.pending.capacity() * size_of::<KeyspaceEvent>() + self.pending_bytes,
+        }
     }
 }
 

@@ -340,6 +340,10 @@ impl Keyspace {
     pub fn has_events(&self) -> bool {
         !self.shared.events.is_empty()
     }
+    /// Memory of the events that nobody has taken yet, bytes.
+    pub fn event_memory(&self) -> usize {
+        self.shared.events.memory_bytes()
+    }
     /// Gives the events away, in the order of the changes; to be taken after each command, cycle of expiry and
     /// eviction.
     pub fn take_events(&mut self) -> Vec<KeyspaceEvent> {

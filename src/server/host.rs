@@ -49,6 +49,8 @@ pub(super) struct LoopHost<'a> {
     pub(super) endpoints: &'a mut Endpoints,
     pub(super) listeners: &'a mut Listeners,
     pub(super) gauge: &'a mut MemoryGauge,
+    /// Output buffers for the next clients.
+    pub(super) pool: &'a [Vec<u8>],
     pub(super) command_ns: u64,
 }
 
@@ -83,6 +85,12 @@ impl Host for LoopHost<'_> {
             self.gauge.refresh(now_ns);
         }
         self.events.seam().observed(self.gauge.used())
+    }
+    fn pooled_memory(&self) -> u64 {
+        self.pool
+            .iter()
+            .map(|buffer| buffer.capacity() as u64)
+            .sum()
     }
     fn change_directory(&mut self, path: &Path) -> Result<(), String> {
         // Whether it could be is recorded: a replay answers the same, and goes nowhere.
