@@ -20,6 +20,7 @@
 //! | 2 | [`clients`] | what is known of each connected client |
 //! | 2 | [`journal`] | the one stream of write effects |
 //! | 2 | [`config`] | the table of directives, redis.conf reading and rewriting |
+//! | 1 | [`acl`] | users and what they may do: rules, selectors, the file of users, the log |
 //! | 1 | [`event_loop`] | the reactor and the seam to everything that is not deterministic |
 //! | 1 | [`net`] | query buffers of a connection, and the bounds of a turn |
 //! | 1 | [`resp`] | the protocol: incremental parser and reply writer |
@@ -27,6 +28,7 @@
 //! | 0 | [`system`] | system calls, clock, log, crash report, numbers, globs |
 #![deny(unsafe_code)]
 
+pub mod acl;
 pub mod clients;
 pub mod commands;
 pub mod config;
