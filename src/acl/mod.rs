@@ -26,6 +26,7 @@ mod pattern;
 mod roles;
 mod rule;
 mod selector;
+mod superuser;
 #[cfg(test)]
 mod tests;
 mod user;

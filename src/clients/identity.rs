@@ -1,60 +1,11 @@
-//! Users, and who of them a client is.
+//! Who a client is.
 //!
-//! In: a name that AUTH or HELLO gives. Out: the user of that name, shared by all clients that are this user. There is
-//! one user so far, `default`, who may do everything. Mirrors the `user` of Redis's acl.c.
+//! In: a user that has authenticated, or a connection that did not have to say anything. Out: what admission asks. A user is
+//! shared by all clients that are it and never changes; where its rules do, all of them are given the changed one
+//! ([`super::Clients::exchange_user`]). Mirrors `client.user` of Redis.
 
+use crate::acl::{DEFAULT_USER, User, Users};
 use std::rc::Rc;
-
-/// Name of the user that every connection is which has not said otherwise.
-pub const DEFAULT_USER: &[u8] = b"default";
-
-/// A user.
-#[derive(Debug)]
-pub struct User {
-    /// Name.
-    pub name: Vec<u8>,
-}
-
-/// All users.
-#[derive(Debug)]
-pub struct Users {
-    default: Rc<User>,
-}
-
-impl Default for Users {
-    fn default() -> Users {
-        let name = DEFAULT_USER.to_vec();
-        Users {
-            default: Rc::new(User { name }),
-        }
-    }
-}
-
-impl Users {
-    /// The user of this name.
-    pub fn find(&self, name: &[u8]) -> Option<&Rc<User>> {
-        (name == self.default.name).then_some(&self.default)
-    }
-    /// All of them, in the order of their names.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<User>> {
-        std::iter::once(&self.default)
-    }
-    /// A client that is the default user: where no password is asked for, and who is not asked for one.
-    pub fn default_identity(&self) -> Identity {
-        Identity::User(self.default.clone())
-    }
-    /// Who a primary is: what it sends was allowed there.
-    pub fn of_internal(&self) -> Identity {
-        self.default_identity()
-    }
-    /// Who a connection is that has not said anything yet.
-    pub fn newcomer(&self, must_authenticate: bool) -> Identity {
-        match must_authenticate {
-            true => Identity::Stranger,
-            false => self.default_identity(),
-        }
-    }
-}
 
 /// Who a client is.
 #[derive(Clone, Debug, Default)]
@@ -67,16 +18,47 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// Who a connection is that has not said anything yet: the default user, if that asks for no password.
+    pub fn newcomer(users: &Users) -> Identity {
+        let user = users.default_user();
+        match user.is_on() && user.has_nopass() {
+            true => Identity::User(Rc::clone(user)),
+            false => Identity::Stranger,
+        }
+    }
+    /// The default user, whether or not it asks for a password.
+    pub fn default_user(users: &Users) -> Identity {
+        Identity::User(Rc::clone(users.default_user()))
+    }
+    /// Nobody whom rules could bind: a primary, or a file that is loaded. What they ask for was allowed when it was first done.
+    pub fn superuser() -> Identity {
+        Identity::User(Rc::new(User::superuser()))
+    }
     /// Whether it has yet to authenticate.
     #[inline]
     pub fn is_stranger(&self) -> bool {
         matches!(self, Identity::Stranger)
     }
+    /// The user whose rules its commands have to be asked about. None where nothing has to be asked.
+    #[inline]
+    pub fn restricted(&self) -> Option<&Rc<User>> {
+        match self {
+            Identity::User(user) if !user.is_unrestricted() => Some(user),
+            _ => None,
+        }
+    }
+    /// Its user, if it is one.
+    pub fn user(&self) -> Option<&Rc<User>> {
+        match self {
+            Identity::User(user) => Some(user),
+            Identity::Stranger => None,
+        }
+    }
     /// Name of the user. Strangers are shown as the default user, as by Redis.
     pub fn name(&self) -> &[u8] {
         match self {
             Identity::Stranger => DEFAULT_USER,
-            Identity::User(user) => &user.name,
+            Identity::User(user) => user.name(),
         }
     }
 }

@@ -70,6 +70,10 @@ impl Subscriptions {
     pub fn is_empty(&self) -> bool {
         self.names.iter().all(HashMap::is_empty)
     }
+    /// All names of a kind, in any order.
+    pub fn names(&self, kind: Listening) -> impl Iterator<Item = &[u8]> {
+        self.names[kind as usize].keys().map(|name| &name[..])
+    }
     /// All names of a kind in the order in which the client named them. O(n log n).
     pub fn in_order(&self, kind: Listening) -> Vec<Arc<[u8]>> {
         let names = &self.names[kind as usize];

@@ -7,7 +7,9 @@
 use super::help::help;
 use crate::config::Fsync;
 use crate::config::{Change, Config, ConfigSetError, SetContext};
-use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, ServerContext, flags};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Group, Handler, ServerContext, flags, permissions,
+};
 use crate::journal::Targets;
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
@@ -199,7 +201,8 @@ enum Listener {
     Keyspace,
     Observations,
     Recorder,
-    Sessions,
+    Password,
+    Users,
     AppendOnly,
     OomScore,
 }
@@ -229,7 +232,8 @@ fn listener(name: &str) -> Option<Listener> {
         | "client-output-buffer-limit"
         | "min-replicas-to-write"
         | "min-replicas-max-lag" => Listener::Observations,
-        "requirepass" => Listener::Sessions,
+        "requirepass" => Listener::Password,
+        "acl-pubsub-default" | "acllog-max-len" => Listener::Users,
         "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
         _ => return None,
@@ -316,17 +320,19 @@ fn apply_one(
             let (is_on, turns) = (settings.loop_trace, settings.loop_trace_turns);
             context.host.record_loop(is_on, turns);
         }
-        // Without a password everybody is who gave it. With a new one, who is in stays in.
-        Listener::Sessions if settings.requirepass.is_none() => {
-            for key in context.state.clients.keys() {
-                if let Some(client) = context.state.clients.get_mut(key)
-                    && client.session.identity.is_stranger()
-                {
-                    client.session.identity = context.state.users.default_identity();
-                }
-            }
+        Listener::Password => {
+            let password = settings.requirepass.clone();
+            let changed = context
+                .state
+                .users
+                .set_default_password(password.as_deref());
+            permissions::follow(context.state, &[changed], None);
         }
-        Listener::Sessions => {}
+        Listener::Users => {
+            let (all, most) = (settings.acl_pubsub_all_channels, settings.acllog_max_len);
+            context.state.users.set_pubsub_default(all);
+            context.state.acl_log.trim(most);
+        }
         Listener::OomScore => {
             let is_replica = context.state.replication.is_replica();
             let value = settings.oom_score_adj_values[usize::from(is_replica)];
@@ -346,7 +352,8 @@ fn apply_one(
 }
 
 fn rewrite(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    match context.state.config.rewrite(false) {
+    let users = crate::commands::users::kept_lines(context.state);
+    match context.state.config.rewrite(&users, false) {
         Ok(()) => {
             log::warn!("CONFIG REWRITE executed with success.");
             context.reply().ok();

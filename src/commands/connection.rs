@@ -7,10 +7,11 @@
 
 use super::client::{NAME_ERROR, is_printable};
 use crate::REDIS_VERSION;
-use crate::clients::{Client, ClientKind, DEFAULT_USER, Identity, ReplyMode};
+use crate::acl::DEFAULT_USER;
+use crate::clients::{Client, ClientKind, Identity, ReplyMode};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, acl, flags,
-    monitor, parse, pubsub, tracking, transactions,
+    monitor, parse, permissions, pubsub, tracking, transactions,
 };
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
@@ -155,8 +156,7 @@ fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     pubsub::leave(context.state, context.client);
     tracking::disable(context.state, context.client);
     monitor::end(context.state, context.client);
-    let settings = context.state.config.settings();
-    let identity = context.state.users.newcomer(settings.requirepass.is_some());
+    let identity = Identity::newcomer(&context.state.users);
     let Client { session, reply, .. } = context.caller();
     session.set_protocol(Protocol::Resp2, reply);
     session.db = 0;
@@ -186,7 +186,7 @@ fn auth(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandEr
             context.effects.details_mut().redacted.push(2);
             (args.at(1), password)
         }
-        None if context.state.config.settings().requirepass.is_none() => {
+        None if context.state.users.default_user().has_nopass() => {
             return Err(CommandError::fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
@@ -194,35 +194,30 @@ fn auth(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandEr
         }
         None => (DEFAULT_USER, args.at(1)),
     };
-    authenticate(context, user, password)?;
+    authenticate(context, user, password, args.at(0))?;
     context.reply().ok();
     Ok(())
 }
 
-/// Lets the session in, or not. Until there are ACLs there is one user, and without a password it takes any.
+/// Lets the session in as a user, or not.
 fn authenticate(
     context: &mut ServerContext<'_>,
-    user: &[u8],
+    name: &[u8],
     password: &[u8],
+    tried_with: &[u8],
 ) -> Result<(), CommandError> {
-    let right = match &context.state.config.settings().requirepass {
-        Some(expected) => same_secret(expected, password),
-        None => true,
+    let user = context.state.users.find(name);
+    // Whether there is such a user is not to be told by how long the answer takes.
+    let stand_in = user.unwrap_or(context.state.users.default_user());
+    let is_right = stand_in.accepts(password);
+    let user = user.filter(|user| user.is_on() && is_right).cloned();
+    let Some(user) = user else {
+        let client = context.client;
+        permissions::log_failed_auth(context.state, client, name, tried_with);
+        return Err(CommandError::WrongPass);
     };
-    let user = context.state.users.find(user).filter(|_| right).cloned();
-    let user = user.ok_or(CommandError::WrongPass)?;
     context.session().identity = Identity::User(user);
     Ok(())
-}
-
-/// Compares without telling by its duration where the difference is. Only the lengths show.
-fn same_secret(expected: &[u8], given: &[u8]) -> bool {
-    if expected.len() != given.len() {
-        return false;
-    }
-    let pairs = expected.iter().zip(given);
-    let difference = pairs.fold(0, |difference, (a, b)| difference | (a ^ b));
-    std::hint::black_box(difference) == 0
 }
 
 /// `HELLO [protover [AUTH user password] [SETNAME name]]`. All of it is read before any of it is done.
@@ -268,7 +263,7 @@ fn hello(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
         }
     }
     if let Some((user, password)) = credentials {
-        authenticate(context, user, password)?;
+        authenticate(context, user, password, args.at(0))?;
     }
     if context.session().identity.is_stranger() {
         return Err(CommandError::fixed(

@@ -422,9 +422,13 @@ fn pause_cron(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Com
 }
 
 fn rewrite_all(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    context.state.config.rewrite(true).map_err(|error| {
-        CommandError::text_owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {error}"))
-    })?;
+    context
+        .state
+        .config
+        .rewrite(&crate::commands::users::kept_lines(context.state), true)
+        .map_err(|error| {
+            CommandError::text_owned(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {error}"))
+        })?;
     context.reply().ok();
     Ok(())
 }

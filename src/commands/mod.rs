@@ -5,7 +5,6 @@
 //! [`crate::engine`]. Mirrors the `t_*.c` files of Redis.
 
 pub mod acks;
-pub mod acl_command;
 pub mod bitmaps;
 pub mod client;
 pub mod cluster;
@@ -44,6 +43,7 @@ pub mod strings;
 pub mod testing;
 pub mod tracking;
 pub mod transactions;
+pub mod users;
 
 use crate::engine::CommandSpec;
 
@@ -80,7 +80,7 @@ pub const GROUPS: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     persistence::COMMANDS,
     server_commands::COMMANDS,
-    acl_command::COMMANDS,
+    users::COMMANDS,
     modules::COMMANDS,
     acks::COMMANDS,
     cluster::COMMANDS,

@@ -100,7 +100,7 @@ impl Harness {
         };
         let mut state =
             State::new(config, GROUPS, [1, 2, 3, 4], now).expect("no command is renamed");
-        let identity = state.users.default_identity();
+        let identity = crate::clients::Identity::default_user(&state.users);
         let client = Client::without_socket(ClientKind::Normal, identity);
         let client = state.clients.insert(client);
         let mut harness = Harness {

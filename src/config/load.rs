@@ -89,7 +89,7 @@ impl ConfigError {
     }
 
     /// Wrong as a whole, such as a log file that cannot be opened.
-    fn overall(reason: impl Into<String>) -> ConfigError {
+    pub fn overall(reason: impl Into<String>) -> ConfigError {
         ConfigError::Directive {
             place: None,
             reason: reason.into(),
@@ -177,9 +177,10 @@ impl StatementKind {
     /// What it asks for that does not exist yet, where the server must not start without it.
     pub(super) fn missing(&self) -> Option<Missing> {
         match self {
-            StatementKind::User(_) => Some(Missing::Acl),
             StatementKind::LoadModule(_) => Some(Missing::Modules),
-            StatementKind::RenameCommand { .. } | StatementKind::ModuleOption { .. } => None,
+            StatementKind::RenameCommand { .. }
+            | StatementKind::User(_)
+            | StatementKind::ModuleOption { .. } => None,
         }
     }
 

@@ -149,8 +149,8 @@ fn directive_of(line: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Config {
-    /// The text of `old` with the values of now. `force` writes every directive.
-    pub fn rewritten(&self, old: &[u8], force: bool) -> Vec<u8> {
+    /// The text of `old` with the values of now, and these users as lines. `force` writes every directive.
+    pub fn rewritten(&self, old: &[u8], users: &[Vec<u8>], force: bool) -> Vec<u8> {
         let mut state = Rewriting::read(old);
         state.force = force;
         for (directive, value) in DIRECTIVES.iter().zip(&self.values) {
@@ -161,26 +161,34 @@ impl Config {
             }
             state.clear(directive.name);
         }
+        for user in users {
+            let line = Line {
+                text: user.clone(),
+                needed: true,
+            };
+            state.put("user", line);
+        }
+        state.clear("user");
         state.text()
     }
 
     /// Rewrites the file that the server was started with. `force` writes every directive, for
     /// DEBUG CONFIG-REWRITE-FORCE-ALL.
-    pub fn rewrite(&self, force: bool) -> Result<(), RewriteError> {
+    pub fn rewrite(&self, users: &[Vec<u8>], force: bool) -> Result<(), RewriteError> {
         let path = self.file.as_ref().ok_or(RewriteError::NoFile)?;
         let old = match fs::read(path) {
             Ok(old) => old,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(RewriteError::Io(error)),
         };
-        replace(path, &self.rewritten(&old, force)).map_err(RewriteError::Io)
+        replace_file(path, &self.rewritten(&old, users, force), 0o644).map_err(RewriteError::Io)
     }
 }
 
 /// Replaces a file in one step: a temporary file beside it, synced, renamed, and the directory
-/// synced so that the new name lasts.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (mut file, temporary) = create_beside(path)?;
+/// synced so that the new name lasts. It has the old file's permissions; `mode`: those of one that was not there.
+pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let (mut file, temporary) = create_beside(path, mode)?;
     let written = file
         .write_all(content)
         .and_then(|()| file.sync_all())
@@ -195,10 +203,10 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Creates a file beside `path` under a name that nobody uses, with the old file's permissions: it
 /// may hold a password.
-fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+fn create_beside(path: &Path, mode: u32) -> io::Result<(File, PathBuf)> {
     let mode = match fs::metadata(path) {
         Ok(old) => old.permissions().mode() & 0o7777,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0o644,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => mode,
         Err(error) => return Err(error),
     };
     let mut taken = None;

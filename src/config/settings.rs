@@ -327,6 +327,12 @@ pub struct Settings {
 
     /// Password of the default user.
     pub requirepass: Option<Vec<u8>>,
+    /// Where users are kept, if not in the configuration.
+    pub acl_file: Option<Vec<u8>>,
+    /// Entries of ACL LOG at most.
+    pub acllog_max_len: usize,
+    /// New users may use all channels.
+    pub acl_pubsub_all_channels: bool,
     /// Who may set protected directives.
     pub enable_protected_configs: ProtectedAction,
     /// Who may use DEBUG.
@@ -664,6 +670,9 @@ impl Settings {
             shutdown_on_sigint: read.shutdown("shutdown-on-sigint"),
             shutdown_on_sigterm: read.shutdown("shutdown-on-sigterm"),
             requirepass: read.text("requirepass"),
+            acl_file: read.text("aclfile"),
+            acllog_max_len: read.number("acllog-max-len"),
+            acl_pubsub_all_channels: read.choice("acl-pubsub-default", &[false, true]),
             enable_protected_configs: read.action("enable-protected-configs"),
             enable_debug_command: read.action("enable-debug-command"),
             enable_module_command: read.action("enable-module-command"),

@@ -109,8 +109,6 @@ pub enum Effect {
 /// What a refused directive asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Users beside the default one.
-    Acl,
     /// Encryption.
     Tls,
     /// Modules.
@@ -123,10 +121,6 @@ impl Missing {
     /// What is missing, and what to do.
     pub fn advice(self) -> &'static str {
         match self {
-            Missing::Acl => {
-                "gyre has no ACL users yet, and without them everybody would be let in. Take the directive out and protect \
-                 the server with requirepass"
-            }
             Missing::Tls => {
                 "gyre does not speak TLS yet, and without it connections would be open to read. Take the directive out and \
                  put a proxy that speaks TLS before the server"
@@ -473,9 +467,9 @@ pub static DIRECTIVES: &[Directive] = &[
 
     // Security
     optional("requirepass").secret(),
-    text("aclfile", "").fixed().needs(Missing::Acl),
-    int("acllog-max-len", 0, LONG_MAX, 128).later(),
-    choice("acl-pubsub-default", PUBSUB_DEFAULT, 0).later(),
+    text("aclfile", "").fixed(),
+    int("acllog-max-len", 0, LONG_MAX, 128),
+    choice("acl-pubsub-default", PUBSUB_DEFAULT, 0),
     int("tracking-table-max-keys", 0, LONG_MAX, 1_000_000),
 
     // Clients

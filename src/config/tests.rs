@@ -594,7 +594,7 @@ fn rewriting_keeps_comments_and_order() {
         &[("client-output-buffer-limit", "pubsub 32mb 1000 60")],
     )
     .unwrap();
-    let new = String::from_utf8(config.rewritten(old.as_bytes(), false)).unwrap();
+    let new = String::from_utf8(config.rewritten(old.as_bytes(), &[], false)).unwrap();
     assert_eq!(
         new,
         "# head\n\nport 6379\n# indented\ntimeout 0\nreplica-priority 100\nsave 2 3\n\nrename-command a b\n\n\
@@ -603,8 +603,8 @@ fn rewriting_keeps_comments_and_order() {
          client-output-buffer-limit pubsub 32mb 1000 60\nlatency-tracking-info-percentiles 50 99 99.9\n"
     );
     // As in Redis, the limits take the old lines in their own order, so it settles at the second time.
-    let again = config.rewritten(new.as_bytes(), false);
-    assert_eq!(config.rewritten(&again, false), again);
+    let again = config.rewritten(new.as_bytes(), &[], false);
+    assert_eq!(config.rewritten(&again, &[], false), again);
 }
 
 #[test]
@@ -638,7 +638,7 @@ fn a_rewritten_file_gives_the_same_values() {
     set(&mut config, &changes).unwrap();
     let before = config.get(&[b"*"]);
     for force in [false, true] {
-        config.rewrite(force).unwrap();
+        config.rewrite(&[], force).unwrap();
         let again = load_in(&root, &["redis.conf"]).unwrap();
         assert_eq!(again.get(&[b"*"]), before, "force {force}");
     }
@@ -648,7 +648,7 @@ fn a_rewritten_file_gives_the_same_values() {
         .collect();
     assert_eq!(names, ["redis.conf"], "no temporary file stays behind");
     fs::remove_file(&path).unwrap();
-    config.rewrite(false).unwrap();
+    config.rewrite(&[], false).unwrap();
     assert_eq!(
         load_in(&root, &["redis.conf"]).unwrap().get(&[b"*"]),
         before
@@ -658,20 +658,20 @@ fn a_rewritten_file_gives_the_same_values() {
 #[test]
 fn rewriting_needs_a_file_and_keeps_its_permissions() {
     use std::os::unix::fs::PermissionsExt;
-    let message = load(&[]).rewrite(false).unwrap_err().to_string();
+    let message = load(&[]).rewrite(&[], false).unwrap_err().to_string();
     assert_eq!(message, "The server is running without a config file");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("redis.conf");
     fs::write(&path, "port 1\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let config = load_in(dir.path(), &["redis.conf"]).unwrap();
-    config.rewrite(false).unwrap();
+    config.rewrite(&[], false).unwrap();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
         0o600
     );
     drop(dir);
-    let message = config.rewrite(false).unwrap_err().to_string();
+    let message = config.rewrite(&[], false).unwrap_err().to_string();
     assert_eq!(message, "Rewriting config file: No such file or directory");
 }
 
@@ -827,13 +827,13 @@ proptest::proptest! {
         match Config::load_in(Path::new("/"), &args, &mut || Ok(text.clone())) {
             Err(error) => drop(error.to_string()),
             Ok(config) => {
-                let new = config.rewritten(&text, false);
+                let new = config.rewritten(&text, &[], false);
                 let again = Config::load_in(Path::new("/"), &args, &mut || Ok(new.clone()));
                 // What is understood once is understood again, and means the same.
                 proptest::prop_assert_eq!(again.unwrap().get(&[b"*"]), config.get(&[b"*"]));
             }
         }
-        drop(load(&[]).rewritten(&old, true));
+        drop(load(&[]).rewritten(&old, &[], true));
     }
 }
 

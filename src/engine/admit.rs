@@ -8,6 +8,7 @@
 
 use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
+use super::permissions::{self, Place};
 use super::replication::admission;
 use super::spec::key_flags;
 use super::{
@@ -19,6 +20,7 @@ use crate::config::Settings;
 use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::{Args, OwnedRequest};
+use std::rc::Rc;
 
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +173,7 @@ type Checked = Result<(), CommandError>;
 /// | | `Connection` | `Exec` | `Script` | `Trusted`, `Primary` |
 /// | --- | --- | --- | --- | --- |
 /// | DEBUG and MODULE are on; who asks is known; not in MULTI | yes | when it was queued | no | no |
+/// | what the user may | yes | yes | for its caller | no |
 /// | memory | makes room, refuses | EXEC, for its queue | refuses, as it was at the start | no |
 /// | the disk takes writes | yes | EXEC, for its queue | before the first write | no |
 /// | subscriber, MONITOR | yes | when it was queued | no | no |
@@ -189,10 +192,13 @@ pub fn admit(
 ) -> Result<Admission, CommandError> {
     match origin {
         Origin::Connection => admit_from_connection(state, host, client, id, args),
-        Origin::Script => admit_from_script(state, client, id),
+        Origin::Script => admit_from_script(state, client, id, args),
         // What could refuse one refuses all: between EXEC and the end of its queue nobody else changes anything. What the
         // queue itself does (CONFIG SET, SUBSCRIBE) stops none of what follows, as in Redis: all of it, or nothing.
-        Origin::Exec => Ok(Admission::Runs),
+        Origin::Exec => {
+            check_permitted(state, client, id, args, Place::Multi)?;
+            Ok(Admission::Runs)
+        }
         // It has run already. A replica or a loaded file that left it out would hold other data.
         Origin::Trusted => Ok(Admission::Runs),
         Origin::Primary => Ok(admit_from_primary(state, client, id, args)),
@@ -270,6 +276,8 @@ fn admit_from_connection(
     // Nothing else is told to strangers, and nothing is done for them.
     check_authenticated(&caller.session, all)?;
     check_in_multi(&caller.session, all)?;
+    // Nor is anything done, made room for or told beyond what a user may.
+    check_permitted(state, client, id, args, Place::TopLevel)?;
     let candidate = Candidate {
         client,
         id,
@@ -306,6 +314,7 @@ fn admit_from_script(
     state: &mut State,
     client: ClientKey,
     id: CommandId,
+    args: Args<'_>,
 ) -> Result<Admission, CommandError> {
     let candidate = Candidate {
         client,
@@ -321,6 +330,10 @@ fn admit_from_script(
             "ERR Can not execute the command on a stale replica",
         ));
     }
+    check_permitted(state, client, id, args, Place::Script)?;
+    let Some(running) = state.scripting.running.as_deref() else {
+        return Err(CommandError::fixed("ERR no script runs"));
+    };
     if candidate.has(flags::WRITE) && !running.is_trusted {
         if admission::is_read_only(state) {
             return Err(CommandError::READ_ONLY);
@@ -359,6 +372,25 @@ fn check_authenticated(session: &Session, all: u32) -> Checked {
         return Err(CommandError::NoAuth);
     }
     Ok(())
+}
+
+/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
+#[inline(always)]
+fn check_permitted(
+    state: &mut State,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    place: Place,
+) -> Checked {
+    let caller = state.clients.get(client);
+    match caller.and_then(|caller| caller.session.identity.restricted()) {
+        None => Ok(()),
+        Some(user) => {
+            let user = Rc::clone(user);
+            permissions::check_client(state, client, &user, id, args, place)
+        }
+    }
 }
 
 /// What cannot be done in a transaction is not queued either.

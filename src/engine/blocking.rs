@@ -363,7 +363,7 @@ mod tests {
                 replicas: 1,
             }),
         };
-        let identity = state.users.default_identity();
+        let identity = crate::clients::Identity::default_user(&state.users);
         let lost = Client::without_socket(ClientKind::Normal, identity);
         let lost = state.clients.insert(lost);
         state.clients.begin_wait(lost, waiting(1));
@@ -422,7 +422,7 @@ mod tests {
             let elements: String = (0..2000).map(|it| format!(" {it:020}")).collect();
             harness.line(&format!("RPUSH large{elements}"));
             let newcomer = |harness: &mut Harness| {
-                let identity = harness.state.users.default_identity();
+                let identity = crate::clients::Identity::default_user(&harness.state.users);
                 let client = Client::without_socket(ClientKind::Normal, identity);
                 harness.state.clients.insert(client)
             };

@@ -4,9 +4,7 @@
 //! events and propagation, each once. Mirrors `call` of Redis's server.c.
 
 use super::propagate::{note_write, propagate};
-use super::{
-    CommandError, Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags,
-};
+use super::{Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags};
 use crate::clients::{ClientKey, ClientKind, ReplyMode};
 use crate::journal::Targets;
 use crate::observe::LatencyEvent;
@@ -103,7 +101,6 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     if let Some(client) = state.clients.get_mut(key) {
         if let Err(error) = &result {
             client.reply.error(error.bytes());
-            state.observe.stats.denied_auth += u64::from(*error == CommandError::WrongPass);
         }
         failed = client.reply.error_count() != errors && !effects.errors_counted;
         let is_primary = client.session.kind == ClientKind::Primary;

@@ -588,14 +588,11 @@ fn stats(page: &mut Page<'_>) {
         stats.turn_us.per_second(),
     );
     page.field("acl_access_denied_auth", stats.denied_auth);
-    page.fields(
-        &[
-            "acl_access_denied_cmd",
-            "acl_access_denied_key",
-            "acl_access_denied_channel",
-        ],
-        0,
-    );
+    page.field("acl_access_denied_cmd", stats.denied_command);
+    page.field("acl_access_denied_key", stats.denied_key);
+    page.field("acl_access_denied_channel", stats.denied_channel);
+    page.field("acl_access_denied_db", stats.denied_database);
+    page.field("acl_access_denied_tls_cert", stats.denied_certificate);
 }
 
 fn cpu(page: &mut Page<'_>) {

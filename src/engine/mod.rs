@@ -27,6 +27,7 @@
 //! Mirrors `call()` and `processCommand()` of Redis's server.c and what they lead to.
 
 pub mod acks;
+pub mod acl_file;
 pub mod admit;
 pub mod blocking;
 pub mod call;
@@ -43,6 +44,7 @@ pub mod migration;
 pub mod monitor;
 pub mod notifications;
 pub mod parse;
+pub mod permissions;
 pub mod persistence;
 pub mod process;
 pub mod propagate;

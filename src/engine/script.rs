@@ -9,8 +9,8 @@ use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{advance_reply_mode, call, note_run};
 use crate::engine::propagate::note_write;
 use crate::engine::{
-    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, tracking,
-    transactions,
+    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, permissions,
+    tracking, transactions,
 };
 use crate::journal::Targets;
 use crate::resp::{Args, Protocol, Reply};
@@ -201,7 +201,7 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
                 command(state, host, key, &mut asked);
                 Tell::Answer(asked)
             }
-            Ask::Check(request) => Tell::Known(is_known(state, request.args())),
+            Ask::Check(request) => Tell::Known(may_call(state, key, request.args())),
             Ask::Clock => Tell::Clock(host.monotonic_ns()),
             Ask::Busy => match pause(state, host, slice_end) {
                 Some(tell) => tell,
@@ -322,12 +322,19 @@ fn pause(state: &mut State, host: &mut dyn Host, slice_end: u64) -> Option<Tell>
     None
 }
 
-/// Whether there is a command that a script names, whatever its arguments.
-fn is_known(state: &mut State, args: Args<'_>) -> bool {
+/// Whether the caller of a script may run a command that it names; none: there is no such command.
+fn may_call(state: &mut State, key: ClientKey, args: Args<'_>) -> Option<bool> {
     let found = state.table.find(args.at(0));
-    matches!(
-        resolve(state, found, args),
-        Ok(_) | Err(Unresolved::Arity(_))
+    let id = match resolve(state, found, args) {
+        Ok(id) | Err(Unresolved::Arity(id)) => id,
+        Err(Unresolved::Command | Unresolved::Subcommand(_)) => return None,
+    };
+    let session = &state.clients.get(key)?.session;
+    let restricted = session.identity.restricted();
+    Some(
+        restricted.is_none_or(|user| {
+            permissions::check(&state.table, user, id, args, session.db).is_ok()
+        }),
     )
 }
 

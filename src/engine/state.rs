@@ -1,7 +1,7 @@
 //! What command handlers see.
 
 use super::{CommandId, CommandSpec, CommandTable};
-use crate::clients::{AckWait, Client, ClientKey, Clients, Session, Users};
+use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
 use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::{Journal, Targets};
@@ -24,7 +24,9 @@ pub struct State {
     /// The clients.
     pub clients: Clients,
     /// Who they may be.
-    pub users: Users,
+    pub users: crate::acl::Users,
+    /// What they were refused (ACL LOG).
+    pub acl_log: crate::acl::Log,
     /// The directives.
     pub config: Config,
     /// Statistics, slow log, latency histograms.
@@ -105,7 +107,8 @@ impl State {
         let mut state = State {
             keyspace: Keyspace::new(config.settings().databases, seed),
             clients: Clients::default(),
-            users: Users::default(),
+            users: crate::acl::Users::new(&table, config.settings().acl_pubsub_all_channels),
+            acl_log: Default::default(),
             config,
             observe,
             journal: Journal::default(),

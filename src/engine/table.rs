@@ -16,6 +16,8 @@ pub struct Command {
     pub spec: &'static CommandSpec,
     /// Name as clients call it: lower case, `config|get` for subcommands; another after `rename-command`.
     pub name: String,
+    /// Name whatever it was renamed to: what ACL rules and refusals call it.
+    pub full_name: String,
     /// All flags, derived ones included.
     pub flags: u32,
     /// All ACL categories.
@@ -75,6 +77,7 @@ impl CommandTable {
         };
         self.commands.push(Command {
             spec,
+            full_name: name.clone(),
             name,
             flags: effective_flags(spec),
             acl: effective_acl(spec),

@@ -71,6 +71,16 @@ pub struct Stats {
     pub commands_processed: u64,
     /// Wrong passwords; not reset.
     pub denied_auth: u64,
+    /// Commands that users may not run; nor are these reset.
+    pub denied_command: u64,
+    /// Keys that they may not touch.
+    pub denied_key: u64,
+    /// Channels that they may not name.
+    pub denied_channel: u64,
+    /// Databases that they may not use.
+    pub denied_database: u64,
+    /// Certificates that name no user.
+    pub denied_certificate: u64,
     /// Most commands that were run in one turn of the loop.
     pub commands_per_turn_max: u64,
     /// Time running commands, ns.
@@ -112,6 +122,11 @@ impl Stats {
     pub fn reset(&mut self) {
         *self = Stats {
             denied_auth: self.denied_auth,
+            denied_command: self.denied_command,
+            denied_key: self.denied_key,
+            denied_channel: self.denied_channel,
+            denied_database: self.denied_database,
+            denied_certificate: self.denied_certificate,
             peak_memory: self.peak_memory,
             startup_memory: self.startup_memory,
             start_unix_ms: self.start_unix_ms,

@@ -236,7 +236,7 @@ impl<'y> Host<'y> {
         let mut request = Box::new(OwnedRequest::new());
         pack_values(args, &mut request).map_err(raise)?;
         match self.yielder.suspend(Ask::Check(request)) {
-            Tell::Known(true) => Ok(true),
+            Tell::Known(Some(may_run)) => Ok(may_run),
             _ => Err(raise("Invalid command passed to redis.acl_check_cmd()")),
         }
     }

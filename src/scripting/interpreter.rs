@@ -91,7 +91,7 @@ pub enum Tell {
     /// What a command answered: the call comes back with its reply.
     Answer(Box<Call>),
     /// Whether there is such a command.
-    Known(bool),
+    Known(Option<bool>),
     /// The monotonic time, ns.
     Clock(u64),
     /// Go on after [`Ask::Busy`].

@@ -13,7 +13,7 @@
 
 use super::endpoints::Endpoint;
 use super::service::Core;
-use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection, HeldBy};
+use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection, HeldBy, Identity};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Peer};
 use crate::observe::Executed;
@@ -53,7 +53,7 @@ impl Core {
         let refusal = if self.state.clients.connected >= settings.maxclients as usize {
             Some(&b"-ERR max number of clients reached\r\n"[..])
         } else if settings.protected_mode
-            && settings.requirepass.is_none()
+            && self.state.users.default_user().has_nopass()
             && !connection.is_local()
         {
             // Nobody has said that the server may be reached from elsewhere, nor by whom.
@@ -71,7 +71,7 @@ impl Core {
         let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
         events.keep_alive(accepted.token, keepalive_s);
         log::debug!("Accepted {}", connection.address());
-        let identity = self.state.users.newcomer(settings.requirepass.is_some());
+        let identity = Identity::newcomer(&self.state.users);
         let client = Client::connected(connection, identity);
         let key = self.state.clients.insert(client);
         self.state.clients.connected += 1;

@@ -44,7 +44,7 @@ pub use host::MemoryGauge;
 pub use service::Core;
 
 use crate::config::{Config, ConfigError, Supervised};
-use crate::engine::State;
+use crate::engine::{State, acl_file};
 use crate::event_loop::{EventLoop, Seam, TurnReport};
 use crate::keyspace::Clock;
 use crate::system::log::LogOptions;
@@ -117,6 +117,7 @@ impl Server {
         };
         let mut state = State::new(config, commands::GROUPS, seed, now)?;
         state.set_machine(seam.machine());
+        acl_file::begin(&mut state)?;
         if seam.tells_of_jobs() {
             state.keyspace.wake_with(seam.waker());
             state.persistence.waker = Some(seam.waker());

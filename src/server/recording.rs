@@ -59,7 +59,10 @@ fn begin(config: &Config, live: Box<dyn Seam>, path: &Path) -> io::Result<Box<dy
 
 fn header(config: &Config, secrets: &Secrets) -> io::Result<Header> {
     let mut text = Vec::new();
-    for line in config.rewritten(b"", true).split(|byte| *byte == b'\n') {
+    for line in config
+        .rewritten(b"", &[], true)
+        .split(|byte| *byte == b'\n')
+    {
         let line = line.trim_ascii();
         let name = line.split(|byte| *byte == b' ').next().unwrap_or_default();
         if line.starts_with(b"#") || LEFT_OUT.iter().any(|other| other.as_bytes() == name) {

@@ -11,7 +11,7 @@
 use super::endpoints::Endpoint;
 use super::service::Core;
 use crate::clients::{
-    Address, Blocked, Client, ClientKey, ClientKind, Connection, HeldBy, ReplyMode,
+    Address, Blocked, Client, ClientKey, ClientKind, Connection, HeldBy, Identity, ReplyMode,
 };
 use crate::config::Fsync;
 use crate::engine::persistence::forkless;
@@ -735,7 +735,7 @@ impl Core {
             Address::Inet(SocketAddr::new(ip, link.port))
         });
         let connection = Connection::new(token, -1, address, Address::None, now_ns);
-        let mut client = Client::connected(connection, self.state.users.of_internal());
+        let mut client = Client::connected(connection, Identity::superuser());
         client.session.kind = ClientKind::Primary;
         client.session.db = db;
         // What it sends is not answered; what it asks for is pushed.

@@ -3,7 +3,8 @@
 //! All filters that are given must match. LIST of Redis knows TYPE or ID alone; that both commands take all filters,
 //! and several ids, is Valkey's.
 
-use crate::clients::{Client, ClientKind, Users};
+use crate::acl::Users;
+use crate::clients::{Client, ClientKind};
 use crate::engine::{CommandError, parse};
 use crate::keyspace::Clock;
 use crate::resp::Args;

@@ -23,7 +23,10 @@ fn other(harness: &mut Harness, port: u16) -> ClientKey {
     let address = Address::Inet(([127, 0, 0, 1], port).into());
     let (token, now_ns) = (Token(port.into()), state.now.mono_ns);
     let connection = Connection::new(token, 0, address, Address::None, now_ns);
-    let client = Client::connected(connection, state.users.default_identity());
+    let client = Client::connected(
+        connection,
+        crate::clients::Identity::default_user(&state.users),
+    );
     harness.state.clients.insert(client)
 }
 

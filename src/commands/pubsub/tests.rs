@@ -13,7 +13,7 @@ struct Pair {
 impl Pair {
     fn new() -> Pair {
         let mut harness = Harness::new();
-        let identity = harness.state.users.default_identity();
+        let identity = crate::clients::Identity::default_user(&harness.state.users);
         let client = Client::without_socket(ClientKind::Normal, identity);
         let other = harness.state.clients.insert(client);
         Pair { harness, other }

@@ -14,7 +14,7 @@ impl Room {
         Room(Harness::new())
     }
     fn join(&mut self, protocol: Protocol) -> ClientKey {
-        let identity = self.0.state.users.default_identity();
+        let identity = crate::clients::Identity::default_user(&self.0.state.users);
         let mut client = Client::without_socket(ClientKind::Normal, identity);
         client.set_protocol(protocol);
         self.0.state.clients.insert(client)

@@ -127,7 +127,7 @@ impl Bench {
     }
     fn other_client(&mut self) -> ClientKey {
         let state = &mut self.harness.state;
-        let identity = state.users.default_identity();
+        let identity = crate::clients::Identity::default_user(&state.users);
         let client = Client::without_socket(ClientKind::Normal, identity);
         state.clients.insert(client)
     }

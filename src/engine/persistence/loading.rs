@@ -4,7 +4,7 @@
 //! the append-only file are run by [`crate::engine::call`] for a client without a socket, whose answers go nowhere.
 //! Mirrors `loadDataFromDisk` of server.c and `loadAppendOnlyFiles` of aof.c.
 
-use crate::clients::{Client, ClientKey, ClientKind, ReplyMode};
+use crate::clients::{Client, ClientKey, ClientKind, Identity, ReplyMode};
 use crate::config::Settings;
 use crate::engine::script::{go_on, wants_turns};
 use crate::engine::{CommandError, Host, State, blocking, functions, process, transactions};
@@ -336,7 +336,7 @@ pub(super) fn note_snapshot(state: &mut State, loading: &Loading) {
 }
 
 fn add_client(state: &mut State) -> ClientKey {
-    let identity = state.users.default_identity();
+    let identity = Identity::superuser();
     let mut client = Client::without_socket(ClientKind::Internal, identity);
     // Nobody reads what it is answered.
     client.session.reply_mode = ReplyMode::Off;

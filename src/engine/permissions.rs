@@ -1,0 +1,503 @@
+//! Whether users may do what they ask for, and what follows when their rules change.
+//!
+//! In: a command with its arguments, and the user who asks. Out: that it may run, or the refusal, which is logged (ACL LOG)
+//! and counted. What users may is [`crate::acl`]'s to know; here the command table tells it of commands, keys and channels.
+//! Mirrors what of Redis's acl.c looks at clients.
+
+use super::keyspecs::keys_of;
+use super::spec::key_flags;
+use super::{CommandError, CommandId, CommandSpec, CommandTable, State, flags};
+use crate::acl::{
+    Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, Reason, Refusal, User, access,
+};
+use crate::clients::{ClientKey, Identity, Listening};
+use crate::resp::Args;
+use std::rc::Rc;
+
+impl Catalogue for CommandTable {
+    fn len(&self) -> usize {
+        CommandTable::len(self)
+    }
+    fn find(&self, name: &[u8]) -> Option<u16> {
+        // Rules name commands as they were called before they were renamed.
+        let mut commands = self.iter();
+        let (id, _) = commands
+            .find(|(_, command)| command.full_name.as_bytes().eq_ignore_ascii_case(name))?;
+        Some(id.0)
+    }
+    fn name(&self, id: u16) -> &str {
+        &self.get(CommandId(id)).full_name
+    }
+    fn parent(&self, id: u16) -> Option<u16> {
+        self.get(CommandId(id)).parent.map(|parent| parent.0)
+    }
+    fn subcommands(&self, id: u16) -> Vec<u16> {
+        let subcommands = &self.get(CommandId(id)).subcommands;
+        subcommands.iter().map(|(_, id)| id.0).collect()
+    }
+    fn categories(&self, id: u16) -> u32 {
+        self.get(CommandId(id)).acl
+    }
+    fn category(&self, name: &[u8]) -> Option<u32> {
+        let known = super::acl::NAMES
+            .iter()
+            .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name));
+        known.map(|(bit, _)| *bit)
+    }
+}
+
+/// Where a command was refused, for ACL LOG.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A client has sent it by itself, or to be queued.
+    TopLevel,
+    /// It stood in a transaction.
+    Multi,
+    /// A script has called it.
+    Script,
+}
+
+impl Place {
+    fn context(self) -> Context {
+        match self {
+            Place::TopLevel => Context::Toplevel,
+            Place::Multi => Context::Multi,
+            Place::Script => Context::Lua,
+        }
+    }
+}
+
+/// What this use of a key asks for.
+fn access_of(key: u32) -> u8 {
+    let mut all = 0;
+    if key & key_flags::ACCESS != 0 {
+        all |= access::READ;
+    }
+    if key & (key_flags::INSERT | key_flags::DELETE | key_flags::UPDATE) != 0 {
+        all |= access::WRITE;
+    }
+    all
+}
+
+/// The channels of a call. Nobody needs leave to hear no more of one.
+fn channels_of(spec: &CommandSpec, args: Args<'_>) -> Vec<ChannelUse> {
+    let (last, is_pattern) = match spec.name {
+        "subscribe" | "ssubscribe" => (args.len(), false),
+        "psubscribe" => (args.len(), true),
+        "publish" | "spublish" => (2, false),
+        _ => return Vec::new(),
+    };
+    (1..last)
+        .map(|at| ChannelUse {
+            at,
+            is_pattern,
+            is_unsubscribe: false,
+        })
+        .collect()
+}
+
+/// The databases that a call is about, beyond the one that is selected.
+fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
+    let number = |at: usize| {
+        let number = crate::system::numbers::parse_i64(args.get(at)?)?;
+        usize::try_from(number).ok()
+    };
+    match spec.name {
+        "select" => number(1).into_iter().collect(),
+        "swapdb" => [number(1), number(2)].into_iter().flatten().collect(),
+        "move" => number(2).into_iter().collect(),
+        "copy" => {
+            let is_db = |at: &usize| {
+                args.get(*at)
+                    .is_some_and(|arg| arg.eq_ignore_ascii_case(b"db"))
+            };
+            let at = (3..args.len()).find(is_db);
+            at.and_then(|at| number(at + 1)).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Asks whether a user may run a command in a database.
+#[cold]
+pub(crate) fn check(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    db: usize,
+) -> Result<(), Denied> {
+    with_call(table, user, id, args, db, |call| user.check(call))
+}
+
+/// Asks for DRYRUN; the reason why not.
+pub(crate) fn dry_run(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    db: usize,
+) -> Result<(), Vec<u8>> {
+    if table.get(id).flags & flags::NO_AUTH != 0 {
+        return Ok(());
+    }
+    check(table, user, id, args, db).map_err(|denied| reason(table, user, id, args, denied, true))
+}
+
+/// What a user's budget is, and what was used of it, for GETUSER.
+pub(crate) fn budget_fields(_state: &State, user: &User) -> Vec<(&'static str, String)> {
+    let budget = user.budget();
+    let mut fields = Vec::new();
+    if let Some(ms) = budget.cpu_ms_per_s {
+        fields.push(("cpu", format!("{ms}/s")));
+    }
+    if let Some(commands) = budget.commands_per_s {
+        fields.push(("rate", format!("{commands}/s")));
+    }
+    if let Some(bytes) = budget.memory_bytes {
+        fields.push(("memory", bytes.to_string()));
+    }
+    fields
+}
+
+/// Asks whether a user may also touch keys that the arguments do not name (SORT with BY and GET).
+pub(crate) fn may_access_all_keys(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    db: usize,
+) -> bool {
+    with_call(table, user, id, args, db, |call| {
+        user.may_access_all_keys(call, access::READ)
+    })
+}
+
+fn with_call<R>(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    db: usize,
+    ask: impl FnOnce(&Call<'_>) -> R,
+) -> R {
+    let command = table.get(id);
+    let mut keys = Vec::new();
+    if !user.sees_all_keys() && super::keyspecs::has_keys(command.spec) {
+        // A call whose keys cannot be found is one that its handler refuses.
+        let found = keys_of(command.spec, args).unwrap_or_default();
+        keys.extend(found.into_iter().map(|(at, key)| KeyUse {
+            at,
+            access: access_of(key),
+        }));
+    }
+    let channels = match command.flags & flags::PUBSUB {
+        0 => Vec::new(),
+        _ => channels_of(command.spec, args),
+    };
+    ask(&Call {
+        command: id.0,
+        parent: command.parent.map(|parent| parent.0),
+        args,
+        keys: &keys,
+        channels: &channels,
+        db,
+        other_dbs: &databases_of(command.spec, args),
+    })
+}
+
+/// Why a user may not, as DRYRUN (`is_told_all`) and as refusals word it: these do not tell which key or channel it was.
+pub(crate) fn reason(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    denied: Denied,
+    is_told_all: bool,
+) -> Vec<u8> {
+    let name = user.name();
+    let told = |at: usize, what: &str| match is_told_all {
+        true => [
+            b"User ",
+            name,
+            b" has no permissions to access the '",
+            args.get(at).unwrap_or_default(),
+            b"' ",
+            what.as_bytes(),
+        ]
+        .concat(),
+        false => format!("No permissions to access a {what}").into_bytes(),
+    };
+    match denied {
+        Denied::Command => [
+            b"User ",
+            name,
+            b" has no permissions to run the '",
+            table.get(id).full_name.as_bytes(),
+            b"' command",
+        ]
+        .concat(),
+        Denied::Key(at) => told(at, "key"),
+        Denied::Channel(at) => told(at, "channel"),
+        Denied::Database(_) => told(1, "database"),
+    }
+}
+
+/// The refusal of a command of a transaction.
+macro_rules! changed {
+    ($why:literal) => {
+        concat!(
+            "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is \
+             no longer allowed for the following reason: ",
+            $why
+        )
+    };
+}
+/// Asks for a client's command before it runs or is queued; the refusal is in ACL LOG. `client`: whose session holds.
+#[cold]
+#[inline(never)]
+pub(super) fn check_client(
+    state: &mut State,
+    client: ClientKey,
+    user: &Rc<User>,
+    id: CommandId,
+    args: Args<'_>,
+    place: Place,
+) -> Result<(), CommandError> {
+    // Who has yet to say who it is must be able to, whatever it is now.
+    if state.table.get(id).flags & flags::NO_AUTH != 0 {
+        return Ok(());
+    }
+    let db = state.clients.get(client).map_or(0, |it| it.session.db);
+    let Err(denied) = check(&state.table, user, id, args, db) else {
+        return check_sort(state, client, user, id, args, place);
+    };
+    log(state, client, user.name(), id, args, denied, place);
+    let text = reason(&state.table, user, id, args, denied, false);
+    Err(match place {
+        Place::TopLevel => CommandError::of_parts(&[b"NOPERM ", &text]),
+        Place::Script => CommandError::of_parts(&[b"ERR ACL failure in script: ", &text]),
+        Place::Multi => CommandError::fixed(match denied {
+            Denied::Command => changed!("no permission to execute the command or subcommand"),
+            Denied::Key(_) => changed!("no permission to touch the specified keys"),
+            Denied::Channel(_) => changed!(
+                "no permission to access one of the channels used as arguments to the command"
+            ),
+            Denied::Database(_) => changed!("no permission"),
+        }),
+    })
+}
+
+/// SORT names more keys by its patterns than by its arguments, which only those may touch who may read all keys.
+fn check_sort(
+    state: &State,
+    client: ClientKey,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    place: Place,
+) -> Result<(), CommandError> {
+    if !matches!(state.table.get(id).spec.name, "sort" | "sort_ro") || user.sees_all_keys() {
+        return Ok(());
+    }
+    let session = state.clients.get(client).map(|client| &client.session);
+    // What is queued is refused when it is run.
+    let is_queued = place == Place::TopLevel && session.is_some_and(|it| it.in_multi());
+    let Some(option) = option_for_all_keys(args).filter(|_| !is_queued) else {
+        return Ok(());
+    };
+    let db = session.map_or(0, |it| it.db);
+    if may_access_all_keys(&state.table, user, id, args, db) {
+        return Ok(());
+    }
+    Err(CommandError::fixed(option))
+}
+
+/// The refusal of the first option of SORT that reads other keys; options behind a mistake do not count.
+fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        let value = args.get(at + 1);
+        match value {
+            Some(pattern) if is(b"by") && pattern.contains(&b'*') => {
+                return Some("ERR BY option of SORT denied due to insufficient ACL permissions");
+            }
+            Some(_) if is(b"get") => {
+                return Some("ERR GET option of SORT denied due to insufficient ACL permissions");
+            }
+            Some(_) if is(b"by") || is(b"store") => at += 2,
+            Some(_) if is(b"limit") && args.get(at + 2).is_some() => at += 3,
+            _ if is(b"asc") || is(b"desc") || is(b"alpha") => at += 1,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Puts a refusal into ACL LOG, and counts it.
+fn log(
+    state: &mut State,
+    client: ClientKey,
+    user: &[u8],
+    id: CommandId,
+    args: Args<'_>,
+    denied: Denied,
+    place: Place,
+) {
+    let stats = &mut state.observe.stats;
+    let (reason, object) = match denied {
+        Denied::Command => {
+            stats.denied_command += 1;
+            (Reason::Command, state.table.get(id).full_name.as_bytes())
+        }
+        Denied::Key(at) => {
+            stats.denied_key += 1;
+            (Reason::Key, args.get(at).unwrap_or_default())
+        }
+        Denied::Channel(at) => {
+            stats.denied_channel += 1;
+            (Reason::Channel, args.get(at).unwrap_or_default())
+        }
+        Denied::Database(_) => {
+            stats.denied_database += 1;
+            (Reason::Database, args.get(1).unwrap_or_default())
+        }
+    };
+    let object = object.to_vec();
+    let place = if place == Place::TopLevel
+        && (state.clients.get(client)).is_some_and(|client| client.session.in_multi())
+    {
+        Place::Multi
+    } else {
+        place
+    };
+    push(state, client, user, reason, place, &object);
+}
+
+/// Puts a failed AUTH into ACL LOG, and counts it. `object`: what it was tried with.
+pub(crate) fn log_failed_auth(state: &mut State, client: ClientKey, user: &[u8], object: &[u8]) {
+    state.observe.stats.denied_auth += 1;
+    let is_in_multi = state
+        .clients
+        .get(client)
+        .is_some_and(|it| it.session.in_multi());
+    let place = if is_in_multi {
+        Place::Multi
+    } else {
+        Place::TopLevel
+    };
+    push(state, client, user, Reason::Auth, place, object);
+}
+
+fn push(
+    state: &mut State,
+    client: ClientKey,
+    user: &[u8],
+    reason: Reason,
+    place: Place,
+    object: &[u8],
+) {
+    let most = state.config.settings().acllog_max_len;
+    // What a script calls is its caller's, whose connection it is.
+    let running = state.scripting.running.as_deref();
+    let asker = match running {
+        Some(running) if state.scripting.client == Some(client) => running.caller,
+        _ => client,
+    };
+    let mut line = Vec::new();
+    if most > 0
+        && let Some(client) = state.clients.get(asker)
+    {
+        super::client_line::write_line(&mut line, client, &state.table, state.now, None);
+    }
+    let refusal = Refusal {
+        reason,
+        context: place.context(),
+        object,
+        username: user,
+        client_info: &line,
+    };
+    let now_ms = state.now.unix_ms().try_into().unwrap_or(0);
+    state.acl_log.push(&refusal, now_ms, most);
+}
+
+/// Gives the clients of users that have changed their new rules. Who is none any more is closed, and so is who listens to
+/// what its user may not hear any more. O(clients) for each change.
+pub(crate) fn follow(state: &mut State, changes: &[Changed], caller: Option<ClientKey>) {
+    for change in changes {
+        match (&change.before, &change.after) {
+            (Some(before), Some(after)) => exchange(state, before, after, caller),
+            (Some(before), None) => cut_off(state, before, caller),
+            (None, _) => {}
+        }
+    }
+    welcome(state);
+}
+
+/// Closes all clients of a user.
+pub(crate) fn cut_off(state: &mut State, user: &Rc<User>, caller: Option<ClientKey>) {
+    for key in state.clients.keys() {
+        let Some(client) = state.clients.get_mut(key) else {
+            continue;
+        };
+        if client
+            .session
+            .identity
+            .user()
+            .is_some_and(|it| Rc::ptr_eq(it, user))
+        {
+            client.session.identity = Identity::Stranger;
+            close(state, key, caller);
+        }
+    }
+}
+
+/// Closes a client; the one whose command runs gets its answer before.
+fn close(state: &mut State, client: ClientKey, caller: Option<ClientKey>) {
+    match caller == Some(client) {
+        true => state.requests.close_caller = caller,
+        false => state.clients.close(client, false),
+    }
+}
+
+fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Option<ClientKey>) {
+    for key in state.clients.keys() {
+        let Some(client) = state.clients.get_mut(key) else {
+            continue;
+        };
+        if !client
+            .session
+            .identity
+            .user()
+            .is_some_and(|it| Rc::ptr_eq(it, before))
+        {
+            continue;
+        }
+        client.session.identity = Identity::User(Rc::clone(after));
+        let is_cut_off = client.subscriptions.as_deref().is_some_and(|it| {
+            let kinds = [Listening::Channel, Listening::Shard];
+            let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
+            after.cuts_off(before, channels, it.names(Listening::Pattern))
+        });
+        if is_cut_off {
+            client.session.identity = Identity::Stranger;
+            close(state, key, caller);
+        }
+    }
+}
+
+/// Where the default user asks for no password, everybody is it who has not said who it is.
+fn welcome(state: &mut State) {
+    let Identity::User(user) = Identity::newcomer(&state.users) else {
+        return;
+    };
+    for key in state.clients.keys() {
+        if let Some(client) = state.clients.get_mut(key)
+            && client.session.identity.is_stranger()
+            && client.connection().is_open()
+        {
+            client.session.identity = Identity::User(Rc::clone(&user));
+        }
+    }
+}
