@@ -335,6 +335,16 @@ fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
     None
 }
 
+/// Whether somebody with this name and password may see what INFO tells. A name that is nobody's stands for the default user.
+pub fn may_watch(state: &State, name: Option<&[u8]>, password: &[u8]) -> bool {
+    let named = name.and_then(|name| state.users.find(name));
+    let user = named.unwrap_or(state.users.default_user());
+    let info = state.table.find_full(b"info");
+    user.accepts(password)
+        && user.is_on()
+        && info.is_some_and(|info| check(&state.table, user, info, Args::new(b"", &[], &[]), 0).is_ok())
+}
+
 /// Puts a refusal into ACL LOG, and counts it.
 fn log(
     state: &mut State,

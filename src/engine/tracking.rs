@@ -5,6 +5,7 @@
 //! [`crate::messaging::tracking`]. Mirrors the half of `tracking.c` of Redis that knows clients.
 
 use super::{BeginSearch, CommandId, FindKeys, State, flags, key_flags, keyspecs};
+use crate::acl::access;
 use crate::clients::{CachingMode, ClientKey, ClientKind};
 use crate::keyspace::{EventClass, KeyspaceEvent, interest};
 use crate::resp::{Args, Reply};
@@ -214,13 +215,27 @@ pub fn broadcast(state: &mut State) {
             let Some(key) = state.clients.by_id(id) else {
                 continue;
             };
-            let caching = state.clients.get(key).and_then(|it| it.caching.as_ref());
-            let Some(mode) = caching else { continue };
-            if !mode.no_loop {
+            let Some(client) = state.clients.get(key) else {
+                continue;
+            };
+            let Some(mode) = client.caching.as_ref() else {
+                continue;
+            };
+            // Names of keys are told to nobody who may not read them.
+            let restricted = client.session.identity.restricted();
+            let restricted = restricted.filter(|user| !user.sees_all_keys()).cloned();
+            if !mode.no_loop && restricted.is_none() {
                 send(state, key, &Invalid::Keys(&every_bytes));
                 continue;
             }
-            let by_others = broadcast.keys.iter().filter(|(_, by)| **by != Some(id));
+            let no_loop = mode.no_loop;
+            let is_told = |key: &[u8]| {
+                (restricted.as_ref()).is_none_or(|user| user.may_access_key(key, access::READ))
+            };
+            let by_others = broadcast
+                .keys
+                .iter()
+                .filter(|(key, by)| !(no_loop && **by == Some(id)) && is_told(key));
             if by_others.clone().next().is_some() {
                 array_of(&mut some, by_others.map(|(key, _)| key));
                 let bytes = some.output().to_vec();

@@ -57,7 +57,7 @@ fn who_asks_is_its_own_user() {
     let mut harness = Harness::new();
     let name: &[u8] = b"al\xffice";
     assert_eq!(
-        harness.run(&[b"ACL", b"SETUSER", name, b"on", b"+@all"]),
+        harness.run(&[&b"ACL"[..], b"SETUSER", name, b"on", b"+@all"]),
         ok()
     );
     let user = harness.state.users.find(name).expect("a user").clone();

@@ -29,6 +29,7 @@ mod trace;
 use super::endpoints::{Endpoint, TimerOwner};
 use super::service::Core;
 use crate::config::Settings;
+use crate::engine::permissions;
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, Token};
 use connection::{Connection, Taken};
 use slab::Slab;
@@ -243,12 +244,15 @@ impl Core {
 
     fn http_answer(&mut self, events: &mut EventLoop, key: HttpKey, request: &connection::Request) {
         let settings = self.state.config.settings();
-        let password = settings.requirepass.clone();
+        let state = &self.state;
+        let is_right =
+            |name: Option<&[u8]>, password: &[u8]| permissions::may_watch(state, name, password);
+        let is_open = state.users.default_user().is_on() && state.users.default_user().has_nopass();
         let Some(connection) = self.http.get(key) else {
             return;
         };
         let asker = routes::Asker {
-            password: password.as_deref(),
+            is_right: (!is_open).then_some(&is_right),
             is_local: connection.is_local,
             is_kept_out: settings.protected_mode && !connection.is_from_here,
             only_probes: connection.only_probes,

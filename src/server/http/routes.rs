@@ -1,7 +1,7 @@
 //! What is at which path, and the shapes of responses.
 
 use super::connection::Request;
-use super::credentials::{self, Credential};
+use super::credentials::{self, Credential, IsRight};
 
 /// What may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +107,8 @@ pub(super) fn page() -> Response {
 
 /// What decides what somebody may ask for.
 pub(super) struct Asker<'a> {
-    /// The password that there is.
-    pub password: Option<&'a [u8]>,
+    /// Whose name and password are right; none: nobody needs one.
+    pub is_right: Option<IsRight<'a>>,
     /// The connection came to a loopback address.
     pub is_local: bool,
     /// The connection came from elsewhere, and protected mode is on.
@@ -122,7 +122,7 @@ pub(super) struct Asker<'a> {
 /// not have its visitor's browser do it: such a page can give its own name our address (DNS rebinding), and is then
 /// known by that name. Protected mode keeps strangers out until there is a password, as it does on the server's own port.
 pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Response> {
-    let (password, is_local) = (asker.password, asker.is_local);
+    let (is_open, is_local) = (asker.is_right.is_none(), asker.is_local);
     let route = match request.path.as_str() {
         "/" | "/index.html" => Route::Page,
         "/healthz" => Route::Health,
@@ -134,7 +134,7 @@ pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Respo
     };
     let is_probe = matches!(route, Route::Health | Route::Ready);
     // Before the credential: there is none that could be right.
-    if !is_probe && asker.is_kept_out && password.is_none() {
+    if !is_probe && asker.is_kept_out && is_open {
         return Err(plain(
             403,
             "protected mode is on: set a password (requirepass), or protected-mode no\n",
@@ -145,13 +145,13 @@ pub(super) fn admit(request: &Request, asker: &Asker<'_>) -> Result<Route, Respo
     }
     let host = request.host.as_deref();
     // With a password this is not asked: a browser does not have it for a page from elsewhere.
-    if is_local && password.is_none() && !is_probe && host.is_some_and(|it| !is_own_name(it)) {
+    if is_local && is_open && !is_probe && host.is_some_and(|it| !is_own_name(it)) {
         return Err(plain(
             421,
             "ask by an address or as localhost, or set a password (requirepass)\n",
         ));
     }
-    match credentials::check(request.authorization.as_deref(), password) {
+    match credentials::check(request.authorization.as_deref(), asker.is_right) {
         Credential::Right => Ok(route),
         Credential::Missing if is_probe => Ok(route),
         Credential::Missing => Err(plain(401, "a password is needed\n")),
@@ -186,14 +186,18 @@ mod tests {
             ..Request::default()
         };
         let asker = Asker {
-            password: Some(b"pw"),
+            is_right: Some(&is_pw),
             ..OPEN
         };
         admit(&request, &asker).map_err(|response| response.status)
     }
 
+    fn is_pw(_name: Option<&[u8]>, password: &[u8]) -> bool {
+        password == b"pw"
+    }
+
     const OPEN: Asker<'_> = Asker {
-        password: None,
+        is_right: None,
         is_local: true,
         is_kept_out: false,
         only_probes: false,
@@ -204,13 +208,13 @@ mod tests {
         let ask = |path: &str, asker: Asker<'_>| {
             let request = Request {
                 path: path.to_owned(),
-                authorization: asker.password.map(|_| b"Bearer pw".to_vec()),
+                authorization: asker.is_right.map(|_| b"Bearer pw".to_vec()),
                 ..Request::default()
             };
             admit(&request, &asker).map_err(|response| response.status)
         };
-        let stranger = |password| Asker {
-            password,
+        let stranger = |is_right| Asker {
+            is_right,
             is_local: false,
             is_kept_out: true,
             only_probes: false,
@@ -219,7 +223,7 @@ mod tests {
             assert_eq!(ask(path, stranger(None)), Err(403));
         }
         assert_eq!(ask("/healthz", stranger(None)), Ok(Route::Health));
-        assert_eq!(ask("/metrics", stranger(Some(b"pw"))), Ok(Route::Metrics));
+        assert_eq!(ask("/metrics", stranger(Some(&is_pw))), Ok(Route::Metrics));
         let late = |path| {
             ask(
                 path,
@@ -247,14 +251,14 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_ours_is_refused_where_no_password_protects() {
-        let ask = |host: &str, password: Option<&[u8]>, is_local, path: &str| {
+        let ask = |host: &str, is_right: Option<IsRight<'_>>, is_local, path: &str| {
             let request = Request {
                 path: path.to_owned(),
                 host: Some(host.as_bytes().to_vec()),
                 ..Request::default()
             };
             let asker = Asker {
-                password,
+                is_right,
                 is_local,
                 ..OPEN
             };
@@ -278,7 +282,7 @@ mod tests {
         }
         assert_eq!(ask("x", None, false, "/metrics"), Ok(Route::Metrics));
         assert_eq!(ask("x", None, true, "/healthz"), Ok(Route::Health));
-        assert_eq!(ask("x", Some(b"pw"), true, "/metrics"), Err(401));
+        assert_eq!(ask("x", Some(&is_pw), true, "/metrics"), Err(401));
     }
 
     #[test]
