@@ -13,7 +13,6 @@
 //! | [`settings`] | the typed fields |
 //! | [`load`] | the command line, files, includes, errors at start-up |
 //! | [`rewrite`] | CONFIG REWRITE |
-//! | [`quoting`] | words and quotes of a line |
 //!
 //! Invariants: there is one value for each row, of the row's kind and within its bounds; the
 //! settings are derived from the values after every change, so the two never disagree; a CONFIG
@@ -21,7 +20,6 @@
 //! caller applies a change, and calls [`Config::restore`] when it cannot.
 
 pub mod load;
-pub mod quoting;
 pub mod rewrite;
 pub mod settings;
 pub mod spelling;
