@@ -26,7 +26,6 @@ mod pattern;
 mod roles;
 mod rule;
 mod selector;
-mod superuser;
 #[cfg(test)]
 mod tests;
 mod user;

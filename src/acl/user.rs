@@ -52,6 +52,14 @@ impl User {
         user
     }
 
+    /// The same under another name.
+    pub(super) fn named(&self, name: &[u8]) -> User {
+        User {
+            name: name.to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// Applies a rule. [`User::finish`] is to follow the last one.
     pub(super) fn apply(&mut self, rule: &[u8], known: &Known<'_>) -> Result<(), Fault> {
         let is = |name: &str| rule.eq_ignore_ascii_case(name.as_bytes());

@@ -11,6 +11,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+/// Name of who repeats what was allowed when it was first done; no user can have it.
+const SUPERUSER: &[u8] = b"(superuser)";
+
 /// A user that was added, changed or removed.
 #[derive(Clone, Debug)]
 pub struct Changed {
@@ -34,6 +37,8 @@ pub struct Users {
     users: BTreeMap<Vec<u8>, Rc<User>>,
     /// The default user once more: it is asked for whenever a client comes.
     default: Rc<User>,
+    /// None of them: who repeats what was allowed when it was first done.
+    superuser: Rc<User>,
     roles: BTreeMap<Vec<u8>, Rc<Role>>,
     /// Whether new selectors permit all channels (`acl-pubsub-default`).
     all_channels: bool,
@@ -48,9 +53,11 @@ impl Users {
             all_channels,
             roles: &roles,
         }));
+        let superuser = Rc::new(default.named(SUPERUSER));
         Users {
             users: BTreeMap::from([(DEFAULT_USER.to_vec(), default.clone())]),
             default,
+            superuser,
             roles,
             all_channels,
         }
@@ -68,6 +75,10 @@ impl Users {
     /// The default user.
     pub fn default_user(&self) -> &Rc<User> {
         &self.default
+    }
+    /// Nobody whom rules bind, such as a primary. It is not among the users.
+    pub fn superuser(&self) -> &Rc<User> {
+        &self.superuser
     }
     /// All users, by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Rc<User>> {

@@ -342,7 +342,9 @@ pub fn may_watch(state: &State, name: Option<&[u8]>, password: &[u8]) -> bool {
     let info = state.table.find_full(b"info");
     user.accepts(password)
         && user.is_on()
-        && info.is_some_and(|info| check(&state.table, user, info, Args::new(b"", &[], &[]), 0).is_ok())
+        && info.is_some_and(|info| {
+            check(&state.table, user, info, Args::new(b"", &[], &[]), 0).is_ok()
+        })
 }
 
 /// Puts a refusal into ACL LOG, and counts it.
@@ -488,7 +490,7 @@ fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Opti
         let is_cut_off = client.subscriptions.as_deref().is_some_and(|it| {
             let kinds = [Listening::Channel, Listening::Shard];
             let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
-            after.cuts_off(before, channels, it.names(Listening::Pattern))
+            after.cuts_off(channels, it.names(Listening::Pattern))
         });
         if is_cut_off {
             client.session.identity = Identity::Stranger;
