@@ -474,6 +474,7 @@ fn close(state: &mut State, client: ClientKey, caller: Option<ClientKey>) {
 }
 
 fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Option<ClientKey>) {
+    let looks = before.channels_lost(after);
     for key in state.clients.keys() {
         let Some(client) = state.clients.get_mut(key) else {
             continue;
@@ -487,7 +488,8 @@ fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Opti
             continue;
         }
         client.session.identity = Identity::User(Rc::clone(after));
-        let is_cut_off = client.subscriptions.as_deref().is_some_and(|it| {
+        let subscriptions = client.subscriptions.as_deref().filter(|_| looks);
+        let is_cut_off = subscriptions.is_some_and(|it| {
             let kinds = [Listening::Channel, Listening::Shard];
             let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
             after.cuts_off(channels, it.names(Listening::Pattern))
