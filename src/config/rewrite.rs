@@ -188,12 +188,18 @@ impl Config {
 /// Replaces a file in one step: a temporary file beside it, synced, renamed, and the directory
 /// synced so that the new name lasts. It has the old file's permissions; `mode`: those of one that was not there.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = match path.parent() {
+        // A name alone is one in the working directory.
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    };
     let (mut file, temporary) = create_beside(path, mode)?;
     let written = file
         .write_all(content)
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all());
+        .and_then(|()| File::open(folder)?.sync_all());
     if written.is_err() {
         // Gone already when it was the last step that failed.
         let _ = fs::remove_file(&temporary);

@@ -321,10 +321,10 @@ fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
         let value = args.get(at + 1);
         match value {
             Some(pattern) if is(b"by") && pattern.contains(&b'*') => {
-                return Some("ERR BY option of SORT denied due to insufficient ACL permissions");
+                return Some("ERR BY option of SORT denied due to insufficient ACL permissions.");
             }
             Some(_) if is(b"get") => {
-                return Some("ERR GET option of SORT denied due to insufficient ACL permissions");
+                return Some("ERR GET option of SORT denied due to insufficient ACL permissions.");
             }
             Some(_) if is(b"by") || is(b"store") => at += 2,
             Some(_) if is(b"limit") && args.get(at + 2).is_some() => at += 3,

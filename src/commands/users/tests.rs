@@ -184,7 +184,7 @@ fn sort_reads_other_keys_only_for_those_who_may_read_all() {
     assert_eq!(harness.line("SORT l BY nosort"), bulks(&["1"]));
     let denied = |option: &str| {
         error(&format!(
-            "ERR {option} option of SORT denied due to insufficient ACL permissions"
+            "ERR {option} option of SORT denied due to insufficient ACL permissions."
         ))
     };
     assert_eq!(harness.line("SORT l BY w*"), denied("BY"));
