@@ -6,6 +6,7 @@
 //! The order can be seen by clients: it decides which of two errors is answered. So each check stands in a list, and
 //! says why it stands there.
 
+use super::budgets;
 use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
 use super::permissions::{self, Place};
@@ -276,6 +277,7 @@ fn admit_from_connection(
     // Nothing else is told to strangers, and nothing is done for them.
     check_authenticated(&caller.session, all)?;
     check_in_multi(&caller.session, all)?;
+    let is_bound = caller.session.identity.restricted().is_some();
     // Nor is anything done, made room for or told beyond what a user may.
     check_permitted(state, client, id, args, Place::TopLevel)?;
     let candidate = Candidate {
@@ -305,6 +307,9 @@ fn admit_from_connection(
     }
     if admission == Admission::Runs && state.persistence.forkless.is_some() {
         admission = hold_while_saved(state, &candidate, args);
+    }
+    if is_bound && admission == Admission::Runs {
+        admission = hold_for_budget(state, &candidate)?;
     }
     Ok(admission)
 }
@@ -624,6 +629,26 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
         return Admission::Postponed(HeldBy::Pause);
     }
     Admission::Runs
+}
+
+/// Holds a client whose user's budget is used up. What is queued is counted when it is run, and who wants to become somebody else
+/// may.
+#[cold]
+fn hold_for_budget(state: &mut State, candidate: &Candidate) -> Result<Admission, CommandError> {
+    let Some(caller) = state.clients.get(candidate.client) else {
+        return Ok(Admission::Runs);
+    };
+    let runs_queue = candidate.has(flags::RUNS_QUEUE);
+    let is_queued = caller.session.in_multi() && !runs_queue;
+    let user = caller.session.identity.restricted();
+    let Some(user) = user.filter(|user| user.has_budget()).cloned() else {
+        return Ok(Admission::Runs);
+    };
+    if is_queued || candidate.has(flags::NO_AUTH) {
+        return Ok(Admission::Runs);
+    }
+    let queued = queue_of(&state.clients, candidate).len();
+    budgets::admit(state, candidate.client, &user, queued as u64 + 1)
 }
 
 /// The queue that a client's command runs, if it is EXEC. What will not run is none of it.

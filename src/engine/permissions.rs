@@ -144,19 +144,27 @@ pub(crate) fn dry_run(
     check(table, user, id, args, db).map_err(|denied| reason(table, user, id, args, denied, true))
 }
 
-/// What a user's budget is, and what was used of it, for GETUSER.
-pub(crate) fn budget_fields(_state: &State, user: &User) -> Vec<(&'static str, String)> {
-    let budget = user.budget();
+/// What a user's budget is, and what its clients have used, for GETUSER.
+pub(crate) fn budget_fields(user: &User) -> Vec<(&'static str, String)> {
+    let (budget, usage) = (user.budget(), user.usage());
     let mut fields = Vec::new();
+    if !user.has_budget() {
+        return fields;
+    }
     if let Some(ms) = budget.cpu_ms_per_s {
-        fields.push(("cpu", format!("{ms}/s")));
+        fields.push(("cpu-ms-per-second", ms.to_string()));
     }
     if let Some(commands) = budget.commands_per_s {
-        fields.push(("rate", format!("{commands}/s")));
+        fields.push(("commands-per-second", commands.to_string()));
     }
     if let Some(bytes) = budget.memory_bytes {
-        fields.push(("memory", bytes.to_string()));
+        fields.push(("memory-bytes", bytes.to_string()));
+        fields.push(("used-memory-bytes", usage.memory_bytes().to_string()));
     }
+    fields.push(("used-cpu-us", (usage.cpu_ns() / 1000).to_string()));
+    fields.push(("used-commands", usage.commands().to_string()));
+    fields.push(("waits", usage.waits().to_string()));
+    fields.push(("refusals", usage.refusals().to_string()));
     fields
 }
 
@@ -265,7 +273,7 @@ pub(super) fn check_client(
     place: Place,
 ) -> Result<(), CommandError> {
     // Who has yet to say who it is must be able to, whatever it is now.
-    if state.table.get(id).flags & flags::NO_AUTH != 0 {
+    if user.is_unrestricted() || state.table.get(id).flags & flags::NO_AUTH != 0 {
         return Ok(());
     }
     let db = state.clients.get(client).map_or(0, |it| it.session.db);

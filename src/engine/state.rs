@@ -27,6 +27,8 @@ pub struct State {
     pub users: crate::acl::Users,
     /// What they were refused (ACL LOG).
     pub acl_log: crate::acl::Log,
+    /// Clients that wait for their users' budgets.
+    pub budgets: super::budgets::Budgets,
     /// The directives.
     pub config: Config,
     /// Statistics, slow log, latency histograms.
@@ -109,6 +111,7 @@ impl State {
             clients: Clients::default(),
             users: crate::acl::Users::new(&table, config.settings().acl_pubsub_all_channels),
             acl_log: Default::default(),
+            budgets: Default::default(),
             config,
             observe,
             journal: Journal::default(),
