@@ -220,7 +220,11 @@ fn rule(rng: &mut Rng) -> String {
         6 => format!("&{}", pick(rng, PATTERNS)),
         7 => {
             let kind = ["R", "W", "RW", "r", "wr"][rng.index(5)];
-            format!("%{kind}~{}", pick(rng, PATTERNS))
+            // Of `%R~*` and `%W~*` Redis makes a `~*` among others, and then writes a file that it will not read again.
+            match pick(rng, PATTERNS).as_str() {
+                "*" => format!("%{kind}~b*"),
+                pattern => format!("%{kind}~{pattern}"),
+            }
         }
         8 => {
             let rules: Vec<String> = (0..1 + rng.below(3)).map(|_| rule(rng)).collect();
