@@ -21,7 +21,6 @@ use crate::config::Settings;
 use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::{Args, OwnedRequest};
-use std::rc::Rc;
 
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,7 +196,7 @@ pub fn admit(
         // What could refuse one refuses all: between EXEC and the end of its queue nobody else changes anything. What the
         // queue itself does (CONFIG SET, SUBSCRIBE) stops none of what follows, as in Redis: all of it, or nothing.
         Origin::Exec => {
-            check_permitted(state, client, id, args, Place::Multi)?;
+            permissions::check_permitted(state, client, id, args, Place::Multi)?;
             Ok(Admission::Runs)
         }
         // It has run already. A replica or a loaded file that left it out would hold other data.
@@ -279,7 +278,7 @@ fn admit_from_connection(
     check_in_multi(&caller.session, all)?;
     let is_bound = caller.session.identity.restricted().is_some();
     // Nor is anything done, made room for or told beyond what a user may.
-    check_permitted(state, client, id, args, Place::TopLevel)?;
+    permissions::check_permitted(state, client, id, args, Place::TopLevel)?;
     let candidate = Candidate {
         client,
         id,
@@ -309,7 +308,8 @@ fn admit_from_connection(
         admission = hold_while_saved(state, &candidate, args);
     }
     if is_bound && admission == Admission::Runs {
-        admission = hold_for_budget(state, &candidate)?;
+        let queued = queue_of(&state.clients, &candidate).len();
+        admission = budgets::admit(state, client, all, queued)?;
     }
     Ok(admission)
 }
@@ -335,7 +335,7 @@ fn admit_from_script(
             "ERR Can not execute the command on a stale replica",
         ));
     }
-    check_permitted(state, client, id, args, Place::Script)?;
+    permissions::check_permitted(state, client, id, args, Place::Script)?;
     let Some(running) = state.scripting.running.as_deref() else {
         return Err(CommandError::fixed("ERR no script runs"));
     };
@@ -377,25 +377,6 @@ fn check_authenticated(session: &Session, all: u32) -> Checked {
         return Err(CommandError::NoAuth);
     }
     Ok(())
-}
-
-/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
-#[inline(always)]
-fn check_permitted(
-    state: &mut State,
-    client: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-    place: Place,
-) -> Checked {
-    let caller = state.clients.get(client);
-    match caller.and_then(|caller| caller.session.identity.restricted()) {
-        None => Ok(()),
-        Some(user) => {
-            let user = Rc::clone(user);
-            permissions::check_client(state, client, &user, id, args, place)
-        }
-    }
 }
 
 /// What cannot be done in a transaction is not queued either.
@@ -629,26 +610,6 @@ fn hold_while_paused(state: &mut State, candidate: &Candidate) -> Admission {
         return Admission::Postponed(HeldBy::Pause);
     }
     Admission::Runs
-}
-
-/// Holds a client whose user's budget is used up. What is queued is counted when it is run, and who wants to become somebody else
-/// may.
-#[cold]
-fn hold_for_budget(state: &mut State, candidate: &Candidate) -> Result<Admission, CommandError> {
-    let Some(caller) = state.clients.get(candidate.client) else {
-        return Ok(Admission::Runs);
-    };
-    let runs_queue = candidate.has(flags::RUNS_QUEUE);
-    let is_queued = caller.session.in_multi() && !runs_queue;
-    let user = caller.session.identity.restricted();
-    let Some(user) = user.filter(|user| user.has_budget()).cloned() else {
-        return Ok(Admission::Runs);
-    };
-    if is_queued || candidate.has(flags::NO_AUTH) {
-        return Ok(Admission::Runs);
-    }
-    let queued = queue_of(&state.clients, candidate).len();
-    budgets::admit(state, candidate.client, &user, queued as u64 + 1)
 }
 
 /// The queue that a client's command runs, if it is EXEC. What will not run is none of it.

@@ -6,7 +6,7 @@
 //! its share of a turn is: none of them starves.
 
 use super::admit::Admission;
-use super::{CommandError, State};
+use super::{CommandError, State, flags};
 use crate::acl::User;
 use crate::clients::{ClientKey, HeldBy};
 use std::collections::BTreeSet;
@@ -34,16 +34,27 @@ impl Budgets {
 const THROTTLED: CommandError =
     CommandError::fixed("THROTTLED The budget of this user is used up, try again later");
 
-/// Takes what a client's command needs out of its user's budget. `commands`: so many, which are those of its transaction for
-/// EXEC.
+/// Takes what a client's command needs out of its user's budget, if that has one. `call_flags`: those of the call; `queued`:
+/// commands that it runs for EXEC. What is queued is counted when it is run, and who wants to become somebody else may.
 #[cold]
 pub(super) fn admit(
     state: &mut State,
     client: ClientKey,
-    user: &User,
-    commands: u64,
+    call_flags: u32,
+    queued: usize,
 ) -> Result<Admission, CommandError> {
-    let now_ns = state.now.mono_ns;
+    let Some(caller) = state.clients.get(client) else {
+        return Ok(Admission::Runs);
+    };
+    let is_queued = caller.session.in_multi() && call_flags & flags::RUNS_QUEUE == 0;
+    let user = caller.session.identity.restricted();
+    let Some(user) = user.filter(|user| user.has_budget()).cloned() else {
+        return Ok(Admission::Runs);
+    };
+    if is_queued || call_flags & flags::NO_AUTH != 0 {
+        return Ok(Admission::Runs);
+    }
+    let (now_ns, commands) = (state.now.mono_ns, queued as u64 + 1);
     let Err(wait_ns) = user.usage().take(user.budget(), commands, now_ns) else {
         return Ok(Admission::Runs);
     };
@@ -52,11 +63,9 @@ pub(super) fn admit(
         return Err(THROTTLED);
     }
     user.usage().note_wait();
+    let at_ns = now_ns.saturating_add(wait_ns);
+    state.budgets.waiting.insert((at_ns, caller.session.id));
     state.clients.hold(client, HeldBy::Budget);
-    if let Some(client) = state.clients.get(client) {
-        let at_ns = now_ns.saturating_add(wait_ns);
-        state.budgets.waiting.insert((at_ns, client.session.id));
-    }
     Ok(Admission::Postponed(HeldBy::Budget))
 }
 

@@ -251,6 +251,25 @@ pub(crate) fn reason(
     }
 }
 
+/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
+#[inline(always)]
+pub(super) fn check_permitted(
+    state: &mut State,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    place: Place,
+) -> Result<(), CommandError> {
+    let caller = state.clients.get(client);
+    match caller.and_then(|caller| caller.session.identity.restricted()) {
+        None => Ok(()),
+        Some(user) => {
+            let user = Rc::clone(user);
+            check_client(state, client, &user, id, args, place)
+        }
+    }
+}
+
 /// The refusal of a command of a transaction.
 macro_rules! changed {
     ($why:literal) => {
