@@ -362,7 +362,6 @@ fn errors_are_spelled_as_by_redis() {
         (&[")"], ")", "Syntax error"),
         (&["%~a"], "%~a", "Syntax error"),
         (&["%"], "%", "Syntax error"),
-        (&["%R"], "%R", "Syntax error"),
         (&["%RR~a"], "%RR~a", "Syntax error"),
         (&["%RX~a"], "%RX~a", "Syntax error"),
         (&["~a b"], "~a b", "Syntax error"),

@@ -35,6 +35,8 @@ pub struct User {
     is_unrestricted: bool,
     /// Whether each selector permits all keys.
     sees_all_keys: bool,
+    /// Whether each selector permits all databases.
+    sees_all_dbs: bool,
 }
 
 impl User {
@@ -53,6 +55,7 @@ impl User {
             is_bound: true,
             is_unrestricted: false,
             sees_all_keys: false,
+            sees_all_dbs: false,
         };
         user.finish();
         user
@@ -113,7 +116,9 @@ impl User {
     pub(super) fn finish(&mut self) {
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
+        let sees_all_dbs = self.all_selectors().all(Selector::has_all_databases);
         (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
+        self.sees_all_dbs = sees_all_dbs;
         self.is_bound = !is_unrestricted || self.has_budget();
     }
 
@@ -290,6 +295,10 @@ impl User {
     /// Names of the user's roles.
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.roles.iter().map(|role| role.name())
+    }
+    /// Whether no selector needs to be asked about databases.
+    pub fn sees_all_dbs(&self) -> bool {
+        self.sees_all_dbs
     }
     /// Whether its commands have to be asked about at all.
     #[inline]
