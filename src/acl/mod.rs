@@ -20,6 +20,7 @@
 mod budget;
 mod commands;
 mod file;
+mod key_patterns;
 mod log;
 mod password;
 mod pattern;

@@ -32,6 +32,11 @@ impl Role {
         }
     }
 
+    /// Prepares for checks. To be called after the last change.
+    pub(super) fn finish(&mut self) {
+        self.selectors.finish();
+    }
+
     pub(super) fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
         self.selectors.iter()
     }

@@ -3,7 +3,8 @@
 //! In: rules about commands, keys, channels and databases. Out: whether a selector permits a call, and its rules as text.
 
 use super::commands::Commands;
-use super::pattern::{Head, Pattern};
+use super::key_patterns::KeyPatterns;
+use super::pattern::Pattern;
 use super::rule::{Fault, has_spaces, value_of};
 use super::{ALL_DBS, Call, Catalogue, Denied, NO_DB, access};
 use crate::system::{numbers, quoting};
@@ -15,41 +16,11 @@ const READ_WRITE: u8 = access::READ | access::WRITE;
 pub struct Selector {
     commands: Commands,
     all_keys: bool,
-    keys: Vec<KeyPattern>,
-    /// Of each pattern of keys what names begin with that match, apart from them so that few cache lines are read.
-    key_heads: Vec<Head>,
+    keys: KeyPatterns,
     all_channels: bool,
     channels: Vec<Pattern>,
     /// Numbers of the databases that are permitted, in order; `None` if all are.
     dbs: Option<Vec<usize>>,
-}
-
-/// A pattern of keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct KeyPattern {
-    /// Bits of [`access`]: what is permitted with the keys.
-    access: u8,
-    pattern: Pattern,
-}
-
-impl KeyPattern {
-    /// Whether every key is permitted everything.
-    fn is_everything(&self) -> bool {
-        self.access == READ_WRITE && self.pattern.text() == b"*"
-    }
-
-    fn permits(&self, key: &[u8], access: u8) -> bool {
-        self.access & access == access && (self.is_everything() || self.pattern.matches(key))
-    }
-
-    fn describe(&self) -> Vec<u8> {
-        let sign: &[u8] = match self.access {
-            access::READ => b"%R~",
-            access::WRITE => b"%W~",
-            _ => b"~",
-        };
-        [sign, self.pattern.text()].concat()
-    }
 }
 
 impl Selector {
@@ -58,8 +29,7 @@ impl Selector {
         Selector {
             commands: Commands::none(catalogue),
             all_keys: false,
-            keys: Vec::new(),
-            key_heads: Vec::new(),
+            keys: KeyPatterns::default(),
             all_channels,
             channels: Vec::new(),
             dbs: None,
@@ -77,6 +47,7 @@ impl Selector {
         for rule in quoting::split(text).map_err(|_| Fault::Syntax)? {
             selector.apply(&rule, catalogue)?;
         }
+        selector.keys.finish();
         Ok(selector)
     }
 
@@ -103,6 +74,7 @@ impl Selector {
             self.dbs = Some(databases(list)?);
         } else {
             return match rule {
+                [b'~' | b'%', ..] if self.all_keys => Err(Fault::AfterAllKeys),
                 [b'~', pattern @ ..] => self.add_keys(READ_WRITE, pattern),
                 [b'%', rest @ ..] => {
                     if self.all_keys {
@@ -123,24 +95,13 @@ impl Selector {
     fn reset_keys(&mut self, all: bool) {
         self.all_keys = all;
         self.keys.clear();
-        self.key_heads.clear();
     }
 
     fn add_keys(&mut self, access: u8, pattern: &[u8]) -> Result<(), Fault> {
-        if self.all_keys {
-            return Err(Fault::AfterAllKeys);
-        }
         if has_spaces(pattern) {
             return Err(Fault::Syntax);
         }
-        match self.keys.iter_mut().find(|it| it.pattern.text() == pattern) {
-            Some(known) => known.access |= access,
-            None => {
-                self.key_heads.push(Head::of_pattern(pattern));
-                let pattern = Pattern::new(pattern);
-                self.keys.push(KeyPattern { access, pattern });
-            }
-        }
+        self.keys.add(access, pattern);
         Ok(())
     }
 
@@ -158,6 +119,7 @@ impl Selector {
     }
 
     /// Whether a call is permitted: databases, command, keys, channels, in Valkey's order, which decides what is reported.
+    #[inline]
     pub(super) fn check(&self, call: &Call<'_>) -> Result<(), Denied> {
         if self.dbs.is_some() {
             self.check_dbs(call)?;
@@ -192,21 +154,14 @@ impl Selector {
         }
     }
 
+    #[inline]
     pub(super) fn permits_key(&self, key: &[u8], access: u8) -> bool {
-        if self.all_keys {
-            return true;
-        }
-        let head = Head::of_name(key);
-        self.key_heads
-            .iter()
-            .zip(&self.keys)
-            .any(|(it, key_pattern)| it.may_match(head) && key_pattern.permits(key, access))
+        self.all_keys || self.keys.permit(key, access)
     }
 
     /// Whether this access to every key is permitted.
     pub(super) fn permits_all_keys(&self, access: u8) -> bool {
-        let all = |it: &KeyPattern| it.access & access == access && it.pattern.text() == b"*";
-        self.all_keys || self.keys.iter().any(all)
+        self.all_keys || self.keys.permit_all(access)
     }
 
     pub(super) fn permits_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
@@ -244,12 +199,10 @@ impl Selector {
     }
 
     fn key_words(&self) -> Vec<Vec<u8>> {
-        // Behind a pattern for all keys (`%RW~*` can stand among others) a further one would be refused when this is
-        // read again, and says nothing.
-        if self.all_keys || self.keys.iter().any(KeyPattern::is_everything) {
-            return vec![b"~*".to_vec()];
+        match self.all_keys {
+            true => vec![b"~*".to_vec()],
+            false => self.keys.words(),
         }
-        self.keys.iter().map(KeyPattern::describe).collect()
     }
 
     fn channel_words(&self) -> Vec<Vec<u8>> {
@@ -313,8 +266,8 @@ fn key_access(rule: &[u8]) -> Option<(u8, &[u8])> {
     let mut access = 0;
     let mut rest = rule;
     loop {
-        // Redis takes it for an empty pattern that none stands there.
         let Some((letter, tail)) = rest.split_first() else {
+            // Without a `~` Redis takes the pattern to be empty.
             return (access != 0).then_some((access, rest));
         };
         let bit = match letter.to_ascii_uppercase() {
@@ -375,6 +328,11 @@ impl Selectors {
             self.root.apply(rule, catalogue)?;
         }
         Ok(())
+    }
+
+    /// Prepares for checks. To be called after the last change.
+    pub(super) fn finish(&mut self) {
+        self.root.keys.finish();
     }
 
     #[inline]

@@ -372,6 +372,7 @@ fn errors_are_spelled_as_by_redis() {
         (&["allkeys", "~a"], "~a", after_keys),
         (&["~*", "%R~a"], "%R~a", after_keys),
         (&["~*", "%R~a b"], "%R~a b", after_keys),
+        (&["~*", "%X~a"], "%X~a", after_keys),
         (&["&*", "&a"], "&a", after_channels),
         (&["+nonsense"], "+nonsense", unknown),
         (&["-nonsense"], "-nonsense", unknown),
@@ -564,6 +565,7 @@ fn patterns_of_keys_are_described() {
         // Redis would print `~a ~*`, and could not read it again.
         ("~a %RW~*", "~*"),
         ("~", "~"),
+        ("%r", "%R~"),
     ] {
         assert_eq!(text(&user(rules).root().keys()), keys, "{rules}");
     }

@@ -114,6 +114,7 @@ impl User {
 
     /// Draws from the selectors what is asked at every command. To be called after the last change.
     pub(super) fn finish(&mut self) {
+        self.selectors.finish();
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
         let sees_all_dbs = self.all_selectors().all(Selector::has_all_databases);

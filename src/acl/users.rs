@@ -7,7 +7,6 @@ use super::password::{hex, sha256};
 use super::rule::{Fault, has_spaces, merge};
 use super::user::Known;
 use super::{Catalogue, DEFAULT_USER, Role, RuleError, User};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -178,8 +177,7 @@ impl Users {
             role.apply(&rule, self.all_channels, catalogue)
                 .map_err(|fault| RuleError::new(&rule, fault))?;
         }
-        let role = Rc::new(role);
-        self.roles.insert(name.to_vec(), role.clone());
+        let role = self.put_role(role);
         let members: Vec<Rc<User>> = self.members(name).cloned().collect();
         let changed = members.iter().map(|user| {
             let mut user = User::clone(user);
@@ -210,9 +208,12 @@ impl Users {
             .filter(move |user| user.roles().any(|it| it == role))
     }
 
-    /// Takes in a role that no user has yet.
-    pub(super) fn put_role(&mut self, role: Role) {
-        self.roles.insert(role.name().to_vec(), Rc::new(role));
+    /// Takes in a role that was made or changed. Users who have it have it as it was.
+    pub(super) fn put_role(&mut self, mut role: Role) -> Rc<Role> {
+        role.finish();
+        let role = Rc::new(role);
+        self.roles.insert(role.name().to_vec(), role.clone());
+        role
     }
 
     pub(super) fn known<'a>(&'a self, catalogue: &'a dyn Catalogue) -> Known<'a> {
@@ -243,7 +244,7 @@ impl Users {
     }
 }
 
-fn apply(user: &mut User, rule: &Cow<'_, [u8]>, known: &Known<'_>) -> Result<(), RuleError> {
+fn apply(user: &mut User, rule: &[u8], known: &Known<'_>) -> Result<(), RuleError> {
     user.apply(rule, known)
         .map_err(|fault| RuleError::new(rule, fault))
 }
