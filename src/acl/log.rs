@@ -203,14 +203,15 @@ mod tests {
         assert_eq!((first.created_ms, first.updated_ms), (1000, 61_000));
         assert_eq!(first.client_info, b"3");
         // Time is counted from the last refusal, and may go back.
-        log.push(&refusal(b"a", b"3"), 121_001, 128);
+        log.push(&refusal(b"a", b"3"), 100_000, 128);
+        log.push(&refusal(b"a", b"3"), 160_001, 128);
         log.push(&refusal(b"b", b"3"), 0, 128);
         assert_eq!(
             shown(&log),
             [
                 (b"b".to_vec(), 1, 2),
                 (b"a".to_vec(), 2, 1),
-                (b"a".to_vec(), 0, 2)
+                (b"a".to_vec(), 0, 3)
             ]
         );
         for (reason, context, username) in [

@@ -6,7 +6,7 @@ use super::commands::Commands;
 use super::key_patterns::KeyPatterns;
 use super::pattern::Pattern;
 use super::rule::{Fault, has_spaces, value_of};
-use super::{ALL_DBS, Call, Catalogue, Denied, NO_DB, access};
+use super::{Call, Catalogue, Denied, NO_DB, access};
 use crate::system::{numbers, quoting};
 
 const READ_WRITE: u8 = access::READ | access::WRITE;
@@ -175,7 +175,8 @@ impl Selector {
     pub(super) fn permits_db(&self, db: usize) -> bool {
         match &self.dbs {
             None => true,
-            Some(dbs) => db != ALL_DBS && dbs.binary_search(&db).is_ok(),
+            // No rule can list `ALL_DBS`.
+            Some(dbs) => dbs.binary_search(&db).is_ok(),
         }
     }
 
