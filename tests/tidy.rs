@@ -179,7 +179,6 @@ const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
 /// Files and folders that are there for tests: here and in other crates, so that `cfg(test)` would hide them.
 const FOR_TESTS: &[&str] = &[
     // Until the engine uses it.
-    "src/acl/",
     "src/commands/docs.rs",
     "src/event_loop/simulator/",
     "src/resp/reader.rs",

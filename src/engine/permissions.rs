@@ -6,9 +6,10 @@
 
 use super::keyspecs::keys_of;
 use super::spec::key_flags;
-use super::{CommandError, CommandId, CommandSpec, CommandTable, State, flags};
+use super::{Command, CommandError, CommandId, CommandSpec, CommandTable, State, acl, flags};
 use crate::acl::{
-    Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, Reason, Refusal, User, access,
+    ALL_DBS, Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, NO_DB, Reason, Refusal,
+    User, access,
 };
 use crate::clients::{ClientKey, Identity, Listening};
 use crate::resp::Args;
@@ -39,7 +40,7 @@ impl Catalogue for CommandTable {
         self.get(CommandId(id)).acl
     }
     fn category(&self, name: &[u8]) -> Option<u32> {
-        let known = super::acl::NAMES
+        let known = acl::NAMES
             .iter()
             .find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name));
         known.map(|(bit, _)| *bit)
@@ -96,6 +97,12 @@ fn channels_of(spec: &CommandSpec, args: Args<'_>) -> Vec<ChannelUse> {
         .collect()
 }
 
+/// Whether a command looks at keys of the selected database, named or not.
+fn uses_selected(command: &Command) -> bool {
+    const OF_DATA: u32 = acl::KEYSPACE | acl::READ | acl::WRITE | acl::SCRIPTING;
+    command.acl & OF_DATA != 0 && !matches!(command.spec.name, "select" | "swapdb" | "flushall")
+}
+
 /// The databases that a call is about, beyond the one that is selected.
 fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
     let number = |at: usize| {
@@ -106,6 +113,7 @@ fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
         "select" => number(1).into_iter().collect(),
         "swapdb" => [number(1), number(2)].into_iter().flatten().collect(),
         "move" => number(2).into_iter().collect(),
+        "flushall" => vec![ALL_DBS],
         "copy" => {
             let is_db = |at: &usize| {
                 args.get(*at)
@@ -195,7 +203,7 @@ fn with_call<R>(
         args,
         keys: &[],
         channels: &[],
-        db,
+        db: if uses_selected(command) { db } else { NO_DB },
         other_dbs: &[],
     };
     // What most commands are: without channels or other databases, and with one key, of which nothing has to be listed.
@@ -261,7 +269,19 @@ pub(crate) fn reason(
         .concat(),
         Denied::Key(at) => told(at, "key"),
         Denied::Channel(at) => told(at, "channel"),
-        Denied::Database(_) => told(1, "database"),
+        Denied::Database(_) if !is_told_all => b"No permissions to access a database".to_vec(),
+        Denied::Database(ALL_DBS) => [
+            b"User ",
+            name,
+            b" has no permissions to access all databases",
+        ]
+        .concat(),
+        Denied::Database(db) => [
+            b"User ",
+            name,
+            format!(" has no permissions to access the database {db}").as_bytes(),
+        ]
+        .concat(),
     }
 }
 
@@ -437,6 +457,7 @@ fn log(
     place: Place,
 ) {
     let stats = &mut state.observe.stats;
+    let database;
     let (reason, object) = match denied {
         Denied::Command => {
             stats.denied_command += 1;
@@ -450,9 +471,13 @@ fn log(
             stats.denied_channel += 1;
             (Reason::Channel, args.get(at).unwrap_or_default())
         }
-        Denied::Database(_) => {
+        Denied::Database(db) => {
             stats.denied_database += 1;
-            (Reason::Database, args.get(1).unwrap_or_default())
+            database = match db {
+                ALL_DBS => "all".to_owned(),
+                db => db.to_string(),
+            };
+            (Reason::Database, database.as_bytes())
         }
     };
     let object = object.to_vec();

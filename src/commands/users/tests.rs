@@ -399,3 +399,32 @@ fn roles_are_shared_by_their_members() {
     assert_eq!(harness.line("ACL DELROLE reader nosuch"), Value::Integer(1));
     assert_eq!(harness.line("ACL ROLES"), Value::Array(Vec::new()));
 }
+
+#[test]
+fn databases_are_permitted_one_by_one() {
+    let mut harness = Harness::new();
+    assert_eq!(
+        harness.line("ACL SETUSER u on nopass ~* +@all resetdbs db=0,2"),
+        ok()
+    );
+    become_user(&mut harness, "u");
+    assert_eq!(harness.line("SET a 1"), ok());
+    let denied = error("NOPERM No permissions to access a database");
+    for line in [
+        "SELECT 1",
+        "MOVE a 1",
+        "COPY a b DB 1",
+        "SWAPDB 0 1",
+        "FLUSHALL",
+    ] {
+        assert_eq!(harness.line(line), denied, "{line}");
+    }
+    assert_eq!(harness.line("SELECT 2"), ok());
+    assert_eq!(harness.line("DBSIZE"), Value::Integer(0));
+    harness.line("ACL SETUSER u resetdbs db=0");
+    // What looks at no key may be run anywhere.
+    assert_eq!(harness.line("PING"), Value::Simple("PONG".into()));
+    assert_eq!(harness.line("DBSIZE"), denied);
+    assert_eq!(harness.line("SELECT 0"), ok());
+    assert_eq!(harness.line("DBSIZE"), Value::Integer(1));
+}
