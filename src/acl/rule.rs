@@ -111,10 +111,6 @@ impl RuleError {
         let [before, behind] = around;
         [before.as_bytes(), &self.rule, behind.as_bytes()].concat()
     }
-    /// True if the rule names a command, a category or a role that does not exist.
-    pub fn is_unknown(&self) -> bool {
-        matches!(self.fault, Fault::UnknownCommand | Fault::UnknownRole)
-    }
 }
 
 impl fmt::Display for RuleError {

@@ -423,7 +423,7 @@ fn errors_are_spelled_as_by_redis() {
         "Unmatched parenthesis in acl selector starting at '(+get'."
     );
     let error = users().set(b"a", &[b"+nonsense"], &Table).unwrap_err();
-    assert!(error.is_unknown() && error.rule() == b"+nonsense" && error.reason() == unknown);
+    assert!(error.rule() == b"+nonsense" && error.reason() == unknown);
     assert_eq!(
         error.text("SETROLE"),
         of("+nonsense", unknown)
@@ -434,7 +434,6 @@ fn errors_are_spelled_as_by_redis() {
         .set(b"a", &[b">secret", b"<other"], &Table)
         .unwrap_err();
     assert!(!format!("{error:?}").contains("other"));
-    assert!(!error.is_unknown());
 }
 
 // ---- commands ----------------------------------------------------------------------------------------------------
@@ -708,7 +707,6 @@ fn databases_are_permitted() {
     assert_eq!(at("+@all db=1 alldbs", 3, &[]), Ok(()));
     // Of two databases the one that the first selector refuses is reported.
     assert_eq!(at("resetdbs (db=0)", 0, &[1]), Err(Denied::Database(0)));
-    assert!(user("db=1 (db=2)").may_use_db(2) && !user("db=1 (db=2)").may_use_db(3));
     for (rules, shown, described_as) in [
         ("", "alldbs", "off sanitize-payload resetchannels -@all"),
         (

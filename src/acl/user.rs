@@ -220,10 +220,6 @@ impl User {
         self.all_selectors()
             .any(|it| it.permits_all_keys(access) && it.check(call).is_ok())
     }
-    /// Whether some selector permits the database.
-    pub fn may_use_db(&self, db: usize) -> bool {
-        self.all_selectors().any(|it| it.permits_db(db))
-    }
 
     /// Whether channels may be out of reach when this user becomes `new`. Only then subscriptions have to be looked at, with
     /// [`User::cuts_off`].

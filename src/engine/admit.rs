@@ -12,6 +12,7 @@ use super::keyspecs::{has_keys, keys_of};
 use super::permissions::{self, Place};
 use super::replication::admission;
 use super::spec::key_flags;
+pub(crate) use super::unkept::{Unkept, unkept};
 use super::{
     Command, CommandError, CommandId, CommandSpec, CommandTable, Group, Handler, Host, State,
     flags, shown, shown_cut,
@@ -419,45 +420,6 @@ fn check_memory_anew(state: &mut State, host: &mut dyn Host, candidate: &Candida
         return Err(CommandError::OutOfMemory);
     }
     Ok(())
-}
-
-/// Why writes are refused: what they change could not be kept.
-pub(crate) enum Unkept {
-    /// The last snapshot failed.
-    Snapshot,
-    /// The append-only file cannot be written.
-    Aof(String),
-}
-
-impl std::fmt::Display for Unkept {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Unkept::Snapshot => {
-                out.write_str("writes are refused: the last background save failed")
-            }
-            Unkept::Aof(reason) => {
-                write!(out, "writes are refused: the append-only file: {reason}")
-            }
-        }
-    }
-}
-
-/// Whether what is written now could not be kept, and why.
-#[inline]
-pub(crate) fn unkept(state: &State) -> Option<Unkept> {
-    let settings = state.config.settings();
-    // Without save points nobody relies on snapshots: that BGSAVE has failed stops no writes then.
-    if settings.stop_writes_on_bgsave_error
-        && !state.persistence.last_status_ok
-        && !settings.save.is_empty()
-    {
-        return Some(Unkept::Snapshot);
-    }
-    state
-        .persistence
-        .aof
-        .error()
-        .map(|reason| Unkept::Aof(reason.to_string()))
 }
 
 /// Refuses a write that could not be kept. PING, which writes nothing, is refused as well: so those who watch the server

@@ -57,6 +57,7 @@ mod state;
 mod table;
 pub mod tracking;
 pub mod transactions;
+mod unkept;
 
 pub use errors::{CommandError, shown, shown_cut};
 pub use process::Outcome;
