@@ -172,7 +172,7 @@ impl Selector {
             })
     }
 
-    pub(super) fn permits_db(&self, db: usize) -> bool {
+    fn permits_db(&self, db: usize) -> bool {
         match &self.dbs {
             None => true,
             // No rule can list `ALL_DBS`.
