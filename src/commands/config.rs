@@ -6,7 +6,7 @@
 
 use super::help::help;
 use crate::config::Fsync;
-use crate::config::{Change, Config, ConfigSetError, SetContext};
+use crate::config::{Change, ConfigSetError, SetContext};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Group, Handler, ServerContext, flags, permissions,
 };
@@ -127,14 +127,6 @@ fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandErr
     let mut pairs: Vec<(&[u8], &[u8])> = Vec::new();
     for at in (2..args.len()).step_by(2) {
         let (name, value) = (args.at(at), args.at(at.saturating_add(1)));
-        // All of them, also when one is refused: the slow log must not show a password.
-        if Config::is_sensitive(name) {
-            context
-                .effects
-                .details_mut()
-                .redacted
-                .push(at.saturating_add(1));
-        }
         pairs.push((name, value));
     }
     let who = SetContext {

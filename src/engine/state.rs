@@ -27,6 +27,8 @@ pub struct State {
     pub users: crate::acl::Users,
     /// What they were refused (ACL LOG).
     pub acl_log: crate::acl::Log,
+    /// Wrong passwords by host.
+    pub auth_failures: crate::clients::hosts::AuthFailures,
     /// The directives.
     pub config: Config,
     /// Statistics, slow log, latency histograms.
@@ -109,6 +111,7 @@ impl State {
             clients: Clients::default(),
             users: crate::acl::Users::new(&table, config.settings().acl_pubsub_all_channels),
             acl_log: Default::default(),
+            auth_failures: Default::default(),
             config,
             observe,
             journal: Journal::default(),
@@ -176,6 +179,9 @@ impl State {
         self.observe.track_latency = settings.latency_tracking;
         let limits = &settings.client_output_buffer_limits;
         self.clients.hard_limits = std::array::from_fn(|class| limits[class].hard_bytes);
+        if settings.auth_failures_per_address == 0 {
+            self.auth_failures.forget();
+        }
         super::notifications::follow_interest(self);
         super::replication::primary::refresh_good(self);
     }
@@ -317,8 +323,6 @@ pub struct Effects {
 pub struct EffectDetails {
     /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
     pub propagated_as: Vec<Vec<Vec<u8>>>,
-    /// Arguments that the slow log must not show, such as passwords: their indexes.
-    pub redacted: Vec<usize>,
     /// The command waits (for keys: set through `Context::block`) and has not answered.
     pub block: Option<WaitFor>,
     /// How often this call has failed by the errors in the reply of its script.
@@ -353,11 +357,6 @@ impl Effects {
     pub fn propagated_as(&self) -> &[Vec<Vec<u8>>] {
         self.details().map_or(&[], |it| &it.propagated_as)
     }
-    /// Indexes of the arguments that nobody may be shown.
-    #[inline]
-    pub(super) fn redacted(&self) -> &[usize] {
-        self.details().map_or(&[], |it| &it.redacted)
-    }
     /// How often this call has failed by the errors in the reply of its script.
     #[inline]
     pub(super) fn failures(&self) -> u64 {
@@ -377,6 +376,8 @@ pub enum WaitFor {
     Key(Wait),
     /// Acknowledgements of the writes of its client, until this monotonic time, ns, if there is one.
     Acks(AckWait, Option<u64>),
+    /// Its turn to try a password, at this monotonic time, ns.
+    Turn(u64),
     /// The end of work that goes on without it. Who ends it answers OK, or an error, by `blocking::give_up`.
     Work,
 }
