@@ -26,7 +26,6 @@ mod pattern;
 mod roles;
 mod rule;
 mod selector;
-mod superuser;
 #[cfg(test)]
 mod tests;
 mod user;
@@ -49,6 +48,7 @@ pub const DEFAULT_USER: &[u8] = b"default";
 ///
 /// Ids are dense: `0..len()`. Names are those that are compiled in, whatever `rename-command` says, so that rules mean
 /// the same under any configuration.
+#[expect(clippy::len_without_is_empty, reason = "no catalogue is empty")]
 pub trait Catalogue {
     /// How many commands and subcommands there are.
     fn len(&self) -> usize;
@@ -94,6 +94,12 @@ pub struct ChannelUse {
     pub is_unsubscribe: bool,
 }
 
+/// As a call's database: the command uses none.
+pub const NO_DB: usize = usize::MAX;
+
+/// Among a call's further databases: the command works on all of them, and so needs a selector that permits all.
+pub const ALL_DBS: usize = usize::MAX - 1;
+
 /// A command that somebody wants to run.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
@@ -107,9 +113,9 @@ pub struct Call<'a> {
     pub keys: &'a [KeyUse],
     /// Channels among the arguments.
     pub channels: &'a [ChannelUse],
-    /// The database in which the command runs.
+    /// The database in which the command works, or [`NO_DB`].
     pub db: usize,
-    /// Further databases that it names.
+    /// Further databases that it names, or [`ALL_DBS`].
     pub other_dbs: &'a [usize],
 }
 
@@ -122,6 +128,6 @@ pub enum Denied {
     Key(usize),
     /// The user may not use the channel which is this argument.
     Channel(usize),
-    /// The user may not use this database.
+    /// The user may not use the database of this number, or all databases ([`ALL_DBS`]).
     Database(usize),
 }

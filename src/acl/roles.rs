@@ -1,29 +1,57 @@
-//! Roles: selectors with a name, which users share.
+//! Roles: selectors with a name, which users share. As in Valkey 9.2.
 
-use super::Selector;
+use super::rule::Fault;
+use super::selector::Selectors;
+use super::{Catalogue, Selector};
 
-/// A named set of rules that users share.
-#[derive(Clone, Debug)]
+/// A named set of permissions that users share. Immutable once shared, as users are.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Role {
     name: Vec<u8>,
-    root: Selector,
+    selectors: Selectors,
 }
 
 impl Role {
+    pub(super) fn new(name: &[u8], all_channels: bool, catalogue: &dyn Catalogue) -> Role {
+        Role {
+            name: name.to_vec(),
+            selectors: Selectors::new(all_channels, catalogue),
+        }
+    }
+
+    /// Applies a rule. Those that are about users are unknown here.
+    pub(super) fn apply(
+        &mut self,
+        rule: &[u8],
+        all_channels: bool,
+        catalogue: &dyn Catalogue,
+    ) -> Result<(), Fault> {
+        match rule {
+            [] => Ok(()),
+            _ => self.selectors.apply(rule, all_channels, catalogue),
+        }
+    }
+
+    pub(super) fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.selectors.iter()
+    }
+
     /// Name.
     pub fn name(&self) -> &[u8] {
         &self.name
     }
     /// The selector that stands outside of parentheses.
     pub fn root(&self) -> &Selector {
-        &self.root
+        &self.selectors.root
     }
     /// The selectors beyond the root.
     pub fn selectors(&self) -> &[Selector] {
-        &[]
+        &self.selectors.further
     }
     /// The rules, as `ACL LIST` prints them behind `role <name> `.
     pub fn describe(&self) -> Vec<u8> {
-        Vec::new()
+        let mut out = Vec::new();
+        self.selectors.describe(&mut out);
+        out
     }
 }

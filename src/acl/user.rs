@@ -1,106 +1,312 @@
-//! A user.
+//! A user: its passwords, and what it may do.
+//!
+//! In: rules, and calls. Out: whether the user may run them, and the rules as text.
 
-use super::{Budget, Call, Denied, Selector};
+use super::password::{self, Hash};
+use super::rule::{Fault, value_of};
+use super::selector::Selectors;
+use super::{Budget, Call, Catalogue, Denied, Role, Selector};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// What rules of users may refer to.
+pub(super) struct Known<'a> {
+    pub(super) catalogue: &'a dyn Catalogue,
+    pub(super) all_channels: bool,
+    pub(super) roles: &'a BTreeMap<Vec<u8>, Rc<Role>>,
+}
 
 /// Somebody who may do some things. Immutable once shared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     name: Vec<u8>,
-    root: Selector,
-    unrestricted: bool,
+    is_on: bool,
+    has_nopass: bool,
+    skips_sanitizing: bool,
+    passwords: Vec<Hash>,
+    selectors: Selectors,
+    roles: Vec<Rc<Role>>,
     budget: Budget,
+    /// Whether some selector permits everything.
+    is_unrestricted: bool,
+    /// Whether each selector permits all keys.
+    sees_all_keys: bool,
 }
 
 impl User {
-    pub(super) fn stub(name: &[u8]) -> User {
+    /// A user who may do nothing, and cannot authenticate.
+    pub(super) fn new(name: &[u8], known: &Known<'_>) -> User {
+        let mut user = User {
+            name: name.to_vec(),
+            is_on: false,
+            has_nopass: false,
+            skips_sanitizing: false,
+            passwords: Vec::new(),
+            selectors: Selectors::new(known.all_channels, known.catalogue),
+            roles: Vec::new(),
+            budget: Budget::default(),
+            is_unrestricted: false,
+            sees_all_keys: false,
+        };
+        user.finish();
+        user
+    }
+
+    /// The same under another name.
+    pub(super) fn named(&self, name: &[u8]) -> User {
         User {
             name: name.to_vec(),
-            root: Selector {},
-            unrestricted: true,
-            budget: Budget::default(),
+            ..self.clone()
         }
     }
+
+    /// Applies a rule. [`User::finish`] is to follow the last one.
+    pub(super) fn apply(&mut self, rule: &[u8], known: &Known<'_>) -> Result<(), Fault> {
+        let is = |name: &str| rule.eq_ignore_ascii_case(name.as_bytes());
+        match rule {
+            [] => return Ok(()),
+            [b'>', password @ ..] => return self.add_password(Hash::of(password)),
+            [b'#', hash @ ..] => return self.add_password(Hash::parse(hash).ok_or(Fault::Hash)?),
+            [b'<', password @ ..] => return self.remove_password(&Hash::of(password)),
+            [b'!', hash @ ..] => {
+                return self.remove_password(&Hash::parse(hash).ok_or(Fault::Hash)?);
+            }
+            _ => {}
+        }
+        if let Some(result) = self.budget.apply(rule) {
+            return result;
+        }
+        if is("on") {
+            self.is_on = true;
+        } else if is("off") {
+            self.is_on = false;
+        } else if is("skip-sanitize-payload") {
+            self.skips_sanitizing = true;
+        } else if is("sanitize-payload") {
+            self.skips_sanitizing = false;
+        } else if is("nopass") {
+            (self.has_nopass, self.passwords) = (true, Vec::new());
+        } else if is("resetpass") {
+            (self.has_nopass, self.passwords) = (false, Vec::new());
+        } else if is("reset") {
+            *self = User::new(&self.name, known);
+        } else if is("resetroles") {
+            self.roles.clear();
+        } else if let Some(names) = value_of(rule, b"role") {
+            self.roles = roles(names, known)?;
+        } else {
+            return self
+                .selectors
+                .apply(rule, known.all_channels, known.catalogue);
+        }
+        Ok(())
+    }
+
+    /// Draws from the selectors what is asked at every command. To be called after the last change.
+    pub(super) fn finish(&mut self) {
+        let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
+        let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
+        (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
+    }
+
+    /// Leaves this password alone, or lets any password do.
+    pub(super) fn set_password(&mut self, password: Option<&[u8]>) {
+        self.has_nopass = password.is_none();
+        self.passwords = password.map(Hash::of).into_iter().collect();
+    }
+
+    fn add_password(&mut self, hash: Hash) -> Result<(), Fault> {
+        self.has_nopass = false;
+        if !self.passwords.contains(&hash) {
+            self.passwords.push(hash);
+        }
+        Ok(())
+    }
+
+    fn remove_password(&mut self, hash: &Hash) -> Result<(), Fault> {
+        let at = self.passwords.iter().position(|known| known == hash);
+        self.passwords.remove(at.ok_or(Fault::NoSuchPassword)?);
+        Ok(())
+    }
+
+    /// Replaces a role by the role of the same name as it is now.
+    pub(super) fn replace_role(&mut self, role: &Rc<Role>) {
+        let same = self.roles.iter_mut().filter(|it| it.name() == role.name());
+        same.for_each(|it| *it = role.clone());
+        self.finish();
+    }
+
+    /// The user's own selectors, then those of the roles.
+    fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
+        let of_roles = self.roles.iter().flat_map(|role| role.all_selectors());
+        self.selectors.iter().chain(of_roles)
+    }
+
     /// Name.
     pub fn name(&self) -> &[u8] {
         &self.name
     }
     /// True if clients may authenticate as this user.
     pub fn is_on(&self) -> bool {
-        true
+        self.is_on
     }
     /// True if any password will do.
     pub fn has_nopass(&self) -> bool {
-        true
+        self.has_nopass
     }
-    /// True if nothing needs to be checked: one selector permits every command, key, channel and database.
+    /// True if nothing needs to be checked: some selector permits every command, key, channel and database.
     #[inline]
     pub fn is_unrestricted(&self) -> bool {
-        self.unrestricted
+        self.is_unrestricted
     }
     /// True if no check depends on the keys of a call, so that they need not be found.
+    #[inline]
     pub fn sees_all_keys(&self) -> bool {
-        true
+        self.sees_all_keys
     }
-    /// Whether this is one of the user's passwords, or none is needed. Says nothing about [`User::is_on`].
-    pub fn accepts(&self, _password: &[u8]) -> bool {
-        true
+    /// Whether this is one of the user's passwords, or none is needed. Whether the user is on is another question. The
+    /// time that it takes says nothing of the passwords but how many there are.
+    pub fn accepts(&self, password: &[u8]) -> bool {
+        self.has_nopass || password::is_one_of(password, &self.passwords)
     }
     /// SHA-256 of the passwords in hex.
     pub fn passwords(&self) -> impl ExactSizeIterator<Item = &str> {
-        std::iter::empty()
+        self.passwords.iter().map(Hash::as_str)
     }
+
     /// Whether the user may run this. Commands that everybody may run (AUTH, HELLO, RESET, QUIT) are not to be asked for.
-    pub fn check(&self, _call: &Call<'_>) -> Result<(), Denied> {
-        Ok(())
+    ///
+    /// Of several selectors' refusals that one is reported which came furthest: a channel rather than a key rather than the
+    /// command rather than a database, and of two of a kind that of the later argument.
+    pub fn check(&self, call: &Call<'_>) -> Result<(), Denied> {
+        let Err(mut furthest) = self.selectors.root.check(call) else {
+            return Ok(());
+        };
+        for selector in self.all_selectors().skip(1) {
+            match selector.check(call) {
+                Ok(()) => return Ok(()),
+                Err(denied) if rank(denied) > rank(furthest) => furthest = denied,
+                Err(_) => {}
+            }
+        }
+        Err(furthest)
     }
+
     /// Whether some selector permits this access to the key, with whatever commands.
-    pub fn may_access_key(&self, _key: &[u8], _access: u8) -> bool {
-        true
+    pub fn may_access_key(&self, key: &[u8], access: u8) -> bool {
+        self.all_selectors().any(|it| it.permits_key(key, access))
     }
     /// Whether some selector permits the channel, or literally the pattern of channels.
-    pub fn may_access_channel(&self, _channel: &[u8], _is_pattern: bool) -> bool {
-        true
+    pub fn may_access_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.all_selectors()
+            .any(|it| it.permits_channel(channel, is_pattern))
     }
     /// Whether one selector permits the call and this access to every key, as SORT with BY or GET needs it.
-    pub fn may_access_all_keys(&self, _call: &Call<'_>, _access: u8) -> bool {
-        true
+    pub fn may_access_all_keys(&self, call: &Call<'_>, access: u8) -> bool {
+        self.all_selectors()
+            .any(|it| it.permits_all_keys(access) && it.check(call).is_ok())
     }
     /// Whether some selector permits the database.
-    pub fn may_use_db(&self, _db: usize) -> bool {
-        true
+    pub fn may_use_db(&self, db: usize) -> bool {
+        self.all_selectors().any(|it| it.permits_db(db))
     }
-    /// Whether a client of the user as it was `before` must be disconnected now, because it has a subscription that this
-    /// user may not have.
+
+    /// Whether channels may be out of reach when this user becomes `new`. Only then subscriptions have to be looked at, with
+    /// [`User::cuts_off`].
+    pub fn channels_lost(&self, new: &User) -> bool {
+        if new.all_selectors().any(Selector::has_all_channels) {
+            return false;
+        }
+        let is_kept = |pattern: &[u8]| {
+            let mut patterns = new.all_selectors().flat_map(Selector::channel_patterns);
+            patterns.any(|it| it == pattern)
+        };
+        self.all_selectors().any(|it| {
+            it.has_all_channels() || it.channel_patterns().any(|pattern| !is_kept(pattern))
+        })
+    }
+    /// Whether a client has a subscription that this user may not have, and must be disconnected for it.
     pub fn cuts_off<'a>(
         &self,
-        _before: &User,
-        _channels: impl IntoIterator<Item = &'a [u8]>,
-        _patterns: impl IntoIterator<Item = &'a [u8]>,
+        channels: impl IntoIterator<Item = &'a [u8]>,
+        patterns: impl IntoIterator<Item = &'a [u8]>,
     ) -> bool {
-        false
+        let is_lost = |name, is_pattern| !self.may_access_channel(name, is_pattern);
+        channels.into_iter().any(|name| is_lost(name, false))
+            || patterns.into_iter().any(|name| is_lost(name, true))
     }
+
     /// The rules, as `ACL LIST` prints them behind `user <name> `.
     pub fn describe(&self) -> Vec<u8> {
-        Vec::new()
+        let mut out = Vec::new();
+        let mut add = |word: &str| {
+            out.extend_from_slice(word.as_bytes());
+            out.push(b' ');
+        };
+        self.flags().into_iter().for_each(&mut add);
+        for password in self.passwords() {
+            add(&format!("#{password}"));
+        }
+        self.selectors.describe(&mut out);
+        if !self.roles.is_empty() {
+            out.extend_from_slice(b" role=");
+            out.extend(self.roles().collect::<Vec<_>>().join(&b','));
+        }
+        self.budget.describe(&mut out);
+        out
     }
     /// The flags, as `ACL GETUSER` shows them.
     pub fn flags(&self) -> Vec<&'static str> {
-        Vec::new()
+        let mut flags = vec![if self.is_on { "on" } else { "off" }];
+        if self.has_nopass {
+            flags.push("nopass");
+        }
+        flags.push(match self.skips_sanitizing {
+            true => "skip-sanitize-payload",
+            false => "sanitize-payload",
+        });
+        flags
+    }
+    /// True if payloads of RESTORE are taken from this user without a look at what is in them.
+    pub fn skips_sanitizing(&self) -> bool {
+        self.skips_sanitizing
     }
     /// The selector that stands outside of parentheses.
     pub fn root(&self) -> &Selector {
-        &self.root
+        &self.selectors.root
     }
     /// The selectors beyond the root, without those of roles.
     pub fn selectors(&self) -> &[Selector] {
-        &[]
+        &self.selectors.further
     }
     /// Names of the user's roles.
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &[u8]> {
-        std::iter::empty()
+        self.roles.iter().map(|role| role.name())
     }
     /// What clients of the user may use up.
     pub fn budget(&self) -> &Budget {
         &self.budget
     }
+}
+
+/// How far a refused call came, then at which argument it was refused.
+fn rank(denied: Denied) -> (u8, usize) {
+    match denied {
+        Denied::Database(_) => (0, 0),
+        Denied::Command => (1, 0),
+        Denied::Key(at) => (2, at),
+        Denied::Channel(at) => (3, at),
+    }
+}
+
+/// The roles of a list of names between commas.
+fn roles(names: &[u8], known: &Known<'_>) -> Result<Vec<Rc<Role>>, Fault> {
+    let mut roles: Vec<Rc<Role>> = Vec::new();
+    for name in names.split(|byte| *byte == b',') {
+        let role = known.roles.get(name).ok_or(Fault::UnknownRole)?;
+        if !roles.iter().any(|it| it.name() == name) {
+            roles.push(role.clone());
+        }
+    }
+    Ok(roles)
 }

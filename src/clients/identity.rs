@@ -31,8 +31,8 @@ impl Identity {
         Identity::User(Rc::clone(users.default_user()))
     }
     /// Nobody whom rules could bind: a primary, or a file that is loaded. What they ask for was allowed when it was first done.
-    pub fn superuser() -> Identity {
-        Identity::User(Rc::new(User::superuser()))
+    pub fn superuser(users: &Users) -> Identity {
+        Identity::User(Rc::clone(users.superuser()))
     }
     /// Whether it has yet to authenticate.
     #[inline]

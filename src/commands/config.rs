@@ -225,7 +225,7 @@ fn listener(name: &str) -> Option<Listener> {
         | "min-replicas-to-write"
         | "min-replicas-max-lag" => Listener::Observations,
         "requirepass" => Listener::Password,
-        "acl-pubsub-default" | "acllog-max-len" => Listener::Users,
+        "acl-pubsub-default" => Listener::Users,
         "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
         _ => return None,
@@ -321,9 +321,8 @@ fn apply_one(
             permissions::follow(context.state, &[changed], None);
         }
         Listener::Users => {
-            let (all, most) = (settings.acl_pubsub_all_channels, settings.acllog_max_len);
+            let all = settings.acl_pubsub_all_channels;
             context.state.users.set_pubsub_default(all);
-            context.state.acl_log.trim(most);
         }
         Listener::OomScore => {
             let is_replica = context.state.replication.is_replica();

@@ -122,6 +122,10 @@ impl Harness {
             .config
             .set_many(&[pair], context)
             .expect("a directive and a value for it");
+        if name == "requirepass" {
+            let password = Some(value.as_bytes()).filter(|it| !it.is_empty());
+            self.state.users.set_default_password(password);
+        }
     }
     /// Runs one command and reads its answer.
     pub fn run<T: AsRef<[u8]>>(&mut self, words: &[T]) -> Value {

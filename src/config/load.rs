@@ -18,9 +18,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::Config;
-use super::quoting;
 use super::table::{self, DIRECTIVES, Effect, Kind, Missing};
 use super::value::{self, Value};
+use crate::system::quoting;
 use crate::system::{glob, process};
 
 /// How deep files may include each other. Redis has no bound and dies of a file that includes itself.

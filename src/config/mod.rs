@@ -13,7 +13,6 @@
 //! | [`settings`] | the typed fields |
 //! | [`load`] | the command line, files, includes, errors at start-up |
 //! | [`rewrite`] | CONFIG REWRITE |
-//! | [`quoting`] | words and quotes of a line |
 //! | [`secrets`] | which arguments of commands are secrets |
 //!
 //! Invariants: there is one value for each row, of the row's kind and within its bounds; the
@@ -22,7 +21,6 @@
 //! caller applies a change, and calls [`Config::restore`] when it cannot.
 
 pub mod load;
-pub mod quoting;
 pub mod rewrite;
 pub mod secrets;
 pub mod settings;

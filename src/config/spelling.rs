@@ -10,9 +10,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::quoting;
 use super::table::{Directive, Kind, Unit};
 use super::value::{CLASSES, EVENTS, EVENTS_ALL, OUTPUT_LIMITS, OutputLimit, Value, default};
+use crate::system::quoting;
 
 /// A percentage with up to six decimals and no zeroes at the end.
 fn spell_percentile(value: f64) -> String {

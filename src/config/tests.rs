@@ -599,7 +599,8 @@ fn rewriting_keeps_comments_and_order() {
         &[("client-output-buffer-limit", "pubsub 32mb 1000 60")],
     )
     .unwrap();
-    let new = String::from_utf8(config.rewritten(old.as_bytes(), &[], false)).unwrap();
+    let users = [b"user u on".to_vec()];
+    let new = String::from_utf8(config.rewritten(old.as_bytes(), &users, false)).unwrap();
     assert_eq!(
         new,
         "# head\n\nport 6379\n# indented\ntimeout 0\nreplica-priority 100\nsave 2 3\n\nrename-command a b\n\n\
@@ -608,8 +609,11 @@ fn rewriting_keeps_comments_and_order() {
          client-output-buffer-limit pubsub 32mb 1000 60\nlatency-tracking-info-percentiles 50 99 99.9\n"
     );
     // As in Redis, the limits take the old lines in their own order, so it settles at the second time.
-    let again = config.rewritten(new.as_bytes(), &[], false);
-    assert_eq!(config.rewritten(&again, &[], false), again);
+    let again = config.rewritten(new.as_bytes(), &users, false);
+    assert_eq!(config.rewritten(&again, &users, false), again);
+    // A user that is none any more leaves the file.
+    let without = config.rewritten(&again, &[], false);
+    assert!(!without.windows(5).any(|at| at == b"user "));
 }
 
 #[test]
@@ -710,16 +714,14 @@ fn warns_of_what_has_no_effect_yet() {
     assert_eq!(effect(&[("cluster-node-timeout", "15000")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"activedefrag") && !later.contains(&"port"));
-    assert!(!later.contains(&"aclfile") && refused_directives().contains(&"aclfile"));
+    assert!(!later.contains(&"loadmodule") && refused_directives().contains(&"tls-port"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
 }
 
-/// A server that was asked for users, encryption, modules or a cluster once started without them, open to all.
+/// A server that was asked for encryption, modules or a cluster once started without them, open to all.
 #[test]
 fn what_is_asked_for_and_missing_ends_the_start() {
     for line in [
-        "user default on nopass ~* +@all",
-        "aclfile /etc/users.acl",
         "tls-port 6380",
         "tls-cert-file /etc/a.crt",
         "tls-replication yes",

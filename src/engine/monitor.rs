@@ -7,8 +7,8 @@
 
 use super::{CommandId, State, flags};
 use crate::clients::{Address, ClientKey, ClientKind, ReplyMode};
-use crate::config::quoting;
 use crate::resp::Args;
+use crate::system::quoting;
 use std::io::Write;
 
 /// Ends a client's MONITOR, if it is in it: RESET, and when the client goes.

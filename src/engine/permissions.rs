@@ -323,10 +323,10 @@ fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
         let value = args.get(at + 1);
         match value {
             Some(pattern) if is(b"by") && pattern.contains(&b'*') => {
-                return Some("ERR BY option of SORT denied due to insufficient ACL permissions");
+                return Some("ERR BY option of SORT denied due to insufficient ACL permissions.");
             }
             Some(_) if is(b"get") => {
-                return Some("ERR GET option of SORT denied due to insufficient ACL permissions");
+                return Some("ERR GET option of SORT denied due to insufficient ACL permissions.");
             }
             Some(_) if is(b"by") || is(b"store") => at += 2,
             Some(_) if is(b"limit") && args.get(at + 2).is_some() => at += 3,
@@ -511,6 +511,7 @@ fn close(state: &mut State, client: ClientKey, caller: Option<ClientKey>) {
 }
 
 fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Option<ClientKey>) {
+    let looks = before.channels_lost(after);
     for key in state.clients.keys() {
         let Some(client) = state.clients.get_mut(key) else {
             continue;
@@ -524,10 +525,11 @@ fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Opti
             continue;
         }
         client.session.identity = Identity::User(Rc::clone(after));
-        let is_cut_off = client.subscriptions.as_deref().is_some_and(|it| {
+        let subscriptions = client.subscriptions.as_deref().filter(|_| looks);
+        let is_cut_off = subscriptions.is_some_and(|it| {
             let kinds = [Listening::Channel, Listening::Shard];
             let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
-            after.cuts_off(before, channels, it.names(Listening::Pattern))
+            after.cuts_off(channels, it.names(Listening::Pattern))
         });
         if is_cut_off {
             client.session.identity = Identity::Stranger;

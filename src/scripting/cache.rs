@@ -5,7 +5,7 @@
 //! it is not used for long and there are many; what SCRIPT LOAD brought stays. Mirrors eval.c of Redis, as of 7.4.
 
 use super::flags::ScriptFlags;
-use crate::config::quoting;
+use crate::system::quoting;
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;

@@ -3,11 +3,11 @@
 //! In: the configuration. Out: the seam, wrapped if `record` names a file. [`super::replay`] plays what comes of it.
 
 use super::secrets::Secrets;
-use crate::config::quoting::quote;
 use crate::config::{Config, StatementKind};
 use crate::event_loop::Seam;
 use crate::event_loop::recording::{Header, RecordedFile, RecordingSeam};
 use crate::system::process;
+use crate::system::quoting::quote;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;

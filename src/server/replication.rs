@@ -735,7 +735,7 @@ impl Core {
             Address::Inet(SocketAddr::new(ip, link.port))
         });
         let connection = Connection::new(token, -1, address, Address::None, now_ns);
-        let mut client = Client::connected(connection, Identity::superuser());
+        let mut client = Client::connected(connection, Identity::superuser(&self.state.users));
         client.session.kind = ClientKind::Primary;
         client.session.db = db;
         // What it sends is not answered; what it asks for is pushed.

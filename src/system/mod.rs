@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | [`numbers`] | numbers from and to text, as Redis spells them | util.c, fpconv |
 //! | [`long_double`] | the 80-bit float behind `INCRBYFLOAT` | `string2ld`, `ld2string` |
+//! | [`quoting`] | words and quotes of a configuration line | `sdssplitargs`, `sdscatrepr` |
 //! | [`glob`] | patterns of `KEYS`, `SCAN MATCH`, `PSUBSCRIBE` | `stringmatchlen` |
 //! | [`crc64`] | checksum of DUMP and RDB | crc64.c |
 //! | [`lzf`] | compression of RDB strings and list nodes | lzf_c.c, lzf_d.c |
@@ -67,6 +68,7 @@ pub mod memory;
 pub mod numbers;
 pub mod oom_score;
 pub mod process;
+pub mod quoting;
 pub mod resolver;
 pub mod rng;
 pub mod signals;

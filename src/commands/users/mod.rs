@@ -71,8 +71,8 @@ fn answer_texts(reply: &mut Reply, texts: &[Vec<u8>]) {
 }
 
 /// The error of a rule that cannot be applied.
-fn rule_error(error: &users::RuleError) -> CommandError {
-    CommandError::of_parts(&[b"ERR ", &error.text()])
+fn rule_error(subcommand: &str, error: &users::RuleError) -> CommandError {
+    CommandError::of_parts(&[b"ERR ", &error.text(subcommand)])
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
@@ -87,7 +87,7 @@ fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let changed = state
         .users
         .set(name, &rules, &state.table)
-        .map_err(|error| rule_error(&error))?;
+        .map_err(|error| rule_error("SETUSER", &error))?;
     permissions::follow(state, &[changed], Some(context.asker));
     context.reply().ok();
     Ok(())

@@ -24,7 +24,7 @@ pub(super) fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
     let changed = state
         .users
         .set_role(name, &rules, &state.table)
-        .map_err(|error| rule_error(&error))?;
+        .map_err(|error| rule_error("SETROLE", &error))?;
     permissions::follow(state, &changed, Some(context.asker));
     context.reply().ok();
     Ok(())
@@ -37,7 +37,7 @@ pub(super) fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         return Ok(());
     };
     let members: Vec<Vec<u8>> = (context.state.users.members(name))
-        .map(<[u8]>::to_vec)
+        .map(|user| user.name().to_vec())
         .collect();
     let reply = context.reply();
     reply.map(5 + usize::from(!role.root().has_all_databases()));

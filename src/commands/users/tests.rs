@@ -27,7 +27,7 @@ fn the_default_user_is_told_as_it_is() {
     assert_eq!(harness.line("ACL USERS"), bulks(&["default"]));
     let rules = "user default on nopass sanitize-payload ~* &* +@all";
     assert_eq!(harness.line("ACL LIST"), bulks(&[rules]));
-    assert_eq!(harness.line("ACL GETUSER nosuch"), Value::Null);
+    assert_eq!(harness.line("ACL GETUSER nosuch"), Value::NullBulk);
     harness.config("requirepass", "foobared");
     let hash = "1b58ee375b42e41f0e48ef2ff27d10a5b1f6924a9acdcdba7cae868e7adce6bf";
     let rules = format!("user default on sanitize-payload #{hash} ~* &* +@all");
@@ -78,7 +78,7 @@ fn a_user_may_what_its_rules_say() {
     assert_eq!(made, ok());
     become_user(&mut harness, "u");
     assert_eq!(harness.line("SET a1 1"), ok());
-    assert_eq!(harness.line("GET r"), Value::Null);
+    assert_eq!(harness.line("GET r"), Value::NullBulk);
     let key = error("NOPERM No permissions to access a key");
     assert_eq!(harness.line("SET r 1"), key);
     assert_eq!(harness.line("GET b"), key);
@@ -125,7 +125,7 @@ fn a_transaction_is_asked_for_again_when_it_is_run() {
         "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no \
          longer allowed for the following reason: no permission to execute the command or subcommand",
     );
-    assert_eq!(changed, Value::Array(vec![refused, Value::Null]));
+    assert_eq!(changed, Value::Array(vec![refused, Value::NullBulk]));
     // What may not be queued has the transaction discarded.
     harness.line("MULTI");
     assert!(matches!(harness.line("SET a 1"), Value::Error(_)));
@@ -143,7 +143,7 @@ fn scripts_may_what_their_callers_may() {
     let eval = |harness: &mut Harness, script: &str| harness.run(&["EVAL", script, "0"]);
     assert_eq!(
         eval(&mut harness, "return redis.call('get', 'a')"),
-        Value::Null
+        Value::NullBulk
     );
     for (script, wanted) in [
         ("return redis.pcall('del', 'a')", "'del' command"),
@@ -184,7 +184,7 @@ fn sort_reads_other_keys_only_for_those_who_may_read_all() {
     assert_eq!(harness.line("SORT l BY nosort"), bulks(&["1"]));
     let denied = |option: &str| {
         error(&format!(
-            "ERR {option} option of SORT denied due to insufficient ACL permissions"
+            "ERR {option} option of SORT denied due to insufficient ACL permissions."
         ))
     };
     assert_eq!(harness.line("SORT l BY w*"), denied("BY"));

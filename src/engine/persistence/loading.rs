@@ -336,7 +336,7 @@ pub(super) fn note_snapshot(state: &mut State, loading: &Loading) {
 }
 
 fn add_client(state: &mut State) -> ClientKey {
-    let identity = Identity::superuser();
+    let identity = Identity::superuser(&state.users);
     let mut client = Client::without_socket(ClientKind::Internal, identity);
     // Nobody reads what it is answered.
     client.session.reply_mode = ReplyMode::Off;

@@ -14,8 +14,8 @@
 //! while effects go to the next one; one that is shorter after a crash has lost its end, and what stands in the files behind
 //! it happened after what is lost.
 
-use crate::config::quoting;
 use crate::system::disk::{Disk, Mode};
+use crate::system::quoting;
 use std::io;
 use std::path::Path;
 

@@ -4,7 +4,7 @@
 //! what is wrong. Mirrors `functionExtractLibMetaData` and `functionsVerifyName` of Redis's functions.c.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use crate::config::quoting;
+use crate::system::quoting;
 
 /// What is answered to a name that breaks the rule, of a library or of a function.
 pub const BAD_NAME: &str = "Library names can only contain letters, numbers, or underscores(_) and must be at least one character long";
