@@ -223,7 +223,8 @@ fn listener(name: &str) -> Option<Listener> {
         | "notify-keyspace-events"
         | "client-output-buffer-limit"
         | "min-replicas-to-write"
-        | "min-replicas-max-lag" => Listener::Observations,
+        | "min-replicas-max-lag"
+        | "auth-failures-per-address" => Listener::Observations,
         "requirepass" => Listener::Password,
         "acl-pubsub-default" => Listener::Users,
         "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,

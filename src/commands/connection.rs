@@ -210,6 +210,8 @@ fn authenticate(
         Turn::Now => {}
         Turn::At(due_ns) => {
             context.effects.details_mut().block = Some(WaitFor::Turn(due_ns));
+            // It is shown when it has been looked at.
+            context.effects.stands = true;
             return Ok(false);
         }
         Turn::Never => {

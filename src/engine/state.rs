@@ -312,7 +312,7 @@ pub struct Effects {
     pub do_not_propagate: bool,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
-    /// A script that the command runs stands still: it is counted and shown when it ends.
+    /// A script that the command runs stands still, or its password waits: it is counted and shown when it ends.
     pub stands: bool,
     /// What few commands ask for. Most calls make and drop nothing but this one empty word.
     details: Option<Box<EffectDetails>>,

@@ -36,6 +36,8 @@ mod saving;
 mod secrets;
 mod service;
 mod shutdown;
+#[cfg(test)]
+mod stranger_tests;
 mod timing;
 pub mod tools;
 mod turn;

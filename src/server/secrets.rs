@@ -512,12 +512,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn secrets(key: [u8; 32]) -> Secrets {
+    fn mask(key: [u8; 32]) -> Secrets {
         let args = [
             "--rename-command",
-            "acl rules",
+            "acl",
+            "rules",
             "--rename-command",
-            "auth enter",
+            "auth",
+            "enter",
         ];
         let args: Vec<std::ffi::OsString> = args.into_iter().map(Into::into).collect();
         let config = Config::load_in(std::path::Path::new("/"), &args, &mut || Ok(Vec::new()));
@@ -533,7 +535,7 @@ mod tests {
     }
 
     fn hide(bytes: &[u8], cuts: &[usize]) -> String {
-        let mut secrets = secrets([7; 32]);
+        let mut secrets = mask([7; 32]);
         let mut bytes = bytes.to_vec();
         let mut at = 0_usize;
         let mut patches = Vec::new();
@@ -557,7 +559,7 @@ mod tests {
     /// Equal beginnings gave equal beginnings, so that a guess could be checked letter by letter.
     #[test]
     fn a_guess_that_is_nearly_right_has_nothing_in_common_with_the_secret() {
-        let secrets = secrets([7; 32]);
+        let secrets = mask([7; 32]);
         let secret = [b's'; 64];
         let masked = secrets.hidden(&secret);
         for wrong_at in 0..secret.len() {
@@ -672,7 +674,7 @@ mod tests {
 
     #[test]
     fn the_same_secret_is_the_same_everywhere() {
-        let secrets = secrets([7; 32]);
+        let secrets = mask([7; 32]);
         let masked = String::from_utf8(secrets.hidden(b"hunter2")).expect("letters");
         for words in [&CASES[0], &CASES[1], &CASES[2], &CASES[3], &CASES[4]] {
             assert!(
@@ -690,13 +692,13 @@ mod tests {
         assert_eq!(hide(b"AUTH hunter2\r\n", &[2])[2..], *"** *******\r\n");
         assert_eq!(hide(b"ECHO hunter2\r\n", &[7]), "ECHO hunter2\r\n");
         assert_ne!(secrets.hidden(b"hunter3"), masked.as_bytes());
-        assert_ne!(secrets([8; 32]).hidden(b"hunter2"), masked.as_bytes());
+        assert_ne!(mask([8; 32]).hidden(b"hunter2"), masked.as_bytes());
     }
 
     /// The whole rule was hidden, so that a replay made no user where the server had made one.
     #[test]
     fn rules_stay_rules() {
-        let masked = String::from_utf8(secrets([7; 32]).hidden(b"hunter2")).expect("letters");
+        let masked = String::from_utf8(mask([7; 32]).hidden(b"hunter2")).expect("letters");
         let hidden = hide(
             &command(&["ACL", "SETUSER", "u", "on", ">hunter2", "~*"]),
             &[],
@@ -724,7 +726,7 @@ mod tests {
 
     #[test]
     fn credentials_of_http_go_and_stay_equal() {
-        let secrets = secrets([7; 32]);
+        let secrets = mask([7; 32]);
         let masked = String::from_utf8(secrets.hidden(b"hunter2")).expect("letters");
         let head = |field: &str| format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n");
         let hidden = hide(head("Authorization: Bearer hunter2").as_bytes(), &[]);
@@ -781,7 +783,7 @@ mod tests {
 
         #[test]
         fn nothing_upsets_it(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..200_usize) {
-            let mut secrets = secrets([7; 32]);
+            let mut secrets = mask([7; 32]);
             let mut bytes = bytes;
             let cut = cut.min(bytes.len());
             let len = bytes.len();
