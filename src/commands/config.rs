@@ -121,6 +121,7 @@ fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    context.state.requests.had_secret = true;
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }

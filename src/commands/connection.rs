@@ -205,6 +205,7 @@ fn authenticate(
     password: &[u8],
     tried_with: &[u8],
 ) -> Result<bool, CommandError> {
+    context.state.requests.had_secret = true;
     // Before the password is looked at, also the right one: else the missing delay would tell it.
     match permissions::turn_of(context.state, context.client) {
         Turn::Now => {}

@@ -265,6 +265,8 @@ pub struct Requests {
     pub close_caller: Option<ClientKey>,
     /// Clients whose paused commands may go on.
     pub unpaused: bool,
+    /// A password was among the arguments: the bytes that they lie in are wiped when they have run.
+    pub had_secret: bool,
     /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
     pub evict: bool,
 }

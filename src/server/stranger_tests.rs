@@ -263,7 +263,11 @@ fn a_password_that_waited_is_shown_once() {
     assert_eq!(world.take(admin), "");
     world.wait(Duration::from_secs(2));
     let shown = world.take(admin);
-    assert_eq!(shown.matches("\"AUTH\" \"(redacted)\"").count(), 1, "{shown}");
+    assert_eq!(
+        shown.matches("\"AUTH\" \"(redacted)\"").count(),
+        1,
+        "{shown}"
+    );
     assert_eq!(shown.lines().count(), 1, "{shown}");
 }
 

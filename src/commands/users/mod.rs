@@ -76,6 +76,7 @@ fn rule_error(subcommand: &str, error: &users::RuleError) -> CommandError {
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    context.state.requests.had_secret = true;
     let name = args.at(2);
     if !users::is_valid_name(name) {
         return Err(CommandError::fixed(
