@@ -35,7 +35,7 @@ pub const PASSWORD_RULES: &[u8] = b"><#!";
 
 /// The commands that carry secrets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Command {
+enum Kind {
     /// One that carries none, or not known yet.
     #[default]
     Other,
@@ -57,7 +57,7 @@ enum Command {
 /// Reads the words of one command.
 #[derive(Clone, Debug, Default)]
 pub struct Arguments {
-    command: Command,
+    kind: Kind,
     /// How many words there are, and which one comes.
     count: usize,
     index: usize,
@@ -80,7 +80,7 @@ impl Arguments {
         match name {
             Some(name) => arguments.end_word(name.as_bytes()),
             None => {
-                arguments.command = Command::Unknown;
+                arguments.kind = Kind::Unknown;
                 arguments.index = 1;
             }
         }
@@ -100,14 +100,14 @@ impl Arguments {
     /// What the word is that comes.
     pub fn next(&self) -> Argument {
         let is_last = self.index.saturating_add(1) >= self.count;
-        let by_place = match self.command {
-            Command::Unknown => Argument::Secret,
+        let by_place = match self.kind {
+            Kind::Unknown => Argument::Secret,
             // Of two words the first is a name.
-            Command::Auth if self.index == 1 && self.count == 3 => Argument::Name,
-            Command::Auth if self.index >= 1 => Argument::Secret,
-            Command::AclNames if self.index >= 2 => Argument::Name,
-            Command::AclRules if self.index == 2 => Argument::Name,
-            Command::AclRules if self.index > 2 => Argument::Rule,
+            Kind::Auth if self.index == 1 && self.count == 3 => Argument::Name,
+            Kind::Auth if self.index >= 1 => Argument::Secret,
+            Kind::AclNames if self.index >= 2 => Argument::Name,
+            Kind::AclRules if self.index == 2 => Argument::Name,
+            Kind::AclRules if self.index > 2 => Argument::Rule,
             _ => Argument::Plain,
         };
         let [by_option, _] = self.next;
@@ -124,34 +124,30 @@ impl Arguments {
         let [_, next] = self.next;
         self.next = [next, Argument::Plain];
         let mut starts_over = false;
-        match (self.command, self.index) {
-            (_, 0) => self.command = command(word),
-            (Command::Config, 1) if is("set") => self.command = Command::ConfigSet,
-            (Command::Acl, 1) if is("setuser") || is("setrole") => self.command = Command::AclRules,
-            (Command::Acl, 1)
+        match (self.kind, self.index) {
+            (_, 0) => self.kind = kind(word),
+            (Kind::Config, 1) if is("set") => self.kind = Kind::ConfigSet,
+            (Kind::Acl, 1) if is("setuser") || is("setrole") => self.kind = Kind::AclRules,
+            (Kind::Acl, 1)
                 if ["getuser", "deluser", "getrole", "delrole"]
                     .into_iter()
                     .any(is) =>
             {
-                self.command = Command::AclNames;
+                self.kind = Kind::AclNames;
             }
-            (Command::Acl, 1) if is("dryrun") => self.command = Command::AclDryrun,
-            (Command::Command, 1) if is("getkeys") || is("getkeysandflags") => {
-                self.command = Command::CommandKeys;
+            (Kind::Acl, 1) if is("dryrun") => self.kind = Kind::AclDryrun,
+            (Kind::Command, 1) if is("getkeys") || is("getkeysandflags") => {
+                self.kind = Kind::CommandKeys;
                 starts_over = true;
             }
-            (Command::Config | Command::Acl | Command::Command, 1) => self.command = Command::Other,
+            (Kind::Config | Kind::Acl | Kind::Command, 1) => self.kind = Kind::Other,
             // What follows is a command.
-            (Command::AclDryrun, 2) => starts_over = true,
-            (Command::Migrate, 1..) if is("keys") => self.command = Command::Other,
-            (Command::Migrate, 1..) if is("auth") => {
-                self.expect([Argument::Secret, Argument::Plain])
-            }
-            (Command::Hello, 1..) if is("auth") => self.expect([Argument::Name, Argument::Secret]),
-            (Command::Migrate, 1..) if is("auth2") => {
-                self.expect([Argument::Name, Argument::Secret])
-            }
-            (Command::ConfigSet, 2..) if self.is_sensitive(word) => {
+            (Kind::AclDryrun, 2) => starts_over = true,
+            (Kind::Migrate, 1..) if is("keys") => self.kind = Kind::Other,
+            (Kind::Migrate, 1..) if is("auth") => self.expect([Argument::Secret, Argument::Plain]),
+            (Kind::Hello, 1..) if is("auth") => self.expect([Argument::Name, Argument::Secret]),
+            (Kind::Migrate, 1..) if is("auth2") => self.expect([Argument::Name, Argument::Secret]),
+            (Kind::ConfigSet, 2..) if self.is_sensitive(word) => {
                 self.expect([Argument::Secret, Argument::Plain]);
             }
             _ => {}
@@ -184,24 +180,24 @@ impl Arguments {
 }
 
 /// The command of a name in any case.
-fn command(name: &[u8]) -> Command {
-    const NAMES: &[(&str, Command)] = &[
-        ("auth", Command::Auth),
-        ("hello", Command::Hello),
-        ("migrate", Command::Migrate),
-        ("config", Command::Config),
-        ("acl", Command::Acl),
-        ("command", Command::Command),
+fn kind(name: &[u8]) -> Kind {
+    const NAMES: &[(&str, Kind)] = &[
+        ("auth", Kind::Auth),
+        ("hello", Kind::Hello),
+        ("migrate", Kind::Migrate),
+        ("config", Kind::Config),
+        ("acl", Kind::Acl),
+        ("command", Kind::Command),
     ];
     let known = NAMES
         .iter()
         .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-    known.map_or(Command::Other, |(_, command)| *command)
+    known.map_or(Kind::Other, |(_, kind)| *kind)
 }
 
 /// Whether a command of this name may carry secrets.
 pub fn may_carry(name: &[u8]) -> bool {
-    command(name) != Command::Other
+    kind(name) != Kind::Other
 }
 
 /// Indexes of the arguments of a command that logs must not show. `name`: that of the command, or of the container whose

@@ -399,38 +399,7 @@ impl Secrets {
                 self.end_number(stream, is_count);
                 1
             }
-            Phase::Argument => {
-                let argument = stream.arguments.next();
-                let is_new = stream.hiding == Hiding::Unknown;
-                if is_new {
-                    stream.hiding = match argument {
-                        Argument::Secret => Hiding::Letters,
-                        Argument::Rule => Hiding::of_rule(Some(bytes[0])),
-                        Argument::Plain | Argument::Name => Hiding::Nothing,
-                    };
-                }
-                // The first byte of a rule says what the rest is, and stays.
-                let is_mark = is_new && argument == Argument::Rule;
-                let here = if is_mark {
-                    1
-                } else {
-                    stream.left.min(bytes.len())
-                };
-                let piece = &mut bytes[..here];
-                if is_mark || stream.hiding == Hiding::Nothing {
-                    let room = WORD.saturating_sub(stream.word.len()).min(here);
-                    stream.word.extend_from_slice(&piece[..room]);
-                } else {
-                    let is_last = stream.left == here;
-                    self.hide_piece(stream, piece, place, is_last, patches);
-                }
-                stream.left -= here;
-                if stream.left == 0 {
-                    stream.end_argument(self);
-                    stream.phase = Phase::LineEnd;
-                }
-                here
-            }
+            Phase::Argument => self.argument(stream, bytes, place, patches),
             Phase::LineEnd => {
                 // Two bytes, whatever they are: the parser does not look at them.
                 if stream.left == 0 {
@@ -446,6 +415,46 @@ impl Secrets {
                 1
             }
         }
+    }
+
+    /// Takes some of the bytes of an argument.
+    fn argument(
+        &self,
+        stream: &mut Stream,
+        bytes: &mut [u8],
+        place: u64,
+        patches: &mut Vec<Patch>,
+    ) -> usize {
+        let argument = stream.arguments.next();
+        let is_new = stream.hiding == Hiding::Unknown;
+        if is_new {
+            stream.hiding = match argument {
+                Argument::Secret => Hiding::Letters,
+                Argument::Rule => Hiding::of_rule(Some(bytes[0])),
+                Argument::Plain | Argument::Name => Hiding::Nothing,
+            };
+        }
+        // The first byte of a rule says what the rest is, and stays.
+        let is_mark = is_new && argument == Argument::Rule;
+        let here = if is_mark {
+            1
+        } else {
+            stream.left.min(bytes.len())
+        };
+        let piece = &mut bytes[..here];
+        if is_mark || stream.hiding == Hiding::Nothing {
+            let room = WORD.saturating_sub(stream.word.len()).min(here);
+            stream.word.extend_from_slice(&piece[..room]);
+        } else {
+            let is_last = stream.left == here;
+            self.hide_piece(stream, piece, place, is_last, patches);
+        }
+        stream.left -= here;
+        if stream.left == 0 {
+            stream.end_argument(self);
+            stream.phase = Phase::LineEnd;
+        }
+        here
     }
 
     /// A piece of a secret, perhaps the last one.

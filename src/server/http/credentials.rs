@@ -35,8 +35,11 @@ pub(super) fn check(authorization: Option<&[u8]>, is_right: Option<IsRight<'_>>)
     }
 }
 
+/// A name, if one was given, and a password.
+type Given = (Option<Vec<u8>>, Zeroizing<Vec<u8>>);
+
 /// Name and password in an `Authorization` field.
-fn given(field: &[u8]) -> Option<(Option<Vec<u8>>, Zeroizing<Vec<u8>>)> {
+fn given(field: &[u8]) -> Option<Given> {
     let blank = field.iter().position(|byte| *byte == b' ')?;
     let (scheme, value) = (&field[..blank], field[blank..].trim_ascii());
     if scheme.eq_ignore_ascii_case(b"bearer") {
