@@ -28,6 +28,7 @@ mod rule;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod user;
 mod users;
 
@@ -36,6 +37,7 @@ pub use log::{Context, Entry, Log, Reason, Refusal};
 pub use roles::Role;
 pub use rule::RuleError;
 pub use selector::Selector;
+pub use usage::Usage;
 pub use user::User;
 pub use users::{Changed, Users, is_valid_name};
 

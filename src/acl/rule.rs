@@ -85,9 +85,6 @@ impl RuleError {
             fault,
         }
     }
-    pub(super) fn fault(&self) -> Fault {
-        self.fault
-    }
     /// The rule that is wrong, or the name if it is that.
     pub fn rule(&self) -> &[u8] {
         &self.rule

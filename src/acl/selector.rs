@@ -105,6 +105,9 @@ impl Selector {
             return match rule {
                 [b'~', pattern @ ..] => self.add_keys(READ_WRITE, pattern),
                 [b'%', rest @ ..] => {
+                    if self.all_keys {
+                        return Err(Fault::AfterAllKeys);
+                    }
                     let (access, pattern) = key_access(rest).ok_or(Fault::Syntax)?;
                     self.add_keys(access, pattern)
                 }
@@ -310,7 +313,10 @@ fn key_access(rule: &[u8]) -> Option<(u8, &[u8])> {
     let mut access = 0;
     let mut rest = rule;
     loop {
-        let (letter, tail) = rest.split_first()?;
+        // Redis takes it for an empty pattern that none stands there.
+        let Some((letter, tail)) = rest.split_first() else {
+            return (access != 0).then_some((access, rest));
+        };
         let bit = match letter.to_ascii_uppercase() {
             b'R' => access::READ,
             b'W' => access::WRITE,

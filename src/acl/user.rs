@@ -5,7 +5,7 @@
 use super::password::{self, Hash};
 use super::rule::{Fault, value_of};
 use super::selector::Selectors;
-use super::{Budget, Call, Catalogue, Denied, Role, Selector};
+use super::{Budget, Call, Catalogue, Denied, Role, Selector, Usage};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -27,10 +27,16 @@ pub struct User {
     selectors: Selectors,
     roles: Vec<Rc<Role>>,
     budget: Budget,
+    /// What its clients have used, under whichever of its rules.
+    usage: Rc<Usage>,
+    /// Whether its commands have to be asked about, for what they do or for the budget.
+    is_bound: bool,
     /// Whether some selector permits everything.
     is_unrestricted: bool,
     /// Whether each selector permits all keys.
     sees_all_keys: bool,
+    /// Whether each selector permits all databases.
+    sees_all_dbs: bool,
 }
 
 impl User {
@@ -45,8 +51,11 @@ impl User {
             selectors: Selectors::new(known.all_channels, known.catalogue),
             roles: Vec::new(),
             budget: Budget::default(),
+            usage: Rc::default(),
+            is_bound: true,
             is_unrestricted: false,
             sees_all_keys: false,
+            sees_all_dbs: false,
         };
         user.finish();
         user
@@ -56,6 +65,7 @@ impl User {
     pub(super) fn named(&self, name: &[u8]) -> User {
         User {
             name: name.to_vec(),
+            usage: Rc::default(),
             ..self.clone()
         }
     }
@@ -106,7 +116,10 @@ impl User {
     pub(super) fn finish(&mut self) {
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
+        let sees_all_dbs = self.all_selectors().all(Selector::has_all_databases);
         (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
+        self.sees_all_dbs = sees_all_dbs;
+        self.is_bound = !is_unrestricted || self.has_budget();
     }
 
     /// Leaves this password alone, or lets any password do.
@@ -282,6 +295,26 @@ impl User {
     /// Names of the user's roles.
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.roles.iter().map(|role| role.name())
+    }
+    /// Whether no selector needs to be asked about databases.
+    pub fn sees_all_dbs(&self) -> bool {
+        self.sees_all_dbs
+    }
+    /// Whether its commands have to be asked about at all.
+    #[inline]
+    pub fn is_bound(&self) -> bool {
+        self.is_bound
+    }
+    /// Whether what its clients use is bounded.
+    pub fn has_budget(&self) -> bool {
+        let budget = &self.budget;
+        budget.cpu_ms_per_s.is_some()
+            || budget.commands_per_s.is_some()
+            || budget.memory_bytes.is_some()
+    }
+    /// What the user's clients have used.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
     /// What clients of the user may use up.
     pub fn budget(&self) -> &Budget {

@@ -30,6 +30,8 @@ pub enum HeldBy {
     Save,
     /// The way of a key to another server, which the command would change. Nobody asked for this wait either.
     Migration,
+    /// Its user's budget, which is used up.
+    Budget,
 }
 
 /// A command that waits.

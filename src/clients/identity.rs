@@ -39,11 +39,11 @@ impl Identity {
     pub fn is_stranger(&self) -> bool {
         matches!(self, Identity::Stranger)
     }
-    /// The user whose rules its commands have to be asked about. None where nothing has to be asked.
+    /// The user whose rules or budget its commands have to be asked about. None where nothing has to be asked.
     #[inline]
     pub fn restricted(&self) -> Option<&Rc<User>> {
         match self {
-            Identity::User(user) if !user.is_unrestricted() => Some(user),
+            Identity::User(user) if user.is_bound() => Some(user),
             _ => None,
         }
     }

@@ -42,9 +42,7 @@ impl Host for NullHost {
     fn fresh_used_memory(&mut self) -> u64 {
         self.used_memory
     }
-    fn pooled_memory(&self) -> u64 {
-        0
-    }
+    fn release_pooled(&mut self) {}
     fn adjust_oom_score(&mut self, _how: OomScore, _wish: i32) -> bool {
         true
     }

@@ -32,7 +32,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use load::{ConfigError, Place, Statement, StatementKind};
-pub use rewrite::{RewriteError, replace_file};
+pub use rewrite::{RewriteError, read_file, replace_file};
 pub use settings::{
     BindAddress, DisklessLoad, Fsync, LogLevel, MaxmemoryPolicy, ProtectedAction, Settings,
     ShutdownOptions, Supervised, events,

@@ -185,6 +185,11 @@ impl Config {
     }
 }
 
+/// Reads one of the files that the configuration names.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    fs::read(path)
+}
+
 /// Replaces a file in one step: a temporary file beside it, synced, renamed, and the directory
 /// synced so that the new name lasts. It has the old file's permissions; `mode`: those of one that was not there.
 pub fn replace_file(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use super::State;
 use crate::acl::Changed;
 use crate::config::secrets::PASSWORD_RULES;
-use crate::config::{ConfigError, StatementKind, replace_file};
+use crate::config::{ConfigError, StatementKind, read_file, replace_file};
 use crate::system::process::os_error_text;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -85,7 +85,7 @@ fn path(state: &State) -> Option<PathBuf> {
 pub(crate) fn load(state: &mut State) -> Result<Vec<Changed>, Vec<u8>> {
     let path = path(state).unwrap_or_default();
     let shown = path.display().to_string();
-    let text = std::fs::read(&path).map_err(|error| {
+    let text = read_file(&path).map_err(|error| {
         let reason = os_error_text(&error);
         format!("Error loading ACLs, opening file '{shown}': {reason}").into_bytes()
     })?;

@@ -6,6 +6,7 @@
 //! The order can be seen by clients: it decides which of two errors is answered. So each check stands in a list, and
 //! says why it stands there.
 
+use super::budgets;
 use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
 use super::permissions::{self, Place};
@@ -20,7 +21,6 @@ use crate::config::Settings;
 use crate::keyspace::{Change, Keyspace, Wish};
 use crate::persistence::aof::AofState;
 use crate::resp::{Args, OwnedRequest};
-use std::rc::Rc;
 
 /// Where a command comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +196,7 @@ pub fn admit(
         // What could refuse one refuses all: between EXEC and the end of its queue nobody else changes anything. What the
         // queue itself does (CONFIG SET, SUBSCRIBE) stops none of what follows, as in Redis: all of it, or nothing.
         Origin::Exec => {
-            check_permitted(state, client, id, args, Place::Multi)?;
+            permissions::check_permitted(state, client, id, args, Place::Multi)?;
             Ok(Admission::Runs)
         }
         // It has run already. A replica or a loaded file that left it out would hold other data.
@@ -276,8 +276,9 @@ fn admit_from_connection(
     // Nothing else is told to strangers, and nothing is done for them.
     check_authenticated(&caller.session, all)?;
     check_in_multi(&caller.session, all)?;
+    let is_bound = caller.session.identity.restricted().is_some();
     // Nor is anything done, made room for or told beyond what a user may.
-    check_permitted(state, client, id, args, Place::TopLevel)?;
+    permissions::check_permitted(state, client, id, args, Place::TopLevel)?;
     let candidate = Candidate {
         client,
         id,
@@ -306,6 +307,10 @@ fn admit_from_connection(
     if admission == Admission::Runs && state.persistence.forkless.is_some() {
         admission = hold_while_saved(state, &candidate, args);
     }
+    if is_bound && admission == Admission::Runs {
+        let queued = queue_of(&state.clients, &candidate).len();
+        admission = budgets::admit(state, client, all, queued)?;
+    }
     Ok(admission)
 }
 
@@ -330,7 +335,7 @@ fn admit_from_script(
             "ERR Can not execute the command on a stale replica",
         ));
     }
-    check_permitted(state, client, id, args, Place::Script)?;
+    permissions::check_permitted(state, client, id, args, Place::Script)?;
     let Some(running) = state.scripting.running.as_deref() else {
         return Err(CommandError::fixed("ERR no script runs"));
     };
@@ -372,25 +377,6 @@ fn check_authenticated(session: &Session, all: u32) -> Checked {
         return Err(CommandError::NoAuth);
     }
     Ok(())
-}
-
-/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
-#[inline(always)]
-fn check_permitted(
-    state: &mut State,
-    client: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-    place: Place,
-) -> Checked {
-    let caller = state.clients.get(client);
-    match caller.and_then(|caller| caller.session.identity.restricted()) {
-        None => Ok(()),
-        Some(user) => {
-            let user = Rc::clone(user);
-            permissions::check_client(state, client, &user, id, args, place)
-        }
-    }
 }
 
 /// What cannot be done in a transaction is not queued either.

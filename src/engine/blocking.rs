@@ -234,7 +234,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
             record(state, key, |client| Executed::WaitsOn { client, is_held });
             return is_held;
         }
-        Became::Held(by @ (HeldBy::Pause | HeldBy::Script)) => {
+        Became::Held(by @ (HeldBy::Pause | HeldBy::Script | HeldBy::Budget)) => {
             // From now on it waits for the end of what holds it, and begins anew then.
             end(state, key);
             state.clients.hold_request(key, request, by);

@@ -90,19 +90,22 @@ fn evict_some(state: &mut State, host: &mut dyn Host, evict_one: EvictOne<'_>) -
     if limit == 0 || state.persistence.loads_any() {
         return Room::Made;
     }
-    // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it. So it is with the
-    // buffers of clients that are told of what was evicted.
-    let others = |state: &State, host: &dyn Host| not_counted(state) + host.pooled_memory();
+    // What waits to be written to the append-only file is gone in a moment, and evicting makes more of it.
     let used = |state: &State, host: &mut dyn Host| match host.used_memory() {
         used if used <= limit => used,
-        used => used.saturating_sub(others(state, host)),
+        used => used.saturating_sub(not_counted(state)),
     };
     let fresh = |state: &State, host: &mut dyn Host| {
-        host.fresh_used_memory().saturating_sub(others(state, host))
+        host.fresh_used_memory().saturating_sub(not_counted(state))
     };
     // The allocator is asked only where the cheap figure is over the limit: it may be, for what other threads have
     // freed is not in it.
     if used(state, host) <= limit || fresh(state, host) <= limit {
+        return Room::Made;
+    }
+    // Before any key goes: the buffers of those who were told of keys that went before may be what is too much.
+    host.release_pooled();
+    if used(state, host) <= limit {
         return Room::Made;
     }
     if policy == MaxmemoryPolicy::NoEviction {

@@ -73,6 +73,7 @@ const SECTIONS: &[Section] = &[
     }),
     section("keyspace", "Keyspace", Shown::Default, keyspace),
     section("keysizes", "Keysizes", Shown::Default, key_sizes),
+    section("users", "Users", Shown::All, users),
     section("gyre", "Gyre", Shown::All, gyre),
     section("loop", "Loop", Shown::All, loop_section),
     section("debug", "Debug", Shown::Named, debug),
@@ -699,6 +700,26 @@ fn keyspace(page: &mut Page<'_>) {
 }
 
 /// Writes how many keys of each type have what size, by powers of two.
+/// What users have used since the start, those who have; a line for each.
+fn users(page: &mut Page<'_>) {
+    for user in page.state.users.iter() {
+        let usage = user.usage();
+        if usage.commands() == 0 && usage.refusals() == 0 {
+            continue;
+        }
+        page.field(
+            &format!("user_{}", safe(&String::from_utf8_lossy(user.name()))),
+            format_args!(
+                "commands={},cpu_usec={},waits={},refusals={}",
+                usage.commands(),
+                usage.cpu_ns() / 1000,
+                usage.waits(),
+                usage.refusals(),
+            ),
+        );
+    }
+}
+
 fn key_sizes(page: &mut Page<'_>) {
     const KINDS: [(Type, &str); 5] = [
         (Type::String, "strings_sizes"),

@@ -30,6 +30,7 @@ pub mod acks;
 pub mod acl_file;
 pub mod admit;
 pub mod blocking;
+pub mod budgets;
 pub mod call;
 pub mod client_eviction;
 pub mod client_line;

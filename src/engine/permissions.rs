@@ -121,7 +121,6 @@ fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
 }
 
 /// Asks whether a user may run a command in a database.
-#[cold]
 pub(crate) fn check(
     table: &CommandTable,
     user: &User,
@@ -146,19 +145,27 @@ pub(crate) fn dry_run(
     check(table, user, id, args, db).map_err(|denied| reason(table, user, id, args, denied, true))
 }
 
-/// What a user's budget is, and what was used of it, for GETUSER.
-pub(crate) fn budget_fields(_state: &State, user: &User) -> Vec<(&'static str, String)> {
-    let budget = user.budget();
+/// What a user's budget is, and what its clients have used, for GETUSER.
+pub(crate) fn budget_fields(user: &User) -> Vec<(&'static str, String)> {
+    let (budget, usage) = (user.budget(), user.usage());
     let mut fields = Vec::new();
+    if !user.has_budget() {
+        return fields;
+    }
     if let Some(ms) = budget.cpu_ms_per_s {
-        fields.push(("cpu", format!("{ms}/s")));
+        fields.push(("cpu-ms-per-second", ms.to_string()));
     }
     if let Some(commands) = budget.commands_per_s {
-        fields.push(("rate", format!("{commands}/s")));
+        fields.push(("commands-per-second", commands.to_string()));
     }
     if let Some(bytes) = budget.memory_bytes {
-        fields.push(("memory", bytes.to_string()));
+        fields.push(("memory-bytes", bytes.to_string()));
+        fields.push(("used-memory-bytes", usage.memory_bytes().to_string()));
     }
+    fields.push(("used-cpu-us", (usage.cpu_ns() / 1000).to_string()));
+    fields.push(("used-commands", usage.commands().to_string()));
+    fields.push(("waits", usage.waits().to_string()));
+    fields.push(("refusals", usage.refusals().to_string()));
     fields
 }
 
@@ -184,6 +191,27 @@ fn with_call<R>(
     ask: impl FnOnce(&Call<'_>) -> R,
 ) -> R {
     let command = table.get(id);
+    let mut call = Call {
+        command: id.0,
+        parent: command.parent.map(|parent| parent.0),
+        args,
+        keys: &[],
+        channels: &[],
+        db,
+        other_dbs: &[],
+    };
+    // What most commands are: without channels or other databases, and with one key, of which nothing has to be listed.
+    let is_plain = command.flags & flags::PUBSUB == 0 && user.sees_all_dbs();
+    if is_plain && let Some((at, key)) = command.only_key {
+        let key = KeyUse {
+            at: usize::from(at),
+            access: access_of(key),
+        };
+        let keys = [key];
+        // One that is missing is missed by the handler.
+        call.keys = &keys[..usize::from(args.len() > key.at)];
+        return ask(&call);
+    }
     let mut keys = Vec::new();
     if !user.sees_all_keys() && super::keyspecs::has_keys(command.spec) {
         // A call whose keys cannot be found is one that its handler refuses.
@@ -197,15 +225,9 @@ fn with_call<R>(
         0 => Vec::new(),
         _ => channels_of(command.spec, args),
     };
-    ask(&Call {
-        command: id.0,
-        parent: command.parent.map(|parent| parent.0),
-        args,
-        keys: &keys,
-        channels: &channels,
-        db,
-        other_dbs: &databases_of(command.spec, args),
-    })
+    let databases = databases_of(command.spec, args);
+    (call.keys, call.channels, call.other_dbs) = (&keys, &channels, &databases);
+    ask(&call)
 }
 
 /// Why a user may not, as DRYRUN (`is_told_all`) and as refusals word it: these do not tell which key or channel it was.
@@ -245,6 +267,65 @@ pub(crate) fn reason(
     }
 }
 
+/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
+#[inline(always)]
+pub(super) fn check_permitted(
+    state: &mut State,
+    client: ClientKey,
+    id: CommandId,
+    args: Args<'_>,
+    place: Place,
+) -> Result<(), CommandError> {
+    let Some(caller) = state.clients.get(client) else {
+        return Ok(());
+    };
+    let Some(user) = caller.session.identity.restricted() else {
+        return Ok(());
+    };
+    match check_bound(&state.table, user, id, args, caller.session.db) {
+        Asked::Permitted => Ok(()),
+        asked => {
+            let user = Rc::clone(user);
+            refuse_or_ask_on(state, client, &user, id, args, place, asked)
+        }
+    }
+}
+
+/// What came of asking a user's rules.
+enum Asked {
+    Permitted,
+    Denied(Denied),
+    /// It is SORT, of which the arguments do not name all keys.
+    IsSort,
+}
+
+#[inline(never)]
+fn check_bound(
+    table: &CommandTable,
+    user: &User,
+    id: CommandId,
+    args: Args<'_>,
+    db: usize,
+) -> Asked {
+    let command = table.get(id);
+    // Who has yet to say who it is must be able to, whatever it is now.
+    if user.is_unrestricted() || command.flags & flags::NO_AUTH != 0 {
+        return Asked::Permitted;
+    }
+    match check(table, user, id, args, db) {
+        Err(denied) => Asked::Denied(denied),
+        // The only commands of their group that may read keys which no argument names.
+        Ok(()) if command.flags & flags::MOVABLE_KEYS != 0 && is_sort(command.spec) => {
+            Asked::IsSort
+        }
+        Ok(()) => Asked::Permitted,
+    }
+}
+
+fn is_sort(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "sort" | "sort_ro")
+}
+
 /// The refusal of a command of a transaction.
 macro_rules! changed {
     ($why:literal) => {
@@ -255,24 +336,22 @@ macro_rules! changed {
         )
     };
 }
-/// Asks for a client's command before it runs or is queued; the refusal is in ACL LOG. `client`: whose session holds.
+/// What is answered to a command that was not simply permitted; a refusal is in ACL LOG then.
 #[cold]
 #[inline(never)]
-pub(super) fn check_client(
+fn refuse_or_ask_on(
     state: &mut State,
     client: ClientKey,
     user: &Rc<User>,
     id: CommandId,
     args: Args<'_>,
     place: Place,
+    asked: Asked,
 ) -> Result<(), CommandError> {
-    // Who has yet to say who it is must be able to, whatever it is now.
-    if state.table.get(id).flags & flags::NO_AUTH != 0 {
-        return Ok(());
-    }
-    let db = state.clients.get(client).map_or(0, |it| it.session.db);
-    let Err(denied) = check(&state.table, user, id, args, db) else {
-        return check_sort(state, client, user, id, args, place);
+    let denied = match asked {
+        Asked::Permitted => return Ok(()),
+        Asked::IsSort => return check_sort(state, client, user, id, args, place),
+        Asked::Denied(denied) => denied,
     };
     log(state, client, user.name(), id, args, denied, place);
     let text = reason(&state.table, user, id, args, denied, false);
@@ -299,7 +378,7 @@ fn check_sort(
     args: Args<'_>,
     place: Place,
 ) -> Result<(), CommandError> {
-    if !matches!(state.table.get(id).spec.name, "sort" | "sort_ro") || user.sees_all_keys() {
+    if user.sees_all_keys() {
         return Ok(());
     }
     let session = state.clients.get(client).map(|client| &client.session);

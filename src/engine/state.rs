@@ -29,6 +29,8 @@ pub struct State {
     pub acl_log: crate::acl::Log,
     /// Wrong passwords by host.
     pub auth_failures: crate::clients::hosts::AuthFailures,
+    /// Clients that wait for their users' budgets.
+    pub budgets: super::budgets::Budgets,
     /// The directives.
     pub config: Config,
     /// Statistics, slow log, latency histograms.
@@ -112,6 +114,7 @@ impl State {
             users: crate::acl::Users::new(&table, config.settings().acl_pubsub_all_channels),
             acl_log: Default::default(),
             auth_failures: Default::default(),
+            budgets: Default::default(),
             config,
             observe,
             journal: Journal::default(),
@@ -425,8 +428,8 @@ pub trait Host {
     /// Memory that is held against `maxmemory`, bytes, taken anew from the allocator where the cheap figure may be
     /// behind (other threads have freed).
     fn fresh_used_memory(&mut self) -> u64;
-    /// Memory of buffers that wait for the next clients that are answered, bytes. It is bounded, and used memory counts it.
-    fn pooled_memory(&self) -> u64;
+    /// Frees the buffers that wait for the next clients that are answered.
+    fn release_pooled(&mut self);
     /// Makes a directory the working one; on error the system's text. A replay stays where it is.
     fn change_directory(&mut self, path: &std::path::Path) -> Result<(), String>;
     /// Sets how readily the kernel ends the process; whether it could be (else the log says why). A replay changes

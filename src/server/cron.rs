@@ -81,6 +81,7 @@ impl Core {
         self.check_clients(events, interval_ns);
         self.end_pause(events);
         crate::engine::tracking::limit(&mut self.state);
+        crate::engine::budgets::measure_memory(&self.state);
         self.save_if_due(events);
         self.replication_cron(events);
         self.sample(events);

@@ -113,6 +113,8 @@ pub(super) enum TimerOwner {
     Save,
     /// The first of the other servers that has been silent for too long, or of the sockets that nobody has used.
     Migrations,
+    /// The first client whose user's budget has something in it again.
+    Budgets,
     /// The next event for those who watch the HTTP pages.
     HttpEvents,
 }
@@ -125,6 +127,7 @@ impl TimerOwner {
         TimerOwner::PauseEnd,
         TimerOwner::Save,
         TimerOwner::Migrations,
+        TimerOwner::Budgets,
         TimerOwner::HttpEvents,
     ];
 }

@@ -50,7 +50,7 @@ pub(super) struct LoopHost<'a> {
     pub(super) listeners: &'a mut Listeners,
     pub(super) gauge: &'a mut MemoryGauge,
     /// Output buffers for the next clients.
-    pub(super) pool: &'a [Vec<u8>],
+    pub(super) pool: &'a mut Vec<Vec<u8>>,
     pub(super) command_ns: u64,
 }
 
@@ -86,11 +86,8 @@ impl Host for LoopHost<'_> {
         }
         self.events.seam().observed(self.gauge.used())
     }
-    fn pooled_memory(&self) -> u64 {
-        self.pool
-            .iter()
-            .map(|buffer| buffer.capacity() as u64)
-            .sum()
+    fn release_pooled(&mut self) {
+        self.pool.clear();
     }
     fn change_directory(&mut self, path: &Path) -> Result<(), String> {
         // Whether it could be is recorded: a replay answers the same, and goes nowhere.

@@ -11,6 +11,7 @@
 use super::service::Core;
 use crate::clients::{Blocked, ClientKey, ClientKind};
 use crate::engine;
+use crate::engine::budgets;
 use crate::engine::replication::{primary, replica};
 use crate::engine::{CommandId, Outcome};
 use crate::event_loop::{EventLoop, Phase, Progress, Received, Token};
@@ -134,7 +135,14 @@ impl Core {
             client.reply.output_mut().install(buffer);
         }
         self.note_ready(events, key);
+        let stats = &self.state.observe.stats;
+        let (before_ns, before) = (stats.command_ns, stats.commands_processed);
         let progress = self.serve(events, key, token);
+        let stats = &self.state.observe.stats;
+        let (cpu_ns, commands) = (stats.command_ns, stats.commands_processed);
+        // Statistics that were reset meanwhile begin anew.
+        let cpu_ns = cpu_ns.saturating_sub(before_ns);
+        budgets::charge(&self.state, key, cpu_ns, commands.saturating_sub(before));
         self.note_served(events, key, progress);
         progress
     }

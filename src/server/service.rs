@@ -77,7 +77,7 @@ impl Core {
             endpoints: &mut self.endpoints,
             listeners: &mut self.listeners,
             gauge: &mut self.gauge,
-            pool: &self.pool,
+            pool: &mut self.pool,
             command_ns: self.state.observe.stats.command_ns,
         };
         (&mut self.state, host)

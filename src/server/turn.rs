@@ -117,7 +117,8 @@ impl Service for Core {
                 TimerOwner::Waits
                 | TimerOwner::PauseEnd
                 | TimerOwner::Save
-                | TimerOwner::Migrations,
+                | TimerOwner::Migrations
+                | TimerOwner::Budgets,
             ) => {}
             // It was replaced or cancelled while it was in hand.
             None => events.ignore(),
@@ -163,6 +164,7 @@ impl Service for Core {
         //    (3, 4, 6). What they take is the last change of data in a turn, but for what step 17 may
         //    let somebody take, which goes to the file and is answered in the next turn.
         self.end_waits(events);
+        self.end_budget_waits(events);
         // 8. Key events of the steps above; those of commands were drained after each. This is where the journal gets the
         //    removals of expired and evicted keys, so it stands before the file.
         engine::keyspace_events::drain(&mut self.state, None);
@@ -298,6 +300,18 @@ impl Core {
                 let left_us = end_ms.saturating_mul(1000).saturating_sub(now_us);
                 now.mono_ns.saturating_add(left_us.saturating_mul(1000))
             });
+    }
+
+    /// Lets clients go on whose users' budgets have something in them again, and sets the timer for the next one.
+    fn end_budget_waits(&mut self, events: &mut EventLoop) {
+        for id in self.state.budgets.take_due(events.turn_ns()) {
+            if let Some(key) = self.state.clients.by_id(id) {
+                self.resume(events, key, HeldBy::Budget);
+            }
+        }
+        let next_ns = self.state.budgets.next_ns();
+        self.timers
+            .follow(events, TimerOwner::Budgets, next_ns, |at_ns| at_ns);
     }
 
     /// Answers clients whose waiting is over, and sets the timer for the next one.

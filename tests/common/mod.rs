@@ -152,6 +152,12 @@ impl Server {
         assert!(self.await_answer(), "its port was taken meanwhile");
     }
 
+    /// Starts it again in the same place with these directives.
+    pub fn start_again_with(&mut self, directives: &[&str]) {
+        self.directives = directives.iter().map(|word| (*word).to_owned()).collect();
+        self.start_again();
+    }
+
     /// Whether the process still runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))

@@ -26,6 +26,7 @@ mod old_redis;
 mod pair;
 mod scripts;
 mod transactions;
+mod users;
 
 use compare::show;
 use epoch::generate;

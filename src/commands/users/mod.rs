@@ -118,7 +118,7 @@ fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         return Ok(());
     };
     let roles: Vec<Vec<u8>> = user.roles().map(<[u8]>::to_vec).collect();
-    let budget = permissions::budget_fields(context.state, &user);
+    let budget = permissions::budget_fields(&user);
     let has_databases = !user.root().has_all_databases();
     let reply = context.reply();
     let more = usize::from(has_databases)

@@ -358,3 +358,44 @@ fn passwords_are_as_long_as_asked_for() {
         error("ERR value is not an integer or out of range")
     );
 }
+
+#[test]
+fn roles_are_shared_by_their_members() {
+    let mut harness = Harness::new();
+    assert_eq!(harness.line("ACL SETROLE reader +get ~a*"), ok());
+    assert_eq!(harness.line("ACL SETUSER u on nopass role=reader"), ok());
+    assert_eq!(harness.line("ACL ROLES"), bulks(&["reader"]));
+    let before = harness.line("ACL DIGEST");
+    assert_eq!(harness.line("ACL DRYRUN u GET a"), ok());
+    assert!(matches!(
+        harness.line("ACL DRYRUN u SET a 1"),
+        Value::Bulk(_)
+    ));
+    // Who has a role has it as it is now.
+    become_user(&mut harness, "u");
+    assert!(matches!(harness.line("SET a 1"), Value::Error(_)));
+    let state = &mut harness.state;
+    let changed = state
+        .users
+        .set_role(b"reader", &[b"+set"], &state.table)
+        .expect("a rule");
+    crate::engine::permissions::follow(state, &changed, None);
+    assert_eq!(harness.line("SET a 1"), ok());
+    become_user(&mut harness, "default");
+    assert_ne!(harness.line("ACL DIGEST"), before);
+    let Value::Array(fields) = harness.line("ACL GETROLE reader") else {
+        panic!("fields")
+    };
+    assert_eq!(
+        fields[fields.len() - 2..],
+        [Value::bulk("members"), bulks(&["u"])]
+    );
+    assert_eq!(harness.line("ACL GETROLE nosuch"), Value::NullBulk);
+    assert!(matches!(
+        harness.line("ACL DELROLE reader"),
+        Value::Error(_)
+    ));
+    harness.line("ACL DELUSER u");
+    assert_eq!(harness.line("ACL DELROLE reader nosuch"), Value::Integer(1));
+    assert_eq!(harness.line("ACL ROLES"), Value::Array(Vec::new()));
+}

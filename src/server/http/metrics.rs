@@ -435,6 +435,7 @@ pub(super) fn text(state: &mut State, host: &mut dyn Host) -> String {
     replication(&mut text, state);
     keyspace(&mut text, state);
     commands(&mut text, state);
+    users(&mut text, state);
     errors(&mut text, state);
     latencies(&mut text, state);
     waits(&mut text, state);
@@ -464,6 +465,48 @@ fn instance(text: &mut Text, fields: &HashMap<&str, &str>) {
         ("maxmemory_policy", field("maxmemory_policy")),
     ];
     text.sample("redis_instance_info", &labels, 1);
+}
+
+/// What users have used: those who have used something.
+fn users(text: &mut Text, state: &State) {
+    let names: Vec<_> = state
+        .users
+        .iter()
+        .filter(|user| user.usage().commands() > 0 || user.usage().refusals() > 0)
+        .map(|user| {
+            (
+                String::from_utf8_lossy(user.name()).into_owned(),
+                user.usage(),
+            )
+        })
+        .collect();
+    type Figure = fn(&crate::acl::Usage) -> f64;
+    let families: [(&str, &str, Figure); 4] = [
+        (
+            "gyre_user_commands",
+            "Commands that the user's clients have run.",
+            |it| it.commands() as f64,
+        ),
+        ("gyre_user_cpu_seconds", "Time that they took.", |it| {
+            it.cpu_ns() as f64 / 1e9
+        }),
+        (
+            "gyre_user_waits",
+            "Commands that had to wait for the user's budget.",
+            |it| it.waits() as f64,
+        ),
+        (
+            "gyre_user_refusals",
+            "Commands that were refused for the user's budget.",
+            |it| it.refusals() as f64,
+        ),
+    ];
+    for (family, help, figure) in families {
+        text.family(family, "counter", help);
+        for (name, usage) in &names {
+            text.sample(&format!("{family}_total"), &[("user", name)], figure(usage));
+        }
+    }
 }
 
 /// The link to a primary, and how far each replica is behind.

@@ -1,0 +1,184 @@
+//! Users, what they may do and what they may use, over sockets.
+
+mod common;
+
+use common::{Raw, Server, info, wait_for};
+use gyre::resp::reader::Value;
+use std::time::{Duration, Instant};
+
+fn ok() -> Value {
+    Value::Simple("OK".into())
+}
+
+fn text_of(value: Value) -> String {
+    match value {
+        Value::Error(text) | Value::Bulk(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => panic!("{other:?} is no text"),
+    }
+}
+
+/// A connection that is this user.
+fn client_of(server: &Server, user: &str) -> Raw {
+    let mut client = server.raw();
+    assert_eq!(client.line(&format!("AUTH {user} x")), ok());
+    client
+}
+
+fn users_of(admin: &mut Raw) -> Vec<String> {
+    match admin.line("ACL LIST") {
+        Value::Array(lines) => lines.into_iter().map(text_of).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_user_that_changes_or_goes_takes_its_clients_along() {
+    let server = Server::start();
+    let mut admin = server.raw();
+    admin.line("ACL SETUSER u on nopass ~* &* +@all");
+    let (mut caller, mut listener) = (client_of(&server, "u"), client_of(&server, "u"));
+    listener.line("SUBSCRIBE a");
+    // A client that waits is asked again when there is something for it.
+    let mut waiter = client_of(&server, "u");
+    waiter.send(b"BLPOP l 0\r\n");
+    wait_for("a client that waits", || {
+        info(&mut admin, "blocked_clients") == "1"
+    });
+    assert_eq!(admin.line("ACL SETUSER u resetchannels &b -blpop"), ok());
+    assert_eq!(listener.try_read(), None);
+    assert_eq!(caller.line("PING"), Value::Simple("PONG".into()));
+    admin.line("RPUSH l 1");
+    let refused = text_of(waiter.read());
+    assert_eq!(
+        refused,
+        "NOPERM User u has no permissions to run the 'blpop' command"
+    );
+    assert_eq!(admin.line("LLEN l"), Value::Integer(1));
+    assert_eq!(admin.line("ACL DELUSER u"), Value::Integer(1));
+    assert_eq!((caller.try_read(), waiter.try_read()), (None, None));
+}
+
+#[test]
+fn users_outlive_the_server_in_the_configuration_or_in_a_file() {
+    let mut server = Server::with(&["--requirepass", "admin"]);
+    let mut admin = server.raw();
+    admin.line("AUTH admin");
+    admin.line("ACL SETUSER u on >secret ~a* +get (%R~b* +strlen)");
+    let before = users_of(&mut admin);
+    assert_eq!(before.len(), 2);
+    // Started without a file there is nowhere to write them to.
+    assert!(text_of(admin.line("CONFIG REWRITE")).starts_with("ERR"));
+    let path = server.dir.path().join("users.acl");
+    std::fs::write(&path, before.join("\n") + "\n").expect("a file");
+    server.start_again_with(&["--aclfile", &path.display().to_string()]);
+    let mut admin = server.raw();
+    assert!(text_of(admin.line("GET a")).starts_with("NOAUTH"));
+    admin.line("AUTH admin");
+    assert_eq!(users_of(&mut admin), before);
+    admin.line("ACL SETUSER v on");
+    assert_eq!(admin.line("ACL SAVE"), ok());
+    let saved = std::fs::read_to_string(&path).expect("the file");
+    assert_eq!(saved.lines().count(), 3, "{saved}");
+    assert!(!saved.contains("secret") && !saved.contains(">admin"));
+    // What is wrong in a file changes nothing.
+    std::fs::write(&path, format!("{saved}user w +nosuch\n")).expect("the file");
+    let error = text_of(admin.line("ACL LOAD"));
+    assert!(
+        error.contains(":4: ") && error.contains("no change"),
+        "{error}"
+    );
+    let names = admin.line("ACL USERS");
+    std::fs::write(&path, saved.replace("user v", "user w")).expect("the file");
+    assert_eq!(admin.line("ACL LOAD"), ok());
+    assert_ne!(admin.line("ACL USERS"), names);
+    assert_eq!(admin.line("ACL WHOAMI"), Value::bulk("default"));
+}
+
+#[test]
+fn a_user_that_is_wrong_ends_the_start() {
+    for (lines, wanted) in [
+        ("user u on +nosuch\n", "Error in user declaration '+nosuch'"),
+        (
+            "aclfile users.acl\nuser u on\n",
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid.",
+        ),
+        (
+            "aclfile none.acl\n",
+            "Aborting Redis startup because of ACL errors: Error loading ACLs, opening file 'none.acl': No such file or \
+             directory",
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("redis.conf");
+        std::fs::write(&path, lines).expect("a file");
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_gyre"))
+            .arg(&path)
+            .current_dir(dir.path())
+            .output()
+            .expect("it runs");
+        assert!(!output.status.success());
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+/// Who is over its budget waits; nobody else does.
+#[test]
+fn a_rate_holds_its_user_alone() {
+    let server = Server::start();
+    let mut admin = server.raw();
+    admin.line("ACL SETUSER u on nopass ~* +@all rate=20/s");
+    let mut bound = client_of(&server, "u");
+    let begin = Instant::now();
+    // Twenty are there at once; as many again take a second.
+    let pipeline = "INCR n\r\n".repeat(40);
+    bound.send(pipeline.as_bytes());
+    for number in 1..=20 {
+        assert_eq!(bound.read(), Value::Integer(number));
+    }
+    let reader = std::thread::spawn(move || {
+        for number in 21..=40 {
+            assert_eq!(bound.read(), Value::Integer(number));
+        }
+        begin.elapsed()
+    });
+    let (mut slowest, mut asked) = (Duration::ZERO, 0);
+    while !reader.is_finished() {
+        let before = Instant::now();
+        assert_eq!(admin.line("PING"), Value::Simple("PONG".into()));
+        slowest = slowest.max(before.elapsed());
+        asked += 1;
+    }
+    let took = reader.join().expect("all answers");
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    assert!(
+        slowest < Duration::from_millis(500) && asked > 10,
+        "{slowest:?} of {asked}"
+    );
+    let user = admin.line("ACL GETUSER u");
+    let Value::Array(fields) = user else {
+        panic!("fields")
+    };
+    assert!(fields.contains(&Value::bulk("budget")));
+    let info = text_of(admin.line("INFO users"));
+    assert!(info.contains("user_u:commands=4"), "{info}");
+}
+
+#[test]
+fn who_would_rather_be_told_is_told() {
+    let server = Server::start();
+    let mut admin = server.raw();
+    admin.line("ACL SETUSER u on nopass ~* +@all rate=2/s throttle-error");
+    let mut bound = client_of(&server, "u");
+    bound.send("INCR n\r\n".repeat(50).as_bytes());
+    let answers: Vec<Value> = (0..50).map(|_| bound.read()).collect();
+    let refused = answers
+        .iter()
+        .filter(|it| matches!(it, Value::Error(text) if text.starts_with(b"THROTTLED ")))
+        .count();
+    assert!((40..=48).contains(&refused), "{refused}");
+    // It may become somebody else, who is not bound.
+    assert_eq!(bound.line("AUTH default x"), ok());
+    assert!(matches!(bound.line("INCR n"), Value::Integer(_)));
+}
