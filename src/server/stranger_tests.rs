@@ -359,6 +359,8 @@ fn places_are_kept_for_priority_subnets() {
     world.close(normal[0]);
     let fourth = world.connect("10.1.2.4");
     assert_eq!(world.ask(fourth, "PING\r\n"), "+PONG\r\n");
+    let again = world.connect("203.0.113.7");
+    assert_eq!(world.ask(again, "PING\r\n"), "+PONG\r\n");
     let answer = world.ask(admin, "INFO everything\r\n");
     for field in [
         "rejected_connections:2",
