@@ -165,6 +165,11 @@ const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
         "runs when the server is built",
     ),
     (
+        "src/server/check_config.rs",
+        "files",
+        "a tool: the permissions of the files that directives name",
+    ),
+    (
         "src/server/recording.rs",
         "files",
         "the recording itself, and the files that it begins with",

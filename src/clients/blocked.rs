@@ -52,6 +52,8 @@ pub enum Awaited {
     Keys(AwaitedKeys),
     /// Acknowledgements: WAIT and WAITAOF.
     Acks(AckWait),
+    /// Its turn to try a password, which comes at the deadline: others of its host were wrong. The request is run then.
+    Turn(OwnedRequest),
     /// The end of work that has begun for it and cannot be given up: its databases are freed (FLUSHALL), the data are
     /// loaded again (DEBUG LOADAOF), keys go to another server (MIGRATE).
     Work,
@@ -104,17 +106,18 @@ impl BlockedCommand {
     pub fn keys_mut(&mut self) -> Option<&mut AwaitedKeys> {
         match &mut self.awaits {
             Awaited::Keys(keys) => Some(keys),
-            Awaited::Acks(_) | Awaited::Work => None,
+            Awaited::Acks(_) | Awaited::Turn(_) | Awaited::Work => None,
         }
     }
     /// Whether it may be answered before it has what it waits for.
     pub fn may_give_up(&self) -> bool {
-        !matches!(self.awaits, Awaited::Work)
+        !matches!(self.awaits, Awaited::Work | Awaited::Turn(_))
     }
     /// Bytes of the request that it keeps.
     pub fn memory_bytes(&self) -> usize {
         match &self.awaits {
             Awaited::Keys(keys) => keys.request.memory_bytes(),
+            Awaited::Turn(request) => request.memory_bytes(),
             Awaited::Acks(_) | Awaited::Work => 0,
         }
     }

@@ -55,6 +55,10 @@ pub struct Connection {
     pub(super) write_pending: bool,
     /// It is in `Clients::pushed`.
     pub(super) pushed: bool,
+    /// It came from one of `priority-subnets` when it was accepted.
+    is_priority: bool,
+    /// It is counted among the connections of its host.
+    is_counted: bool,
     query: QueryBuffer,
     bytes_in: u64,
     bytes_out: u64,
@@ -91,6 +95,11 @@ impl Connection {
             last_interaction_ns: now_ns,
             ..Connection::default()
         }
+    }
+    /// The same as one that came from `priority-subnets`, and as one that is counted among those of its host.
+    pub fn admitted(mut self, is_priority: bool, is_counted: bool) -> Connection {
+        (self.is_priority, self.is_counted) = (is_priority, is_counted);
+        self
     }
     /// What stands in the place of a connection for a client without a socket.
     pub fn none() -> Connection {
@@ -130,6 +139,14 @@ impl Connection {
             Address::Unix(_) => true,
             Address::None => false,
         }
+    }
+    /// Whether it came from one of `priority-subnets` when it was accepted.
+    pub fn is_priority(&self) -> bool {
+        self.is_priority
+    }
+    /// Whether it is counted among the connections of its host.
+    pub fn is_counted(&self) -> bool {
+        self.is_counted
     }
     /// Monotonic time of its beginning, ns.
     pub fn created_ns(&self) -> u64 {

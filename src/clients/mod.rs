@@ -12,6 +12,7 @@
 //! | `blocked` | why its commands do not run |
 //! | `transaction` | MULTI and WATCH |
 //! | `connection` | its socket |
+//! | `hosts` | what is counted by the addresses that they come from |
 //! | `served_batch` | what the recorder knows of its commands |
 //! | `subscriptions`, `caching` | what it listens to, how its keys are tracked |
 //!
@@ -20,6 +21,7 @@
 mod blocked;
 mod caching;
 mod connection;
+pub mod hosts;
 mod identity;
 mod served_batch;
 mod session;
@@ -71,6 +73,7 @@ impl Client {
             connection,
             ..Client::default()
         };
+        client.session.was_authenticated = !identity.is_stranger();
         client.session.identity = identity;
         client
     }
@@ -113,6 +116,10 @@ pub struct Clients {
     next_id: u64,
     /// Connections (not scripts) that are open.
     pub connected: usize,
+    /// Those of them that came from `priority-subnets`.
+    pub priority: usize,
+    /// Connections by host.
+    pub by_host: hosts::Connections,
     /// Keys of clients with replies to write before the loop sleeps; a client is in it at most once.
     pending_write: Vec<ClientKey>,
     /// Keys of clients to be closed at the end of the turn; a client is in it at most once.
@@ -272,6 +279,15 @@ impl Clients {
             query.stalled = true;
         }
         self.hold(key, by);
+    }
+    /// It is a client's turn to try the password of this request, which is the first that runs when it goes on.
+    pub fn take_turn(&mut self, key: ClientKey, request: OwnedRequest) {
+        if let Some(client) = self.slab.get_mut(key.0) {
+            client.session.has_turn = true;
+            let query = client.connection.query_mut();
+            query.parsed.push_front(request);
+            query.stalled = true;
+        }
     }
     /// Keys of all clients that are held back, in the order in which they came to be.
     pub fn held(&self) -> Vec<ClientKey> {

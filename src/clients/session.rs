@@ -74,6 +74,10 @@ pub struct Session {
     pub no_evict: bool,
     /// It is in MONITOR.
     pub monitors: bool,
+    /// It has waited for its turn to try a password, and may try one.
+    pub has_turn: bool,
+    /// It has been somebody before, whoever it is now.
+    pub was_authenticated: bool,
     /// READONLY of a cluster; reported by CLIENT LIST.
     pub readonly: bool,
     /// Offset of the journal behind this client's last write, as the append-only file counts.

@@ -8,10 +8,11 @@
 use super::client::{NAME_ERROR, is_printable};
 use crate::REDIS_VERSION;
 use crate::acl::DEFAULT_USER;
+use crate::clients::hosts::Turn;
 use crate::clients::{Client, ClientKind, Identity, ReplyMode};
 use crate::engine::{
-    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, acl, flags,
-    monitor, parse, permissions, pubsub, tracking, transactions,
+    Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, WaitFor, acl,
+    flags, monitor, parse, permissions, pubsub, tracking, transactions,
 };
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
@@ -180,12 +181,8 @@ fn auth(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandEr
     if args.len() > 3 {
         return Err(CommandError::Syntax);
     }
-    context.effects.details_mut().redacted.push(1);
     let (user, password) = match args.get(2) {
-        Some(password) => {
-            context.effects.details_mut().redacted.push(2);
-            (args.at(1), password)
-        }
+        Some(password) => (args.at(1), password),
         None if context.state.users.default_user().has_nopass() => {
             return Err(CommandError::fixed(
                 "ERR AUTH <password> called without any password configured for the default user. \
@@ -194,18 +191,36 @@ fn auth(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandEr
         }
         None => (DEFAULT_USER, args.at(1)),
     };
-    authenticate(context, user, password, args.at(0))?;
-    context.reply().ok();
+    if authenticate(context, user, password, args.at(0))? {
+        context.reply().ok();
+    }
     Ok(())
 }
 
-/// Lets the session in as a user, or not.
+/// Lets the session in as a user, or not. False if it has to wait before the password is looked at: the whole command runs
+/// again then, and what the client has sent behind it waits with it.
 fn authenticate(
     context: &mut ServerContext<'_>,
     name: &[u8],
     password: &[u8],
     tried_with: &[u8],
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
+    context.state.requests.had_secret = true;
+    // Before the password is looked at, also the right one: else the missing delay would tell it.
+    match permissions::turn_of(context.state, context.client) {
+        Turn::Now => {}
+        Turn::At(due_ns) => {
+            context.effects.details_mut().block = Some(WaitFor::Turn(due_ns));
+            // It is shown when it has been looked at.
+            context.effects.stands = true;
+            return Ok(false);
+        }
+        Turn::Never => {
+            return Err(CommandError::fixed(
+                "ERR too many wrong passwords from this address, try again later",
+            ));
+        }
+    }
     let user = context.state.users.find(name);
     // Whether there is such a user is not to be told by how long the answer takes.
     let stand_in = user.unwrap_or(context.state.users.default_user());
@@ -217,7 +232,8 @@ fn authenticate(
         return Err(CommandError::WrongPass);
     };
     context.session().identity = Identity::User(user);
-    Ok(())
+    context.session().was_authenticated = true;
+    Ok(true)
 }
 
 /// `HELLO [protover [AUTH user password] [SETNAME name]]`. All of it is read before any of it is done.
@@ -241,11 +257,6 @@ fn hello(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
     while let Some(option) = args.get(at) {
         match (args.get(at + 1), args.get(at + 2)) {
             (Some(user), Some(password)) if parse::is_word(option, "AUTH") => {
-                context
-                    .effects
-                    .details_mut()
-                    .redacted
-                    .extend([at + 1, at + 2]);
                 credentials = Some((user, password));
                 at += 3;
             }
@@ -262,8 +273,10 @@ fn hello(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
             }
         }
     }
-    if let Some((user, password)) = credentials {
-        authenticate(context, user, password, args.at(0))?;
+    if let Some((user, password)) = credentials
+        && !authenticate(context, user, password, args.at(0))?
+    {
+        return Ok(());
     }
     if context.session().identity.is_stranger() {
         return Err(CommandError::fixed(

@@ -3,12 +3,12 @@
 //! In: the other server, keys, options. Out: an error or NOKEY at once, or a client that waits while its keys go
 //! ([`crate::engine::migration`]). Mirrors the beginning of `migrateCommand` of Redis's cluster.c.
 
+use crate::engine::WaitFor;
 use crate::engine::migration::{self, Request};
 use crate::engine::{
     Argument, ArgumentType, BeginSearch, CommandError, CommandSpec, FindKeys, Handler, KeySpec,
     ServerContext, acl, blocking, flags, key_flags, parse,
 };
-use crate::engine::{Effects, WaitFor};
 use crate::resp::Args;
 use std::collections::BTreeSet;
 
@@ -110,8 +110,8 @@ struct Options {
 }
 
 impl Options {
-    /// Reads them; what nobody may be shown is noted in `effects` as it is met, as an error further on shows the rest.
-    fn parse(args: Args<'_>, effects: &mut Effects) -> Result<Options, CommandError> {
+    /// Reads them.
+    fn parse(args: Args<'_>) -> Result<Options, CommandError> {
         let mut options = Options::default();
         let mut at = OPTIONS;
         while let Some(option) = args.get(at) {
@@ -122,14 +122,12 @@ impl Options {
                 options.replaces = true;
             } else if parse::is_word(option, "AUTH") {
                 let password = args.get(at).ok_or(CommandError::Syntax)?;
-                effects.details_mut().redacted.push(at);
                 options.credentials = Some((None, password.to_vec()));
                 at += 1;
             } else if parse::is_word(option, "AUTH2") {
                 let (Some(user), Some(password)) = (args.get(at), args.get(at + 1)) else {
                     return Err(CommandError::Syntax);
                 };
-                effects.details_mut().redacted.extend([at, at + 1]);
                 options.credentials = Some((Some(user.to_vec()), password.to_vec()));
                 at += 2;
             } else if parse::is_word(option, "KEYS") {
@@ -171,7 +169,7 @@ fn keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
 }
 
 fn migrate(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    let options = Options::parse(args, context.effects)?;
+    let options = Options::parse(args)?;
     let patience_ms = match parse::integer(args.at(5))? {
         ..=0 => DEFAULT_PATIENCE_MS,
         given => given,

@@ -9,6 +9,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -37,6 +38,19 @@ pub struct Place {
     pub line: usize,
     /// The line without white space around it.
     pub text: Vec<u8>,
+}
+
+impl Place {
+    /// The line without what it may tell of passwords: it ends in a terminal, or in the log of whoever starts the server.
+    pub fn shown(&self) -> Cow<'_, [u8]> {
+        let end = self.text.iter().position(u8::is_ascii_whitespace);
+        let (name, rest) = self.text.split_at(end.unwrap_or(self.text.len()));
+        let is_secret = Config::is_sensitive(name) || name.eq_ignore_ascii_case(b"user");
+        match is_secret && !rest.is_empty() {
+            true => Cow::Owned([name, b" (redacted)"].concat()),
+            false => Cow::Borrowed(&self.text),
+        }
+    }
 }
 
 /// What was read.
@@ -120,7 +134,7 @@ impl fmt::Display for ConfigError {
                         "Reading the configuration file, at line {} of {}",
                         place.line, place.source
                     )?;
-                    writeln!(out, ">>> '{}'", String::from_utf8_lossy(&place.text))?;
+                    writeln!(out, ">>> '{}'", String::from_utf8_lossy(&place.shown()))?;
                 }
                 out.write_str(reason)
             }

@@ -13,6 +13,7 @@
 //! | [`settings`] | the typed fields |
 //! | [`load`] | the command line, files, includes, errors at start-up |
 //! | [`rewrite`] | CONFIG REWRITE |
+//! | [`secrets`] | which arguments of commands are secrets |
 //!
 //! Invariants: there is one value for each row, of the row's kind and within its bounds; the
 //! settings are derived from the values after every change, so the two never disagree; a CONFIG
@@ -21,6 +22,7 @@
 
 pub mod load;
 pub mod rewrite;
+pub mod secrets;
 pub mod settings;
 pub mod spelling;
 pub mod table;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use super::table;
 use super::value::{OutputLimit, Value};
+use crate::net::Subnet;
 pub use crate::system::log::LogLevel;
 use crate::system::oom_score::OomScore;
 
@@ -342,6 +343,16 @@ pub struct Settings {
 
     /// How many clients may be connected.
     pub maxclients: u32,
+    /// `maxclients-reserved`: connections that only `priority-subnets` may have.
+    pub maxclients_reserved: u32,
+    /// `priority-subnets`: whose connections these are.
+    pub priority_subnets: Vec<Subnet>,
+    /// `maxclients-per-address`: connections of one host; 0: any number.
+    pub maxclients_per_address: u32,
+    /// `auth-failures-per-address`: wrong passwords of one host before it has to wait; 0: any number.
+    pub auth_failures_per_address: u64,
+    /// `auth-failure-delay`: how long it waits first.
+    pub auth_failure_delay_ms: u64,
     /// How much of a client's input may wait.
     pub client_query_buffer_limit: usize,
     /// How much of the output may wait: of normal clients, of replicas, of subscribers.
@@ -677,6 +688,14 @@ impl Settings {
             enable_debug_command: read.action("enable-debug-command"),
             enable_module_command: read.action("enable-module-command"),
             maxclients: read.number("maxclients"),
+            maxclients_reserved: read.number("maxclients-reserved"),
+            priority_subnets: read
+                .text("priority-subnets")
+                .and_then(|text| Subnet::parse_list(std::str::from_utf8(&text).ok()?))
+                .unwrap_or_default(),
+            maxclients_per_address: read.number("maxclients-per-address"),
+            auth_failures_per_address: read.number("auth-failures-per-address"),
+            auth_failure_delay_ms: read.number("auth-failure-delay"),
             client_query_buffer_limit: read.number("client-query-buffer-limit"),
             client_output_buffer_limits: match read.value("client-output-buffer-limit") {
                 Value::OutputLimits(limits) => *limits,

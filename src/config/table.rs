@@ -88,6 +88,8 @@ pub enum TextCheck {
     Hostname,
     /// A name of a cluster node.
     NodeName,
+    /// Addresses and subnets, between blanks or commas.
+    Subnets,
     /// A template of the process title.
     ProcTitle,
     /// A locale that the system knows; empty: that of the environment.
@@ -474,6 +476,13 @@ pub static DIRECTIVES: &[Directive] = &[
 
     // Clients
     int("maxclients", 1, UINT_MAX, 10_000),
+    // Valkey's, since 9.2.
+    int("maxclients-reserved", 0, UINT_MAX, 0),
+    checked("priority-subnets", "", TextCheck::Subnets),
+    // gyre's own: bounds for strangers (docs/security.md)
+    int("maxclients-per-address", 0, UINT_MAX, 0),
+    int("auth-failures-per-address", 0, INT_MAX, 0),
+    int("auth-failure-delay", 1, 30_000, 500),
     bytes("client-query-buffer-limit", MB, LONG_MAX, GB),
     Directive::new("client-output-buffer-limit", Kind::OutputLimits).multi(),
     Directive::new("maxmemory-clients", Kind::Number { min: -100, max: LONG_MAX, default: 0, unit: Unit::BytesOrPercent }),

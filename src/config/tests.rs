@@ -85,6 +85,11 @@ fn reports_what_redis_reports_when_nothing_is_set() {
             "bgsave-default-method",
             "forkless-loop-share",
             "forkless-disk-timeout",
+            "maxclients-reserved",
+            "priority-subnets",
+            "maxclients-per-address",
+            "auth-failures-per-address",
+            "auth-failure-delay",
             "aof-load-corrupt-tail-max-size",
             "http-port",
             "http-bind",
@@ -426,7 +431,7 @@ fn errors_name_version_line_file_and_reason() {
             "rename-command a",
             "Bad directive or wrong number of arguments",
         ),
-        ("requirepass \"a", "Unbalanced quotes in configuration line"),
+        ("logfile \"a", "Unbalanced quotes in configuration line"),
         ("module.option", "Module config specified without value"),
         (
             "sentinel monitor x",
@@ -441,6 +446,16 @@ fn errors_name_version_line_file_and_reason() {
     ] {
         let text = file(line).unwrap_err().to_string();
         assert!(text.ends_with(&format!(">>> '{line}'\n{reason}")), "{text}");
+    }
+    // It ends in a terminal, or in the log of whoever starts the server.
+    for line in [
+        "requirepass \"hunter2",
+        "MasterAuth a hunter2",
+        "user",
+        "user a >hunter2 +nosuch\nport x",
+    ] {
+        let text = file(line).unwrap_err().to_string();
+        assert!(!text.contains("hunter2"), "{text}");
     }
     assert_eq!(
         error(&["no.conf"]),

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::table::{Directive, Kind, TextCheck, Unit};
+use crate::net::Subnet;
 use crate::system::{numbers, process};
 
 /// Why a value was refused, in Redis's words.
@@ -285,6 +286,14 @@ fn check_text(check: TextCheck, text: &[u8]) -> Result<(), Reason> {
                 .all(|byte| !b"!#$%&()*+:;<>?@[]^{|}~".contains(byte)) =>
         {
             "Announced human node name contained invalid character"
+        }
+        TextCheck::Subnets
+            if std::str::from_utf8(text)
+                .ok()
+                .and_then(Subnet::parse_list)
+                .is_none() =>
+        {
+            "Invalid IP address or CIDR subnet"
         }
         TextCheck::Locale if !crate::system::process::is_locale(text) => "Invalid locale name",
         TextCheck::ProcTitle => {

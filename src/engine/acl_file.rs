@@ -5,6 +5,7 @@
 
 use super::State;
 use crate::acl::Changed;
+use crate::config::secrets::PASSWORD_RULES;
 use crate::config::{ConfigError, StatementKind, read_file, replace_file};
 use crate::system::process::os_error_text;
 use std::ffi::OsStr;
@@ -51,7 +52,15 @@ pub fn begin(state: &mut State) -> Result<(), ConfigError> {
             ));
         }
         if let Err(error) = state.users.set(name, &all, &state.table) {
-            let rule = String::from_utf8_lossy(error.rule()).into_owned();
+            // It ends in a terminal or a log.
+            let is_password = error
+                .rule()
+                .first()
+                .is_some_and(|it| PASSWORD_RULES.contains(it));
+            let shown = error
+                .rule()
+                .get(..if is_password { 1 } else { error.rule().len() });
+            let rule = String::from_utf8_lossy(shown.unwrap_or_default()).into_owned();
             let text = format!("Error in user declaration '{rule}': {}", error.reason());
             return Err(ConfigError::at(&place, text));
         }

@@ -837,11 +837,11 @@ pub(crate) fn refuse(
         state.observe.command_rejected(id.0);
     }
     // An EXEC that is refused has its transaction gone, and says so in place of the reason alone.
-    let runs_queue = id.is_some_and(|id| state.table.get(id).flags & flags::RUNS_QUEUE != 0);
-    let text = if runs_queue {
+    let exec = id.filter(|id| state.table.get(*id).flags & flags::RUNS_QUEUE != 0);
+    let text = if let Some(exec) = exec {
         super::transactions::discard(state, client);
         // A MULTI was shown: that it is over, too.
-        super::monitor::show(state, client, args, &[]);
+        super::monitor::show(state, client, exec, args);
         let reason = error.bytes();
         // As Redis words it: of the codes all are told but the one that says nothing.
         let reason = reason.strip_prefix(b"ERR ").unwrap_or(&reason);

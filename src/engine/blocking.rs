@@ -60,6 +60,22 @@ pub(crate) fn begin_work(state: &mut State, key: ClientKey, command: CommandId) 
     state.clients.begin_wait(key, blocked);
 }
 
+/// Has a client wait until its host may try a password again: the loop and all others go on meanwhile.
+pub(crate) fn begin_turn(
+    state: &mut State,
+    key: ClientKey,
+    command: CommandId,
+    args: Args<'_>,
+    due_ns: u64,
+) {
+    let blocked = BlockedCommand {
+        command: command.0,
+        deadline_ns: Some(due_ns),
+        awaits: Awaited::Turn(args.to_owned()),
+    };
+    state.clients.begin_wait(key, blocked);
+}
+
 /// Has a client whose databases are being freed wait for the bell; what its handler is to ask for.
 pub fn wait_for_freeing(state: &mut State, key: ClientKey, bell: u64) -> Option<WaitFor> {
     let client = state.clients.get(key)?;
@@ -105,7 +121,7 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
             }
         }
         // Its place in `waits_for_acks` is passed over there.
-        Awaited::Acks(_) => {}
+        Awaited::Acks(_) | Awaited::Turn(_) => {}
         Awaited::Work => {
             if let Some(client) = state.clients.get(key) {
                 let id = client.session.id;
@@ -310,6 +326,16 @@ fn end_with(state: &mut State, key: ClientKey, took_ns: u64, answer: Ended<'_>) 
         return;
     };
     let unix_us = state.now.unix_us;
+    let BlockedCommand {
+        command, awaits, ..
+    } = *blocked;
+    let awaits = match (answer, awaits) {
+        (Ended::Usual, Awaited::Turn(request)) => {
+            state.clients.take_turn(key, request);
+            return;
+        }
+        (_, awaits) => awaits,
+    };
     record(state, key, |client| Executed::GaveUp { client, unix_us });
     let Some(client) = state.clients.get_mut(key) else {
         return;
@@ -320,17 +346,15 @@ fn end_with(state: &mut State, key: ClientKey, took_ns: u64, answer: Ended<'_>) 
             state.observe.error_replied(client.reply.last_error_code());
         }
         Ended::Simple(text) => client.reply.simple(text),
-        Ended::Usual => match blocked.awaits {
-            Awaited::Keys(_) => client.reply.null_array(),
+        Ended::Usual => match awaits {
+            Awaited::Keys(_) | Awaited::Turn(_) => client.reply.null_array(),
             Awaited::Acks(wait) => super::acks::give_up(state, key, &wait),
             Awaited::Work => client.reply.ok(),
         },
     }
     // Counted here, because `call` counts no command that waits.
     let failures = u64::from(matches!(answer, Ended::Error(_)));
-    state
-        .observe
-        .command_run(blocked.command, took_ns, failures);
+    state.observe.command_run(command, took_ns, failures);
     advance_reply_mode(state, key);
     super::tracking::command_ended(state, key, None);
 }

@@ -30,7 +30,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     let handler = state.table.get(id).spec.handler;
     if state.messaging.hears_commands && super::monitor::is_shown_before(state.table.get(id).flags)
     {
-        super::monitor::show(state, key, args, &[]);
+        super::monitor::show(state, key, id, args);
     }
     let Some(client) = state.clients.get_mut(key) else {
         return false;
@@ -122,7 +122,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     // A command that waits is counted when it is answered.
     if !effects.stands && !waits {
         let failures = u64::from(failed) + effects.failures();
-        note_run(state, invocation, elapsed_ns, failures, effects.redacted());
+        note_run(state, invocation, elapsed_ns, failures);
     }
     // What expired under the command's eyes was gone before it ran.
     let begins_unit = super::keyspace_events::drain_for_command(state, asker, id);
@@ -132,7 +132,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
         super::tracking::remember(state, asker, id, args);
         // One that waited was shown when it began to, one that stands is shown behind what it runs.
         if !runs_again && !effects.stands {
-            super::monitor::ran(state, key, id, args, effects.redacted());
+            super::monitor::ran(state, key, id, args);
         }
     }
     // A command that saves sets the number back.
@@ -192,6 +192,9 @@ fn begin_to_wait(state: &mut State, invocation: &Invocation<'_>, effects: &mut E
             }
         }
         WaitFor::Work => super::blocking::begin_work(state, key, id),
+        WaitFor::Turn(due_ns) => {
+            super::blocking::begin_turn(state, key, id, invocation.args, due_ns);
+        }
         WaitFor::Acks(wait, deadline_ns) => {
             super::acks::begin_wait(state, key, id, wait, deadline_ns);
         }
@@ -206,7 +209,6 @@ pub(crate) fn note_run(
     invocation: &Invocation<'_>,
     elapsed_ns: u64,
     failures: u64,
-    redacted: &[usize],
 ) {
     let id = invocation.command;
     // The commands of a file ran once, and were counted then; those of its scripts too.
@@ -226,7 +228,7 @@ pub(crate) fn note_run(
     }
     let slower_than = state.config.settings().slowlog_log_slower_than_us;
     if slower_than >= 0 && elapsed_ns >= (slower_than as u64).saturating_mul(1000) {
-        log_slow(state, invocation, elapsed_ns, redacted);
+        log_slow(state, invocation, elapsed_ns);
     }
 }
 
@@ -236,10 +238,11 @@ fn is_loader(state: &State, client: ClientKey) -> bool {
     client.is_some_and(|client| client.session.kind == ClientKind::Internal)
 }
 
-/// Notes a command in the slow log; not the arguments whose indexes are `redacted`.
+/// Notes a command in the slow log, without its secrets.
 #[cold]
-fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64, redacted: &[usize]) {
+fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64) {
     let args = invocation.args;
+    let hidden = state.table.hidden_arguments(invocation.command, args);
     if state.table.get(invocation.command).flags & flags::SKIP_SLOWLOG != 0 {
         return;
     }
@@ -253,10 +256,11 @@ fn log_slow(state: &mut State, invocation: &Invocation<'_>, elapsed_ns: u64, red
     let address = client.connection().address().to_string();
     let max_len = state.config.settings().slowlog_max_len;
     let mut shown = OwnedRequest::new();
-    if !redacted.is_empty() {
+    if !hidden.is_empty() {
+        let mut hidden = hidden.into_iter().peekable();
         for (index, arg) in args.iter().enumerate() {
-            let hide = redacted.contains(&index);
-            shown.push(if hide { b"(redacted)" } else { arg });
+            let hides = hidden.next_if_eq(&index).is_some();
+            shown.push(if hides { b"(redacted)" } else { arg });
         }
     }
     state.observe.slowlog.push(

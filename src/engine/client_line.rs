@@ -127,6 +127,7 @@ fn flags(client: &Client) -> String {
         ('r', session.readonly),
         ('e', session.no_evict),
         ('T', session.no_touch),
+        ('H', connection.is_priority()),
     ];
     let flags: String = letters
         .iter()

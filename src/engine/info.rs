@@ -276,6 +276,7 @@ fn clients(page: &mut Page<'_>) {
     );
     page.field("cluster_connections", 0);
     page.field("maxclients", state.config.settings().maxclients);
+    page.field("connected_priority_clients", state.clients.priority);
     page.field("client_recent_max_input_buffer", input);
     page.field("client_recent_max_output_buffer", output);
     page.field("blocked_clients", blocked);
@@ -506,6 +507,14 @@ fn stats(page: &mut Page<'_>) {
         "0.00",
     );
     page.field("rejected_connections", stats.connections_rejected);
+    page.field(
+        "rejected_priority_connections",
+        stats.priority_connections_rejected,
+    );
+    page.field(
+        "rejected_connections_per_address",
+        stats.host_connections_rejected,
+    );
     let replication = &page.state.replication;
     page.field("sync_full", replication.full_syncs);
     page.field("sync_partial_ok", replication.partial_syncs);
@@ -594,6 +603,10 @@ fn stats(page: &mut Page<'_>) {
     page.field("acl_access_denied_channel", stats.denied_channel);
     page.field("acl_access_denied_db", stats.denied_database);
     page.field("acl_access_denied_tls_cert", stats.denied_certificate);
+    let failures = &page.state.auth_failures;
+    page.field("auth_delayed", failures.delayed);
+    page.field("auth_refused_unseen", failures.refused);
+    page.field("auth_failing_addresses", failures.len());
 }
 
 fn cpu(page: &mut Page<'_>) {

@@ -1,6 +1,6 @@
 //! What clients in MONITOR are shown.
 //!
-//! In: commands that have run, with the arguments that must not be shown. Out: a line for each client in MONITOR.
+//! In: commands that have run, whose secrets must not be shown. Out: a line for each client in MONITOR.
 //! Commands are shown after they have run, as by Redis 7.0, so that those of a transaction stand before its EXEC;
 //! scripts are shown before what they run. Administrative commands are not shown. Mirrors `replicationFeedMonitors`
 //! of Redis's replication.c.
@@ -28,24 +28,18 @@ pub(crate) fn is_shown_before(row_flags: u32) -> bool {
 }
 
 /// Shows a command that has run, unless it is one of those that are not shown, or not after they have run.
-pub(crate) fn ran(
-    state: &mut State,
-    key: ClientKey,
-    id: CommandId,
-    args: Args<'_>,
-    redacted: &[usize],
-) {
+pub(crate) fn ran(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
     if state.table.get(id).flags & (flags::SKIP_MONITOR | flags::ADMIN) == 0 {
-        show(state, key, args, redacted);
+        show(state, key, id, args);
     }
 }
 
-/// Shows a command to all who are in MONITOR; not the arguments whose indexes are `redacted`.
-pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>, redacted: &[usize]) {
+/// Shows a command to all who are in MONITOR, without its secrets.
+pub(crate) fn show(state: &mut State, key: ClientKey, id: CommandId, args: Args<'_>) {
     if state.messaging.monitors.is_empty() || state.persistence.is_loading() {
         return;
     }
-    let line = line(state, key, args, redacted);
+    let line = line(state, key, id, args);
     for index in 0..state.messaging.monitors.len() {
         let monitor = state.messaging.monitors[index];
         // Unlike messages and invalidations, lines are replies: CLIENT REPLY OFF holds for them.
@@ -57,7 +51,12 @@ pub(crate) fn show(state: &mut State, key: ClientKey, args: Args<'_>, redacted: 
 }
 
 /// The line with its line end: `+1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
-fn line(state: &State, key: ClientKey, args: Args<'_>, redacted: &[usize]) -> Vec<u8> {
+fn line(state: &State, key: ClientKey, id: CommandId, args: Args<'_>) -> Vec<u8> {
+    let mut hidden = state
+        .table
+        .hidden_arguments(id, args)
+        .into_iter()
+        .peekable();
     let mut line = Vec::with_capacity(64 + args.total_bytes());
     let now = state.now.unix_us;
     // Writing to a vector cannot fail.
@@ -80,8 +79,8 @@ fn line(state: &State, key: ClientKey, args: Args<'_>, redacted: &[usize]) -> Ve
         if index > 0 {
             line.push(b' ');
         }
-        let hide = redacted.contains(&index);
-        quoting::quote_into(&mut line, if hide { b"(redacted)" } else { arg });
+        let hides = hidden.next_if_eq(&index).is_some();
+        quoting::quote_into(&mut line, if hides { b"(redacted)" } else { arg });
     }
     line.extend_from_slice(b"\r\n");
     line

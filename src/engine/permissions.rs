@@ -4,6 +4,7 @@
 //! and counted. What users may is [`crate::acl`]'s to know; here the command table tells it of commands, keys and channels.
 //! Mirrors what of Redis's acl.c looks at clients.
 
+use super::blocking;
 use super::keyspecs::keys_of;
 use super::spec::key_flags;
 use super::{Command, CommandError, CommandId, CommandSpec, CommandTable, State, acl, flags};
@@ -11,6 +12,7 @@ use crate::acl::{
     ALL_DBS, Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, NO_DB, Reason, Refusal,
     User, access,
 };
+use crate::clients::hosts::{self, AuthLimits, Turn};
 use crate::clients::{ClientKey, Identity, Listening};
 use crate::resp::Args;
 use std::rc::Rc;
@@ -446,6 +448,36 @@ pub fn may_watch(state: &State, name: Option<&[u8]>, password: &[u8]) -> bool {
         })
 }
 
+/// How many wrong passwords a host may try, and how long it waits then.
+pub fn auth_limits(state: &State) -> AuthLimits {
+    let settings = state.config.settings();
+    AuthLimits {
+        free: settings.auth_failures_per_address,
+        delay_ns: settings.auth_failure_delay_ms.saturating_mul(1_000_000),
+    }
+}
+
+/// What is to be done with a password that a client tries: its host may have tried too many wrong ones.
+pub(crate) fn turn_of(state: &mut State, client: ClientKey) -> Turn {
+    let limits = auth_limits(state);
+    let Some(client) = state.clients.get_mut(client) else {
+        return Turn::Now;
+    };
+    // It has waited already.
+    let has_turn = std::mem::take(&mut client.session.has_turn);
+    let host = hosts::counted(client.connection());
+    let Some(host) = host.filter(|_| limits.free > 0 && !has_turn) else {
+        return Turn::Now;
+    };
+    let now_ns = state.now.mono_ns;
+    // In a transaction nobody can wait, and a transaction of many passwords must not be a way around the wait.
+    match blocking::can_wait(&client.session) {
+        true => state.auth_failures.take_turn(host, limits, now_ns),
+        false if state.auth_failures.must_wait(host, limits, now_ns) => Turn::Never,
+        false => Turn::Now,
+    }
+}
+
 /// Puts a refusal into ACL LOG, and counts it.
 fn log(
     state: &mut State,
@@ -491,9 +523,14 @@ fn log(
     push(state, client, user, reason, place, &object);
 }
 
-/// Puts a failed AUTH into ACL LOG, and counts it. `object`: what it was tried with.
+/// Puts a failed AUTH into ACL LOG, and counts it, for the client's host as well. `object`: what it was tried with.
 pub(crate) fn log_failed_auth(state: &mut State, client: ClientKey, user: &[u8], object: &[u8]) {
     state.observe.stats.denied_auth += 1;
+    let limits = auth_limits(state);
+    let host = state.clients.get(client);
+    if let Some(host) = host.and_then(|client| hosts::counted(client.connection())) {
+        state.auth_failures.failed(host, limits, state.now.mono_ns);
+    }
     let is_in_multi = state
         .clients
         .get(client)
@@ -616,6 +653,7 @@ fn welcome(state: &mut State) {
             && client.connection().is_open()
         {
             client.session.identity = Identity::User(Rc::clone(&user));
+            client.session.was_authenticated = true;
         }
     }
 }

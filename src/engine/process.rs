@@ -7,6 +7,7 @@ use super::admit::{Admission, Origin, Unresolved, admit, call_flags, refuse, res
 use super::call::{advance_reply_mode, call};
 use super::{CommandId, Host, Invocation, State, flags};
 use crate::clients::{Blocked, ClientKey};
+use crate::config::secrets;
 use crate::observe::Executed;
 use crate::resp::Args;
 use crate::system::crash;
@@ -52,10 +53,12 @@ pub fn process_found(
     let names = found.map_or(1, |id| {
         1 + usize::from(!state.table.get(id).subcommands.is_empty())
     });
+    let name = found.map(|id| state.table.get(id).spec.name);
     let words = crash::ArgumentList {
         len: args.len(),
         names,
         word: &|index| args.at(index),
+        hides: &|index| secrets::hides(name, args, index),
     };
     let link = state.replication.link.as_ref();
     let is_primary = link.is_some_and(|link| link.client() == Some(client));

@@ -487,7 +487,7 @@ fn end(
     let failures = u64::from(failed) + ended.failures;
     let id = CommandId(called.command);
     let invocation = Invocation::of(caller, id, called.request.args());
-    note_run(state, &invocation, elapsed_ns, failures, &[]);
+    note_run(state, &invocation, elapsed_ns, failures);
     tracking::remember(state, caller, id, called.request.args());
     // Within EXEC what follows comes first; only behind the last of the queue is the caller free.
     let is_in_exec = state

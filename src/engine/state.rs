@@ -27,6 +27,8 @@ pub struct State {
     pub users: crate::acl::Users,
     /// What they were refused (ACL LOG).
     pub acl_log: crate::acl::Log,
+    /// Wrong passwords by host.
+    pub auth_failures: crate::clients::hosts::AuthFailures,
     /// Clients that wait for their users' budgets.
     pub budgets: super::budgets::Budgets,
     /// The directives.
@@ -111,6 +113,7 @@ impl State {
             clients: Clients::default(),
             users: crate::acl::Users::new(&table, config.settings().acl_pubsub_all_channels),
             acl_log: Default::default(),
+            auth_failures: Default::default(),
             budgets: Default::default(),
             config,
             observe,
@@ -179,6 +182,9 @@ impl State {
         self.observe.track_latency = settings.latency_tracking;
         let limits = &settings.client_output_buffer_limits;
         self.clients.hard_limits = std::array::from_fn(|class| limits[class].hard_bytes);
+        if settings.auth_failures_per_address == 0 {
+            self.auth_failures.forget();
+        }
         super::notifications::follow_interest(self);
         super::replication::primary::refresh_good(self);
     }
@@ -262,6 +268,8 @@ pub struct Requests {
     pub close_caller: Option<ClientKey>,
     /// Clients whose paused commands may go on.
     pub unpaused: bool,
+    /// A password was among the arguments: the bytes that they lie in are wiped when they have run.
+    pub had_secret: bool,
     /// Used memory is over `maxmemory` by more than one command may evict: the loop goes on with it.
     pub evict: bool,
 }
@@ -309,7 +317,7 @@ pub struct Effects {
     pub do_not_propagate: bool,
     /// Errors of this call have been counted already, where they arose (EXEC).
     pub errors_counted: bool,
-    /// A script that the command runs stands still: it is counted and shown when it ends.
+    /// A script that the command runs stands still, or its password waits: it is counted and shown when it ends.
     pub stands: bool,
     /// What few commands ask for. Most calls make and drop nothing but this one empty word.
     details: Option<Box<EffectDetails>>,
@@ -320,8 +328,6 @@ pub struct Effects {
 pub struct EffectDetails {
     /// The command as the journal shall have it, instead of as it was given (set through `Context::rewrite`).
     pub propagated_as: Vec<Vec<Vec<u8>>>,
-    /// Arguments that the slow log must not show, such as passwords: their indexes.
-    pub redacted: Vec<usize>,
     /// The command waits (for keys: set through `Context::block`) and has not answered.
     pub block: Option<WaitFor>,
     /// How often this call has failed by the errors in the reply of its script.
@@ -356,11 +362,6 @@ impl Effects {
     pub fn propagated_as(&self) -> &[Vec<Vec<u8>>] {
         self.details().map_or(&[], |it| &it.propagated_as)
     }
-    /// Indexes of the arguments that nobody may be shown.
-    #[inline]
-    pub(super) fn redacted(&self) -> &[usize] {
-        self.details().map_or(&[], |it| &it.redacted)
-    }
     /// How often this call has failed by the errors in the reply of its script.
     #[inline]
     pub(super) fn failures(&self) -> u64 {
@@ -380,6 +381,8 @@ pub enum WaitFor {
     Key(Wait),
     /// Acknowledgements of the writes of its client, until this monotonic time, ns, if there is one.
     Acks(AckWait, Option<u64>),
+    /// Its turn to try a password, at this monotonic time, ns.
+    Turn(u64),
     /// The end of work that goes on without it. Who ends it answers OK, or an error, by `blocking::give_up`.
     Work,
 }

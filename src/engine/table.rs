@@ -4,6 +4,8 @@
 //! it and into the per-command counters.
 
 use super::{CommandSpec, Group, Handler, acl, flags};
+use crate::config::secrets;
+use crate::resp::Args;
 use std::collections::HashMap;
 
 /// Index of a command or subcommand.
@@ -105,6 +107,12 @@ impl CommandTable {
             .map(|(index, command)| (CommandId(index as u16), command))
     }
 
+    /// Indexes of the arguments of a call that logs must not show.
+    pub fn hidden_arguments(&self, id: CommandId, args: Args<'_>) -> Vec<usize> {
+        let command = self.get(id);
+        let container = command.parent.map_or(command, |parent| self.get(parent));
+        secrets::hidden(container.spec.name, args)
+    }
     /// Top-level commands that can be called (renamed ones under their new names).
     pub fn top_level(&self) -> impl Iterator<Item = (CommandId, &Command)> {
         let mut ids: Vec<CommandId> = self.by_name.values().copied().collect();

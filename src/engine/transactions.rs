@@ -156,9 +156,9 @@ pub(crate) fn go_on(state: &mut State, host: &mut dyn Host, client: ClientKey) -
     if let Some(id) = state.table.find(exec.args().get(0).unwrap_or_default()) {
         let elapsed_ns = state.now.mono_ns.saturating_sub(started_ns);
         let invocation = Invocation::of(client, id, exec.args());
-        note_run(state, &invocation, elapsed_ns, 0, &[]);
+        note_run(state, &invocation, elapsed_ns, 0);
         if state.messaging.hears_commands {
-            super::monitor::ran(state, client, id, exec.args(), &[]);
+            super::monitor::ran(state, client, id, exec.args());
         }
     }
     true

@@ -1,10 +1,15 @@
-//! What lies between a socket and the protocol: the query buffer of a connection and the rules for reading into it.
+//! What lies between a socket and the protocol: the query buffer of a connection and the rules for reading into it. And
+//! what stands for a host, and for many of them (`subnet`).
 //!
 //! A connection that is not in the middle of a request owns no buffer at all: its bytes are read into the loop's
 //! one shared buffer, parsed and run there, and only what is left of an incomplete request is copied into the
 //! connection's own [`QueryBuffer`]. (The output buffer is [`crate::resp::OutputBuffer`], beside its only writer.)
 //!
 //! Mirrors `readQueryFromClient` and the query-buffer rules of Redis's networking.c.
+
+mod subnet;
+
+pub use subnet::{HostKey, Subnet};
 
 use crate::resp::{OwnedRequest, Parser};
 

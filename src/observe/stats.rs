@@ -68,6 +68,10 @@ pub struct Stats {
     pub connections_received: u64,
     pub dump_payload_sanitizations: u64,
     pub connections_rejected: u64,
+    /// Those of them that came from `priority-subnets`.
+    pub priority_connections_rejected: u64,
+    /// Those of them whose host had as many as `maxclients-per-address` allows.
+    pub host_connections_rejected: u64,
     pub commands_processed: u64,
     /// Wrong passwords; not reset.
     pub denied_auth: u64,

@@ -7,6 +7,7 @@
 
 use crate::structures::Blob;
 use std::sync::Arc;
+use zeroize::Zeroize;
 
 /// From this length on a bulk argument that has not wholly arrived is received into its own buffer.
 pub const LARGE_BULK_LEN: usize = 32 * 1024;
@@ -219,6 +220,12 @@ impl OwnedRequest {
         self.bytes.clear();
         self.spans.clear();
         self.blobs.clear();
+    }
+
+    /// Overwrites the arguments that are its own alone: one was a password.
+    pub fn wipe(&mut self) {
+        self.bytes.zeroize();
+        self.clear();
     }
 
     /// The arguments.

@@ -20,6 +20,7 @@ use crate::observe::Executed;
 use crate::resp::{Args, Limits, Parsed, ProtocolError, Span};
 use crate::structures::Blob;
 use std::io;
+use zeroize::Zeroize;
 
 /// Requests that are parsed before the first of them runs, so that the memory they will touch can be prefetched.
 const BATCH: usize = 16;
@@ -332,6 +333,8 @@ impl Core {
                     .bytes
                     .extend_from_slice(&scratch[ran.consumed..ran.consumed + ran.keep]);
             }
+            let mut scratch = scratch;
+            self.wipe_secret(&mut scratch[..n]);
             self.scratch = scratch;
             return;
         }
@@ -347,16 +350,28 @@ impl Core {
             return;
         };
         let query = client.connection_mut().query_mut();
-        let bytes = std::mem::take(&mut query.bytes);
+        let mut bytes = std::mem::take(&mut query.bytes);
         let done = std::mem::take(&mut query.done);
         // Nothing can come behind these bytes while they are away: only reading appends, and nobody reads within a run.
         let ran = self.run(events, key, &bytes[done..], commands_left);
+        self.wipe_secret(&mut bytes[done..done + ran.consumed]);
         if let Some(client) = self.state.clients.get_mut(key) {
             let query = client.connection_mut().query_mut();
             query.bytes = bytes;
             query.bytes.truncate(done + ran.consumed + ran.keep);
             query.done = done;
             query.consume(ran.consumed);
+        }
+    }
+
+    /// Overwrites bytes that have run, if a password was among them: these buffers live long, and hold what was last read
+    /// until as much is read again. Not everything can be wiped: what the kernel and the network hold, the first part of a
+    /// request that came in pieces until the next read, what MULTI has queued or the allocator has moved, and the
+    /// passwords that CONFIG GET shows.
+    #[inline]
+    fn wipe_secret(&mut self, bytes: &mut [u8]) {
+        if std::mem::take(&mut self.state.requests.had_secret) {
+            bytes.zeroize();
         }
     }
 
@@ -514,7 +529,7 @@ impl Core {
                 return false;
             };
             let query = client.connection_mut().query_mut();
-            let Some(request) = query.parsed.pop_front() else {
+            let Some(mut request) = query.parsed.pop_front() else {
                 return true;
             };
             // The bound is for these too: a client can have very many of them behind a pause.
@@ -530,10 +545,13 @@ impl Core {
             if !is_served && let Some(client) = self.state.clients.get_mut(key) {
                 let query = client.connection_mut().query_mut();
                 if outcome == Outcome::Postponed {
-                    query.parsed.push_front(request);
+                    query.parsed.push_front(std::mem::take(&mut request));
                 }
                 // What follows waits with it, and is looked at when it goes on.
                 query.stalled = true;
+            }
+            if std::mem::take(&mut self.state.requests.had_secret) {
+                request.wipe();
             }
             if !is_served {
                 return false;

@@ -13,9 +13,12 @@
 
 use super::endpoints::Endpoint;
 use super::service::Core;
-use crate::clients::{Address, Awaited, Blocked, Client, ClientKey, Connection, HeldBy, Identity};
+use crate::clients::{
+    Address, Awaited, Blocked, Client, ClientKey, Connection, HeldBy, Identity, hosts,
+};
 use crate::engine;
 use crate::event_loop::{Accepted, EventLoop, Peer};
+use crate::net::HostKey;
 use crate::observe::Executed;
 use std::io::IoSlice;
 
@@ -50,24 +53,29 @@ impl Core {
             local_address,
             events.turn_ns(),
         );
-        let refusal = if self.state.clients.connected >= settings.maxclients as usize {
-            Some(&b"-ERR max number of clients reached\r\n"[..])
-        } else if settings.protected_mode
-            && self.state.users.default_user().has_nopass()
-            && !connection.is_local()
-        {
-            // Nobody has said that the server may be reached from elsewhere, nor by whom.
-            Some(PROTECTED_MODE_REFUSAL)
-        } else {
-            None
+        let is_priority = match connection.address() {
+            Address::Inet(peer) => settings
+                .priority_subnets
+                .iter()
+                .any(|subnet| subnet.contains(peer.ip())),
+            Address::Unix(_) | Address::None => false,
         };
-        if let Some(text) = refusal {
+        let host = hosts::counted(&connection);
+        if let Some(text) = self.refusal(&connection, host, is_priority) {
             // Best effort, as in Redis: a socket that has just been opened takes a line.
             let _ = events.write(accepted.token, &[IoSlice::new(text)]);
-            self.state.observe.stats.connections_rejected += 1;
+            let stats = &mut self.state.observe.stats;
+            stats.connections_rejected += 1;
+            stats.priority_connections_rejected += u64::from(is_priority);
             self.endpoints.close(events, accepted.token);
             return;
         }
+        let connection = connection.admitted(is_priority, host.is_some());
+        self.state.clients.priority += usize::from(is_priority);
+        if let Some(host) = host {
+            self.state.clients.by_host.opened(host);
+        }
+        let settings = self.state.config.settings();
         let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
         events.keep_alive(accepted.token, keepalive_s);
         log::debug!("Accepted {}", connection.address());
@@ -77,6 +85,42 @@ impl Core {
         self.state.clients.connected += 1;
         self.endpoints
             .register(accepted.token, Endpoint::Client(key));
+    }
+
+    /// Why a connection is not taken in, if it is not; in Redis's words where Redis has any.
+    fn refusal(
+        &mut self,
+        connection: &Connection,
+        host: Option<HostKey>,
+        is_priority: bool,
+    ) -> Option<&'static [u8]> {
+        let settings = self.state.config.settings();
+        let clients = &self.state.clients;
+        let most = settings.maxclients as usize;
+        // Without subnets nobody could have the places that are kept.
+        let reserved = match settings.priority_subnets.is_empty() {
+            true => 0,
+            false => settings.maxclients_reserved as usize,
+        };
+        // More of those than places are kept for them take none from the others, short of `maxclients` itself.
+        let others = clients.connected.saturating_sub(clients.priority);
+        let is_full = reserved > 0 && !is_priority && others >= most.saturating_sub(reserved);
+        if clients.connected >= most || is_full {
+            return Some(b"-ERR max number of clients reached\r\n");
+        }
+        let most_of_host = settings.maxclients_per_address;
+        if let Some(host) = host
+            && most_of_host > 0
+            && clients.by_host.of(host) >= most_of_host
+        {
+            self.state.observe.stats.host_connections_rejected += 1;
+            return Some(b"-ERR max number of clients of this address reached\r\n");
+        }
+        // Nobody has said that the server may be reached from elsewhere, nor by whom.
+        let is_kept_out = settings.protected_mode
+            && self.state.users.default_user().has_nopass()
+            && !connection.is_local();
+        is_kept_out.then_some(PROTECTED_MODE_REFUSAL)
     }
 
     /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:
@@ -100,7 +144,7 @@ impl Core {
             Some(Blocked::Command(command)) => match command.awaits {
                 // What it waits for is under way (FLUSHALL, MIGRATE), comes by itself, and is its to hear.
                 Awaited::Work => return,
-                Awaited::Keys(_) | Awaited::Acks(_) => {}
+                Awaited::Keys(_) | Awaited::Acks(_) | Awaited::Turn(_) => {}
             },
             // It was sent to be run, and nobody was told that it would wait.
             Some(Blocked::Held {
@@ -148,6 +192,12 @@ impl Core {
             if let Some(token) = client.connection().token() {
                 self.endpoints.close(events, token);
                 self.state.clients.connected -= 1;
+                self.state.clients.priority -= usize::from(client.connection().is_priority());
+                if client.connection().is_counted()
+                    && let Some(host) = hosts::counted(client.connection())
+                {
+                    self.state.clients.by_host.closed(host);
+                }
             }
         }
         if let Some(key) = held {

@@ -13,12 +13,13 @@
 //! | `migration.rs` | the sockets on which keys go to other servers |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
-//! | `tools.rs` | `--check-rdb`, `--check-aof` |
+//! | `tools.rs`, `check_config.rs` | `--check-rdb`, `--check-aof`, `--check-config` |
 //! | `timing.rs` | what the loop's recorder is told |
 //! | `host.rs` | what commands may ask of the loop and the process |
 //!
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
 
+mod check_config;
 mod cron;
 mod endpoints;
 mod host;
@@ -36,6 +37,8 @@ mod saving;
 mod secrets;
 mod service;
 mod shutdown;
+#[cfg(test)]
+mod stranger_tests;
 mod timing;
 pub mod tools;
 mod turn;
@@ -60,6 +63,7 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre - (read config from stdin)
        gyre -v or --version
        gyre -h or --help
+       gyre --check-config [/path/to/redis.conf] [options] (what is wrong or risky about it; starts nothing)
        gyre --check-rdb FILE
        gyre --check-aof [--fix|--truncate-to-timestamp $timestamp] FILE
        gyre [/path/to/redis.conf] [options] --record FILE (write all that enters the server to FILE)

@@ -40,7 +40,9 @@ impl Core {
         let limit = &self.state.config.settings().client_output_buffer_limits[class];
         // Memory and not bytes that wait: a buffer that is mostly empty takes its room all the same.
         let used = client.reply.output().memory_bytes() as u64;
-        let unauthenticated = client.session.identity.is_stranger();
+        // Who has been somebody may still be owed answers from then (RESET, a user that was removed).
+        let session = &client.session;
+        let unauthenticated = session.identity.is_stranger() && !session.was_authenticated;
         let mut over = unauthenticated || (limit.hard_bytes > 0 && used >= limit.hard_bytes);
         if limit.soft_bytes > 0 && used >= limit.soft_bytes {
             let now = events.turn_ns();

@@ -8,8 +8,10 @@ use crate::event_loop::Seam;
 use crate::event_loop::recording::{Header, RecordedFile, RecordingSeam};
 use crate::system::process;
 use crate::system::quoting::quote;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -21,6 +23,8 @@ const LEFT_OUT: &[&str] = &[
     "logfile",
     "pidfile",
     "daemonize",
+    // Users are told one by one: the file has hashes.
+    "aclfile",
 ];
 
 /// Wraps the seam if a recording is wanted; on error the text for the log.
@@ -38,7 +42,7 @@ pub(super) fn wrap(config: &Config, live: Box<dyn Seam>) -> Result<Box<dyn Seam>
 }
 
 fn begin(config: &Config, live: Box<dyn Seam>, path: &Path) -> io::Result<Box<dyn Seam>> {
-    let secrets = Secrets::new(process::random_bytes()?);
+    let secrets = Secrets::new(process::random_bytes()?, config);
     let header = header(config, &secrets)?;
     // Whoever can read it sees all that clients send.
     let file = OpenOptions::new()
@@ -73,12 +77,25 @@ fn header(config: &Config, secrets: &Secrets) -> io::Result<Header> {
     }
     // What no value stands for, such as renamed commands.
     for statement in config.statements() {
-        if let StatementKind::RenameCommand { from, to } = &statement.kind {
-            text.extend_from_slice(b"rename-command ");
-            text.extend_from_slice(&quote(from));
-            text.push(b' ');
-            text.extend_from_slice(&quote(to));
-            text.push(b'\n');
+        match &statement.kind {
+            StatementKind::RenameCommand { from, to } => {
+                line_into(&mut text, "rename-command", [quote(from), quote(to)]);
+            }
+            StatementKind::User(words) => user_into(&mut text, words, secrets),
+            StatementKind::LoadModule(_) | StatementKind::ModuleOption { .. } => {}
+        }
+    }
+    if let Some(path) = &config.settings().acl_file {
+        let file = std::fs::read(OsStr::from_bytes(path))?;
+        for line in file.split(|byte| *byte == b'\n') {
+            if let Some((b"user", rest)) = line.trim_ascii().split_at_checked(4) {
+                let words = rest.split(u8::is_ascii_whitespace);
+                let words: Vec<Vec<u8>> = words
+                    .filter(|word| !word.is_empty())
+                    .map(<[u8]>::to_vec)
+                    .collect();
+                user_into(&mut text, &words, secrets);
+            }
         }
     }
     Ok(Header {
@@ -86,6 +103,24 @@ fn header(config: &Config, secrets: &Secrets) -> io::Result<Header> {
         has_config_file: config.file().is_some(),
         files: files(config)?,
     })
+}
+
+fn line_into(text: &mut Vec<u8>, name: &str, words: impl IntoIterator<Item = Vec<u8>>) {
+    text.extend_from_slice(name.as_bytes());
+    for word in words {
+        text.push(b' ');
+        text.extend_from_slice(&word);
+    }
+    text.push(b'\n');
+}
+
+/// A user as a line of the configuration, without passwords.
+fn user_into(text: &mut Vec<u8>, words: &[Vec<u8>], secrets: &Secrets) {
+    let words = words.iter().enumerate().map(|(index, word)| match index {
+        0 => quote(word),
+        _ => quote(&secrets.hidden_rule(word)),
+    });
+    line_into(text, "user", words);
 }
 
 /// A line of the configuration without its secret.

@@ -1,4 +1,4 @@
-//! The tools that the same binary is: `--check-rdb`, `--check-aof`, and the names of Redis's tools. Sentinel is none of them.
+//! The tools that the same binary is: `--check-rdb`, `--check-aof`, `--check-config`, and the names of Redis's tools. Sentinel is none of them.
 //!
 //! In: the program's name and arguments. Out: the exit status, if they ask for a tool. Mirrors the beginning of `main`
 //! of Redis's server.c.
@@ -33,6 +33,9 @@ pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
         return Some(super::replay::run(&options));
     }
     let mut out = io::stdout().lock();
+    if first == Some("--check-config") {
+        return Some(super::check_config::run(&args[1..], &mut out));
+    }
     let mut input = io::stdin().lock();
     let mut console = Console {
         disk: &Disk::default(),

@@ -38,15 +38,6 @@ const STACK_DONE: &[u8] = b"\n------ STACK TRACE DONE ------\n";
 /// Words of a command that a report shows, and bytes of each.
 const ARGUMENTS_MAX: usize = 32;
 const WORD_MAX: usize = 200;
-/// Words behind which a command has a secret.
-const BEFORE_SECRETS: [&[u8]; 6] = [
-    b"auth",
-    b"auth2",
-    b"requirepass",
-    b"masterauth",
-    b"tls-key-file-pass",
-    b"tls-client-key-file-pass",
-];
 /// The handler's own stack: enough for finding names, and there when the usual one has overflowed.
 const HANDLER_STACK_LEN: usize = 512 * 1024;
 
@@ -105,6 +96,8 @@ pub struct ArgumentList<'a> {
     pub names: usize,
     /// The word with an index.
     pub word: &'a dyn Fn(usize) -> &'a [u8],
+    /// True if the word with an index is a secret, which no report shows. Called in the handler of a signal.
+    pub hides: &'a dyn Fn(usize) -> bool,
 }
 
 /// Runs something; a report that is written meanwhile shows these words.
@@ -459,21 +452,15 @@ fn write_arguments(log: &HandlerLog, title: &str, as_assertion: bool) {
     let hide = HIDE_USER_DATA.load(Ordering::Relaxed);
     for index in 0..list.len.min(ARGUMENTS_MAX) {
         let word = (list.word)(index);
+        let hides = (hide && index >= list.names) || (list.hides)(index);
         text.clear();
-        let _ = match (as_assertion, hide && index >= list.names) {
+        let _ = match (as_assertion, hides) {
             (true, true) => writeln!(text, "client->argv[{index}] = *redacted*"),
             (true, false) => writeln!(text, "client->argv[{index}] = \"{}\"", Escaped(word)),
             (false, true) => writeln!(text, "argv[{index}]: '*redacted*'"),
             (false, false) => writeln!(text, "argv[{index}]: '\"{}\"'", Escaped(word)),
         };
         log.write(text.as_bytes());
-        // What follows is a secret, or may be.
-        if BEFORE_SECRETS
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(word))
-        {
-            break;
-        }
     }
 }
 

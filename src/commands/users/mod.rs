@@ -70,18 +70,13 @@ fn answer_texts(reply: &mut Reply, texts: &[Vec<u8>]) {
     texts.iter().for_each(|text| reply.bulk(text));
 }
 
-/// Keeps all arguments from the third on out of the slow log.
-fn redact(context: &mut ServerContext<'_>, args: Args<'_>) {
-    context.effects.details_mut().redacted.extend(2..args.len());
-}
-
 /// The error of a rule that cannot be applied.
 fn rule_error(subcommand: &str, error: &users::RuleError) -> CommandError {
     CommandError::of_parts(&[b"ERR ", &error.text(subcommand)])
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    redact(context, args);
+    context.state.requests.had_secret = true;
     let name = args.at(2);
     if !users::is_valid_name(name) {
         return Err(CommandError::fixed(
@@ -100,7 +95,6 @@ fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
 }
 
 fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    redact(context, args);
     if args.iter().skip(2).any(|name| name == DEFAULT_USER) {
         return Err(CommandError::fixed(
             "ERR The 'default' user cannot be removed",
@@ -119,7 +113,6 @@ fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
 }
 
 fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    context.effects.details_mut().redacted.push(2);
     let Some(user) = context.state.users.find(args.at(2)).cloned() else {
         context.reply().null();
         return Ok(());

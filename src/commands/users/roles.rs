@@ -1,6 +1,6 @@
 //! Roles: rules that several users share (Valkey 9.2).
 
-use super::{Answer, answer_selector, answer_selectors, answer_texts, redact, rule_error};
+use super::{Answer, answer_selector, answer_selectors, answer_texts, rule_error};
 use crate::acl as users;
 use crate::engine::{CommandError, ServerContext, permissions};
 use crate::resp::Args;
@@ -13,7 +13,6 @@ pub(super) fn names(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer 
 }
 
 pub(super) fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    redact(context, args);
     let name = args.at(2);
     if !users::is_valid_name(name) {
         return Err(CommandError::fixed(
@@ -32,7 +31,6 @@ pub(super) fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
 }
 
 pub(super) fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    context.effects.details_mut().redacted.push(2);
     let name = args.at(2);
     let Some(role) = context.state.users.find_role(name).cloned() else {
         context.reply().null();
@@ -53,7 +51,6 @@ pub(super) fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
 
 /// All of them, or none: a role that somebody has stays.
 pub(super) fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    redact(context, args);
     let users = &mut context.state.users;
     for name in args.iter().skip(2) {
         if users.members(name).next().is_some() {

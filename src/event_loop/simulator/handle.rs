@@ -52,6 +52,13 @@ impl SimulatorHandle {
         peer
     }
 
+    /// Connects a peer that has this address.
+    pub fn connect_from(&self, address: std::net::IpAddr) -> SimulatedPeer {
+        let peer = self.connect_to(None);
+        self.connection(peer, |connection| connection.from = Some(address));
+        peer
+    }
+
     /// Sends bytes; they arrive when the seed says so.
     pub fn send(&self, peer: SimulatedPeer, bytes: &[u8]) {
         let mut world = self.world.borrow_mut();

@@ -241,7 +241,10 @@ impl World {
                 let node = self.connections[other].node;
                 SocketAddr::from((address(node), FIRST_PORT + other as u16))
             }
-            None => SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + end as u16)),
+            None => {
+                let from = connection.from.unwrap_or(Ipv4Addr::LOCALHOST.into());
+                SocketAddr::from((from, FIRST_PORT + end as u16))
+            }
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Connection {
     pub(super) node: usize,
     /// The end at the other side, where that is a server's.
     pub(super) link: Option<usize>,
+    /// Where a peer of the test comes from, if not from the machine of the server.
+    pub(super) from: Option<std::net::IpAddr>,
     /// How far it is, where this end asked for the connection.
     pub(super) connecting: Connecting,
     /// What of the outbox is on its way to the other server, and when it is there.
@@ -73,6 +75,7 @@ impl Connection {
         Connection {
             node,
             link: None,
+            from: None,
             connecting: Connecting::Done,
             segments: VecDeque::new(),
             token: None,

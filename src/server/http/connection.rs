@@ -4,6 +4,7 @@ use super::routes::Response;
 use super::trace::Cursor;
 use super::{Written, live};
 use crate::event_loop::{EventLoop, Received, Token};
+use crate::net::HostKey;
 use std::io::{self, IoSlice};
 
 /// Bytes of a request's head beyond which it is refused.
@@ -77,6 +78,8 @@ pub(super) struct Connection {
     pub is_local: bool,
     /// It came from one.
     pub is_from_here: bool,
+    /// The host that it came from, if wrong passwords are counted for that.
+    pub host: Option<HostKey>,
     /// It has one of the places that are for those who ask whether the server lives.
     pub only_probes: bool,
     /// It is closed when all is written.
@@ -96,6 +99,7 @@ impl Connection {
             stream: Stream::None,
             is_local,
             is_from_here: is_local,
+            host: None,
             only_probes: false,
             closes: false,
             last_ns: now_ns,

@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// What came of a look at a request's credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,19 +35,23 @@ pub(super) fn check(authorization: Option<&[u8]>, is_right: Option<IsRight<'_>>)
     }
 }
 
+/// A name, if one was given, and a password.
+type Given = (Option<Vec<u8>>, Zeroizing<Vec<u8>>);
+
 /// Name and password in an `Authorization` field.
-fn given(field: &[u8]) -> Option<(Option<Vec<u8>>, Vec<u8>)> {
+fn given(field: &[u8]) -> Option<Given> {
     let blank = field.iter().position(|byte| *byte == b' ')?;
     let (scheme, value) = (&field[..blank], field[blank..].trim_ascii());
     if scheme.eq_ignore_ascii_case(b"bearer") {
-        return Some((None, value.to_vec()));
+        return Some((None, Zeroizing::new(value.to_vec())));
     }
     if !scheme.eq_ignore_ascii_case(b"basic") {
         return None;
     }
-    let pair = STANDARD.decode(value).ok()?;
+    let pair = Zeroizing::new(STANDARD.decode(value).ok()?);
     let colon = pair.iter().position(|byte| *byte == b':')?;
-    Some((Some(pair[..colon].to_vec()), pair[colon + 1..].to_vec()))
+    let password = Zeroizing::new(pair[colon + 1..].to_vec());
+    Some((Some(pair[..colon].to_vec()), password))
 }
 
 #[cfg(test)]

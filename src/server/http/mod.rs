@@ -31,6 +31,7 @@ use super::service::Core;
 use crate::config::Settings;
 use crate::engine::permissions;
 use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, Token};
+use crate::net::HostKey;
 use connection::{Connection, Taken};
 use slab::Slab;
 use std::io;
@@ -128,6 +129,10 @@ impl Core {
         };
         let mut connection = Connection::new(token, events.turn_ns(), is_local);
         connection.is_from_here = is_from_here;
+        connection.host = match &accepted.peer {
+            Peer::Inet { remote, .. } if !is_from_here => Some(HostKey::of(remote.ip())),
+            Peer::Inet { .. } | Peer::Unix(_) => None,
+        };
         connection.only_probes = !may_all;
         let key = HttpKey(self.http.connections.insert(Box::new(connection)));
         self.endpoints.register(token, Endpoint::Http(key));
@@ -243,6 +248,19 @@ impl Core {
     }
 
     fn http_answer(&mut self, events: &mut EventLoop, key: HttpKey, request: &connection::Request) {
+        let host = self.http.get(key).and_then(|connection| connection.host);
+        // A password is worth no less to who guesses it here.
+        let tries = host.filter(|_| request.authorization.is_some());
+        let (limits, now_ns) = (permissions::auth_limits(&self.state), events.turn_ns());
+        if let Some(host) = tries
+            && self.state.auth_failures.must_wait(host, limits, now_ns)
+        {
+            let late = routes::plain(429, "too many wrong passwords from this address\n");
+            if let Some(connection) = self.http.get(key) {
+                connection.respond(&late, request.is_head, true);
+            }
+            return;
+        }
         let settings = self.state.config.settings();
         let state = &self.state;
         let is_right =
@@ -261,6 +279,12 @@ impl Core {
             Ok(route) => self.http_route(events, key, route, request),
             Err(refusal) => Some(refusal),
         };
+        if let Some(host) = tries
+            && response.as_ref().is_some_and(|it| it.status == 401)
+        {
+            self.state.observe.stats.denied_auth += 1;
+            self.state.auth_failures.failed(host, limits, now_ns);
+        }
         if let (Some(response), Some(connection)) = (response, self.http.get(key)) {
             // A place for probes is free again behind each answer.
             let closes = !request.keep_alive || connection.only_probes;

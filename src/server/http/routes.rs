@@ -64,6 +64,7 @@ fn reason(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        429 => "Too Many Requests",
         421 => "Misdirected Request",
         431 => "Request Header Fields Too Large",
         503 => "Service Unavailable",
@@ -76,7 +77,7 @@ pub(super) fn plain(status: u16, text: &str) -> Response {
     let fields = match status {
         401 => "WWW-Authenticate: Basic realm=\"gyre\", charset=\"UTF-8\"\r\n",
         405 => "Allow: GET, HEAD\r\n",
-        503 => "Retry-After: 1\r\n",
+        429 | 503 => "Retry-After: 1\r\n",
         _ => "",
     };
     Response {

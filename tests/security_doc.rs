@@ -1,0 +1,99 @@
+//! docs/security.md is followed to the letter: its commands run, in their order, and answer what it shows.
+
+mod common;
+
+use common::{skips, wait_for};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Ends the server that the document starts, however the test ends.
+struct Started(Option<Child>);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The commands of the document, each with the lines that it answers. The blocks that are not of a console (`sh`) are those
+/// that other tests run.
+fn commands(page: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    for block in page.split("```console\n").skip(1) {
+        let (block, _) = block.split_once("```").expect("the end of a block");
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command.to_owned(), String::new())),
+                (None, Some((_, answer))) => {
+                    answer.push_str(line);
+                    answer.push('\n');
+                }
+                (None, None) => panic!("{line} is no command"),
+            }
+        }
+    }
+    commands
+}
+
+#[test]
+fn the_ten_steps_are_as_they_are_written() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+    let page = std::fs::read_to_string(path).expect("the document");
+    for step in 1..=10 {
+        assert_eq!(
+            page.matches(&format!("\n### {step}. ")).count(),
+            1,
+            "step {step}"
+        );
+    }
+    let commands = commands(&page);
+    assert!(commands.len() > 30, "{}", commands.len());
+    if !Path::new("/usr/bin/redis-cli").exists() {
+        skips::pass_over("for want of Debian's Redis", "redis-cli");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = free.local_addr().expect("its address").port().to_string();
+    drop(free);
+    let gyre = Path::new(env!("CARGO_BIN_EXE_gyre"));
+    let beside = gyre.parent().expect("its directory").display();
+    let paths = format!("{beside}:{}", std::env::var("PATH").unwrap_or_default());
+    let mut started = Started(None);
+    for (command, answer) in commands {
+        let own = command.replace("6379", &port);
+        if let Some(arguments) = own
+            .strip_prefix("gyre ")
+            .and_then(|it| it.strip_suffix(" &"))
+        {
+            let child = Command::new(gyre)
+                .current_dir(dir.path())
+                .args(arguments.split(' '))
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .spawn();
+            started.0 = Some(child.expect("the binary starts"));
+            let address = format!("127.0.0.1:{port}");
+            wait_for("the server", || {
+                std::net::TcpStream::connect(&address).is_ok()
+            });
+            continue;
+        }
+        let output = Command::new("sh")
+            .args(["-c", &own])
+            .env("PATH", &paths)
+            .current_dir(dir.path())
+            .output()
+            .expect("a shell");
+        let answered = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            answered,
+            answer,
+            "{command}\nanswers this and not what the document says; {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
