@@ -30,7 +30,7 @@ impl World {
 
     fn connect(&mut self, address: &str) -> SimulatedPeer {
         let address: IpAddr = address.parse().expect("an address");
-        let peer = self.handle.connect_from(address);
+        let peer = self.handle.connect_from(address, None);
         self.turn();
         peer
     }
@@ -249,6 +249,51 @@ fn a_transaction_tries_no_more_passwords_than_others() {
     );
     world.wait(Duration::from_secs(4));
     assert_eq!(world.take(peer), "+OK\r\n+RESET\r\n");
+}
+
+/// The pages' password is the users'.
+#[test]
+fn passwords_tried_at_the_pages_count_as_well() {
+    let directives = [
+        "--http-port",
+        "8379",
+        "--auth-failures-per-address",
+        "2",
+        "--auth-failure-delay",
+        "1000",
+    ];
+    let mut world = World::new(&[&["--requirepass", "right"], &directives[..]].concat());
+    let address: IpAddr = "203.0.113.5".parse().expect("an address");
+    let get = |world: &mut World, password: &str| {
+        let peer = world.handle.connect_from(address, Some(8379));
+        let answer = world.ask(
+            peer,
+            &format!("GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {password}\r\n\r\n"),
+        );
+        answer.get(9..12).unwrap_or_default().to_owned()
+    };
+    assert_eq!(get(&mut world, "right"), "200");
+    assert_eq!(
+        (get(&mut world, "a"), get(&mut world, "b")),
+        ("401".into(), "401".into())
+    );
+    assert_eq!(get(&mut world, "right"), "429");
+    let client = world.connect("203.0.113.5");
+    assert_eq!(
+        world.ask(client, "AUTH right\r\n"),
+        "",
+        "it waits here, too"
+    );
+    world.wait(Duration::from_millis(1001));
+    assert_eq!(world.take(client), "+OK\r\n");
+    assert_eq!(
+        get(&mut world, "right"),
+        "429",
+        "behind the one that waited"
+    );
+    world.wait(Duration::from_millis(1001));
+    assert_eq!(get(&mut world, "right"), "200");
+    assert_eq!(world.info("acl_access_denied_auth"), 2);
 }
 
 #[test]

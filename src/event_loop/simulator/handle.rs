@@ -52,9 +52,9 @@ impl SimulatorHandle {
         peer
     }
 
-    /// Connects a peer that has this address.
-    pub fn connect_from(&self, address: std::net::IpAddr) -> SimulatedPeer {
-        let peer = self.connect_to(None);
+    /// Connects a peer that has this address; to which listener: as [`SimulatorHandle::connect_to`].
+    pub fn connect_from(&self, address: std::net::IpAddr, port: Option<u16>) -> SimulatedPeer {
+        let peer = self.connect_to(port);
         self.connection(peer, |connection| connection.from = Some(address));
         peer
     }
