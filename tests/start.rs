@@ -48,12 +48,14 @@ fn a_sentinel_is_redis_s_own() {
 fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("redis.conf");
-    fs::write(&file, "port 0\nuser default off\n").expect("a file");
+    fs::write(&file, "port 0\ncluster-enabled yes\n").expect("a file");
     let output = run(dir.path(), &["redis.conf"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
-        text.contains("at line 2 of redis.conf\n>>> 'user default off'\ngyre has no ACL users yet"),
+        text.contains(
+            "at line 2 of redis.conf\n>>> 'cluster-enabled yes'\ngyre is no cluster node yet"
+        ),
         "{text}"
     );
     assert!(

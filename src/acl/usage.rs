@@ -10,6 +10,9 @@ use std::cell::Cell;
 /// Commands are counted in parts of this: so many nanoseconds bring one of them at a rate of one a second.
 const NS: i64 = 1_000_000_000;
 
+/// Nobody waits longer than this before it is asked again, ns: the budget may become another.
+const LONGEST_WAIT_NS: u64 = 10_000_000_000;
+
 /// While a user's clients hold too much memory they are looked at again after this long, ns.
 const MEMORY_WAIT_NS: u64 = 100_000_000;
 
@@ -138,7 +141,9 @@ impl Usage {
 
 /// Puts into a bucket what so many ns bring, up to what a second brings.
 fn refill(left: &Cell<i64>, per_second: u64, since_ns: u64) {
-    let brought = u128::from(per_second) * u128::from(since_ns) / NS as u128;
+    let brought = u128::from(per_second)
+        .saturating_mul(u128::from(since_ns))
+        .div_euclid(NS as u128);
     let full = i64::try_from(per_second).unwrap_or(i64::MAX);
     let brought = i64::try_from(brought).unwrap_or(i64::MAX);
     left.set(left.get().saturating_add(brought).min(full));
@@ -154,10 +159,12 @@ fn missing(left: i64, per_second: u64) -> u64 {
         return NS as u64;
     }
     let owed = u128::from(left.unsigned_abs()) + 1;
-    let ns = (owed * NS as u128).div_ceil(u128::from(per_second));
+    let ns = owed
+        .saturating_mul(NS as u128)
+        .div_ceil(u128::from(per_second));
     u64::try_from(ns)
         .unwrap_or(u64::MAX)
-        .clamp(1, 10 * NS as u64)
+        .clamp(1, LONGEST_WAIT_NS)
 }
 
 #[cfg(test)]

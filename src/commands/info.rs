@@ -77,7 +77,7 @@ mod tests {
             ["Clients", "CPU"]
         );
         let all = text(&mut harness, "INFO all");
-        assert_eq!(titles(&all).len(), default.len() + 4);
+        assert_eq!(titles(&all).len(), default.len() + 5);
         assert_eq!(titles(&text(&mut harness, "INFO everything")), titles(&all));
         assert_eq!(text(&mut harness, "INFO nothing"), "");
         assert_eq!(

@@ -268,7 +268,9 @@ fn passwords_tried_at_the_pages_count_as_well() {
         let peer = world.handle.connect_from(address, Some(8379));
         let answer = world.ask(
             peer,
-            &format!("GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {password}\r\n\r\n"),
+            &format!(
+                "GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {password}\r\n\r\n"
+            ),
         );
         answer.get(9..12).unwrap_or_default().to_owned()
     };
