@@ -99,6 +99,10 @@ fn a_user_that_is_wrong_ends_the_start() {
     for (lines, wanted) in [
         ("user u on +nosuch\n", "Error in user declaration '+nosuch'"),
         (
+            "user u on\nuser v on\nuser u off\n",
+            "Error in user declaration 'u': Duplicate user found. A user can only be defined once in config files",
+        ),
+        (
             "aclfile users.acl\nuser u on\n",
             "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid.",
         ),

@@ -8,6 +8,7 @@ use crate::acl::Changed;
 use crate::config::secrets::PASSWORD_RULES;
 use crate::config::{ConfigError, StatementKind, read_file, replace_file};
 use crate::system::process::os_error_text;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -38,10 +39,18 @@ pub fn begin(state: &mut State) -> Result<(), ConfigError> {
              declare users directly in your redis.conf, but not both.",
         ));
     }
+    let mut names = BTreeSet::new();
     for (place, words) in declared {
         let Some((name, rules)) = words.split_first() else {
             continue;
         };
+        if !names.insert(name.clone()) {
+            let name = String::from_utf8_lossy(name);
+            let text = format!(
+                "Error in user declaration '{name}': Duplicate user found. A user can only be defined once in config files"
+            );
+            return Err(ConfigError::at(&place, text));
+        }
         let mut all: Vec<&[u8]> = rules.iter().map(Vec::as_slice).collect();
         // What the default user is without being declared counts no more.
         all.insert(0, b"reset");
