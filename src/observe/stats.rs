@@ -71,6 +71,8 @@ pub struct Stats {
     pub commands_processed: u64,
     /// Wrong passwords; not reset.
     pub denied_auth: u64,
+    /// Certificates of clients that name no user (`tls-auth-clients-user`).
+    pub denied_certificates: u64,
     /// Most commands that were run in one turn of the loop.
     pub commands_per_turn_max: u64,
     /// Time running commands, ns.
@@ -112,6 +114,7 @@ impl Stats {
     pub fn reset(&mut self) {
         *self = Stats {
             denied_auth: self.denied_auth,
+            denied_certificates: self.denied_certificates,
             peak_memory: self.peak_memory,
             startup_memory: self.startup_memory,
             start_unix_ms: self.start_unix_ms,

@@ -90,7 +90,10 @@ pub(super) fn tls12_suites(list: &str, known: &[Suite]) -> Option<Vec<Suite>> {
     let list = if list.is_empty() { "DEFAULT" } else { list };
     let mut chosen: Vec<usize> = Vec::new();
     let mut banned: Vec<usize> = Vec::new();
-    for word in list.split([':', ',', ' ', ';']).filter(|word| !word.is_empty()) {
+    for word in list
+        .split([':', ',', ' ', ';'])
+        .filter(|word| !word.is_empty())
+    {
         let (operator, name) = match word.as_bytes().first() {
             // Commands on strength: ours are of one strength, and beyond each level of security that OpenSSL has.
             Some(b'@') => continue,
@@ -118,7 +121,9 @@ pub(super) fn tls12_suites(list: &str, known: &[Suite]) -> Option<Vec<Suite>> {
             }
         }
     }
-    let suites = chosen.into_iter().filter_map(|at| suite(TLS12[at].0, known));
+    let suites = chosen
+        .into_iter()
+        .filter_map(|at| suite(TLS12[at].0, known));
     let suites: Vec<Suite> = suites.collect();
     (!suites.is_empty()).then_some(suites)
 }

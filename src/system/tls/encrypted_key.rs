@@ -21,7 +21,10 @@ pub(super) fn of_pkcs8(bytes: &[u8], passphrase: &[u8]) -> Result<Vec<u8>, Strin
 
 /// The form before it: headers of the PEM part name a cipher and its initial vector. A key without such headers is as it
 /// stands.
-pub(super) fn of_traditional(section: &Section, passphrase: Option<&[u8]>) -> Result<Vec<u8>, String> {
+pub(super) fn of_traditional(
+    section: &Section,
+    passphrase: Option<&[u8]>,
+) -> Result<Vec<u8>, String> {
     let header = |name: &str| {
         let mut headers = section.headers.iter();
         headers.find(|it| it.0.eq_ignore_ascii_case(name))

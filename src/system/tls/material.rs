@@ -54,12 +54,25 @@ impl Material {
         key_path: &Path,
         passphrase: Option<&[u8]>,
     ) -> Result<Arc<CertifiedKey>, String> {
-        let of_certificate =
-            |reason: &str| format!("Failed to load certificate: {}: {reason}", certificate_path.display());
-        let text = self.read(certificate_path).map_err(|it| of_certificate(&it))?;
+        let of_certificate = |reason: &str| {
+            format!(
+                "Failed to load certificate: {}: {reason}",
+                certificate_path.display()
+            )
+        };
+        let text = self
+            .read(certificate_path)
+            .map_err(|it| of_certificate(&it))?;
         let chain = certificates(&text).map_err(|it| of_certificate(&it))?;
-        let first = chain.first().ok_or_else(|| of_certificate("no certificate in it"))?;
-        let of_key = |reason: &str| format!("Failed to load private key: {}: {reason}", key_path.display());
+        let first = chain
+            .first()
+            .ok_or_else(|| of_certificate("no certificate in it"))?;
+        let of_key = |reason: &str| {
+            format!(
+                "Failed to load private key: {}: {reason}",
+                key_path.display()
+            )
+        };
         let text = self.read(key_path).map_err(|it| of_key(&it))?;
         let key = private_key(&text, passphrase).map_err(|it| of_key(&it))?;
         let key = any_supported_type(&key).map_err(|error| of_key(&error.to_string()))?;
@@ -77,8 +90,9 @@ impl Material {
         file: Option<&Path>,
         folder: Option<&Path>,
     ) -> Result<Vec<CertificateDer<'static>>, String> {
-        let failed =
-            |reason: &str| format!("Failed to configure CA certificate(s) file/directory: {reason}");
+        let failed = |reason: &str| {
+            format!("Failed to configure CA certificate(s) file/directory: {reason}")
+        };
         let mut found: Vec<CertificateDer<'static>> = Vec::new();
         if let Some(file) = file {
             let text = self.read(file).map_err(|it| failed(&it))?;
@@ -109,7 +123,7 @@ impl Material {
             }
         }
         // The links of a folder name its files again.
-        found.sort();
+        found.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         found.dedup();
         Ok(found)
     }
@@ -200,7 +214,9 @@ pub(super) fn private_key(
 }
 
 /// The public key of a certificate, of whatever version that is.
-pub(super) fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+pub(super) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     Some(SubjectPublicKeyInfoDer::from(
         parsed.tbs_certificate.subject_pki.raw.to_vec(),

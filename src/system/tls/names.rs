@@ -1,7 +1,7 @@
 //! The names in a certificate by which a client may be known.
 //!
-//! In: a certificate that was found trusted, which of its fields counts. Out: the names, as they stand. One with a NUL in
-//! it is left out: no user is called so, and whoever cuts a name off there takes it for another one's.
+//! In: a certificate that was found trusted, which of its fields counts. Out: the names, byte for byte, with a NUL that may
+//! be in one.
 
 use super::UserField;
 use rustls::pki_types::CertificateDer;
@@ -15,7 +15,7 @@ pub fn names_of_user(certificate: &CertificateDer<'_>, field: UserField) -> Vec<
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
     };
-    let mut names: Vec<Vec<u8>> = match field {
+    match field {
         UserField::Off => Vec::new(),
         UserField::CommonName => {
             // The last one is the most specific.
@@ -32,7 +32,5 @@ pub fn names_of_user(certificate: &CertificateDer<'_>, field: UserField) -> Vec<
             });
             uris.collect()
         }
-    };
-    names.retain(|name| !name.is_empty() && !name.contains(&0));
-    names
+    }
 }

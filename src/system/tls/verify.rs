@@ -80,7 +80,11 @@ impl Verifier {
     }
 
     /// Whether a certificate is of the two kinds that rustls does not know, and trusted; `None`: it is of no such kind.
-    fn special(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> Option<Result<(), Error>> {
+    fn special(
+        &self,
+        certificate: &CertificateDer<'_>,
+        now: UnixTime,
+    ) -> Option<Result<(), Error>> {
         let (rest, parsed) = X509Certificate::from_der(certificate).ok()?;
         let is_trusted_itself = self.trusted.iter().any(|it| it == certificate);
         if !rest.is_empty() || (parsed.version() != X509Version::V1 && !is_trusted_itself) {
@@ -95,7 +99,8 @@ impl Verifier {
         if now > validity.not_after {
             return Some(Err(CertificateError::Expired.into()));
         }
-        let is_signed = is_trusted_itself || self.trusted.iter().any(|it| is_signed_by(&parsed, it));
+        let is_signed =
+            is_trusted_itself || self.trusted.iter().any(|it| is_signed_by(&parsed, it));
         Some(match is_signed {
             true => Ok(()),
             false => Err(CertificateError::UnknownIssuer.into()),
