@@ -571,11 +571,13 @@ impl TlsConnection {
         looked
     }
 
-    /// Remembers why a connection is at its end, and has what the peer is told of it wait to be sent.
+    /// Remembers why a connection is at its end, and has what the peer is told of it wait to be sent: all up to the alert,
+    /// behind which rustls must not be asked for more. It would look at what is left of the input, and find it as bad.
     fn fail(&mut self, text: &str, input: &mut [u8]) {
         self.failed = Some(text.into());
         let mut at = 0;
-        for _ in 0..FRUITLESS_READS {
+        loop {
+            let begin = self.outgoing.len();
             let mut sink = Sink {
                 room: &mut [],
                 filled: 0,
@@ -587,7 +589,7 @@ impl TlsConnection {
                 handle(it.process_tls_records(rest), &mut sink)
             });
             at += done;
-            if !matches!(step, Step::Again) {
+            if !matches!(step, Step::Again) || is_alert(&self.outgoing[begin..]) {
                 break;
             }
         }
@@ -678,6 +680,19 @@ impl TlsConnection {
             }
         }
         Ok(true)
+    }
+}
+
+/// Whether a record is an alert. An encrypted one shows it by its length: no handshake message is that short.
+fn is_alert(record: &[u8]) -> bool {
+    const ALERT: u8 = 21;
+    const DATA: u8 = 23;
+    /// Two bytes, their type, what authenticates them, and the record's head.
+    const SEALED_ALERT: usize = 2 + 1 + 16 + 5;
+    match record.first() {
+        Some(&ALERT) => true,
+        Some(&DATA) => record.len() <= SEALED_ALERT,
+        _ => false,
     }
 }
 

@@ -34,15 +34,14 @@ impl Material {
         read.any(|(path, before)| fingerprint(path) != *before)
     }
 
-    /// A whole file.
+    /// A whole file, or why it cannot be read.
     pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
         // Before it is read: one that changes meanwhile is found changed later.
         self.read.push((path.to_path_buf(), fingerprint(path)));
-        let failed = |reason: &str| format!("Failed to load {}: {reason}", path.display());
-        let of_error = |error| failed(&crate::system::process::os_error_text(&error));
+        let of_error = |error| crate::system::process::os_error_text(&error);
         let length = fs::metadata(path).map_err(of_error)?.len();
         if length > LONGEST_FILE {
-            return Err(failed("File too large"));
+            return Err("File too large".to_owned());
         }
         fs::read(path).map_err(of_error)
     }

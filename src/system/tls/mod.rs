@@ -150,7 +150,8 @@ impl TlsOptions {
             self.authorities_folder.as_deref(),
         )?;
         if let Some(path) = &self.dh_params_file {
-            material.read(path)?;
+            let read = material.read(path);
+            read.map_err(|reason| format!("Failed to load {}: {reason}", path.display()))?;
         }
         let expected = match &self.expected_peer_name {
             None => None,
@@ -291,5 +292,7 @@ impl TlsContext {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
