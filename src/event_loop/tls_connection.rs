@@ -8,7 +8,7 @@
 //! * A plain byte counts as written when the stream has taken all of the records that it was encrypted into with others.
 //!   Until then [`TlsConnection::write`] says that it would block, and the same bytes are offered again; so what waits is in
 //!   the output buffer of whoever writes, is counted there, and is not lost when that is closed after its last reply.
-//! * What waits to be sent ([`TlsConnection::is_flushed`]) is less than [`BATCH`] and the records' overhead, and what was read and
+//! * What waits to be sent is less than [`BATCH`] and the records' overhead, and what was read and
 //!   not taken less than what one read brings and a handshake message: a peer cannot make it more.
 //! * Records go out in the order in which they were encrypted.
 //!
@@ -302,11 +302,6 @@ impl TlsConnection {
     /// Whether reading was broken off between two reads since this was asked last.
     pub(super) fn take_broken_off(&mut self) -> bool {
         std::mem::take(&mut self.broke_off)
-    }
-
-    /// Whether the stream has all that was encrypted.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.outgoing.is_empty()
     }
 
     /// The certificate that the peer has shown, and was trusted.

@@ -116,7 +116,7 @@ impl Side {
         }
         if has_room {
             let _ = self.tls.flush(&mut self.end);
-            self.may_write |= self.tls.is_flushed();
+            self.may_write |= self.tls.outgoing.is_empty();
         }
         let reads = came || self.more || broke_off;
         if reads {
@@ -371,27 +371,31 @@ fn plain_text_is_refused_in_silence() {
     }
 }
 
-/// A peer that sends records without a byte in them gets its share of each turn and no more.
+/// Reads that yield nothing have an end in a turn, whatever the peer sends: here a record that comes in as many pieces as
+/// a reader with little room has read for it. No edge tells of the rest, so it is told that there is some.
 #[test]
-fn records_without_bytes_hold_nobody_up() {
+fn reads_without_a_byte_hold_nobody_up() {
     let fixture = fixture();
     let mut sides = pair(&fixture.contexts[0], 10, [0, 0], usize::MAX);
     run(&mut sides);
     let [client, server] = &mut sides;
-    let mut output = Vec::new();
-    while output.len() < 10 * FRUITLESS_READS * READ {
-        client
-            .tls
-            .send(&Send::Plain(b""), &mut output)
-            .expect("it sends");
-        if output.is_empty() {
-            // rustls sends no such record; it is not needed for what is tested.
-            return;
-        }
+    client.end.most = usize::MAX;
+    client.to_send = vec![b'x'; RECORD];
+    client.may_write = true;
+    while client.sent < RECORD {
+        client.write();
     }
-    client.end.outgoing.borrow_mut().bytes.extend(&output);
-    server.read();
-    assert!(server.tls.take_broken_off());
+    let Side { tls, end, .. } = server;
+    let mut room = [0];
+    let mut read = || {
+        let read = tls.read(end, &mut server.buffers, &mut room);
+        (
+            read.map(|it| it.len).map_err(|it| it.kind()),
+            tls.take_broken_off(),
+        )
+    };
+    assert_eq!(read(), (Err(io::ErrorKind::WouldBlock), true));
+    assert_eq!(read(), (Ok(1), false));
 }
 
 /// A session is resumed once its client comes again, if there is a cache.
