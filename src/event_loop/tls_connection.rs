@@ -335,8 +335,8 @@ impl TlsConnection {
             match read {
                 Pulled::Nothing => return Ok(false),
                 Pulled::End => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                Pulled::Some { drained: true } => return Ok(false),
-                Pulled::Some { drained: false } | Pulled::Bytes(_) => {}
+                // Read on to where nothing is: an end that came on the same edge as these is told by no other.
+                Pulled::Some { .. } | Pulled::Bytes(_) => {}
             }
         }
         self.broke_off = true;

@@ -12,6 +12,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     StreamOwned,
@@ -141,9 +142,10 @@ pub fn client_config(authority: Option<&Path>, own: Option<&Files>) -> ClientCon
             let certificate =
                 CertificateDer::from_pem_file(&files.certificate).expect("a certificate");
             let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
-            builder
-                .with_client_auth_cert(vec![certificate], key)
-                .expect("they fit")
+            let key = ring::sign::any_supported_type(&key).expect("a key");
+            // Without a look at the certificate, which may be one that rustls itself does not know.
+            let pair = CertifiedKey::new(vec![certificate], key);
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair)))
         }
         None => builder.with_no_client_auth(),
     };
