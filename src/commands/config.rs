@@ -268,6 +268,14 @@ fn cannot_bind(directive: &str, reason: &str) -> String {
     .to_owned()
 }
 
+/// Listens where the directives say now.
+fn rebind(context: &mut ServerContext<'_>, change: &Change) -> Result<(), String> {
+    let bound = context.host.rebind(context.state.config.settings());
+    bound.map_err(|reason| cannot_bind(change.name, &reason))?;
+    context.state.set_process_title();
+    Ok(())
+}
+
 /// Has new TLS connections made as the directives say, if there are any.
 fn configure_tls(context: &mut ServerContext<'_>) -> Result<(), String> {
     let settings = context.state.config.settings();
@@ -288,16 +296,9 @@ fn apply_one(
         Listener::Tls => configure_tls(context)?,
         Listener::TlsPort => {
             configure_tls(context)?;
-            let settings = context.state.config.settings();
-            let bound = context.host.rebind(settings);
-            bound.map_err(|reason| cannot_bind(change.name, &reason))?;
-            context.state.set_process_title();
+            rebind(context, change)?;
         }
-        Listener::Sockets => {
-            let bound = context.host.rebind(settings);
-            bound.map_err(|reason| cannot_bind(change.name, &reason))?;
-            context.state.set_process_title();
-        }
+        Listener::Sockets => rebind(context, change)?,
         Listener::FileLimit => {
             let possible = context
                 .host

@@ -577,6 +577,14 @@ impl Reader<'_> {
 }
 
 impl Settings {
+    /// The port that is told where there is room for one: that of TLS if there is no other.
+    pub fn any_port(&self) -> u16 {
+        match self.port {
+            0 => self.tls.port,
+            port => port,
+        }
+    }
+
     /// Derives the settings from the values, which stand in the order of the table.
     pub(super) fn derive(values: &[Value]) -> Settings {
         let read = Reader(values);

@@ -201,11 +201,7 @@ fn server(page: &mut Page<'_>) {
     page.field("process_id", process::pid());
     page.field("process_supervised", supervisor(settings.supervised));
     page.field("run_id", &run.run_id);
-    let port = match settings.port {
-        0 => settings.tls.port,
-        port => port,
-    };
-    page.field("tcp_port", port);
+    page.field("tcp_port", settings.any_port());
     page.field("server_time_usec", state.now.unix_us);
     page.field("uptime_in_seconds", uptime_s);
     page.field("uptime_in_days", uptime_s / 86_400);

@@ -310,10 +310,7 @@ pub fn serve(config: Config) -> i32 {
     // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
     log::info!(
         "Running mode=standalone, port={}. PID: {}",
-        match settings.port {
-            0 => settings.tls.port,
-            port => port,
-        },
+        settings.any_port(),
         process::pid()
     );
     log::info!("Server initialized");
