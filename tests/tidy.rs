@@ -134,7 +134,11 @@ const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
         "DEBUG SLEEP: it is the seam",
     ),
     ("src/event_loop/mio_seam.rs", "time", "it is the seam"),
-    ("src/event_loop/mio_sockets.rs", "sockets", "it is the seam's"),
+    (
+        "src/event_loop/mio_sockets.rs",
+        "sockets",
+        "it is the seam's",
+    ),
     ("src/event_loop/mio_tls.rs", "sockets", "it is the seam's"),
     (
         "src/event_loop/mio_tls.rs",

@@ -327,7 +327,7 @@ impl MioSeam {
             self.tls.turn_begins();
         }
         for event in events {
-            if speaks_tls && self.tls.note(event.token()) {
+            if speaks_tls && self.tls.note(self.poll.registry(), event.token()) {
                 continue;
             }
             let token = Token(event.token().0);
@@ -724,7 +724,7 @@ impl Seam for MioSeam {
         match slot.take().map(|it| it.socket) {
             Some(Socket::TlsListener) => self.tls.close_listener(registry, token),
             Some(Socket::Tls(socket)) => {
-                socket.close(registry);
+                self.tls.close(registry, &mut self.clock, *socket);
                 self.tls.forget(token);
             }
             Some(Socket::TcpListener(mut listener)) => drop(registry.deregister(&mut listener)),

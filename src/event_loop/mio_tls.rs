@@ -10,6 +10,9 @@
 //! * There are [`MOST_HANDSHAKES`] at a time; more wait in the kernel's queue. Each has [`HANDSHAKE_NS`], and where all places
 //!   are taken the oldest goes after [`CROWDED_NS`], so that whoever connects and is silent keeps no others out.
 //!
+//! What is closed before the kernel has all that was written to it lingers here until it does, as within the kernel it would:
+//! [`MOST_LINGERING`] at a time, for [`HANDSHAKE_NS`] at most.
+//!
 //! A handshake has a token of its own kind at mio, since the loop gives one to a connection only when that is accepted. It
 //! is registered anew then, which makes epoll tell all that it is ready for: no edge is lost between the two.
 //!
@@ -31,8 +34,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Handshakes at a time, of all listeners.
-pub const MOST_HANDSHAKES: usize = 256;
-/// How long a handshake may take, ns.
+const MOST_HANDSHAKES: usize = 256;
+/// Sockets at a time that are closed and have something to send.
+const MOST_LINGERING: usize = 64;
+/// Descriptors that TLS takes beside those of clients.
+pub const TLS_DESCRIPTORS: u32 = (MOST_HANDSHAKES + MOST_LINGERING) as u32;
+/// How long a handshake may take, and what is closed may linger, ns.
 const HANDSHAKE_NS: u64 = 10_000_000_000;
 /// How long, where others wait for its place, ns.
 const CROWDED_NS: u64 = 1_000_000_000;
@@ -40,6 +47,8 @@ const CROWDED_NS: u64 = 1_000_000_000;
 const TURN_NS: u64 = 1_000_000;
 /// Tokens of handshakes at mio begin here; those of the loop's sources are small numbers.
 const FIRST_TOKEN: usize = usize::MAX / 2;
+/// And those of sockets that linger here.
+const FIRST_LINGERING: usize = FIRST_TOKEN + usize::MAX / 8;
 
 /// A socket with the connection on it.
 pub(super) struct TlsSocket {
@@ -48,12 +57,16 @@ pub(super) struct TlsSocket {
 }
 
 impl TlsSocket {
-    /// Tells the peer that this is the end, where that can be done at once, and closes.
-    pub(super) fn close(mut self, registry: &Registry) {
-        self.tls.close(&mut self.stream);
+    fn close(mut self, registry: &Registry) {
         drop(registry.deregister(&mut self.stream));
         drop(self.stream.shutdown(Shutdown::Both));
     }
+}
+
+/// A socket that was closed, and has something to send.
+struct Lingering {
+    socket: TlsSocket,
+    begun_ns: u64,
 }
 
 /// A connection that was taken from a listener, and is not done with its handshake.
@@ -92,6 +105,7 @@ pub(super) struct MioTls {
     pub(super) buffers: Buffers,
     listeners: Vec<Listener>,
     handshakes: Slab<Handshake>,
+    lingering: Slab<Lingering>,
     /// Time that handshakes have taken of this turn, ns.
     spent_ns: u64,
     /// Sources that have something to read of which the kernel knows nothing.
@@ -209,10 +223,13 @@ impl MioTls {
         if self.has_work() {
             return Some(Duration::ZERO);
         }
-        let Some(oldest) = self.handshakes.iter().map(|(_, it)| it.begun_ns).min() else {
+        let oldest = self.handshakes.iter().map(|(_, it)| it.begun_ns).min();
+        let ends = oldest.map(|it| it.saturating_add(self.limit_ns()));
+        let oldest = self.lingering.iter().map(|(_, it)| it.begun_ns).min();
+        let linger = oldest.map(|it| it.saturating_add(HANDSHAKE_NS));
+        let Some(end_ns) = ends.into_iter().chain(linger).min() else {
             return timeout;
         };
-        let end_ns = oldest.saturating_add(self.limit_ns());
         let left = Duration::from_nanos(end_ns.saturating_sub(clock.now_ns()));
         Some(timeout.map_or(left, |timeout| timeout.min(left)))
     }
@@ -225,18 +242,52 @@ impl MioTls {
         }
     }
 
-    /// Takes note of what poll tells of a handshake; false: the token is no handshake's.
+    /// Takes note of what poll tells of what is known here only; false: the token is somebody else's.
     #[inline]
-    pub(super) fn note(&mut self, token: mio::Token) -> bool {
-        let Some(index) = token.0.checked_sub(FIRST_TOKEN) else {
-            return false;
-        };
+    pub(super) fn note(&mut self, registry: &Registry, token: mio::Token) -> bool {
         // The waker's token is among the largest numbers.
-        if index > usize::MAX / 4 {
+        if !(FIRST_TOKEN..FIRST_LINGERING + FIRST_TOKEN / 4).contains(&token.0) {
             return false;
         }
-        self.queue(index);
+        match token.0.checked_sub(FIRST_LINGERING) {
+            None => self.queue(token.0 - FIRST_TOKEN),
+            Some(index) => self.linger_on(registry, index),
+        }
         true
+    }
+
+    /// Closes a socket, when the peer has been told that this is the end.
+    pub(super) fn close(&mut self, registry: &Registry, clock: &mut TickClock, socket: TlsSocket) {
+        let mut socket = socket;
+        if socket.tls.close(&mut socket.stream) || self.lingering.len() >= MOST_LINGERING {
+            return socket.close(registry);
+        }
+        let place = self.lingering.vacant_entry();
+        let token = mio::Token(FIRST_LINGERING + place.key());
+        if registry
+            .reregister(&mut socket.stream, token, INTERESTS)
+            .is_err()
+        {
+            return socket.close(registry);
+        }
+        place.insert(Lingering {
+            socket,
+            begun_ns: clock.now_ns(),
+        });
+    }
+
+    /// Sends what a closed socket has to send, and lets it go when that is all, or the peer is gone.
+    fn linger_on(&mut self, registry: &Registry, index: usize) {
+        let Some(Lingering { socket, .. }) = self.lingering.get_mut(index) else {
+            return;
+        };
+        let waits = match socket.tls.flush(&mut socket.stream) {
+            Ok(()) => false,
+            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+        };
+        if !waits {
+            self.lingering.remove(index).socket.close(registry);
+        }
     }
 
     fn queue(&mut self, index: usize) {
@@ -273,6 +324,15 @@ impl MioTls {
             let over: Vec<usize> = over.map(|(index, _)| index).collect();
             for index in over {
                 self.end(registry, index, &"the handshake has taken too long");
+            }
+        }
+        if !self.lingering.is_empty() {
+            let now_ns = clock.now_ns();
+            let is_over = |it: &Lingering| now_ns.saturating_sub(it.begun_ns) >= HANDSHAKE_NS;
+            let over = self.lingering.iter().filter(|(_, it)| is_over(it));
+            let over: Vec<usize> = over.map(|(index, _)| index).collect();
+            for index in over {
+                self.lingering.remove(index).socket.close(registry);
             }
         }
         let has_room = !self.is_full();

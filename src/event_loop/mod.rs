@@ -35,7 +35,7 @@ mod tls_connection;
 mod turn;
 
 pub use mio_seam::MioSeam;
-pub use mio_tls::MOST_HANDSHAKES;
+pub use mio_tls::TLS_DESCRIPTORS;
 pub use recorder::{Cost, Recorder};
 pub use seam::*;
 pub use simulator::{Faults, SimulatedPeer, Simulator, SimulatorHandle};

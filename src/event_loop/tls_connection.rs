@@ -5,11 +5,10 @@
 //! ([`Buffers`]), and only what is left over is kept here.
 //!
 //! Invariants:
-//! * A plain byte counts as written when the stream has taken all of the records that it was encrypted into with others.
-//!   Until then [`TlsConnection::write`] says that it would block, and the same bytes are offered again; so what waits is in
-//!   the output buffer of whoever writes, is counted there, and is not lost when that is closed after its last reply.
-//! * What waits to be sent is less than [`BATCH`] and the records' overhead, and what was read and
-//!   not taken less than what one read brings and a handshake message: a peer cannot make it more.
+//! * What was encrypted counts as written, as what the kernel has in its buffers does: whoever owns the connection sees to it
+//!   that it goes out ([`TlsConnection::flush`]), also behind the end. Nothing more is taken before that.
+//! * What waits to be sent is less than [`BATCH`] and the records' overhead, and what was read and not taken less than what one
+//!   read brings and a handshake message: a peer cannot make it more.
 //! * Records go out in the order in which they were encrypted.
 //!
 //! rustls's unbuffered interface is used, because the other one keeps buffers of its own for each connection.
@@ -32,6 +31,8 @@ const READ: usize = 64 * 1024;
 const LEAST_READ: usize = 4 * 1024;
 /// Plain bytes that are encrypted before the stream is given them.
 const BATCH: usize = 64 * 1024;
+/// Plain bytes that are taken at once: the rest has to be offered again, so that the loop can bound what it writes in a turn.
+const MOST_WRITTEN: usize = 4 * BATCH;
 /// Plain bytes of one record.
 const RECORD: usize = 16 * 1024;
 /// Reads that may yield nothing but records of the protocol's own before others have their turn.
@@ -75,8 +76,6 @@ pub(super) struct TlsConnection {
     /// Ciphertext that the stream has not taken yet, behind `sent` bytes that it has.
     outgoing: Vec<u8>,
     sent: usize,
-    /// Plain bytes that were encrypted and not yet said to be written.
-    unreported: usize,
     /// Something was read.
     has_read: bool,
     /// The peer has said that it sends no more.
@@ -281,7 +280,6 @@ impl TlsConnection {
             plain_taken: 0,
             outgoing: Vec::new(),
             sent: 0,
-            unreported: 0,
             has_read: false,
             peer_closed: false,
             broke_off: false,
@@ -394,7 +392,7 @@ impl TlsConnection {
         Err(io::Error::from(io::ErrorKind::WouldBlock))
     }
 
-    /// Writes plain bytes; how many the stream has taken all of.
+    /// Writes plain bytes; how many were taken. `WouldBlock`: what was taken before has to go out first.
     pub(super) fn write(
         &mut self,
         stream: &mut (impl Read + Write),
@@ -409,25 +407,15 @@ impl TlsConnection {
         }
         self.flush(stream)?;
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        // What was encrypted before is what is offered first now.
-        let mut written = self.unreported.min(offered);
-        self.unreported -= written;
-        while written < offered {
-            let batch = self.encrypt_batch(buffers, slices, written)?;
+        let mut written = 0;
+        while written < offered && written < MOST_WRITTEN {
+            written += self.encrypt_batch(buffers, slices, written)?;
             let output = std::mem::take(&mut buffers.output);
-            let result = self.give(stream, &output);
+            let has_all = self.give(stream, &output);
             buffers.output = output;
-            match result {
-                Ok(true) => written += batch,
-                Ok(false) => {
-                    self.unreported = batch;
-                    break;
-                }
-                Err(error) => return Err(error),
+            if !has_all? {
+                break;
             }
-        }
-        if written == 0 && offered > 0 {
-            return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
         Ok(written)
     }
@@ -449,15 +437,19 @@ impl TlsConnection {
         Ok(())
     }
 
-    /// Tells the peer that nothing more comes, if the stream takes that now.
-    pub(super) fn close(&mut self, stream: &mut impl Write) {
-        if self.stage != Stage::Open || self.failed.is_some() {
-            return;
-        }
+    /// Tells the peer that nothing more comes, behind what waits. False: there is something that the stream does not take yet.
+    pub(super) fn close(&mut self, stream: &mut impl Write) -> bool {
         let mut output = Vec::new();
-        if self.send(&Send::CloseNotify, &mut output).is_ok() {
+        if self.stage == Stage::Open
+            && self.failed.is_none()
+            && self.send(&Send::CloseNotify, &mut output).is_ok()
+        {
             self.outgoing.extend_from_slice(&output);
-            let _ = self.flush(stream);
+        }
+        match self.flush(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            // Nobody is there to be told.
+            _ => true,
         }
     }
 

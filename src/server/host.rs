@@ -5,7 +5,7 @@ use super::http;
 use super::listeners::Listeners;
 use crate::config::Settings;
 use crate::engine::{Host, LoopFigures};
-use crate::event_loop::{EventLoop, MOST_HANDSHAKES, Recorder, Token};
+use crate::event_loop::{EventLoop, Recorder, TLS_DESCRIPTORS, Token};
 use crate::system::child::{Child, Exit, Pipe};
 use crate::system::oom_score::{self, OomScore};
 use crate::system::{memory, process};
@@ -43,13 +43,13 @@ fn net_of_this_thread() -> i64 {
     memory::ThreadMemory::of_this_thread().map_or(0, |thread| thread.net_bytes())
 }
 
-/// Descriptors that are not for clients: those of the HTTP pages, and of connections that are no clients yet.
+/// Descriptors that are not for clients: those of the HTTP pages, and of connections that are no clients yet or any more.
 pub(super) fn other_descriptors(settings: &Settings) -> u32 {
-    let handshakes = match settings.tls.port {
+    let of_tls = match settings.tls.port {
         0 => 0,
-        _ => MOST_HANDSHAKES as u32,
+        _ => TLS_DESCRIPTORS,
     };
-    http::descriptors(settings) + handshakes
+    http::descriptors(settings) + of_tls
 }
 
 /// The production host, made for each call: borrows of the loop and of what belongs to it.
