@@ -827,6 +827,65 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// What was taken goes out behind the end, however late the peer reads, and the end is told behind it.
+    #[test]
+    fn what_was_written_over_tls_arrives_though_its_socket_is_closed() {
+        use crate::system::tls::testing::Authority;
+        use crate::system::tls::{ClientAuth, KeyFiles};
+        let dir = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new(dir.path(), "authority");
+        let files = authority.issue("server", &[]);
+        let options = TlsOptions {
+            own: KeyFiles {
+                certificate: Some(files.certificate),
+                key: Some(files.key),
+                passphrase: None,
+            },
+            authorities_file: Some(authority.file.clone()),
+            client_auth: ClientAuth::Yes,
+            ..TlsOptions::default()
+        };
+        let mut seam = MioSeam::new().expect("an epoll instance");
+        let (address, listener, token) = (address_of_nobody(), Token(0), Token(1));
+        let backlog = ListenOptions { backlog: 1 };
+        seam.listen(listener, &ListenAddress::Tls(address), &backlog)
+            .expect_err("without certificates");
+        seam.configure_tls(&options).expect("certificates");
+        seam.listen(listener, &ListenAddress::Tls(address), &backlog)
+            .expect("a listener");
+        let config = options.build().expect("a context").client;
+        let (tell, told_to_read) = std::sync::mpsc::channel::<()>();
+        let reader = std::thread::spawn(move || {
+            let name = "localhost".try_into().expect("a name");
+            let session = rustls::ClientConnection::new(config, name).expect("a client");
+            let socket = std::net::TcpStream::connect(address).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(session, socket);
+            stream.write_all(b"hello").expect("it is let in");
+            told_to_read.recv().expect("a word");
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).expect("an announced end");
+            all.len()
+        });
+        let mut is_accepted = false;
+        while !is_accepted {
+            told(&mut seam, listener);
+            is_accepted = seam.accept(listener, token).is_ok();
+        }
+        let bytes = vec![b'x'; 1_000_000];
+        let mut written = 0;
+        while let Ok(len) = seam.write(token, &[IoSlice::new(&bytes)]) {
+            written += len;
+        }
+        seam.close(token);
+        assert_eq!(seam.tls.lingering(), 1);
+        tell.send(()).expect("somebody listens");
+        while seam.tls.lingering() > 0 {
+            let patience = Some(Duration::from_secs(10));
+            seam.poll(patience, &mut Vec::new()).expect("a poll");
+        }
+        assert_eq!(reader.join().expect("it has read"), written);
+    }
+
     #[test]
     fn a_host_is_connected_to_by_its_name_and_an_unknown_name_is_told() {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");

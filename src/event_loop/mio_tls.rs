@@ -276,6 +276,12 @@ impl MioTls {
         });
     }
 
+    /// How many closed sockets linger here.
+    #[cfg(test)]
+    pub(super) fn lingering(&self) -> usize {
+        self.lingering.len()
+    }
+
     /// Sends what a closed socket has to send, and lets it go when that is all, or the peer is gone.
     fn linger_on(&mut self, registry: &Registry, index: usize) {
         let Some(Lingering { socket, .. }) = self.lingering.get_mut(index) else {
