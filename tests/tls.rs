@@ -352,6 +352,29 @@ fn a_handshake_that_does_not_end_is_ended() {
     assert!(server.log().contains("the handshake has taken too long"));
 }
 
+/// A client sends its first request in one piece with the end of its handshake: no edge tells of it by itself.
+#[test]
+fn what_comes_with_the_end_of_a_handshake_is_read() {
+    let certificates = Certificates::new();
+    let (_server, port) = certificates.start(&[]);
+    let mut secure = Secure::begin(port, certificates.config());
+    let session = &mut secure.stream.conn;
+    let socket = &mut secure.stream.sock;
+    session.write_tls(socket).expect("it reads");
+    while session.is_handshaking() {
+        session.read_tls(socket).expect("it answers");
+        session.process_new_packets().expect("it is let in");
+    }
+    let mut request = session.writer();
+    request.write_all(b"PING\r\n").expect("a buffer");
+    let mut all = Vec::new();
+    while session.wants_write() {
+        session.write_tls(&mut all).expect("a buffer");
+    }
+    socket.write_all(&all).expect("it reads");
+    assert_eq!(secure.read(), Value::Simple("PONG".into()));
+}
+
 /// Many at once, all of whom are let in.
 #[test]
 fn a_crowd_is_let_in() {
