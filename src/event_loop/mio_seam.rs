@@ -871,6 +871,11 @@ mod tests {
             told(&mut seam, listener);
             is_accepted = seam.accept(listener, token).is_ok();
         }
+        // A socket that is closed with bytes unread resets its connection.
+        let mut room = [0; 10];
+        while seam.read(token, &mut room).map_or(0, |it| it.len) != 5 {
+            told(&mut seam, token);
+        }
         let bytes = vec![b'x'; 1_000_000];
         let mut written = 0;
         while let Ok(len) = seam.write(token, &[IoSlice::new(&bytes)]) {
