@@ -135,6 +135,17 @@ const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
     ),
     ("src/event_loop/mio_seam.rs", "time", "it is the seam"),
     (
+        "src/event_loop/mio_sockets.rs",
+        "sockets",
+        "it is the seam's",
+    ),
+    ("src/event_loop/mio_tls.rs", "sockets", "it is the seam's"),
+    (
+        "src/event_loop/mio_tls.rs",
+        "time",
+        "how long handshakes take, which nothing above the seam knows of",
+    ),
+    (
         "src/event_loop/recording/recorder.rs",
         "files",
         "the recording itself",

@@ -142,11 +142,13 @@ fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandErr
             .map_err(|reason| refusal(ConfigSetError::failed("appendfsync", reason)))?;
     }
     let before = context.state.config.snapshot();
-    let changes = context
+    let mut changes = context
         .state
         .config
         .set_many(&pairs, who)
         .map_err(refusal)?;
+    // First what connections are made with: sockets that listen for them are opened with the first change of a port.
+    changes.sort_by_key(|change| !change.name.starts_with("tls-"));
     if let Err((at, reason)) = apply(context, &changes) {
         let called = changes.get(at).map_or("", |change| change.called);
         log::warn!(
@@ -181,6 +183,8 @@ fn refusal(error: ConfigSetError) -> CommandError {
 /// Who has to hear of a change. What is only read from [`crate::config::Settings`] needs nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listener {
+    Tls,
+    TlsPort,
     Sockets,
     FileLimit,
     WorkingDirectory,
@@ -202,6 +206,10 @@ enum Listener {
 
 fn listener(name: &str) -> Option<Listener> {
     Some(match name {
+        "tls-port" => Listener::TlsPort,
+        "max-new-tls-connections-per-cycle" => Listener::Tls,
+        "tls-auto-reload-interval" => return None,
+        name if name.starts_with("tls-") => Listener::Tls,
         "port" | "bind" | "http-port" | "http-bind" => Listener::Sockets,
         "loop-trace" | "loop-trace-turns" => Listener::Recorder,
         "maxclients" => Listener::FileLimit,
@@ -252,10 +260,27 @@ fn apply(context: &mut ServerContext<'_>, changes: &[Change]) -> Result<(), (usi
 fn cannot_bind(directive: &str, reason: &str) -> String {
     log::warn!("{reason}");
     match directive {
-        "port" | "http-port" => "Unable to listen on this port. Check server logs.",
+        "port" | "tls-port" | "http-port" => "Unable to listen on this port. Check server logs.",
         _ => "Failed to bind to specified addresses.",
     }
     .to_owned()
+}
+
+/// Listens where the directives say now.
+fn rebind(context: &mut ServerContext<'_>, change: &Change) -> Result<(), String> {
+    let bound = context.host.rebind(context.state.config.settings());
+    bound.map_err(|reason| cannot_bind(change.name, &reason))?;
+    context.state.set_process_title();
+    Ok(())
+}
+
+/// Has new TLS connections made as the directives say, if there are any.
+fn configure_tls(context: &mut ServerContext<'_>) -> Result<(), String> {
+    let settings = context.state.config.settings();
+    if settings.tls.is_used() && !context.host.configure_tls(settings) {
+        return Err("Unable to update TLS configuration. Check server logs.".to_owned());
+    }
+    Ok(())
 }
 
 /// Has a changed directive take effect.
@@ -266,11 +291,12 @@ fn apply_one(
 ) -> Result<(), String> {
     let settings = context.state.config.settings();
     match listener {
-        Listener::Sockets => {
-            let bound = context.host.rebind(settings);
-            bound.map_err(|reason| cannot_bind(change.name, &reason))?;
-            context.state.set_process_title();
+        Listener::Tls => configure_tls(context)?,
+        Listener::TlsPort => {
+            configure_tls(context)?;
+            rebind(context, change)?;
         }
+        Listener::Sockets => rebind(context, change)?,
         Listener::FileLimit => {
             let possible = context
                 .host

@@ -30,6 +30,9 @@ impl Host for NullHost {
         std::env::set_current_dir(path)
             .map_err(|error| crate::system::process::os_error_text(&error))
     }
+    fn configure_tls(&mut self, _settings: &Settings) -> bool {
+        true
+    }
     fn rebind(&mut self, _settings: &Settings) -> Result<(), String> {
         Ok(())
     }

@@ -10,7 +10,7 @@
 //! | [`table`] | the rows: name, kind, default, what may be done at run time |
 //! | [`value`] | reading a value |
 //! | [`spelling`] | reporting a value, and the lines of a file that stand for it |
-//! | [`settings`] | the typed fields |
+//! | [`settings`] | the typed fields; those of TLS in `tls.rs` |
 //! | [`load`] | the command line, files, includes, errors at start-up |
 //! | [`rewrite`] | CONFIG REWRITE |
 //! | [`secrets`] | which arguments of commands are secrets |
@@ -26,6 +26,7 @@ pub mod secrets;
 pub mod settings;
 pub mod spelling;
 pub mod table;
+mod tls;
 pub mod value;
 
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +39,7 @@ pub use settings::{
     ShutdownOptions, Supervised, events,
 };
 pub use spelling::spell_events;
+pub use tls::TlsSettings;
 pub use value::{OutputLimit, expand_title};
 
 use crate::system::glob;

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::table;
+use super::tls::TlsSettings;
 use super::value::{OutputLimit, Value};
 use crate::net::Subnet;
 pub use crate::system::log::LogLevel;
@@ -232,6 +233,8 @@ pub struct Settings {
     pub tcp_keepalive_s: u64,
     /// How many connections are accepted in one turn, from one listener.
     pub max_new_connections_per_cycle: u32,
+    /// What the `tls-*` directives say.
+    pub tls: TlsSettings,
 
     /// Go to the background.
     pub daemonize: bool,
@@ -504,30 +507,30 @@ pub struct Settings {
 }
 
 /// Reads values by name. A name that the table does not have is a mistake of ours.
-struct Reader<'a>(&'a [Value]);
+pub(super) struct Reader<'a>(&'a [Value]);
 
 impl Reader<'_> {
     fn value(&self, name: &str) -> &Value {
         let found = table::find(name.as_bytes()).and_then(|found| self.0.get(found.index));
         found.unwrap_or_else(|| unreachable!("no directive {name}"))
     }
-    fn yes(&self, name: &str) -> bool {
+    pub(super) fn yes(&self, name: &str) -> bool {
         matches!(self.value(name), Value::Bool(true))
     }
     /// The bounds in the table keep every number within its field.
-    fn number<T: TryFrom<i128>>(&self, name: &str) -> T {
+    pub(super) fn number<T: TryFrom<i128>>(&self, name: &str) -> T {
         let Value::Number(number) = self.value(name) else {
             unreachable!("{name} is no number")
         };
         T::try_from(*number).unwrap_or_else(|_| unreachable!("{name} does not fit"))
     }
-    fn choice<T: Copy>(&self, name: &str, choices: &[T]) -> T {
+    pub(super) fn choice<T: Copy>(&self, name: &str, choices: &[T]) -> T {
         let Value::Enum(bits) = self.value(name) else {
             unreachable!("{name} is no choice")
         };
         choices[*bits as usize]
     }
-    fn text(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn text(&self, name: &str) -> Option<Vec<u8>> {
         match self.value(name) {
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
             _ => None,
@@ -542,11 +545,11 @@ impl Reader<'_> {
             number.unsigned_abs()
         }
     }
-    fn string(&self, name: &str) -> String {
+    pub(super) fn string(&self, name: &str) -> String {
         let text = self.text(name).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
-    fn path(&self, name: &str) -> Option<PathBuf> {
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
         self.text(name)
             .map(|text| PathBuf::from(std::ffi::OsString::from_vec(text)))
     }
@@ -591,6 +594,14 @@ impl Reader<'_> {
 }
 
 impl Settings {
+    /// The port that is told where there is room for one: that of TLS if there is no other.
+    pub fn any_port(&self) -> u16 {
+        match self.port {
+            0 => self.tls.port,
+            port => port,
+        }
+    }
+
     /// Derives the settings from the values, which stand in the order of the table.
     pub(super) fn derive(values: &[Value]) -> Settings {
         let read = Reader(values);
@@ -620,6 +631,7 @@ impl Settings {
             timeout_s: read.number("timeout"),
             tcp_keepalive_s: read.number("tcp-keepalive"),
             max_new_connections_per_cycle: read.number("max-new-connections-per-cycle"),
+            tls: TlsSettings::read(&read),
             daemonize: read.yes("daemonize"),
             supervised: read.choice("supervised", &supervisors),
             pidfile: read.path("pidfile"),

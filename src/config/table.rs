@@ -111,8 +111,6 @@ pub enum Effect {
 /// What a refused directive asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Encryption.
-    Tls,
     /// Modules.
     Modules,
     /// Being a node of a cluster.
@@ -123,10 +121,6 @@ impl Missing {
     /// What is missing, and what to do.
     pub fn advice(self) -> &'static str {
         match self {
-            Missing::Tls => {
-                "gyre does not speak TLS yet, and without it connections would be open to read. Take the directive out and \
-                 put a proxy that speaks TLS before the server"
-            }
             Missing::Modules => {
                 "gyre loads no modules yet, and clients would miss their commands. Take the directive out"
             }
@@ -344,6 +338,7 @@ const DISKLESS_LOAD: &[(&str, u32)] = &[
     ("flush-before-load", 3),
 ];
 const TLS_CLIENTS: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("optional", 2)];
+const TLS_USERS: &[(&str, u32)] = &[("off", 0), ("CN", 1), ("URI", 2)];
 const OOM_ADJ: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("relative", 1), ("absolute", 2)];
 const PUBSUB_DEFAULT: &[(&str, u32)] = &[("allchannels", 1), ("resetchannels", 0)];
 const SANITIZE: &[(&str, u32)] = &[("no", 0), ("yes", 1), ("clients", 2)];
@@ -367,29 +362,32 @@ pub static DIRECTIVES: &[Directive] = &[
     int("tcp-keepalive", 0, INT_MAX, 300),
     int("socket-mark-id", 0, UINT_MAX, 0).fixed().later(),
     int("max-new-connections-per-cycle", 1, 1000, 10),
-    int("max-new-tls-connections-per-cycle", 1, 1000, 1).later(),
+    int("max-new-tls-connections-per-cycle", 1, 1000, 1),
 
     // TLS
-    int("tls-port", 0, 65535, 0).needs(Missing::Tls),
-    optional("tls-cert-file").volatile().needs(Missing::Tls),
-    optional("tls-key-file").volatile().needs(Missing::Tls),
-    optional("tls-key-file-pass").secret().needs(Missing::Tls),
-    optional("tls-client-cert-file").volatile().needs(Missing::Tls),
-    optional("tls-client-key-file").volatile().needs(Missing::Tls),
-    optional("tls-client-key-file-pass").secret().needs(Missing::Tls),
-    optional("tls-dh-params-file").volatile().needs(Missing::Tls),
-    optional("tls-ca-cert-file").volatile().needs(Missing::Tls),
-    optional("tls-ca-cert-dir").volatile().needs(Missing::Tls),
-    choice("tls-auth-clients", TLS_CLIENTS, 1).needs(Missing::Tls),
-    yes_no("tls-replication", false).needs(Missing::Tls),
-    yes_no("tls-cluster", false).needs(Missing::Tls),
-    optional("tls-protocols").needs(Missing::Tls),
-    optional("tls-ciphers").needs(Missing::Tls),
-    optional("tls-ciphersuites").needs(Missing::Tls),
-    yes_no("tls-prefer-server-ciphers", false).needs(Missing::Tls),
-    yes_no("tls-session-caching", true).needs(Missing::Tls),
-    int("tls-session-cache-size", 0, INT_MAX, 20 * 1024).needs(Missing::Tls),
-    int("tls-session-cache-timeout", 0, INT_MAX, 300).needs(Missing::Tls),
+    int("tls-port", 0, 65535, 0),
+    optional("tls-cert-file").volatile(),
+    optional("tls-key-file").volatile(),
+    optional("tls-key-file-pass").secret(),
+    optional("tls-client-cert-file").volatile(),
+    optional("tls-client-key-file").volatile(),
+    optional("tls-client-key-file-pass").secret(),
+    optional("tls-dh-params-file").volatile().later(),
+    optional("tls-ca-cert-file").volatile(),
+    optional("tls-ca-cert-dir").volatile(),
+    choice("tls-auth-clients", TLS_CLIENTS, 1),
+    choice("tls-auth-clients-user", TLS_USERS, 0),
+    yes_no("tls-replication", false),
+    yes_no("tls-cluster", false),
+    optional("tls-protocols"),
+    optional("tls-ciphers"),
+    optional("tls-ciphersuites"),
+    yes_no("tls-prefer-server-ciphers", false),
+    yes_no("tls-session-caching", true),
+    int("tls-session-cache-size", 0, INT_MAX, 20 * 1024),
+    int("tls-session-cache-timeout", 0, INT_MAX, 300),
+    int("tls-auto-reload-interval", 0, INT_MAX, 0),
+    optional("tls-expected-peer-name"),
 
     // General
     yes_no("daemonize", false).fixed(),

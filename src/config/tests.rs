@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::reported::REPORTED;
 use super::*;
+use crate::system::tls::{ClientAuth, UserField};
 
 const ANYONE: SetContext = SetContext {
     is_local: false,
@@ -82,6 +83,9 @@ fn reports_what_redis_reports_when_nothing_is_set() {
     assert_eq!(
         newer,
         [
+            "tls-auth-clients-user",
+            "tls-auto-reload-interval",
+            "tls-expected-peer-name",
             "bgsave-default-method",
             "forkless-loop-share",
             "forkless-disk-timeout",
@@ -732,10 +736,6 @@ fn warns_of_what_has_no_effect_yet() {
 #[test]
 fn what_is_asked_for_and_missing_ends_the_start() {
     for line in [
-        "tls-port 6380",
-        "tls-cert-file /etc/a.crt",
-        "tls-replication yes",
-        "tls-auth-clients optional",
         "loadmodule /usr/lib/a.so",
         "cluster-enabled yes",
     ] {
@@ -755,7 +755,7 @@ fn what_is_asked_for_and_missing_ends_the_start() {
         let (first, _) = line.split_once(' ').unwrap();
         assert!(name.contains(first), "{name}");
     }
-    let by_option = error(&["--tls-port", "6380"]);
+    let by_option = error(&["--cluster-enabled", "yes"]);
     assert!(
         by_option.contains("at line 1 of the command line"),
         "{by_option}"
@@ -766,26 +766,43 @@ fn what_is_asked_for_and_missing_ends_the_start() {
 #[test]
 fn defaults_of_what_is_missing_are_no_wish_for_it() {
     let config = file(
-        "tls-port 0\ncluster-enabled no\nmasterauth \"\"\nmasteruser \"\"\naclfile \"\"\nreplicaof no one\n\
-         tls-auth-clients yes\ntls-session-caching yes\n",
+        "cluster-enabled no\nmasterauth \"\"\nmasteruser \"\"\naclfile \"\"\nreplicaof no one\n",
     );
     assert_eq!(config.unwrap().warnings(), None);
-    assert!(file("tls-port 6380\ntls-port 0").is_ok());
-    assert!(file_with("tls-port 6380", &["--tls-port", "0"]).is_ok());
+    assert!(file("cluster-enabled yes\ncluster-enabled no").is_ok());
+    assert!(file_with("cluster-enabled yes", &["--cluster-enabled", "no"]).is_ok());
 }
 
 #[test]
-fn what_is_missing_cannot_be_set_either() {
+fn what_tls_is_to_be_like_is_read() {
     let mut config = load(&[]);
-    for (name, value) in [("tls-port", "1"), ("tls-cluster", "yes")] {
-        let reason = set(&mut config, &[(name, value)]).unwrap_err();
-        let start = format!("CONFIG SET failed (possibly related to argument '{name}') - gyre ");
-        assert!(reason.starts_with(&start), "{reason}");
-    }
-    set(&mut config, &[("tls-cert-file", ""), ("tls-port", "0")]).unwrap();
-    let mut config = load(&["--ignore-unsupported"]);
-    let changes = set(&mut config, &[("tls-cert-file", "x")]).unwrap();
-    assert!(!changes[0].has_effect);
+    let tls = &config.settings().tls;
+    assert!(!tls.is_used() && tls.options.caches_sessions);
+    assert_eq!(tls.options.client_auth, ClientAuth::Yes);
+    let text = "tls-port 7\nport 0\ntls-cert-file a.crt\ntls-key-file a.key\ntls-key-file-pass secret\n\
+                tls-auth-clients optional\ntls-auth-clients-user cn\ntls-replication yes\n\
+                tls-session-cache-size 0\ntls-expected-peer-name a.example\n";
+    let config_of_file = file(text).unwrap();
+    let tls = &config_of_file.settings().tls;
+    assert!(tls.is_used() && tls.replication && !tls.cluster && tls.options.connects);
+    let options = &tls.options;
+    assert_eq!(options.own.certificate.as_deref(), Some(Path::new("a.crt")));
+    assert_eq!(options.own.passphrase.as_deref(), Some(&b"secret"[..]));
+    assert_eq!(options.client_auth, ClientAuth::Optional);
+    assert_eq!(options.user_field, UserField::CommonName);
+    assert_eq!(options.expected_peer_name.as_deref(), Some("a.example"));
+    assert_eq!(get(&config_of_file, "tls-auth-clients-user"), "CN");
+    assert!(
+        !format!("{tls:?}").contains("secret"),
+        "it is nobody's to see"
+    );
+    assert_eq!(config_of_file.process_title(), b"gyre *:7");
+    // A file may have another content under the same name: setting it again is a change.
+    set(&mut config, &[("tls-cert-file", "x")]).unwrap();
+    assert_eq!(
+        set(&mut config, &[("tls-cert-file", "x")]).unwrap().len(),
+        1
+    );
 }
 
 /// A file in the manner of the stock redis.conf.

@@ -8,7 +8,7 @@
 
 use super::{LoopFigures, State};
 use crate::clients::Listening;
-use crate::config::Supervised;
+use crate::config::{Settings, Supervised};
 use crate::event_loop::{Phase, Recorder};
 use crate::keyspace::Type;
 use crate::observe::{Histogram, MemoryFigures, WaitPart};
@@ -202,7 +202,7 @@ fn server(page: &mut Page<'_>) {
     page.field("process_id", process::pid());
     page.field("process_supervised", supervisor(settings.supervised));
     page.field("run_id", &run.run_id);
-    page.field("tcp_port", settings.port);
+    page.field("tcp_port", settings.any_port());
     page.field("server_time_usec", state.now.unix_us);
     page.field("uptime_in_seconds", uptime_s);
     page.field("uptime_in_days", uptime_s / 86_400);
@@ -219,28 +219,30 @@ fn server(page: &mut Page<'_>) {
         state.config.file().unwrap_or("".as_ref()).display(),
     );
     page.field("io_threads_active", 0);
-    if settings.port != 0 {
-        let addresses: String = settings
-            .bind
-            .iter()
-            .map(|address| {
-                format!(
-                    ",bind={}{}",
-                    if address.optional { "-" } else { "" },
-                    address.host
-                )
-            })
-            .collect();
-        page.field(
-            "listener0",
-            format_args!("name=tcp{addresses},port={}", settings.port),
-        );
+    listeners(page, settings);
+}
+
+/// What is listened on, in the order in which Redis knows the kinds.
+fn listeners(page: &mut Page<'_>, settings: &Settings) {
+    let addresses: String = settings
+        .bind
+        .iter()
+        .map(|address| {
+            let optional = if address.optional { "-" } else { "" };
+            format!(",bind={optional}{}", address.host)
+        })
+        .collect();
+    let mut lines = Vec::new();
+    for (name, port) in [("tcp", settings.port), ("tls", settings.tls.port)] {
+        if port != 0 {
+            lines.push(format!("name={name}{addresses},port={port}"));
+        }
     }
     if let Some(path) = &settings.unixsocket {
-        page.field(
-            "listener1",
-            format_args!("name=unix,bind={}", path.display()),
-        );
+        lines.push(format!("name=unix,bind={}", path.display()));
+    }
+    for (number, line) in lines.iter().enumerate() {
+        page.field(&format!("listener{number}"), line);
     }
 }
 

@@ -421,6 +421,9 @@ pub struct Shutdown {
 pub trait Host {
     /// Re-opens the listeners for changed `port`, `bind` or `unixsocket`; on error nothing has changed.
     fn rebind(&mut self, settings: &Settings) -> Result<(), String>;
+    /// Has TLS connections from here on made as the settings say; whether that could be done. Why not was logged, and
+    /// nothing has changed.
+    fn configure_tls(&mut self, settings: &Settings) -> bool;
     /// Raises the file limit; the number of clients that are possible then.
     fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize;
     /// Memory that is held against `maxmemory`, bytes.

@@ -10,10 +10,13 @@
 //! what is behind those waits for the next edge. To know of it would cost a second read for each request, and whoever passes
 //! descriptors to a server that takes none delays nobody but itself.
 
+use super::mio_sockets::*;
+use super::mio_tls::{Established, MioTls, TlsSocket, register};
 use super::seam::*;
 use crate::system::child::Pipe;
 use crate::system::resolver::{Addresses, Lookup, Resolver};
 use crate::system::ticks::TickClock;
+use crate::system::tls::TlsOptions;
 use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::unix::pipe;
 use mio::{Events, Interest, Poll};
@@ -29,7 +32,7 @@ use std::time::Duration;
 const EVENTS_PER_POLL: usize = 1024;
 
 /// Interests of a connection. Urgent bytes are told, though nobody wants them, because a read stops at them.
-const INTERESTS: Interest = Interest::READABLE
+pub(super) const INTERESTS: Interest = Interest::READABLE
     .add(Interest::WRITABLE)
     .add(Interest::PRIORITY);
 
@@ -37,8 +40,11 @@ enum Socket {
     /// It is to be connected to a host whose name is being looked up.
     Named(Lookup),
     TcpListener(TcpListener),
+    /// One whose connections speak TLS: it is [`MioTls`]'s.
+    TlsListener,
     UnixListener(UnixListener, PathBuf),
     Tcp(TcpStream),
+    Tls(Box<TlsSocket>),
     Unix(UnixStream),
     Pipe(pipe::Receiver),
 }
@@ -54,29 +60,8 @@ struct Registered {
     failed: Option<Failure>,
     /// Where else it may be connected to.
     others: Option<Box<OtherAddresses>>,
-}
-
-/// Why a connection could not be made.
-enum Failure {
-    /// The system's number.
-    Number(i32),
-    /// There is no address.
-    Name(Box<str>),
-}
-
-impl Failure {
-    fn of(error: &io::Error) -> Failure {
-        match error.raw_os_error() {
-            Some(number) => Failure::Number(number),
-            None => Failure::Name(error.to_string().into()),
-        }
-    }
-    fn error(&self) -> io::Error {
-        match self {
-            Failure::Number(number) => io::Error::from_raw_os_error(*number),
-            Failure::Name(text) => io::Error::new(io::ErrorKind::HostUnreachable, text.as_ref()),
-        }
-    }
+    /// TLS is to be spoken on it with this host, as soon as it is connected.
+    wraps: Option<Box<str>>,
 }
 
 /// The addresses of a host name that were not tried yet.
@@ -165,6 +150,7 @@ pub struct MioSeam {
     resolver: Resolver,
     /// Who waits for the address of a name.
     named: BTreeMap<Lookup, Token>,
+    tls: MioTls,
 }
 
 impl MioSeam {
@@ -182,6 +168,7 @@ impl MioSeam {
             // A bell that cannot be rung has been rung.
             resolver: Resolver::new(move || drop(bell.wake())),
             named: BTreeMap::new(),
+            tls: MioTls::default(),
         })
     }
 
@@ -196,6 +183,7 @@ impl MioSeam {
             reads_on: false,
             failed: None,
             others: None,
+            wraps: None,
         });
     }
 
@@ -216,6 +204,190 @@ impl MioSeam {
                 });
             }
         }
+    }
+
+    /// What poll tells of a source that may speak TLS: whether it takes bytes. `None`: nothing is to be told, because what has
+    /// come was the protocol's own.
+    fn tls_event(&mut self, token: Token, writable: bool, ended: bool) -> Option<bool> {
+        let Some(Some(registered)) = self.sockets.get_mut(token.0) else {
+            return Some(writable);
+        };
+        match &mut registered.socket {
+            Socket::TlsListener => {
+                self.tls.note_listener(token);
+                None
+            }
+            Socket::Tls(socket) if socket.tls.is_open() => {
+                // What was encrypted goes before whatever comes next. Where that cannot be written, the next write says why.
+                let flushed = match writable {
+                    true => socket.tls.flush(&mut socket.stream),
+                    false => Ok(()),
+                };
+                let is_full = flushed.is_err_and(|it| it.kind() == io::ErrorKind::WouldBlock);
+                Some(writable && !is_full)
+            }
+            Socket::Tls(_) => self.takes_handshake_further(token),
+            Socket::Tcp(stream) if registered.wraps.is_some() => {
+                if ended || has_other_end(stream).is_err() {
+                    return Some(writable);
+                }
+                self.wrap(token)
+            }
+            _ => Some(writable),
+        }
+    }
+
+    /// Begins to speak TLS on a connection of ours that was made. `None`: it is not done.
+    fn wrap(&mut self, token: Token) -> Option<bool> {
+        let registered = self.sockets.get_mut(token.0)?.as_mut()?;
+        let host = registered.wraps.take()?;
+        registered.others = None;
+        match self.tls.begin(&host) {
+            Ok(tls) => {
+                let unwrapped = std::mem::replace(&mut registered.socket, Socket::TlsListener);
+                if let Socket::Tcp(stream) = unwrapped {
+                    registered.socket = Socket::Tls(Box::new(TlsSocket { stream, tls }));
+                }
+                self.takes_handshake_further(token)
+            }
+            Err(error) => {
+                registered.failed = Some(Failure::of(&error));
+                registered.ended = true;
+                Some(true)
+            }
+        }
+    }
+
+    /// Takes the handshake of a connection of ours further. There are few of those, so nothing bounds them in a turn.
+    /// `None`: it is not done.
+    fn takes_handshake_further(&mut self, token: Token) -> Option<bool> {
+        let registered = self.sockets.get_mut(token.0)?.as_mut()?;
+        let Socket::Tls(socket) = &mut registered.socket else {
+            return Some(true);
+        };
+        if registered.failed.is_some() {
+            return Some(true);
+        }
+        match socket
+            .tls
+            .handshake(&mut socket.stream, &mut self.tls.buffers)
+        {
+            Ok(true) => Some(true),
+            Ok(false) => {
+                if socket.tls.take_broken_off() {
+                    self.tls.again(token);
+                }
+                None
+            }
+            Err(error) => {
+                registered.failed = Some(Failure::of(&error));
+                registered.ended = true;
+                Some(true)
+            }
+        }
+    }
+
+    /// Tells what there is to be told without the kernel: bytes that were read with others, listeners with handshakes.
+    fn tell_of_tls(&mut self, ready: &mut Vec<Readiness>) {
+        for token in self.tls.take_again() {
+            let is_open = match self.sockets.get(token.0) {
+                Some(Some(Registered {
+                    socket: Socket::Tls(socket),
+                    ..
+                })) => socket.tls.is_open(),
+                _ => continue,
+            };
+            let writable = if is_open {
+                Some(false)
+            } else {
+                self.takes_handshake_further(token)
+            };
+            if let Some(writable) = writable {
+                self.push_ready(token, true, writable, ready);
+            }
+        }
+        self.tls.tell(self.poll.registry(), &mut self.clock, ready);
+    }
+
+    fn push_ready(&self, token: Token, readable: bool, writable: bool, ready: &mut Vec<Readiness>) {
+        let registered = self.sockets.get(token.0).and_then(Option::as_ref);
+        let ended = registered.is_some_and(|it| it.ended);
+        ready.push(Readiness {
+            token,
+            readable,
+            writable,
+            ended,
+        });
+    }
+
+    /// What the kernel tells, as the seam tells it.
+    fn tell(&mut self, events: &Events, ready: &mut Vec<Readiness>) {
+        let speaks_tls = self.tls.is_on();
+        if speaks_tls {
+            self.tls.turn_begins();
+        }
+        for event in events {
+            if speaks_tls && self.tls.note(self.poll.registry(), event.token()) {
+                continue;
+            }
+            let token = Token(event.token().0);
+            let mut ended = event.is_read_closed() || event.is_error();
+            if (ended || event.is_priority())
+                && let Some(Some(registered)) = self.sockets.get_mut(token.0)
+            {
+                if ended && registered.tries_another(&self.poll, token) {
+                    continue;
+                }
+                registered.ended |= ended;
+                registered.reads_on = true;
+            }
+            let mut writable = event.is_writable();
+            if speaks_tls {
+                match self.tls_event(token, writable, ended) {
+                    None => continue,
+                    Some(takes) => writable = takes,
+                }
+                // A handshake may have found the end, and was made while this side was not told of anything.
+                if let Some(Some(registered)) = self.sockets.get(token.0) {
+                    ended |= registered.ended;
+                }
+            }
+            ready.push(Readiness {
+                token,
+                // An error or an end is told by the next read. What came behind a handshake was read with it.
+                readable: event.is_readable() || ended || self.has_more(token),
+                writable,
+                ended,
+            });
+        }
+    }
+
+    /// Whether bytes wait that were read with others.
+    fn has_more(&self, token: Token) -> bool {
+        match self.sockets.get(token.0) {
+            Some(Some(Registered {
+                socket: Socket::Tls(socket),
+                ..
+            })) => socket.tls.has_more(),
+            _ => false,
+        }
+    }
+
+    /// Reads from a connection that speaks TLS.
+    fn read_tls(&mut self, token: Token, buffer: &mut [u8]) -> io::Result<Received> {
+        let registered = self.sockets.get_mut(token.0).and_then(Option::as_mut);
+        let registered = registered.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        let Socket::Tls(socket) = &mut registered.socket else {
+            return Err(io::Error::from(io::ErrorKind::InvalidInput));
+        };
+        let TlsSocket { stream, tls } = &mut **socket;
+        let result = tls.read(stream, &mut self.tls.buffers, buffer);
+        if tls.take_broken_off() {
+            self.tls.again(token);
+        }
+        let mut received = result?;
+        received.more |= registered.reads_on && received.len > 0;
+        Ok(received)
     }
 
     #[inline]
@@ -247,27 +419,20 @@ impl Seam for MioSeam {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Readiness>) -> io::Result<()> {
-        self.poll.poll(&mut self.events, timeout)?;
-        for event in &self.events {
-            let token = Token(event.token().0);
-            let ended = event.is_read_closed() || event.is_error();
-            if (ended || event.is_priority())
-                && let Some(Some(registered)) = self.sockets.get_mut(token.0)
-            {
-                if ended && registered.tries_another(&self.poll, token) {
-                    continue;
-                }
-                registered.ended |= ended;
-                registered.reads_on = true;
+        let timeout = match self.tls.is_on() {
+            true => self.tls.patience(timeout, &mut self.clock),
+            false => timeout,
+        };
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut events, timeout);
+        if polled.is_ok() {
+            self.tell(&events, ready);
+            if self.tls.is_on() {
+                self.tell_of_tls(ready);
             }
-            ready.push(Readiness {
-                token,
-                // An error or an end is told by the next read.
-                readable: event.is_readable() || ended,
-                writable: event.is_writable(),
-                ended,
-            });
         }
+        self.events = events;
+        polled?;
         self.begin_named(ready);
         Ok(())
     }
@@ -280,6 +445,13 @@ impl Seam for MioSeam {
     ) -> io::Result<()> {
         let mut socket = match address {
             ListenAddress::Inet(address) => Socket::TcpListener(tcp_listener(*address, options)?),
+            ListenAddress::Tls(address) => {
+                let mut listener = tcp_listener(*address, options)?;
+                register(self.poll.registry(), &mut listener, token)?;
+                self.tls.listen(token, listener)?;
+                self.put(token, Socket::TlsListener);
+                return Ok(());
+            }
             ListenAddress::Unix(path, mode) => {
                 // A stale file of an earlier run would make bind fail; Redis removes it too.
                 let _ = std::fs::remove_file(path);
@@ -306,7 +478,23 @@ impl Seam for MioSeam {
     }
 
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {
+        let mut certificate_names = Vec::new();
         let (socket, peer, fd) = match self.socket(listener)? {
+            Socket::TlsListener => {
+                let registry = self.poll.registry();
+                let Established {
+                    socket,
+                    remote,
+                    local,
+                    certificate_names: names,
+                } = self
+                    .tls
+                    .accept(registry, &mut self.clock, listener, token)?;
+                certificate_names = names;
+                let fd = socket.stream.as_raw_fd();
+                let peer = Peer::Inet { remote, local };
+                (Socket::Tls(Box::new(socket)), peer, fd)
+            }
             Socket::TcpListener(listener) => {
                 let (mut stream, remote) = listener.accept()?;
                 let local = stream.local_addr().unwrap_or(remote);
@@ -334,15 +522,35 @@ impl Seam for MioSeam {
             token,
             peer,
             fd: i64::from(fd),
+            certificate_names,
         })
     }
 
+    fn configure_tls(&mut self, options: &TlsOptions) -> Result<(), String> {
+        self.tls.configure(options)
+    }
+
+    fn reload_tls(&mut self, options: &TlsOptions) {
+        self.tls.reload(options);
+    }
+
     fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
-        if let ConnectAddress::Name { host, port, source } = to
-            && let Ok(ip) = host.parse::<IpAddr>()
+        if let ConnectAddress::Name {
+            host,
+            port,
+            source,
+            tls,
+        } = to
         {
-            let address = SocketAddr::new(ip, *port);
-            return self.connect(token, &ConnectAddress::Inet(address, *source));
+            if *tls && !self.tls.is_on() {
+                return Err(io::Error::other("TLS is not configured"));
+            }
+            if let Ok(ip) = host.parse::<IpAddr>() {
+                let address = SocketAddr::new(ip, *port);
+                self.connect(token, &ConnectAddress::Inet(address, *source))?;
+                self.registered(token)?.wraps = tls.then(|| host.as_str().into());
+                return Ok(());
+            }
         }
         // Registered after the call of connect: before it epoll tells of a socket that is not connected as of one that
         // has ended.
@@ -354,11 +562,18 @@ impl Seam for MioSeam {
                     .register(&mut stream, mio::Token(token.0), INTERESTS)?;
                 Socket::Tcp(stream)
             }
-            ConnectAddress::Name { host, port, source } => {
+            ConnectAddress::Name {
+                host,
+                port,
+                source,
+                tls,
+            } => {
                 let lookup = self.resolver.begin(host, *port);
                 self.named.insert(lookup, token);
                 self.put(token, Socket::Named(lookup));
-                self.registered(token)?.others = Some(Box::new(OtherAddresses {
+                let registered = self.registered(token)?;
+                registered.wraps = tls.then(|| host.as_str().into());
+                registered.others = Some(Box::new(OtherAddresses {
                     addresses: VecDeque::new(),
                     source: *source,
                 }));
@@ -389,6 +604,8 @@ impl Seam for MioSeam {
             Socket::Named(_) => return Err(io::Error::from(io::ErrorKind::WouldBlock)),
             Socket::Tcp(stream) => (stream.take_error()?, has_other_end(stream)),
             Socket::Unix(stream) => (stream.take_error()?, stream.peer_addr().map(drop)),
+            Socket::Tls(socket) if socket.tls.is_open() => (None, Ok(())),
+            Socket::Tls(_) => return Err(io::Error::from(io::ErrorKind::WouldBlock)),
             _ => return Err(io::Error::from(io::ErrorKind::InvalidInput)),
         };
         match (error, is_connected) {
@@ -406,6 +623,14 @@ impl Seam for MioSeam {
                     io::ErrorKind::WouldBlock
                 }))
             }
+            // It is connected, and not made before the handshake is done.
+            (None, Ok(())) if registered.wraps.is_some() => {
+                Err(io::Error::from(if registered.ended {
+                    io::ErrorKind::NotConnected
+                } else {
+                    io::ErrorKind::WouldBlock
+                }))
+            }
             (None, result) => {
                 if result.is_ok() {
                     registered.others = None;
@@ -416,8 +641,12 @@ impl Seam for MioSeam {
     }
 
     fn keep_alive(&mut self, token: Token, seconds: u32) {
+        let stream = match self.socket(token) {
+            Ok(Socket::Tcp(stream)) => stream,
+            Ok(Socket::Tls(socket)) => &mut socket.stream,
+            _ => return,
+        };
         if seconds > 0
-            && let Ok(Socket::Tcp(stream)) = self.socket(token)
             && let Err(error) = keepalive(stream, seconds)
         {
             log::debug!("Setting TCP keepalive to {seconds} seconds: {error}");
@@ -446,6 +675,7 @@ impl Seam for MioSeam {
                 Socket::Tcp(stream) => stream.read(buffer),
                 Socket::Unix(stream) => stream.read(buffer),
                 Socket::Pipe(pipe) => pipe.read(buffer),
+                Socket::Tls(_) => return self.read_tls(token, buffer),
                 Socket::Named(_) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
@@ -463,11 +693,18 @@ impl Seam for MioSeam {
     #[inline]
     fn write(&mut self, token: Token, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         loop {
-            let result = match (self.socket(token)?, slices) {
+            let registered = self.sockets.get_mut(token.0).and_then(Option::as_mut);
+            let registered =
+                registered.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+            let result = match (&mut registered.socket, slices) {
                 // One slice is the common case, and write is cheaper than writev.
                 (Socket::Tcp(stream), [one]) => stream.write(one),
                 (Socket::Tcp(stream), many) => stream.write_vectored(many),
                 (Socket::Unix(stream), many) => stream.write_vectored(many),
+                (Socket::Tls(socket), many) => {
+                    let TlsSocket { stream, tls } = &mut **socket;
+                    tls.write(stream, &mut self.tls.buffers, many)
+                }
                 (Socket::Named(_), _) => Err(io::Error::from(io::ErrorKind::WouldBlock)),
                 _ => Err(io::Error::from(io::ErrorKind::InvalidInput)),
             };
@@ -485,6 +722,11 @@ impl Seam for MioSeam {
         // Closing the descriptor takes it out of epoll; deregistering first is what mio asks for.
         let registry = self.poll.registry();
         match slot.take().map(|it| it.socket) {
+            Some(Socket::TlsListener) => self.tls.close_listener(registry, token),
+            Some(Socket::Tls(socket)) => {
+                self.tls.close(registry, &mut self.clock, *socket);
+                self.tls.forget(token);
+            }
             Some(Socket::TcpListener(mut listener)) => drop(registry.deregister(&mut listener)),
             Some(Socket::UnixListener(mut listener, path)) => {
                 drop(registry.deregister(&mut listener));
@@ -522,95 +764,9 @@ impl Seam for MioSeam {
     }
 }
 
-fn tcp_listener(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket as Socket2, Type};
-    let socket = Socket2::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        // `bind * -::*` listens on both families: the IPv6 socket must leave IPv4 to the other.
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(options.backlog)?;
-    socket.set_nonblocking(true)?;
-    Ok(TcpListener::from_std(socket.into()))
-}
-
-/// A TCP socket that connects.
-fn tcp_connecting(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    use socket2::{Domain, Protocol, Socket as Socket2, Type};
-    let socket = Socket2::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_nonblocking(true)?;
-    if let Some(source) = source {
-        // The port that it is given here may be that of another connection from this address, as long as that goes
-        // elsewhere; one that was closed a moment ago is not waited for.
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-    }
-    // Without it bytes come later, but they come.
-    let _ = socket.set_tcp_nodelay(true);
-    match socket.connect(&address.into()) {
-        Ok(()) => {}
-        // Interrupted, it goes on by itself as well.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(TcpStream::from_std(socket.into()))
-}
-
-/// Whether a socket has a peer. One that connects to a port of its own host on which nobody listens may be given that very
-/// port, and meets itself; Linux calls that a connection.
-fn has_other_end(stream: &TcpStream) -> io::Result<()> {
-    let peer = stream.peer_addr()?;
-    if stream.local_addr()? == peer {
-        return Err(io::Error::from_raw_os_error(libc::ECONNREFUSED));
-    }
-    Ok(())
-}
-
-fn unix_listener(path: &std::path::Path, backlog: i32) -> io::Result<UnixListener> {
-    use socket2::{Domain, SockAddr, Socket as Socket2, Type};
-    let socket = Socket2::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    socket.listen(backlog)?;
-    socket.set_nonblocking(true)?;
-    Ok(UnixListener::from_std(socket.into()))
-}
-
-/// TCP keepalive as Redis sets it: first probe after the interval, then three times as often, three in all. Where the
-/// kernel refuses the interval (Linux has 32767 s at most), probes are sent as it is wont to.
-fn keepalive(stream: &TcpStream, seconds: u32) -> io::Result<()> {
-    let idle = Duration::from_secs(u64::from(seconds));
-    let interval = Duration::from_secs(u64::from((seconds / 3).max(1)));
-    let probes = socket2::TcpKeepalive::new()
-        .with_time(idle)
-        .with_interval(interval)
-        .with_retries(3);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&probes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Without it as many connections as there are ports is all that an address of ours can have, wherever they go.
-    #[test]
-    fn a_port_of_an_address_of_ours_may_be_used_for_several_connections() {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
-        let address = listener.local_addr().expect("its address");
-        let source = IpAddr::from([127, 0, 0, 1]);
-        let stream = tcp_connecting(address, Some(source)).expect("it begins");
-        let socket = socket2::SockRef::from(&stream);
-        assert!(socket.reuse_address().expect("an option"));
-    }
 
     fn address_of_nobody() -> SocketAddr {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
@@ -671,6 +827,70 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
+    /// What was taken goes out behind the end, however late the peer reads, and the end is told behind it.
+    #[test]
+    fn what_was_written_over_tls_arrives_though_its_socket_is_closed() {
+        use crate::system::tls::testing::Authority;
+        use crate::system::tls::{ClientAuth, KeyFiles};
+        let dir = tempfile::tempdir().expect("a folder");
+        let authority = Authority::new(dir.path(), "authority");
+        let files = authority.issue("server", &[]);
+        let options = TlsOptions {
+            own: KeyFiles {
+                certificate: Some(files.certificate),
+                key: Some(files.key),
+                passphrase: None,
+            },
+            authorities_file: Some(authority.file.clone()),
+            client_auth: ClientAuth::Yes,
+            ..TlsOptions::default()
+        };
+        let mut seam = MioSeam::new().expect("an epoll instance");
+        let (address, listener, token) = (address_of_nobody(), Token(0), Token(1));
+        let backlog = ListenOptions { backlog: 1 };
+        seam.listen(listener, &ListenAddress::Tls(address), &backlog)
+            .expect_err("without certificates");
+        seam.configure_tls(&options).expect("certificates");
+        seam.listen(listener, &ListenAddress::Tls(address), &backlog)
+            .expect("a listener");
+        let config = options.build().expect("a context").client;
+        let (tell, told_to_read) = std::sync::mpsc::channel::<()>();
+        let reader = std::thread::spawn(move || {
+            let name = "localhost".try_into().expect("a name");
+            let session = rustls::ClientConnection::new(config, name).expect("a client");
+            let socket = std::net::TcpStream::connect(address).expect("a connection");
+            let mut stream = rustls::StreamOwned::new(session, socket);
+            stream.write_all(b"hello").expect("it is let in");
+            told_to_read.recv().expect("a word");
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).expect("an announced end");
+            all.len()
+        });
+        let mut is_accepted = false;
+        while !is_accepted {
+            told(&mut seam, listener);
+            is_accepted = seam.accept(listener, token).is_ok();
+        }
+        // A socket that is closed with bytes unread resets its connection.
+        let mut room = [0; 10];
+        while seam.read(token, &mut room).map_or(0, |it| it.len) != 5 {
+            told(&mut seam, token);
+        }
+        let bytes = vec![b'x'; 1_000_000];
+        let mut written = 0;
+        while let Ok(len) = seam.write(token, &[IoSlice::new(&bytes)]) {
+            written += len;
+        }
+        seam.close(token);
+        assert_eq!(seam.tls.lingering(), 1);
+        tell.send(()).expect("somebody listens");
+        while seam.tls.lingering() > 0 {
+            let patience = Some(Duration::from_secs(10));
+            seam.poll(patience, &mut Vec::new()).expect("a poll");
+        }
+        assert_eq!(reader.join().expect("it has read"), written);
+    }
+
     #[test]
     fn a_host_is_connected_to_by_its_name_and_an_unknown_name_is_told() {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a listener");
@@ -680,6 +900,7 @@ mod tests {
             host: host.to_owned(),
             port,
             source: None,
+            tls: false,
         };
         seam.connect(Token(0), &of_host("localhost"))
             .expect("it begins");

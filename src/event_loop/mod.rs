@@ -24,14 +24,18 @@
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
 mod mio_seam;
+mod mio_sockets;
+mod mio_tls;
 mod recorder;
 pub mod recording;
 mod seam;
 mod simulator;
 mod timers;
+mod tls_connection;
 mod turn;
 
 pub use mio_seam::MioSeam;
+pub use mio_tls::TLS_DESCRIPTORS;
 pub use recorder::{Cost, Recorder};
 pub use seam::*;
 pub use simulator::{Faults, SimulatedPeer, Simulator, SimulatorHandle};

@@ -6,6 +6,7 @@
 
 use crate::system::child::Pipe;
 use crate::system::machine::Machine;
+use crate::system::tls::TlsOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ pub struct Accepted {
     pub peer: Peer,
     /// Descriptor number, for CLIENT LIST only.
     pub fd: i64,
+    /// Names of users in the certificate that it has shown, in the field that counts (`tls-auth-clients-user`).
+    pub certificate_names: Vec<Vec<u8>>,
 }
 
 /// The two ends of a connection.
@@ -72,6 +75,8 @@ pub struct Received {
 pub enum ListenAddress {
     /// TCP.
     Inet(SocketAddr),
+    /// TLS over TCP.
+    Tls(SocketAddr),
     /// A Unix socket, with the permission bits to give its file (`None`: as the umask leaves them).
     Unix(PathBuf, Option<u32>),
 }
@@ -91,6 +96,8 @@ pub enum ConnectAddress {
         port: u16,
         /// The address of ours from which to connect (`None`: the system chooses).
         source: Option<IpAddr>,
+        /// TLS over TCP: the connection is made when the handshake is done.
+        tls: bool,
     },
     /// A Unix socket: the listener's path.
     Unix(PathBuf),
@@ -135,7 +142,16 @@ pub trait Seam {
         address: &ListenAddress,
         options: &ListenOptions,
     ) -> io::Result<()>;
-    /// Takes one connection from a listener, to live under `token`.
+    /// Has TLS connections from here on made with these options. What is open stays as it is. Where they cannot be had the
+    /// ones before stay in force, and the error is a line for the log.
+    fn configure_tls(&mut self, _options: &TlsOptions) -> Result<(), String> {
+        Ok(())
+    }
+    /// The same with the options that are in force, if a file that they name is another one by now. What is wrong with it is
+    /// logged, and changes nothing.
+    fn reload_tls(&mut self, _options: &TlsOptions) {}
+    /// Takes one connection from a listener, to live under `token`. One over TLS is there when its handshake is done: whoever
+    /// is above sees no bytes of it, and nothing of those that fail.
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted>;
     /// Begins to connect, to live under `token`, and does not wait. Poll tells once that the source is writable, when the
     /// connection is made or has failed; [`Seam::connected`] says which. What is known to fail at once fails here, and

@@ -40,6 +40,8 @@ pub(super) struct Cron {
     last_note_ns: Option<u64>,
     /// The last client that was looked at, by id.
     last_client: u64,
+    /// When the files of certificates and keys were looked at last.
+    tls_looked_at_ns: u64,
 }
 
 impl Core {
@@ -84,7 +86,22 @@ impl Core {
         crate::engine::budgets::measure_memory(&self.state);
         self.save_if_due(events);
         self.replication_cron(events);
+        self.reload_tls(events);
         self.sample(events);
+    }
+
+    /// Looks whether certificates and keys are others by now, as often as `tls-auto-reload-interval` says.
+    fn reload_tls(&mut self, events: &mut EventLoop) {
+        let tls = &self.state.config.settings().tls;
+        if tls.auto_reload_s == 0 || !tls.is_used() {
+            return;
+        }
+        let now_ns = events.turn_ns();
+        let pause_ns = tls.auto_reload_s.saturating_mul(1_000_000_000);
+        if now_ns.saturating_sub(self.cron.tls_looked_at_ns) >= pause_ns {
+            self.cron.tls_looked_at_ns = now_ns;
+            events.seam().reload_tls(&tls.options);
+        }
     }
 
     fn expire(&mut self, events: &mut EventLoop, budget_ns: u64) {
@@ -298,7 +315,8 @@ impl Core {
     pub(super) fn limit_clients(&mut self) -> Result<(), String> {
         let settings = self.state.config.settings();
         let wanted = settings.maxclients;
-        let possible = process::adjust_open_files(wanted, super::http::descriptors(settings))?;
+        let possible =
+            process::adjust_open_files(wanted, super::host::other_descriptors(settings))?;
         // Told here and not where the limit is raised: CONFIG SET answers in place of telling the log.
         for (level, text) in &possible.messages {
             log::log!(*level, "{text}");
@@ -346,12 +364,13 @@ impl Core {
     pub(super) fn ready(&self, _events: &EventLoop) {
         use crate::event_loop::ListenAddress;
         // In the words of Redis's log, which tools wait for.
-        if self
-            .listeners
-            .addresses()
-            .any(|address| matches!(address, ListenAddress::Inet(_)))
-        {
+        let mut addresses = self.listeners.addresses();
+        if addresses.any(|address| matches!(address, ListenAddress::Inet(_))) {
             log::info!("Ready to accept connections tcp");
+        }
+        let mut addresses = self.listeners.addresses();
+        if addresses.any(|address| matches!(address, ListenAddress::Tls(_))) {
+            log::info!("Ready to accept connections tls");
         }
         for address in self.listeners.addresses() {
             if let ListenAddress::Unix(path, _) = address {

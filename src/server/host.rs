@@ -5,7 +5,7 @@ use super::http;
 use super::listeners::Listeners;
 use crate::config::Settings;
 use crate::engine::{Host, LoopFigures};
-use crate::event_loop::{EventLoop, Recorder, Token};
+use crate::event_loop::{EventLoop, Recorder, TLS_DESCRIPTORS, Token};
 use crate::system::child::{Child, Exit, Pipe};
 use crate::system::oom_score::{self, OomScore};
 use crate::system::{memory, process};
@@ -43,6 +43,15 @@ fn net_of_this_thread() -> i64 {
     memory::ThreadMemory::of_this_thread().map_or(0, |thread| thread.net_bytes())
 }
 
+/// Descriptors that are not for clients: those of the HTTP pages, and of connections that are no clients yet or any more.
+pub(super) fn other_descriptors(settings: &Settings) -> u32 {
+    let of_tls = match settings.tls.port {
+        0 => 0,
+        _ => TLS_DESCRIPTORS,
+    };
+    http::descriptors(settings) + of_tls
+}
+
 /// The production host, made for each call: borrows of the loop and of what belongs to it.
 pub(super) struct LoopHost<'a> {
     pub(super) events: &'a mut EventLoop,
@@ -57,8 +66,8 @@ pub(super) struct LoopHost<'a> {
 impl Host for LoopHost<'_> {
     fn rebind(&mut self, settings: &Settings) -> Result<(), String> {
         // The pages need descriptors of their own, which must not be taken from those of clients.
-        let others = http::descriptors(settings);
-        if others > 0 && !self.listeners.has_http() {
+        let others = other_descriptors(settings);
+        if http::descriptors(settings) > 0 && !self.listeners.has_http() {
             let possible = process::adjust_open_files(settings.maxclients, others)?;
             if possible.maxclients < settings.maxclients {
                 return Err(format!(
@@ -70,9 +79,20 @@ impl Host for LoopHost<'_> {
         }
         self.listeners.reopen(self.events, self.endpoints, settings)
     }
+    fn configure_tls(&mut self, settings: &Settings) -> bool {
+        // What came of it is recorded: a replay has no such files.
+        let seam = self.events.seam();
+        let done = seam.is_replay() || {
+            let configured = seam.configure_tls(&settings.tls.options);
+            configured
+                .inspect_err(|reason| log::warn!("{reason}"))
+                .is_ok()
+        };
+        seam.observed(u64::from(done)) != 0
+    }
     fn adjust_max_clients(&mut self, wanted: usize, settings: &Settings) -> usize {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        process::adjust_open_files(wanted, http::descriptors(settings))
+        process::adjust_open_files(wanted, other_descriptors(settings))
             .map_or(0, |possible| possible.maxclients as usize)
     }
     fn used_memory(&mut self) -> u64 {

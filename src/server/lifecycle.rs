@@ -21,6 +21,7 @@ use crate::event_loop::{Accepted, EventLoop, Peer};
 use crate::net::HostKey;
 use crate::observe::Executed;
 use std::io::IoSlice;
+use std::rc::Rc;
 
 /// What a client from elsewhere reads while there is neither a password nor an explicit choice to go without.
 const PROTECTED_MODE_REFUSAL: &[u8] = b"-DENIED Redis is running in protected mode because protected mode is enabled \
@@ -79,7 +80,10 @@ impl Core {
         let keepalive_s = u32::try_from(settings.tcp_keepalive_s).unwrap_or(u32::MAX);
         events.keep_alive(accepted.token, keepalive_s);
         log::debug!("Accepted {}", connection.address());
-        let identity = Identity::newcomer(&self.state.users);
+        let identity = match self.user_of_certificate(&accepted.certificate_names) {
+            Some(identity) => identity,
+            None => Identity::newcomer(&self.state.users),
+        };
         let client = Client::connected(connection, identity);
         let key = self.state.clients.insert(client);
         self.state.clients.connected += 1;
@@ -121,6 +125,19 @@ impl Core {
             && self.state.users.default_user().has_nopass()
             && !connection.is_local();
         is_kept_out.then_some(PROTECTED_MODE_REFUSAL)
+    }
+
+    /// Who a client is by its certificate: the first of the users that it names. A name with a NUL in it is nobody's: whoever
+    /// reads it only as far as that takes it for another.
+    fn user_of_certificate(&mut self, names: &[Vec<u8>]) -> Option<Identity> {
+        if names.is_empty() {
+            return None;
+        }
+        let mut plain = names.iter().filter(|name| !name.contains(&0));
+        let user = plain.find_map(|name| self.state.users.find(name).filter(|user| user.is_on()));
+        let identity = user.map(|user| Identity::User(Rc::clone(user)));
+        self.state.observe.stats.denied_certificate += u64::from(identity.is_none());
+        identity
     }
 
     /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:

@@ -1,4 +1,4 @@
-//! The sockets that `bind`, `port` and `unixsocket` ask for.
+//! The sockets that `bind`, `port`, `tls-port` and `unixsocket` ask for.
 
 use super::endpoints::{Endpoint, Endpoints};
 use crate::config::Settings;
@@ -203,12 +203,8 @@ impl Listeners {
         wanted: &[Wanted],
         options: &ListenOptions,
     ) -> Result<(), String> {
-        let failed = || {
-            format!(
-                "Failed listening on port {} (tcp), aborting.",
-                settings.port
-            )
-        };
+        let failed =
+            |kind: &str, port: u16| format!("Failed listening on port {port} ({kind}), aborting.");
         for Wanted {
             address,
             host,
@@ -226,13 +222,16 @@ impl Listeners {
                 (Ok(token), _) => self.open.push((address.clone(), token)),
                 // `-` before an address forgives that this machine has no such address, not that it is taken.
                 (Err(error), _) if *optional && is_no_such_address(&error) => {}
-                (Err(error), ListenAddress::Inet(_)) => {
+                (
+                    Err(error),
+                    ListenAddress::Inet(socket_address) | ListenAddress::Tls(socket_address),
+                ) => {
                     let reason = crate::system::process::os_error_text(&error);
+                    let port = socket_address.port();
                     log::warn!(
-                        "Warning: Could not create server TCP listening socket {host}:{}: bind: {reason}",
-                        settings.port
+                        "Warning: Could not create server TCP listening socket {host}:{port}: bind: {reason}"
                     );
-                    return Err(failed());
+                    return Err(failed(kind_of(address), port));
                 }
                 (Err(error), ListenAddress::Unix(..)) => {
                     let reason = crate::system::process::os_error_text(&error);
@@ -241,11 +240,11 @@ impl Listeners {
             }
         }
         // Each may be optional, but not all of them: a server that was told to listen and does not would seem to run.
-        let any_tcp = self
-            .addresses()
-            .any(|address| matches!(address, ListenAddress::Inet(_)));
-        if settings.port != 0 && !settings.bind.is_empty() && !any_tcp {
-            return Err(failed());
+        for (kind, port) in [("tcp", settings.port), ("tls", settings.tls.port)] {
+            let is_open = self.addresses().any(|address| kind_of(address) == kind);
+            if port != 0 && !settings.bind.is_empty() && !is_open {
+                return Err(failed(kind, port));
+            }
         }
         Ok(())
     }
@@ -269,6 +268,15 @@ impl Listeners {
     }
 }
 
+/// What Redis calls the connections of a listener.
+fn kind_of(address: &ListenAddress) -> &'static str {
+    match address {
+        ListenAddress::Inet(_) => "tcp",
+        ListenAddress::Tls(_) => "tls",
+        ListenAddress::Unix(..) => "unix",
+    }
+}
+
 fn options(settings: &Settings) -> ListenOptions {
     ListenOptions {
         // What the system allows at most is its own affair: it cuts a longer one down.
@@ -279,20 +287,21 @@ fn options(settings: &Settings) -> ListenOptions {
 /// Every address that the directives ask for, each once.
 fn wanted(settings: &Settings) -> Result<Vec<Wanted>, String> {
     let mut wanted: Vec<Wanted> = Vec::new();
+    type Kind = fn(SocketAddr) -> ListenAddress;
+    let kinds: [(u16, Kind); 2] = [
+        (settings.port, ListenAddress::Inet),
+        (settings.tls.port, ListenAddress::Tls),
+    ];
     // Port 0 is no port, whatever is bound.
-    let binds: &[_] = if settings.port == 0 {
-        &[]
-    } else {
-        &settings.bind
-    };
-    for bind in binds {
-        for address in addresses(&bind.host, settings.port, bind.optional)? {
-            let address = ListenAddress::Inet(address);
-            wanted.push(Wanted {
-                address,
-                host: bind.host.clone(),
-                optional: bind.optional,
-            });
+    for (port, kind) in kinds.into_iter().filter(|(port, _)| *port != 0) {
+        for bind in &settings.bind {
+            for address in addresses(&bind.host, port, bind.optional)? {
+                wanted.push(Wanted {
+                    address: kind(address),
+                    host: bind.host.clone(),
+                    optional: bind.optional,
+                });
+            }
         }
     }
     if let Some(path) = &settings.unixsocket {

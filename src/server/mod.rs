@@ -70,7 +70,7 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre --replay FILE [--until TURN] [--step] (run the same turns again, without sockets)
 
 Options are the directives of redis.conf after two dashes, and override the file. A configuration that asks for what gyre
-does not have (users, TLS, modules, cluster, replication) ends the start; --ignore-unsupported starts without it.
+does not have (users, modules, cluster) ends the start; --ignore-unsupported starts without it.
 
 Examples:
        gyre (run the server with default conf)
@@ -137,6 +137,14 @@ impl Server {
     /// Opens the listeners and sets the first cron; on error the text for the log.
     pub fn start(&mut self) -> Result<(), String> {
         let settings = self.core.state.config.settings().clone();
+        // Before the listeners, which need it.
+        if settings.tls.is_used() {
+            let seam = self.events.seam();
+            if let Err(reason) = seam.configure_tls(&settings.tls.options) {
+                log::warn!("{reason}");
+                return Err("Failed to configure TLS. Check logs for more info.".to_owned());
+            }
+        }
         let Core {
             listeners,
             endpoints,
@@ -307,7 +315,7 @@ pub fn serve(config: Config) -> i32 {
     // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
     log::info!(
         "Running mode=standalone, port={}. PID: {}",
-        settings.port,
+        settings.any_port(),
         process::pid()
     );
     log::info!("Server initialized");

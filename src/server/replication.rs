@@ -259,9 +259,15 @@ impl Core {
         log::info!("MASTER <-> REPLICA sync started");
         link.tried_ns = events.turn_ns();
         let (host, port) = (link.host.clone(), link.port);
-        let source = self.state.config.settings().bind_source_addr.as_ref();
+        let settings = self.state.config.settings();
+        let source = settings.bind_source_addr.as_ref();
         let source = source.and_then(|address| address.parse().ok());
-        let connected = events.connect(&ConnectAddress::Name { host, port, source });
+        let connected = events.connect(&ConnectAddress::Name {
+            host,
+            port,
+            source,
+            tls: settings.tls.replication,
+        });
         match connected {
             Ok(token) => {
                 link.io_ns = events.turn_ns();

@@ -31,6 +31,7 @@
 //! | [`machine`] | disk, helpers, children and stopwatch of one server | |
 //! | [`mapped_file`] | a whole file as bytes | |
 //! | [`steady_file`] | a file that is written to the disk while it is written | `rioSetAutoSync` |
+//! | [`tls`] | what TLS connections are made with: certificates, keys, ciphers | tls.c |
 //! | [`crash`] | the report of a crash, the software watchdog | debug.c |
 //!
 //! What a well-kept crate does as well is left to it (`crc64` is a name for one, XXH3 and SHA-1 are called where they are
@@ -79,3 +80,4 @@ pub mod size_class;
 pub mod steady_file;
 pub mod supervisor;
 pub mod ticks;
+pub mod tls;

@@ -268,6 +268,8 @@ impl Run<'_> {
                 host: String::from_utf8_lossy(&migration.request.host).into_owned(),
                 port,
                 source: None,
+                // Those that keys go to are nodes of the cluster, where there is one.
+                tls: self.state.config.settings().tls.cluster,
             };
             self.wire.connect(&to).map_err(|_| NOT_CONNECTED)
         });

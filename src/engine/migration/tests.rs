@@ -185,7 +185,15 @@ fn keys_go_when_the_other_server_says_that_it_has_them_and_not_before() {
     let to = bench.wire.sockets[0].to.clone();
     let host = "example".to_owned();
     let (port, source) = (7000, None);
-    assert_eq!(to, Some(ConnectAddress::Name { host, port, source }));
+    assert_eq!(
+        to,
+        Some(ConnectAddress::Name {
+            host,
+            port,
+            source,
+            tls: false
+        })
+    );
     bench.greet();
     assert_eq!(
         bench.asked(0),

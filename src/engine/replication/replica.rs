@@ -36,6 +36,8 @@ pub fn introduction(state: &State) -> Introduction {
     Introduction {
         auth: auth.map(|password| (settings.primary_user.clone(), password)),
         port: match settings.replica_announce_port {
+            // Where others are to connect to as this one connects to its primary.
+            0 if settings.tls.replication && settings.tls.port != 0 => settings.tls.port,
             0 => settings.port,
             announced => announced,
         },

@@ -12,8 +12,8 @@ use std::path::PathBuf;
 /// The first bytes of every recording, in front of the version of the format.
 const MAGIC: &[u8; 7] = b"GYREREC";
 /// The version of the format. 3: reads say whether more may be there, and there are outgoing connections. 4: how a child
-/// has ended is a figure.
-const VERSION: u8 = b'4';
+/// has ended is a figure. 5: accepted connections bring the names of their certificates.
+const VERSION: u8 = b'5';
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 
@@ -182,6 +182,10 @@ pub(super) fn put_accepted(out: &mut Vec<u8>, accepted: &Accepted) {
             put_bytes(out, path.as_os_str().as_bytes());
         }
     }
+    put_number(out, accepted.certificate_names.len() as u64);
+    for name in &accepted.certificate_names {
+        put_bytes(out, name);
+    }
 }
 
 /// The number of an error as the system counts them.
@@ -288,7 +292,16 @@ pub(super) fn get_accepted(from: &mut impl Read, token: Token) -> io::Result<Acc
             from,
         )?)))
     };
-    Ok(Accepted { token, peer, fd })
+    let mut certificate_names = Vec::new();
+    for _ in 0..get_number(from)? {
+        certificate_names.push(get_bytes(from)?);
+    }
+    Ok(Accepted {
+        token,
+        peer,
+        fd,
+        certificate_names,
+    })
 }
 
 pub(super) fn get_error(from: &mut impl Read) -> io::Result<io::Error> {

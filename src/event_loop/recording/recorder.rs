@@ -5,6 +5,7 @@ use super::format::*;
 use crate::system::child::Pipe;
 use crate::system::crc64::crc64;
 use crate::system::machine::Machine;
+use crate::system::tls::TlsOptions;
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::FileExt;
@@ -200,6 +201,15 @@ impl Seam for RecordingSeam {
             Err(error) => self.note_error(tag::LISTEN_FAILED, error),
         }
         result
+    }
+
+    // Whether that could be done is whoever asks's to record: it changes what is above.
+    fn configure_tls(&mut self, options: &TlsOptions) -> Result<(), String> {
+        self.live.configure_tls(options)
+    }
+
+    fn reload_tls(&mut self, options: &TlsOptions) {
+        self.live.reload_tls(options);
     }
 
     fn accept(&mut self, listener: Token, token: Token) -> io::Result<Accepted> {

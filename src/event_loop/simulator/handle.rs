@@ -34,7 +34,9 @@ impl SimulatorHandle {
         let peer = SimulatedPeer(world.add(Connection::new(self.node)));
         let is_wanted = |address: &ListenAddress| match (port, address) {
             (None, _) => true,
-            (Some(port), ListenAddress::Inet(address)) => address.port() == port,
+            (Some(port), ListenAddress::Inet(address) | ListenAddress::Tls(address)) => {
+                address.port() == port
+            }
             (Some(_), ListenAddress::Unix(..)) => false,
         };
         let mut listeners = world.nodes[self.node].listeners();

@@ -191,7 +191,7 @@ impl World {
         let next = SimulatedPeer(self.connections.next());
         let answer = reached.map(|there| {
             let is_meant = |it: &ListenAddress| match it {
-                ListenAddress::Inet(it) => {
+                ListenAddress::Inet(it) | ListenAddress::Tls(it) => {
                     let is_at = it.ip() == to.ip() || it.ip().is_unspecified();
                     it.port() == to.port() && is_at
                 }

@@ -221,13 +221,15 @@ impl Seam for Simulator {
         connection.edge = true;
         note!(world, "accept {} {}", peer.0, token.0);
         let peer_address = match address {
-            ListenAddress::Inet(local) => Peer::Inet { remote, local },
+            // What is above sees the same of both.
+            ListenAddress::Inet(local) | ListenAddress::Tls(local) => Peer::Inet { remote, local },
             ListenAddress::Unix(path, _) => Peer::Unix(path),
         };
         Ok(Accepted {
             token,
             peer: peer_address,
             fd: peer.0 as i64 + 8,
+            certificate_names: Vec::new(),
         })
     }
 

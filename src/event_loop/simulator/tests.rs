@@ -475,6 +475,7 @@ fn a_server_is_found_by_its_name_and_nobody_by_a_name_that_is_nobodys() {
         host: host.to_owned(),
         port: PORT,
         source: None,
+        tls: false,
     };
     let [known, unknown, own] = ["b.example", "c.example", "localhost"].map(|host| {
         let token = a.token();

@@ -1,0 +1,223 @@
+//! Certificates and keys from files.
+//!
+//! In: paths. Out: what is in them, or a line for the log that names the file. Whatever was read is remembered by its
+//! size and times, so that it can be asked later whether it has changed.
+
+use super::encrypted_key;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rustls::crypto::ring::sign::any_supported_type;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
+use rustls::sign::CertifiedKey;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// A file longer than this holds no certificates, bytes.
+const LONGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// What tells a file from another one under the same name.
+type Fingerprint = Option<(u64, u64, i64, i64, u64)>;
+
+/// What was read, and as it was then.
+#[derive(Debug, Default)]
+pub(super) struct Material {
+    read: Vec<(PathBuf, Fingerprint)>,
+}
+
+impl Material {
+    /// Whether a file or folder is another one by now.
+    pub(super) fn has_changed(&self) -> bool {
+        let mut read = self.read.iter();
+        read.any(|(path, before)| fingerprint(path) != *before)
+    }
+
+    /// A whole file, or why it cannot be read.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+        // Before it is read: one that changes meanwhile is found changed later.
+        self.read.push((path.to_path_buf(), fingerprint(path)));
+        let of_error = |error| crate::system::process::os_error_text(&error);
+        let length = fs::metadata(path).map_err(of_error)?.len();
+        if length > LONGEST_FILE {
+            return Err("File too large".to_owned());
+        }
+        fs::read(path).map_err(of_error)
+    }
+
+    /// A certificate with its chain, and the key to it.
+    pub(super) fn certified_key(
+        &mut self,
+        certificate_path: &Path,
+        key_path: &Path,
+        passphrase: Option<&[u8]>,
+    ) -> Result<Arc<CertifiedKey>, String> {
+        let of_certificate = |reason: &str| {
+            format!(
+                "Failed to load certificate: {}: {reason}",
+                certificate_path.display()
+            )
+        };
+        let text = self
+            .read(certificate_path)
+            .map_err(|it| of_certificate(&it))?;
+        let chain = certificates(&text).map_err(|it| of_certificate(&it))?;
+        let first = chain
+            .first()
+            .ok_or_else(|| of_certificate("no certificate in it"))?;
+        let of_key = |reason: &str| {
+            format!(
+                "Failed to load private key: {}: {reason}",
+                key_path.display()
+            )
+        };
+        let text = self.read(key_path).map_err(|it| of_key(&it))?;
+        let key = private_key(&text, passphrase).map_err(|it| of_key(&it))?;
+        let key = any_supported_type(&key).map_err(|error| of_key(&error.to_string()))?;
+        let public = public_key(first).ok_or_else(|| of_certificate("it cannot be understood"))?;
+        if key.public_key().is_some_and(|of_key| of_key != public) {
+            return Err(of_key("key values mismatch"));
+        }
+        Ok(Arc::new(CertifiedKey::new(chain, key)))
+    }
+
+    /// The certificates of those who are trusted. In a folder all files count in which there are certificates, whatever
+    /// they are called: OpenSSL looks for links that are named by a hash of the subject, of which there is one to each.
+    pub(super) fn authorities(
+        &mut self,
+        file: Option<&Path>,
+        folder: Option<&Path>,
+    ) -> Result<Vec<CertificateDer<'static>>, String> {
+        let failed = |reason: &str| {
+            format!("Failed to configure CA certificate(s) file/directory: {reason}")
+        };
+        let mut found: Vec<CertificateDer<'static>> = Vec::new();
+        if let Some(file) = file {
+            let text = self.read(file).map_err(|it| failed(&it))?;
+            found = certificates(&text).map_err(|it| failed(&it))?;
+            if found.is_empty() {
+                return Err(failed(&format!("no certificate in {}", file.display())));
+            }
+        }
+        if let Some(folder) = folder {
+            self.read.push((folder.to_path_buf(), fingerprint(folder)));
+            let of_error = |error| {
+                let reason = crate::system::process::os_error_text(&error);
+                failed(&format!("{}: {reason}", folder.display()))
+            };
+            let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+                .map_err(of_error)?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.is_file())
+                .collect();
+            paths.sort();
+            for path in paths {
+                // A file that is no certificate (a key, a list of serial numbers) is none of those who are trusted.
+                if let Ok(text) = self.read(&path)
+                    && let Ok(more) = certificates(&text)
+                {
+                    found.extend(more);
+                }
+            }
+        }
+        // The links of a folder name its files again.
+        found.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        found.dedup();
+        Ok(found)
+    }
+}
+
+fn fingerprint(path: &Path) -> Fingerprint {
+    let of = |it: Metadata| (it.dev(), it.ino(), it.mtime(), it.mtime_nsec(), it.size());
+    fs::metadata(path).ok().map(of)
+}
+
+/// A part of a PEM file.
+pub(super) struct Section {
+    /// What the lines around it call it.
+    pub(super) label: String,
+    /// `Name: value` before the bytes.
+    pub(super) headers: Vec<(String, String)>,
+    /// The bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The parts of a PEM file, in their order. Whatever is between them is a comment.
+pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, String> {
+    let text = String::from_utf8_lossy(text);
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(label) = line
+            .trim()
+            .strip_prefix("-----BEGIN ")
+            .and_then(|it| it.strip_suffix("-----"))
+        else {
+            continue;
+        };
+        let end = format!("-----END {label}-----");
+        let (mut headers, mut encoded) = (Vec::new(), String::new());
+        loop {
+            let line = lines.next().ok_or("the end of a part is missing")?.trim();
+            if line == end {
+                break;
+            }
+            match line.split_once(':') {
+                Some((name, value)) => headers.push((name.to_owned(), value.trim().to_owned())),
+                None => encoded.push_str(line),
+            }
+        }
+        let bytes = STANDARD.decode(encoded).map_err(|_| "it is no base64")?;
+        found.push(Section {
+            label: label.to_owned(),
+            headers,
+            bytes,
+        });
+    }
+    Ok(found)
+}
+
+/// The certificates of a PEM file.
+pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let labels = ["CERTIFICATE", "X509 CERTIFICATE"];
+    let of_kind = sections(text)?
+        .into_iter()
+        .filter(|it| labels.contains(&it.label.as_str()));
+    Ok(of_kind.map(|it| CertificateDer::from(it.bytes)).collect())
+}
+
+/// The first private key of a PEM file.
+pub(super) fn private_key(
+    text: &[u8],
+    passphrase: Option<&[u8]>,
+) -> Result<PrivateKeyDer<'static>, String> {
+    for section in sections(text)? {
+        let bytes = match section.label.as_str() {
+            "ENCRYPTED PRIVATE KEY" => {
+                let passphrase = passphrase.ok_or("it needs a passphrase")?;
+                encrypted_key::of_pkcs8(&section.bytes, passphrase)?
+            }
+            "PRIVATE KEY" | "RSA PRIVATE KEY" | "EC PRIVATE KEY" => {
+                encrypted_key::of_traditional(&section, passphrase)?
+            }
+            _ => continue,
+        };
+        return Ok(match section.label.as_str() {
+            "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(bytes.into()),
+            "EC PRIVATE KEY" => PrivateKeyDer::Sec1(bytes.into()),
+            _ => PrivateKeyDer::Pkcs8(bytes.into()),
+        });
+    }
+    Err("no private key in it".to_owned())
+}
+
+/// The public key of a certificate, of whatever version that is.
+pub(super) fn public_key(
+    certificate: &CertificateDer<'_>,
+) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(SubjectPublicKeyInfoDer::from(
+        parsed.tbs_certificate.subject_pki.raw.to_vec(),
+    ))
+}
