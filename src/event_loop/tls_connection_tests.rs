@@ -301,7 +301,7 @@ fn all_bytes_arrive_whatever_is_cut_and_nothing_is_kept_behind() {
         }
         // An announced end is one, and the other direction goes on.
         let [client, server] = &mut sides;
-        drop(client.tls.close(&mut client.end));
+        client.tls.close(&mut client.end);
         server.to_send.extend(b"more");
         server.may_write = true;
         run(&mut sides);
