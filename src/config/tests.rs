@@ -735,10 +735,7 @@ fn warns_of_what_has_no_effect_yet() {
 /// A server that was asked for encryption, modules or a cluster once started without them, open to all.
 #[test]
 fn what_is_asked_for_and_missing_ends_the_start() {
-    for line in [
-        "loadmodule /usr/lib/a.so",
-        "cluster-enabled yes",
-    ] {
+    for line in ["loadmodule /usr/lib/a.so", "cluster-enabled yes"] {
         let text = format!("# first\nport 7\n{line}\n");
         let error = file(&text).unwrap_err().to_string();
         let place = format!("at line 3 of redis.conf\n>>> '{line}'\ngyre ");
