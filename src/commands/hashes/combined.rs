@@ -33,7 +33,7 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
         return Ok(());
     };
     let hash = held.hash_mut()?;
-    let mut removed: Vec<&[u8]> = Vec::new();
+    let mut is_changed = false;
     context.reply.array(fields.len());
     // One by one, for a field that is named twice is there only once.
     for field in fields.iter() {
@@ -41,16 +41,17 @@ pub(super) fn hgetdel(context: &mut Context<'_>, args: Args<'_>) -> Result<(), C
             Some(pair) if !pair.is_expired(now_ms) => {
                 write_item(context.reply, pair.value);
                 hash.remove(field);
-                removed.push(field);
+                is_changed = true;
             }
             _ => context.reply.null(),
         }
     }
     let emptied = hash.is_empty();
     reindex(&mut held)?;
-    if !removed.is_empty() {
+    if is_changed {
+        // All that were named, as Redis has it.
         let mut words: Vec<&[u8]> = vec![b"HDEL", key];
-        words.extend(&removed);
+        words.extend(fields.iter());
         context.rewrite(&words);
         signal_removed(context, key, emptied);
     } else if emptied {
