@@ -656,7 +656,7 @@ fn the_journal_gets_absolute_times_and_only_what_was_done() {
                 vec![format!("HPEXPIREAT h {at} FIELDS 1 b")],
             ),
             ("hgetex h PX 0 FIELDS 1 b", vec!["HDEL h b".to_owned()]),
-            ("hgetdel h FIELDS 2 c x", vec!["HDEL h c".to_owned()]),
+            ("hgetdel h FIELDS 2 c x", vec!["HDEL h c x".to_owned()]),
             (
                 "hsetex h FNX EX 100 FIELDS 1 n v",
                 vec![format!("hsetex h FNX PXAT {at} FIELDS 1 n v")],
