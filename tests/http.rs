@@ -414,3 +414,47 @@ print(len(families), sum(len(family.samples) for family in families))
         .expect("a number");
     assert!(families > 80, "{said}");
 }
+
+/// Whoever may not ask INFO sees no page, and who may not any more no further event.
+#[test]
+fn pages_are_for_users_who_may_watch() {
+    let (server, port) = start(&[]);
+    let mut admin = server.raw();
+    admin.line("ACL SETUSER mon on >secret +info");
+    admin.line("ACL SETUSER app on >secret ~* +@all -info");
+    admin.line("ACL SETUSER root on nopass +@all");
+    assert_eq!(admin.line("AUTH root x"), Value::Simple("OK".into()));
+    // A default user that everybody is, and that may do next to nothing.
+    admin.line("ACL SETUSER default -@all +ping");
+    let (mon, app) = ("bW9uOnNlY3JldA==", "YXBwOnNlY3JldA==");
+    for path in ["/", "/metrics", "/trace"] {
+        assert_eq!(get(port, path, "").0, 401, "{path}");
+        assert_eq!(
+            get(port, path, &format!("Authorization: Basic {app}\r\n")).0,
+            401
+        );
+        assert_eq!(
+            get(port, path, &format!("Authorization: Basic {mon}\r\n")).0,
+            200
+        );
+    }
+    let mut viewer = connect(port);
+    let request =
+        format!("GET /events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {mon}\r\n\r\n");
+    viewer.write_all(request.as_bytes()).expect("it takes them");
+    let mut buffer = [0; 16 * 1024];
+    let n = viewer.read(&mut buffer).expect("an event");
+    assert!(buffer[..n].starts_with(b"HTTP/1.1 200"));
+    assert_eq!(admin.line("ACL DELUSER mon"), Value::Integer(1));
+    // What was on its way comes, and then the end.
+    loop {
+        match viewer.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+                break;
+            }
+        }
+    }
+}

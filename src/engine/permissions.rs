@@ -116,14 +116,14 @@ fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
         "swapdb" => [number(1), number(2)].into_iter().flatten().collect(),
         "move" => number(2).into_iter().collect(),
         "flushall" => vec![ALL_DBS],
-        "copy" => {
-            let is_db = |at: &usize| {
+        // Each of them: the last counts, and which that is the handler says.
+        "copy" => (3..args.len())
+            .filter(|at| {
                 args.get(*at)
                     .is_some_and(|arg| arg.eq_ignore_ascii_case(b"db"))
-            };
-            let at = (3..args.len()).find(is_db);
-            at.and_then(|at| number(at + 1)).into_iter().collect()
-        }
+            })
+            .filter_map(|at| number(at + 1))
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -381,9 +381,9 @@ fn refuse_or_ask_on(
         Place::Multi => CommandError::fixed(match denied {
             Denied::Command => changed!("no permission to execute the command or subcommand"),
             Denied::Key(_) => changed!("no permission to touch the specified keys"),
-            Denied::Channel(_) => changed!(
-                "no permission to access one of the channels used as arguments to the command"
-            ),
+            Denied::Channel(_) => {
+                changed!("no permission to access one of the channels used as arguments")
+            }
             Denied::Database(_) => changed!("no permission"),
         }),
     })
@@ -436,16 +436,23 @@ fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
     None
 }
 
-/// Whether somebody with this name and password may see what INFO tells. A name that is nobody's stands for the default user.
-pub fn may_watch(state: &State, name: Option<&[u8]>, password: &[u8]) -> bool {
+/// Who somebody with this name and password is, if it may see what INFO tells. A name that is nobody's stands for the default
+/// user.
+pub fn watcher(state: &State, name: Option<&[u8]>, password: &[u8]) -> Option<Rc<User>> {
     let named = name.and_then(|name| state.users.find(name));
     let user = named.unwrap_or(state.users.default_user());
+    let is_right = user.accepts(password);
+    (is_right && may_watch(state, user)).then(|| Rc::clone(user))
+}
+
+/// Whether a user, as it is by now, may see what INFO tells.
+pub fn may_watch(state: &State, user: &User) -> bool {
+    let Some(user) = state.users.find(user.name()) else {
+        return false;
+    };
     let info = state.table.find_full(b"info");
-    user.accepts(password)
-        && user.is_on()
-        && info.is_some_and(|info| {
-            check(&state.table, user, info, Args::new(b"", &[], &[]), 0).is_ok()
-        })
+    let args = Args::new(b"", &[], &[]);
+    user.is_on() && info.is_some_and(|info| check(&state.table, user, info, args, 0).is_ok())
 }
 
 /// How many wrong passwords a host may try, and how long it waits then.
@@ -543,6 +550,9 @@ pub(crate) fn log_failed_auth(state: &mut State, client: ClientKey, user: &[u8],
     push(state, client, user, Reason::Auth, place, object);
 }
 
+/// So much of a key or channel is in ACL LOG, bytes.
+const LOGGED_LEN: usize = 1024;
+
 fn push(
     state: &mut State,
     client: ClientKey,
@@ -552,6 +562,8 @@ fn push(
     object: &[u8],
 ) {
     let most = state.config.settings().acllog_max_len;
+    // A key may be as long as a value.
+    let object = object.get(..LOGGED_LEN).unwrap_or(object);
     // What a script calls is its caller's, whose connection it is.
     let running = state.scripting.running.as_deref();
     let asker = match running {

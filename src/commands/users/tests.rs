@@ -414,6 +414,8 @@ fn databases_are_permitted_one_by_one() {
         "SELECT 1",
         "MOVE a 1",
         "COPY a b DB 1",
+        "COPY a b DB 0 DB 1",
+        "COPY a b REPLACE db 1 DB 0",
         "SWAPDB 0 1",
         "FLUSHALL",
     ] {
@@ -427,4 +429,24 @@ fn databases_are_permitted_one_by_one() {
     assert_eq!(harness.line("DBSIZE"), denied);
     assert_eq!(harness.line("SELECT 0"), ok());
     assert_eq!(harness.line("DBSIZE"), Value::Integer(1));
+}
+
+/// A key may be as long as a value, and the log has many entries.
+#[test]
+fn the_log_keeps_so_much_of_a_key_and_no_more() {
+    let mut harness = Harness::new();
+    harness.line("ACL SETUSER u on nopass ~ok +get +acl|log");
+    become_user(&mut harness, "u");
+    harness.line(&format!("GET {}", "k".repeat(100_000)));
+    let Value::Array(entries) = harness.line("ACL LOG") else {
+        panic!("entries")
+    };
+    let Value::Array(fields) = &entries[0] else {
+        panic!("fields")
+    };
+    let at = fields.iter().position(|it| *it == Value::bulk("object"));
+    assert_eq!(
+        fields[at.expect("an object") + 1],
+        Value::bulk(&"k".repeat(1024))
+    );
 }

@@ -3,9 +3,11 @@
 use super::routes::Response;
 use super::trace::Cursor;
 use super::{Written, live};
+use crate::acl::User;
 use crate::event_loop::{EventLoop, Received, Token};
 use crate::net::HostKey;
 use std::io::{self, IoSlice};
+use std::rc::Rc;
 
 /// Bytes of a request's head beyond which it is refused.
 const MOST_HEAD: usize = 8 * 1024;
@@ -80,6 +82,8 @@ pub(super) struct Connection {
     pub is_from_here: bool,
     /// The host that it came from, if wrong passwords are counted for that.
     pub host: Option<HostKey>,
+    /// The user as whom it asked last.
+    pub watcher: Option<Rc<User>>,
     /// It has one of the places that are for those who ask whether the server lives.
     pub only_probes: bool,
     /// It is closed when all is written.
@@ -101,6 +105,7 @@ impl Connection {
             is_from_here: is_local,
             host: None,
             only_probes: false,
+            watcher: None,
             closes: false,
             last_ns: now_ns,
         }

@@ -34,7 +34,9 @@ use crate::event_loop::{Accepted, EventLoop, Peer, Progress, Received, Token};
 use crate::net::HostKey;
 use connection::{Connection, Taken};
 use slab::Slab;
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 
 /// Connections at one time. One more takes the place of the one that has asked for nothing for the longest time; where
 /// all are busy, it is told to come later.
@@ -263,9 +265,15 @@ impl Core {
         }
         let settings = self.state.config.settings();
         let state = &self.state;
-        let is_right =
-            |name: Option<&[u8]>, password: &[u8]| permissions::may_watch(state, name, password);
-        let is_open = state.users.default_user().is_on() && state.users.default_user().has_nopass();
+        let default = state.users.default_user();
+        let is_open = default.has_nopass() && permissions::may_watch(state, default);
+        let watcher = RefCell::new(is_open.then(|| Rc::clone(default)));
+        let is_right = |name: Option<&[u8]>, password: &[u8]| {
+            let found = permissions::watcher(state, name, password);
+            let is_right = found.is_some();
+            watcher.replace(found);
+            is_right
+        };
         let Some(connection) = self.http.get(key) else {
             return;
         };
@@ -275,7 +283,9 @@ impl Core {
             is_kept_out: settings.protected_mode && !connection.is_from_here,
             only_probes: connection.only_probes,
         };
-        let response = match routes::admit(request, &asker) {
+        let admitted = routes::admit(request, &asker);
+        connection.watcher = watcher.into_inner();
+        let response = match admitted {
             Ok(route) => self.http_route(events, key, route, request),
             Err(refusal) => Some(refusal),
         };
@@ -362,6 +372,12 @@ impl Core {
                 continue;
             };
             if !connection.is_viewer() {
+                continue;
+            }
+            // Asked when it came; its user may have gone since.
+            let watcher = connection.watcher.as_ref();
+            if !watcher.is_some_and(|user| permissions::may_watch(&self.state, user)) {
+                self.http_close(events, key);
                 continue;
             }
             if connection.push_event(&event) {
