@@ -51,7 +51,7 @@ bench: build setup-tools $(if $(SERVERS),,redis-8.0)
 	tests/figures/bench.py $(SERVERS)
 	tests/figures/bench.py $(SERVERS) --suite mem
 
-## Redis's own test suite, all but the files on replication, ACL, TLS and clusters, held to the list of what may fail.
+## Redis's own test suite, all but the files on TLS and clusters, held to the list of what may fail.
 conformance: build setup-suite
 	python3 -m doctest tests/conformance/run.py
 	tests/conformance/run.py --suite $(SUITE) --jobs $(JOBS) $(CONFORMANCE)
