@@ -18,8 +18,8 @@ impl Drop for Started {
     }
 }
 
-/// The commands of the document, each with the lines that it answers. The blocks that are not of a console (`sh`) are those
-/// that other tests run.
+/// The commands of the document, each with the lines that it answers. What is in no such block is run by
+/// other tests.
 fn commands(page: &str) -> Vec<(String, String)> {
     let mut commands: Vec<(String, String)> = Vec::new();
     for block in page.split("```console\n").skip(1) {
@@ -51,6 +51,10 @@ fn the_ten_steps_are_as_they_are_written() {
     }
     let commands = commands(&page);
     assert!(commands.len() > 30, "{}", commands.len());
+    if !Path::new("/usr/bin/openssl").exists() {
+        skips::pass_over("for want of openssl", "openssl");
+        return;
+    }
     if !Path::new("/usr/bin/redis-cli").exists() {
         skips::pass_over("for want of Debian's Redis", "redis-cli");
         return;
@@ -58,13 +62,19 @@ fn the_ten_steps_are_as_they_are_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = free.local_addr().expect("its address").port().to_string();
-    drop(free);
+    let free_too = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let tls_port = free_too
+        .local_addr()
+        .expect("its address")
+        .port()
+        .to_string();
+    drop((free, free_too));
     let gyre = Path::new(env!("CARGO_BIN_EXE_gyre"));
     let beside = gyre.parent().expect("its directory").display();
     let paths = format!("{beside}:{}", std::env::var("PATH").unwrap_or_default());
     let mut started = Started(None);
     for (command, answer) in commands {
-        let own = command.replace("6379", &port);
+        let own = command.replace("6379", &port).replace("6380", &tls_port);
         if let Some(arguments) = own
             .strip_prefix("gyre ")
             .and_then(|it| it.strip_suffix(" &"))
