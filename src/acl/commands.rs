@@ -63,6 +63,12 @@ impl Commands {
         self.all || self.is_set(call.command) || self.permits_first_arg(call)
     }
 
+    /// Whether a command is permitted whatever its arguments are.
+    #[inline]
+    pub(super) fn permits_any(&self, id: u16) -> bool {
+        self.all || self.is_set(id)
+    }
+
     #[inline]
     fn is_set(&self, id: u16) -> bool {
         let word = self.permitted.get(usize::from(id >> 6));

@@ -17,6 +17,8 @@ enum Kind {
     Prefix(Box<[u8]>),
     /// Stars, then plain bytes.
     Suffix(Box<[u8]>),
+    /// Plain bytes between stars.
+    Contains(Box<[u8]>),
     /// Everything else.
     Glob,
 }
@@ -39,6 +41,9 @@ impl Pattern {
             (false, _, true) => Kind::Prefix(literal.into()),
             (true, 1.., false) => match plain(behind) {
                 (ending, []) => Kind::Suffix(ending.into()),
+                (middle, rest) if rest.iter().all(|byte| *byte == b'*') => {
+                    Kind::Contains(middle.into())
+                }
                 _ => Kind::Glob,
             },
             _ => Kind::Glob,
@@ -65,9 +70,19 @@ impl Pattern {
             Kind::Exact(literal) => name == &literal[..],
             Kind::Prefix(literal) => name.starts_with(literal),
             Kind::Suffix(literal) => name.ends_with(literal),
+            Kind::Contains(literal) => contains(name, literal),
             Kind::Glob => glob::matches(&self.text, name),
         }
     }
+}
+
+/// Whether a name has these bytes, at least one, somewhere within.
+fn contains(name: &[u8], literal: &[u8]) -> bool {
+    let Some(first) = literal.first() else {
+        return !name.is_empty();
+    };
+    memchr::memchr_iter(*first, name)
+        .any(|at| name.get(at..).is_some_and(|rest| rest.starts_with(literal)))
 }
 
 /// The plain bytes at the beginning of a pattern, and what follows them.
@@ -104,7 +119,8 @@ mod tests {
         assert_eq!(kind(b"app:*"), Kind::Prefix((*b"app:").into()));
         assert_eq!(kind(b"app:**"), Kind::Prefix((*b"app:").into()));
         assert_eq!(kind(b"*:log"), Kind::Suffix((*b":log").into()));
-        for glob in [&b"a*b"[..], b"*a*", b"a?", b"[a]", b"*a?", b"a*?"] {
+        assert_eq!(kind(b"*:log:*"), Kind::Contains((*b":log:").into()));
+        for glob in [&b"a*b"[..], b"*a*b*", b"a?", b"[a]", b"*a?", b"a*?"] {
             assert_eq!(kind(glob), Kind::Glob);
         }
     }

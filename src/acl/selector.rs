@@ -118,6 +118,14 @@ impl Selector {
         Ok(())
     }
 
+    /// As [`User::permits_simply`](super::User::permits_simply).
+    #[inline]
+    pub(super) fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
+        self.dbs.is_none()
+            && self.commands.permits_any(command)
+            && key.is_none_or(|(key, access)| self.permits_key(key, access))
+    }
+
     /// Whether a call is permitted: databases, command, keys, channels, in Valkey's order, which decides what is reported.
     #[inline]
     pub(super) fn check(&self, call: &Call<'_>) -> Result<(), Denied> {

@@ -205,6 +205,12 @@ impl User {
         }
         Err(furthest)
     }
+    /// Whether a command with this one key or with none, which names no channel and no database, is permitted. The quick way:
+    /// where it says no, [`User::check`] is to be asked.
+    #[inline]
+    pub fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
+        self.selectors.root.permits_simply(command, key)
+    }
 
     /// Whether some selector permits this access to the key, with whatever commands.
     pub fn may_access_key(&self, key: &[u8], access: u8) -> bool {
