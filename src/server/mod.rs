@@ -26,6 +26,8 @@ mod host;
 mod http;
 mod input;
 mod lifecycle;
+#[cfg(test)]
+mod link_tests;
 mod listeners;
 mod loading;
 mod migration;

@@ -352,6 +352,12 @@ impl Core {
                     link.output.drain(..n);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // A snapshot that has come whole is loaded to its end, and its stream gone on with over another link: this
+                // one is found broken when the stream begins.
+                Err(_) if matches!(link.state, LinkState::Loading(..)) => {
+                    link.output.clear();
+                    return;
+                }
                 Err(error) => {
                     let reason = format!("Sending to the master failed: {error}");
                     return self.fail_link(events, &reason);

@@ -12,12 +12,13 @@
 use crate::answers::{Compared, compare};
 use crate::client::lossy;
 use crate::commands::{Vocabulary, asking, multibulk, words};
-use crate::model::{Answer, Caller, DATABASES, Model};
+use crate::model::{Caller, DATABASES, Model};
 use crate::world::{World, start, vocabulary};
 use gyre::clients::Client;
 use gyre::config::Settings;
 use gyre::event_loop::{Faults, Simulator, SimulatorHandle};
 use gyre::journal::Targets;
+use gyre::keyspace::Stored;
 use gyre::observe::Executed;
 use gyre::persistence::aof::manifest::Manifest;
 use gyre::persistence::check::{Console, Repair, check_aof, check_rdb};
@@ -73,16 +74,32 @@ struct Told {
     args: Vec<Vec<u8>>,
     now_ms: i64,
     bytes: Vec<u8>,
+    /// What went by itself before that. HLEN counts a field whose time is over until it goes, which it may do between two
+    /// questions.
+    gone: Vec<Executed>,
 }
 
-/// Asks commands one after the other, in one pipeline.
+/// All that a server holds that has started.
+struct Contents {
+    /// What it has answered.
+    told: Vec<Told>,
+    /// What went by itself behind the last answer; it is in the record still.
+    gone: Vec<Executed>,
+    /// The fields of its hashes after that, by database and key. Those whose time is over no command names: two moments could
+    /// not be told apart that differ in nothing else, and HLEN counts them.
+    fields: BTreeMap<(usize, Vec<u8>), BTreeMap<Vec<u8>, Option<i64>>>,
+}
+
+/// Asks commands one after the other, in one pipeline. What goes by itself behind the last answer is left in the record, for
+/// whoever reads that next.
 fn ask(server: &mut Server, handle: &SimulatorHandle, all: Vec<Vec<Vec<u8>>>) -> Vec<Told> {
     let peer = handle.connect();
     for args in &all {
         handle.send(peer, &multibulk(args));
     }
     let (mut bytes, mut at) = (Vec::new(), 0);
-    let mut times_ms = VecDeque::new();
+    let mut asked = VecDeque::new();
+    let mut gone = Vec::new();
     let mut told = Vec::new();
     for args in all {
         let used = loop {
@@ -92,16 +109,22 @@ fn ask(server: &mut Server, handle: &SimulatorHandle, all: Vec<Vec<Vec<u8>>>) ->
             server.turn(Some(Duration::from_millis(1))).expect("a turn");
             let executed = server.state().observe.executed.as_mut();
             for what in std::mem::take(executed.expect("a record is kept")) {
-                if let Executed::Command { unix_us, .. } = what {
-                    times_ms.push_back(unix_us / 1000);
+                match what {
+                    Executed::Command { unix_us, .. } => {
+                        asked.push_back((unix_us / 1000, std::mem::take(&mut gone)));
+                    }
+                    what if went(&what) => gone.push(what),
+                    _ => {}
                 }
             }
             bytes.extend(handle.take(peer, usize::MAX));
         };
+        let (now_ms, gone) = asked.pop_front().expect("a command that has run");
         told.push(Told {
             args,
-            now_ms: times_ms.pop_front().expect("a command that has run"),
+            now_ms,
             bytes: bytes[at..at + used].to_vec(),
+            gone,
         });
         at += used;
     }
@@ -109,8 +132,19 @@ fn ask(server: &mut Server, handle: &SimulatorHandle, all: Vec<Vec<Vec<u8>>>) ->
     while !handle.is_closed(peer) {
         server.turn(Some(Duration::from_millis(1))).expect("a turn");
     }
-    server.state().observe.executed = Some(Vec::new());
+    let executed = server.state().observe.executed.as_mut();
+    let executed = executed.expect("a record is kept");
+    executed.retain(went);
+    executed.splice(0..0, gone);
     told
+}
+
+/// Whether this is a key or a field that went by itself.
+fn went(what: &Executed) -> bool {
+    matches!(
+        what,
+        Executed::Removed { .. } | Executed::FieldExpired { .. }
+    )
 }
 
 /// Ids that a server has given out before any connection.
@@ -120,8 +154,25 @@ fn ids_before(server: &mut Server) -> u64 {
     clients.remove(key).map_or(0, |client| client.session.id)
 }
 
-/// All that a server holds, as answers.
-fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
+/// All that a server holds.
+fn contents(server: &mut Server, handle: &SimulatorHandle) -> Contents {
+    let told = answers(server, handle);
+    let state = server.state();
+    let gone = state.observe.executed.clone().expect("a record is kept");
+    let mut fields = BTreeMap::new();
+    for db in 0..DATABASES {
+        state.keyspace.for_each(db, &mut |entry| {
+            if let Stored::Hash(hash) = entry.stored() {
+                let pairs = hash.iter().map(|pair| (pair.field.to_vec(), pair.expiry));
+                fields.insert((db, entry.key().to_vec()), pairs.collect());
+            }
+        });
+    }
+    Contents { told, gone, fields }
+}
+
+/// All that a server can be asked for.
+fn answers(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
     let select = |db: usize| words(&format!("SELECT {db}"));
     let mut asked = vec![words("FCALL sim2 2 none none x")];
     for db in 0..DATABASES {
@@ -144,7 +195,8 @@ fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
         let types = names[db].iter();
         asked.extend(types.map(|name| vec![b"TYPE".to_vec(), name.clone()]));
     }
-    let mut kinds = ask(server, handle, asked).into_iter();
+    let types = ask(server, handle, asked);
+    let mut kinds = types.iter();
     let mut asked = Vec::new();
     for db in filled() {
         asked.push(select(db));
@@ -156,6 +208,7 @@ fn contents(server: &mut Server, handle: &SimulatorHandle) -> Vec<Told> {
             asked.extend(asking(name, &kind, true));
         }
     }
+    all.extend(types);
     let values = ask(server, handle, asked);
     let pending = ask(server, handle, asking_for_pending(&values));
     all.extend(values);
@@ -190,6 +243,7 @@ fn go_on(model: &Model, told: &[Told]) -> Model {
     let mut model = model.restarted();
     let mut db = 0;
     for it in told {
+        it.gone.iter().for_each(|what| model.went(what));
         let value = read_value(&it.bytes).expect("a value").0;
         match &it.args[..] {
             [select, number] if select == b"SELECT" => {
@@ -207,21 +261,37 @@ fn go_on(model: &Model, told: &[Told]) -> Model {
     model
 }
 
-/// The first answer that a model would not give, and what that would say.
-fn difference<'a>(model: &Model, told: &'a [Told]) -> Option<(&'a Told, Answer)> {
+/// The first thing that a model would say otherwise, in a line.
+fn difference(model: &Model, contents: &Contents) -> Option<String> {
     let mut model = model.restarted();
     let mut caller = Caller::default();
-    told.iter().find_map(|it| {
+    for it in &contents.told {
+        it.gone.iter().for_each(|what| model.may_have_lost(what));
         let answer = model.run(&mut caller, it.now_ms, &it.args);
         let answer = answer.expect("an answer");
         let is_same =
             matches!(compare(&answer, false, &it.bytes), Compared::Same(n) if n == it.bytes.len());
-        (!is_same).then_some((it, answer))
+        if !is_same {
+            let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
+            let answer: String = format!("{answer:?}").chars().take(200).collect();
+            return Some(format!(
+                "{args:?} is answered {:?}, not {answer}",
+                lossy(&it.bytes)
+            ));
+        }
+    }
+    let gone = contents.gone.iter();
+    gone.for_each(|what| model.may_have_lost(what));
+    contents.fields.iter().find_map(|((db, key), fields)| {
+        // A key that is not there for the model has expired.
+        let own = model.held_fields(*db, key)?;
+        let key = lossy(key);
+        (own != *fields).then(|| format!("{key} of {db} has {fields:?}, not {own:?}"))
     })
 }
 
 /// All that a snapshot holds, as a server says at this time that has loaded it on a disk of its own.
-fn contents_of_snapshot(bytes: &[u8], unix_us: i64) -> Vec<Told> {
+fn contents_of_snapshot(bytes: &[u8], unix_us: i64) -> Contents {
     let (simulator, handle) = Simulator::new(0, Faults::NONE);
     let disk = Disk::simulated(&handle.disk());
     let file = disk.open(Path::new(SNAPSHOT), Mode::Create);
@@ -689,10 +759,8 @@ impl Lives {
         self.seen.loaded += 1;
         let differences: Vec<_> = models.iter().map(|it| difference(it, &told)).collect();
         if differences.iter().all(Option::is_some) {
-            for (it, answer) in differences.iter().flatten() {
-                let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
-                let answer: String = format!("{answer:?}").chars().take(200).collect();
-                eprintln!("{args:?} is answered {:?}, not {answer}", lossy(&it.bytes));
+            for it in differences.iter().flatten() {
+                eprintln!("{it}");
             }
             panic!(
                 "{:?}: a snapshot is nothing that was there when it began",
@@ -809,11 +877,8 @@ impl Lives {
         let event = found.map(|at| self.history[at].0);
         if event.is_none_or(|event| event < least) {
             for (event, model) in self.history.iter().filter(|(event, _)| *event >= least) {
-                let (it, answer) = difference(model, &told).expect("a difference");
-                let args: Vec<String> = it.args.iter().map(|arg| lossy(arg)).collect();
-                let bytes = lossy(&it.bytes);
-                let answer: String = format!("{answer:?}").chars().take(200).collect();
-                eprintln!("after event {event}: {args:?} is answered {bytes:?}, not {answer}");
+                let it = difference(model, &told).expect("a difference");
+                eprintln!("after event {event}: {it}");
             }
             panic!(
                 "{:?}, {death:?}, ended by itself: {has_ended}: all up to event {least} was promised, but what is there \
@@ -834,7 +899,7 @@ impl Lives {
             *model = model.restarted();
         }
         if let Some((_, model)) = self.history.back_mut() {
-            *model = go_on(model, &told);
+            *model = go_on(model, &told.told);
         }
         true
     }

@@ -547,6 +547,8 @@ fn step_aside(
 fn put_in_place(state: &mut State, host: &mut dyn Host, aside: Aside) {
     stop_saving(state, host);
     log::info!("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
+    // A role that changes before the link is told has to find no stream: the old ID and offset are not those of these data.
+    crate::engine::replication::replica::data_are_gone(state);
     let now = state.now;
     state.keyspace.take_over(aside.keyspace, now);
     // Nothing can be in the way of those that replace all.

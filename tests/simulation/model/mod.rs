@@ -396,6 +396,34 @@ impl Model {
         keys.filter(|key| self.exists(db, key)).cloned().collect()
     }
 
+    /// The fields of a hash that is there, with those whose time is over.
+    pub fn held_fields(&self, db: usize, key: &[u8]) -> Option<BTreeMap<Vec<u8>, Option<i64>>> {
+        match &self.get(db, key)?.value {
+            Value::Hash(hash) => {
+                let fields = hash.iter().map(|(field, (_, at))| (field.clone(), *at));
+                Some(fields.collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// A field went by itself from what may be these data. If they are not, it stays: what is asked next shows that.
+    pub fn may_have_lost(&mut self, what: &Executed) {
+        if let Executed::FieldExpired {
+            db,
+            key,
+            field,
+            unix_us,
+        } = what
+            && let Some(entry) = self.databases[*db].get(key)
+            && let Value::Hash(hash) = &entry.value
+            && let Some((_, Some(at))) = hash.get(field)
+            && *at < unix_us / 1000
+        {
+            self.went(what);
+        }
+    }
+
     /// A key or a field went by itself.
     pub fn went(&mut self, what: &Executed) {
         self.floods += 1;

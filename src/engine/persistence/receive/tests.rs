@@ -4,11 +4,12 @@ use super::*;
 use crate::commands::testing::{Harness, bulk, error, int, ok, text};
 use crate::config::Config;
 use crate::engine::persistence::{SavedFor, options};
+use crate::engine::replication::role;
 use crate::keyspace::{KeyspaceEvent, Type, interest};
 use crate::persistence::aof::AofState;
 use crate::persistence::snapshot;
 use crate::persistence::status::ChildKind;
-use crate::replication::Link;
+use crate::replication::{Link, LinkState, Stream};
 use crate::resp::reader::Value;
 use crate::system::disk::{Call, Disk, Fault, FaultPlan};
 use tempfile::TempDir;
@@ -543,6 +544,32 @@ fn the_place_in_the_stream_is_told() {
     let mut load = state.persistence.loading.take().expect("there");
     loading::step(state, &mut replica.h.host, &mut load, &mut |_| false).expect("loaded");
     assert_eq!(state.persistence.loaded_info, Some(info));
+}
+
+/// Data that were loaded beside the old ones stood under the name and the offset of those till the link was told. A server that
+/// was made a primary before that gave its replicas the rest of a stream that was not theirs.
+#[test]
+fn new_data_are_no_state_of_the_old_stream() {
+    let bytes = payload();
+    for how in HOWS {
+        let mut replica = Replica::new();
+        let mut link = Link::to("primary", 1);
+        link.state = LinkState::Down;
+        let state = &mut replica.h.state;
+        state.replication.link = Some(Box::new(link));
+        let old = state.replication.id.clone();
+        state.replication.stream = Some(Stream::new(1000));
+        state.journal.set_offset(1000);
+        replica.begin(how, None);
+        replica.give(&bytes).expect("taken");
+        replica.all();
+        replica.end().expect("loaded");
+        let (state, host) = (&mut replica.h.state, &mut replica.h.host);
+        assert!(state.replication.stream.is_none(), "{how:?}");
+        role::lead(state, host);
+        assert_ne!(state.replication.id, old, "{how:?}");
+        assert_ne!(state.replication.second_id, old, "{how:?}");
+    }
 }
 
 /// A replica that was started anew removed keys that its primary still had, or was about to give a longer life.
