@@ -156,11 +156,19 @@ impl Users {
                 Some(user) if before == after => {
                     loaded.put_shared(Rc::clone(user));
                 }
-                _ => changed.push(Changed {
-                    name,
-                    before,
-                    after,
-                }),
+                _ => {
+                    // Whoever is still there owes what it owed.
+                    if let (Some(before), Some(after)) = (&before, &after) {
+                        let user = User::clone(after).with_usage_of(before);
+                        loaded.put_shared(Rc::new(user));
+                    }
+                    let after = loaded.find(&name).cloned();
+                    changed.push(Changed {
+                        name,
+                        before,
+                        after,
+                    });
+                }
             }
         }
         *self = loaded;

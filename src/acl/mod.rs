@@ -38,7 +38,7 @@ pub use log::{Context, Entry, Log, Reason, Refusal};
 pub use roles::Role;
 pub use rule::RuleError;
 pub use selector::Selector;
-pub use usage::Usage;
+pub use usage::{Ran, Usage};
 pub use user::User;
 pub use users::{Changed, Users, is_valid_name};
 

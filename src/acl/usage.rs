@@ -10,11 +10,12 @@ use std::cell::Cell;
 /// Commands are counted in parts of this: so many nanoseconds bring one of them at a rate of one a second.
 const NS: i64 = 1_000_000_000;
 
+/// Time is counted in parts of a nanosecond: so many nanoseconds bring one of it at a budget of a millisecond a second. Both
+/// buckets are filled exactly, however often: what is rounded away each time would add up to all of a small budget.
+const PARTS: i64 = 1000;
+
 /// Nobody waits longer than this before it is asked again, ns: the budget may become another.
 const LONGEST_WAIT_NS: u64 = 10_000_000_000;
-
-/// While a user's clients hold too much memory they are looked at again after this long, ns.
-const MEMORY_WAIT_NS: u64 = 100_000_000;
 
 /// What all clients of one user have used together. It is the user's whatever becomes of its rules.
 #[derive(Debug, Default)]
@@ -24,11 +25,22 @@ pub struct Usage {
     waits: Cell<u64>,
     refusals: Cell<u64>,
     memory_bytes: Cell<u64>,
-    /// What is left, or owed, of the budget: ns, and commands times [`NS`].
+    /// What is left, or owed, of the budget: ns times [`PARTS`], and commands times [`NS`].
     cpu_left: Cell<i64>,
     commands_left: Cell<i64>,
     /// When the buckets were filled last, monotonic ns; 0: never.
     filled_ns: Cell<u64>,
+}
+
+/// What commands have taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ran {
+    /// Time of the loop, ns.
+    pub cpu_ns: u64,
+    /// Commands that were run.
+    pub commands: u64,
+    /// Those of them that scripts have called: nobody was asked for these before.
+    pub called: u64,
 }
 
 /// What was used is no part of who somebody is.
@@ -42,6 +54,12 @@ impl Eq for Usage {}
 
 fn add(cell: &Cell<u64>, more: u64) {
     cell.set(cell.get().saturating_add(more));
+}
+
+/// Takes something out of a bucket, which may owe it then.
+fn owe(left: &Cell<i64>, amount: u64, unit: i64) {
+    let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+    left.set(left.get().saturating_sub(amount.saturating_mul(unit)));
 }
 
 impl Usage {
@@ -61,54 +79,63 @@ impl Usage {
     pub fn refusals(&self) -> u64 {
         self.refusals.get()
     }
-    /// Memory of the clients' buffers when it was looked at last, bytes.
+    /// Memory that the clients had the server hold when it was looked at last, bytes.
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes.get()
     }
-    /// Sets what the clients' buffers hold, bytes.
+    /// Sets what the clients have the server hold, bytes.
     pub fn set_memory_bytes(&self, bytes: u64) {
         self.memory_bytes.set(bytes);
     }
 
-    /// Commands of a client have run for so long.
-    #[inline]
-    pub fn charge(&self, cpu_ns: u64, commands: u64) {
-        add(&self.cpu_ns, cpu_ns);
-        add(&self.commands, commands);
-        let owed = i64::try_from(cpu_ns).unwrap_or(i64::MAX);
-        self.cpu_left.set(self.cpu_left.get().saturating_sub(owed));
-    }
-
-    /// Takes what so many commands need out of the budget; or for how many ns they have to wait before it is there.
-    pub fn take(&self, budget: &Budget, commands: u64, now_ns: u64) -> Result<(), u64> {
-        self.fill(budget, now_ns);
-        let mut wait_ns = 0;
-        if let Some(most) = budget.memory_bytes
-            && self.memory_bytes.get() > most
-        {
-            wait_ns = MEMORY_WAIT_NS;
-        }
-        if let Some(ms) = budget.cpu_ms_per_s {
-            // So many nanoseconds of a second bring one.
-            wait_ns = wait_ns.max(missing(self.cpu_left.get(), u64::from(ms) * 1_000_000));
-        }
-        if let Some(rate) = budget.commands_per_s {
-            wait_ns = wait_ns.max(missing(
-                self.commands_left.get(),
-                rate.saturating_mul(NS as u64),
-            ));
-        }
-        if wait_ns > 0 {
-            return Err(wait_ns);
+    /// Commands of a client have run.
+    pub fn charge(&self, budget: &Budget, ran: Ran) {
+        add(&self.cpu_ns, ran.cpu_ns);
+        add(&self.commands, ran.commands);
+        // Nothing is owed of a budget that there is not: who is given one later begins with all of it.
+        if budget.cpu_ms_per_s.is_some() {
+            owe(&self.cpu_left, ran.cpu_ns, PARTS);
         }
         if budget.commands_per_s.is_some() {
-            let taken = i64::try_from(commands)
-                .unwrap_or(i64::MAX)
-                .saturating_mul(NS);
-            let left = self.commands_left.get().saturating_sub(taken);
-            self.commands_left.set(left);
+            owe(&self.commands_left, ran.called, NS);
         }
-        Ok(())
+    }
+
+    /// Whether the clients have the server hold more than they may.
+    pub fn is_over_memory(&self, budget: &Budget) -> bool {
+        budget
+            .memory_bytes
+            .is_some_and(|most| self.memory_bytes.get() > most)
+    }
+
+    /// After how many ns there is something of time and commands again; 0: there is now.
+    pub fn wait_ns(&self, budget: &Budget, now_ns: u64) -> u64 {
+        self.fill(budget, now_ns);
+        let of_cpu = budget
+            .cpu_ms_per_s
+            .map_or(0, |ms| missing(self.cpu_left.get(), u64::from(ms)));
+        let of_commands = budget
+            .commands_per_s
+            .map_or(0, |rate| missing(self.commands_left.get(), rate));
+        of_cpu.max(of_commands)
+    }
+
+    /// How many commands the rate has room for now; where there is none, as many as one likes.
+    pub fn commands_left(&self, budget: &Budget) -> u64 {
+        match budget.commands_per_s {
+            None => u64::MAX,
+            Some(_) => {
+                let left = u64::try_from(self.commands_left.get()).unwrap_or(0);
+                left.div_ceil(NS as u64)
+            }
+        }
+    }
+
+    /// Takes so many commands out of the budget.
+    pub fn take(&self, budget: &Budget, commands: u64) {
+        if budget.commands_per_s.is_some() {
+            owe(&self.commands_left, commands, NS);
+        }
     }
 
     /// A command was held back for the budget.
@@ -121,50 +148,37 @@ impl Usage {
     }
 
     fn fill(&self, budget: &Budget, now_ns: u64) {
-        let since_ns = match self.filled_ns.replace(now_ns.max(1)) {
+        let now_ns = now_ns.max(1);
+        let since_ns = match self.filled_ns.get() {
             // The first time there is as much as there can be.
             0 => NS as u64,
             before_ns => now_ns.saturating_sub(before_ns),
         };
+        // A look at an earlier time must not have the same time fill the buckets twice.
+        self.filled_ns.set(self.filled_ns.get().max(now_ns));
         if let Some(ms) = budget.cpu_ms_per_s {
-            refill(&self.cpu_left, u64::from(ms) * 1_000_000, since_ns);
+            refill(&self.cpu_left, u64::from(ms), since_ns);
         }
         if let Some(rate) = budget.commands_per_s {
-            refill(
-                &self.commands_left,
-                rate.saturating_mul(NS as u64),
-                since_ns,
-            );
+            refill(&self.commands_left, rate, since_ns);
         }
     }
 }
 
 /// Puts into a bucket what so many ns bring, up to what a second brings.
-fn refill(left: &Cell<i64>, per_second: u64, since_ns: u64) {
-    let brought = u128::from(per_second)
-        .saturating_mul(u128::from(since_ns))
-        .div_euclid(NS as u128);
-    let full = i64::try_from(per_second).unwrap_or(i64::MAX);
-    let brought = i64::try_from(brought).unwrap_or(i64::MAX);
-    left.set(left.get().saturating_add(brought).min(full));
+fn refill(left: &Cell<i64>, per_ns: u64, since_ns: u64) {
+    let brought = |ns: u64| i64::try_from(per_ns.saturating_mul(ns)).unwrap_or(i64::MAX);
+    let full = brought(NS as u64);
+    left.set(left.get().saturating_add(brought(since_ns)).min(full));
 }
 
 /// After how many ns there is something in a bucket again.
-fn missing(left: i64, per_second: u64) -> u64 {
+fn missing(left: i64, per_ns: u64) -> u64 {
     if left > 0 {
         return 0;
     }
-    if per_second == 0 {
-        // Nothing ever will be: it is asked again now and then, for the budget may become another.
-        return NS as u64;
-    }
-    let owed = u128::from(left.unsigned_abs()) + 1;
-    let ns = owed
-        .saturating_mul(NS as u128)
-        .div_ceil(u128::from(per_second));
-    u64::try_from(ns)
-        .unwrap_or(u64::MAX)
-        .clamp(1, LONGEST_WAIT_NS)
+    let owed = left.unsigned_abs().saturating_add(1);
+    owed.div_ceil(per_ns.max(1)).clamp(1, LONGEST_WAIT_NS)
 }
 
 #[cfg(test)]
@@ -173,58 +187,135 @@ mod tests {
 
     const SECOND: u64 = NS as u64;
 
+    /// Takes what a command needs, or says for how long it has to wait.
+    fn take(usage: &Usage, budget: &Budget, now_ns: u64) -> Result<(), u64> {
+        match usage.wait_ns(budget, now_ns) {
+            0 => {
+                usage.take(budget, 1);
+                Ok(())
+            }
+            wait_ns => Err(wait_ns),
+        }
+    }
+
+    fn of_cpu(ms: u32) -> Budget {
+        Budget {
+            cpu_ms_per_s: Some(ms),
+            ..Budget::default()
+        }
+    }
+
+    fn of_rate(rate: u64) -> Budget {
+        Budget {
+            commands_per_s: Some(rate),
+            ..Budget::default()
+        }
+    }
+
+    fn ran(cpu_ns: u64) -> Ran {
+        Ran {
+            cpu_ns,
+            commands: 1,
+            called: 0,
+        }
+    }
+
     #[test]
     fn a_rate_is_kept_over_time_and_not_saved_up_for_long() {
-        let budget = Budget {
-            commands_per_s: Some(100),
-            ..Budget::default()
-        };
-        let usage = Usage::default();
-        let (mut now_ns, mut ran) = (5 * SECOND, 0);
+        let (budget, usage) = (of_rate(100), Usage::default());
+        let (mut now_ns, mut count) = (5 * SECOND, 0);
         // Ten seconds of one who always has a command to run.
         while now_ns < 15 * SECOND {
-            match usage.take(&budget, 1, now_ns) {
-                Ok(()) => ran += 1,
+            match take(&usage, &budget, now_ns) {
+                Ok(()) => count += 1,
                 Err(wait_ns) => now_ns += wait_ns,
             }
         }
-        assert!((1095..=1105).contains(&ran), "{ran}");
+        assert!((1095..=1105).contains(&count), "{count}");
         // An hour of silence is worth a second.
         now_ns += 3600 * SECOND;
-        let burst = (0..1000).take_while(|_| usage.take(&budget, 1, now_ns).is_ok());
+        assert_eq!(usage.wait_ns(&budget, now_ns), 0);
+        assert_eq!(usage.commands_left(&budget), 100);
+        let burst = (0..1000).take_while(|_| take(&usage, &budget, now_ns).is_ok());
         assert_eq!(burst.count(), 100);
     }
 
     #[test]
     fn time_is_paid_when_it_was_used() {
-        let budget = Budget {
-            cpu_ms_per_s: Some(100),
-            ..Budget::default()
-        };
-        let usage = Usage::default();
-        assert_eq!(usage.take(&budget, 1, SECOND), Ok(()));
+        let (budget, usage) = (of_cpu(100), Usage::default());
+        assert_eq!(usage.wait_ns(&budget, SECOND), 0);
         // A second's work is ten seconds' worth, of which one was there.
-        usage.charge(SECOND, 1);
-        let wait_ns = usage.take(&budget, 1, SECOND).unwrap_err();
+        usage.charge(&budget, ran(SECOND));
+        let wait_ns = usage.wait_ns(&budget, SECOND);
         assert!(
             (8_900_000_000..=9_100_000_000).contains(&wait_ns),
             "{wait_ns}"
         );
-        assert_eq!(usage.take(&budget, 1, SECOND + wait_ns), Ok(()));
+        assert_eq!(usage.wait_ns(&budget, SECOND + wait_ns), 0);
         assert_eq!((usage.cpu_ns(), usage.commands()), (SECOND, 1));
     }
 
+    /// What a user had used before it was given a budget was owed then: hours of waiting.
     #[test]
-    fn memory_holds_until_it_is_free() {
+    fn nothing_is_owed_of_a_budget_that_there_was_not() {
+        let usage = Usage::default();
+        usage.charge(&Budget::default(), ran(3600 * SECOND));
+        assert_eq!(usage.wait_ns(&of_cpu(1), 3600 * SECOND), 0);
+    }
+
+    /// Asked each 500 ns, a budget of a thousandth was rounded to nothing each time.
+    #[test]
+    fn small_budgets_are_filled_however_often_one_looks() {
+        let (budget, usage) = (of_cpu(1), Usage::default());
+        assert_eq!(usage.wait_ns(&budget, SECOND), 0);
+        usage.charge(&budget, ran(1_001_000));
+        let mut now_ns = SECOND;
+        while usage.wait_ns(&budget, now_ns) > 0 {
+            now_ns += 500;
+        }
+        let waited_ns = now_ns - SECOND;
+        assert!((1_000_000..1_002_000).contains(&waited_ns), "{waited_ns}");
+    }
+
+    #[test]
+    fn no_time_fills_the_buckets_twice() {
+        let (budget, usage) = (of_rate(10), Usage::default());
+        (0..10).for_each(|_| assert_eq!(take(&usage, &budget, 5 * SECOND), Ok(())));
+        for _ in 0..100 {
+            assert!(take(&usage, &budget, 4 * SECOND).is_err());
+            assert!(take(&usage, &budget, 5 * SECOND).is_err());
+        }
+    }
+
+    #[test]
+    fn what_scripts_call_is_owed_behind_them() {
+        let (budget, usage) = (of_rate(10), Usage::default());
+        assert_eq!(take(&usage, &budget, SECOND), Ok(()));
+        let called = Ran {
+            called: 29,
+            commands: 30,
+            cpu_ns: 1,
+        };
+        usage.charge(&budget, called);
+        let wait_ns = usage.wait_ns(&budget, SECOND);
+        assert!(
+            (2 * SECOND..=2 * SECOND + SECOND / 10).contains(&wait_ns),
+            "{wait_ns}"
+        );
+    }
+
+    #[test]
+    fn memory_is_compared_with_its_bound() {
         let budget = Budget {
             memory_bytes: Some(1000),
             ..Budget::default()
         };
         let usage = Usage::default();
         usage.set_memory_bytes(1001);
-        assert_eq!(usage.take(&budget, 1, 7), Err(MEMORY_WAIT_NS));
+        assert!(usage.is_over_memory(&budget));
+        assert!(!usage.is_over_memory(&Budget::default()));
         usage.set_memory_bytes(1000);
-        assert_eq!(usage.take(&budget, 1, 8), Ok(()));
+        assert!(!usage.is_over_memory(&budget));
     }
 
     #[test]
@@ -237,9 +328,16 @@ mod tests {
                 throttle_error: false,
             };
             let usage = Usage::default();
-            usage.charge(u64::MAX, u64::MAX);
+            let most = Ran {
+                cpu_ns: u64::MAX,
+                commands: u64::MAX,
+                called: u64::MAX,
+            };
+            usage.charge(&budget, most);
             for now_ns in [0, 1, u64::MAX, 5] {
-                let _ = usage.take(&budget, u64::MAX, now_ns);
+                let _ = usage.wait_ns(&budget, now_ns);
+                let _ = usage.commands_left(&budget);
+                usage.take(&budget, u64::MAX);
             }
         }
     }

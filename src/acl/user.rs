@@ -70,6 +70,14 @@ impl User {
         }
     }
 
+    /// This user, with what another one has used: who it was under its rules of before.
+    pub(super) fn with_usage_of(self, before: &User) -> User {
+        User {
+            usage: Rc::clone(&before.usage),
+            ..self
+        }
+    }
+
     /// Applies a rule. [`User::finish`] is to follow the last one.
     pub(super) fn apply(&mut self, rule: &[u8], known: &Known<'_>) -> Result<(), Fault> {
         let is = |name: &str| rule.eq_ignore_ascii_case(name.as_bytes());
@@ -99,7 +107,8 @@ impl User {
         } else if is("resetpass") {
             (self.has_nopass, self.passwords) = (false, Vec::new());
         } else if is("reset") {
-            *self = User::new(&self.name, known);
+            // What it has used, and owes, stays.
+            *self = User::new(&self.name, known).with_usage_of(self);
         } else if is("resetroles") {
             self.roles.clear();
         } else if let Some(names) = value_of(rule, b"role") {

@@ -12,7 +12,7 @@ use crate::clients::hosts::Turn;
 use crate::clients::{Client, ClientKind, Identity, ReplyMode};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, WaitFor, acl,
-    flags, monitor, parse, permissions, pubsub, tracking, transactions,
+    budgets, flags, monitor, parse, permissions, pubsub, tracking, transactions,
 };
 use crate::resp::{Args, Protocol};
 use crate::system::numbers;
@@ -158,6 +158,7 @@ fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     tracking::disable(context.state, context.client);
     monitor::end(context.state, context.client);
     let identity = Identity::newcomer(&context.state.users);
+    budgets::become_user(context.state, context.client, identity);
     let Client { session, reply, .. } = context.caller();
     session.set_protocol(Protocol::Resp2, reply);
     session.db = 0;
@@ -170,7 +171,6 @@ fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
-    session.identity = identity;
     reply.set_discard(is_skipped);
     reply.simple("RESET");
     Ok(())
@@ -231,7 +231,7 @@ fn authenticate(
         permissions::log_failed_auth(context.state, client, name, tried_with);
         return Err(CommandError::WrongPass);
     };
-    context.session().identity = Identity::User(user);
+    budgets::become_user(context.state, context.client, Identity::User(user));
     context.session().was_authenticated = true;
     Ok(true)
 }

@@ -310,7 +310,7 @@ fn admit_from_connection(
     }
     if is_bound && admission == Admission::Runs {
         let queued = queue_of(&state.clients, &candidate).len();
-        admission = budgets::admit(state, client, all, queued)?;
+        admission = budgets::admit(state, client, id, all, queued)?;
     }
     Ok(admission)
 }

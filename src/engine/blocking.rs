@@ -202,6 +202,8 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
     let request = std::mem::take(&mut keys.request);
     let unix_us = state.now.unix_us;
     let answering = state.clients.set_answering(Some(key));
+    // Its own user pays, whoever has woken it.
+    let paying = super::budgets::set_paying(state, Some(key));
     let args = request.args();
     // Memory, the disk or a pause may forbid now what they allowed when it began to wait.
     let became = match admit(state, host, Origin::Connection, key, command, args) {
@@ -215,6 +217,7 @@ fn run_again(state: &mut State, host: &mut dyn Host, key: ClientKey) -> bool {
             Became::Answered
         }
     };
+    super::budgets::set_paying(state, paying);
     state.clients.set_answering(answering);
     // It leaves its queues only now: while it ran, that it waits told `call` that it had been counted and shown before.
     match became {

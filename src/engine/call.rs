@@ -93,6 +93,7 @@ pub fn call(state: &mut State, host: &mut dyn Host, invocation: &Invocation<'_>)
     {
         // What a script runs is its caller's.
         asker.session.commands += 1;
+        state.budgets.note_called();
     }
     if effects.close_caller {
         state.requests.close_caller = Some(asker);

@@ -20,6 +20,9 @@ pub fn detach(state: &mut State, key: ClientKey) {
     // In no particular order: none of these looks at what another one undoes.
     transactions::unwatch(state, key);
     blocking::end(state, key);
+    if let Some(client) = state.clients.get(key) {
+        state.budgets.leave(client.session.id);
+    }
     pubsub::leave(state, key);
     tracking::disable(state, key);
     monitor::end(state, key);

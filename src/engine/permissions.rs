@@ -5,6 +5,7 @@
 //! Mirrors what of Redis's acl.c looks at clients.
 
 use super::blocking;
+use super::budgets;
 use super::keyspecs::keys_of;
 use super::spec::key_flags;
 use super::{Command, CommandError, CommandId, CommandSpec, CommandTable, State, acl, flags};
@@ -604,6 +605,8 @@ fn push(
 /// what its user may not hear any more. O(clients) for each change.
 pub(crate) fn follow(state: &mut State, changes: &[Changed], caller: Option<ClientKey>) {
     for change in changes {
+        // There may be more to have of another budget, or none any more.
+        state.budgets.rules_changed(&change.name);
         match (&change.before, &change.after) {
             (Some(before), Some(after)) => exchange(state, before, after, caller),
             (Some(before), None) => cut_off(state, before, caller),
@@ -616,7 +619,7 @@ pub(crate) fn follow(state: &mut State, changes: &[Changed], caller: Option<Clie
 /// Closes all clients of a user.
 pub(crate) fn cut_off(state: &mut State, user: &Rc<User>, caller: Option<ClientKey>) {
     for key in state.clients.keys() {
-        let Some(client) = state.clients.get_mut(key) else {
+        let Some(client) = state.clients.get(key) else {
             continue;
         };
         if client
@@ -625,7 +628,7 @@ pub(crate) fn cut_off(state: &mut State, user: &Rc<User>, caller: Option<ClientK
             .user()
             .is_some_and(|it| Rc::ptr_eq(it, user))
         {
-            client.session.identity = Identity::Stranger;
+            budgets::become_user(state, key, Identity::Stranger);
             close(state, key, caller);
         }
     }
@@ -642,7 +645,7 @@ fn close(state: &mut State, client: ClientKey, caller: Option<ClientKey>) {
 fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Option<ClientKey>) {
     let looks = before.channels_lost(after);
     for key in state.clients.keys() {
-        let Some(client) = state.clients.get_mut(key) else {
+        let Some(client) = state.clients.get(key) else {
             continue;
         };
         if !client
@@ -653,15 +656,18 @@ fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Opti
         {
             continue;
         }
-        client.session.identity = Identity::User(Rc::clone(after));
         let subscriptions = client.subscriptions.as_deref().filter(|_| looks);
         let is_cut_off = subscriptions.is_some_and(|it| {
             let kinds = [Listening::Channel, Listening::Shard];
             let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
             after.cuts_off(channels, it.names(Listening::Pattern))
         });
+        let identity = match is_cut_off {
+            true => Identity::Stranger,
+            false => Identity::User(Rc::clone(after)),
+        };
+        budgets::become_user(state, key, identity);
         if is_cut_off {
-            client.session.identity = Identity::Stranger;
             close(state, key, caller);
         }
     }
@@ -677,8 +683,8 @@ fn welcome(state: &mut State) {
             && client.session.identity.is_stranger()
             && client.connection().is_open()
         {
-            client.session.identity = Identity::User(Rc::clone(&user));
             client.session.was_authenticated = true;
+            budgets::become_user(state, key, Identity::User(Rc::clone(&user)));
         }
     }
 }

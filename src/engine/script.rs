@@ -436,6 +436,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     state.now = began;
     state.now.mono_ns = host.monotonic_ns();
     state.clients.set_answering(Some(caller));
+    super::budgets::set_paying(state, Some(caller));
     // Taken for the slice, and put back if it is not the last one: `end` needs it while the state is changed.
     let command = state
         .scripting
@@ -447,8 +448,10 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
         .get(caller)
         .map_or(0, |client| client.reply.error_count());
     let key = client(state);
-    if let Some(ended) = drive(state, host, key, tell) {
-        state.now.mono_ns = host.monotonic_ns();
+    let ended = drive(state, host, key, tell);
+    // Also where it goes on: a program that calls nothing moves no clock, and its slice is to be paid for.
+    state.now.mono_ns = host.monotonic_ns();
+    if let Some(ended) = ended {
         if let Some(called) = command {
             end(state, host, caller, &called, began.mono_ns, errors, ended);
         }
@@ -459,6 +462,7 @@ pub fn go_on(state: &mut State, host: &mut dyn Host) {
     } else if let Some(running) = state.scripting.running.as_deref_mut() {
         running.command = command;
     }
+    super::budgets::set_paying(state, None);
     state.clients.set_answering(None);
     // For everybody else time goes on from where it stood, by what the slice took.
     state.now = now.at(state.now.mono_ns);

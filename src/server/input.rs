@@ -134,15 +134,10 @@ impl Core {
         {
             client.reply.output_mut().install(buffer);
         }
+        let id = client.session.id;
         self.note_ready(events, key);
-        let stats = &self.state.observe.stats;
-        let (before_ns, before) = (stats.command_ns, stats.commands_processed);
         let progress = self.serve(events, key, token);
-        let stats = &self.state.observe.stats;
-        let (cpu_ns, commands) = (stats.command_ns, stats.commands_processed);
-        // Statistics that were reset meanwhile begin anew.
-        let cpu_ns = cpu_ns.saturating_sub(before_ns);
-        budgets::charge(&self.state, key, cpu_ns, commands.saturating_sub(before));
+        self.state.budgets.served(id);
         self.note_served(events, key, progress);
         progress
     }
@@ -392,8 +387,10 @@ impl Core {
         // The one look at the clock for these bytes; after each command its end is read, which is the next one's
         // beginning.
         self.refresh_clock(events);
+        budgets::set_paying(&mut self.state, Some(key));
         let mut batch = std::mem::take(&mut self.batch);
         let ran = self.run_batches(events, key, bytes, commands_left, &mut batch);
+        budgets::set_paying(&mut self.state, None);
         self.note_ran(events, key);
         batch.trim();
         self.batch = batch;

@@ -177,6 +177,7 @@ impl Core {
             .executed(|| Executed::Dropped { client: id });
         // Out of its queues first, so that nothing is served to it that nobody would read.
         engine::blocking::end(&mut self.state, key);
+        self.state.budgets.leave(id);
         if let Some(client) = self.state.clients.get_mut(key) {
             client.session.blocked = None;
             client.connection_mut().drop_input();

@@ -234,8 +234,10 @@ impl Service for Core {
         self.http_turn_ends(events);
         // 19. Closing ended the waits of those that went: they are listed as unblocked, and are gone.
         self.state.clients.unblocked.clear();
-        // 20. Who waits for a key gets in the next turn what the save has let go of (17), or one that went was to get (16).
-        if self.state.keyspace.has_ready()
+        // 20. Who waits for a key gets in the next turn what the save has let go of (17), or one that went was to get (16); and so
+        //     does who waits for a budget behind one that went.
+        let is_behind = self.state.budgets.next_ns() == Some(0);
+        if (self.state.keyspace.has_ready() || is_behind)
             && !self.state.scripting.is_busy()
             && self.state.persistence.loading.is_none()
         {
@@ -304,12 +306,16 @@ impl Core {
 
     /// Lets clients go on whose users' budgets have something in them again, and sets the timer for the next one.
     fn end_budget_waits(&mut self, events: &mut EventLoop) {
-        for id in self.state.budgets.take_due(events.turn_ns()) {
-            if let Some(key) = self.state.clients.by_id(id) {
+        let mut next_ns = None;
+        if !self.state.budgets.is_empty() {
+            for key in engine::budgets::take_due(&mut self.state, events.turn_ns()) {
                 self.resume(events, key, HeldBy::Budget);
             }
+            // While a script stands still the loop turns anyway, and nobody is let go on.
+            if !self.state.scripting.is_busy() {
+                next_ns = self.state.budgets.next_ns();
+            }
         }
-        let next_ns = self.state.budgets.next_ns();
         self.timers
             .follow(events, TimerOwner::Budgets, next_ns, |at_ns| at_ns);
     }
