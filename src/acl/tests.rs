@@ -1363,6 +1363,38 @@ proptest! {
         prop_assert!(users.load("f", &file, &Table).unwrap().is_empty(), "{}", text(&file));
     }
 
+    /// The configuration's reader takes quotes away: bare rules came back as others, or ended the start.
+    #[test]
+    fn lines_of_a_configuration_make_the_same_users(
+        rules in rules(),
+        names in (bytes(), bytes()),
+        more in proptest::collection::vec(bytes(), 0..8),
+    ) {
+        let (alice, _) = user_and_models(&rules);
+        let mut users = users();
+        users.put_shared(alice);
+        // What is refused is left out.
+        let _ = users.set_role(&names.1, &[], &Table);
+        let with_role = [b"role=", &names.1[..]].concat();
+        for rule in more.iter().chain([&with_role]) {
+            let _ = users.set_role(&names.1, &[rule], &Table);
+            let _ = users.set(&names.0, &[rule], &Table);
+        }
+        let mut again = self::users();
+        for line in users.config_lines() {
+            let words = crate::system::quoting::split(line.trim_ascii()).unwrap();
+            let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+            let rules = [&[&b"reset"[..]], &words[2..]].concat();
+            let taken = match words[0] {
+                b"role" => again.set_role(words[1], &words[2..], &Table).map(|_| ()),
+                _ => again.set(words[1], &rules, &Table).map(|_| ()),
+            };
+            prop_assert!(taken.is_ok(), "{:?} of {}", taken, text(&line));
+        }
+        let lines = |users: &Users| users.lines().map(|line| text(&line)).collect::<Vec<_>>();
+        prop_assert_eq!(lines(&again), lines(&users));
+    }
+
     /// Nothing that is given as rules, names or files ends the server, and whatever is taken can be saved and loaded.
     #[test]
     fn no_bytes_do_harm(

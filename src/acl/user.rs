@@ -248,22 +248,22 @@ impl User {
 
     /// The rules, as `ACL LIST` prints them behind `user <name> `.
     pub fn describe(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut add = |word: &str| {
-            out.extend_from_slice(word.as_bytes());
-            out.push(b' ');
-        };
-        self.flags().into_iter().for_each(&mut add);
-        for password in self.passwords() {
-            add(&format!("#{password}"));
-        }
-        self.selectors.describe(&mut out);
+        self.words().join(&b' ')
+    }
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        let flags = self
+            .flags()
+            .into_iter()
+            .map(|flag| flag.as_bytes().to_vec());
+        let passwords = self.passwords().map(|hash| format!("#{hash}").into_bytes());
+        let mut words: Vec<Vec<u8>> = flags.chain(passwords).collect();
+        words.extend(self.selectors.words());
         if !self.roles.is_empty() {
-            out.extend_from_slice(b" role=");
-            out.extend(self.roles().collect::<Vec<_>>().join(&b','));
+            let names = self.roles().collect::<Vec<_>>().join(&b',');
+            words.push([b"role=", &names[..]].concat());
         }
-        self.budget.describe(&mut out);
-        out
+        words.extend(self.budget.words().into_iter().map(String::into_bytes));
+        words
     }
     /// The flags, as `ACL GETUSER` shows them.
     pub fn flags(&self) -> Vec<&'static str> {

@@ -45,7 +45,10 @@ impl Place {
     pub fn shown(&self) -> Cow<'_, [u8]> {
         let end = self.text.iter().position(u8::is_ascii_whitespace);
         let (name, rest) = self.text.split_at(end.unwrap_or(self.text.len()));
-        let is_secret = Config::is_sensitive(name) || name.eq_ignore_ascii_case(b"user");
+        let is_secret = Config::is_sensitive(name)
+            || [&b"user"[..], b"role"]
+                .iter()
+                .any(|it| name.eq_ignore_ascii_case(it));
         match is_secret && !rest.is_empty() {
             true => Cow::Owned([name, b" (redacted)"].concat()),
             false => Cow::Borrowed(&self.text),
@@ -166,6 +169,8 @@ pub enum StatementKind {
     },
     /// `user name rules...`
     User(Vec<Vec<u8>>),
+    /// `role name rules...`
+    Role(Vec<Vec<u8>>),
     /// `loadmodule path arguments...`
     LoadModule(Vec<Vec<u8>>),
     /// `module.option value`
@@ -183,6 +188,7 @@ impl StatementKind {
         match self {
             StatementKind::RenameCommand { .. } => "rename-command",
             StatementKind::User(_) => "user",
+            StatementKind::Role(_) => "role",
             StatementKind::LoadModule(_) => "loadmodule",
             StatementKind::ModuleOption { .. } => "module options",
         }
@@ -194,12 +200,19 @@ impl StatementKind {
             StatementKind::LoadModule(_) => Some(Missing::Modules),
             StatementKind::RenameCommand { .. }
             | StatementKind::User(_)
+            | StatementKind::Role(_)
             | StatementKind::ModuleOption { .. } => None,
         }
     }
 
+    /// True if gyre does what it asks for.
     pub(super) fn is_acted(&self) -> bool {
-        matches!(self, StatementKind::RenameCommand { .. })
+        match self {
+            StatementKind::RenameCommand { .. }
+            | StatementKind::User(_)
+            | StatementKind::Role(_) => true,
+            StatementKind::LoadModule(_) | StatementKind::ModuleOption { .. } => false,
+        }
     }
 }
 
@@ -412,6 +425,7 @@ impl Loader {
                 to: to.clone(),
             }),
             (b"user", [_, ..]) => keep(StatementKind::User(values.to_vec())),
+            (b"role", [_, ..]) => keep(StatementKind::Role(values.to_vec())),
             (b"loadmodule", [_, ..]) => keep(StatementKind::LoadModule(values.to_vec())),
             (b"sentinel", []) => return wrong("gyre has no sentinel mode"),
             (b"sentinel", _) => return wrong("sentinel directive while not in sentinel mode"),

@@ -169,7 +169,7 @@ impl Config {
         self.file.as_deref()
     }
 
-    /// The lines that stand for something other than a value: `rename-command`, `user`,
+    /// The lines that stand for something other than a value: `rename-command`, `user`, `role`,
     /// `loadmodule`, and options of modules, in their order.
     pub fn statements(&self) -> &[Statement] {
         &self.statements
@@ -476,7 +476,7 @@ pub fn refused_directives() -> Vec<&'static str> {
         .filter(|directive| matches!(directive.effect, Effect::Refused(_)));
     refused
         .map(|directive| directive.name)
-        .chain(["user", "loadmodule"])
+        .chain(["loadmodule"])
         .collect()
 }
 

@@ -149,7 +149,7 @@ fn directive_of(line: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl Config {
-    /// The text of `old` with the values of now, and these users as lines. `force` writes every directive.
+    /// The text of `old` with the values of now, and these lines of roles and users. `force` writes every directive.
     pub fn rewritten(&self, old: &[u8], users: &[Vec<u8>], force: bool) -> Vec<u8> {
         let mut state = Rewriting::read(old);
         state.force = force;
@@ -161,14 +161,18 @@ impl Config {
             }
             state.clear(directive.name);
         }
-        for user in users {
-            let line = Line {
-                text: user.clone(),
-                needed: true,
-            };
-            state.put("user", line);
+        for kind in ["role", "user"] {
+            let is_of_kind =
+                |line: &&Vec<u8>| line.split(|it| *it == b' ').next() == Some(kind.as_bytes());
+            for line in users.iter().filter(is_of_kind) {
+                let line = Line {
+                    text: line.clone(),
+                    needed: true,
+                };
+                state.put(kind, line);
+            }
+            state.clear(kind);
         }
-        state.clear("user");
         state.text()
     }
 

@@ -499,7 +499,7 @@ fn lines_that_add_up_and_lines_that_replace() {
         "normal 1 1 1 slave 268435456 67108864 60 pubsub 2 2 2"
     );
 
-    let text = "rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2";
+    let text = "rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2\nrole r +get";
     let config = file_with(text, &["--ignore-unsupported"]).unwrap();
     let kinds: Vec<_> = config
         .statements()
@@ -529,7 +529,7 @@ fn lines_that_add_up_and_lines_that_replace() {
     );
     assert_eq!(
         config.warnings().unwrap(),
-        "These directives are accepted but have no effect in gyre yet: user, loadmodule, module options"
+        "These directives are accepted but have no effect in gyre yet: loadmodule, module options"
     );
     let place = &config.statements()[0].place;
     assert!(
@@ -625,6 +625,15 @@ fn rewriting_keeps_comments_and_order() {
     // As in Redis, the limits take the old lines in their own order, so it settles at the second time.
     let again = config.rewritten(new.as_bytes(), &users, false);
     assert_eq!(config.rewritten(&again, &users, false), again);
+    // Roles are written too, and take the places of old ones.
+    let kept = [b"role r +get".to_vec(), users[0].clone()];
+    let with_roles = config.rewritten(b"role old\nuser u off\nrole older\n", &kept, false);
+    let text = String::from_utf8(with_roles.clone()).unwrap();
+    assert!(
+        text.starts_with("role r +get\nuser u on\n\n# Generated"),
+        "{text}"
+    );
+    assert_eq!(config.rewritten(&with_roles, &kept, false), with_roles);
     // A user that is none any more leaves the file.
     let without = config.rewritten(&again, &[], false);
     assert!(!without.windows(5).any(|at| at == b"user "));

@@ -44,24 +44,16 @@ fn names(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
 }
 
 fn list(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
-    let lines = lines(&context.state.users);
+    let lines: Vec<Vec<u8>> = context.state.users.lines().collect();
     answer_texts(context.reply(), &lines);
     Ok(())
-}
-
-/// All users, each as a line of a file of users.
-pub(crate) fn lines(users: &users::Users) -> Vec<Vec<u8>> {
-    let line = |user: &std::rc::Rc<users::User>| {
-        [b"user ", user.name(), b" ", &user.describe()[..]].concat()
-    };
-    users.iter().map(line).collect()
 }
 
 /// The lines that CONFIG REWRITE puts into the configuration: none where users have a file of their own.
 pub(crate) fn kept_lines(state: &State) -> Vec<Vec<u8>> {
     match state.config.settings().acl_file {
         Some(_) => Vec::new(),
-        None => lines(&state.users),
+        None => state.users.config_lines().collect(),
     }
 }
 
