@@ -148,7 +148,7 @@ fn users_with_roles_are_in_the_recording() {
     let mut server = Server::with(&["--aclfile", &aclfile, "--record", "recording"]);
     let mut raw = server.raw();
     assert_eq!(raw.line("AUTH ann hunter2"), Value::Simple("OK".into()));
-    assert_eq!(raw.line("GET r:1"), Value::Null);
+    assert_eq!(raw.line("GET r:1"), Value::NullBulk);
     assert_eq!(raw.line("SET it's 1"), Value::Simple("OK".into()));
     let _ = std::process::Command::new("kill")
         .args(["-TERM", &server.pid().to_string()])

@@ -599,7 +599,14 @@ fn keys_are_permitted() {
     assert!(alice.may_access_key(b"in:1", 0));
     assert!(user("~a (%R~b)").may_access_key(b"b", access::READ));
     assert!(user("~*").may_access_key(b"", 3));
-    assert!(user("%RW~*").may_access_key(b"", 3));
+    // As Redis has it: a pattern is asked, and `*` does not match it.
+    for rules in ["%RW~*", "~**", "~?*", "%R~* %W~*"] {
+        assert!(!user(rules).may_access_key(b"", 3), "{rules}");
+        assert!(
+            user(&format!("{rules} (~*)")).may_access_key(b"", 3),
+            "{rules}"
+        );
+    }
     assert!(!user("%R~*").may_access_key(b"", 1));
 }
 
@@ -1284,6 +1291,37 @@ const LINES: &[&str] = &[
     "other",
     "copy r:b w:bb c:b",
 ];
+
+/// A user without a password was not hashed for, and stood for those that there are not: who measured saw who exists.
+#[test]
+fn whoever_is_asked_for_as_much_is_hashed_and_compared() {
+    use super::password::COMPARISONS;
+    let mut users = users();
+    for (name, rules) in [
+        (&b"one"[..], ">a"),
+        (b"three", "on >a >b >c"),
+        (b"open", "on nopass"),
+    ] {
+        users.set(name, &words(rules), &Table).unwrap();
+    }
+    let of = |name: &[u8], password: &[u8]| {
+        COMPARISONS.set(0);
+        let found = users.authenticate(name, password).is_some();
+        (COMPARISONS.get(), found)
+    };
+    let (expected, _) = of(b"three", b"x");
+    assert!(expected > 0);
+    for (name, password, is_in) in [
+        (&b"one"[..], b"a", false),
+        (b"three", b"c", true),
+        (b"three", b"x", false),
+        (b"open", b"x", true),
+        (b"default", b"x", true),
+        (b"nobody", b"x", false),
+    ] {
+        assert_eq!(of(name, password), (expected, is_in), "{}", text(name));
+    }
+}
 
 /// Rules of a root and of selectors; those that the state refuses are left out.
 fn rules() -> impl Strategy<Value = Vec<Vec<&'static str>>> {

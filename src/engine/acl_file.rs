@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use zeroize::Zeroizing;
 
 /// Permissions of a file that did not exist: hashes of passwords are nobody else's to read.
 const NEW_FILE_MODE: u32 = 0o600;
@@ -20,8 +21,10 @@ const NEW_FILE_MODE: u32 = 0o600;
 /// in must not be left to chance.
 pub fn begin(state: &mut State) -> Result<(), ConfigError> {
     let settings = state.config.settings();
-    let password = settings.requirepass.clone();
-    state.users.set_default_password(password.as_deref());
+    let password = settings.requirepass.clone().map(Zeroizing::new);
+    state
+        .users
+        .set_default_password(password.as_deref().map(Vec::as_slice));
     let declared: Vec<Declaration> = state
         .config
         .statements()

@@ -68,7 +68,6 @@ fn rule_error(subcommand: &str, error: &users::RuleError) -> CommandError {
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    context.state.requests.had_secret = true;
     let name = args.at(2);
     if !users::is_valid_name(name) {
         return Err(CommandError::fixed(
@@ -93,14 +92,11 @@ fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         ));
     }
     let state = &mut *context.state;
-    let mut deleted = 0;
-    for name in args.iter().skip(2) {
-        if let Some(user) = state.users.remove(name) {
-            permissions::cut_off(state, &user, Some(context.asker));
-            deleted += 1;
-        }
-    }
-    context.reply().integer(deleted);
+    let names = args.iter().skip(2);
+    let deleted: Vec<_> = names.filter_map(|name| state.users.remove(name)).collect();
+    let count = deleted.len();
+    permissions::cut_off(state, deleted, Some(context.asker));
+    context.reply().integer(count as i64);
     Ok(())
 }
 
