@@ -50,6 +50,32 @@ fn each_risk_is_found_and_goes_with_its_reason() {
             &["--bind", "0.0.0.0", "--protected-mode", "no"],
             "risk: requirepass: whoever reaches the port can do everything",
         ),
+        (
+            &[
+                "--bind",
+                "0.0.0.0",
+                "--protected-mode",
+                "no",
+                "--user",
+                "default",
+                "on",
+                "nopass",
+                "-@all",
+                "+ping",
+            ],
+            "risk: requirepass: whoever reaches the port needs no password for what the rules of default permit",
+        ),
+        (
+            &[
+                "--protected-mode",
+                "no",
+                "--http-port",
+                "8379",
+                "--http-bind",
+                "0.0.0.0",
+            ],
+            "risk: http-bind: the pages are open to everybody",
+        ),
         (&["--protected-mode", "no"], "risk: protected-mode:"),
         (
             &[
@@ -204,6 +230,28 @@ fn what_is_no_risk_is_not_told() {
             "maxclients-reserved",
         ),
         (&["--bind", "::1 localhost 127.5.5.5"], "tls-port"),
+        (
+            &[
+                "--protected-mode",
+                "no",
+                "--requirepass",
+                "a-password-of-some-length",
+                "--http-port",
+                "8379",
+                "--http-bind",
+                "0.0.0.0",
+            ],
+            "the pages are open",
+        ),
+        // The same port of another address is another one.
+        (
+            &["--http-port", "6379", "--http-bind", "127.0.0.2"],
+            "are both",
+        ),
+        (
+            &["--user", "ann", "on", ">a-password-of-some-length"],
+            "no effect",
+        ),
     ] {
         let text = risks(dir.path(), args);
         assert!(!text.contains(unexpected), "{args:?}: {text}");
@@ -226,6 +274,24 @@ fn files_that_others_can_read_or_change_are_found() {
     assert!(tell(0o644).contains("risk: configuration: every user of this machine can read"));
     assert!(tell(0o666).contains("risk: configuration: every user of this machine can change"));
     assert!(tell(0o640).contains("nothing about it is known to be risky"));
+    // It may stand in another file than the first.
+    let included = dir.path().join("secret.conf");
+    std::fs::write(
+        &conf,
+        "bind 127.0.0.1\nmaxmemory 1gb\ninclude secret.conf\n",
+    )
+    .expect("a file");
+    std::fs::write(&included, "requirepass a-password-of-some-length\n").expect("a file");
+    set(&included, 0o666);
+    let text = tell(0o644);
+    assert!(text.contains("secret.conf, which has passwords"), "{text}");
+    assert!(
+        text.contains("can change") && text.contains("secret.conf (its"),
+        "{text}"
+    );
+    assert!(!text.contains("gyre.conf"), "it has none: {text}");
+    set(&included, 0o600);
+    assert!(tell(0o644).contains("nothing about it is known to be risky"));
     let acl = dir.path().join("users.acl");
     std::fs::write(
         &acl,
@@ -241,6 +307,12 @@ fn files_that_others_can_read_or_change_are_found() {
     set(&acl, 0o600);
     let text = risks(dir.path(), &["--aclfile", "users.acl"]);
     assert!(!text.contains("aclfile"), "{text}");
+    std::fs::write(&acl, "user ann on >short ~* +@all\n").expect("a file");
+    let text = risks(dir.path(), &["--aclfile", "users.acl"]);
+    assert!(
+        text.contains("risk: aclfile: ann: a password of 5 letters"),
+        "{text}"
+    );
     set(dir.path(), 0o777);
     let text = risks(dir.path(), &[]);
     assert!(
@@ -268,6 +340,18 @@ fn what_would_end_the_start_is_told() {
             "Error in user declaration '+nosuchcommand'",
         ),
         (&["--aclfile", "nosuch.acl"], "Error loading ACLs"),
+        (
+            &["--http-port", "6379"],
+            "port and http-port are both 6379, on the same address",
+        ),
+        (
+            &["--tls-port", "6379"],
+            "port and tls-port are both 6379, on the same address",
+        ),
+        (
+            &["--bind", "nosuch.host.invalid"],
+            "bind 'nosuch.host.invalid': no such address is known",
+        ),
         (&["--aclfile", "bad.acl"], "ACL errors"),
         (
             &["--logfile", "/nosuch/dir/log"],

@@ -136,6 +136,30 @@ fn the_same_turns_give_the_same_replies_and_data() {
     assert!(shown.contains("AUTH\\r\\n"), "{shown}");
 }
 
+/// Roles of the file of users were left out, and the replay began with a user of a role that nobody knew.
+#[test]
+fn users_with_roles_are_in_the_recording() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let acl_file = dir.path().join("users.acl");
+    let lines = "role readers ~r:* +@read\nuser default on nopass ~* &* +@all\n\
+                 user ann on >hunter2 role=readers (~\"it's\" +set) ~it's\n";
+    std::fs::write(&acl_file, lines).expect("a file");
+    let aclfile = acl_file.display().to_string();
+    let mut server = Server::with(&["--aclfile", &aclfile, "--record", "recording"]);
+    let mut raw = server.raw();
+    assert_eq!(raw.line("AUTH ann hunter2"), Value::Simple("OK".into()));
+    assert_eq!(raw.line("GET r:1"), Value::NullBulk);
+    assert_eq!(raw.line("SET it's 1"), Value::Simple("OK".into()));
+    let _ = std::process::Command::new("kill")
+        .args(["-TERM", &server.pid().to_string()])
+        .status();
+    assert_eq!(server.wait(), Some(0));
+    let output = replay(&server.dir.path().join("recording"), &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(shown.contains("0 others"), "{shown}");
+}
+
 #[test]
 fn a_recording_of_a_killed_server_is_played_to_where_it_breaks_off() {
     let mut server = Server::with(&["--record", "recording", "--appendonly", "yes"]);

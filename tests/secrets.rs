@@ -286,6 +286,62 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
 }
 
 /// A command with a password keeps it wherever it is called by another name.
+/// Whether a process has these bytes in memory that it can write.
+fn has_in_memory(pid: u32, bytes: &[u8]) -> bool {
+    use std::os::unix::fs::FileExt;
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its memory");
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("its memory");
+    maps.lines().any(|line| {
+        let mut words = line.split(' ');
+        let (span, rights) = (words.next().expect("a span"), words.next().expect("rights"));
+        let (begin, end) = span.split_once('-').expect("a span");
+        let number = |text| u64::from_str_radix(text, 16).expect("an address");
+        let (begin, end) = (number(begin), number(end));
+        let mut there = vec![0; 1 << 20];
+        let mut at = begin;
+        while rights.starts_with("rw") && at < end {
+            let len = there.len().min((end - at) as usize);
+            // What cannot be read is a page of the kernel's.
+            let read = memory.read_at(&mut there[..len], at).unwrap_or(0);
+            if there[..read].windows(bytes.len()).any(|it| it == bytes) {
+                return true;
+            }
+            at += len as u64 - if at + (len as u64) < end { 64 } else { 0 };
+        }
+        false
+    })
+}
+
+/// Passwords that were set once and taken away stayed where the old values had been.
+#[test]
+fn passwords_that_are_none_any_more_leave_the_memory() {
+    let server = Server::start();
+    let mut raw = server.raw();
+    for (index, line) in [
+        "CONFIG SET masterauth PW",
+        "CONFIG SET requirepass PW",
+        "CONFIG SET tls-key-file-pass PW",
+        "CONFIG SET masterauth PW port x",
+        "AUTH PW",
+        "AUTH a PW more",
+        "ACL SETUSER ann on >PW",
+        "ACL SETUSER ann <PW",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let secret = format!("hunter2-{index}-of-memory");
+        raw.line(&line.replace("PW", &secret));
+        raw.line("CONFIG SET masterauth \"\" requirepass \"\" tls-key-file-pass \"\"");
+        assert!(!has_in_memory(server.pid(), secret.as_bytes()), "{line}");
+    }
+    raw.line("CONFIG SET masterauth one-that-stays");
+    assert!(
+        has_in_memory(server.pid(), b"one-that-stays"),
+        "it is looked for in vain"
+    );
+}
+
 #[test]
 fn renamed_commands_hide_their_passwords_too() {
     let server = Server::with(&[

@@ -94,6 +94,124 @@ fn users_outlive_the_server_in_the_configuration_or_in_a_file() {
     assert_eq!(admin.line("ACL WHOAMI"), Value::bulk("default"));
 }
 
+/// A server that was started with a file.
+struct OfFile(std::process::Child);
+
+impl OfFile {
+    fn start(path: &std::path::Path) -> (OfFile, Raw) {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let port = free.local_addr().expect("its address").port();
+        drop(free);
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_gyre"))
+            .current_dir(path.parent().expect("a directory"))
+            .arg(path)
+            .args(["--port", &port.to_string()])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("a server");
+        let mut stream = None;
+        wait_for("the server", || {
+            stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok();
+            stream.is_some() || child.try_wait().expect("its state").is_some()
+        });
+        let client = Raw::over(stream.expect("the server starts"));
+        (OfFile(child), client)
+    }
+}
+
+impl Drop for OfFile {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// CONFIG REWRITE left roles out, so that the server did not start again, and wrote rules bare, whose quotes the reader of
+/// the configuration takes away: `~"*"` was `~*` after a restart, and `~it's` ended the start.
+#[test]
+fn a_rewritten_configuration_gives_the_same_users_and_roles() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("redis.conf");
+    std::fs::write(
+        &path,
+        "maxmemory 100mb\nuser old on nopass +get\nuser gone on\n",
+    )
+    .expect("a file");
+    let (server, mut admin) = OfFile::start(&path);
+    for line in [
+        "ACL DELUSER gone",
+        "ACL SETROLE readers ~r:* +@read (%W~w:* +set)",
+        "ACL SETROLE odd ~it's",
+        "ACL SETUSER ann on >secret role=readers,odd",
+        "ACL SETUSER bob on >secret ~b* (~c* +get) rate=10/s",
+    ] {
+        let answer = admin.line(line);
+        assert!(
+            matches!(answer, Value::Simple(_) | Value::Integer(1)),
+            "{line}: {answer:?}"
+        );
+    }
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|it| it.as_bytes().to_vec())
+            .collect::<Vec<_>>()
+    };
+    for rules in [
+        &["q", "~\"*\"", "&'a\"", "+get"][..],
+        &[
+            "it's\"\\",
+            "on",
+            "nopass",
+            "(~\"it's a\" &\"x)\" +get)",
+            "(~'y' +set)",
+        ],
+    ] {
+        assert_eq!(
+            admin.run(&[words(&["ACL", "SETUSER"]), words(rules)].concat()),
+            ok(),
+            "{rules:?}"
+        );
+    }
+    let (before, digest) = (users_of(&mut admin), admin.line("ACL DIGEST"));
+    assert!(
+        before[0].starts_with("role odd ") && before[2].starts_with("user ann "),
+        "{before:?}"
+    );
+    for _ in 0..2 {
+        assert_eq!(admin.line("CONFIG REWRITE"), ok());
+    }
+    drop(server);
+    let text = std::fs::read_to_string(&path).expect("the file");
+    // What needs no quotes stands as Redis writes it.
+    assert!(
+        text.contains("resetchannels -@all (~c* resetchannels -@all +get) rate=10/s\n"),
+        "{text}"
+    );
+    assert!(!text.contains("user gone"), "{text}");
+    let (_server, mut admin) = OfFile::start(&path);
+    assert_eq!(users_of(&mut admin), before);
+    assert_eq!(admin.line("ACL DIGEST"), digest);
+    let whole = admin.line("ACL DRYRUN q GET other");
+    assert!(text_of(whole).contains("no permissions to access the 'other' key"));
+    assert_eq!(admin.line("ACL DRYRUN ann GET r:1"), ok());
+}
+
+/// Where there are no roles, the list is Redis's.
+#[test]
+fn roles_are_listed_before_users() {
+    let server = Server::start();
+    let mut admin = server.raw();
+    assert_eq!(
+        users_of(&mut admin),
+        ["user default on nopass sanitize-payload ~* &* +@all"]
+    );
+    admin.line("ACL SETROLE r ~* +get");
+    let listed = users_of(&mut admin);
+    assert_eq!(listed.len(), 2);
+    assert_eq!(listed[0], "role r ~* resetchannels -@all +get");
+}
+
 #[test]
 fn a_user_that_is_wrong_ends_the_start() {
     for (lines, wanted) in [
@@ -101,6 +219,19 @@ fn a_user_that_is_wrong_ends_the_start() {
         (
             "user u on\nuser v on\nuser u off\n",
             "Error in user declaration 'u': Duplicate user found. A user can only be defined once in config files",
+        ),
+        (
+            "role r +get\nuser r on\nrole r +set\n",
+            "Error in role declaration 'r': Duplicate role found. A role can only be defined once in config files",
+        ),
+        ("role get +get\n", "A role can't have the name of a command"),
+        (
+            "role r >secret\n",
+            "Error in role declaration '>': Syntax error",
+        ),
+        (
+            "aclfile users.acl\nrole r on\n",
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid.",
         ),
         (
             "aclfile users.acl\nuser u on\n",

@@ -44,21 +44,15 @@ impl Budget {
         Some(result)
     }
 
-    /// Appends the rules that make this budget, each behind a space.
-    pub(super) fn describe(&self, out: &mut Vec<u8>) {
-        let mut add = |text: String| out.extend_from_slice(text.as_bytes());
-        if let Some(ms) = self.cpu_ms_per_s {
-            add(format!(" cpu={ms}/s"));
-        }
-        if let Some(commands) = self.commands_per_s {
-            add(format!(" rate={commands}/s"));
-        }
-        if let Some(bytes) = self.memory_bytes {
-            add(format!(" memory={bytes}"));
-        }
-        if self.throttle_error {
-            add(" throttle-error".to_owned());
-        }
+    /// The rules that make this budget.
+    pub(super) fn words(&self) -> Vec<String> {
+        let rules = [
+            self.cpu_ms_per_s.map(|ms| format!("cpu={ms}/s")),
+            self.commands_per_s.map(|rate| format!("rate={rate}/s")),
+            self.memory_bytes.map(|bytes| format!("memory={bytes}")),
+            self.throttle_error.then(|| "throttle-error".to_owned()),
+        ];
+        rules.into_iter().flatten().collect()
     }
 }
 
@@ -102,9 +96,13 @@ mod tests {
         for rule in ["CPU=50/s", "rate=1000/s", "memory=2mb", "Throttle-Error"] {
             assert_eq!(budget.apply(rule.as_bytes()), Some(Ok(())), "{rule}");
         }
-        let mut text = Vec::new();
-        budget.describe(&mut text);
-        assert_eq!(text, b" cpu=50/s rate=1000/s memory=2097152 throttle-error");
+        let words = [
+            "cpu=50/s",
+            "rate=1000/s",
+            "memory=2097152",
+            "throttle-error",
+        ];
+        assert_eq!(budget.words(), words);
         assert_eq!(budget.apply(b"nobudget"), Some(Ok(())));
         assert_eq!(budget, Budget::default());
         for wrong in [

@@ -26,13 +26,13 @@ pub(super) struct KeyPattern {
 }
 
 impl KeyPattern {
-    /// Whether every key is permitted everything.
+    /// Whether it is described as all keys are: only the empty key, which `*` does not match, makes a difference.
     fn is_everything(&self) -> bool {
         self.access == READ_WRITE && self.pattern.text() == b"*"
     }
 
     fn permits(&self, key: &[u8], access: u8) -> bool {
-        self.access & access == access && (self.is_everything() || self.pattern.matches(key))
+        self.access & access == access && self.pattern.matches(key)
     }
 
     fn describe(&self) -> Vec<u8> {

@@ -55,8 +55,9 @@ impl Role {
     }
     /// The rules, as `ACL LIST` prints them behind `role <name> `.
     pub fn describe(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.selectors.describe(&mut out);
-        out
+        self.words().join(&b' ')
+    }
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        self.selectors.words()
     }
 }

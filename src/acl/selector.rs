@@ -349,15 +349,13 @@ impl Selectors {
         std::iter::once(&self.root).chain(&self.further)
     }
 
-    /// Appends the rules.
-    pub(super) fn describe(&self, out: &mut Vec<u8>) {
-        out.extend(self.root.words().join(&b' '));
-        for selector in &self.further {
-            out.extend_from_slice(b" (");
+    /// The rules: no word but that of a selector in parentheses has spaces in it.
+    pub(super) fn words(&self) -> Vec<Vec<u8>> {
+        let further = self.further.iter().map(|selector| {
             let words = selector.words().into_iter().map(quoted_if_needed);
-            out.extend(words.collect::<Vec<_>>().join(&b' '));
-            out.push(b')');
-        }
+            [b"(", &words.collect::<Vec<_>>().join(&b' ')[..], b")"].concat()
+        });
+        self.root.words().into_iter().chain(further).collect()
     }
 }
 

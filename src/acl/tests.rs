@@ -599,7 +599,14 @@ fn keys_are_permitted() {
     assert!(alice.may_access_key(b"in:1", 0));
     assert!(user("~a (%R~b)").may_access_key(b"b", access::READ));
     assert!(user("~*").may_access_key(b"", 3));
-    assert!(user("%RW~*").may_access_key(b"", 3));
+    // As Redis has it: a pattern is asked, and `*` does not match it.
+    for rules in ["%RW~*", "~**", "~?*", "%R~* %W~*"] {
+        assert!(!user(rules).may_access_key(b"", 3), "{rules}");
+        assert!(
+            user(&format!("{rules} (~*)")).may_access_key(b"", 3),
+            "{rules}"
+        );
+    }
     assert!(!user("%R~*").may_access_key(b"", 1));
 }
 
@@ -1285,6 +1292,37 @@ const LINES: &[&str] = &[
     "copy r:b w:bb c:b",
 ];
 
+/// A user without a password was not hashed for, and stood for those that there are not: who measured saw who exists.
+#[test]
+fn whoever_is_asked_for_as_much_is_hashed_and_compared() {
+    use super::password::COMPARISONS;
+    let mut users = users();
+    for (name, rules) in [
+        (&b"one"[..], ">a"),
+        (b"three", "on >a >b >c"),
+        (b"open", "on nopass"),
+    ] {
+        users.set(name, &words(rules), &Table).unwrap();
+    }
+    let of = |name: &[u8], password: &[u8]| {
+        COMPARISONS.set(0);
+        let found = users.authenticate(name, password).is_some();
+        (COMPARISONS.get(), found)
+    };
+    let (expected, _) = of(b"three", b"x");
+    assert!(expected > 0);
+    for (name, password, is_in) in [
+        (&b"one"[..], b"a", false),
+        (b"three", b"c", true),
+        (b"three", b"x", false),
+        (b"open", b"x", true),
+        (b"default", b"x", true),
+        (b"nobody", b"x", false),
+    ] {
+        assert_eq!(of(name, password), (expected, is_in), "{}", text(name));
+    }
+}
+
 /// Rules of a root and of selectors; those that the state refuses are left out.
 fn rules() -> impl Strategy<Value = Vec<Vec<&'static str>>> {
     let some = || proptest::collection::vec(proptest::sample::select(RULES), 0..14);
@@ -1367,6 +1405,38 @@ proptest! {
         }
         let file = users.to_file();
         prop_assert!(users.load("f", &file, &Table).unwrap().is_empty(), "{}", text(&file));
+    }
+
+    /// The configuration's reader takes quotes away: bare rules came back as others, or ended the start.
+    #[test]
+    fn lines_of_a_configuration_make_the_same_users(
+        rules in rules(),
+        names in (bytes(), bytes()),
+        more in proptest::collection::vec(bytes(), 0..8),
+    ) {
+        let (alice, _) = user_and_models(&rules);
+        let mut users = users();
+        users.put_shared(alice);
+        // What is refused is left out.
+        let _ = users.set_role(&names.1, &[], &Table);
+        let with_role = [b"role=", &names.1[..]].concat();
+        for rule in more.iter().chain([&with_role]) {
+            let _ = users.set_role(&names.1, &[rule], &Table);
+            let _ = users.set(&names.0, &[rule], &Table);
+        }
+        let mut again = self::users();
+        for line in users.config_lines() {
+            let words = crate::system::quoting::split(line.trim_ascii()).unwrap();
+            let words: Vec<&[u8]> = words.iter().map(|word| &word[..]).collect();
+            let rules = [&[&b"reset"[..]], &words[2..]].concat();
+            let taken = match words[0] {
+                b"role" => again.set_role(words[1], &words[2..], &Table).map(|_| ()),
+                _ => again.set(words[1], &rules, &Table).map(|_| ()),
+            };
+            prop_assert!(taken.is_ok(), "{:?} of {}", taken, text(&line));
+        }
+        let lines = |users: &Users| users.lines().map(|line| text(&line)).collect::<Vec<_>>();
+        prop_assert_eq!(lines(&again), lines(&users));
     }
 
     /// Nothing that is given as rules, names or files ends the server, and whatever is taken can be saved and loaded.

@@ -3,10 +3,11 @@
 //! In: names with rules, and whole files of them. Out: who there is, and who changed by it. A change is made to a copy,
 //! which takes its place only if all of it was right.
 
-use super::password::{hex, sha256};
+use super::password::{self, hex, sha256};
 use super::rule::{Fault, has_spaces, merge};
 use super::user::Known;
 use super::{Catalogue, DEFAULT_USER, Role, RuleError, User};
+use crate::system::quoting;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -70,6 +71,16 @@ impl Users {
     /// The user of this name.
     pub fn find(&self, name: &[u8]) -> Option<&Rc<User>> {
         self.users.get(name)
+    }
+    /// The user of this name, if it is on and this is one of its passwords. How long the answer takes does not tell whether
+    /// there is such a user: the password is hashed and compared for nobody, too.
+    pub fn authenticate(&self, name: &[u8], password: &[u8]) -> Option<&Rc<User>> {
+        let user = self.find(name);
+        let is_right = match user {
+            Some(user) => user.accepts(password),
+            None => std::hint::black_box(password::is_one_of(password, &[])),
+        };
+        user.filter(|user| user.is_on() && is_right)
     }
     /// The default user.
     pub fn default_user(&self) -> &Rc<User> {
@@ -147,14 +158,31 @@ impl Users {
 
     /// The lines of `ACL LIST`: roles, then users, by name.
     pub fn lines(&self) -> impl Iterator<Item = Vec<u8>> {
-        let line =
-            |kind: &[u8], name: &[u8], rules: &[u8]| [kind, b" ", name, b" ", rules].concat();
+        self.definitions().map(|words| words.join(&b' '))
+    }
+
+    /// The same as lines of a configuration, whose reader takes quotes away: a word has some around it where it would be
+    /// read as another. Redis writes them bare, and reads back other rules, or none.
+    pub fn config_lines(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.definitions().map(|words| {
+            let words = words.into_iter().map(config_word);
+            words.collect::<Vec<_>>().join(&b' ')
+        })
+    }
+
+    /// The words of each line.
+    fn definitions(&self) -> impl Iterator<Item = Vec<Vec<u8>>> {
+        let line = |kind: &[u8], name: &[u8], rules: Vec<Vec<u8>>| {
+            let mut words = vec![kind.to_vec(), name.to_vec()];
+            words.extend(rules);
+            words
+        };
         let roles = self
             .roles()
-            .map(move |role| line(b"role", role.name(), &role.describe()));
+            .map(move |role| line(b"role", role.name(), role.words()));
         let users = self
             .iter()
-            .map(move |user| line(b"user", user.name(), &user.describe()));
+            .map(move |user| line(b"user", user.name(), user.words()));
         roles.chain(users)
     }
 
@@ -241,6 +269,15 @@ impl Users {
             before,
             after: Some(user),
         }
+    }
+}
+
+/// A word of a rule as it must stand in a configuration. A selector may stand there as several words: what reads rules puts
+/// them together again.
+fn config_word(word: Vec<u8>) -> Vec<u8> {
+    match word.split(|byte| *byte == b' ').all(quoting::is_plain) {
+        true => word,
+        false => quoting::quote(&word),
     }
 }
 

@@ -260,6 +260,18 @@ impl Clients {
         self.unblocked.push(key);
         Some(command)
     }
+    /// Has a client whose command waits with a deadline wait until another time.
+    pub fn change_deadline(&mut self, id: u64, deadline_ns: u64) {
+        let Some(key) = self.by_id_or_closing(id) else {
+            return;
+        };
+        let waiting = self.get_mut(key).and_then(|it| it.session.waiting_mut());
+        if let Some(deadline) = waiting.and_then(|it| it.deadline_ns.as_mut()) {
+            let before = std::mem::replace(deadline, deadline_ns);
+            self.deadlines.remove(&(before, id));
+            self.deadlines.insert((deadline_ns, id));
+        }
+    }
     /// Holds a client's commands back, behind those of the clients that are held already. One whose command
     /// waits is held when it has waited ([`Clients::hold_request`]): it has to leave what it waits for first.
     pub fn hold(&mut self, key: ClientKey, by: HeldBy) {

@@ -76,6 +76,8 @@ pub struct Session {
     pub monitors: bool,
     /// It has waited for its turn to try a password, and may try one.
     pub has_turn: bool,
+    /// It has tried a wrong password.
+    pub has_failed_auth: bool,
     /// It has been somebody before, whoever it is now.
     pub was_authenticated: bool,
     /// READONLY of a cluster; reported by CLIENT LIST.

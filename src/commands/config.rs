@@ -13,6 +13,7 @@ use crate::engine::{
 use crate::journal::Targets;
 use crate::resp::Args;
 use crate::system::{crash, log as server_log, memory, process};
+use zeroize::Zeroizing;
 
 const FLAGS: u32 = flags::ADMIN | flags::NOSCRIPT | flags::LOADING | flags::STALE;
 
@@ -121,7 +122,6 @@ fn get(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandErr
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    context.state.requests.had_secret = true;
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
@@ -341,11 +341,11 @@ fn apply_one(
             context.host.record_loop(is_on, turns);
         }
         Listener::Password => {
-            let password = settings.requirepass.clone();
+            let password = settings.requirepass.clone().map(Zeroizing::new);
             let changed = context
                 .state
                 .users
-                .set_default_password(password.as_deref());
+                .set_default_password(password.as_deref().map(Vec::as_slice));
             permissions::follow(context.state, &[changed], None);
         }
         Listener::Users => {

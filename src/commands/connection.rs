@@ -205,7 +205,6 @@ fn authenticate(
     password: &[u8],
     tried_with: &[u8],
 ) -> Result<bool, CommandError> {
-    context.state.requests.had_secret = true;
     // Before the password is looked at, also the right one: else the missing delay would tell it.
     match permissions::turn_of(context.state, context.client) {
         Turn::Now => {}
@@ -221,11 +220,7 @@ fn authenticate(
             ));
         }
     }
-    let user = context.state.users.find(name);
-    // Whether there is such a user is not to be told by how long the answer takes.
-    let stand_in = user.unwrap_or(context.state.users.default_user());
-    let is_right = stand_in.accepts(password);
-    let user = user.filter(|user| user.is_on() && is_right).cloned();
+    let user = context.state.users.authenticate(name, password).cloned();
     let Some(user) = user else {
         let client = context.client;
         permissions::log_failed_auth(context.state, client, name, tried_with);

@@ -45,7 +45,10 @@ impl Place {
     pub fn shown(&self) -> Cow<'_, [u8]> {
         let end = self.text.iter().position(u8::is_ascii_whitespace);
         let (name, rest) = self.text.split_at(end.unwrap_or(self.text.len()));
-        let is_secret = Config::is_sensitive(name) || name.eq_ignore_ascii_case(b"user");
+        let is_secret = Config::is_sensitive(name)
+            || [&b"user"[..], b"role"]
+                .iter()
+                .any(|it| name.eq_ignore_ascii_case(it));
         match is_secret && !rest.is_empty() {
             true => Cow::Owned([name, b" (redacted)"].concat()),
             false => Cow::Borrowed(&self.text),
@@ -166,6 +169,8 @@ pub enum StatementKind {
     },
     /// `user name rules...`
     User(Vec<Vec<u8>>),
+    /// `role name rules...`
+    Role(Vec<Vec<u8>>),
     /// `loadmodule path arguments...`
     LoadModule(Vec<Vec<u8>>),
     /// `module.option value`
@@ -183,6 +188,7 @@ impl StatementKind {
         match self {
             StatementKind::RenameCommand { .. } => "rename-command",
             StatementKind::User(_) => "user",
+            StatementKind::Role(_) => "role",
             StatementKind::LoadModule(_) => "loadmodule",
             StatementKind::ModuleOption { .. } => "module options",
         }
@@ -194,12 +200,19 @@ impl StatementKind {
             StatementKind::LoadModule(_) => Some(Missing::Modules),
             StatementKind::RenameCommand { .. }
             | StatementKind::User(_)
+            | StatementKind::Role(_)
             | StatementKind::ModuleOption { .. } => None,
         }
     }
 
+    /// True if gyre does what it asks for.
     pub(super) fn is_acted(&self) -> bool {
-        matches!(self, StatementKind::RenameCommand { .. })
+        match self {
+            StatementKind::RenameCommand { .. }
+            | StatementKind::User(_)
+            | StatementKind::Role(_) => true,
+            StatementKind::LoadModule(_) | StatementKind::ModuleOption { .. } => false,
+        }
     }
 }
 
@@ -291,6 +304,7 @@ impl Config {
             config: Config::with_dir(dir),
             save_seen: false,
             asked: HashMap::new(),
+            reads: None,
         };
         loader.config.ignore_unsupported = line.ignore_unsupported;
         if let Some(file) = &line.file {
@@ -330,6 +344,8 @@ struct Loader {
     save_seen: bool,
     /// Where a directive was set last that may ask for what is missing, by its row.
     asked: HashMap<usize, Place>,
+    /// Which of the configuration's files is being read.
+    reads: Option<usize>,
 }
 
 impl Loader {
@@ -360,7 +376,22 @@ impl Loader {
             reason: process::os_error_text(&error),
         };
         let text = std::fs::read(path).map_err(unreadable)?;
-        self.read_text(&text, &Source::File(called.to_path_buf()), depth)
+        let index = self.config.files.len();
+        self.config.files.push((path.to_path_buf(), false));
+        let before = self.reads.replace(index);
+        let read = self.read_text(&text, &Source::File(called.to_path_buf()), depth);
+        self.reads = before;
+        read
+    }
+
+    /// Notes that the file which is being read has a password, if this line of it has one.
+    fn note_secret(&mut self, name: &[u8], values: &[Vec<u8>]) {
+        let is_set = values.iter().any(|value| !value.is_empty());
+        let is_password = Config::is_sensitive(name) && name != b"masteruser";
+        let file = self.reads.and_then(|at| self.config.files.get_mut(at));
+        if let Some((_, has_secret)) = file {
+            *has_secret |= name == b"user" || (is_password && is_set);
+        }
     }
 
     fn read_text(&mut self, text: &[u8], source: &Source, depth: usize) -> Result<(), ConfigError> {
@@ -388,6 +419,7 @@ impl Loader {
             return Ok(());
         };
         let name = name.to_ascii_lowercase();
+        self.note_secret(&name, values);
         if let Some(found) = table::find(&name) {
             if matches!(found.directive.effect, Effect::Refused(_)) {
                 self.asked.insert(found.index, place.clone());
@@ -412,6 +444,7 @@ impl Loader {
                 to: to.clone(),
             }),
             (b"user", [_, ..]) => keep(StatementKind::User(values.to_vec())),
+            (b"role", [_, ..]) => keep(StatementKind::Role(values.to_vec())),
             (b"loadmodule", [_, ..]) => keep(StatementKind::LoadModule(values.to_vec())),
             (b"sentinel", []) => return wrong("gyre has no sentinel mode"),
             (b"sentinel", _) => return wrong("sentinel directive while not in sentinel mode"),
@@ -478,7 +511,7 @@ impl Loader {
     fn refuse_missing(&self) -> Result<(), ConfigError> {
         let by_value = DIRECTIVES
             .iter()
-            .zip(&self.config.values)
+            .zip(self.config.values.iter())
             .enumerate()
             .filter_map(|(index, (directive, value))| {
                 let missing = super::missing(directive, value)?;

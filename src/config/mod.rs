@@ -29,6 +29,7 @@ pub mod table;
 mod tls;
 pub mod value;
 
+use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +46,7 @@ pub use value::{OutputLimit, expand_title};
 use crate::system::glob;
 use table::{DIRECTIVES, Directive, Effect, Found};
 use value::Value;
+use zeroize::Zeroize;
 
 /// The bounds that `hz` is brought within, whatever was asked for.
 const HZ: std::ops::RangeInclusive<i128> = 1..=500;
@@ -53,11 +55,13 @@ const HZ: std::ops::RangeInclusive<i128> = 1..=500;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// One for each row of the table, in its order.
-    values: Vec<Value>,
+    values: Values,
     settings: Settings,
     /// The directory that stands for whatever `dir` says.
     home: Option<PathBuf>,
     file: Option<PathBuf>,
+    /// All files that were read, and whether a password stands in each.
+    files: Vec<(PathBuf, bool)>,
     statements: Vec<Statement>,
     /// The server was told to go on without what its configuration asks for in vain.
     ignore_unsupported: bool,
@@ -65,9 +69,36 @@ pub struct Config {
     program: Vec<u8>,
 }
 
+/// Values of the directives, in the order of the table. Passwords are overwritten before their memory is given back.
+#[derive(Clone, Debug)]
+struct Values(Vec<Value>);
+
+impl Deref for Values {
+    type Target = [Value];
+    fn deref(&self) -> &[Value] {
+        &self.0
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [Value] {
+        &mut self.0
+    }
+}
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        for (directive, value) in DIRECTIVES.iter().zip(&mut self.0) {
+            if directive.sensitive {
+                value.wipe();
+            }
+        }
+    }
+}
+
 /// All values at one moment, to return to.
 #[derive(Clone, Debug)]
-pub struct Snapshot(Vec<Value>);
+pub struct Snapshot(Values);
 
 /// What CONFIG SET changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +107,9 @@ pub struct Change {
     pub name: &'static str,
     /// The name that it was called by, for an error of applying it.
     pub called: &'static str,
-    /// Its value before, as CONFIG GET reported it.
+    /// Its value before, as CONFIG GET reported it; empty for a secret.
     pub old: Vec<u8>,
-    /// Its value now.
+    /// Its value now; empty for a secret.
     pub new: Vec<u8>,
     /// gyre acts on the new value. When not, it is still remembered and reported, and the log
     /// should say so.
@@ -141,16 +172,17 @@ impl ConfigSetError {
 impl Config {
     /// Every directive at its default, with `dir` as the working directory.
     pub fn with_dir(dir: &Path) -> Config {
-        let values: Vec<Value> = DIRECTIVES
+        let values = DIRECTIVES
             .iter()
-            .map(|directive| value::default(directive, dir))
-            .collect();
+            .map(|directive| value::default(directive, dir));
+        let values = Values(values.collect());
         let settings = Settings::derive(&values);
         Config {
             values,
             settings,
             home: None,
             file: None,
+            files: Vec::new(),
             statements: Vec::new(),
             ignore_unsupported: false,
             program: b"gyre".to_vec(),
@@ -169,7 +201,12 @@ impl Config {
         self.file.as_deref()
     }
 
-    /// The lines that stand for something other than a value: `rename-command`, `user`,
+    /// The files that were read at start-up, those included in others too, with whether a password stands in each.
+    pub fn files(&self) -> &[(PathBuf, bool)] {
+        &self.files
+    }
+
+    /// The lines that stand for something other than a value: `rename-command`, `user`, `role`,
     /// `loadmodule`, and options of modules, in their order.
     pub fn statements(&self) -> &[Statement] {
         &self.statements
@@ -301,7 +338,10 @@ impl Config {
                 .any(|change: &Change| change.name == found.directive.name);
             if !seen && (old != new || found.directive.volatile) {
                 let has_effect = has_effect(found.directive, new);
-                let [old, new] = [old, new].map(|value| spelling::spell(found.directive, value));
+                let [old, new] = [old, new].map(|value| match found.directive.sensitive {
+                    true => Vec::new(),
+                    false => spelling::spell(found.directive, value),
+                });
                 changes.push(Change {
                     name: found.directive.name,
                     called: found.spelled(),
@@ -388,7 +428,10 @@ impl Config {
         {
             return Err(missing.advice().into());
         }
-        *slot = new;
+        let mut old = std::mem::replace(slot, new);
+        if found.directive.sensitive {
+            old.wipe();
+        }
         Ok(())
     }
 
@@ -414,6 +457,7 @@ impl Config {
         {
             *hz = (*hz).clamp(*HZ.start(), *HZ.end());
         }
+        wipe(&mut self.settings);
         self.settings = Settings::derive(&self.values);
         if let Some(home) = &self.home {
             self.settings.dir.clone_from(home);
@@ -423,7 +467,7 @@ impl Config {
     /// The one warning at start-up: which directives were set to something that has no effect yet.
     pub fn warnings(&self) -> Option<String> {
         let mut names: Vec<&str> = Vec::new();
-        for (directive, value) in DIRECTIVES.iter().zip(&self.values) {
+        for (directive, value) in DIRECTIVES.iter().zip(self.values.iter()) {
             if !has_effect(directive, value) {
                 names.push(directive.name);
             }
@@ -444,6 +488,20 @@ impl Config {
                 names.join(", ")
             )),
         }
+    }
+}
+
+/// Overwrites the passwords of settings that are about to be derived anew.
+fn wipe(settings: &mut Settings) {
+    let keys = &mut settings.tls.options;
+    for secret in [
+        &mut settings.requirepass,
+        &mut settings.primary_auth,
+        &mut settings.primary_user,
+        &mut keys.own.passphrase,
+        &mut keys.outgoing.passphrase,
+    ] {
+        secret.zeroize();
     }
 }
 
@@ -476,7 +534,7 @@ pub fn refused_directives() -> Vec<&'static str> {
         .filter(|directive| matches!(directive.effect, Effect::Refused(_)));
     refused
         .map(|directive| directive.name)
-        .chain(["user", "loadmodule"])
+        .chain(["loadmodule"])
         .collect()
 }
 

@@ -610,6 +610,7 @@ pub const FILE_ONLY: &[&str] = &[
     "include",
     "rename-command",
     "user",
+    "role",
     "loadmodule",
     "sentinel",
 ];

@@ -499,7 +499,7 @@ fn lines_that_add_up_and_lines_that_replace() {
         "normal 1 1 1 slave 268435456 67108864 60 pubsub 2 2 2"
     );
 
-    let text = "rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2";
+    let text = "rename-command FLUSHALL \"\"\nrename-command config x\nuser a on\nloadmodule b c\nts.x 1 2\nrole r +get";
     let config = file_with(text, &["--ignore-unsupported"]).unwrap();
     let kinds: Vec<_> = config
         .statements()
@@ -529,7 +529,7 @@ fn lines_that_add_up_and_lines_that_replace() {
     );
     assert_eq!(
         config.warnings().unwrap(),
-        "These directives are accepted but have no effect in gyre yet: user, loadmodule, module options"
+        "These directives are accepted but have no effect in gyre yet: loadmodule, module options"
     );
     let place = &config.statements()[0].place;
     assert!(
@@ -625,6 +625,16 @@ fn rewriting_keeps_comments_and_order() {
     // As in Redis, the limits take the old lines in their own order, so it settles at the second time.
     let again = config.rewritten(new.as_bytes(), &users, false);
     assert_eq!(config.rewritten(&again, &users, false), again);
+    // Roles are written too, and take the places of old ones.
+    let kept = [b"role r +get".to_vec(), users[0].clone()];
+    let with_roles = config.rewritten(b"role old\nuser u off\nrole older\n", &kept, false);
+    let text = String::from_utf8(with_roles.clone()).unwrap();
+    assert!(
+        text.starts_with("role r +get\nuser u on\n\n# Generated"),
+        "{text}"
+    );
+    let again = config.rewritten(&with_roles, &kept, false);
+    assert!(again.starts_with(b"role r +get\nuser u on\n\n# Generated"));
     // A user that is none any more leaves the file.
     let without = config.rewritten(&again, &[], false);
     assert!(!without.windows(5).any(|at| at == b"user "));
@@ -678,6 +688,37 @@ fn a_rewritten_file_gives_the_same_values() {
     );
 }
 
+/// A server that was killed while it wrote left its file for ever, with all that was in it.
+#[test]
+fn a_later_save_removes_what_a_killed_one_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("users.acl");
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let gone = [ended.id(), std::process::id()].map(|pid| format!("users.acl.{pid}.0"));
+    // Of one that runs, and such as only look like it.
+    let mut kept = [
+        format!("users.acl.{}.0", std::os::unix::process::parent_id()),
+        format!("other.acl.{}.0", ended.id()),
+        format!("users.acl.{}", ended.id()),
+        format!("users.acl.{}.0.bak", ended.id()),
+        format!("users.acl.{}.0x", ended.id()),
+        "users.acl.1x.0".to_owned(),
+    ];
+    for name in gone.iter().chain(&kept) {
+        fs::write(dir.path().join(name), "left").unwrap();
+    }
+    replace_file(&path, b"user default on\n", 0o600).unwrap();
+    let entries = fs::read_dir(dir.path()).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "users.acl")
+        .collect();
+    names.sort();
+    kept.sort();
+    assert_eq!(names, kept);
+}
+
 #[test]
 fn rewriting_needs_a_file_and_keeps_its_permissions() {
     use std::os::unix::fs::PermissionsExt;
@@ -728,7 +769,7 @@ fn warns_of_what_has_no_effect_yet() {
     assert_eq!(effect(&[("cluster-node-timeout", "15000")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"activedefrag") && !later.contains(&"port"));
-    assert!(!later.contains(&"loadmodule") && refused_directives().contains(&"tls-port"));
+    assert!(!later.contains(&"loadmodule") && refused_directives().contains(&"cluster-enabled"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
 }
 
@@ -827,7 +868,7 @@ fn a_usual_file_is_understood() {
 fn every_bound_fits_its_field() {
     for pick in [0, 1] {
         let mut config = load(&[]);
-        for (directive, value) in DIRECTIVES.iter().zip(&mut config.values) {
+        for (directive, value) in DIRECTIVES.iter().zip(config.values.iter_mut()) {
             if let (table::Kind::Number { min, max, .. }, Value::Number(number)) =
                 (directive.kind, value)
             {

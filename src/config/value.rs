@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use super::table::{Directive, Kind, TextCheck, Unit};
 use crate::net::Subnet;
 use crate::system::{numbers, process};
+use zeroize::Zeroize;
 
 /// Why a value was refused, in Redis's words.
 pub type Reason = Cow<'static, str>;
@@ -105,6 +106,15 @@ pub enum Value {
     Percentiles(Vec<f64>),
     /// Host and port.
     ReplicaOf(Option<(Vec<u8>, u16)>),
+}
+
+impl Value {
+    /// Overwrites it, if it is a text: it is a secret that nobody needs any more.
+    pub(super) fn wipe(&mut self) {
+        if let Value::Text(text) = self {
+            text.zeroize();
+        }
+    }
 }
 
 /// The value of a directive that nobody set.

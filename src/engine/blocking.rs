@@ -8,6 +8,7 @@
 use super::admit::{Admission, Origin, admit, refuse};
 use super::call::{advance_reply_mode, call};
 use super::{CommandError, CommandId, Host, Invocation, State, Wait, WaitFor};
+use crate::clients::hosts;
 use crate::clients::{
     Awaited, AwaitedKeys, BlockedCommand, ClientKey, ClientKind, Freeing, HeldBy, Session,
 };
@@ -121,7 +122,8 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
             }
         }
         // Its place in `waits_for_acks` is passed over there.
-        Awaited::Acks(_) | Awaited::Turn(_) => {}
+        Awaited::Acks(_) => {}
+        Awaited::Turn(_) => leave_turns(state, key),
         Awaited::Work => {
             if let Some(client) = state.clients.get(key) {
                 let id = client.session.id;
@@ -130,6 +132,20 @@ pub fn end(state: &mut State, key: ClientKey) -> Option<Box<BlockedCommand>> {
         }
     }
     Some(blocked)
+}
+
+/// Gives the turns behind a client's to those that waited behind it, unless its own has come.
+fn leave_turns(state: &mut State, key: ClientKey) {
+    let Some(client) = state.clients.get(key) else {
+        return;
+    };
+    let Some(host) = hosts::counted(client.connection()) else {
+        return;
+    };
+    let (id, now_ns) = (client.session.id, state.now.mono_ns);
+    for (id, due_ns) in state.auth_failures.leave(host, id, now_ns) {
+        state.clients.change_deadline(id, due_ns);
+    }
 }
 
 /// Runs the commands again that wait for keys which have become ready, and those that this makes ready in turn.

@@ -13,9 +13,10 @@ use crate::acl::{
     ALL_DBS, Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, NO_DB, Reason, Refusal,
     User, access,
 };
-use crate::clients::hosts::{self, AuthLimits, Turn};
+use crate::clients::hosts::{self, AuthLimits, Turn, Waiting};
 use crate::clients::{ClientKey, Identity, Listening};
 use crate::resp::Args;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 impl Catalogue for CommandTable {
@@ -486,6 +487,7 @@ pub(crate) fn turn_of(state: &mut State, client: ClientKey) -> Turn {
     };
     // It has waited already.
     let has_turn = std::mem::take(&mut client.session.has_turn);
+    let (id, has_failed) = (client.session.id, client.session.has_failed_auth);
     let host = hosts::counted(client.connection());
     let Some(host) = host.filter(|_| limits.free > 0 && !has_turn) else {
         return Turn::Now;
@@ -493,7 +495,10 @@ pub(crate) fn turn_of(state: &mut State, client: ClientKey) -> Turn {
     let now_ns = state.now.mono_ns;
     // In a transaction nobody can wait, and a transaction of many passwords must not be a way around the wait.
     match blocking::can_wait(&client.session) {
-        true => state.auth_failures.take_turn(host, limits, now_ns),
+        true => {
+            let who = Waiting::new(id, has_failed);
+            state.auth_failures.take_turn(host, who, limits, now_ns)
+        }
         false if state.auth_failures.must_wait(host, limits, now_ns) => Turn::Never,
         false => Turn::Now,
     }
@@ -548,8 +553,12 @@ fn log(
 pub(crate) fn log_failed_auth(state: &mut State, client: ClientKey, user: &[u8], object: &[u8]) {
     state.observe.stats.denied_auth += 1;
     let limits = auth_limits(state);
-    let host = state.clients.get(client);
-    if let Some(host) = host.and_then(|client| hosts::counted(client.connection())) {
+    let guesser = state.clients.get_mut(client);
+    let host = guesser.and_then(|client| {
+        client.session.has_failed_auth = true;
+        hosts::counted(client.connection())
+    });
+    if let Some(host) = host {
         state.auth_failures.failed(host, limits, state.now.mono_ns);
     }
     let is_in_multi = state
@@ -602,36 +611,24 @@ fn push(
 }
 
 /// Gives the clients of users that have changed their new rules. Who is none any more is closed, and so is who listens to
-/// what its user may not hear any more. O(clients) for each change.
+/// what its user may not hear any more.
 pub(crate) fn follow(state: &mut State, changes: &[Changed], caller: Option<ClientKey>) {
     for change in changes {
         // There may be more to have of another budget, or none any more.
         state.budgets.rules_changed(&change.name);
-        match (&change.before, &change.after) {
-            (Some(before), Some(after)) => exchange(state, before, after, caller),
-            (Some(before), None) => cut_off(state, before, caller),
-            (None, _) => {}
-        }
     }
+    exchange(state, changes, caller);
     welcome(state);
 }
 
-/// Closes all clients of a user.
-pub(crate) fn cut_off(state: &mut State, user: &Rc<User>, caller: Option<ClientKey>) {
-    for key in state.clients.keys() {
-        let Some(client) = state.clients.get(key) else {
-            continue;
-        };
-        if client
-            .session
-            .identity
-            .user()
-            .is_some_and(|it| Rc::ptr_eq(it, user))
-        {
-            budgets::become_user(state, key, Identity::Stranger);
-            close(state, key, caller);
-        }
-    }
+/// Closes all clients of users that are gone.
+pub(crate) fn cut_off(state: &mut State, users: Vec<Rc<User>>, caller: Option<ClientKey>) {
+    let gone = users.into_iter().map(|user| Changed {
+        name: user.name().to_vec(),
+        before: Some(user),
+        after: None,
+    });
+    exchange(state, &gone.collect::<Vec<_>>(), caller);
 }
 
 /// Closes a client; the one whose command runs gets its answer before.
@@ -642,30 +639,42 @@ fn close(state: &mut State, client: ClientKey, caller: Option<ClientKey>) {
     }
 }
 
-fn exchange(state: &mut State, before: &Rc<User>, after: &Rc<User>, caller: Option<ClientKey>) {
-    let looks = before.channels_lost(after);
+/// Looks once at each client, however many users have changed: a file of users may change thousands.
+fn exchange(state: &mut State, changes: &[Changed], caller: Option<ClientKey>) {
+    // The changes keep the users, so that no other one gets the address of one of them meanwhile.
+    let mut by_user = HashMap::with_capacity(changes.len());
+    for change in changes {
+        if let Some(before) = &change.before {
+            let after = change.after.as_ref();
+            let looks = after.is_some_and(|after| before.channels_lost(after));
+            by_user.insert(Rc::as_ptr(before), (after, looks));
+        }
+    }
+    if by_user.is_empty() {
+        return;
+    }
     for key in state.clients.keys() {
         let Some(client) = state.clients.get(key) else {
             continue;
         };
-        if !client
-            .session
-            .identity
-            .user()
-            .is_some_and(|it| Rc::ptr_eq(it, before))
-        {
+        let user = client.session.identity.user().map(Rc::as_ptr);
+        let Some((after, looks)) = user.and_then(|user| by_user.get(&user)) else {
             continue;
-        }
-        let subscriptions = client.subscriptions.as_deref().filter(|_| looks);
-        let is_cut_off = subscriptions.is_some_and(|it| {
-            let kinds = [Listening::Channel, Listening::Shard];
-            let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
-            after.cuts_off(channels, it.names(Listening::Pattern))
-        });
-        let identity = match is_cut_off {
-            true => Identity::Stranger,
-            false => Identity::User(Rc::clone(after)),
         };
+        let subscriptions = client.subscriptions.as_deref().filter(|_| *looks);
+        let may_stay = |after: &&&Rc<User>| {
+            !subscriptions.is_some_and(|it| {
+                let kinds = [Listening::Channel, Listening::Shard];
+                let channels = kinds.into_iter().flat_map(|kind| it.names(kind));
+                after.cuts_off(channels, it.names(Listening::Pattern))
+            })
+        };
+        let after = after.as_ref().filter(may_stay);
+        let identity = match after {
+            Some(after) => Identity::User(Rc::clone(after)),
+            None => Identity::Stranger,
+        };
+        let is_cut_off = after.is_none();
         budgets::become_user(state, key, identity);
         if is_cut_off {
             close(state, key, caller);

@@ -53,6 +53,8 @@ pub fn process_found(
     let names = found.map_or(1, |id| {
         1 + usize::from(!state.table.get(id).subcommands.is_empty())
     });
+    // Whatever comes of it: a password that is refused is one that somebody has. One of a misspelt command, too.
+    state.requests.had_secret |= may_carry_secrets(state, found);
     let name = found.map(|id| state.table.get(id).spec.name);
     let words = crash::ArgumentList {
         len: args.len(),
@@ -80,6 +82,12 @@ pub fn process_found(
         record(state, client, unix_us, args);
     }
     outcome
+}
+
+/// Whether a request of this command may have passwords among its arguments; none: of a command that nobody knows.
+#[inline]
+pub fn may_carry_secrets(state: &State, found: Option<CommandId>) -> bool {
+    found.is_none_or(|id| state.table.get(id).may_carry_secrets)
 }
 
 fn process_checked(

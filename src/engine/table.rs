@@ -30,6 +30,8 @@ pub struct Command {
     pub subcommands: Vec<(&'static str, CommandId)>,
     /// First key at this argument; 0 if there is none there. For prefetching.
     pub first_key: u8,
+    /// Whether passwords may be among its arguments.
+    pub may_carry_secrets: bool,
     /// Where its key stands, with its flags, if each call has this one and no other.
     pub only_key: Option<(u8, u32)>,
 }
@@ -88,6 +90,7 @@ impl CommandTable {
             parent,
             subcommands: Vec::new(),
             first_key: first_key(spec),
+            may_carry_secrets: secrets::may_carry(spec.name.as_bytes()),
             only_key: super::keyspecs::only_key(spec),
         });
         id

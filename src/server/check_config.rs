@@ -6,6 +6,7 @@
 //! The configuration is read by what the server reads it with: [`Config::load`], the command table for renamed commands, the
 //! users from lines or their file. Files named by directives are only asked for.
 
+use super::listeners;
 use crate::acl::User;
 use crate::config::{Config, ConfigError, Fsync, ProtectedAction, Settings, StatementKind};
 use crate::engine::{State, acl_file};
@@ -14,7 +15,7 @@ use crate::system::process;
 use crate::{acl, commands};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -68,6 +69,7 @@ fn check(args: &[OsString]) -> Result<Vec<Risk>, ConfigError> {
             "Configured to not listen anywhere, exiting.",
         ));
     }
+    check_addresses(&config)?;
     let now = Clock {
         unix_us: 0,
         mono_ns: 0,
@@ -137,6 +139,58 @@ fn check_files(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Addresses that cannot be listened on: names that nobody knows, and those that are asked for twice.
+fn check_addresses(config: &Config) -> Result<(), ConfigError> {
+    let settings = config.settings();
+    let of_clients = settings
+        .bind
+        .iter()
+        .map(|it| (it.host.as_str(), it.optional));
+    let of_pages = settings.http_bind.split_ascii_whitespace();
+    let of_pages = of_pages.map(|word| match word.strip_prefix('-') {
+        Some(host) => (host, true),
+        None => (word, false),
+    });
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let mut take = |name, bind: &str, port: u16, hosts: &mut dyn Iterator<Item = (&str, bool)>| {
+        for (host, optional) in hosts.filter(|_| port != 0) {
+            let found = listeners::addresses(host, port, optional);
+            let unknown =
+                |_| ConfigError::overall(format!("{bind} '{host}': no such address is known"));
+            for address in found.map_err(unknown)? {
+                let other = taken
+                    .iter()
+                    .find(|(_, other)| is_same_place(*other, address));
+                if let Some((other, _)) = other.filter(|(other, _)| *other != name) {
+                    let text = format!("{other} and {name} are both {port}, on the same address");
+                    return Err(ConfigError::overall(text));
+                }
+                taken.push((name, address));
+            }
+        }
+        Ok(())
+    };
+    take("port", "bind", settings.port, &mut of_clients.clone())?;
+    take(
+        "tls-port",
+        "bind",
+        settings.tls.port,
+        &mut of_clients.clone(),
+    )?;
+    take(
+        "http-port",
+        "http-bind",
+        settings.http_port,
+        &mut of_pages.into_iter(),
+    )
+}
+
+/// Whether two sockets cannot both be listened on: theirs is the same port of the same address, or of all.
+fn is_same_place(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_for_all = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && (is_for_all || a.ip() == b.ip())
+}
+
 /// Whether one of the addresses that are listened on can be reached from another machine.
 fn is_beyond_loopback<'a>(hosts: impl IntoIterator<Item = &'a str>) -> bool {
     hosts.into_iter().any(|host| {
@@ -166,6 +220,10 @@ fn risks_of_access(state: &State, risks: &mut Vec<Risk>) {
     let mut add = |directive, text: String| risks.push((directive, text));
     if is_open_to_all(default) && is_reachable {
         let text = match settings.protected_mode {
+            false if !default.is_unrestricted() => {
+                "whoever reaches the port needs no password for what the rules of default permit, and protected mode is \
+                 off. Set one, or bind 127.0.0.1"
+            }
             false => {
                 "whoever reaches the port can do everything: there is no password, and protected mode is off. Set one, \
                  or bind 127.0.0.1"
@@ -175,6 +233,13 @@ fn risks_of_access(state: &State, risks: &mut Vec<Risk>) {
             }
         };
         add("requirepass", text.to_owned());
+    }
+    let has_open_pages =
+        settings.http_port != 0 && is_beyond_loopback(settings.http_bind.split(' '));
+    if is_open_to_all(default) && has_open_pages && !settings.protected_mode {
+        let text = "the pages are open to everybody who reaches their port: there is no password, and protected mode is off. \
+                    Set one, or bind 127.0.0.1";
+        add("http-bind", text.to_owned());
     }
     if !settings.protected_mode {
         add(
@@ -224,18 +289,29 @@ fn risks_of_passwords(state: &State, args: &[OsString], risks: &mut Vec<Risk>) {
     if let Some(text) = settings.requirepass.as_deref().and_then(short) {
         risks.push(("requirepass", text));
     }
+    let mut look = |directive, words: &[&[u8]]| {
+        let Some((name, rules)) = words.split_first() else {
+            return;
+        };
+        let passwords = rules.iter().filter_map(|rule| rule.strip_prefix(b">"));
+        for text in passwords.filter_map(short) {
+            let name = String::from_utf8_lossy(name);
+            risks.push((directive, format!("{name}: {text}")));
+        }
+    };
     for statement in state.config.statements() {
         if let StatementKind::User(words) = &statement.kind {
-            let passwords = words
-                .iter()
-                .skip(1)
-                .filter_map(|rule| rule.strip_prefix(b">"));
-            for text in passwords.filter_map(short) {
-                let name = words
-                    .first()
-                    .map(|name| String::from_utf8_lossy(name).into_owned());
-                risks.push(("user", format!("{}: {text}", name.unwrap_or_default())));
-            }
+            look("user", &words.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        }
+    }
+    // It was read a moment ago; who writes it by hand may write passwords and not their hashes.
+    let file = file_of(&state.config, "aclfile").and_then(|path| std::fs::read(path).ok());
+    for line in file.unwrap_or_default().split(|byte| *byte == b'\n') {
+        let words: Vec<&[u8]> = line.trim_ascii().split(|byte| *byte == b' ').collect();
+        if let Some((kind, words)) = words.split_first()
+            && *kind == b"user"
+        {
+            look("aclfile", words);
         }
     }
     let names = args
@@ -365,19 +441,8 @@ fn risks_of_files(config: &Config, risks: &mut Vec<Risk>) {
             risks.push((directive, text));
         }
     };
-    let has_users = config
-        .statements()
-        .iter()
-        .any(|it| matches!(it.kind, StatementKind::User(_)));
-    let passwords = [
-        "requirepass",
-        "masterauth",
-        "tls-key-file-pass",
-        "tls-client-key-file-pass",
-    ];
-    let has_passwords = has_users || passwords.iter().any(|name| file_of(config, name).is_some());
-    if let Some(path) = config.file() {
-        look("configuration", path, has_passwords);
+    for (path, has_secret) in config.files() {
+        look("configuration", path, *has_secret);
     }
     for name in ["aclfile", "tls-key-file", "tls-client-key-file"] {
         if let Some(path) = file_of(config, name) {

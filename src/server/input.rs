@@ -558,6 +558,12 @@ impl Core {
 
     /// Keeps the requests from `next` on until the client may go on.
     fn hold_back(&mut self, key: ClientKey, bytes: &[u8], batch: &Batch, next: usize) {
+        // They are wiped where they lie now; what they are kept in, when they have run.
+        let mut rest = batch.requests[next..].iter();
+        let state = &mut self.state;
+        let has_secret =
+            rest.any(|request| engine::process::may_carry_secrets(state, request.command));
+        state.requests.had_secret |= has_secret;
         if let Some(client) = self.state.clients.get_mut(key) {
             let query = client.connection_mut().query_mut();
             query.stalled = true;

@@ -318,7 +318,7 @@ fn wanted(settings: &Settings) -> Result<Vec<Wanted>, String> {
 }
 
 /// Addresses of a `bind` word: `*` every IPv4, `::*` every IPv6, else an address or a host's name.
-fn addresses(host: &str, port: u16, optional: bool) -> Result<Vec<SocketAddr>, String> {
+pub(super) fn addresses(host: &str, port: u16, optional: bool) -> Result<Vec<SocketAddr>, String> {
     match host {
         "*" => {
             return Ok(vec![SocketAddr::new(

@@ -81,21 +81,23 @@ fn header(config: &Config, secrets: &Secrets) -> io::Result<Header> {
             StatementKind::RenameCommand { from, to } => {
                 line_into(&mut text, "rename-command", [quote(from), quote(to)]);
             }
-            StatementKind::User(words) => user_into(&mut text, words, secrets),
+            StatementKind::User(words) => rules_into(&mut text, "user", words, secrets),
+            StatementKind::Role(words) => rules_into(&mut text, "role", words, secrets),
             StatementKind::LoadModule(_) | StatementKind::ModuleOption { .. } => {}
         }
     }
     if let Some(path) = &config.settings().acl_file {
         let file = std::fs::read(OsStr::from_bytes(path))?;
         for line in file.split(|byte| *byte == b'\n') {
-            if let Some((b"user", rest)) = line.trim_ascii().split_at_checked(4) {
-                let words = rest.split(u8::is_ascii_whitespace);
-                let words: Vec<Vec<u8>> = words
-                    .filter(|word| !word.is_empty())
-                    .map(<[u8]>::to_vec)
-                    .collect();
-                user_into(&mut text, &words, secrets);
-            }
+            // Between spaces, as the file of users is read; within parentheses the quotes stay.
+            let mut words = line.trim_ascii().split(|byte| *byte == b' ');
+            let kind = match words.next() {
+                Some(b"user") => "user",
+                Some(b"role") => "role",
+                _ => continue,
+            };
+            let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+            rules_into(&mut text, kind, &words, secrets);
         }
     }
     Ok(Header {
@@ -114,13 +116,13 @@ fn line_into(text: &mut Vec<u8>, name: &str, words: impl IntoIterator<Item = Vec
     text.push(b'\n');
 }
 
-/// A user as a line of the configuration, without passwords.
-fn user_into(text: &mut Vec<u8>, words: &[Vec<u8>], secrets: &Secrets) {
+/// A user or a role as a line of the configuration, without passwords.
+fn rules_into(text: &mut Vec<u8>, kind: &str, words: &[Vec<u8>], secrets: &Secrets) {
     let words = words.iter().enumerate().map(|(index, word)| match index {
         0 => quote(word),
         _ => quote(&secrets.hidden_rule(word)),
     });
-    line_into(text, "user", words);
+    line_into(text, kind, words);
 }
 
 /// A line of the configuration without its secret.

@@ -185,8 +185,8 @@ fn a_client_that_waits_for_its_turn_can_go_be_killed_and_not_be_woken() {
         world.turn();
         assert!(world.handle.is_closed(peer), "{end}");
         assert_eq!(world.info("blocked_clients"), 0, "{end}");
-        world.wait(Duration::from_secs(60));
     }
+    // Nothing of their turns is left behind: this test waited a minute here, which hid that all turns were taken.
     let peer = world.connect("203.0.113.5");
     let id = world.ask(admin, "CLIENT LIST\r\n");
     let line = id
@@ -200,6 +200,103 @@ fn a_client_that_waits_for_its_turn_can_go_be_killed_and_not_be_woken() {
     assert_eq!(world.take(peer), "");
     world.wait(Duration::from_millis(1001));
     assert_eq!(world.take(peer), "+OK\r\n+PONG\r\n");
+}
+
+/// Who connected, tried and left in a loop took all turns of its address, and the right password was refused for as long as
+/// that went on.
+#[test]
+fn turns_of_those_who_left_are_given_back() {
+    let mut world = guarded();
+    let guesser = world.connect("203.0.113.5");
+    world.ask(guesser, "AUTH a\r\nAUTH b\r\n");
+    for _ in 0..50 {
+        let peer = world.connect("203.0.113.5");
+        world.send(peer, "AUTH right\r\n");
+        world.close(peer);
+    }
+    let (first, second) = (world.connect("203.0.113.5"), world.connect("203.0.113.5"));
+    world.send(first, "AUTH right\r\n");
+    world.send(second, "AUTH right\r\n");
+    assert_eq!(world.take(second), "");
+    // The second moves up.
+    world.close(first);
+    world.wait(Duration::from_millis(1001));
+    assert_eq!(world.take(second), "+OK\r\n");
+    assert_eq!(world.info("auth_refused_unseen"), 0);
+}
+
+/// Connections that went on guessing left no place for another one.
+#[test]
+fn a_new_connection_finds_a_place_beside_those_that_go_on_guessing() {
+    let mut world = guarded();
+    let peers: Vec<_> = (0..8).map(|_| world.connect("203.0.113.5")).collect();
+    for peer in &peers[..2] {
+        world.send(*peer, "AUTH a\r\n");
+    }
+    for peer in &peers[2..] {
+        world.send(*peer, "AUTH a\r\nAUTH b\r\nAUTH c\r\n");
+    }
+    world.wait(Duration::from_secs(15 * 60));
+    for _ in 0..8 {
+        world.wait(Duration::from_secs(30));
+    }
+    for peer in &peers {
+        world.send(*peer, "AUTH d\r\n");
+    }
+    let owner = world.connect("203.0.113.5");
+    world.send(owner, "AUTH right\r\n");
+    for _ in 0..8 {
+        world.wait(Duration::from_secs(30));
+    }
+    assert_eq!(world.take(owner), "+OK\r\n");
+}
+
+/// Of commands that were refused, put off or unknown, passwords stayed in the buffer that is read into.
+#[test]
+fn passwords_are_wiped_whatever_comes_of_their_commands() {
+    let mut world = World::new(&["--user", "weak", "on", "nopass", "~*", "+auth"]);
+    let has_secret = |world: &World| {
+        let read: &[u8] = &world.server.core.scratch;
+        read.windows(7).any(|it| it == b"hunter2")
+    };
+    for line in [
+        "ECHO hunter2",
+        "AUTH hunter2",
+        "AUTH a hunter2 more",
+        "HELLO 4 AUTH default hunter2",
+        "ACL SETUSER u <hunter2",
+        "ACL SETUSER u >hunter2 +nosuch",
+        "ACL DRYRUN default AUTH hunter2",
+        "MIGRATE h x k 0 5 AUTH hunter2",
+        "MIGRATE h x k AUTH hunter2",
+        "CONFIG SET requirepass hunter2 more",
+        "CONFIG NOSUCH hunter2",
+        "AUHT hunter2",
+    ] {
+        let peer = world.handle.connect();
+        world.turn();
+        world.ask(peer, &format!("{line}\r\n"));
+        assert_eq!(has_secret(&world), line.starts_with("ECHO"), "{line}");
+        world.close(peer);
+    }
+    let weak = world.handle.connect();
+    world.turn();
+    let answer = world.ask(weak, "AUTH weak x\r\nACL SETUSER u >hunter2\r\n");
+    assert!(answer.starts_with("+OK\r\n-NOPERM"), "{answer}");
+    assert!(!has_secret(&world), "who may not");
+    for line in [
+        "BLPOP k 1\r\nAUTH hunter2\r\n",
+        "MULTI\r\nAUTH hunter2\r\nEXEC\r\n",
+    ] {
+        let peer = world.handle.connect();
+        world.turn();
+        world.send(peer, line);
+        assert!(!has_secret(&world), "{line}");
+    }
+    let paused = world.handle.connect();
+    world.turn();
+    world.send(paused, "CLIENT PAUSE 100000\r\nAUTH hunter2\r\n");
+    assert!(!has_secret(&world), "while paused");
 }
 
 /// A transaction cannot wait; it was a way to try as many passwords as it had room for.

@@ -142,6 +142,12 @@ pub fn quote_into(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
 }
 
+/// Whether a word of a line is read back as it stands, without quotes around it.
+pub fn is_plain(word: &[u8]) -> bool {
+    let is_odd = |byte: &u8| matches!(byte, 0..=b' ' | b'"' | b'\'' | 0x7f);
+    !word.is_empty() && !word.iter().any(is_odd)
+}
+
 /// `text` in double quotes, with all that is not printable ASCII escaped.
 pub fn quote(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len().saturating_add(2));
@@ -194,6 +200,12 @@ mod tests {
             let line = parts.iter().map(|part| quote(part)).collect::<Vec<_>>().join(&b' ');
             prop_assert!(line.iter().all(|byte| (b' '..=b'~').contains(byte)));
             prop_assert_eq!(split(&line), Ok(parts));
+        }
+
+        #[test]
+        fn what_is_plain_needs_no_quotes(parts in proptest::collection::vec(any::<Vec<u8>>(), 0..6)) {
+            let parts: Vec<_> = parts.into_iter().filter(|part| is_plain(part)).collect();
+            prop_assert_eq!(split(&parts.join(&b' ')), Ok(parts));
         }
 
         #[test]

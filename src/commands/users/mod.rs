@@ -44,24 +44,16 @@ fn names(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
 }
 
 fn list(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
-    let lines = lines(&context.state.users);
+    let lines: Vec<Vec<u8>> = context.state.users.lines().collect();
     answer_texts(context.reply(), &lines);
     Ok(())
-}
-
-/// All users, each as a line of a file of users.
-pub(crate) fn lines(users: &users::Users) -> Vec<Vec<u8>> {
-    let line = |user: &std::rc::Rc<users::User>| {
-        [b"user ", user.name(), b" ", &user.describe()[..]].concat()
-    };
-    users.iter().map(line).collect()
 }
 
 /// The lines that CONFIG REWRITE puts into the configuration: none where users have a file of their own.
 pub(crate) fn kept_lines(state: &State) -> Vec<Vec<u8>> {
     match state.config.settings().acl_file {
         Some(_) => Vec::new(),
-        None => lines(&state.users),
+        None => state.users.config_lines().collect(),
     }
 }
 
@@ -76,7 +68,6 @@ fn rule_error(subcommand: &str, error: &users::RuleError) -> CommandError {
 }
 
 fn set(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
-    context.state.requests.had_secret = true;
     let name = args.at(2);
     if !users::is_valid_name(name) {
         return Err(CommandError::fixed(
@@ -101,14 +92,11 @@ fn delete(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
         ));
     }
     let state = &mut *context.state;
-    let mut deleted = 0;
-    for name in args.iter().skip(2) {
-        if let Some(user) = state.users.remove(name) {
-            permissions::cut_off(state, &user, Some(context.asker));
-            deleted += 1;
-        }
-    }
-    context.reply().integer(deleted);
+    let names = args.iter().skip(2);
+    let deleted: Vec<_> = names.filter_map(|name| state.users.remove(name)).collect();
+    let count = deleted.len();
+    permissions::cut_off(state, deleted, Some(context.asker));
+    context.reply().integer(count as i64);
     Ok(())
 }
 

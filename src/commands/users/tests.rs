@@ -400,6 +400,56 @@ fn roles_are_shared_by_their_members() {
     assert_eq!(harness.line("ACL ROLES"), Value::Array(Vec::new()));
 }
 
+/// Each change was a look at all clients, so that a file with thousands of changes held the loop for seconds.
+#[test]
+fn many_changes_are_one_look_at_the_clients() {
+    use crate::clients::{Client, ClientKind};
+    use std::time::{Duration, Instant};
+    const USERS: usize = 3000;
+    let mut harness = Harness::new();
+    let state = &mut harness.state;
+    let name = |n: usize| format!("u{n}").into_bytes();
+    let mut clients = Vec::new();
+    for n in 0..USERS {
+        let made = state.users.set(&name(n), &[b"on", b"+get"], &state.table);
+        let user = made.expect("rules").after.expect("a user");
+        let identity = Identity::User(user);
+        let client = Client::without_socket(ClientKind::Normal, identity);
+        clients.push(state.clients.insert(client));
+    }
+    let mut follow = |rule: &[u8], count: usize| -> Duration {
+        let state = &mut harness.state;
+        let changes: Vec<_> = (0..count)
+            .map(|n| state.users.set(&name(n), &[rule], &state.table))
+            .collect::<Result<_, _>>()
+            .expect("rules");
+        let begun = Instant::now();
+        crate::engine::permissions::follow(state, &changes, None);
+        begun.elapsed()
+    };
+    let one = follow(b"+set", 1);
+    let all = follow(b"+del", USERS);
+    assert!(
+        all < one * 300 + Duration::from_millis(20),
+        "{one:?} for one, {all:?} for all"
+    );
+    let state = &mut harness.state;
+    for (n, key) in clients.iter().enumerate() {
+        let client = state.clients.get(*key).expect("a client");
+        let user = client.session.identity.user().expect("a user");
+        let now = state.users.find(&name(n)).expect("a user");
+        assert!(std::rc::Rc::ptr_eq(user, now));
+    }
+    let names: Vec<String> = (0..USERS / 2).map(|n| format!("u{n}")).collect();
+    let line = format!("ACL DELUSER {} nosuch", names.join(" "));
+    assert_eq!(harness.line(&line), Value::Integer(USERS as i64 / 2));
+    for (n, key) in clients.iter().enumerate() {
+        let client = harness.state.clients.get(*key);
+        let is_somebody = client.is_some_and(|it| it.session.identity.user().is_some());
+        assert_eq!(is_somebody, n >= USERS / 2, "{n}");
+    }
+}
+
 #[test]
 fn databases_are_permitted_one_by_one() {
     let mut harness = Harness::new();
