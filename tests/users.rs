@@ -163,7 +163,7 @@ fn a_rewritten_configuration_gives_the_same_users_and_roles() {
             "it's\"\\",
             "on",
             "nopass",
-            "(~\"it's a\" &\"x)\" +get)",
+            "(~\"it's\" &\"x)\" +get)",
             "(~'y' +set)",
         ],
     ] {

@@ -362,7 +362,7 @@ impl Core {
     /// Overwrites bytes that have run, if a password was among them: these buffers live long, and hold what was last read
     /// until as much is read again. Not everything can be wiped: what the kernel and the network hold, the first part of a
     /// request that came in pieces until the next read, what MULTI has queued or the allocator has moved, and the
-    /// passwords that CONFIG GET shows.
+    /// passwords that answers show (CONFIG GET, and ACL SETUSER the rule that it refuses).
     #[inline]
     fn wipe_secret(&mut self, bytes: &mut [u8]) {
         if std::mem::take(&mut self.state.requests.had_secret) {

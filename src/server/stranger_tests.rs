@@ -243,6 +243,8 @@ fn a_new_connection_finds_a_place_beside_those_that_go_on_guessing() {
     for peer in &peers {
         world.send(*peer, "AUTH d\r\n");
     }
+    assert!(world.take(peers[7]).ends_with(REFUSED));
+    assert_eq!(world.info("blocked_clients"), 7);
     let owner = world.connect("203.0.113.5");
     world.send(owner, "AUTH right\r\n");
     for _ in 0..8 {
