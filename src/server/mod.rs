@@ -19,6 +19,8 @@
 //!
 //! Mirrors `main`, `initServer`, `serverCron` and `beforeSleep` of Redis's server.c.
 
+#[cfg(test)]
+mod budget_tests;
 mod check_config;
 mod cron;
 mod endpoints;

@@ -11,56 +11,57 @@ const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabl
 const REFUSED: &str = "-ERR too many wrong passwords from this address, try again later\r\n";
 const FULL: &str = "-ERR max number of clients reached\r\n";
 
-struct World {
-    server: Server,
-    handle: SimulatorHandle,
+/// A server in a simulation, and the other side of it.
+pub(super) struct World {
+    pub(super) server: Server,
+    pub(super) handle: SimulatorHandle,
 }
 
 impl World {
-    fn new(directives: &[&str]) -> World {
+    pub(super) fn new(directives: &[&str]) -> World {
         let (server, handle) = simulated(directives);
         World { server, handle }
     }
 
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         for _ in 0..20 {
             self.server.turn(Some(Duration::ZERO)).expect("a turn");
         }
     }
 
-    fn connect(&mut self, address: &str) -> SimulatedPeer {
+    pub(super) fn connect(&mut self, address: &str) -> SimulatedPeer {
         let address: IpAddr = address.parse().expect("an address");
         let peer = self.handle.connect_from(address, None);
         self.turn();
         peer
     }
 
-    fn send(&mut self, peer: SimulatedPeer, bytes: &str) {
+    pub(super) fn send(&mut self, peer: SimulatedPeer, bytes: &str) {
         self.handle.send(peer, bytes.as_bytes());
         self.turn();
     }
 
-    fn take(&mut self, peer: SimulatedPeer) -> String {
+    pub(super) fn take(&mut self, peer: SimulatedPeer) -> String {
         self.turn();
         String::from_utf8_lossy(&self.handle.take(peer, 1 << 20)).into_owned()
     }
 
-    fn ask(&mut self, peer: SimulatedPeer, bytes: &str) -> String {
+    pub(super) fn ask(&mut self, peer: SimulatedPeer, bytes: &str) -> String {
         self.send(peer, bytes);
         self.take(peer)
     }
 
-    fn wait(&mut self, duration: Duration) {
+    pub(super) fn wait(&mut self, duration: Duration) {
         self.handle.advance(duration);
         self.turn();
     }
 
-    fn close(&mut self, peer: SimulatedPeer) {
+    pub(super) fn close(&mut self, peer: SimulatedPeer) {
         self.handle.close(peer);
         self.turn();
     }
 
-    fn info(&mut self, field: &str) -> u64 {
+    pub(super) fn info(&mut self, field: &str) -> u64 {
         let peer = self.handle.connect();
         self.turn();
         let text = self.ask(peer, "AUTH right\r\nINFO everything\r\n");
