@@ -3,7 +3,7 @@
 //! In: paths. Out: what is in them, or a line for the log that names the file. Whatever was read is remembered by its
 //! size and times, so that it can be asked later whether it has changed.
 
-use super::encrypted_key;
+use super::{authority, encrypted_key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -82,8 +82,9 @@ impl Material {
         Ok(Arc::new(CertifiedKey::new(chain, key)))
     }
 
-    /// The certificates of those who are trusted. In a folder all files count in which there are certificates, whatever
-    /// they are called: OpenSSL looks for links that are named by a hash of the subject, of which there is one to each.
+    /// The certificates of those who are trusted. In a folder those count that are named by a hash of the subject, as
+    /// OpenSSL looks for them. Where none is, all do that may sign others, whatever their files are called: the rest (the
+    /// server's own, a client's) only lies there.
     pub(super) fn authorities(
         &mut self,
         file: Option<&Path>,
@@ -112,12 +113,19 @@ impl Material {
                 .filter(|path| path.is_file())
                 .collect();
             paths.sort();
+            let has_hashes = paths.iter().any(|path| is_named_by_hash(path));
+            if has_hashes {
+                paths.retain(|path| is_named_by_hash(path));
+            }
+            let counts = |it: &CertificateDer<'_>| {
+                has_hashes || authority::parsed(it).is_some_and(|it| authority::can_sign(&it))
+            };
             for path in paths {
                 // A file that is no certificate (a key, a list of serial numbers) is none of those who are trusted.
                 if let Ok(text) = self.read(&path)
                     && let Ok(more) = certificates(&text)
                 {
-                    found.extend(more);
+                    found.extend(more.into_iter().filter(counts));
                 }
             }
         }
@@ -126,6 +134,18 @@ impl Material {
         found.dedup();
         Ok(found)
     }
+}
+
+/// Whether a file is called as `openssl rehash` calls it: eight hexadecimal digits and a number.
+fn is_named_by_hash(path: &Path) -> bool {
+    let name = path.file_name().and_then(|it| it.to_str());
+    let parts = name.and_then(|it| it.split_once('.'));
+    parts.is_some_and(|(hash, number)| {
+        hash.len() == 8
+            && hash.bytes().all(|it| it.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|it| it.is_ascii_digit())
+    })
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {

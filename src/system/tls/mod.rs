@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `material.rs` | certificates and keys from files, and whether those have changed |
+//! | `authority.rs` | which of the certificates that are trusted may sign others |
 //! | `encrypted_key.rs` | keys under a passphrase |
 //! | `ciphers.rs` | OpenSSL's names of cipher suites and groups |
 //! | `verify.rs` | whether a peer's certificate is trusted |
@@ -19,6 +20,7 @@
 //!
 //! Mirrors `tlsConfigure` and `createSSLContext` of Redis's tls.c.
 
+mod authority;
 mod ciphers;
 mod encrypted_key;
 mod material;

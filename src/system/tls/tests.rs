@@ -342,6 +342,126 @@ fn certificates_are_trusted_for_whoever_has_signed_them() {
         .expect_err("it was changed");
 }
 
+/// Being trusted makes nobody an authority.
+#[test]
+fn only_who_may_sign_signs_and_only_in_its_time() {
+    use rcgen::{ExtendedKeyUsagePurpose as Extended, IsCa, KeyUsagePurpose as Usage};
+    let dir = tempfile::tempdir().expect("a folder");
+    let now = UnixTime::now();
+    let with = |name: &str, change: &dyn Fn(&mut rcgen::CertificateParams)| {
+        Authority::with(dir.path(), name, change)
+    };
+    // Whether what it has signed, and it itself, is trusted as a client's and as a server's.
+    let trusts = |authority: &Authority, path: &Path| {
+        is_trusted(&verifier(&[&authority.file], None), path, now).map(|it| it.is_ok())
+    };
+    let (all, none) = ([true; 2], [false; 2]);
+    let root = with("root", &|_| {});
+    for (authority, signs, is_itself) in [
+        (
+            with("plain", &|it| it.is_ca = IsCa::ExplicitNoCa),
+            none,
+            all,
+        ),
+        (with("silent", &|it| it.is_ca = IsCa::NoCa), none, all),
+        (
+            with("unable", &|it| {
+                it.key_usages = vec![Usage::DigitalSignature]
+            }),
+            none,
+            all,
+        ),
+        (
+            with("able", &|it| it.key_usages = vec![Usage::KeyCertSign]),
+            all,
+            all,
+        ),
+        (
+            with("over", &|it| {
+                it.not_after = rcgen::date_time_ymd(2020, 1, 1)
+            }),
+            none,
+            none,
+        ),
+        (
+            with("early", &|it| {
+                it.not_before = rcgen::date_time_ymd(3000, 1, 1)
+            }),
+            none,
+            none,
+        ),
+        (
+            with("clients", &|it| {
+                it.extended_key_usages = vec![Extended::ClientAuth];
+            }),
+            [true, false],
+            [true, false],
+        ),
+        (
+            with("servers", &|it| {
+                it.extended_key_usages = vec![Extended::ServerAuth];
+            }),
+            [false, true],
+            [false, true],
+        ),
+        (
+            with("mail", &|it| {
+                it.extended_key_usages = vec![Extended::EmailProtection];
+            }),
+            none,
+            none,
+        ),
+        (
+            root.below("leaf", |it| it.is_ca = IsCa::ExplicitNoCa),
+            none,
+            all,
+        ),
+        (root.below("between", |_| {}), all, all),
+        (Authority::with_version_1(dir.path(), "old"), all, all),
+    ] {
+        let name = authority.file.display().to_string();
+        let signed = authority.issue("admin", &[]);
+        assert_eq!(trusts(&authority, &signed.certificate), signs, "{name}");
+        let signed = authority.issue_version_1("admin");
+        assert_eq!(trusts(&authority, &signed.certificate), signs, "{name}");
+        assert_eq!(trusts(&authority, &authority.file), is_itself, "{name}");
+    }
+    // Of version 1, but another's: it signs nothing.
+    let by_root = certificate(&root.issue_version_1("version").certificate);
+    let parsed = authority::parsed(&by_root).expect("a certificate");
+    assert!(!authority::can_sign(&parsed));
+}
+
+/// The time of an authority ends while the server runs.
+#[test]
+fn an_authority_ends_with_its_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::with(dir.path(), "authority", |it| {
+        it.not_after = rcgen::date_time_ymd(2035, 1, 1);
+    });
+    let signed = authority.issue("admin", &[]);
+    let verifier = verifier(&[&authority.file], None);
+    for (seconds, is_valid) in [(1_900_000_000, true), (2_100_000_000, false)] {
+        let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let results = is_trusted(&verifier, &signed.certificate, at);
+        assert_eq!(results.map(|it| it.is_ok()), [is_valid; 2]);
+    }
+}
+
+#[test]
+fn of_a_folder_those_count_that_may_sign_or_are_named_by_a_hash() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (authority, files) = made(dir.path());
+    let found = || {
+        let mut material = material::Material::default();
+        let found = material.authorities(None, Some(dir.path()));
+        found.expect("a folder")
+    };
+    assert_eq!(found(), [certificate(&authority.file)]);
+    std::fs::copy(&files.certificate, dir.path().join("0123abcd.0")).expect("a copy");
+    assert_eq!(found(), [certificate(&files.certificate)]);
+}
+
 #[test]
 fn a_server_has_the_name_that_is_expected_of_it() {
     let dir = tempfile::tempdir().expect("a folder");
