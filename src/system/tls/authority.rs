@@ -12,6 +12,9 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
 
+/// A chain that is completed has no more certificates below its root.
+const LONGEST_CHAIN: usize = 10;
+
 /// What a certificate is shown as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -101,4 +104,33 @@ pub(super) fn has_signed(
         && certificate
             .verify_signature(Some(authority.public_key()))
             .is_ok()
+}
+
+/// The certificates between one and its root that are among those who are trusted, in the order in which they are sent.
+/// The root is not among them: a peer has it, or does not trust it.
+pub(super) fn chain_above(
+    certificate: &CertificateDer<'_>,
+    trusted: &[CertificateDer<'static>],
+) -> Vec<CertificateDer<'static>> {
+    let Some(mut last) = parsed(certificate) else {
+        return Vec::new();
+    };
+    let trusted: Vec<_> = trusted
+        .iter()
+        .filter_map(|it| Some((it, parsed(it)?)))
+        .collect();
+    let mut chain = Vec::new();
+    while chain.len() < LONGEST_CHAIN && !is_self_issued(&last) {
+        let issuers = trusted.iter().filter(|(_, it)| has_signed(it, &last));
+        // A root ends the chain; of those that were renewed the one counts that lasts longest.
+        let best = issuers.max_by_key(|(_, it)| (is_self_issued(it), validity(it).1));
+        match best {
+            Some((der, issuer)) if !is_self_issued(issuer) && !chain.contains(*der) => {
+                chain.push((*der).clone());
+                last = issuer.clone();
+            }
+            _ => break,
+        }
+    }
+    chain
 }

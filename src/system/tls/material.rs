@@ -9,10 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::CertifiedKey;
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A file longer than this holds no certificates, bytes.
@@ -39,11 +39,21 @@ impl Material {
         // Before it is read: one that changes meanwhile is found changed later.
         self.read.push((path.to_path_buf(), fingerprint(path)));
         let of_error = |error| crate::system::process::os_error_text(&error);
-        let length = fs::metadata(path).map_err(of_error)?.len();
-        if length > LONGEST_FILE {
-            return Err("File too large".to_owned());
+        // What is opened is asked what it is, not its name: that may be another's by now. A pipe would have the server wait
+        // for whoever writes to it, a device may have no end.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(path).map_err(of_error)?;
+        if !file.metadata().map_err(of_error)?.is_file() {
+            return Err("Not a regular file".to_owned());
         }
-        fs::read(path).map_err(of_error)
+        let mut text = Vec::new();
+        let mut limited = file.take(LONGEST_FILE + 1);
+        limited.read_to_end(&mut text).map_err(of_error)?;
+        match text.len() as u64 > LONGEST_FILE {
+            true => Err("File too large".to_owned()),
+            false => Ok(text),
+        }
     }
 
     /// A certificate with its chain, and the key to it.
@@ -52,7 +62,7 @@ impl Material {
         certificate_path: &Path,
         key_path: &Path,
         passphrase: Option<&[u8]>,
-    ) -> Result<Arc<CertifiedKey>, String> {
+    ) -> Result<CertifiedKey, String> {
         let of_certificate = |reason: &str| {
             format!(
                 "Failed to load certificate: {}: {reason}",
@@ -79,7 +89,7 @@ impl Material {
         if key.public_key().is_some_and(|of_key| of_key != public) {
             return Err(of_key("key values mismatch"));
         }
-        Ok(Arc::new(CertifiedKey::new(chain, key)))
+        Ok(CertifiedKey::new(chain, key))
     }
 
     /// The certificates of those who are trusted. In a folder those count that are named by a hash of the subject, as
@@ -146,6 +156,14 @@ fn is_named_by_hash(path: &Path) -> bool {
             && !number.is_empty()
             && number.bytes().all(|it| it.is_ascii_digit())
     })
+}
+
+/// Puts behind a certificate that came alone those between it and its root, as OpenSSL does where it finds them.
+pub(super) fn complete_chain(key: &mut CertifiedKey, trusted: &[CertificateDer<'static>]) {
+    if let [alone] = key.cert.as_slice() {
+        let above = authority::chain_above(alone, trusted);
+        key.cert.extend(above);
+    }
 }
 
 fn fingerprint(path: &Path) -> Fingerprint {

@@ -48,7 +48,7 @@ impl Authority {
     /// One whose certificate, signed by itself, is of version 1.
     pub fn with_version_1(dir: &Path, name: &str) -> Authority {
         let authority = Authority::new(dir, name);
-        let certificate = authority.version_1(name, authority.issuer.key());
+        let certificate = authority.version_1(&[(0x0c, name.as_bytes())], authority.issuer.key());
         std::fs::write(&authority.file, pem("CERTIFICATE", &certificate)).expect("a file");
         authority
     }
@@ -91,19 +91,26 @@ impl Authority {
         self.write(name, &certificate.pem(), &key)
     }
 
-    /// One of version 1, which has no extensions, as `openssl x509 -req` makes it.
-    pub fn issue_version_1(&self, name: &str) -> Files {
+    /// One with these common names, in their order: each a tag and its bytes.
+    pub fn issue_named(&self, file: &str, names: &[(u8, &[u8])]) -> Files {
         let key = KeyPair::generate().expect("a key");
-        let certificate = self.version_1(name, &key);
-        self.write(name, &pem("CERTIFICATE", &certificate), &key)
+        let certificate = self.version_1(names, &key);
+        self.write(file, &pem("CERTIFICATE", &certificate), &key)
     }
 
-    fn version_1(&self, name: &str, key: &KeyPair) -> Vec<u8> {
+    /// One of version 1, which has no extensions, as `openssl x509 -req` makes it.
+    pub fn issue_version_1(&self, name: &str) -> Files {
+        self.issue_named(name, &[(0x0c, name.as_bytes())])
+    }
+
+    fn version_1(&self, names: &[(u8, &[u8])], key: &KeyPair) -> Vec<u8> {
         let algorithm = der(0x30, &[&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
-        let of_name = |name: &str| {
-            let value = der(0x0c, &[name.as_bytes()]);
-            let pair = der(0x30, &[&[6, 3, 0x55, 4, 3], &value]);
-            der(0x30, &[&der(0x31, &[&pair])])
+        let of_names = |names: &[(u8, &[u8])]| {
+            let sets = names.iter().map(|(tag, bytes)| {
+                let pair = der(0x30, &[&[6, 3, 0x55, 4, 3], &der(*tag, &[bytes])]);
+                der(0x31, &[&pair])
+            });
+            der(0x30, &[&sets.collect::<Vec<_>>().concat()])
         };
         let validity = der(
             0x30,
@@ -118,9 +125,9 @@ impl Authority {
             &[
                 &[2, 1, 7],
                 &algorithm,
-                &of_name(&self.name),
+                &of_names(&[(0x0c, self.name.as_bytes())]),
                 &validity,
-                &of_name(name),
+                &of_names(names),
                 &public,
             ],
         );

@@ -501,3 +501,80 @@ fn names_of_users_are_read_from_the_field_that_counts() {
         .is_empty()
     );
 }
+
+#[test]
+fn the_first_common_name_counts_and_one_that_cannot_be_read_is_nobody_s() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(dir.path(), "authority");
+    let name = |names: &[(u8, &[u8])]| {
+        let files = authority.issue_named("named", names);
+        names_of_user(&certificate(&files.certificate), UserField::CommonName)
+    };
+    assert_eq!(
+        name(&[(0x0c, b"first"), (0x0c, b"second")]),
+        [b"first".to_vec()]
+    );
+    let unreadable = [b"\0".to_vec()];
+    for (tag, bytes, wanted) in [
+        (0x13, &b"al"[..], "al"),
+        (0x14, b"\xe9l", "él"),
+        (0x1e, b"\0a\x20\xac", "a€"),
+        (0x1c, b"\0\0\0a\0\x01\xf6\x00", "a😀"),
+        (0x1e, b"\0a\0", ""),
+        (0x1e, b"\xd8\0", ""),
+        (0x0c, b"\xff", ""),
+        (0x04, b"al", ""),
+    ] {
+        match wanted {
+            "" => assert_eq!(name(&[(tag, bytes), (0x0c, b"second")]), unreadable),
+            _ => assert_eq!(name(&[(tag, bytes)]), [wanted.as_bytes().to_vec()]),
+        }
+    }
+    assert!(name(&[]).is_empty());
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let mut material = material::Material::default();
+    for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+        assert_eq!(material.read(path), Err("Not a regular file".to_owned()));
+    }
+    let long = dir.path().join("long");
+    let file = std::fs::File::create(&long).expect("a file");
+    file.set_len(16 * 1024 * 1024 + 1).expect("a length");
+    assert_eq!(material.read(&long), Err("File too large".to_owned()));
+}
+
+/// As OpenSSL does, which finds them among those who are trusted.
+#[test]
+fn a_certificate_that_comes_alone_is_sent_with_those_above_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = Authority::new(dir.path(), "root");
+    let upper = root.below("upper", |_| {});
+    let lower = upper.below("lower", |_| {});
+    let leaf = lower.issue("leaf", &[]);
+    let trusted: Vec<_> = [&root, &upper, &lower]
+        .map(|it| certificate(&it.file))
+        .to_vec();
+    let above = |path: &Path| {
+        let mut material = material::Material::default();
+        let key = material.certified_key(path, &leaf.key, None);
+        let mut key = key.expect("a key");
+        material::complete_chain(&mut key, &trusted);
+        key.cert
+    };
+    let [alone, lower_one, upper_one] =
+        [&leaf.certificate, &lower.file, &upper.file].map(|path| certificate(path));
+    let whole = [alone, lower_one, upper_one];
+    assert_eq!(above(&leaf.certificate), whole);
+    // Where something is behind it already, that is the administrator's choice.
+    let both = dir.path().join("both.crt");
+    let text = [&leaf.certificate, &lower.file].map(|it| std::fs::read(it).expect("a file"));
+    std::fs::write(&both, text.concat()).expect("a file");
+    assert_eq!(above(&both), whole[..2]);
+    assert!(authority::chain_above(&whole[0], &trusted[..2]).is_empty());
+}
