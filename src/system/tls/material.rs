@@ -3,16 +3,16 @@
 //! In: paths. Out: what is in them, or a line for the log that names the file. Whatever was read is remembered by its
 //! size and times, so that it can be asked later whether it has changed.
 
-use super::encrypted_key;
+use super::{authority, encrypted_key};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::CertifiedKey;
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Metadata, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A file longer than this holds no certificates, bytes.
@@ -39,11 +39,21 @@ impl Material {
         // Before it is read: one that changes meanwhile is found changed later.
         self.read.push((path.to_path_buf(), fingerprint(path)));
         let of_error = |error| crate::system::process::os_error_text(&error);
-        let length = fs::metadata(path).map_err(of_error)?.len();
-        if length > LONGEST_FILE {
-            return Err("File too large".to_owned());
+        // What is opened is asked what it is, not its name: that may be another's by now. A pipe would have the server wait
+        // for whoever writes to it, a device may have no end.
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open(path).map_err(of_error)?;
+        if !file.metadata().map_err(of_error)?.is_file() {
+            return Err("Not a regular file".to_owned());
         }
-        fs::read(path).map_err(of_error)
+        let mut text = Vec::new();
+        let mut limited = file.take(LONGEST_FILE + 1);
+        limited.read_to_end(&mut text).map_err(of_error)?;
+        match text.len() as u64 > LONGEST_FILE {
+            true => Err("File too large".to_owned()),
+            false => Ok(text),
+        }
     }
 
     /// A certificate with its chain, and the key to it.
@@ -52,7 +62,7 @@ impl Material {
         certificate_path: &Path,
         key_path: &Path,
         passphrase: Option<&[u8]>,
-    ) -> Result<Arc<CertifiedKey>, String> {
+    ) -> Result<CertifiedKey, String> {
         let of_certificate = |reason: &str| {
             format!(
                 "Failed to load certificate: {}: {reason}",
@@ -79,11 +89,12 @@ impl Material {
         if key.public_key().is_some_and(|of_key| of_key != public) {
             return Err(of_key("key values mismatch"));
         }
-        Ok(Arc::new(CertifiedKey::new(chain, key)))
+        Ok(CertifiedKey::new(chain, key))
     }
 
-    /// The certificates of those who are trusted. In a folder all files count in which there are certificates, whatever
-    /// they are called: OpenSSL looks for links that are named by a hash of the subject, of which there is one to each.
+    /// The certificates of those who are trusted. In a folder those count that are named by a hash of the subject, as
+    /// OpenSSL looks for them. Where none is, all do that may sign others, whatever their files are called: the rest (the
+    /// server's own, a client's) only lies there.
     pub(super) fn authorities(
         &mut self,
         file: Option<&Path>,
@@ -112,12 +123,19 @@ impl Material {
                 .filter(|path| path.is_file())
                 .collect();
             paths.sort();
+            let has_hashes = paths.iter().any(|path| is_named_by_hash(path));
+            if has_hashes {
+                paths.retain(|path| is_named_by_hash(path));
+            }
+            let counts = |it: &CertificateDer<'_>| {
+                has_hashes || authority::parsed(it).is_some_and(|it| authority::can_sign(&it))
+            };
             for path in paths {
                 // A file that is no certificate (a key, a list of serial numbers) is none of those who are trusted.
                 if let Ok(text) = self.read(&path)
                     && let Ok(more) = certificates(&text)
                 {
-                    found.extend(more);
+                    found.extend(more.into_iter().filter(counts));
                 }
             }
         }
@@ -125,6 +143,26 @@ impl Material {
         found.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         found.dedup();
         Ok(found)
+    }
+}
+
+/// Whether a file is called as `openssl rehash` calls it: eight hexadecimal digits and a number.
+fn is_named_by_hash(path: &Path) -> bool {
+    let name = path.file_name().and_then(|it| it.to_str());
+    let parts = name.and_then(|it| it.split_once('.'));
+    parts.is_some_and(|(hash, number)| {
+        hash.len() == 8
+            && hash.bytes().all(|it| it.is_ascii_hexdigit())
+            && !number.is_empty()
+            && number.bytes().all(|it| it.is_ascii_digit())
+    })
+}
+
+/// Puts behind a certificate that came alone those between it and its root, as OpenSSL does where it finds them.
+pub(super) fn complete_chain(key: &mut CertifiedKey, trusted: &[CertificateDer<'static>]) {
+    if let [alone] = key.cert.as_slice() {
+        let above = authority::chain_above(alone, trusted);
+        key.cert.extend(above);
     }
 }
 

@@ -7,6 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `material.rs` | certificates and keys from files, and whether those have changed |
+//! | `authority.rs` | which of the certificates that are trusted may sign others |
 //! | `encrypted_key.rs` | keys under a passphrase |
 //! | `ciphers.rs` | OpenSSL's names of cipher suites and groups |
 //! | `verify.rs` | whether a peer's certificate is trusted |
@@ -19,6 +20,7 @@
 //!
 //! Mirrors `tlsConfigure` and `createSSLContext` of Redis's tls.c.
 
+mod authority;
 mod ciphers;
 mod encrypted_key;
 mod material;
@@ -138,17 +140,20 @@ impl TlsOptions {
         }
         let (versions, provider) = (self.versions()?, Arc::new(self.provider()?));
         let mut material = Material::default();
-        let own_key = material.certified_key(certificate, key, own.passphrase.as_deref())?;
-        let outgoing = match (&self.outgoing.certificate, &self.outgoing.key) {
+        let mut own_key = material.certified_key(certificate, key, own.passphrase.as_deref())?;
+        let mut outgoing = match (&self.outgoing.certificate, &self.outgoing.key) {
             (Some(certificate), Some(key)) => {
                 material.certified_key(certificate, key, self.outgoing.passphrase.as_deref())?
             }
-            _ => Arc::clone(&own_key),
+            _ => own_key.clone(),
         };
         let authorities = material.authorities(
             self.authorities_file.as_deref(),
             self.authorities_folder.as_deref(),
         )?;
+        for key in [&mut own_key, &mut outgoing] {
+            material::complete_chain(key, &authorities);
+        }
         if let Some(path) = &self.dh_params_file {
             let read = material.read(path);
             read.map_err(|reason| format!("Failed to load {}: {reason}", path.display()))?;
@@ -183,7 +188,7 @@ impl TlsOptions {
         provider: &Arc<CryptoProvider>,
         versions: &[&'static SupportedProtocolVersion],
         verifier: &Arc<verify::Verifier>,
-        key: Arc<CertifiedKey>,
+        key: CertifiedKey,
     ) -> Result<ServerConfig, String> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(versions)
@@ -192,8 +197,7 @@ impl TlsOptions {
             ClientAuth::No => builder.with_no_client_auth(),
             _ => builder.with_client_cert_verifier(Arc::<verify::Verifier>::clone(verifier)),
         };
-        let mut config =
-            builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::unwrap_or_clone(key))));
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
         config.ignore_client_order = self.prefers_own_ciphers;
         // Sessions are remembered here, by a number that the client brings back, and not encrypted into what it brings:
         // so that the directives on how many there are and for how long mean what they say.
@@ -257,7 +261,7 @@ fn client_config(
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
     verifier: Arc<verify::Verifier>,
-    key: Arc<CertifiedKey>,
+    key: CertifiedKey,
 ) -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(versions)
@@ -265,7 +269,7 @@ fn client_config(
     let mut config = builder
         .dangerous()
         .with_custom_certificate_verifier(verifier)
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::unwrap_or_clone(key))));
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
     // Links last long and are few. Without it the other server is verified each time.
     config.resumption = Resumption::disabled();
     Ok(config)

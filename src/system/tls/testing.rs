@@ -27,14 +27,47 @@ pub struct Authority {
 impl Authority {
     /// One whose files are in this folder.
     pub fn new(dir: &Path, name: &str) -> Authority {
+        Authority::with(dir, name, |_| {})
+    }
+
+    /// One whose certificate, signed by itself, is changed before it is made.
+    pub fn with(dir: &Path, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let (params, key) = Authority::params(name, change);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        Authority::of(dir, name, params, key, &certificate.pem())
+    }
+
+    /// One whose certificate is signed by this one.
+    pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+        let (params, key) = Authority::params(name, change);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let dir = self.file.parent().expect("a folder");
+        Authority::of(dir, name, params, key, &certificate.pem())
+    }
+
+    /// One whose certificate, signed by itself, is of version 1.
+    pub fn with_version_1(dir: &Path, name: &str) -> Authority {
+        let authority = Authority::new(dir, name);
+        let certificate = authority.version_1(&[(0x0c, name.as_bytes())], authority.issuer.key());
+        std::fs::write(&authority.file, pem("CERTIFICATE", &certificate)).expect("a file");
+        authority
+    }
+
+    fn params(
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (CertificateParams, KeyPair) {
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
+        change(&mut params);
+        (params, KeyPair::generate().expect("a key"))
+    }
+
+    fn of(dir: &Path, name: &str, params: CertificateParams, key: KeyPair, pem: &str) -> Authority {
         let file = dir.join(format!("{name}.crt"));
-        std::fs::write(&file, certificate.pem()).expect("a file");
+        std::fs::write(&file, pem).expect("a file");
         std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).expect("a file");
         Authority {
             issuer: Issuer::new(params, key),
@@ -58,14 +91,26 @@ impl Authority {
         self.write(name, &certificate.pem(), &key)
     }
 
+    /// One with these common names, in their order: each a tag and its bytes.
+    pub fn issue_named(&self, file: &str, names: &[(u8, &[u8])]) -> Files {
+        let key = KeyPair::generate().expect("a key");
+        let certificate = self.version_1(names, &key);
+        self.write(file, &pem("CERTIFICATE", &certificate), &key)
+    }
+
     /// One of version 1, which has no extensions, as `openssl x509 -req` makes it.
     pub fn issue_version_1(&self, name: &str) -> Files {
-        let key = KeyPair::generate().expect("a key");
+        self.issue_named(name, &[(0x0c, name.as_bytes())])
+    }
+
+    fn version_1(&self, names: &[(u8, &[u8])], key: &KeyPair) -> Vec<u8> {
         let algorithm = der(0x30, &[&[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]]);
-        let of_name = |name: &str| {
-            let value = der(0x0c, &[name.as_bytes()]);
-            let pair = der(0x30, &[&[6, 3, 0x55, 4, 3], &value]);
-            der(0x30, &[&der(0x31, &[&pair])])
+        let of_names = |names: &[(u8, &[u8])]| {
+            let sets = names.iter().map(|(tag, bytes)| {
+                let pair = der(0x30, &[&[6, 3, 0x55, 4, 3], &der(*tag, &[bytes])]);
+                der(0x31, &[&pair])
+            });
+            der(0x30, &[&sets.collect::<Vec<_>>().concat()])
         };
         let validity = der(
             0x30,
@@ -74,22 +119,21 @@ impl Authority {
                 &der(0x18, &[b"21200101000000Z"]),
             ],
         );
-        let public = rcgen::PublicKeyData::subject_public_key_info(&key);
+        let public = rcgen::PublicKeyData::subject_public_key_info(key);
         let signed = der(
             0x30,
             &[
                 &[2, 1, 7],
                 &algorithm,
-                &of_name(&self.name),
+                &of_names(&[(0x0c, self.name.as_bytes())]),
                 &validity,
-                &of_name(name),
+                &of_names(names),
                 &public,
             ],
         );
         let signature = self.issuer.key().sign(&signed).expect("a signature");
         let signature = der(3, &[&[0], &signature]);
-        let certificate = der(0x30, &[&signed, &algorithm, &signature]);
-        self.write(name, &pem("CERTIFICATE", &certificate), &key)
+        der(0x30, &[&signed, &algorithm, &signature])
     }
 
     fn write(&self, name: &str, pem: &str, key: &KeyPair) -> Files {

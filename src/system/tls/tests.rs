@@ -342,6 +342,126 @@ fn certificates_are_trusted_for_whoever_has_signed_them() {
         .expect_err("it was changed");
 }
 
+/// Being trusted makes nobody an authority.
+#[test]
+fn only_who_may_sign_signs_and_only_in_its_time() {
+    use rcgen::{ExtendedKeyUsagePurpose as Extended, IsCa, KeyUsagePurpose as Usage};
+    let dir = tempfile::tempdir().expect("a folder");
+    let now = UnixTime::now();
+    let with = |name: &str, change: &dyn Fn(&mut rcgen::CertificateParams)| {
+        Authority::with(dir.path(), name, change)
+    };
+    // Whether what it has signed, and it itself, is trusted as a client's and as a server's.
+    let trusts = |authority: &Authority, path: &Path| {
+        is_trusted(&verifier(&[&authority.file], None), path, now).map(|it| it.is_ok())
+    };
+    let (all, none) = ([true; 2], [false; 2]);
+    let root = with("root", &|_| {});
+    for (authority, signs, is_itself) in [
+        (
+            with("plain", &|it| it.is_ca = IsCa::ExplicitNoCa),
+            none,
+            all,
+        ),
+        (with("silent", &|it| it.is_ca = IsCa::NoCa), none, all),
+        (
+            with("unable", &|it| {
+                it.key_usages = vec![Usage::DigitalSignature]
+            }),
+            none,
+            all,
+        ),
+        (
+            with("able", &|it| it.key_usages = vec![Usage::KeyCertSign]),
+            all,
+            all,
+        ),
+        (
+            with("over", &|it| {
+                it.not_after = rcgen::date_time_ymd(2020, 1, 1)
+            }),
+            none,
+            none,
+        ),
+        (
+            with("early", &|it| {
+                it.not_before = rcgen::date_time_ymd(3000, 1, 1)
+            }),
+            none,
+            none,
+        ),
+        (
+            with("clients", &|it| {
+                it.extended_key_usages = vec![Extended::ClientAuth];
+            }),
+            [true, false],
+            [true, false],
+        ),
+        (
+            with("servers", &|it| {
+                it.extended_key_usages = vec![Extended::ServerAuth];
+            }),
+            [false, true],
+            [false, true],
+        ),
+        (
+            with("mail", &|it| {
+                it.extended_key_usages = vec![Extended::EmailProtection];
+            }),
+            none,
+            none,
+        ),
+        (
+            root.below("leaf", |it| it.is_ca = IsCa::ExplicitNoCa),
+            none,
+            all,
+        ),
+        (root.below("between", |_| {}), all, all),
+        (Authority::with_version_1(dir.path(), "old"), all, all),
+    ] {
+        let name = authority.file.display().to_string();
+        let signed = authority.issue("admin", &[]);
+        assert_eq!(trusts(&authority, &signed.certificate), signs, "{name}");
+        let signed = authority.issue_version_1("admin");
+        assert_eq!(trusts(&authority, &signed.certificate), signs, "{name}");
+        assert_eq!(trusts(&authority, &authority.file), is_itself, "{name}");
+    }
+    // Of version 1, but another's: it signs nothing.
+    let by_root = certificate(&root.issue_version_1("version").certificate);
+    let parsed = authority::parsed(&by_root).expect("a certificate");
+    assert!(!authority::can_sign(&parsed));
+}
+
+/// The time of an authority ends while the server runs.
+#[test]
+fn an_authority_ends_with_its_time() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::with(dir.path(), "authority", |it| {
+        it.not_after = rcgen::date_time_ymd(2035, 1, 1);
+    });
+    let signed = authority.issue("admin", &[]);
+    let verifier = verifier(&[&authority.file], None);
+    for (seconds, is_valid) in [(1_900_000_000, true), (2_100_000_000, false)] {
+        let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let results = is_trusted(&verifier, &signed.certificate, at);
+        assert_eq!(results.map(|it| it.is_ok()), [is_valid; 2]);
+    }
+}
+
+#[test]
+fn of_a_folder_those_count_that_may_sign_or_are_named_by_a_hash() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (authority, files) = made(dir.path());
+    let found = || {
+        let mut material = material::Material::default();
+        let found = material.authorities(None, Some(dir.path()));
+        found.expect("a folder")
+    };
+    assert_eq!(found(), [certificate(&authority.file)]);
+    std::fs::copy(&files.certificate, dir.path().join("0123abcd.0")).expect("a copy");
+    assert_eq!(found(), [certificate(&files.certificate)]);
+}
+
 #[test]
 fn a_server_has_the_name_that_is_expected_of_it() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -380,4 +500,81 @@ fn names_of_users_are_read_from_the_field_that_counts() {
         )
         .is_empty()
     );
+}
+
+#[test]
+fn the_first_common_name_counts_and_one_that_cannot_be_read_is_nobody_s() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new(dir.path(), "authority");
+    let name = |names: &[(u8, &[u8])]| {
+        let files = authority.issue_named("named", names);
+        names_of_user(&certificate(&files.certificate), UserField::CommonName)
+    };
+    assert_eq!(
+        name(&[(0x0c, b"first"), (0x0c, b"second")]),
+        [b"first".to_vec()]
+    );
+    let unreadable = [b"\0".to_vec()];
+    for (tag, bytes, wanted) in [
+        (0x13, &b"al"[..], "al"),
+        (0x14, b"\xe9l", "él"),
+        (0x1e, b"\0a\x20\xac", "a€"),
+        (0x1c, b"\0\0\0a\0\x01\xf6\x00", "a😀"),
+        (0x1e, b"\0a\0", ""),
+        (0x1e, b"\xd8\0", ""),
+        (0x0c, b"\xff", ""),
+        (0x04, b"al", ""),
+    ] {
+        match wanted {
+            "" => assert_eq!(name(&[(tag, bytes), (0x0c, b"second")]), unreadable),
+            _ => assert_eq!(name(&[(tag, bytes)]), [wanted.as_bytes().to_vec()]),
+        }
+    }
+    assert!(name(&[]).is_empty());
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let mut material = material::Material::default();
+    for path in [pipe.as_path(), Path::new("/dev/zero"), dir.path()] {
+        assert_eq!(material.read(path), Err("Not a regular file".to_owned()));
+    }
+    let long = dir.path().join("long");
+    let file = std::fs::File::create(&long).expect("a file");
+    file.set_len(16 * 1024 * 1024 + 1).expect("a length");
+    assert_eq!(material.read(&long), Err("File too large".to_owned()));
+}
+
+/// As OpenSSL does, which finds them among those who are trusted.
+#[test]
+fn a_certificate_that_comes_alone_is_sent_with_those_above_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = Authority::new(dir.path(), "root");
+    let upper = root.below("upper", |_| {});
+    let lower = upper.below("lower", |_| {});
+    let leaf = lower.issue("leaf", &[]);
+    let trusted: Vec<_> = [&root, &upper, &lower]
+        .map(|it| certificate(&it.file))
+        .to_vec();
+    let above = |path: &Path| {
+        let mut material = material::Material::default();
+        let key = material.certified_key(path, &leaf.key, None);
+        let mut key = key.expect("a key");
+        material::complete_chain(&mut key, &trusted);
+        key.cert
+    };
+    let [alone, lower_one, upper_one] =
+        [&leaf.certificate, &lower.file, &upper.file].map(|path| certificate(path));
+    let whole = [alone, lower_one, upper_one];
+    assert_eq!(above(&leaf.certificate), whole);
+    // Where something is behind it already, that is the administrator's choice.
+    let both = dir.path().join("both.crt");
+    let text = [&leaf.certificate, &lower.file].map(|it| std::fs::read(it).expect("a file"));
+    std::fs::write(&both, text.concat()).expect("a file");
+    assert_eq!(above(&both), whole[..2]);
+    assert!(authority::chain_above(&whole[0], &trusted[..2]).is_empty());
 }

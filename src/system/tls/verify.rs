@@ -7,16 +7,19 @@
 //! * one that is itself in the file of those who are trusted: the self-signed one, which is also marked as an authority's;
 //! * one of version 1, which has no extensions, signed by one of those who are trusted directly.
 //!
+//! One that is in that file is an authority only if it could be one elsewhere (`authority.rs`), and only while it is valid.
+//!
 //! The name of the host that was connected to says nothing, as in Redis: only `tls-expected-peer-name` asks for one.
 
 use super::ClientAuth;
+use super::authority::{self, Role};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
-    WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
     verify_tls13_signature_with_raw_key,
 };
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
@@ -24,17 +27,53 @@ use rustls::{
     RootCertStore, SignatureScheme,
 };
 use std::sync::Arc;
-use x509_parser::oid_registry::{OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA};
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate, X509Version};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+
+/// One who may sign the certificates of peers.
+#[derive(Debug)]
+struct Anchor {
+    anchor: TrustAnchor<'static>,
+    validity: (i64, i64),
+    signs_clients: bool,
+    signs_servers: bool,
+}
+
+impl Anchor {
+    /// None: a certificate that signs no others.
+    fn of(certificate: &CertificateDer<'_>) -> Option<Anchor> {
+        let parsed = authority::parsed(certificate)?;
+        if !authority::can_sign(&parsed) {
+            return None;
+        }
+        let anchor = webpki::anchor_from_trusted_cert(certificate).ok()?;
+        Some(Anchor {
+            anchor: anchor.to_owned(),
+            validity: authority::validity(&parsed),
+            signs_clients: authority::fits(&parsed, Role::Client),
+            signs_servers: authority::fits(&parsed, Role::Server),
+        })
+    }
+
+    fn signs(&self, role: Role, now: UnixTime) -> bool {
+        let fits = match role {
+            Role::Client => self.signs_clients,
+            Role::Server => self.signs_servers,
+        };
+        fits && authority::check_time(self.validity, now).is_ok()
+    }
+}
 
 /// Who verifies, for both directions.
 #[derive(Debug)]
 pub(super) struct Verifier {
     /// The certificates of those who are trusted.
     trusted: Vec<CertificateDer<'static>>,
-    roots: Arc<RootCertStore>,
-    /// Follows the paths of clients' certificates; none: nobody is trusted.
-    of_clients: Option<Arc<dyn ClientCertVerifier>>,
+    /// Those of them who may sign others.
+    anchors: Vec<Anchor>,
+    /// What clients are told of whom to show a certificate of. One that is trusted itself may be its own issuer.
+    hints: Vec<DistinguishedName>,
+    provider: Arc<CryptoProvider>,
     algorithms: WebPkiSupportedAlgorithms,
     client_auth: ClientAuth,
     /// What the certificates of servers have to be valid for.
@@ -48,59 +87,51 @@ impl Verifier {
         client_auth: ClientAuth,
         expected: Option<ServerName<'static>>,
     ) -> Result<Verifier, String> {
-        let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(trusted.iter().cloned());
+        let mut all = RootCertStore::empty();
+        let (added, _) = all.add_parsable_certificates(trusted.iter().cloned());
         if added == 0 && !trusted.is_empty() {
             return Err(
                 "Failed to configure CA certificate(s) file/directory: no certificate is understood"
                     .to_owned(),
             );
         }
-        let roots = Arc::new(roots);
-        let of_clients = match roots.is_empty() {
-            true => None,
-            false => {
-                let provider = Arc::new(rustls::crypto::ring::default_provider());
-                let builder =
-                    WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider);
-                let built = builder.build().map_err(|error| {
-                    format!("Failed to configure CA certificate(s) file/directory: {error}")
-                })?;
-                Some(built)
-            }
-        };
         Ok(Verifier {
+            anchors: trusted.iter().filter_map(Anchor::of).collect(),
+            hints: all.subjects(),
             trusted,
-            roots,
-            of_clients,
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
             algorithms,
             client_auth,
             expected,
         })
     }
 
+    /// Those who may sign now. They are found anew for each handshake, for their time ends while the server runs.
+    fn roots(&self, role: Role, now: UnixTime) -> RootCertStore {
+        let anchors = self.anchors.iter().filter(|it| it.signs(role, now));
+        anchors.map(|it| it.anchor.clone()).collect()
+    }
+
     /// Whether a certificate is of the two kinds that rustls does not know, and trusted; `None`: it is of no such kind.
     fn special(
         &self,
         certificate: &CertificateDer<'_>,
+        role: Role,
         now: UnixTime,
     ) -> Option<Result<(), Error>> {
-        let (rest, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let parsed = authority::parsed(certificate)?;
         let is_trusted_itself = self.trusted.iter().any(|it| it == certificate);
-        if !rest.is_empty() || (parsed.version() != X509Version::V1 && !is_trusted_itself) {
+        if parsed.version() != X509Version::V1 && !is_trusted_itself {
             return None;
         }
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-        let now = ASN1Time::from_timestamp(now).ok()?;
-        let validity = parsed.validity();
-        if now < validity.not_before {
-            return Some(Err(CertificateError::NotValidYet.into()));
+        if let Err(error) = authority::check_time(authority::validity(&parsed), now) {
+            return Some(Err(error.into()));
         }
-        if now > validity.not_after {
-            return Some(Err(CertificateError::Expired.into()));
+        if !authority::fits(&parsed, role) {
+            return Some(Err(CertificateError::InvalidPurpose.into()));
         }
-        let is_signed =
-            is_trusted_itself || self.trusted.iter().any(|it| is_signed_by(&parsed, it));
+        let mut trusted = self.trusted.iter();
+        let is_signed = is_trusted_itself || trusted.any(|it| is_signed_by(&parsed, it, role, now));
         Some(match is_signed {
             true => Ok(()),
             false => Err(CertificateError::UnknownIssuer.into()),
@@ -153,20 +184,20 @@ fn is_version_1(certificate: &CertificateDer<'_>) -> bool {
         .is_ok_and(|(_, parsed)| parsed.version() == X509Version::V1)
 }
 
-/// Whether one of those who are trusted has signed a certificate itself. One who may only sign certificates of certain names
-/// signs none that has no such names in it.
-fn is_signed_by(certificate: &X509Certificate<'_>, authority: &CertificateDer<'_>) -> bool {
-    let Ok((_, authority)) = X509Certificate::from_der(authority) else {
-        return false;
-    };
-    let algorithm = &certificate.signature_algorithm.algorithm;
-    let is_broken = [OID_PKCS1_SHA1WITHRSA, OID_SHA1_WITH_RSA].contains(algorithm);
-    !is_broken
-        && authority.subject().as_raw() == certificate.issuer().as_raw()
-        && authority.name_constraints().is_ok_and(|it| it.is_none())
-        && certificate
-            .verify_signature(Some(authority.public_key()))
-            .is_ok()
+/// Whether one of those who are trusted has signed a certificate itself, and may. One who may only sign certificates of
+/// certain names signs none that has no such names in it.
+fn is_signed_by(
+    certificate: &X509Certificate<'_>,
+    authority: &CertificateDer<'_>,
+    role: Role,
+    now: UnixTime,
+) -> bool {
+    authority::parsed(authority).is_some_and(|it| {
+        authority::check_time(authority::validity(&it), now).is_ok()
+            && authority::fits(&it, role)
+            && it.name_constraints().is_ok_and(|it| it.is_none())
+            && authority::has_signed(&it, certificate)
+    })
 }
 
 /// Whether a certificate is valid for a name: by its alternative names, or, where it has none, by its common name.
@@ -198,11 +229,11 @@ impl ServerCertVerifier for Verifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        match self.special(end_entity, now) {
+        match self.special(end_entity, Role::Server, now) {
             Some(result) => result?,
             None => verify_server_cert_signed_by_trust_anchor(
                 &ParsedCertificate::try_from(end_entity)?,
-                &self.roots,
+                &self.roots(Role::Server, now),
                 intermediates,
                 now,
                 self.algorithms.all,
@@ -239,8 +270,7 @@ impl ClientCertVerifier for Verifier {
         self.client_auth == ClientAuth::Yes
     }
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        let inner = self.of_clients.as_ref();
-        inner.map_or(&[], |it| it.root_hint_subjects())
+        &self.hints
     }
     fn verify_client_cert(
         &self,
@@ -248,11 +278,14 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Some(result) = self.special(end_entity, now) {
+        if let Some(result) = self.special(end_entity, Role::Client, now) {
             return result.map(|()| ClientCertVerified::assertion());
         }
-        let inner = self.of_clients.as_ref();
-        let inner = inner.ok_or(CertificateError::UnknownIssuer)?;
+        let roots = Arc::new(self.roots(Role::Client, now));
+        let provider = Arc::clone(&self.provider);
+        // It is not made of no roots.
+        let inner = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
+        let inner = inner.map_err(|_| CertificateError::UnknownIssuer)?;
         inner.verify_client_cert(end_entity, intermediates, now)
     }
     fn verify_tls12_signature(
