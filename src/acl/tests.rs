@@ -949,6 +949,35 @@ fn limits_are_described_where_they_are_set() {
     );
 }
 
+/// Rules that began anew, or came from a file, forgave what was owed.
+#[test]
+fn what_was_used_is_the_users_whatever_its_rules_are() {
+    let mut users = users();
+    let mut set = |users: &mut Users, rules: &[&[u8]]| {
+        let changed = users.set(b"bob", rules, &Table).expect("right rules");
+        changed.after.expect("the user")
+    };
+    let ran = Ran {
+        cpu_ns: 5_000_000_000,
+        commands: 7,
+        called: 0,
+    };
+    let bob = set(&mut users, &[b"on", b"cpu=1/s"]);
+    bob.usage().charge(bob.budget(), ran);
+    let is_owed = |user: &User| user.usage().wait_ns(user.budget(), 1) > 0;
+    assert!(is_owed(&bob));
+    let bob = set(&mut users, &[b"reset", b"cpu=2/s"]);
+    assert!(is_owed(&bob) && bob.usage().commands() == 7);
+    let changed = users.load("f", b"user bob on cpu=3/s\nuser eve on", &Table);
+    assert_eq!(changed.expect("a right file").len(), 2);
+    let bob = users.find(b"bob").cloned().expect("the user");
+    assert!(is_owed(&bob) && bob.usage().commands() == 7);
+    // One that is made anew is another one.
+    users.remove(b"bob");
+    let bob = set(&mut users, &[b"on", b"cpu=1/s"]);
+    assert!(!is_owed(&bob) && bob.usage().commands() == 0);
+}
+
 // ---- files -------------------------------------------------------------------------------------------------------
 
 const FILE: &str = "\

@@ -63,6 +63,10 @@ fn owe(left: &Cell<i64>, amount: u64, unit: i64) {
 }
 
 impl Usage {
+    /// Whether anything was used, or asked for in vain.
+    pub fn is_used(&self) -> bool {
+        self.commands.get() > 0 || self.waits.get() > 0 || self.refusals.get() > 0
+    }
     /// Time that the user's commands have run, ns.
     pub fn cpu_ns(&self) -> u64 {
         self.cpu_ns.get()

@@ -701,12 +701,11 @@ fn keyspace(page: &mut Page<'_>) {
     }
 }
 
-/// Writes how many keys of each type have what size, by powers of two.
 /// What users have used since the start, those who have; a line for each.
 fn users(page: &mut Page<'_>) {
     for user in page.state.users.iter() {
         let usage = user.usage();
-        if usage.commands() == 0 && usage.refusals() == 0 {
+        if !usage.is_used() {
             continue;
         }
         page.field(
@@ -722,6 +721,7 @@ fn users(page: &mut Page<'_>) {
     }
 }
 
+/// Writes how many keys of each type have what size, by powers of two.
 fn key_sizes(page: &mut Page<'_>) {
     const KINDS: [(Type, &str); 5] = [
         (Type::String, "strings_sizes"),

@@ -330,3 +330,27 @@ fn a_queue_is_counted_when_it_is_run() {
     wait_ms(&mut world, 1000);
     assert_eq!(world.take(peer), "$1\r\na\r\n");
 }
+
+#[test]
+fn what_users_have_used_is_told() {
+    let (mut world, admin) = with_user("rate=1/s");
+    world.ask(admin, "ACL SETUSER quiet on\r\n");
+    let peer = client_of(&mut world, "u");
+    world.ask(peer, "DEBUG SLEEP 0.1\r\nECHO a\r\n");
+    let told = world.ask(admin, "LOOP USERS\r\n");
+    let of_u = told.split("$1\r\nu\r\n").nth(1).expect("the user");
+    assert!(!told.contains("quiet"), "{told}");
+    for wanted in [
+        "$8\r\ntotal-us\r\n",
+        "$8\r\ncommands\r\n:1\r\n",
+        "$5\r\nwaits\r\n:1\r\n",
+        "$8\r\nrefusals\r\n:0\r\n",
+        "$12\r\nclients-held\r\n:1\r\n",
+    ] {
+        assert!(of_u.contains(wanted), "{wanted} in {of_u}");
+    }
+    let info = world.ask(admin, "INFO users\r\n");
+    let is_line = |line: &&str| line.starts_with("user_u:commands=1,cpu_usec=10");
+    assert_eq!(info.lines().filter(is_line).count(), 1, "{info}");
+    assert!(info.contains("user_default:"), "{info}");
+}

@@ -305,6 +305,31 @@ impl Measured {
     }
 }
 
+/// Users that have used something, by name.
+fn users(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let state = &mut *context.state;
+    let Some(client) = state.clients.get_mut(context.client) else {
+        return Ok(());
+    };
+    let reply = &mut client.reply;
+    let users = state.users.iter();
+    let used: Vec<_> = users.filter(|user| user.usage().is_used()).collect();
+    reply.map(used.len());
+    for user in used {
+        let usage = user.usage();
+        reply.bulk(user.name());
+        reply.map(6);
+        time(reply, "total-us", usage.cpu_ns());
+        number(reply, "commands", usage.commands());
+        number(reply, "waits", usage.waits());
+        number(reply, "refusals", usage.refusals());
+        let held = state.budgets.held_of(user.name());
+        number(reply, "clients-held", held as u64);
+        number(reply, "memory-bytes", usage.memory_bytes());
+    }
+    Ok(())
+}
+
 fn histogram(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let mut asked = Vec::new();
     for name in args.iter().skip(2) {

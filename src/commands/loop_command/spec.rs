@@ -1,6 +1,6 @@
 //! The rows of LOOP. The command is gyre's own, so `since` names gyre's version and not Redis's.
 
-use super::{histogram, print_help, reset, slowest, stats, trace, waited};
+use super::{histogram, print_help, reset, slowest, stats, trace, users, waited};
 use crate::engine::{Argument, CommandSpec, Group, Handler, flags};
 
 const ROW: CommandSpec = CommandSpec {
@@ -70,6 +70,14 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
         arity: -2,
         arguments: COUNT,
         handler: Handler::Server(trace),
+        ..ROW
+    },
+    CommandSpec {
+        name: "users",
+        summary: "Returns what the commands of each user have taken of the loop's time since the start, and how they fared with \
+                  its budget.",
+        complexity: "O(N) where N is the number of users",
+        handler: Handler::Server(users),
         ..ROW
     },
     CommandSpec {

@@ -472,7 +472,7 @@ fn users(text: &mut Text, state: &State) {
     let names: Vec<_> = state
         .users
         .iter()
-        .filter(|user| user.usage().commands() > 0 || user.usage().refusals() > 0)
+        .filter(|user| user.usage().is_used())
         .map(|user| {
             (
                 String::from_utf8_lossy(user.name()).into_owned(),
