@@ -39,10 +39,15 @@ pub fn feed(state: &mut State) {
         clear(scratch);
         debug_assert_eq!(stream.end(), state.journal.offset());
     }
-    let settings = state.config.settings();
-    let needed = replication.needed();
-    if let Some(stream) = &mut replication.stream {
-        stream.trim(settings.repl_backlog_size, needed);
+    forget_unneeded(state);
+}
+
+/// Forgets what of the stream is older than the backlog and still to be read by no replica.
+fn forget_unneeded(state: &mut State) {
+    let keep = state.config.settings().repl_backlog_size;
+    let needed = state.replication.needed();
+    if let Some(stream) = &mut state.replication.stream {
+        stream.trim(keep, needed);
     }
 }
 

@@ -640,6 +640,8 @@ pub fn gone(state: &mut State, key: ClientKey) {
     }
     state.replication.replicas.remove(&id);
     refresh_good(state);
+    // What was kept for it alone goes with it, not in the next turn, which may be far.
+    super::forget_unneeded(state);
 }
 
 /// Counts the replicas that are good enough for `min-replicas-to-write`.
