@@ -297,7 +297,7 @@ fn a_rate_holds_its_user_alone() {
     };
     assert!(fields.contains(&Value::bulk("budget")));
     let info = text_of(admin.line("INFO users"));
-    // AUTH and forty others, of which not all had to wait.
+    // AUTH is none of them: it was sent by who the client was before.
     let line = info.lines().find(|line| line.starts_with("user_u:"));
     let fields = line.and_then(|line| line.strip_prefix("user_u:"));
     let fields: Vec<&str> = fields.unwrap_or_default().split(',').collect();

@@ -953,7 +953,7 @@ fn limits_are_described_where_they_are_set() {
 #[test]
 fn what_was_used_is_the_users_whatever_its_rules_are() {
     let mut users = users();
-    let mut set = |users: &mut Users, rules: &[&[u8]]| {
+    let set = |users: &mut Users, rules: &[&[u8]]| {
         let changed = users.set(b"bob", rules, &Table).expect("right rules");
         changed.after.expect("the user")
     };

@@ -131,7 +131,7 @@ impl Usage {
             None => u64::MAX,
             Some(_) => {
                 let left = u64::try_from(self.commands_left.get()).unwrap_or(0);
-                left / (NS as u64)
+                left.div_euclid(NS as u64)
             }
         }
     }

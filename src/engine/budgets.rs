@@ -234,8 +234,6 @@ pub(super) fn admit(
     call_flags: u32,
     queued: usize,
 ) -> Result<Admission, CommandError> {
-    // What ran before it in what the client sent has not been charged yet.
-    settle(state);
     let Some(caller) = state.clients.get(client) else {
         return Ok(Admission::Runs);
     };
@@ -246,6 +244,11 @@ pub(super) fn admit(
     if call_flags & flags::NO_AUTH != 0 || caller.session.waiting().is_some() {
         return Ok(Admission::Runs);
     }
+    // What ran before it in what the client sent has not been charged yet.
+    settle(state);
+    let Some(caller) = state.clients.get(client) else {
+        return Ok(Admission::Runs);
+    };
     let (budget, usage, now_ns) = (user.budget(), user.usage(), state.now.mono_ns);
     let runs_queue = call_flags & flags::RUNS_QUEUE != 0;
     let is_queued = caller.session.in_multi() && call_flags & flags::RUNS_IN_MULTI == 0;

@@ -270,8 +270,8 @@ fn clients_may_go_while_they_are_held() {
     world.turn();
     let list = world.ask(admin, "CLIENT LIST\r\n");
     let ids = list.lines().filter(|line| line.contains("user=u"));
-    let id = ids.filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
-    let id = id.last().expect("one of them").to_owned();
+    let mut id = ids.filter_map(|line| line.strip_prefix("id=")?.split(' ').next());
+    let id = id.next_back().expect("one of them").to_owned();
     assert_eq!(
         world.ask(admin, &format!("CLIENT KILL ID {id}\r\n")),
         ":1\r\n"
