@@ -497,6 +497,6 @@ fn the_log_keeps_so_much_of_a_key_and_no_more() {
     let at = fields.iter().position(|it| *it == Value::bulk("object"));
     assert_eq!(
         fields[at.expect("an object") + 1],
-        Value::bulk(&"k".repeat(1024))
+        Value::bulk("k".repeat(1024))
     );
 }
