@@ -434,6 +434,9 @@ fn a_certificate_may_name_its_user() {
         .authority
         .issue("x", &["urn:nobody", "default"]);
     let cut = certificates.authority.issue_version_1("default\0x");
+    // No string at all: a name that is nobody's, though a second one would be somebody's.
+    let names: [(u8, &[u8]); 2] = [(4, b"default"), (0x0c, b"default")];
+    let unreadable = certificates.authority.issue_named("unreadable", &names);
     let directives = ["--requirepass", "secret", "--tls-auth-clients-user", "CN"];
     let (server, port) = certificates.start(&directives);
     let mut raw = server.raw();
@@ -446,16 +449,16 @@ fn a_certificate_may_name_its_user() {
     let pong = Value::Simple("PONG".into());
     assert_eq!(answer(&default), pong);
     assert_eq!(info(&mut raw, "acl_access_denied_tls_cert"), "0");
-    for own in [&certificates.client, &cut] {
+    for own in [&certificates.client, &cut, &unreadable] {
         assert!(refused(answer(own)).starts_with("NOAUTH"));
     }
-    assert_eq!(info(&mut raw, "acl_access_denied_tls_cert"), "2");
+    assert_eq!(info(&mut raw, "acl_access_denied_tls_cert"), "3");
     assert_eq!(raw.line("CONFIG SET tls-auth-clients-user uri"), ok());
     assert_eq!(answer(&by_uri), pong);
     assert!(refused(answer(&default)).starts_with("NOAUTH"));
     assert_eq!(raw.line("CONFIG SET tls-auth-clients-user off"), ok());
     assert!(refused(answer(&by_uri)).starts_with("NOAUTH"));
-    assert_eq!(info(&mut raw, "acl_access_denied_tls_cert"), "3");
+    assert_eq!(info(&mut raw, "acl_access_denied_tls_cert"), "4");
 }
 
 /// A server whose only port speaks TLS, as one that follows another over TLS.
