@@ -298,6 +298,17 @@ fn an_end_of_sending_is_one_and_a_cut_one_ends_all() {
     assert!(matches!(secure.read(), Value::Bulk(bytes) if bytes.len() == 3_000_000));
     assert_eq!(secure.read(), ok());
     assert_eq!(secure.try_read(), Err("the end".to_owned()));
+    // The same for one that ends without a word, also with part of a record behind what is whole. Nothing is kept open.
+    for part in [&b""[..], &[23, 3, 3, 0, 40, 1, 2]] {
+        let mut secure = Secure::connect(port, certificates.config()).expect("it is let in");
+        secure.send(b"GET key\r\nPING\r\n");
+        let socket = &mut secure.stream.sock;
+        socket.write_all(part).expect("it reads");
+        socket.shutdown(std::net::Shutdown::Write).expect("an end");
+        assert!(matches!(secure.read(), Value::Bulk(bytes) if bytes.len() == 3_000_000));
+        assert_eq!(secure.read(), Value::Simple("PONG".into()));
+        assert_eq!(secure.try_read(), Err("the end".to_owned()));
+    }
     // Nobody waits for a key who is gone, announced or not.
     let mut secure = Secure::connect(port, certificates.config()).expect("it is let in");
     secure.send(b"BLPOP nothing 0\r\n");

@@ -13,6 +13,7 @@
 use super::mio_sockets::*;
 use super::mio_tls::{Established, MioTls, TlsSocket, register};
 use super::seam::*;
+use super::tls_connection::Turn;
 use crate::system::child::Pipe;
 use crate::system::resolver::{Addresses, Lookup, Resolver};
 use crate::system::ticks::TickClock;
@@ -381,13 +382,16 @@ impl MioSeam {
             return Err(io::Error::from(io::ErrorKind::InvalidInput));
         };
         let TlsSocket { stream, tls } = &mut **socket;
-        let result = tls.read(stream, &mut self.tls.buffers, buffer);
+        // Whether a read has emptied the socket matters within, where bytes may come to nothing that is seen here.
+        let turn = Turn {
+            number: self.tls.turn,
+            reads_on: registered.reads_on,
+        };
+        let result = tls.read(stream, &mut self.tls.buffers, buffer, turn);
         if tls.take_broken_off() {
             self.tls.again(token);
         }
-        let mut received = result?;
-        received.more |= registered.reads_on && received.len > 0;
-        Ok(received)
+        result
     }
 
     #[inline]

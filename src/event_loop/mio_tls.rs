@@ -106,6 +106,8 @@ pub(super) struct MioTls {
     listeners: Vec<Listener>,
     handshakes: Slab<Handshake>,
     lingering: Slab<Lingering>,
+    /// The number of this turn.
+    pub(super) turn: u64,
     /// Time that handshakes have taken of this turn, ns.
     spent_ns: u64,
     /// Sources that have something to read of which the kernel knows nothing.
@@ -236,6 +238,7 @@ impl MioTls {
 
     /// A turn begins: what is bounded by the turn begins anew.
     pub(super) fn turn_begins(&mut self) {
+        self.turn += 1;
         self.spent_ns = 0;
         for listener in &mut self.listeners {
             listener.accepted_in_turn = 0;

@@ -27,16 +27,19 @@ use super::seam::Received;
 
 /// Ciphertext that is read at once, bytes.
 const READ: usize = 64 * 1024;
-/// A reader with less room than this has at least so much read for it.
-const LEAST_READ: usize = 4 * 1024;
+/// What is read for a reader beyond its room: a whole record, so that few reads yield nothing.
+const LEAST_READ: usize = RECORD + 1024;
 /// Plain bytes that are encrypted before the stream is given them.
 const BATCH: usize = 64 * 1024;
 /// Plain bytes that are taken at once: the rest has to be offered again, so that the loop can bound what it writes in a turn.
 const MOST_WRITTEN: usize = 4 * BATCH;
 /// Plain bytes of one record.
 const RECORD: usize = 16 * 1024;
-/// Reads that may yield nothing but records of the protocol's own before others have their turn.
-const FRUITLESS_READS: usize = 4;
+/// Reads of a handshake before others have their turn.
+const HANDSHAKE_READS: usize = 4;
+/// Bytes beside the plain ones that may be decrypted for a connection in one turn: those of about a thousand records. What a
+/// turn costs is counted in these where records are small or empty; plain bytes are bounded by who reads them.
+const OVERHEAD_IN_TURN: isize = 22 * 1024;
 /// More than this is never needed to understand what was read: the longest handshake message, and one read.
 const MOST_HELD: usize = 256 * 1024;
 /// The first byte of what a TLS client sends.
@@ -53,6 +56,16 @@ pub(super) struct Buffers {
 enum Session {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
+}
+
+/// What the one who reads knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// The turn of the loop, in which the work for a connection is bounded.
+    pub(super) number: u64,
+    /// A read of the stream that yields less than it was asked for has not emptied it, as where its end was told on the edge
+    /// of its last bytes. Then it is read until nothing is there, also where what came was no plain byte.
+    pub(super) reads_on: bool,
 }
 
 /// How far a connection is.
@@ -82,6 +95,10 @@ pub(super) struct TlsConnection {
     peer_closed: bool,
     /// Reading was broken off between two reads, so that no edge will tell of what is left.
     broke_off: bool,
+    /// The turn in which was read last.
+    turn: u64,
+    /// Bytes of ciphertext that were done with in it, less the plain bytes that they were.
+    overhead: isize,
     /// Why there is nothing more to be had of it.
     failed: Option<Box<str>>,
 }
@@ -105,6 +122,8 @@ struct Sink<'a> {
     room: &'a mut [u8],
     /// Bytes of it that were filled.
     filled: usize,
+    /// Bytes that came, with those that did not fit.
+    came: usize,
     /// What does not fit there.
     plain: &'a mut Vec<u8>,
     outgoing: &'a mut Vec<u8>,
@@ -112,6 +131,7 @@ struct Sink<'a> {
 
 impl Sink<'_> {
     fn take(&mut self, bytes: &[u8]) {
+        self.came += bytes.len();
         let left = self.room.get_mut(self.filled..).unwrap_or_default();
         // Nothing goes past what had no room.
         let fits = if self.plain.is_empty() {
@@ -283,6 +303,8 @@ impl TlsConnection {
             has_read: false,
             peer_closed: false,
             broke_off: false,
+            turn: 0,
+            overhead: 0,
             failed: None,
         }
     }
@@ -315,7 +337,7 @@ impl TlsConnection {
         stream: &mut (impl Read + Write),
         buffers: &mut Buffers,
     ) -> io::Result<bool> {
-        for _ in 0..FRUITLESS_READS {
+        for _ in 0..HANDSHAKE_READS {
             // Plain bytes that come right behind the handshake have no room yet: they stay with the connection.
             let (read, _) = self.read_records(stream, buffers, &mut [], 0)?;
             let flushed = would_block(self.flush(stream))?;
@@ -348,6 +370,7 @@ impl TlsConnection {
         stream: &mut (impl Read + Write),
         buffers: &mut Buffers,
         room: &mut [u8],
+        turn: Turn,
     ) -> io::Result<Received> {
         if self.stage != Stage::Open {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
@@ -356,40 +379,57 @@ impl TlsConnection {
         if len > 0 {
             return Ok(Received { len, more: true });
         }
-        for _ in 0..FRUITLESS_READS {
-            if !self.has_records {
-                if let Some(error) = self.failure() {
-                    return Err(error);
-                }
-                if self.peer_closed {
-                    return Ok(Received {
-                        len: 0,
-                        more: false,
-                    });
-                }
-            }
-            let least = room.len().saturating_add(LEAST_READ);
-            let (read, len) = self.read_records(stream, buffers, room, least)?;
-            // Answers to what the peer's protocol asked, and what it is told where it has failed. What the stream does not take
-            // goes with its next edge; that it is broken, the next read or write finds.
-            let _ = self.flush(stream);
-            let drained = matches!(read, Pulled::Nothing | Pulled::Some { drained: true });
-            if len > 0 {
-                let more = !drained || self.has_more();
-                return Ok(Received { len, more });
-            }
-            if self.has_more() {
-                continue;
-            }
-            match read {
-                Pulled::End => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                _ if drained => return Err(io::Error::from(io::ErrorKind::WouldBlock)),
-                _ => {}
-            }
+        if !self.has_records
+            && let Some(end) = self.end()
+        {
+            return end;
         }
-        // Records without a byte in them, one after the other: the others have their turn first.
-        self.broke_off = true;
+        if self.turn != turn.number {
+            (self.turn, self.overhead) = (turn.number, 0);
+        }
+        if self.overhead >= OVERHEAD_IN_TURN {
+            self.broke_off = true;
+            return Err(io::Error::from(io::ErrorKind::WouldBlock));
+        }
+        let least = room.len().saturating_add(LEAST_READ);
+        let (read, len) = self.read_records(stream, buffers, room, least)?;
+        // Answers to what the peer's protocol asked, and what it is told where it has failed. What the stream does not take
+        // goes with its next edge; that it is broken, the next read or write finds.
+        let _ = self.flush(stream);
+        let drained = match read {
+            Pulled::Nothing => true,
+            Pulled::Some { drained } => drained && !turn.reads_on,
+            _ => false,
+        };
+        if len > 0 {
+            let more = !drained || self.has_more();
+            return Ok(Received { len, more });
+        }
+        if !self.has_records
+            && let Some(end) = self.end()
+        {
+            return end;
+        }
+        match read {
+            Pulled::End => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            _ if drained && !self.has_more() => {}
+            // Part of a record, or records without a byte in them, perhaps one after the other: the others have their turn
+            // first, and no edge tells of what is left.
+            _ => self.broke_off = true,
+        }
         Err(io::Error::from(io::ErrorKind::WouldBlock))
+    }
+
+    /// What a read says behind the last plain byte.
+    fn end(&self) -> Option<io::Result<Received>> {
+        if let Some(error) = self.failure() {
+            return Some(Err(error));
+        }
+        let end = Received {
+            len: 0,
+            more: false,
+        };
+        self.peer_closed.then_some(Ok(end))
     }
 
     /// Writes plain bytes; how many were taken. `WouldBlock`: what was taken before has to go out first.
@@ -532,6 +572,7 @@ impl TlsConnection {
             let mut sink = Sink {
                 room: &mut *room,
                 filled: looked.filled,
+                came: 0,
                 plain: &mut self.plain,
                 outgoing: &mut self.outgoing,
             };
@@ -541,9 +582,15 @@ impl TlsConnection {
             });
             looked.filled = sink.filled;
             looked.done += done;
+            // (Below zero where bytes are told as done with one step behind their plain ones.)
+            self.overhead += done as isize - sink.came as isize;
             match step {
                 Step::Again => {}
                 Step::Plain if !self.plain.is_empty() => {
+                    self.has_records = looked.done < input.len();
+                    break;
+                }
+                Step::Plain if self.overhead >= OVERHEAD_IN_TURN => {
                     self.has_records = looked.done < input.len();
                     break;
                 }
@@ -568,6 +615,7 @@ impl TlsConnection {
             let mut sink = Sink {
                 room: &mut [],
                 filled: 0,
+                came: 0,
                 plain: &mut self.plain,
                 outgoing: &mut self.outgoing,
             };
@@ -629,6 +677,7 @@ impl TlsConnection {
             let mut sink = Sink {
                 room: &mut [],
                 filled: 0,
+                came: 0,
                 plain: &mut self.plain,
                 outgoing: &mut *output,
             };

@@ -16,6 +16,8 @@ struct Wire {
     room: usize,
     /// It ends behind them.
     ended: bool,
+    /// It is broken behind them.
+    reset: bool,
     /// Something came since the reader was told.
     came: bool,
     /// There was no room, and the writer waits for some.
@@ -42,6 +44,7 @@ impl Read for End {
         let len = wire.bytes.len().min(room.len());
         if len == 0 && !room.is_empty() {
             return match wire.ended {
+                _ if wire.reset => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
                 true => Ok(0),
                 false => Err(io::Error::from(io::ErrorKind::WouldBlock)),
             };
@@ -87,6 +90,9 @@ struct Side {
     received: Vec<u8>,
     /// Reading is to go on though no edge tells it.
     more: bool,
+    /// Poll has told of the end.
+    reads_on: bool,
+    turn: u64,
     /// Something is to be written, and no edge is waited for.
     may_write: bool,
     ended: bool,
@@ -98,6 +104,10 @@ impl Side {
     fn turn(&mut self) -> bool {
         let came = std::mem::take(&mut self.end.incoming.borrow_mut().came);
         let has_room = std::mem::take(&mut self.end.outgoing.borrow_mut().has_room);
+        if came {
+            let wire = self.end.incoming.borrow();
+            self.reads_on |= wire.ended || wire.reset;
+        }
         let broke_off = self.tls.take_broken_off();
         if self.failed.is_some() {
             return false;
@@ -132,7 +142,15 @@ impl Side {
     fn read(&mut self) {
         let len = 1 + self.end.rng.index(40_000);
         let mut room = vec![0; len];
-        match self.tls.read(&mut self.end, &mut self.buffers, &mut room) {
+        self.turn += 1;
+        let turn = Turn {
+            number: self.turn,
+            reads_on: self.reads_on,
+        };
+        match self
+            .tls
+            .read(&mut self.end, &mut self.buffers, &mut room, turn)
+        {
             Ok(Received { len: 0, .. }) => {
                 self.ended = true;
                 self.more = false;
@@ -246,6 +264,8 @@ fn pair(context: &TlsContext, seed: u64, lengths: [usize; 2], room: usize) -> [S
             sent: 0,
             received: Vec::new(),
             more: false,
+            reads_on: false,
+            turn: 0,
             may_write: false,
             ended: false,
             failed: None,
@@ -386,31 +406,145 @@ fn plain_text_is_refused_in_silence() {
     }
 }
 
-/// Reads that yield nothing have an end in a turn, whatever the peer sends: here a record that comes in as many pieces as
-/// a reader with little room has read for it. No edge tells of the rest, so it is told that there is some.
+/// Has new keys used for what a side sends, which the peer is told by a record without a plain byte.
+fn update_keys(side: &mut Side) {
+    let mut sink = Sink {
+        room: &mut [],
+        filled: 0,
+        came: 0,
+        plain: &mut side.tls.plain,
+        outgoing: &mut side.tls.outgoing,
+    };
+    with_session!(&mut side.tls.session, it => {
+        let status = it.process_tls_records(&mut []);
+        let Ok(ConnectionState::WriteTraffic(traffic)) = status.state else {
+            panic!("nothing can be written");
+        };
+        traffic.refresh_traffic_keys().expect("new keys");
+        while let (_, Step::Again) = handle(it.process_tls_records(&mut []), &mut sink) {}
+    });
+    side.send_bytes(b"");
+}
+
+impl Side {
+    /// Sends a record of its own for each byte.
+    fn send_bytes(&mut self, bytes: &[u8]) {
+        self.end.most = usize::MAX;
+        let mut output = std::mem::take(&mut self.tls.outgoing);
+        for byte in bytes {
+            let what = Send::Plain(std::slice::from_ref(byte));
+            self.tls.send(&what, &mut output).expect("it is open");
+        }
+        self.end.write_all(&output).expect("room");
+    }
+}
+
+/// An end on the edge of bytes that come to nothing is found, by a read that no edge tells: without it the connection would
+/// stay open for ever.
+#[test]
+fn an_end_behind_what_yields_no_plain_byte_is_found() {
+    let fixture = fixture();
+    for (is_reset, what) in [false, true]
+        .into_iter()
+        .flat_map(|it| ["part", "keys", "part behind a byte", "nothing"].map(|what| (it, what)))
+    {
+        let mut sides = pair(&fixture.contexts[0], 12, [10, 0], usize::MAX);
+        run(&mut sides);
+        let [client, server] = &mut sides;
+        match what {
+            "part" => {
+                client.send_bytes(b"x");
+                let mut wire = server.end.incoming.borrow_mut();
+                wire.bytes.truncate(7);
+            }
+            "keys" => {
+                for _ in 0..3 {
+                    update_keys(client);
+                }
+            }
+            "part behind a byte" => {
+                client.send_bytes(b"xy");
+                server.end.incoming.borrow_mut().bytes.pop_back();
+            }
+            _ => {}
+        }
+        {
+            let mut wire = server.end.incoming.borrow_mut();
+            assert_eq!(wire.bytes.is_empty(), what == "nothing");
+            (wire.came, wire.ended, wire.reset) = (true, true, is_reset);
+        }
+        while server.turn() {}
+        let failed = server.failed.as_deref().unwrap_or("nothing");
+        let error = match is_reset {
+            true => io::ErrorKind::ConnectionReset,
+            false => io::ErrorKind::UnexpectedEof,
+        };
+        let expected = io::Error::from(error).to_string();
+        assert_eq!(failed, expected, "{what}, reset: {is_reset}");
+    }
+}
+
+/// One read that yields nothing has the others served before the next. No edge tells of what may be left, so it is told
+/// that there may be something.
 #[test]
 fn reads_without_a_byte_hold_nobody_up() {
     let fixture = fixture();
     let mut sides = pair(&fixture.contexts[0], 10, [0, 0], usize::MAX);
     run(&mut sides);
     let [client, server] = &mut sides;
-    client.end.most = usize::MAX;
-    client.to_send = vec![b'x'; RECORD];
-    client.may_write = true;
-    while client.sent < RECORD {
-        client.write();
-    }
-    let Side { tls, end, .. } = server;
-    let mut room = [0];
-    let mut read = || {
-        let read = tls.read(end, &mut server.buffers, &mut room);
-        (
-            read.map(|it| it.len).map_err(|it| it.kind()),
-            tls.take_broken_off(),
-        )
+    let mut read = |client: &mut Side, bytes: &[u8]| {
+        update_keys(client);
+        client.send_bytes(bytes);
+        let Side {
+            tls, end, buffers, ..
+        } = &mut *server;
+        let turn = Turn {
+            number: 1,
+            reads_on: true,
+        };
+        let read = tls.read(end, buffers, &mut [0; 10], turn);
+        let read = read.map(|it| it.len).map_err(|it| it.kind());
+        (read, tls.take_broken_off())
     };
-    assert_eq!(read(), (Err(io::ErrorKind::WouldBlock), true));
-    assert_eq!(read(), (Ok(1), false));
+    assert_eq!(read(client, b""), (Err(io::ErrorKind::WouldBlock), true));
+    assert_eq!(read(client, b"x"), (Ok(1), false));
+}
+
+/// A turn decrypts about a thousand records for a connection and no more, though they have a byte each, and those that are
+/// left come in the next turns without an edge.
+#[test]
+fn the_records_of_a_turn_are_bounded_whatever_they_hold() {
+    let fixture = fixture();
+    for context in &fixture.contexts {
+        let mut sides = pair(context, 13, [0, 0], usize::MAX);
+        run(&mut sides);
+        let [client, server] = &mut sides;
+        let bytes = vec![b'x'; 10_000];
+        client.send_bytes(&bytes);
+        let Side { tls, end, .. } = server;
+        let mut room = vec![0; 256 * 1024];
+        let (mut all, mut turns) = (0, 0);
+        while all < bytes.len() {
+            server.turn += 1;
+            turns += 1;
+            assert!(turns < 100, "it does not go on");
+            let turn = Turn {
+                number: server.turn,
+                reads_on: false,
+            };
+            let mut in_turn = 0;
+            while let Ok(received) = tls.read(end, &mut server.buffers, &mut room, turn) {
+                in_turn += received.len;
+                if !received.more {
+                    break;
+                }
+            }
+            all += in_turn;
+            assert!(in_turn <= 1100, "{in_turn}");
+            assert!(all == bytes.len() || tls.take_broken_off());
+        }
+        assert!(turns >= 9, "{turns}");
+    }
 }
 
 /// A session is resumed once its client comes again, if there is a cache.

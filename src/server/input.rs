@@ -243,6 +243,8 @@ impl Core {
             Ok(Received { len: 0, .. }) => return Input::Ended,
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Input::Nothing,
+            // Over TLS, an end that the peer has not announced: what was whole before it runs and is answered all the same.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Input::Ended,
             Err(error) => {
                 log::debug!("Reading from client: {error}");
                 return Input::Failed;
