@@ -49,6 +49,8 @@ enum Death {
 
 /// The journal's offset at the end of a turn, or the time, and the last event then.
 type Turn = (u64, u64);
+/// Fields of a hash with the times at which they are over.
+type FieldTimes = BTreeMap<Vec<u8>, Option<i64>>;
 
 /// Who keeps the data.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +89,7 @@ struct Contents {
     gone: Vec<Executed>,
     /// The fields of its hashes after that, by database and key. Those whose time is over no command names: two moments could
     /// not be told apart that differ in nothing else, and HLEN counts them.
-    fields: BTreeMap<(usize, Vec<u8>), BTreeMap<Vec<u8>, Option<i64>>>,
+    fields: BTreeMap<(usize, Vec<u8>), FieldTimes>,
 }
 
 /// Asks commands one after the other, in one pipeline. What goes by itself behind the last answer is left in the record, for
