@@ -349,16 +349,6 @@ impl Histories {
                     }
                     Some((other, found)) => {
                         self.compared += u64::from(*other != index);
-                        if *found != print {
-                            for (id, log) in &self.logs {
-                                std::fs::write(format!("/tmp/xs-{id}"), &log.bytes).unwrap();
-                                std::fs::write(
-                                    format!("/tmp/xs-{id}.start"),
-                                    log.start.to_string(),
-                                )
-                                .unwrap();
-                            }
-                        } // DBG
                         assert!(
                             *found == print,
                             "servers {other} and {index} differ at {place:?}:\n{}",
