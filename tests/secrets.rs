@@ -285,7 +285,6 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     files
 }
 
-/// A command with a password keeps it wherever it is called by another name.
 /// Whether a process has these bytes in memory that it can write.
 fn has_in_memory(pid: u32, bytes: &[u8]) -> bool {
     use std::os::unix::fs::FileExt;
@@ -346,6 +345,7 @@ fn passwords_that_are_none_any_more_leave_the_memory() {
     );
 }
 
+/// A command with a password keeps it wherever it is called by another name.
 #[test]
 fn renamed_commands_hide_their_passwords_too() {
     let server = Server::with(&[
