@@ -2,42 +2,12 @@
 
 mod common;
 
+use common::console::{Started, commands};
 use common::redis_server::Redis;
 use common::{AWAITED, skips};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
-
-/// Ends the server that the document starts, however the test ends.
-struct Started(Option<Child>);
-
-impl Drop for Started {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-/// The commands of the document, each with the lines that it answers.
-fn commands(page: &str) -> Vec<(String, String)> {
-    let mut commands: Vec<(String, String)> = Vec::new();
-    for block in page.split("```console\n").skip(1) {
-        let (block, _) = block.split_once("```").expect("the end of a block");
-        for line in block.lines() {
-            match (line.strip_prefix("$ "), commands.last_mut()) {
-                (Some(command), _) => commands.push((command.to_owned(), String::new())),
-                (None, Some((_, answer))) => {
-                    answer.push_str(line);
-                    answer.push('\n');
-                }
-                (None, None) => panic!("{line} is no command"),
-            }
-        }
-    }
-    commands
-}
 
 fn shell(command: &str) -> String {
     let output = Command::new("sh").args(["-c", command]).output();

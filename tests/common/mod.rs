@@ -4,6 +4,7 @@
 //! crate. The server is killed and its directory removed on drop, however the test ends.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod console;
 pub mod proxy;
 pub mod redis_server;
 pub mod skips;
