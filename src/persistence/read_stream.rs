@@ -282,6 +282,7 @@ mod tests {
             into.push(match part {
                 ReadPart::Aux(name, value) => format!("{end} {} {}", shown(name), shown(value)),
                 ReadPart::Function(code) => format!("{end} {}", shown(code)),
+                ReadPart::Empty(key) => format!("{end} {} is empty", shown(key)),
                 ReadPart::Entry {
                     key,
                     value,

@@ -8,10 +8,10 @@
 //! Lua:        Call        Call       Busy      Ended      Written
 //! ```
 //!
-//! Lua lives in the closure of the coroutine, and the closure never ends: the functions that `redis` names are made in
-//! one scope of [`mlua::Lua::scope`] and may borrow what lies on that stack. A coroutine that stands still can only be
-//! dropped by unwinding its stack, and through C frames that is not possible: it is forgotten instead
-//! ([`std::mem::ManuallyDrop`]), which happens once, at the end of the process.
+//! Lua lives in the closure of the coroutine, and the closure ends with the interpreter: the functions that `redis` names
+//! are made in one scope of [`mlua::Lua::scope`] and may borrow what lies on that stack. Who drops an interpreter tells it
+//! to end. One that stands in the middle of a program could only be dropped by unwinding its stack, and through C frames
+//! that is not possible: it is forgotten instead, stack and all, which a process does once, at its end.
 
 use super::api::{self, Host, Killed};
 use super::convert::{self, Errors};
@@ -28,7 +28,6 @@ use mlua::{
 };
 use std::cell::Cell;
 use std::ffi::c_int;
-use std::mem::ManuallyDrop;
 
 /// Address space of the stack; memory is taken as it is used. C functions of Lua nest 200 deep, and one of them
 /// (`gsub`) has a buffer of 8 KiB in its frame.
@@ -88,6 +87,8 @@ pub enum Tell {
         /// Keys, then arguments.
         args: Box<OwnedRequest>,
     },
+    /// Give back what there is, and be no more.
+    End,
     /// What a command answered: the call comes back with its reply.
     Answer(Box<Call>),
     /// Whether there is such a command.
@@ -142,6 +143,16 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Whether a program waits for the answer.
+    fn is_of_a_program(&self) -> bool {
+        match self {
+            Ask::Ready | Ask::Compiled(_) | Ask::Loaded(_) | Ask::Written { .. } => false,
+            Ask::Call(_) | Ask::Check(_) | Ask::Clock | Ask::Busy | Ask::Ended { .. } => true,
+        }
+    }
+}
+
 /// A command to be run, and its reply. One is used again and again, and only its address moves.
 #[derive(Debug, Default)]
 pub struct Call {
@@ -164,7 +175,10 @@ pub struct Options {
 
 /// Lua, standing still.
 pub struct Interpreter {
-    coroutine: ManuallyDrop<Coroutine<Tell, Ask, String>>,
+    /// Absent only while it is dropped.
+    coroutine: Option<Coroutine<Tell, Ask, String>>,
+    /// It stands in the middle of a program.
+    in_program: bool,
 }
 
 impl std::fmt::Debug for Interpreter {
@@ -185,7 +199,8 @@ impl Interpreter {
         });
         match coroutine.resume(Tell::Begin) {
             CoroutineResult::Yield(_) => Ok(Interpreter {
-                coroutine: ManuallyDrop::new(coroutine),
+                coroutine: Some(coroutine),
+                in_program: false,
             }),
             CoroutineResult::Return(error) => Err(error),
         }
@@ -194,16 +209,42 @@ impl Interpreter {
     /// Tells it something and waits until it asks.
     #[inline]
     pub fn resume(&mut self, tell: Tell) -> Ask {
-        if self.coroutine.done() {
+        let Some(coroutine) = self.coroutine.as_mut().filter(|it| !it.done()) else {
             return Ask::Ready;
-        }
-        match self.coroutine.resume(tell) {
-            CoroutineResult::Yield(ask) => ask,
+        };
+        match coroutine.resume(tell) {
+            CoroutineResult::Yield(ask) => {
+                self.in_program = ask.is_of_a_program();
+                ask
+            }
             CoroutineResult::Return(error) => {
                 log::error!("The interpreter has ended: {error}");
                 Ask::Ready
             }
         }
+    }
+}
+
+impl Interpreter {
+    /// Ends it and frees what it holds, or forgets it. Whether it could be ended.
+    fn end(&mut self) -> bool {
+        let Some(mut coroutine) = self.coroutine.take() else {
+            return true;
+        };
+        if !coroutine.done() && !self.in_program {
+            coroutine.resume(Tell::End);
+        }
+        let has_ended = coroutine.done();
+        if !has_ended {
+            std::mem::forget(coroutine);
+        }
+        has_ended
+    }
+}
+
+impl Drop for Interpreter {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -249,7 +290,7 @@ fn live(yielder: &Yielder<Tell, Ask>, options: Options) -> mlua::Result<()> {
     })
 }
 
-/// Makes the sandbox and serves in it for ever.
+/// Makes the sandbox and serves in it to its end.
 fn serve<'scope, 'env>(
     lua: &Lua,
     scope: &'scope Scope<'scope, 'env>,
@@ -288,7 +329,8 @@ fn serve<'scope, 'env>(
         Ok(VmState::Continue)
     })?;
     lua.set_memory_limit(MEMORY_LIMIT)?;
-    engine.serve()
+    engine.serve();
+    Ok(())
 }
 
 /// What is put before a program, on its first line: it finds these names as its own variables, at the price of a register
@@ -346,10 +388,11 @@ struct Engine<'a> {
 }
 
 impl Engine<'_> {
-    fn serve(mut self) -> ! {
+    fn serve(mut self) {
         let mut tell = self.host.yielder.suspend(Ask::Ready);
         loop {
             let ask = match tell {
+                Tell::End => return,
                 Tell::Compile { id, program } => Ask::Compiled(self.compile(id, &program)),
                 Tell::Forget(id) => {
                     noted(self.programs.raw_set(id, Value::Nil));

@@ -60,3 +60,40 @@ fn programs_that_assign_to_our_names_are_known() {
         assert_eq!(assigns(program.as_bytes()), expected, "{program}");
     }
 }
+
+#[test]
+fn who_stands_in_no_program_can_be_ended() {
+    let new = || Interpreter::new(Options::default()).expect("an interpreter");
+    assert!(new().end());
+
+    let mut lua = new();
+    let program = b"return redis.call('get', KEYS[1])".to_vec();
+    lua.resume(Tell::Compile { id: 0, program });
+    let library = b"#!lua name=l\nredis.register_function('f', function() return 1 end)";
+    let loaded = lua.resume(Tell::LoadLibrary(library.to_vec()));
+    assert!(matches!(loaded, Ask::Loaded(Ok(_))));
+    let run = |lua: &mut Interpreter| {
+        let args = Box::new(OwnedRequest::from_slices(&["key"]));
+        let keys = 1;
+        match lua.resume(Tell::Run { id: 0, keys, args }) {
+            Ask::Call(call) => call,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut call = run(&mut lua);
+    call.reply.extend_from_slice(b"$-1\r\n");
+    let told = lua.resume(Tell::Answer(call));
+    assert!(matches!(told, Ask::Ended { .. }));
+    lua.resume(Tell::Write {
+        reply: Box::default(),
+        name: None,
+    });
+    assert!(lua.end());
+    assert!(matches!(lua.resume(Tell::ForgetAll), Ask::Ready));
+
+    let mut lua = new();
+    let program = b"return redis.call('get', KEYS[1])".to_vec();
+    lua.resume(Tell::Compile { id: 0, program });
+    run(&mut lua);
+    assert!(!lua.end());
+}
