@@ -15,6 +15,7 @@
 //! | 3 | [`messaging`] | Pub/Sub, notifications, client-side caching, MONITOR |
 //! | 3 | [`scripting`] | Lua: the interpreter, its libraries, functions |
 //! | 3 | [`persistence`] | values and snapshots as bytes: RDB, the append-only file, loading |
+//! | 3 | [`cluster`] | a node of a cluster: the other nodes, who holds which slot, the messages of the bus |
 //! | 3 | [`replication`] | the stream of effects as replicas get it, what is known of them and of the link to a primary |
 //! | 2 | [`keyspace`] | databases, expiry, eviction, the signal of a change |
 //! | 2 | [`clients`] | what is known of each connected client |
@@ -30,6 +31,7 @@
 
 pub mod acl;
 pub mod clients;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod engine;

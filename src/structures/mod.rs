@@ -17,6 +17,7 @@ pub mod member;
 mod one_of;
 pub mod quicklist;
 pub mod set;
+pub mod slots;
 pub mod sorted_set;
 pub mod stream;
 
