@@ -16,12 +16,24 @@
 //!
 //! Mirrors Redis's cluster_legacy.c.
 
+mod failover;
+mod gossip;
 pub mod message;
 pub mod node;
+mod receive;
+mod report;
+mod state;
+mod tick;
 
 pub use node::{Node, NodeId, NodeKey, node_flags};
 
+use crate::structures::slots::{SLOTS, SlotSet};
+use crate::system::rng::Rng;
+use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// What a command is answered: an error is the whole text of it.
+pub type Done<T = ()> = Result<T, String>;
 
 /// Names a connection of the bus. Given by this module for those that it asks for, and by [`Cluster::accepted`] for the others;
 /// never used twice.
@@ -63,6 +75,10 @@ pub struct ClusterSettings {
     pub bus_port: u16,
     /// `tls-cluster`: which of the two ports is the first one in messages.
     pub tls: bool,
+    /// `tls-replication`: which of the two ports of its primary a replica connects to.
+    pub tls_replication: bool,
+    /// `cluster-ping-interval`, ms, for tests; 0: half of `node_timeout_ms`.
+    pub ping_interval_ms: i64,
 }
 
 /// What the rest of the server is like at this moment.
@@ -122,8 +138,10 @@ pub enum Action {
     },
     /// Become a primary, with the data that are there.
     Lead,
-    /// Delete the keys of a slot, which is another node's now, and forget its sharded subscriptions (`sunsubscribe` is told).
+    /// Delete the keys of a slot, which is another node's now.
     DropSlot(u16),
+    /// End the sharded subscriptions of these slots, which have changed hands (`sunsubscribe` is told).
+    DropChannels(SlotSet),
     /// Delete all keys (a primary that becomes a replica after CLUSTER RESET, or a node that lost all).
     FlushAll,
     /// Stop writes for a manual failover, until that moment of the monotonic clock, ms.
@@ -144,6 +162,170 @@ pub enum Action {
     },
 }
 
+/// Types of messages that are counted.
+pub const MESSAGE_TYPES: usize = 11;
+
+/// Why commands on keys are refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Down {
+    /// They are not.
+    No,
+    /// A slot has no node, or one that has failed, and `cluster-require-full-coverage` is on.
+    Uncovered,
+    /// Most of the primaries cannot be reached.
+    Minority,
+    /// It works again, but others may first have to tell what has changed: after a start, or after a partition.
+    Waiting,
+}
+
+/// How a replica takes its primary's place (CLUSTER FAILOVER).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failover {
+    /// The primary stops writes first, so that nothing is lost.
+    Normal,
+    /// The primary is not asked.
+    Force,
+    /// Nobody is asked.
+    Takeover,
+}
+
+/// A connection of the bus whose other end is known (CLUSTER LINKS).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkInfo {
+    /// Its name.
+    pub link: LinkId,
+    /// Whom it connects with.
+    pub node: NodeKey,
+    /// The other end made it.
+    pub is_inbound: bool,
+    /// When it was made, milliseconds since the Unix epoch.
+    pub created_ms: i64,
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    /// Whom it connects with; of an inbound one that is told by its first message.
+    node: Option<NodeKey>,
+    is_inbound: bool,
+    /// By the clock of Unix, to be shown.
+    created_ms: i64,
+    /// By the other clock.
+    created_mono_ms: i64,
+}
+
 /// What there is of a cluster at this node.
 #[derive(Debug)]
-pub struct Cluster {}
+pub struct Cluster {
+    settings: ClusterSettings,
+    rng: Rng,
+    /// As of the last call that brought them.
+    facts: Facts,
+    nodes: BTreeMap<NodeKey, Node>,
+    by_id: BTreeMap<NodeId, NodeKey>,
+    next_key: usize,
+    me: NodeKey,
+    owners: Vec<Option<NodeKey>>,
+    migrating: BTreeMap<u16, NodeKey>,
+    importing: BTreeMap<u16, NodeKey>,
+    links: BTreeMap<LinkId, Link>,
+    next_link: u64,
+    current_epoch: u64,
+    last_vote_epoch: u64,
+    size: usize,
+    down: Down,
+    sent: [u64; MESSAGE_TYPES],
+    received: [u64; MESSAGE_TYPES],
+    actions: Vec<Action>,
+}
+
+impl Cluster {
+    /// The directives in force.
+    pub fn settings(&self) -> &ClusterSettings {
+        &self.settings
+    }
+    /// What is to be done outside; it is not kept.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+    /// Whether something is to be done outside.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+    /// Whether commands on keys are taken.
+    pub fn is_ok(&self) -> bool {
+        self.down == Down::No
+    }
+    /// Why they are not.
+    pub fn why_down(&self) -> Down {
+        self.down
+    }
+    /// This node.
+    pub fn my_key(&self) -> NodeKey {
+        self.me
+    }
+    /// This node.
+    pub fn myself(&self) -> &Node {
+        // It is put in when the table is made, and never taken out.
+        &self.nodes[&self.me]
+    }
+    /// A node.
+    pub fn node(&self, key: NodeKey) -> Option<&Node> {
+        self.nodes.get(&key)
+    }
+    /// The node that has this id.
+    pub fn find(&self, id: &[u8]) -> Option<NodeKey> {
+        self.by_id.get(&NodeId::parse(id)?).copied()
+    }
+    /// All nodes, this one and those in their handshake too, in the order in which they came to be known.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeKey, &Node)> {
+        self.nodes.iter().map(|(key, node)| (*key, node))
+    }
+    /// Who holds a slot.
+    #[inline]
+    pub fn owner(&self, slot: u16) -> Option<NodeKey> {
+        self.owners.get(usize::from(slot)).copied().flatten()
+    }
+    /// Where a slot of this node is going to.
+    pub fn migrating_to(&self, slot: u16) -> Option<NodeKey> {
+        self.migrating.get(&slot).copied()
+    }
+    /// Where a slot is coming from to this node.
+    pub fn importing_from(&self, slot: u16) -> Option<NodeKey> {
+        self.importing.get(&slot).copied()
+    }
+    /// Of a replica: its primary. None: this is a primary.
+    pub fn my_primary(&self) -> Option<NodeKey> {
+        self.myself().primary
+    }
+    /// The replicas of a node, in the order in which they came to be known.
+    pub fn replicas_of(&self, key: NodeKey) -> Vec<NodeKey> {
+        let of = self.nodes().filter(|(_, node)| node.primary == Some(key));
+        of.map(|(key, _)| key).collect()
+    }
+    /// Primaries that hold slots.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+    /// The highest epoch known.
+    pub fn current_epoch(&self) -> u64 {
+        self.current_epoch
+    }
+    /// The connections whose other end is known, by node.
+    pub fn links(&self) -> impl Iterator<Item = LinkInfo> {
+        let of_nodes = self.nodes.values().flat_map(|node| [node.link, node.inbound]);
+        of_nodes.flatten().filter_map(|link| {
+            let of = self.links.get(&link)?;
+            Some(LinkInfo {
+                link,
+                node: of.node?,
+                is_inbound: of.is_inbound,
+                created_ms: of.created_ms,
+            })
+        })
+    }
+    /// Messages sent and received, by the number of their type.
+    pub fn message_counts(&self) -> (&[u64], &[u64]) {
+        (&self.sent, &self.received)
+    }
+}
