@@ -6,7 +6,9 @@
 //! | --- | --- |
 //! | `node` | what is known of one node |
 //! | `message` | the messages of the bus, as values and as bytes |
-//! | `state` | the nodes, who holds which slot, epochs; what commands change of them |
+//! | `state` | the nodes, who holds which slot, epochs; from and to nodes.conf |
+//! | `commands` | what commands change of them |
+//! | `claims` | who holds a slot when several claim it; roles that follow from it |
 //! | `gossip` | what pings tell, and what is learned of it; failure reports |
 //! | `receive` | what follows from a message |
 //! | `tick` | what is done by the clock: connecting, pinging, suspecting |
@@ -14,8 +16,15 @@
 //! | `file` | nodes.conf |
 //! | `report` | the texts of CLUSTER NODES and CLUSTER INFO |
 //!
+//! Two clocks: what is awaited (an answer, a vote, the end of a delay) is measured by [`Facts::mono_ms`], so that a jump of the
+//! wall clock neither makes nodes fail nor keeps them from failing; what is shown or told to others (`ping_sent_ms`,
+//! `pong_received_ms`, the age of connections) is by Unix's clock. Nothing here depends on the order of a hash table: all that a
+//! cluster does follows from the calls and the seed.
+//!
 //! Mirrors Redis's cluster_legacy.c.
 
+mod claims;
+mod commands;
 mod failover;
 mod gossip;
 pub mod message;
@@ -26,9 +35,12 @@ mod state;
 mod tick;
 
 pub use node::{Node, NodeId, NodeKey, node_flags};
+pub use report::flags_text;
 
 use crate::structures::slots::{SLOTS, SlotSet};
 use crate::system::rng::Rng;
+use failover::{Election, Manual};
+use node::NEVER;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -162,9 +174,6 @@ pub enum Action {
     },
 }
 
-/// Types of messages that are counted.
-pub const MESSAGE_TYPES: usize = 11;
-
 /// Why commands on keys are refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Down {
@@ -214,6 +223,16 @@ struct Link {
     created_mono_ms: i64,
 }
 
+/// What is left to be done at the end of the turn.
+#[derive(Clone, Copy, Debug, Default)]
+struct Todo {
+    failover: bool,
+    manual_failover: bool,
+    judge: bool,
+    save: bool,
+    sync: bool,
+}
+
 /// What there is of a cluster at this node.
 #[derive(Debug)]
 pub struct Cluster {
@@ -222,20 +241,45 @@ pub struct Cluster {
     /// As of the last call that brought them.
     facts: Facts,
     nodes: BTreeMap<NodeKey, Node>,
+    /// The keys of `nodes`, ascending: to draw one.
+    keys: Vec<NodeKey>,
     by_id: BTreeMap<NodeId, NodeKey>,
     next_key: usize,
     me: NodeKey,
+    /// Who holds each slot; [`Node::slots`] is the same the other way.
     owners: Vec<Option<NodeKey>>,
+    /// Slots whose owner has stopped to claim them, though nobody else has claimed them so far: not told to others as its own.
+    not_claimed: SlotSet,
     migrating: BTreeMap<u16, NodeKey>,
     importing: BTreeMap<u16, NodeKey>,
     links: BTreeMap<LinkId, Link>,
     next_link: u64,
+    /// Nodes that are not to be known again until that moment of the monotonic clock, ms.
+    forgotten: BTreeMap<NodeId, i64>,
     current_epoch: u64,
     last_vote_epoch: u64,
     size: usize,
     down: Down,
-    sent: [u64; MESSAGE_TYPES],
-    received: [u64; MESSAGE_TYPES],
+    /// When this node was last among less than half of the primaries.
+    minority_at: i64,
+    /// When the state was judged first.
+    judged_at: Option<i64>,
+    election: Election,
+    manual: Manual,
+    /// Of a replica: the server has been told to follow.
+    follows: bool,
+    /// The least that is known of what Redis's nodes agree on as a secret. Told as they tell it; not used.
+    secret: [u8; 40],
+    ticks: u64,
+    /// Nodes with PFAIL as of the last tick.
+    pfail_nodes: usize,
+    /// Type of messages that are passed over, for tests.
+    dropped_type: Option<usize>,
+    todo: Todo,
+    /// Slots whose sharded subscriptions are to end.
+    lost_channels: SlotSet,
+    sent: [u64; message::TYPES],
+    received: [u64; message::TYPES],
     actions: Vec<Action>,
 }
 
@@ -246,11 +290,15 @@ impl Cluster {
     }
     /// What is to be done outside; it is not kept.
     pub fn take_actions(&mut self) -> Vec<Action> {
+        if !self.lost_channels.is_empty() {
+            let slots = std::mem::take(&mut self.lost_channels);
+            self.actions.push(Action::DropChannels(slots));
+        }
         std::mem::take(&mut self.actions)
     }
     /// Whether something is to be done outside.
     pub fn has_actions(&self) -> bool {
-        !self.actions.is_empty()
+        !self.actions.is_empty() || !self.lost_channels.is_empty()
     }
     /// Whether commands on keys are taken.
     pub fn is_ok(&self) -> bool {
@@ -313,7 +361,10 @@ impl Cluster {
     }
     /// The connections whose other end is known, by node.
     pub fn links(&self) -> impl Iterator<Item = LinkInfo> {
-        let of_nodes = self.nodes.values().flat_map(|node| [node.link, node.inbound]);
+        let of_nodes = self
+            .nodes
+            .values()
+            .flat_map(|node| [node.link, node.inbound]);
         of_nodes.flatten().filter_map(|link| {
             let of = self.links.get(&link)?;
             Some(LinkInfo {

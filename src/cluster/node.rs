@@ -66,6 +66,30 @@ pub mod node_flags {
     pub const EXTENSIONS: u16 = 1024;
 }
 
+/// Before all that happens: the time of what did not.
+pub const NEVER: i64 = i64::MIN / 4;
+
+/// When things happened, by a clock that never goes back, ms; [`NEVER`]: they did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// It came to be known.
+    pub created: i64,
+    /// The ping was sent that is not answered.
+    pub ping_sent: i64,
+    /// It answered last, to this node or, as far as that is told, to another one.
+    pub pong_received: i64,
+    /// Anything came of it last.
+    pub data_received: i64,
+    /// FAIL was set.
+    pub failed: i64,
+    /// One of its replicas was voted for last.
+    pub voted: i64,
+    /// It came to be a primary without a replica that works.
+    pub orphaned: i64,
+    /// Its replication offset was told last.
+    pub offset: i64,
+}
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -95,33 +119,66 @@ pub struct Node {
     pub tls_port: u16,
     /// Port of the bus.
     pub bus_port: u16,
-    /// When it came to be known, ms (as all that follow, by the clock of Unix).
-    pub created_ms: i64,
-    /// When the ping was sent that is not answered; 0: none is.
+    /// When the ping was sent that is not answered, milliseconds since the Unix epoch; 0: none is. This is shown and told to others;
+    /// what is awaited is measured by [`Node::times`], so that a jump of the wall clock makes no node fail.
     pub ping_sent_ms: i64,
-    /// When it answered last.
+    /// When it answered last, milliseconds since the Unix epoch; 0: it did not.
     pub pong_received_ms: i64,
-    /// When anything came of it last.
-    pub data_received_ms: i64,
-    /// When FAIL was set.
-    pub fail_ms: i64,
-    /// When one of its replicas was voted for last.
-    pub voted_ms: i64,
-    /// Since when it is a primary without a replica that works.
-    pub orphaned_ms: i64,
-    /// Its replication offset, and when it was told.
+    /// When things happened that something is waited for after.
+    pub times: Times,
+    /// Its replication offset.
     pub offset: i64,
-    /// See `offset`.
-    pub offset_ms: i64,
-    /// Who says that it fails, and when that was said last.
+    /// Who says that it fails, and when that was said last, by the clock of [`Times`].
     pub failure_reports: Vec<(NodeKey, i64)>,
-    /// The connection to it.
+    /// The connection to it, made by this node.
     pub link: Option<LinkId>,
-    /// The connection from it.
+    /// The connection from it, made by the other.
     pub inbound: Option<LinkId>,
 }
 
 impl Node {
+    /// A node of which nothing more is known at this moment of the monotonic clock, ms.
+    pub fn new(id: NodeId, shard: NodeId, flags: u16, now: i64) -> Node {
+        Node {
+            id,
+            shard,
+            flags,
+            config_epoch: 0,
+            slots: SlotSet::default(),
+            primary: None,
+            ip: String::new(),
+            hostname: String::new(),
+            human_name: String::new(),
+            availability_zone: String::new(),
+            tcp_port: 0,
+            tls_port: 0,
+            bus_port: 0,
+            ping_sent_ms: 0,
+            pong_received_ms: 0,
+            times: Times {
+                created: now,
+                ping_sent: NEVER,
+                pong_received: NEVER,
+                data_received: NEVER,
+                failed: NEVER,
+                voted: NEVER,
+                orphaned: NEVER,
+                offset: NEVER,
+            },
+            offset: 0,
+            failure_reports: Vec::new(),
+            link: None,
+            inbound: None,
+        }
+    }
+    /// Whether a ping to it is not answered yet.
+    pub fn awaits_pong(&self) -> bool {
+        self.times.ping_sent != NEVER
+    }
+    /// Port for clients: the one for TLS, or the other.
+    pub fn client_port(&self, tls: bool) -> u16 {
+        if tls { self.tls_port } else { self.tcp_port }
+    }
     /// Whether it has one of these flags.
     pub fn has(&self, flags: u16) -> bool {
         self.flags & flags != 0
