@@ -8,15 +8,6 @@ use std::collections::BTreeSet;
 const MOST_FORGOTTEN_TOLD: usize = 256;
 /// Nodes told of in a ping.
 const MOST_GOSSIP: usize = 16_384;
-/// Letters of a name.
-const MOST_NAME: usize = 255;
-
-/// Whether a name that another node tells can stand in nodes.conf and be shown.
-fn is_name(name: &str) -> bool {
-    let is_plain =
-        |byte: u8| byte.is_ascii_graphic() && !b"!#$%&()*+:;<>?@[]^{|}~,=\"'\\".contains(&byte);
-    name.len() <= MOST_NAME && name.bytes().all(is_plain)
-}
 
 impl Cluster {
     // Sending.
@@ -354,14 +345,9 @@ impl Cluster {
         let (mut zone, mut shard) = (String::new(), None);
         for extension in extensions {
             match extension {
-                Extension::Hostname(name) if message::is_host_name(name.as_bytes()) => {
-                    hostname = name
-                }
-                Extension::HumanName(name) if is_name(&name) => human_name = name,
-                Extension::AvailabilityZone(name) if is_name(&name) => zone = name,
-                Extension::Hostname(_)
-                | Extension::HumanName(_)
-                | Extension::AvailabilityZone(_) => {}
+                Extension::Hostname(name) => hostname = name,
+                Extension::HumanName(name) => human_name = name,
+                Extension::AvailabilityZone(name) => zone = name,
                 Extension::Forgotten(id, for_s) => self.hear_of_forgotten(id, for_s),
                 Extension::Shard(id) => shard = NodeId::parse(&id.0),
                 Extension::InternalSecret(secret) => self.secret = self.secret.min(secret),

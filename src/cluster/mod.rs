@@ -26,13 +26,18 @@
 mod claims;
 mod commands;
 mod failover;
+pub mod file;
 mod gossip;
 pub mod message;
 pub mod node;
 mod receive;
 mod report;
 mod state;
+#[cfg(test)]
+mod tests;
 mod tick;
+#[cfg(test)]
+mod world;
 
 pub use node::{Node, NodeId, NodeKey, node_flags};
 pub use report::flags_text;

@@ -33,12 +33,114 @@ impl Cluster {
         seed: u64,
         facts: &Facts,
     ) -> Result<Cluster, String> {
-        let _ = text;
-        Ok(Cluster::new(settings, seed, facts))
+        let saved = file::parse(text, settings.tls)?;
+        let mut cluster = Cluster::without_nodes(settings, seed, facts);
+        for node in &saved.nodes {
+            cluster.restore_node(node);
+        }
+        for node in &saved.nodes {
+            let Some(key) = cluster.lookup(&node.id) else {
+                continue;
+            };
+            let primary = node.primary.and_then(|id| cluster.lookup(&id));
+            cluster.set_primary(key, primary);
+            for slot in node.slots.iter() {
+                cluster.add_slot(key, slot);
+            }
+        }
+        // In files of Redis 7.0 there are no shards; a replica's is that of its primary.
+        for key in cluster.keys.clone() {
+            let primary = cluster.node(key).and_then(|node| node.primary);
+            let shard = primary.and_then(|key| Some(cluster.node(key)?.shard));
+            if let (Some(shard), Some(node)) = (shard, cluster.edit(key)) {
+                node.shard = shard;
+            }
+        }
+        for migration in &saved.migrations {
+            if let Some(peer) = cluster.lookup(&migration.peer) {
+                let slots = if migration.is_import {
+                    &mut cluster.importing
+                } else {
+                    &mut cluster.migrating
+                };
+                slots.insert(migration.slot, peer);
+            }
+        }
+        let me = cluster.nodes.iter().find(|(_, node)| node.is_myself());
+        let Some((me, node)) = me else {
+            return Err("this node is not in it".to_owned());
+        };
+        log::info!("Node configuration loaded, I'm {}", node.id);
+        cluster.me = *me;
+        cluster.current_epoch = saved.current_epoch;
+        cluster.current_epoch = cluster.max_epoch();
+        cluster.last_vote_epoch = saved.last_vote_epoch;
+        cluster.announce();
+        Ok(cluster)
+    }
+    fn restore_node(&mut self, saved: &file::SavedNode) {
+        let facts = self.facts;
+        let key = self.add_node(saved.id, saved.flags);
+        let Some(node) = self.edit(key) else { return };
+        if let Some(shard) = saved.shard {
+            node.shard = shard;
+        }
+        node.config_epoch = saved.config_epoch;
+        node.ip = saved.ip.clone();
+        node.hostname = saved.hostname.clone();
+        node.human_name = saved.human_name.clone();
+        (node.tcp_port, node.tls_port) = (saved.tcp_port, saved.tls_port);
+        node.bus_port = saved.bus_port;
+        if saved.ping_sent_ms != 0 {
+            (node.times.ping_sent, node.ping_sent_ms) = (facts.mono_ms, facts.unix_ms);
+        }
+        if saved.pong_received_ms != 0 {
+            node.times.pong_received = facts.mono_ms;
+            node.pong_received_ms = facts.unix_ms;
+        }
+        if node.has(node_flags::FAIL) {
+            node.times.failed = facts.mono_ms;
+        }
     }
     /// nodes.conf.
     pub fn config_text(&self) -> Vec<u8> {
-        Vec::new()
+        let id_of = |key: NodeKey| self.node(key).map(|node| node.id);
+        let nodes = self.nodes.values().map(|node| file::SavedNode {
+            id: node.id,
+            shard: Some(node.shard),
+            flags: node.flags,
+            config_epoch: node.config_epoch,
+            slots: node.slots.clone(),
+            primary: node.primary.and_then(id_of),
+            ip: node.ip.clone(),
+            hostname: node.hostname.clone(),
+            human_name: node.human_name.clone(),
+            tcp_port: node.tcp_port,
+            tls_port: node.tls_port,
+            bus_port: node.bus_port,
+            ping_sent_ms: node.ping_sent_ms,
+            pong_received_ms: node.pong_received_ms,
+            is_connected: node.link.is_some(),
+        });
+        let nodes = nodes.collect();
+        let to = self
+            .migrating
+            .iter()
+            .map(|(slot, peer)| (slot, peer, false));
+        let from = self.importing.iter().map(|(slot, peer)| (slot, peer, true));
+        let migrations = to.chain(from).filter_map(|(slot, peer, is_import)| {
+            Some(file::Migration {
+                slot: *slot,
+                peer: id_of(*peer)?,
+                is_import,
+            })
+        });
+        file::print(&file::Saved {
+            nodes,
+            migrations: migrations.collect(),
+            current_epoch: self.current_epoch,
+            last_vote_epoch: self.last_vote_epoch,
+        })
     }
     fn without_nodes(settings: ClusterSettings, seed: u64, facts: &Facts) -> Cluster {
         let mut cluster = Cluster {

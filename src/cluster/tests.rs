@@ -1,0 +1,85 @@
+//! Whole clusters, in the world of `world`, on many seeds.
+
+use super::world::*;
+use super::*;
+
+/// Runs a test on so many seeds, and says on which one it fails.
+fn on_seeds(seeds: u64, test: impl Fn(u64)) {
+    for seed in 0..seeds {
+        let run = std::panic::AssertUnwindSafe(|| test(seed));
+        if let Err(panic) = std::panic::catch_unwind(run) {
+            eprintln!("on seed {seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn six_nodes_meet_and_agree() {
+    on_seeds(20, |seed| {
+        let world = World::formed(3, 3, seed);
+        for host in 0..6 {
+            let node = world.node(host);
+            assert_eq!((node.size(), node.nodes().count()), (3, 6));
+            assert_eq!(node.my_primary().is_some(), host >= 3);
+        }
+    });
+}
+
+#[test]
+fn a_primary_that_is_cut_off_is_replaced_and_comes_back_as_a_replica() {
+    on_seeds(20, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        world.cut_off(&[0]);
+        world.until("its replica takes its place", 15_000, |world| {
+            world.node(3).myself().is_primary() && world.node(3).is_ok()
+        });
+        world.until("it stops by itself", 5_000, |world| !world.node(0).is_ok());
+        let slots = world.node(3).myself().slots.clone();
+        assert!(slots.contains(0) && slots.contains(3));
+        world.cut.clear();
+        world.until("it follows", 20_000, |world| world.all_agree());
+        let old = world.node(0);
+        assert_eq!(old.my_primary(), old.find(&world.id(3).0));
+        assert_eq!(world.owner(0), Some(3));
+        assert_eq!(world.hosts[0].follows.map(|(host, _)| host), Some(3));
+        assert!(world.hosts[0].dropped.is_empty());
+    });
+}
+
+#[test]
+fn a_primary_that_is_killed_is_replaced_and_comes_back_as_a_replica() {
+    on_seeds(20, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        world.kill(1, seed % 2 == 0);
+        world.until("its replica takes its place", 15_000, |world| {
+            world.owner(1) == Some(4)
+        });
+        world.start(1);
+        world.until("it follows", 20_000, |world| world.all_agree());
+        let old = world.node(1);
+        assert_eq!(old.my_primary(), old.find(&world.id(4).0));
+    });
+}
+
+#[test]
+fn a_manual_failover_loses_nothing() {
+    on_seeds(20, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        world.run(500 + world.now % 300);
+        world.with(3, |cluster, facts| {
+            cluster.failover(Failover::Normal, facts).unwrap();
+        });
+        world.until("it takes the place", 5_000, |world| {
+            world.node(3).myself().is_primary()
+        });
+        let (at, offset) = world.hosts[3].led[0];
+        assert!(at > 0);
+        // Nothing was written between the pause and the end of it.
+        assert_eq!(world.hosts[0].offset, offset);
+        world.until("all agree", 5_000, |world| world.all_agree());
+        assert_eq!(world.owner(0), Some(3));
+        assert!(world.node(0).myself().is_replica());
+        assert!(!world.facts(0).is_paused);
+    });
+}
