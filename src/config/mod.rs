@@ -26,6 +26,7 @@ pub mod secrets;
 pub mod settings;
 pub mod spelling;
 pub mod table;
+mod cluster;
 mod tls;
 pub mod value;
 
@@ -40,6 +41,7 @@ pub use settings::{
     ShutdownOptions, Supervised, events,
 };
 pub use spelling::spell_events;
+pub use cluster::{ClusterDirectives, PreferredEndpoint};
 pub use tls::TlsSettings;
 pub use value::{OutputLimit, expand_title};
 

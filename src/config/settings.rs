@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use super::table;
+use super::cluster::ClusterDirectives;
 use super::tls::TlsSettings;
 use super::value::{OutputLimit, Value};
 use crate::net::Subnet;
@@ -235,6 +236,8 @@ pub struct Settings {
     pub max_new_connections_per_cycle: u32,
     /// What the `tls-*` directives say.
     pub tls: TlsSettings,
+    /// `cluster-*`.
+    pub cluster: ClusterDirectives,
 
     /// Go to the background.
     pub daemonize: bool,
@@ -594,6 +597,15 @@ impl Reader<'_> {
 }
 
 impl Settings {
+    /// The port of the cluster's bus.
+    pub fn bus_port(&self) -> u16 {
+        match self.cluster.port {
+            // Checked at the start.
+            0 => self.any_port().saturating_add(10_000),
+            port => port,
+        }
+    }
+
     /// The port that is told where there is room for one: that of TLS if there is no other.
     pub fn any_port(&self) -> u16 {
         match self.port {
@@ -632,6 +644,7 @@ impl Settings {
             tcp_keepalive_s: read.number("tcp-keepalive"),
             max_new_connections_per_cycle: read.number("max-new-connections-per-cycle"),
             tls: TlsSettings::read(&read),
+            cluster: ClusterDirectives::read(&read),
             daemonize: read.yes("daemonize"),
             supervised: read.choice("supervised", &supervisors),
             pidfile: read.path("pidfile"),

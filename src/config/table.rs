@@ -113,8 +113,6 @@ pub enum Effect {
 pub enum Missing {
     /// Modules.
     Modules,
-    /// Being a node of a cluster.
-    Cluster,
 }
 
 impl Missing {
@@ -123,9 +121,6 @@ impl Missing {
         match self {
             Missing::Modules => {
                 "gyre loads no modules yet, and clients would miss their commands. Take the directive out"
-            }
-            Missing::Cluster => {
-                "gyre is no cluster node yet, and would serve all slots by itself. Take the directive out"
             }
         }
     }
@@ -537,27 +532,27 @@ pub static DIRECTIVES: &[Directive] = &[
     yes_no("lua-enable-deprecated-api", false).fixed().hidden(),
 
     // Cluster
-    yes_no("cluster-enabled", false).fixed().needs(Missing::Cluster),
-    text("cluster-config-file", "nodes.conf").fixed().later(),
-    int("cluster-node-timeout", 0, LONG_MAX, 15_000).later(),
-    int("cluster-ping-interval", 0, LONG_MAX, 0).hidden().later(),
-    int("cluster-port", 0, 65535, 0).fixed().later(),
-    int("cluster-replica-validity-factor", 0, INT_MAX, 10).alias("cluster-slave-validity-factor").later(),
-    int("cluster-migration-barrier", 0, INT_MAX, 1).later(),
-    yes_no("cluster-allow-replica-migration", true).later(),
-    yes_no("cluster-require-full-coverage", true).later(),
-    yes_no("cluster-replica-no-failover", false).alias("cluster-slave-no-failover").later(),
-    yes_no("cluster-allow-reads-when-down", false).later(),
-    yes_no("cluster-allow-pubsubshard-when-down", true).later(),
-    bytes("cluster-link-sendbuf-limit", 0, ULONG_MAX, 0).later(),
+    yes_no("cluster-enabled", false).fixed(),
+    text("cluster-config-file", "nodes.conf").fixed(),
+    int("cluster-node-timeout", 0, LONG_MAX, 15_000),
+    int("cluster-ping-interval", 0, LONG_MAX, 0).hidden(),
+    int("cluster-port", 0, 65535, 0).fixed(),
+    int("cluster-replica-validity-factor", 0, INT_MAX, 10).alias("cluster-slave-validity-factor"),
+    int("cluster-migration-barrier", 0, INT_MAX, 1),
+    yes_no("cluster-allow-replica-migration", true),
+    yes_no("cluster-require-full-coverage", true),
+    yes_no("cluster-replica-no-failover", false).alias("cluster-slave-no-failover"),
+    yes_no("cluster-allow-reads-when-down", false),
+    yes_no("cluster-allow-pubsubshard-when-down", true),
+    bytes("cluster-link-sendbuf-limit", 0, ULONG_MAX, 0),
     int("cluster-compatibility-sample-ratio", 0, 100, 0).later(),
-    optional("cluster-announce-ip").later(),
-    Directive::new("cluster-announce-hostname", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::Hostname }).later(),
-    Directive::new("cluster-announce-human-nodename", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::NodeName }).later(),
-    choice("cluster-preferred-endpoint-type", ENDPOINT, 0).later(),
-    int("cluster-announce-port", 0, 65535, 0).later(),
-    int("cluster-announce-tls-port", 0, 65535, 0).later(),
-    int("cluster-announce-bus-port", 0, 65535, 0).later(),
+    optional("cluster-announce-ip"),
+    Directive::new("cluster-announce-hostname", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::Hostname }),
+    Directive::new("cluster-announce-human-nodename", Kind::Text { default: "", empty_is_unset: true, check: TextCheck::NodeName }),
+    choice("cluster-preferred-endpoint-type", ENDPOINT, 0),
+    int("cluster-announce-port", 0, 65535, 0),
+    int("cluster-announce-tls-port", 0, 65535, 0),
+    int("cluster-announce-bus-port", 0, 65535, 0),
 
     // What is observed
     int("slowlog-log-slower-than", -1, LONG_MAX, 10_000),

@@ -34,6 +34,7 @@ pub mod budgets;
 pub mod call;
 pub mod client_eviction;
 pub mod client_line;
+pub mod cluster;
 pub mod detach;
 mod errors;
 pub mod eviction;

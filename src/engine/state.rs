@@ -2,6 +2,7 @@
 
 use super::{CommandId, CommandSpec, CommandTable};
 use crate::clients::{AckWait, Client, ClientKey, Clients, Session};
+use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, Settings, StatementKind};
 use crate::event_loop::{Recorder, Token};
 use crate::journal::{Journal, Targets};
@@ -47,6 +48,8 @@ pub struct State {
     pub receive: super::persistence::receive::Receive,
     /// The stream for replicas, and the link to a primary.
     pub replication: Replication,
+    /// What this node knows of its cluster; none: it is in none.
+    pub cluster: Option<Box<Cluster>>,
     /// Keys with a time that are this replica's own.
     pub own_keys: super::replication::own_keys::OwnKeys,
     /// The command table with its renamings.
@@ -123,6 +126,7 @@ impl State {
             persistence: Persistence::default(),
             receive: Default::default(),
             replication,
+            cluster: None,
             own_keys: Default::default(),
             table,
             waits_for_acks: Vec::new(),
@@ -192,7 +196,7 @@ impl State {
     /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.
     pub fn apply_pause(&mut self) {
         let own = self.pauses.by_client;
-        self.pause = match self.pauses.for_failover || self.pauses.for_shutdown {
+        self.pause = match self.pauses.for_failover || self.pauses.for_shutdown || self.pauses.for_cluster {
             true => Some(Pause {
                 until_ms: i64::MAX,
                 writes_only: own.is_none_or(|pause| pause.writes_only),
@@ -234,6 +238,8 @@ pub struct Pauses {
     pub for_failover: bool,
     /// SHUTDOWN, for the same reason.
     pub for_shutdown: bool,
+    /// CLUSTER FAILOVER of a replica of this server, for the same reason.
+    pub for_cluster: bool,
 }
 
 /// SHUTDOWN that waits for replicas.

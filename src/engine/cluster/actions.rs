@@ -1,0 +1,1 @@
+//! What follows from what a node has decided, but for what goes over the bus.
