@@ -87,7 +87,7 @@ impl SlotSet {
         for (to, from) in set.bits.iter_mut().zip(bytes) {
             *to = *from;
         }
-        let ones = set.bits.iter().map(|byte| byte.count_ones() as usize);
+        let ones = set.words().map(|(_, word)| word.count_ones() as usize);
         set.len = ones.sum();
         set
     }
@@ -135,7 +135,20 @@ impl SlotSet {
     }
     /// The slots, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..SLOTS as u16).filter(|slot| self.contains(*slot))
+        self.words().flat_map(|(first, word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let at = (left != 0).then(|| left.trailing_zeros() as u16)?;
+                left &= left.wrapping_sub(1);
+                Some(first.saturating_add(at))
+            })
+        })
+    }
+    /// The bits, 64 at a time, with the slot of the lowest: most sets are empty for the most part.
+    fn words(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let words = self.bits.as_chunks::<8>().0.iter();
+        let words = words.map(|bytes| u64::from_le_bytes(*bytes));
+        (0..SLOTS as u16).step_by(64).zip(words)
     }
     /// First and last slot of each run, ascending.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
