@@ -587,7 +587,7 @@ pub(super) fn is_address(bytes: &[u8]) -> bool {
 }
 
 /// Whether `cluster-announce-hostname` may be set to it.
-pub(super) fn is_host_name(bytes: &[u8]) -> bool {
+fn is_host_name(bytes: &[u8]) -> bool {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     bytes.len() < 256 && bytes.iter().all(is_plain)
 }

@@ -231,7 +231,7 @@ impl World {
             .before_sleep(&facts);
         self.drain(host);
         self.calls += 1;
-        if self.calls.is_multiple_of(50) {
+        if self.calls.is_multiple_of(500) {
             self.node(host).check_invariants();
         }
         result
@@ -454,8 +454,10 @@ impl World {
     }
     /// Of each node there is one vote in an epoch, whatever happens to it, and nodes.conf has it before it is sent.
     fn note_vote(&mut self, host: usize, bytes: &[u8]) {
-        let message = message::decode(bytes).expect("what a node sends");
-        if message.body == Body::AuthAck {
+        // Of each message the type is looked at, and only that.
+        let kind = Body::AuthAck.type_number().to_be_bytes();
+        if bytes[12..14] == kind {
+            let message = message::decode(bytes).expect("what a node sends");
             let header = message.header.unwrap();
             let vote = (header.sender, header.current_epoch);
             let count = self.votes.entry(vote).or_insert(0);
@@ -616,7 +618,7 @@ impl World {
         let mut world = World::new(primaries + replicas, seed);
         let hosts = world.hosts.len();
         for host in 0..primaries {
-            let slots = (0..SLOTS as u16).filter(|slot| usize::from(*slot) % primaries == host);
+            let slots = World::slot_of(host, primaries)..World::slot_of(host + 1, primaries);
             let slots: Vec<u16> = slots.collect();
             let epoch = host as u64 + 1;
             world.with(host, |cluster, _| {
@@ -647,6 +649,10 @@ impl World {
             world.hosts[host].is_empty = false;
         }
         world
+    }
+    /// A slot that this primary has at the start.
+    pub fn slot_of(host: usize, primaries: usize) -> u16 {
+        (host * SLOTS / primaries) as u16
     }
     /// The host that holds a slot, if all that are up say the same.
     pub fn owner(&self, slot: u16) -> Option<usize> {

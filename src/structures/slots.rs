@@ -87,7 +87,7 @@ impl SlotSet {
         for (to, from) in set.bits.iter_mut().zip(bytes) {
             *to = *from;
         }
-        let ones = set.bits.iter().map(|byte| byte.count_ones() as usize);
+        let ones = set.words().map(|(_, word)| word.count_ones() as usize);
         set.len = ones.sum();
         set
     }
@@ -135,15 +135,38 @@ impl SlotSet {
     }
     /// The slots, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
-        (0..SLOTS as u16).filter(|slot| self.contains(*slot))
+        self.words().flat_map(|(first, word)| {
+            let mut left = word;
+            std::iter::from_fn(move || {
+                let at = (left != 0).then(|| left.trailing_zeros() as u16)?;
+                left &= left.wrapping_sub(1);
+                Some(first.saturating_add(at))
+            })
+        })
+    }
+    /// The bits, 64 at a time, with the slot of the lowest: most sets are empty for the most part.
+    fn words(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        let words = self.bits.as_chunks::<8>().0.iter();
+        let words = words.map(|bytes| u64::from_le_bytes(*bytes));
+        (0..SLOTS as u16).step_by(64).zip(words)
     }
     /// First and last slot of each run, ascending.
     pub fn ranges(&self) -> Vec<(u16, u16)> {
         let mut ranges: Vec<(u16, u16)> = Vec::new();
-        for slot in self.iter() {
-            match ranges.last_mut() {
-                Some((_, last)) if last.saturating_add(1) == slot => *last = slot,
-                _ => ranges.push((slot, slot)),
+        for (first, word) in self.words() {
+            let (mut at, mut left) = (first, word);
+            while left != 0 {
+                let zeros = left.trailing_zeros();
+                left >>= zeros;
+                let ones = left.trailing_ones();
+                left = left.checked_shr(ones).unwrap_or(0);
+                let start = at.saturating_add(zeros as u16);
+                at = start.saturating_add(ones as u16);
+                let end = at.saturating_sub(1);
+                match ranges.last_mut() {
+                    Some((_, last)) if last.saturating_add(1) == start => *last = end,
+                    _ => ranges.push((start, end)),
+                }
             }
         }
         ranges
@@ -177,6 +200,17 @@ mod tests {
         ] {
             assert_eq!(tag(key), expected);
         }
+    }
+
+    #[test]
+    fn ranges_go_over_the_ends_of_words() {
+        let mut set = SlotSet::default();
+        for slot in (0..=64).chain(100..=300).chain(320..=383).chain(16_320..16_384) {
+            set.insert(slot);
+        }
+        let expected = [(0, 64), (100, 300), (320, 383), (16_320, 16_383)];
+        assert_eq!(set.ranges(), expected);
+        assert_eq!(set.iter().count(), set.len());
     }
 
     proptest! {
