@@ -18,7 +18,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::Config;
-use super::table::{self, DIRECTIVES, Effect, Kind, Missing};
+use super::table::{self, Kind, Missing};
 use super::value::{self, Value};
 use crate::system::quoting;
 use crate::system::{glob, process};
@@ -303,7 +303,6 @@ impl Config {
         let mut loader = Loader {
             config: Config::with_dir(dir),
             save_seen: false,
-            asked: HashMap::new(),
             reads: None,
         };
         loader.config.ignore_unsupported = line.ignore_unsupported;
@@ -342,8 +341,6 @@ struct Loader {
     config: Config,
     /// The first `save` of all replaces the default, those after it add to it.
     save_seen: bool,
-    /// Where a directive was set last that may ask for what is missing, by its row.
-    asked: HashMap<usize, Place>,
     /// Which of the configuration's files is being read.
     reads: Option<usize>,
 }
@@ -421,9 +418,6 @@ impl Loader {
         let name = name.to_ascii_lowercase();
         self.note_secret(&name, values);
         if let Some(found) = table::find(&name) {
-            if matches!(found.directive.effect, Effect::Refused(_)) {
-                self.asked.insert(found.index, place.clone());
-            }
             return self
                 .set(&found, values)
                 .map_err(|reason| ConfigError::at(place, reason));
@@ -509,20 +503,12 @@ impl Loader {
 
     /// Ends the start if what is asked for in the end, whatever stood in earlier lines, does not exist.
     fn refuse_missing(&self) -> Result<(), ConfigError> {
-        let by_value = DIRECTIVES
-            .iter()
-            .zip(self.config.values.iter())
-            .enumerate()
-            .filter_map(|(index, (directive, value))| {
-                let missing = super::missing(directive, value)?;
-                Some((self.asked.get(&index)?, missing))
-            });
-        let by_statement = self
+        let mut by_statement = self
             .config
             .statements
             .iter()
             .filter_map(|statement| Some((&statement.place, statement.kind.missing()?)));
-        match by_value.chain(by_statement).next() {
+        match by_statement.next() {
             Some((place, missing)) => Err(ConfigError::at(
                 place,
                 format!(

@@ -20,13 +20,13 @@
 //! SET that fails changes nothing. Nothing here opens sockets, logs, or changes directory: the
 //! caller applies a change, and calls [`Config::restore`] when it cannot.
 
+mod cluster;
 pub mod load;
 pub mod rewrite;
 pub mod secrets;
 pub mod settings;
 pub mod spelling;
 pub mod table;
-mod cluster;
 mod tls;
 pub mod value;
 
@@ -34,6 +34,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use cluster::{ClusterDirectives, PreferredEndpoint};
 pub use load::{ConfigError, Place, Statement, StatementKind};
 pub use rewrite::{RewriteError, read_file, replace_file};
 pub use settings::{
@@ -41,7 +42,6 @@ pub use settings::{
     ShutdownOptions, Supervised, events,
 };
 pub use spelling::spell_events;
-pub use cluster::{ClusterDirectives, PreferredEndpoint};
 pub use tls::TlsSettings;
 pub use value::{OutputLimit, expand_title};
 
@@ -421,15 +421,8 @@ impl Config {
                         modified Jemalloc like the one shipped by default with the Redis source distribution"
                 .into());
         }
-        let ignore_unsupported = self.ignore_unsupported;
         let slot = self.slot(found);
         let new = value::parse(found.directive, &words, slot)?;
-        if let Some(missing) = missing(found.directive, &new)
-            && *slot != new
-            && !ignore_unsupported
-        {
-            return Err(missing.advice().into());
-        }
         let mut old = std::mem::replace(slot, new);
         if found.directive.sensitive {
             old.wipe();
@@ -513,14 +506,6 @@ fn has_effect(directive: &Directive, value: &Value) -> bool {
     directive.effect == Effect::Acted || *value == value::default(directive, Path::new("/"))
 }
 
-/// What this value asks for that does not exist yet, where the server must not go on without it.
-fn missing(directive: &Directive, value: &Value) -> Option<table::Missing> {
-    match directive.effect {
-        Effect::Refused(missing) if !has_effect(directive, value) => Some(missing),
-        _ => None,
-    }
-}
-
 /// Names of the directives that are accepted and reported back without an effect yet.
 pub fn not_yet_directives() -> Vec<&'static str> {
     let later = DIRECTIVES
@@ -531,13 +516,7 @@ pub fn not_yet_directives() -> Vec<&'static str> {
 
 /// Names of the directives that end the start, unless they have their default.
 pub fn refused_directives() -> Vec<&'static str> {
-    let refused = DIRECTIVES
-        .iter()
-        .filter(|directive| matches!(directive.effect, Effect::Refused(_)));
-    refused
-        .map(|directive| directive.name)
-        .chain(["loadmodule"])
-        .collect()
+    vec!["loadmodule"]
 }
 
 /// All rows of the table, for documentation.

@@ -103,9 +103,6 @@ pub enum Effect {
     Acted,
     /// Accepted and reported back; what it configures does not exist yet.
     NotYet,
-    /// What it asks for does not exist yet, and a server without it would be another one than was asked for: open to
-    /// everybody, or with data of its own. Any value but the default ends the start, and CONFIG SET refuses it.
-    Refused(Missing),
 }
 
 /// What a refused directive asks for.
@@ -204,10 +201,6 @@ impl Directive {
     }
     const fn later(mut self) -> Directive {
         self.effect = Effect::NotYet;
-        self
-    }
-    const fn needs(mut self, missing: Missing) -> Directive {
-        self.effect = Effect::Refused(missing);
         self
     }
 }

@@ -50,6 +50,8 @@ pub struct State {
     pub replication: Replication,
     /// What this node knows of its cluster; none: it is in none.
     pub cluster: Option<Box<Cluster>>,
+    /// Of each connection of its bus: bytes that are allocated for it, and that wait to be sent.
+    pub cluster_links: std::collections::BTreeMap<crate::cluster::LinkId, (usize, usize)>,
     /// Keys with a time that are this replica's own.
     pub own_keys: super::replication::own_keys::OwnKeys,
     /// The command table with its renamings.
@@ -127,6 +129,7 @@ impl State {
             receive: Default::default(),
             replication,
             cluster: None,
+            cluster_links: Default::default(),
             own_keys: Default::default(),
             table,
             waits_for_acks: Vec::new(),
@@ -189,6 +192,9 @@ impl State {
         if settings.auth_failures_per_address == 0 {
             self.auth_failures.forget();
         }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.configure(super::cluster::settings(settings));
+        }
         super::notifications::follow_interest(self);
         super::replication::primary::refresh_good(self);
     }
@@ -196,13 +202,14 @@ impl State {
     /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.
     pub fn apply_pause(&mut self) {
         let own = self.pauses.by_client;
-        self.pause = match self.pauses.for_failover || self.pauses.for_shutdown || self.pauses.for_cluster {
-            true => Some(Pause {
-                until_ms: i64::MAX,
-                writes_only: own.is_none_or(|pause| pause.writes_only),
-            }),
-            false => own,
-        };
+        self.pause =
+            match self.pauses.for_failover || self.pauses.for_shutdown || self.pauses.for_cluster {
+                true => Some(Pause {
+                    until_ms: i64::MAX,
+                    writes_only: own.is_none_or(|pause| pause.writes_only),
+                }),
+                false => own,
+            };
         super::replication::apply_role(self);
     }
 

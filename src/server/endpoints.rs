@@ -10,8 +10,7 @@
 //! * Finding an owner is one indexed look, because it comes before every read.
 //!
 //! A new kind of connection is a variant of [`Endpoint`], registered where its source is made, and an arm in each function
-//! of `turn.rs` that the compiler then asks for. The link to a primary and a cluster's bus links will come here; so do
-//! their timers, in [`TimerOwner`].
+//! of `turn.rs` that the compiler then asks for; so do their timers, in [`TimerOwner`].
 
 use super::http::HttpKey;
 use crate::clients::ClientKey;
@@ -31,6 +30,10 @@ pub(super) enum Endpoint {
     PrimaryLink,
     /// A connection to another server, to which keys go (MIGRATE).
     Migration,
+    /// A connection to or from another node of the cluster.
+    Bus,
+    /// A listener whose connections are those of other nodes.
+    BusListener,
     /// A listener whose connections are clients.
     ClientListener,
     /// A listener whose connections are for the HTTP pages.
@@ -115,6 +118,8 @@ pub(super) enum TimerOwner {
     Migrations,
     /// The first client whose user's budget has something in it again.
     Budgets,
+    /// What a node of a cluster does by the clock.
+    Cluster,
     /// The next event for those who watch the HTTP pages.
     HttpEvents,
 }
@@ -128,6 +133,7 @@ impl TimerOwner {
         TimerOwner::Save,
         TimerOwner::Migrations,
         TimerOwner::Budgets,
+        TimerOwner::Cluster,
         TimerOwner::HttpEvents,
     ];
 }

@@ -10,6 +10,7 @@
 //! | `lifecycle.rs` | connections from accepting to closing |
 //! | `loading.rs`, `saving.rs`, `shutdown.rs` | the data from the disk and to it, and the way to the end |
 //! | `replication.rs` | the link to a primary, what is written to replicas |
+//! | `cluster.rs` | the sockets of the cluster's bus, nodes.conf |
 //! | `migration.rs` | the sockets on which keys go to other servers |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
@@ -22,6 +23,7 @@
 #[cfg(test)]
 mod budget_tests;
 mod check_config;
+mod cluster;
 mod cron;
 mod endpoints;
 mod host;
@@ -74,7 +76,7 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre --replay FILE [--until TURN] [--step] (run the same turns again, without sockets)
 
 Options are the directives of redis.conf after two dashes, and override the file. A configuration that asks for what gyre
-does not have (users, modules, cluster) ends the start; --ignore-unsupported starts without it.
+does not have (modules) ends the start; --ignore-unsupported starts without it.
 
 Examples:
        gyre (run the server with default conf)
@@ -126,6 +128,7 @@ impl Server {
         let mut state = State::new(config, commands::GROUPS, seed, now)?;
         state.set_machine(seam.machine());
         acl_file::begin(&mut state)?;
+        engine::cluster::begin(&mut state).map_err(ConfigError::overall)?;
         if seam.tells_of_jobs() {
             state.keyspace.wake_with(seam.waker());
             state.persistence.waker = Some(seam.waker());
@@ -159,6 +162,7 @@ impl Server {
         if self.core.listeners.is_empty() {
             return Err("Configured to not listen anywhere, exiting.".to_owned());
         }
+        self.core.start_cluster(&mut self.events)?;
         self.core.start_cron(&mut self.events);
         self.core.state.observe.stats.startup_memory = memory::allocator_stats().in_use();
         Ok(())
@@ -318,7 +322,12 @@ pub fn serve(config: Config) -> i32 {
     let _ = oom_score::adjust(settings.oom_score_adj, primary);
     // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
     log::info!(
-        "Running mode=standalone, port={}. PID: {}",
+        "Running mode={}, port={}. PID: {}",
+        if settings.cluster.enabled {
+            "cluster"
+        } else {
+            "standalone"
+        },
         settings.any_port(),
         process::pid()
     );

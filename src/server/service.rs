@@ -35,6 +35,8 @@ pub struct Core {
     pub(super) gauge: MemoryGauge,
     /// The commands that run now, while the recorder is on.
     pub(super) running_batch: RunningBatch,
+    /// The connections with the other nodes of the cluster.
+    pub(super) bus: super::cluster::Bus,
     /// The HTTP pages.
     pub(super) http: super::http::Http,
     /// The read buffer that all clients share: between requests none has one of its own.
@@ -59,6 +61,7 @@ impl Core {
             save_share: Default::default(),
             gauge: MemoryGauge::default(),
             running_batch: RunningBatch::default(),
+            bus: Default::default(),
             http: Default::default(),
             scratch: vec![0; READ_LEN],
             batch: Default::default(),

@@ -38,12 +38,14 @@ impl Service for Core {
         match self.endpoints.owner(listener) {
             Some(Endpoint::ClientListener) => self.accept(events, accepted),
             Some(Endpoint::HttpListener) => self.http_accepted(events, &accepted),
+            Some(Endpoint::BusListener) => self.bus_accepted(events, accepted),
             Some(
                 Endpoint::Client(_)
                 | Endpoint::Http(_)
                 | Endpoint::ChildPipe
                 | Endpoint::PrimaryLink
-                | Endpoint::Migration,
+                | Endpoint::Migration
+                | Endpoint::Bus,
             )
             | None => {
                 self.ignore_event(events, listener);
@@ -64,9 +66,12 @@ impl Service for Core {
             Some(Endpoint::Client(key)) => self.drop_if_gone(events, key),
             // A read finds the child's end. The end of an HTTP connection is found by a read too, or, while an answer is on
             // its way, by a write: its peer may have ended the sending side only, and still want to see the answer.
-            Some(Endpoint::Http(_) | Endpoint::ChildPipe | Endpoint::PrimaryLink) => {}
+            Some(
+                Endpoint::Http(_) | Endpoint::ChildPipe | Endpoint::PrimaryLink | Endpoint::Bus,
+            ) => {}
             Some(Endpoint::Migration) => self.state.migrations.note_ready(token),
-            Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
+            Some(Endpoint::ClientListener | Endpoint::HttpListener | Endpoint::BusListener)
+            | None => {
                 self.ignore_event(events, token);
             }
         }
@@ -78,12 +83,14 @@ impl Service for Core {
             Some(Endpoint::Http(key)) => self.http_readable(events, key),
             Some(Endpoint::ChildPipe) => self.hear_child(events, token),
             Some(Endpoint::PrimaryLink) => self.link_readable(events, token),
+            Some(Endpoint::Bus) => self.bus_readable(events, token),
             // Read before the loop sleeps, to the end of what is there.
             Some(Endpoint::Migration) => {
                 self.state.migrations.note_ready(token);
                 Progress::Drained
             }
-            Some(Endpoint::ClientListener | Endpoint::HttpListener) | None => {
+            Some(Endpoint::ClientListener | Endpoint::HttpListener | Endpoint::BusListener)
+            | None => {
                 self.ignore_event(events, token);
                 Progress::Drained
             }
@@ -102,8 +109,14 @@ impl Service for Core {
             }
             Some(Endpoint::Http(key)) => self.http_writable(events, key),
             Some(Endpoint::PrimaryLink) => self.link_writable(events, token),
+            Some(Endpoint::Bus) => self.bus_writable(events, token),
             Some(Endpoint::Migration) => self.state.migrations.note_ready(token),
-            Some(Endpoint::ChildPipe | Endpoint::ClientListener | Endpoint::HttpListener)
+            Some(
+                Endpoint::ChildPipe
+                | Endpoint::ClientListener
+                | Endpoint::HttpListener
+                | Endpoint::BusListener,
+            )
             | None => self.ignore_event(events, token),
         }
     }
@@ -112,6 +125,7 @@ impl Service for Core {
         match self.timers.take_due(timer) {
             Some(TimerOwner::Cron) => self.run_cron(events),
             Some(TimerOwner::HttpEvents) => self.http_tick(events),
+            Some(TimerOwner::Cluster) => self.cluster_tick(events),
             // That the loop is awake is all that these are for: waits and pauses are ended before it sleeps.
             Some(
                 TimerOwner::Waits
@@ -159,6 +173,11 @@ impl Service for Core {
         //    it, is let go on in the next step. Behind the end nothing goes: the files have been written.
         if self.state.migrations.is_active() && self.ended.is_none() {
             self.migrate_some(events);
+        }
+        //    The cluster, in the same place: slots that have changed hands take their keys with them, before the file; roles
+        //    change before those who wait are served, and nodes.conf is written before anyone is answered.
+        if self.state.cluster.is_some() && self.ended.is_none() {
+            self.run_cluster(events);
         }
         // 7. Clients that wait: after all that could give them something (1, 2) or remove the key whose end they wait for
         //    (3, 4, 6). What they take is the last change of data in a turn, but for what step 17 may

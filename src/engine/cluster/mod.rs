@@ -86,7 +86,10 @@ pub fn begin(state: &mut State) -> Result<(), String> {
     }
     let path = config_path(all);
     let text = state.persistence.disk.read(&path).map_err(|error| {
-        format!("Loading the cluster node config from {}: {error}", path.display())
+        format!(
+            "Loading the cluster node config from {}: {error}",
+            path.display()
+        )
     })?;
     let text = text.unwrap_or_default();
     let facts = facts(state);
@@ -94,7 +97,10 @@ pub fn begin(state: &mut State) -> Result<(), String> {
     let settings = settings(state.config.settings());
     let cluster = if text.is_empty() {
         let cluster = Cluster::new(settings, seed, &facts);
-        log::info!("No cluster configuration found, I'm {}", cluster.myself().id);
+        log::info!(
+            "No cluster configuration found, I'm {}",
+            cluster.myself().id
+        );
         cluster
     } else {
         let cluster = Cluster::restore(&text, settings, seed, &facts);
