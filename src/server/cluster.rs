@@ -133,6 +133,10 @@ impl Core {
         if let Some(cluster) = &mut self.state.cluster {
             cluster.tick(&facts);
         }
+        if self.state.persistence.loading.is_none() {
+            let (state, mut host) = self.state_and_host(events);
+            engine::actions::follow_primary(state, &mut host);
+        }
     }
 
     /// The cluster's part of the end of a turn.

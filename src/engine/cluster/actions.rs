@@ -40,3 +40,25 @@ pub fn perform(state: &mut State, host: &mut dyn Host, action: Action) {
         }
     }
 }
+
+/// Has a node that is a replica follow its primary where it does not, as after a start.
+pub fn follow_primary(state: &mut State, host: &mut dyn Host) {
+    if state.replication.is_replica() {
+        return;
+    }
+    let Some(cluster) = &state.cluster else {
+        return;
+    };
+    let primary = cluster.my_primary().and_then(|key| cluster.node(key));
+    let Some(primary) = primary.filter(|it| !it.ip.is_empty()) else {
+        return;
+    };
+    let port = match cluster.settings().tls_replication {
+        true => primary.tls_port,
+        false => primary.tcp_port,
+    };
+    if port != 0 {
+        let ip = primary.ip.clone();
+        role::follow(state, host, &ip, port);
+    }
+}
