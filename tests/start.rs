@@ -48,13 +48,13 @@ fn a_sentinel_is_redis_s_own() {
 fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("redis.conf");
-    fs::write(&file, "port 0\ncluster-enabled yes\n").expect("a file");
+    fs::write(&file, "port 0\nloadmodule /usr/lib/a.so\n").expect("a file");
     let output = run(dir.path(), &["redis.conf"]);
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(
         text.contains(
-            "at line 2 of redis.conf\n>>> 'cluster-enabled yes'\ngyre is no cluster node yet"
+            "at line 2 of redis.conf\n>>> 'loadmodule /usr/lib/a.so'\ngyre loads no modules yet"
         ),
         "{text}"
     );
@@ -67,11 +67,11 @@ fn a_configuration_that_asks_for_what_is_missing_starts_nothing() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("Configured to not listen anywhere"), "{text}");
 
-    let server = Server::with(&["--ignore-unsupported", "--cluster-enabled", "yes"]);
+    let server = Server::with(&["--ignore-unsupported", "--loadmodule", "/usr/lib/a.so"]);
     wait_for("the warning", || {
         server
             .log()
-            .contains("accepted but has no effect in gyre yet: cluster-enabled")
+            .contains("accepted but has no effect in gyre yet: loadmodule")
     });
 }
 

@@ -763,20 +763,19 @@ fn warns_of_what_has_no_effect_yet() {
             .collect()
     };
     assert_eq!(
-        effect(&[("cluster-node-timeout", "7"), ("timeout", "5")]),
+        effect(&[("ignore-warnings", "x"), ("timeout", "5")]),
         [false, true]
     );
-    assert_eq!(effect(&[("cluster-node-timeout", "15000")]), [true]);
     let later = not_yet_directives();
     assert!(later.contains(&"activedefrag") && !later.contains(&"port"));
-    assert!(!later.contains(&"loadmodule") && refused_directives().contains(&"cluster-enabled"));
+    assert!(!later.contains(&"loadmodule") && refused_directives().contains(&"loadmodule"));
     assert!(Config::is_sensitive(b"RequirePass") && !Config::is_sensitive(b"port"));
 }
 
-/// A server that was asked for encryption, modules or a cluster once started without them, open to all.
+/// A server that was asked for modules would start without their commands.
 #[test]
 fn what_is_asked_for_and_missing_ends_the_start() {
-    for line in ["loadmodule /usr/lib/a.so", "cluster-enabled yes"] {
+    for line in ["loadmodule /usr/lib/a.so"] {
         let text = format!("# first\nport 7\n{line}\n");
         let error = file(&text).unwrap_err().to_string();
         let place = format!("at line 3 of redis.conf\n>>> '{line}'\ngyre ");
@@ -793,7 +792,7 @@ fn what_is_asked_for_and_missing_ends_the_start() {
         let (first, _) = line.split_once(' ').unwrap();
         assert!(name.contains(first), "{name}");
     }
-    let by_option = error(&["--cluster-enabled", "yes"]);
+    let by_option = error(&["--loadmodule", "/usr/lib/a.so"]);
     assert!(
         by_option.contains("at line 1 of the command line"),
         "{by_option}"
@@ -807,8 +806,6 @@ fn defaults_of_what_is_missing_are_no_wish_for_it() {
         "cluster-enabled no\nmasterauth \"\"\nmasteruser \"\"\naclfile \"\"\nreplicaof no one\n",
     );
     assert_eq!(config.unwrap().warnings(), None);
-    assert!(file("cluster-enabled yes\ncluster-enabled no").is_ok());
-    assert!(file_with("cluster-enabled yes", &["--cluster-enabled", "no"]).is_ok());
 }
 
 #[test]
