@@ -14,6 +14,7 @@
 //! | `migration.rs` | the sockets on which keys go to other servers |
 //! | `listeners.rs` | the sockets that the directives ask for |
 //! | `cron.rs` | what is done by the clock: expiry, idle clients, samples |
+//! | `local_cluster.rs` | `--cluster-local`: a cluster on one machine |
 //! | `tools.rs`, `check_config.rs` | `--check-rdb`, `--check-aof`, `--check-config` |
 //! | `timing.rs` | what the loop's recorder is told |
 //! | `host.rs` | what commands may ask of the loop and the process |
@@ -34,6 +35,7 @@ mod lifecycle;
 mod link_tests;
 mod listeners;
 mod loading;
+mod local_cluster;
 mod migration;
 mod output;
 pub mod recording;
@@ -73,6 +75,7 @@ Usage: gyre [/path/to/redis.conf] [options] [-]
        gyre --check-rdb FILE
        gyre --check-aof [--fix|--truncate-to-timestamp $timestamp] FILE
        gyre [/path/to/redis.conf] [options] --record FILE (write all that enters the server to FILE)
+       gyre --cluster-local PRIMARIES [--replicas N] [--port FIRST] [--dir FOLDER] (a cluster on this machine)
        gyre --replay FILE [--until TURN] [--step] (run the same turns again, without sockets)
 
 Options are the directives of redis.conf after two dashes, and override the file. A configuration that asks for what gyre

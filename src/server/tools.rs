@@ -1,4 +1,5 @@
-//! The tools that the same binary is: `--check-rdb`, `--check-aof`, `--check-config`, and the names of Redis's tools. Sentinel is none of them.
+//! The tools that the same binary is: `--check-rdb`, `--check-aof`, `--check-config`, `--cluster-local`, and the names of Redis's
+//! tools. Sentinel is none of them.
 //!
 //! In: the program's name and arguments. Out: the exit status, if they ask for a tool. Mirrors the beginning of `main`
 //! of Redis's server.c.
@@ -31,6 +32,15 @@ pub fn run(program: &OsStr, args: &[OsString]) -> Option<u8> {
             return Some(2);
         };
         return Some(super::replay::run(&options));
+    }
+    if first == Some("--cluster-local") {
+        return Some(match super::local_cluster::Options::parse(&args[1..]) {
+            Ok(options) => super::local_cluster::run(&options),
+            Err(reason) => {
+                eprintln!("{reason}");
+                2
+            }
+        });
     }
     let mut out = io::stdout().lock();
     if first == Some("--check-config") {

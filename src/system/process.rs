@@ -255,7 +255,6 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// Sends a signal to a process.
-#[cfg(test)]
 pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     if unsafe { libc::kill(pid, signal) } == -1 {
