@@ -99,7 +99,8 @@ fn after_any_misfortune_all_agree_again() {
                 2 | 3 => world.cut.clear(),
                 4 if world.up().len() > 4 && world.is_up(a) => world.kill(a, rng.below(2) == 0),
                 5 => {
-                    for host in (0..hosts).filter(|host| rng.below(2) == 0 && !world.is_up(*host))
+                    for host in (0..hosts)
+                        .filter(|host| rng.below(2) == 0 && !world.is_up(*host))
                         .collect::<Vec<_>>()
                     {
                         world.start(host);

@@ -20,13 +20,13 @@
 //! SET that fails changes nothing. Nothing here opens sockets, logs, or changes directory: the
 //! caller applies a change, and calls [`Config::restore`] when it cannot.
 
+mod cluster;
 pub mod load;
 pub mod rewrite;
 pub mod secrets;
 pub mod settings;
 pub mod spelling;
 pub mod table;
-mod cluster;
 mod tls;
 pub mod value;
 
@@ -34,6 +34,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+pub use cluster::{ClusterDirectives, PreferredEndpoint};
 pub use load::{ConfigError, Place, Statement, StatementKind};
 pub use rewrite::{RewriteError, read_file, replace_file};
 pub use settings::{
@@ -41,7 +42,6 @@ pub use settings::{
     ShutdownOptions, Supervised, events,
 };
 pub use spelling::spell_events;
-pub use cluster::{ClusterDirectives, PreferredEndpoint};
 pub use tls::TlsSettings;
 pub use value::{OutputLimit, expand_title};
 

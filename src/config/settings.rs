@@ -7,8 +7,8 @@
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::table;
 use super::cluster::ClusterDirectives;
+use super::table;
 use super::tls::TlsSettings;
 use super::value::{OutputLimit, Value};
 use crate::net::Subnet;

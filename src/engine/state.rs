@@ -196,13 +196,14 @@ impl State {
     /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.
     pub fn apply_pause(&mut self) {
         let own = self.pauses.by_client;
-        self.pause = match self.pauses.for_failover || self.pauses.for_shutdown || self.pauses.for_cluster {
-            true => Some(Pause {
-                until_ms: i64::MAX,
-                writes_only: own.is_none_or(|pause| pause.writes_only),
-            }),
-            false => own,
-        };
+        self.pause =
+            match self.pauses.for_failover || self.pauses.for_shutdown || self.pauses.for_cluster {
+                true => Some(Pause {
+                    until_ms: i64::MAX,
+                    writes_only: own.is_none_or(|pause| pause.writes_only),
+                }),
+                false => own,
+            };
         super::replication::apply_role(self);
     }
 

@@ -623,6 +623,10 @@ impl Keyspace {
     pub fn waited_keys(&self) -> (usize, usize) {
         self.shared.events.waiting.keys()
     }
+    /// The keys that somebody waits for, with the clients' ids, in no order. O(clients that wait).
+    pub fn waiting(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = u64>)> {
+        self.shared.events.waiting.all()
+    }
     /// Clients that watch, and keys that are watched (INFO). O(watched keys).
     pub fn watchers(&self) -> (usize, usize) {
         self.shared.events.watched.figures()

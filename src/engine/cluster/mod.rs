@@ -9,6 +9,8 @@
 //! What is known of the other nodes is [`crate::cluster`]'s; the sockets of the bus are the server's.
 
 pub mod actions;
+pub mod channels;
+pub mod route;
 
 use super::State;
 use crate::cluster::{Cluster, ClusterSettings, Facts};
@@ -86,7 +88,10 @@ pub fn begin(state: &mut State) -> Result<(), String> {
     }
     let path = config_path(all);
     let text = state.persistence.disk.read(&path).map_err(|error| {
-        format!("Loading the cluster node config from {}: {error}", path.display())
+        format!(
+            "Loading the cluster node config from {}: {error}",
+            path.display()
+        )
     })?;
     let text = text.unwrap_or_default();
     let facts = facts(state);
@@ -94,7 +99,10 @@ pub fn begin(state: &mut State) -> Result<(), String> {
     let settings = settings(state.config.settings());
     let cluster = if text.is_empty() {
         let cluster = Cluster::new(settings, seed, &facts);
-        log::info!("No cluster configuration found, I'm {}", cluster.myself().id);
+        log::info!(
+            "No cluster configuration found, I'm {}",
+            cluster.myself().id
+        );
         cluster
     } else {
         let cluster = Cluster::restore(&text, settings, seed, &facts);
