@@ -114,5 +114,6 @@ pub fn begin(state: &mut State) -> Result<(), String> {
         cluster
     };
     state.cluster = Some(Box::new(cluster));
+    state.keyspace.index_slots();
     Ok(())
 }

@@ -118,7 +118,6 @@ pub fn speaks_tls(connection: &Connection, settings: &Settings) -> bool {
 #[derive(Clone, Copy)]
 struct Call<'a> {
     command: &'a Command,
-    args: Args<'a>,
     /// Flags of the call, those of its queue among them.
     all: u32,
     /// READONLY was sent.
@@ -268,7 +267,6 @@ pub(in crate::engine) fn admit(
     let command = table.get(id);
     let call = Call {
         command,
-        args,
         all,
         readonly: caller.session.readonly,
         asking: caller.session.asking == Asking::Holds,
@@ -325,7 +323,6 @@ pub(in crate::engine) fn admit_from_script(
     let caller = clients.get(running.caller).map(|caller| &caller.session);
     let call = Call {
         command,
-        args,
         all: command.flags,
         readonly: caller.is_some_and(|session| session.readonly),
         asking: caller.is_some_and(|session| session.asking == Asking::Holds),
