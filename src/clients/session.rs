@@ -44,6 +44,19 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// ASKING of a cluster: the command after it may be served from a slot that is on its way to this node. Within MULTI it holds to
+/// the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Asking {
+    /// It was not sent.
+    #[default]
+    No,
+    /// It is the command that runs.
+    Begins,
+    /// It is in force.
+    Holds,
+}
+
 /// Who asks. In the order of its fields: what every command looks at comes first and lies together.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -82,6 +95,10 @@ pub struct Session {
     pub was_authenticated: bool,
     /// READONLY of a cluster; reported by CLIENT LIST.
     pub readonly: bool,
+    /// ASKING of a cluster.
+    pub asking: Asking,
+    /// The slot of the keys of the last command, in a cluster; none: it had no keys.
+    pub slot: Option<u16>,
     /// Offset of the journal behind this client's last write, as the append-only file counts.
     pub write_offset: u64,
     /// The same, as replicas count.

@@ -9,7 +9,7 @@ use super::client::{NAME_ERROR, is_printable};
 use crate::REDIS_VERSION;
 use crate::acl::DEFAULT_USER;
 use crate::clients::hosts::Turn;
-use crate::clients::{Client, ClientKind, Identity, ReplyMode};
+use crate::clients::{Asking, Client, ClientKind, Identity, ReplyMode};
 use crate::engine::{
     Argument, CommandError, CommandSpec, Context, Group, Handler, ServerContext, WaitFor, acl,
     budgets, flags, monitor, parse, permissions, pubsub, tracking, transactions,
@@ -171,6 +171,7 @@ fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     session.no_evict = false;
     session.no_touch = false;
     session.readonly = false;
+    session.asking = Asking::No;
     reply.set_discard(is_skipped);
     reply.simple("RESET");
     Ok(())

@@ -7,6 +7,7 @@
 //! says why it stands there.
 
 use super::budgets;
+use super::cluster::route;
 use super::eviction::{Room, make_room};
 use super::keyspecs::{has_keys, keys_of};
 use super::permissions::{self, Place};
@@ -175,6 +176,7 @@ type Checked = Result<(), CommandError>;
 /// | --- | --- | --- | --- | --- |
 /// | DEBUG and MODULE are on; who asks is known; not in MULTI | yes | when it was queued | no | no |
 /// | what the user may | yes | yes | for its caller | no |
+/// | whether the keys are this node's | yes | EXEC, for its queue | yes | no |
 /// | memory | makes room, refuses | EXEC, for its queue | refuses, as it was at the start | no |
 /// | the disk takes writes | yes | EXEC, for its queue | before the first write | no |
 /// | subscriber, MONITOR | yes | when it was queued | no | no |
@@ -280,6 +282,10 @@ fn admit_from_connection(
     let is_bound = caller.session.identity.restricted().is_some();
     // Nor is anything done, made room for or told beyond what a user may.
     permissions::check_permitted(state, client, id, args, Place::TopLevel)?;
+    // Nor for what is not this node's: room is not made for it, and its keys are not looked at.
+    if state.cluster.is_some() {
+        route::admit(state, client, id, all, args)?;
+    }
     let candidate = Candidate {
         client,
         id,
@@ -322,6 +328,15 @@ fn admit_from_script(
     id: CommandId,
     args: Args<'_>,
 ) -> Result<Admission, CommandError> {
+    check_program(state, client, id, args)?;
+    if state.cluster.is_some() {
+        route::admit_from_script(state, id, args)?;
+    }
+    Ok(Admission::Runs)
+}
+
+/// What a program may do at this moment, whatever the keys are.
+fn check_program(state: &mut State, client: ClientKey, id: CommandId, args: Args<'_>) -> Checked {
     let candidate = Candidate {
         client,
         id,
@@ -350,7 +365,7 @@ fn admit_from_script(
     }
     // After its first write a script is not stopped any more: half of its effects would be worse than either.
     if !candidate.has(flags::WRITE) || running.wrote {
-        return Ok(Admission::Runs);
+        return Ok(());
     }
     // What a file repeats ran once, with a disk and with memory.
     if !running.is_trusted {
@@ -360,7 +375,7 @@ fn admit_from_script(
     if running.is_oom && !running.allow_oom && candidate.has(flags::DENYOOM) {
         return Err(CommandError::OutOfMemory);
     }
-    Ok(Admission::Runs)
+    Ok(())
 }
 
 /// DEBUG and MODULE, where `enable-debug-command` and `enable-module-command` do not let this client.
@@ -838,7 +853,11 @@ pub(crate) fn refuse(
     }
     // An EXEC that is refused has its transaction gone, and says so in place of the reason alone.
     let exec = id.filter(|id| state.table.get(*id).flags & flags::RUNS_QUEUE != 0);
-    let text = if let Some(exec) = exec {
+    let text = if let (Some(_), CommandError::NotServed(_)) = (exec, error) {
+        // The client is to send it to another node, so it is told so in the words for that.
+        super::transactions::discard(state, client);
+        error.bytes()
+    } else if let Some(exec) = exec {
         super::transactions::discard(state, client);
         // A MULTI was shown: that it is over, too.
         super::monitor::show(state, client, exec, args);

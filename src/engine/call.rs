@@ -5,7 +5,7 @@
 
 use super::propagate::{note_write, propagate};
 use super::{Context, Effects, Handler, Host, Invocation, ServerContext, State, WaitFor, flags};
-use crate::clients::{ClientKey, ClientKind, ReplyMode};
+use crate::clients::{Asking, ClientKey, ClientKind, ReplyMode};
 use crate::journal::Targets;
 use crate::observe::LatencyEvent;
 use crate::resp::OwnedRequest;
@@ -283,6 +283,12 @@ pub(crate) fn advance_reply_mode(state: &mut State, key: ClientKey) {
     let Some(client) = state.clients.get_mut(key) else {
         return;
     };
+    if client.session.asking != Asking::No && !client.session.in_multi() {
+        client.session.asking = match client.session.asking {
+            Asking::Begins => Asking::Holds,
+            _ => Asking::No,
+        };
+    }
     match client.session.reply_mode {
         ReplyMode::On => return,
         ReplyMode::Off => {}

@@ -33,6 +33,8 @@ pub enum CommandError {
     StringTooLong,
     InvalidExpire(String),
     WrongArity(String),
+    /// A node of a cluster does not run the command: the text, prefix included.
+    NotServed(Cow<'static, str>),
     /// Any other text, prefix included.
     Text(Cow<'static, str>),
     /// Any other text with bytes of a client in it, which need not be UTF-8; prefix included.
@@ -144,7 +146,7 @@ impl CommandError {
                 ));
             }
             CommandError::NoPerm(text) => return Cow::Borrowed(text),
-            CommandError::Text(text) => return Cow::Borrowed(text),
+            CommandError::NotServed(text) | CommandError::Text(text) => return Cow::Borrowed(text),
             CommandError::Bytes(bytes) => return String::from_utf8_lossy(bytes),
         };
         Cow::Borrowed(fixed)

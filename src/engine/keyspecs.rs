@@ -47,7 +47,7 @@ pub fn keys_of(spec: &CommandSpec, args: Args<'_>) -> Result<Vec<(usize, u32)>, 
         .any(|key| key.flags & key_flags::VARIABLE_FLAGS != 0);
     if spec.keys.iter().any(is_key)
         && !variable
-        && let Some(keys) = by_specs(spec.keys, args)
+        && let Some(keys) = by_specs(spec.keys.iter().filter(|spec| is_key(spec)), args)
     {
         return Ok(keys);
     }
@@ -59,10 +59,25 @@ pub fn keys_of(spec: &CommandSpec, args: Args<'_>) -> Result<Vec<(usize, u32)>, 
     }
 }
 
+/// Where the arguments of one call are that say which node of a cluster runs it: its keys, or its sharded channels. None where
+/// the arguments do not fit the command, which will be refused for that.
+pub fn routed_by(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
+    let found = if spec.get_keys.is_none() && spec.keys.iter().all(|key| !is_key(key)) {
+        by_specs(spec.keys.iter(), args)
+    } else {
+        keys_of(spec, args).ok()
+    };
+    let found = found.unwrap_or_default();
+    found.into_iter().map(|(at, _)| at).collect()
+}
+
 /// The keys that the specifications find; none if one of them is unknown, incomplete or does not fit.
-fn by_specs(specs: &[KeySpec], args: Args<'_>) -> Option<Vec<(usize, u32)>> {
+fn by_specs<'a>(
+    specs: impl Iterator<Item = &'a KeySpec>,
+    args: Args<'_>,
+) -> Option<Vec<(usize, u32)>> {
     let mut keys = Vec::new();
-    for spec in specs.iter().filter(|spec| is_key(spec)) {
+    for spec in specs {
         let first = match spec.begin {
             BeginSearch::Index(at) => usize::try_from(at).ok()?,
             BeginSearch::Keyword {
@@ -285,6 +300,12 @@ mod tests {
         const CHANNEL: &[KeySpec] = &[KeySpec::first(key_flags::NOT_KEY)];
         const INCOMPLETE: &[KeySpec] = &[KeySpec::first(key_flags::INCOMPLETE)];
         assert_eq!(keys(CHANNEL, "spublish a b"), None);
+        let spec = CommandSpec {
+            keys: CHANNEL,
+            ..CommandSpec::DEFAULT
+        };
+        let request = OwnedRequest::from_slices(&["spublish", "a", "b"]);
+        assert_eq!(routed_by(&spec, request.args()), [1]);
         assert_eq!(keys(INCOMPLETE, "migrate a b"), None);
         assert_eq!(legacy_range(INCOMPLETE), (1, 1, 1, true));
     }

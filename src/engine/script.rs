@@ -52,6 +52,7 @@ pub(crate) fn start(
         return Ok(());
     };
     let (db, no_touch, identity) = (session.db, session.no_touch, session.identity.clone());
+    let slot = session.slot;
     let is_trusted = session.is_obeyed();
     // As it was found by the check of the command that the script came with: EVAL, or the EXEC around it.
     let is_oom = !is_trusted && state.config.settings().maxmemory > 0 && state.lacks_memory;
@@ -82,6 +83,11 @@ pub(crate) fn start(
         now: state.now,
         read_only: program.read_only || said.has(ScriptFlags::NO_WRITES),
         allow_oom: said.has(ScriptFlags::ALLOW_OOM),
+        // One that says nothing was written before there was such a rule.
+        allow_cross_slot: program
+            .flags
+            .is_none_or(|it| it.has(ScriptFlags::ALLOW_CROSS_SLOT)),
+        slot,
         is_oom,
         wrote: false,
         is_trusted,
@@ -122,6 +128,11 @@ fn may_run(
     is_trusted: bool,
     is_oom: bool,
 ) -> Result<(), CommandError> {
+    if state.cluster.is_some() && said.has(ScriptFlags::NO_CLUSTER) {
+        return Err(CommandError::fixed(
+            "ERR Can not run script on cluster, 'no-cluster' flag is set.",
+        ));
+    }
     if super::replication::admission::is_stale(state)
         && !said.has(ScriptFlags::ALLOW_STALE)
         && !is_trusted

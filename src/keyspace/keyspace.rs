@@ -86,9 +86,13 @@ pub(super) struct Database {
 }
 
 impl Database {
-    fn new(seed: HashSeed) -> Database {
+    fn new(seed: HashSeed, indexes_slots: bool) -> Database {
+        let mut table = Table::new(seed);
+        if indexes_slots {
+            table.index_slots();
+        }
         Database {
-            table: Table::new(seed),
+            table,
             average_ttl_ms: 0,
             expire_cursor: 0,
         }
@@ -112,6 +116,8 @@ pub(super) struct Shared {
     pub(super) slowest_removal_ns: u64,
     /// What times them.
     pub(super) stopwatch: Stopwatch,
+    /// Databases keep an account of the keys of each slot of a cluster.
+    pub(super) indexes_slots: bool,
     /// Long strings that are shared with those to whom a reading gave them.
     pub(super) long_strings: LongStrings,
 }
@@ -194,7 +200,7 @@ impl Keyspace {
     pub fn new(count: usize, seed: [u64; 4]) -> Keyspace {
         let hash_seed = HashSeed(seed);
         let databases = (0..count.max(1))
-            .map(|_| Database::new(hash_seed))
+            .map(|_| Database::new(hash_seed, false))
             .collect();
         let settings = KeyspaceSettings {
             lfu_log_factor: 10,
@@ -215,6 +221,7 @@ impl Keyspace {
                 rng: Rng::new(seed[0] ^ seed[2].rotate_left(32)),
                 events: Events::default(),
                 hash_seed,
+                indexes_slots: false,
                 long_strings: LongStrings::default(),
                 slowest_removal_ns: 0,
                 stopwatch: Stopwatch::default(),
@@ -257,6 +264,31 @@ impl Keyspace {
     /// The settings in force.
     pub fn settings(&self) -> KeyspaceSettings {
         self.shared.settings
+    }
+    /// Keeps an account of the keys of each slot of a cluster from here on. O(N) where there are keys.
+    pub fn index_slots(&mut self) {
+        self.shared.indexes_slots = true;
+        for database in &mut self.databases {
+            database.table.index_slots();
+        }
+    }
+    /// Keys in a slot of a database, those included that have expired but are still there; [`Keyspace::index_slots`] was called.
+    pub fn keys_in_slot(&self, index: usize, slot: u16) -> usize {
+        let database = self.databases.get(index);
+        database.map_or(0, |database| database.table.keys_in_slot(slot))
+    }
+    /// Some of these keys, in no order.
+    pub fn some_keys_in_slot(&mut self, index: usize, slot: u16, most: usize) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        if let Some(database) = self.databases.get_mut(index)
+            && most > 0
+        {
+            database.table.for_each_in_slot(slot, &mut |entry| {
+                keys.push(entry.key().to_vec());
+                keys.len() < most
+            });
+        }
+        keys
     }
     /// Number of databases.
     pub fn count(&self) -> usize {
@@ -449,7 +481,8 @@ impl Keyspace {
             if database.table.len() == 0 {
                 continue;
             }
-            let old = std::mem::replace(database, Database::new(self.shared.hash_seed)).table;
+            let new = Database::new(self.shared.hash_seed, self.shared.indexes_slots);
+            let old = std::mem::replace(database, new).table;
             removed += old.len() as u64;
             self.free_table(old, free);
         }
@@ -462,6 +495,9 @@ impl Keyspace {
         let HashSeed(seed) = self.shared.hash_seed;
         let mut beside = Keyspace::new(self.count(), seed);
         beside.configure(self.shared.settings);
+        if self.shared.indexes_slots {
+            beside.index_slots();
+        }
         beside
     }
     /// Puts the databases of another keyspace, which was [`Keyspace::beside`] this one, in the place of its own; these are freed
@@ -622,6 +658,10 @@ impl Keyspace {
     /// wait).
     pub fn waited_keys(&self) -> (usize, usize) {
         self.shared.events.waiting.keys()
+    }
+    /// The keys that somebody waits for, with the clients' ids, in no order. O(clients that wait).
+    pub fn waiting(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = u64>)> {
+        self.shared.events.waiting.all()
     }
     /// Clients that watch, and keys that are watched (INFO). O(watched keys).
     pub fn watchers(&self) -> (usize, usize) {

@@ -13,6 +13,7 @@
 //! | `access.rs` | LRU and LFU clocks | evict.c |
 //! | `keyspace.rs` | all databases, and what goes from one to another | db.c |
 //! | `database.rs`, `key_entry.rs` | one database as a command sees it; a key's place in it | db.c |
+//! | `slots.rs` | which keys are in which slot of a cluster | kvstore.c |
 //! | `sizes.rs` | how many keys have what size | db.c |
 //! | `encoded.rs` | what that makes of entries | |
 //! | `point_in_time.rs` | all databases as they are at one moment, read while commands go on | rdb.c |
@@ -46,6 +47,7 @@ mod moving;
 mod object;
 mod point_in_time;
 mod sizes;
+mod slots;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,10 @@ use super::field_expiry::FieldIndex;
 use super::long_strings::LongStrings;
 use super::point_in_time::Reading;
 use super::sizes::{Bin, Counted, Sizes};
+use super::slots::{SlotIndex, cut};
 use super::{NewValue, Type, WrongType};
 use crate::structures::dict::{Dict, Distribution, Element, Geometry, HashSeed, Mark, Marks};
+use crate::structures::slots::slot_of;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
@@ -80,6 +82,8 @@ pub(super) struct Table {
     pub(super) reading: Option<Box<Reading>>,
     /// Marks that readings may have left among the entries.
     marks: Marks,
+    /// Which keys are in which slot, where this server is a node of a cluster.
+    slots: Option<Box<SlotIndex>>,
 }
 
 /// Where a key is, or would be.
@@ -108,6 +112,7 @@ impl Table {
             uncounted: None,
             reading: None,
             marks: Marks::default(),
+            slots: None,
         }
     }
     /// How many entries have what size.
@@ -236,6 +241,9 @@ impl Table {
     pub(super) fn insert(&mut self, hash: u64, mut entry: Entry) {
         self.field_expiry.enter(&mut entry);
         self.count(None, &mut entry);
+        if let Some(slots) = &mut self.slots {
+            slots.add(slot_of(entry.key()), hash);
+        }
         if entry.expire_at().is_some() {
             // SAFETY: the entry goes into the same table; `Held` removes or turns the alias before the entry is freed.
             self.index(hash, Alias(unsafe { entry.alias() }));
@@ -255,6 +263,44 @@ impl Table {
         let name = unsafe { entry.alias() };
         self.entries.insert_new_hashed(hash, entry);
         self.entries.mark(hash, name.key(), mark);
+    }
+    /// Keeps an account of the keys of each slot from here on. O(N) where there are keys.
+    pub(super) fn index_slots(&mut self) {
+        if self.slots.is_some() {
+            return;
+        }
+        let mut slots = Box::<SlotIndex>::default();
+        for entry in self.entries.iter() {
+            slots.add(slot_of(entry.key()), self.entries.hash(entry.key()));
+        }
+        self.slots = Some(slots);
+    }
+    /// Keys in a slot, expired ones included; none are where no account is kept.
+    pub(super) fn keys_in_slot(&self, slot: u16) -> usize {
+        self.slots.as_ref().map_or(0, |slots| slots.count(slot))
+    }
+    /// Calls `each` with the entries of a slot, in no order, until it says false.
+    pub(super) fn for_each_in_slot(&mut self, slot: u16, each: &mut dyn FnMut(&Entry) -> bool) {
+        let (entries, Some(slots)) = (&self.entries, &mut self.slots) else {
+            return;
+        };
+        slots.hashes(slot, &mut |hash| {
+            let mut goes_on = true;
+            entries.for_each_near(u64::from(hash), &mut |entry| {
+                let is_meant =
+                    cut(entries.hash(entry.key())) == hash && slot_of(entry.key()) == slot;
+                goes_on = goes_on && (!is_meant || each(entry));
+            });
+            // Zero is counted as one, but stands in another bucket.
+            if hash == 1 {
+                entries.for_each_near(0, &mut |entry| {
+                    let is_meant =
+                        entries.hash(entry.key()) as u32 == 0 && slot_of(entry.key()) == slot;
+                    goes_on = goes_on && (!is_meant || each(entry));
+                });
+            }
+            goes_on
+        });
     }
     /// A mark for a reading that begins.
     pub(super) fn begin_mark(&mut self) -> Mark {
@@ -554,6 +600,9 @@ impl<'a> Held<'a> {
     fn remove_now(mut self) -> (Entry, &'a mut Table) {
         let counted = self.table.forget(&self.entry);
         self.table.sizes.moved(counted, None);
+        if let Some(slots) = &mut self.table.slots {
+            slots.remove(slot_of(self.entry.key()), self.hash);
+        }
         self.table.field_expiry.leave(&mut self.entry);
         if self.entry.expire_at().is_some() {
             self.table.unindex(self.hash, self.entry.key());

@@ -84,6 +84,14 @@ impl Waiting {
             (all + 1, removal + usize::from(queue.on_removal > 0))
         })
     }
+    /// All keys that somebody waits for, with the clients, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&[u8], impl Iterator<Item = u64>)> {
+        let queues = self.queues.values().flatten();
+        queues.map(|(key, queue)| {
+            let clients = queue.waiters.values().map(|waiter| waiter.client);
+            (&**key, clients)
+        })
+    }
     /// A key has changed.
     pub(super) fn key_changed(&mut self, db: usize, key: &[u8]) {
         let Some(queue) = self.queues.get_mut(&db).and_then(|all| all.get_mut(key)) else {

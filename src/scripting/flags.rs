@@ -15,9 +15,9 @@ impl ScriptFlags {
     /// It may run on a replica whose data is old.
     pub const ALLOW_STALE: ScriptFlags = ScriptFlags(4);
     /// It must not run in a cluster.
-    const NO_CLUSTER: ScriptFlags = ScriptFlags(8);
+    pub const NO_CLUSTER: ScriptFlags = ScriptFlags(8);
     /// Its keys may be of several slots.
-    const ALLOW_CROSS_SLOT: ScriptFlags = ScriptFlags(16);
+    pub const ALLOW_CROSS_SLOT: ScriptFlags = ScriptFlags(16);
     /// Their names, in the order in which Redis lists them.
     const NAMES: [(ScriptFlags, &'static str); 5] = [
         (ScriptFlags::NO_WRITES, "no-writes"),

@@ -87,6 +87,10 @@ pub struct Running {
     pub read_only: bool,
     /// It may use more memory than there is.
     pub allow_oom: bool,
+    /// Its keys may be of several slots of a cluster.
+    pub allow_cross_slot: bool,
+    /// The slot of its keys so far; none: it had none.
+    pub slot: Option<u16>,
     /// Memory was over `maxmemory` when it began.
     pub is_oom: bool,
     /// It has called a command that writes.

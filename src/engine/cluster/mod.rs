@@ -9,6 +9,8 @@
 //! What is known of the other nodes is [`crate::cluster`]'s; the sockets of the bus are the server's.
 
 pub mod actions;
+pub mod channels;
+pub mod route;
 
 use super::State;
 use crate::cluster::{Cluster, ClusterSettings, Facts};
@@ -112,5 +114,6 @@ pub fn begin(state: &mut State) -> Result<(), String> {
         cluster
     };
     state.cluster = Some(Box::new(cluster));
+    state.keyspace.index_slots();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::{at, get, keyspace, set};
+use crate::structures::slots::slot_of;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,11 +133,38 @@ fn contents(
     seen
 }
 
-fn run(ops: Vec<Op>) {
+/// The account of the keys of each slot against all keys. `slots`: those that keys were in before.
+fn check_slots(keyspace: &mut Keyspace, db: usize, slots: &mut BTreeSet<u16>) {
+    let mut expected: BTreeMap<u16, BTreeSet<Vec<u8>>> = BTreeMap::new();
+    keyspace.for_each(db, &mut |entry| {
+        let keys = expected.entry(slot_of(entry.key())).or_default();
+        keys.insert(entry.key().to_vec());
+    });
+    slots.extend(expected.keys());
+    for slot in slots.iter().copied() {
+        let keys = expected.remove(&slot).unwrap_or_default();
+        assert_eq!(keyspace.keys_in_slot(db, slot), keys.len());
+        let listed = keyspace.some_keys_in_slot(db, slot, usize::MAX);
+        assert_eq!(listed.len(), keys.len());
+        assert_eq!(BTreeSet::from_iter(listed), keys);
+        assert_eq!(
+            keyspace.some_keys_in_slot(db, slot, 1).len(),
+            keys.len().min(1)
+        );
+    }
+}
+
+/// `indexed_after`: so many operations go before the account of slots.
+fn run(ops: Vec<Op>, indexed_after: usize) {
     let mut keyspace = keyspace();
+    let (mut slots, mut left) = (BTreeSet::new(), indexed_after);
     let mut model: Model = Default::default();
     let (mut now_ms, mut index) = (1000i64, 0usize);
     for op in ops {
+        if left == 0 {
+            keyspace.index_slots();
+        }
+        left = left.saturating_sub(1);
         for database in &mut model {
             database.retain(|_, (_, expiry)| expiry.is_none_or(|at| now_ms <= at));
         }
@@ -308,6 +336,9 @@ fn run(ops: Vec<Op>) {
         for (db, expected) in model.iter_mut().enumerate() {
             expected.retain(|_, (_, expiry)| expiry.is_none_or(|at| now_ms <= at));
             keyspace.databases[db].table.check_uncounted();
+            if keyspace.shared.indexes_slots {
+                check_slots(&mut keyspace, db, &mut slots);
+            }
             assert_eq!(&contents(&mut keyspace, db, now), expected, "after {op:?}");
             let sizes = keyspace.sizes(db);
             let counted: u64 = sizes.of(Type::String).map(|(_, keys)| keys).sum();
@@ -329,7 +360,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn behaves_like_a_map(ops in proptest::collection::vec(op(), 1..60)) {
-        run(ops);
+    fn behaves_like_a_map(
+        ops in proptest::collection::vec(op(), 1..60),
+        indexed_after in 0..60usize,
+    ) {
+        run(ops, indexed_after);
     }
 }

@@ -49,6 +49,18 @@ impl<E: Element> Dict<E> {
         }
     }
 
+    /// Calls `each` with all elements of the bucket that a hash names. Of a hash only as many bits count as choose a bucket: 32 are
+    /// enough for as many buckets as there is memory for.
+    pub fn for_each_near(&self, hash: u64, each: &mut dyn FnMut(&E)) {
+        if self.is_empty() {
+            return;
+        }
+        for item in self.bucket_of(hash).items() {
+            // SAFETY: in this dict, which `&self` keeps as it is.
+            each(&*unsafe { lend::<E>(item) });
+        }
+    }
+
     /// Prefetches for whoever goes over all buckets in order and is at this one: what it touches soon.
     pub fn prefetch_ahead(&self, bucket: usize) {
         /// Buckets ahead whose elements, and whose lines are fetched.
