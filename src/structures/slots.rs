@@ -205,7 +205,11 @@ mod tests {
     #[test]
     fn ranges_go_over_the_ends_of_words() {
         let mut set = SlotSet::default();
-        for slot in (0..=64).chain(100..=300).chain(320..=383).chain(16_320..16_384) {
+        for slot in (0..=64)
+            .chain(100..=300)
+            .chain(320..=383)
+            .chain(16_320..16_384)
+        {
             set.insert(slot);
         }
         let expected = [(0, 64), (100, 300), (320, 383), (16_320, 16_383)];
