@@ -718,13 +718,13 @@ fn data_without_a_slot_are_given_one_at_the_start() {
 /// What a peer may send that is out of its mind: nothing panics, and the tables stay sound.
 #[test]
 fn no_message_can_break_a_node() {
-    on_seeds(60, |seed| {
-        let mut world = World::formed(2, 1, seed % 6);
+    on_seeds(12, |seed| {
+        let mut world = World::formed(2, 1, seed % 4);
         let mut rng = Rng::new(seed);
         world.writes = false;
         let ids: Vec<NodeId> = (0..3).map(|host| world.id(host)).collect();
         let mut links = Vec::new();
-        for _ in 0..600 {
+        for turn in 0..500 {
             if links.is_empty() || rng.below(20) == 0 {
                 links.push(world.with(0, |cluster, facts| cluster.accepted(facts)));
             }
@@ -737,7 +737,9 @@ fn no_message_can_break_a_node() {
             let message = any_message(&mut rng, &ids);
             let keeps = world.with(0, |cluster, facts| {
                 let kept = cluster.received(link, "10.0.0.9", "10.0.0.1", message, facts);
-                cluster.check_invariants();
+                if turn % 8 == 0 {
+                    cluster.check_invariants();
+                }
                 kept
             });
             if !keeps {
