@@ -113,14 +113,12 @@ impl Cluster {
                     message,
                 },
                 _,
-            ) => {
-                if sender.is_some() {
-                    self.actions.push(Action::Publish {
-                        is_sharded,
-                        channel,
-                        message,
-                    });
-                }
+            ) if sender.is_some() => {
+                self.actions.push(Action::Publish {
+                    is_sharded,
+                    channel,
+                    message,
+                });
             }
             (
                 Body::Update {
@@ -129,11 +127,7 @@ impl Cluster {
                     slots,
                 },
                 _,
-            ) => {
-                if sender.is_some() {
-                    self.on_update(config_epoch, &id, &slots);
-                }
-            }
+            ) if sender.is_some() => self.on_update(config_epoch, &id, &slots),
             (Body::ManualFailover, _) => {
                 if let Some(sender) = sender {
                     self.on_manual_failover(link, sender);

@@ -46,6 +46,7 @@ enum Event {
 pub struct Host {
     pub cluster: Option<Cluster>,
     pub life: u64,
+    pub address: String,
     pub offset: i64,
     pub is_empty: bool,
     /// What nodes.conf says, and what of it has reached the disk.
@@ -59,6 +60,7 @@ pub struct Host {
     /// How far its wall clock is off.
     pub skew_ms: i64,
     pub dropped: BTreeSet<u16>,
+    pub ended_channels: SlotSet,
     pub published: Vec<(bool, Vec<u8>)>,
     /// The roles that the server was told to take: when, and the offset.
     pub led: Vec<(i64, i64)>,
@@ -85,8 +87,7 @@ pub struct World {
     calls: u64,
 }
 
-pub fn settings(host: usize) -> ClusterSettings {
-    let _ = host;
+pub fn settings() -> ClusterSettings {
     ClusterSettings {
         node_timeout_ms: TIMEOUT_MS,
         replica_validity_factor: 10,
@@ -107,15 +108,6 @@ pub fn settings(host: usize) -> ClusterSettings {
         tls_replication: false,
         ping_interval_ms: 0,
     }
-}
-
-pub fn ip_of(host: usize) -> String {
-    format!("10.0.0.{}", host + 1)
-}
-
-fn host_of(ip: &str) -> Option<usize> {
-    let last: usize = ip.strip_prefix("10.0.0.")?.parse().ok()?;
-    last.checked_sub(1)
 }
 
 impl World {
@@ -141,6 +133,7 @@ impl World {
             world.hosts.push(Host {
                 cluster: None,
                 life: 0,
+                address: format!("10.0.0.{}", host + 1),
                 offset: 0,
                 is_empty: true,
                 written: Vec::new(),
@@ -151,10 +144,11 @@ impl World {
                 paused_until: -1,
                 skew_ms,
                 dropped: BTreeSet::new(),
+                ended_channels: SlotSet::default(),
                 published: Vec::new(),
                 led: Vec::new(),
                 flushes: 0,
-                settings: settings(host),
+                settings: settings(),
             });
             world.start(host);
         }
@@ -197,6 +191,10 @@ impl World {
         for (host, life, link) in ends.copied().collect::<Vec<_>>() {
             self.close(End { host, life, link });
         }
+    }
+    /// Who has this address.
+    fn host_of(&self, ip: &str) -> Option<usize> {
+        self.hosts.iter().position(|host| host.address == ip)
     }
     pub fn is_up(&self, host: usize) -> bool {
         self.hosts[host].cluster.is_some()
@@ -290,7 +288,7 @@ impl World {
         );
         self.by_end.insert((host, end.life, link), (wire, 0));
         let at = self.now + self.delay();
-        let to = host_of(ip).filter(|to| *to < self.hosts.len());
+        let to = self.host_of(ip);
         match to {
             Some(to) if port == self.hosts[to].settings.bus_port && self.can_reach(host, to) => {
                 self.push(at, Event::Arrive(wire, to));
@@ -389,7 +387,8 @@ impl World {
             return;
         }
         let message = message::decode(&bytes).expect("what a node sends");
-        let (peer, local) = (ip_of(from.host), ip_of(to.host));
+        let address = |host: usize| self.hosts[host].address.clone();
+        let (peer, local) = (address(from.host), address(to.host));
         let link = to.link;
         let is_kept = self.with(to.host, |cluster, facts| {
             cluster.received(link, &peer, &local, message, facts)
@@ -427,7 +426,7 @@ impl World {
             Action::Follow { ip, port } => {
                 assert_eq!(port, 6379);
                 let since = self.now;
-                self.hosts[host].follows = host_of(&ip).map(|host| (host, since));
+                self.hosts[host].follows = self.host_of(&ip).map(|host| (host, since));
             }
             Action::Lead => {
                 let of = &mut self.hosts[host];
@@ -438,7 +437,11 @@ impl World {
             Action::DropSlot(slot) => {
                 self.hosts[host].dropped.insert(slot);
             }
-            Action::DropChannels(_) => {}
+            Action::DropChannels(slots) => {
+                for slot in slots.iter() {
+                    self.hosts[host].ended_channels.insert(slot);
+                }
+            }
             Action::FlushAll => {
                 self.hosts[host].is_empty = true;
                 self.hosts[host].flushes += 1;
@@ -627,9 +630,7 @@ impl World {
             });
         }
         for host in 1..hosts {
-            world.with(host, |cluster, facts| {
-                cluster.meet(&ip_of(0), 6379, 16379, facts).unwrap();
-            });
+            world.meet(host, 0);
         }
         world.until("all know all", 20_000, |world| {
             let known = |host: &usize| {
@@ -649,6 +650,18 @@ impl World {
             world.hosts[host].is_empty = false;
         }
         world
+    }
+    /// CLUSTER MEET at `a`, of `b`.
+    pub fn meet(&mut self, a: usize, b: usize) {
+        let ip = self.hosts[b].address.clone();
+        self.with(a, |cluster, facts| {
+            cluster.meet(&ip, 6379, 16379, facts).unwrap();
+        });
+    }
+    /// What one node knows of another one.
+    pub fn seen(&self, by: usize, of: usize) -> &Node {
+        let (cluster, id) = (self.node(by), self.id(of));
+        cluster.node(cluster.find(&id.0).unwrap()).unwrap()
     }
     /// A slot that this primary has at the start.
     pub fn slot_of(host: usize, primaries: usize) -> u16 {

@@ -11,7 +11,7 @@ pub const SET_BYTES: usize = SLOTS / 8;
 /// The slot of a key: CRC-16 (XMODEM) of its hash tag, modulo [`SLOTS`]. The tag is what stands between the first `{` and the
 /// first `}` behind it, if that is not empty; else the whole key.
 pub fn slot_of(key: &[u8]) -> u16 {
-    crc16(tag(key)) & (SLOTS as u16 - 1)
+    crc16(tag(key)) & (SLOTS as u16).wrapping_sub(1)
 }
 
 /// What of a key decides on its slot.
