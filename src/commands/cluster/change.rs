@@ -117,9 +117,8 @@ pub(super) fn meet(context: &mut ServerContext<'_>, args: Args<'_>) -> Answered 
     };
     let bus = match args.get(4) {
         None => base.saturating_add(i64::from(PORT_DISTANCE)),
-        Some(arg) => {
-            numbers::parse_i64(arg).ok_or_else(|| wrong(b"ERR Invalid bus port specified: ", arg))?
-        }
+        Some(arg) => numbers::parse_i64(arg)
+            .ok_or_else(|| wrong(b"ERR Invalid bus port specified: ", arg))?,
     };
     let invalid = || {
         CommandError::of_parts(&[

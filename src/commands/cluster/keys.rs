@@ -1,6 +1,7 @@
 //! Which keys are in which slot, and what a connection says of itself in a cluster.
 
 use super::cluster;
+use crate::clients::Asking;
 use crate::engine::{CommandError, ServerContext, parse};
 use crate::resp::Args;
 use crate::structures::slots::{SLOTS, slot_of};
@@ -16,7 +17,9 @@ pub(super) fn key_slot(context: &mut ServerContext<'_>, args: Args<'_>) -> Answe
 pub(super) fn count_keys_in_slot(context: &mut ServerContext<'_>, args: Args<'_>) -> Answered {
     cluster(context)?;
     let slot = parse::integer(args.at(2))?;
-    let slot = u16::try_from(slot).ok().filter(|it| usize::from(*it) < SLOTS);
+    let slot = u16::try_from(slot)
+        .ok()
+        .filter(|it| usize::from(*it) < SLOTS);
     let slot = slot.ok_or(CommandError::fixed("ERR Invalid slot"))?;
     let count = context.state.keyspace.keys_in_slot(0, slot);
     context.reply().count(count);
@@ -26,11 +29,11 @@ pub(super) fn count_keys_in_slot(context: &mut ServerContext<'_>, args: Args<'_>
 pub(super) fn get_keys_in_slot(context: &mut ServerContext<'_>, args: Args<'_>) -> Answered {
     cluster(context)?;
     let (slot, most) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
-    let slot = u16::try_from(slot).ok().filter(|it| usize::from(*it) < SLOTS);
+    let slot = u16::try_from(slot)
+        .ok()
+        .filter(|it| usize::from(*it) < SLOTS);
     let (Some(slot), Ok(most)) = (slot, usize::try_from(most)) else {
-        return Err(CommandError::fixed(
-            "ERR Invalid slot or number of keys",
-        ));
+        return Err(CommandError::fixed("ERR Invalid slot or number of keys"));
     };
     let keys = context.state.keyspace.some_keys_in_slot(0, slot, most);
     let reply = context.reply();
@@ -43,7 +46,7 @@ pub(super) fn get_keys_in_slot(context: &mut ServerContext<'_>, args: Args<'_>) 
 
 pub(super) fn asking(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answered {
     cluster(context)?;
-    context.session().asking = true;
+    context.session().asking = Asking::Begins;
     context.reply().ok();
     Ok(())
 }

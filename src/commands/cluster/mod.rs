@@ -21,7 +21,9 @@ mod tests;
 
 use crate::cluster::{Cluster, Facts};
 use crate::engine::cluster::facts;
-use crate::engine::{Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags};
+use crate::engine::{
+    Argument, CommandError, CommandSpec, Group, Handler, ServerContext, acl, flags,
+};
 
 /// What the subcommands share.
 const ROW: CommandSpec = CommandSpec {
@@ -400,7 +402,9 @@ const SUBCOMMANDS: &[CommandSpec] = &[
 ];
 
 /// The cluster, and what the server is like; an error outside of a cluster.
-fn cluster<'a>(context: &'a mut ServerContext<'_>) -> Result<(&'a mut Cluster, Facts), CommandError> {
+fn cluster<'a>(
+    context: &'a mut ServerContext<'_>,
+) -> Result<(&'a mut Cluster, Facts), CommandError> {
     let facts = facts(context.state);
     match &mut context.state.cluster {
         Some(cluster) => Ok((cluster, facts)),

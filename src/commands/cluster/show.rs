@@ -83,10 +83,7 @@ pub(super) fn replicas(context: &mut ServerContext<'_>, args: Args<'_>) -> Answe
     Ok(())
 }
 
-pub(super) fn count_failure_reports(
-    context: &mut ServerContext<'_>,
-    args: Args<'_>,
-) -> Answered {
+pub(super) fn count_failure_reports(context: &mut ServerContext<'_>, args: Args<'_>) -> Answered {
     let (cluster, facts) = cluster(context)?;
     let count = cluster.failure_reports(args.at(2), &facts);
     let count = count.map_err(CommandError::text_owned)?;

@@ -2,9 +2,11 @@
 
 use crate::clients::Listening;
 use crate::cluster::Action;
+use crate::engine::cluster::channels;
 use crate::engine::replication::role;
-use crate::engine::{Host, State, pubsub};
-use crate::keyspace::Free;
+use crate::engine::{Host, State, keyspace_events, pubsub, transactions};
+use crate::journal::Targets;
+use crate::keyspace::{EventClass, Free};
 
 /// Does what is no matter of the bus or of nodes.conf.
 pub fn perform(state: &mut State, host: &mut dyn Host, action: Action) {
@@ -34,7 +36,8 @@ pub fn perform(state: &mut State, host: &mut dyn Host, action: Action) {
         Action::FlushAll => {
             state.keyspace.flush(None, Free::Lazily);
         }
-        Action::DropSlot(_) | Action::DropChannels(_) => {}
+        Action::DropSlot(slot) => drop_slot(state, slot),
+        Action::DropChannels(slots) => channels::drop_channels(state, &slots),
         Action::Connect { .. } | Action::Send { .. } | Action::Close(_) | Action::Save { .. } => {
             debug_assert!(false, "the server does that: {action:?}");
         }
@@ -60,5 +63,38 @@ pub fn follow_primary(state: &mut State, host: &mut dyn Host) {
     if port != 0 {
         let ip = primary.ip.clone();
         role::follow(state, host, &ip, port);
+    }
+}
+
+/// Keys of a slot that are deleted in one unit.
+const AT_ONCE: usize = 100;
+
+/// Deletes the keys of a slot that is another node's now; replicas and the append-only file are told.
+fn drop_slot(state: &mut State, slot: u16) {
+    let lazily = state.config.settings().lazyfree_lazy_server_del;
+    let free = if lazily { Free::Lazily } else { Free::Now };
+    for db in 0..state.keyspace.count() {
+        loop {
+            let keys = state.keyspace.some_keys_in_slot(db, slot, AT_ONCE);
+            if keys.is_empty() {
+                break;
+            }
+            let mut database = state.keyspace.db(db, state.now, true);
+            for key in &keys {
+                if database.remove_expired_or_not(key, free) {
+                    database.signal_modified(EventClass::Generic, "del", key);
+                }
+            }
+            keyspace_events::drain(state, None);
+            let word: &[u8] = if lazily { b"UNLINK" } else { b"DEL" };
+            let keys = keys.iter().map(Vec::as_slice);
+            let words: Vec<&[u8]> = [word].into_iter().chain(keys).collect();
+            let unix_s = state.now.unix_s();
+            let words = words.iter().copied();
+            state.journal.append_words(db, unix_s, Targets::ALL, words);
+        }
+    }
+    if state.keyspace.has_dirty_watchers() {
+        transactions::mark_dirty(state);
     }
 }
