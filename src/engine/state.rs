@@ -50,6 +50,8 @@ pub struct State {
     pub replication: Replication,
     /// What this node knows of its cluster; none: it is in none.
     pub cluster: Option<Box<Cluster>>,
+    /// What is to be told of its connections to other nodes.
+    pub cluster_links: super::cluster::Links,
     /// Keys with a time that are this replica's own.
     pub own_keys: super::replication::own_keys::OwnKeys,
     /// The command table with its renamings.
@@ -127,6 +129,7 @@ impl State {
             receive: Default::default(),
             replication,
             cluster: None,
+            cluster_links: Default::default(),
             own_keys: Default::default(),
             table,
             waits_for_acks: Vec::new(),
