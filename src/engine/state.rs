@@ -50,8 +50,8 @@ pub struct State {
     pub replication: Replication,
     /// What this node knows of its cluster; none: it is in none.
     pub cluster: Option<Box<Cluster>>,
-    /// Of each connection of its bus: bytes that are allocated for it, and that wait to be sent.
-    pub cluster_links: std::collections::BTreeMap<crate::cluster::LinkId, (usize, usize)>,
+    /// What is to be told of its connections to other nodes.
+    pub cluster_links: super::cluster::Links,
     /// Keys with a time that are this replica's own.
     pub own_keys: super::replication::own_keys::OwnKeys,
     /// The command table with its renamings.

@@ -70,8 +70,6 @@ pub struct Stats {
     pub connections_rejected: u64,
     /// Those of them that came from `priority-subnets`.
     pub priority_connections_rejected: u64,
-    /// Links of the cluster bus that were closed for what waited on them (`stat_cluster_links_buffer_limit_exceeded`).
-    pub cluster_links_exceeded: u64,
     /// Those of them whose host had as many as `maxclients-per-address` allows.
     pub host_connections_rejected: u64,
     pub commands_processed: u64,

@@ -126,10 +126,14 @@ impl Core {
                 log::warn!(
                     "Freeing a link of the cluster bus whose output has exceeded its limit of {limit} bytes"
                 );
-                self.state.observe.stats.cluster_links_exceeded += 1;
+                self.state.cluster_links.over_limit += 1;
                 self.bus.broken.push(link);
             }
         }
+        let links = &mut self.state.cluster_links;
+        links.count = self.bus.links.len();
+        let memory = |link: &BusLink| link.input.capacity() + link.waiting + size_of::<BusLink>();
+        links.memory_bytes = self.bus.links.values().map(memory).sum();
         if let Some(cluster) = &mut self.state.cluster {
             cluster.tick(&facts);
         }
@@ -137,6 +141,7 @@ impl Core {
             let (state, mut host) = self.state_and_host(events);
             engine::actions::follow_primary(state, &mut host);
         }
+        engine::route::redirect_blocked(&mut self.state);
     }
 
     /// The cluster's part of the end of a turn.
@@ -174,7 +179,7 @@ impl Core {
                 if let Some(gone) = self.bus.links.remove(&link) {
                     self.bus.names.remove(&gone.token);
                     self.endpoints.close(events, gone.token);
-                    self.state.cluster_links.remove(&link);
+                    self.state.cluster_links.buffers.remove(&link);
                 }
             }
             Action::Save { sync } => self.save_nodes(sync),
@@ -313,7 +318,7 @@ impl Core {
             };
             self.bus.names.remove(&gone.token);
             self.endpoints.close(events, gone.token);
-            self.state.cluster_links.remove(&link);
+            self.state.cluster_links.buffers.remove(&link);
             if let Some(cluster) = &mut self.state.cluster {
                 cluster.closed(link);
             }
@@ -391,8 +396,11 @@ impl Core {
                 }
             }
         }
-        let figures = (one.input.capacity() + one.waiting, one.waiting);
-        self.state.cluster_links.insert(link, figures);
+        let buffer = engine::LinkBuffer {
+            allocated: one.waiting,
+            used: one.waiting,
+        };
+        self.state.cluster_links.buffers.insert(link, buffer);
     }
 
     /// A connection has bytes, or its end.

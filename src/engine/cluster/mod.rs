@@ -13,9 +13,32 @@ pub mod channels;
 pub mod route;
 
 use super::State;
-use crate::cluster::{Cluster, ClusterSettings, Facts};
+use crate::cluster::{Cluster, ClusterSettings, Facts, LinkId};
 use crate::config::Settings;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// Bytes that wait to be sent to another node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkBuffer {
+    /// What their room takes.
+    pub allocated: usize,
+    /// How many they are.
+    pub used: usize,
+}
+
+/// What is to be told of the connections of the bus, which the server owns. It brings this up to date.
+#[derive(Debug, Default)]
+pub struct Links {
+    /// What waits in each. (One that is not here has nothing to send.)
+    pub buffers: BTreeMap<LinkId, LinkBuffer>,
+    /// Connections that were closed because more waited than `cluster-link-sendbuf-limit` allows.
+    pub over_limit: u64,
+    /// How many there are.
+    pub count: usize,
+    /// Memory of all of them, bytes.
+    pub memory_bytes: usize,
+}
 
 /// What the directives say.
 pub fn settings(settings: &Settings) -> ClusterSettings {
