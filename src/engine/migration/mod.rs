@@ -496,6 +496,10 @@ impl Run<'_> {
             return;
         }
         let compress = state.config.settings().rdb_compression;
+        let word: &[u8] = match state.cluster {
+            Some(_) => b"RESTORE-ASKING",
+            None => b"RESTORE",
+        };
         let request = &migration.request;
         while link.exchange.unwritten() < AHEAD
             && let Some(key) = request.keys.get(migration.next)
@@ -515,7 +519,7 @@ impl Run<'_> {
                 state.keyspace.begin_move(migration.db, key);
             }
             link.exchange
-                .restore(number, key, ttl_ms, payload, request.replaces);
+                .restore(word, number, key, ttl_ms, payload, request.replaces);
         }
     }
 
