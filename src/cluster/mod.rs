@@ -36,11 +36,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tick;
-#[cfg(test)]
-mod world;
 
 pub use node::{Node, NodeId, NodeKey, node_flags};
-pub use report::flags_text;
 
 use crate::structures::slots::{SLOTS, SlotSet};
 use crate::system::rng::Rng;

@@ -123,24 +123,28 @@ impl Cluster {
             is_connected: node.link.is_some(),
         });
         let nodes = nodes.collect();
+        file::print(&file::Saved {
+            nodes,
+            migrations: self.migrations(),
+            current_epoch: self.current_epoch,
+            last_vote_epoch: self.last_vote_epoch,
+        })
+    }
+    /// The slots that are moving from and to this node.
+    pub(super) fn migrations(&self) -> Vec<file::Migration> {
         let to = self
             .migrating
             .iter()
             .map(|(slot, peer)| (slot, peer, false));
         let from = self.importing.iter().map(|(slot, peer)| (slot, peer, true));
-        let migrations = to.chain(from).filter_map(|(slot, peer, is_import)| {
+        let moving = to.chain(from).filter_map(|(slot, peer, is_import)| {
             Some(file::Migration {
                 slot: *slot,
-                peer: id_of(*peer)?,
+                peer: self.node(*peer)?.id,
                 is_import,
             })
         });
-        file::print(&file::Saved {
-            nodes,
-            migrations: migrations.collect(),
-            current_epoch: self.current_epoch,
-            last_vote_epoch: self.last_vote_epoch,
-        })
+        moving.collect()
     }
     fn without_nodes(settings: ClusterSettings, seed: u64, facts: &Facts) -> Cluster {
         let mut cluster = Cluster {

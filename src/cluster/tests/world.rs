@@ -3,8 +3,8 @@
 //!
 //! A host's data are only an offset: a primary's grows by writes, a replica's follows it.
 
+use super::super::*;
 use super::message::{self, Body};
-use super::*;
 use std::collections::BTreeSet;
 
 /// The node timeout, ms.
