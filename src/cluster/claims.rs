@@ -88,6 +88,7 @@ impl Cluster {
             return;
         }
         self.drop_slots_of(self.me);
+        self.end_election();
         if self.myself().is_primary() {
             let me = self.myself_mut();
             me.flags &= !(node_flags::PRIMARY | node_flags::MIGRATE_TO);

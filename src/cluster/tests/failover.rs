@@ -203,3 +203,35 @@ fn a_replica_too_many_migrates_to_a_primary_that_has_none() {
         assert!(world.node(2).replicas_of(world.node(2).my_key()).len() == 1);
     });
 }
+
+/// A node that had won an election, and was replaced, took the next primary's place with the votes of the first one.
+#[test]
+fn votes_are_not_counted_twice() {
+    on_seeds(10, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        for host in [3, 0] {
+            world
+                .with(host, |cluster, facts| {
+                    cluster.failover(Failover::Normal, facts)
+                })
+                .unwrap();
+            world.until("it takes the place", 3_000, |world| {
+                world.node(host).myself().is_primary() && world.all_agree()
+            });
+        }
+        let (epoch, votes) = (world.node(3).current_epoch(), world.votes.len());
+        world
+            .with(3, |cluster, facts| cluster.failover(Failover::Force, facts))
+            .unwrap();
+        world.run(1_000);
+        // The others do not vote about the same primary so soon.
+        assert_eq!(world.votes.len(), votes);
+        assert!(world.node(3).current_epoch() > epoch);
+        assert_eq!(world.owner(0), Some(0));
+        world.run(10_000);
+        world
+            .with(3, |cluster, facts| cluster.failover(Failover::Force, facts))
+            .unwrap();
+        world.until("later they do", 3_000, |world| world.owner(0) == Some(3));
+    });
+}

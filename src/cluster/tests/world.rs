@@ -110,6 +110,11 @@ pub fn settings() -> ClusterSettings {
     }
 }
 
+fn have_common(a: &SlotSet, b: &SlotSet) -> bool {
+    let mut both = a.as_bytes().iter().zip(b.as_bytes());
+    both.any(|(a, b)| a & b != 0)
+}
+
 impl World {
     pub fn new(hosts: usize, seed: u64) -> World {
         let mut world = World {
@@ -433,6 +438,7 @@ impl World {
                 of.follows = None;
                 of.link_is_up = false;
                 of.led.push((self.now, of.offset));
+                self.check_epoch(host);
             }
             Action::DropSlot(slot) => {
                 self.hosts[host].dropped.insert(slot);
@@ -567,6 +573,16 @@ impl World {
             }
         }
     }
+    /// Who takes a place has a higher epoch than all that hold its slots.
+    fn check_epoch(&self, host: usize) {
+        let mine = self.node(host).myself();
+        for other in self.up().into_iter().filter(|other| *other != host) {
+            let theirs = self.node(other).myself();
+            if theirs.is_primary() && have_common(&mine.slots, &theirs.slots) {
+                assert!(mine.config_epoch > theirs.config_epoch, "an old election");
+            }
+        }
+    }
     /// No two primaries hold one slot under the same epoch.
     fn check_owners(&self, host: usize) {
         let mine = self.node(host).myself();
@@ -576,9 +592,8 @@ impl World {
         for other in self.up().into_iter().filter(|other| *other != host) {
             let theirs = self.node(other).myself();
             if theirs.is_primary() && theirs.config_epoch == mine.config_epoch {
-                let both = mine.slots.as_bytes().iter().zip(theirs.slots.as_bytes());
                 assert!(
-                    both.into_iter().all(|(a, b)| a & b == 0),
+                    !have_common(&mine.slots, &theirs.slots),
                     "two owners of a slot under epoch {}",
                     mine.config_epoch
                 );
