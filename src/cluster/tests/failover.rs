@@ -43,6 +43,7 @@ fn a_primary_that_is_killed_is_replaced_and_comes_back_as_a_replica() {
 fn two_primaries_that_fail_at_once_are_both_replaced() {
     on_seeds(30, |seed| {
         let mut world = World::formed(5, 4, seed);
+        world.delay_ms = (1, 300);
         world.kill(0, false);
         world.kill(1, seed % 2 == 0);
         world.until("both are replaced", 40_000, |world| {
@@ -233,5 +234,34 @@ fn votes_are_not_counted_twice() {
             .with(3, |cluster, facts| cluster.failover(Failover::Force, facts))
             .unwrap();
         world.until("later they do", 3_000, |world| world.owner(0) == Some(3));
+    });
+}
+
+#[test]
+fn whom_less_than_half_cannot_reach_has_not_failed() {
+    on_seeds(5, |seed| {
+        let mut world = World::formed(5, 1, seed);
+        world.cut.extend([(0, 1), (0, 2)]);
+        for _ in 0..200 {
+            world.run(100);
+            for host in 0..6 {
+                let node = world.node(host);
+                assert!(node.nodes().all(|(_, node)| !node.has(node_flags::FAIL)));
+                assert!(node.is_ok());
+            }
+        }
+        assert!(world.seen(0, 1).has(node_flags::PFAIL));
+        assert!(world.seen(1, 0).has(node_flags::PFAIL));
+        let facts = world.facts(3);
+        let id = world.id(0);
+        let reports = world.with(3, |cluster, _| cluster.failure_reports(&id.0, &facts));
+        assert_eq!(reports, Ok(2));
+        // With a third one they are a majority.
+        world.cut.insert((0, 3));
+        world.until("it has failed", 10_000, |world| {
+            world.seen(4, 0).has(node_flags::FAIL)
+        });
+        world.cut.clear();
+        world.until("all agree", 30_000, |world| world.all_agree());
     });
 }

@@ -191,3 +191,31 @@ fn a_node_at_another_address_is_found() {
         }
     });
 }
+
+#[test]
+fn of_two_that_claim_a_slot_under_one_epoch_the_lower_id_gets_it() {
+    on_seeds(20, |seed| {
+        let mut world = World::new(2, seed);
+        world.is_by_hand = true;
+        for host in 0..2 {
+            world.with(host, |cluster, _| {
+                cluster.set_config_epoch(3).unwrap();
+                cluster.add_slots(&[5, 6 + host as u16]).unwrap();
+            });
+        }
+        world.meet(0, 1);
+        world.until("one gets it", 10_000, |world| {
+            world.owner(5).is_some() && world.view(0) == world.view(1)
+        });
+        let lower = usize::from(world.id(1) < world.id(0));
+        assert_eq!(world.owner(5), Some(lower));
+        assert_eq!(
+            world.hosts[1 - lower]
+                .dropped
+                .iter()
+                .copied()
+                .collect::<Vec<u16>>(),
+            [5]
+        );
+    });
+}
