@@ -224,6 +224,8 @@ impl Cluster {
         }
         self.hear_role(sender, header);
         self.hear_slots(sender, header);
+        // When a failover is first heard of from the old primary, the claim of the new one says nothing new later.
+        self.leave_sub_replica();
         if self.myself().is_primary()
             && self.node(sender).is_some_and(Node::is_primary)
             && header.config_epoch == self.myself().config_epoch
@@ -366,6 +368,8 @@ impl Cluster {
             return;
         };
         let primary = self.lookup(&primary_id).filter(|key| *key != sender);
+        // It cannot make a primary of this node.
+        let is_late = primary == Some(self.me) && self.myself().is_replica();
         let Some(node) = self.node(sender) else {
             return;
         };
@@ -373,7 +377,9 @@ impl Cluster {
             let (shard, known_epoch) = (node.shard, node.config_epoch);
             let of = primary.and_then(|key| Some((key, self.node(key)?.shard)));
             match of {
-                Some((_, theirs)) if theirs == shard && known_epoch > header.config_epoch => {
+                Some((_, theirs))
+                    if theirs == shard && (is_late || known_epoch > header.config_epoch) =>
+                {
                     log::info!(
                         "Ignore stale message from {} in shard {shard}; gossip config epoch: {}, current config epoch: {known_epoch}",
                         self.named(sender),

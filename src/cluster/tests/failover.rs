@@ -1,5 +1,6 @@
 //! Replicas that take their primary's place, and those that go to another one.
 
+use super::message::{Body, Header, Message};
 use super::*;
 
 #[test]
@@ -264,4 +265,72 @@ fn whom_less_than_half_cannot_reach_has_not_failed() {
         world.cut.clear();
         world.until("all agree", 30_000, |world| world.all_agree());
     });
+}
+
+#[test]
+fn the_other_replicas_follow_the_new_primary() {
+    on_seeds(20, |seed| {
+        let mut world = World::formed(3, 6, seed);
+        world.delay_ms = (1, 300);
+        world
+            .with(3, |cluster, facts| cluster.failover(Failover::Force, facts))
+            .unwrap();
+        world.until("they follow", 10_000, |world| {
+            let follows = |host: usize| world.hosts[host].follows.map(|(of, _)| of) == Some(3);
+            follows(0) && follows(6) && world.all_agree()
+        });
+    });
+}
+
+/// A and B are primary and replica. A is cut off, B takes its place, B fails, A is back: of the others it must learn that its
+/// slots are B's.
+#[test]
+fn who_comes_back_late_is_told_by_others() {
+    on_seeds(10, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        world.cut_off(&[0]);
+        world.until("its replica takes its place", 15_000, |world| {
+            world.node(1).owner(0) == world.node(1).find(&world.id(3).0)
+        });
+        let epoch = world.node(3).myself().config_epoch;
+        world.kill(3, false);
+        world.cut.clear();
+        world.until("it is told", 10_000, |world| {
+            world.node(0).myself().is_replica()
+        });
+        // And takes the place in its turn.
+        world.until("it is elected", 20_000, |world| world.owner(0) == Some(0));
+        assert!(world.node(0).myself().config_epoch > epoch);
+    });
+}
+
+#[test]
+fn who_claims_more_than_is_its_own_gets_no_vote() {
+    let mut world = World::formed(3, 3, 1);
+    let mut header = world.node(3).header();
+    header.force_ack = true;
+    header.current_epoch += 1;
+    let mut ask = |header: &Header| {
+        let link = world.seen(1, 3).inbound.unwrap();
+        let message = Message {
+            header: Some(header.clone()),
+            body: Body::AuthRequest,
+        };
+        world.with(1, |cluster, facts| {
+            cluster.received(link, "10.0.0.4", "10.0.0.2", message, facts)
+        });
+        world.votes.len()
+    };
+    let mut more = header.clone();
+    more.slots.insert(World::slot_of(2, 3));
+    assert_eq!(ask(&more), 0);
+    let mut old = header.clone();
+    old.current_epoch -= 1;
+    assert_eq!(ask(&old), 0);
+    let mut unforced = header.clone();
+    unforced.force_ack = false;
+    assert_eq!(ask(&unforced), 0);
+    assert_eq!(ask(&header), 1);
+    // Once.
+    assert_eq!(ask(&header), 1);
 }

@@ -631,7 +631,11 @@ impl World {
             let are_up = others
                 .filter(|(_, node)| up.iter().any(|host| self.id(*host) == node.id))
                 .count();
-            node.is_ok() && are_up == 0 && self.view(*host) == first
+            let is_sub = node.nodes().any(|(_, of)| {
+                let primary = of.primary.and_then(|key| node.node(key));
+                primary.is_some_and(Node::is_replica)
+            });
+            node.is_ok() && !is_sub && are_up == 0 && self.view(*host) == first
         })
     }
     /// A cluster whose first hosts are primaries with equal shares, and the others their replicas by turns.
