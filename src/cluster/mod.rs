@@ -167,7 +167,8 @@ pub enum Action {
     DropChannels(SlotSet),
     /// Delete all keys (a primary that becomes a replica after CLUSTER RESET, or a node that lost all).
     FlushAll,
-    /// Stop writes for a manual failover, until that moment of the monotonic clock, ms.
+    /// Stop writes for a manual failover, and all else that moves the replication offset (expiry, eviction, pings to replicas),
+    /// until that moment of the monotonic clock, ms.
     Pause {
         /// Until when.
         until_mono_ms: i64,

@@ -58,6 +58,7 @@ fn two_primaries_that_fail_at_once_are_both_replaced() {
 fn a_manual_failover_loses_nothing() {
     on_seeds(20, |seed| {
         let mut world = World::formed(3, 3, seed);
+        world.delay_ms = [(1, 20), (1, 300)][seed as usize % 2];
         world.run(500 + world.now % 300);
         world.with(3, |cluster, facts| {
             cluster.failover(Failover::Normal, facts).unwrap();
