@@ -60,22 +60,28 @@ impl Cluster {
                 self.named(sender)
             );
             self.follow_after_claim(sender);
-        } else if let Some(grand) = self
-            .my_primary()
-            .and_then(|primary| self.node(primary)?.primary)
-            .filter(|grand| *grand != self.me)
-        {
-            // Its last slot may have been taken from a primary without another one taking over its replicas.
-            log::info!(
-                "I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {}",
-                self.named(grand)
-            );
-            self.follow_after_claim(grand);
+        } else if self.leave_sub_replica() {
+            // Its last slot was taken from its primary.
         } else {
             // Still a primary, so nobody else will make the data agree with the slots.
             self.actions
                 .extend(lost_keys.into_iter().map(Action::DropSlot));
         }
+    }
+    /// Follows the primary of this node's primary, if that has become a replica. False: it has not.
+    pub(super) fn leave_sub_replica(&mut self) -> bool {
+        let primary = self.my_primary().and_then(|key| self.node(key));
+        let grand = primary.and_then(|primary| primary.primary);
+        // After a takeover two may be replicas of each other: that is for people to solve.
+        let Some(grand) = grand.filter(|grand| *grand != self.me) else {
+            return false;
+        };
+        log::info!(
+            "I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {}",
+            self.named(grand)
+        );
+        self.follow_after_claim(grand);
+        true
     }
     fn follow_after_claim(&mut self, key: NodeKey) {
         self.follow(key);
@@ -88,6 +94,7 @@ impl Cluster {
             return;
         }
         self.drop_slots_of(self.me);
+        self.end_election();
         if self.myself().is_primary() {
             let me = self.myself_mut();
             me.flags &= !(node_flags::PRIMARY | node_flags::MIGRATE_TO);

@@ -40,10 +40,12 @@ enum Hindrance {
 pub(super) struct Election {
     /// When it starts, by the monotonic clock.
     at: i64,
-    pub(super) votes: usize,
+    votes: usize,
+    /// The votes have been asked for.
     is_sent: bool,
+    /// How many replicas have newer data.
     rank: usize,
-    pub(super) epoch: u64,
+    epoch: u64,
     hindrance: Hindrance,
     logged_at: i64,
 }
@@ -127,7 +129,8 @@ impl Cluster {
         }
     }
     /// A replica of this primary wants to take its place.
-    pub(super) fn on_manual_failover(&mut self, link: LinkId, sender: NodeKey) {
+    pub(super) fn on_manual_failover(&mut self, link: LinkId, sender: Option<NodeKey>) {
+        let Some(sender) = sender else { return };
         let of = self.node(sender).and_then(|node| node.primary);
         if of != Some(self.me) || !self.myself().is_primary() {
             return;
@@ -245,6 +248,22 @@ impl Cluster {
             self.log_hindrance(Hindrance::Votes);
         }
     }
+    /// A vote has come.
+    pub(super) fn on_vote(&mut self, sender: Option<NodeKey>, header: &Header) {
+        let node = sender.and_then(|key| self.node(key));
+        let may_vote = node.is_some_and(|node| node.is_primary() && !node.slots.is_empty());
+        if may_vote && header.current_epoch >= self.election.epoch {
+            self.election.votes += 1;
+            self.todo.failover = true;
+        }
+    }
+    /// Ends this node's election, if there is one: its votes were for the place of the primary that it had then. (Redis keeps
+    /// them, and may take the place of the next primary with them, under an epoch that is too low.)
+    pub(super) fn end_election(&mut self) {
+        self.election.at = NEVER;
+        self.election.is_sent = false;
+        self.election.votes = 0;
+    }
     fn has_old_data(&self) -> bool {
         let timeout = self.settings.node_timeout_ms;
         let factor = self.settings.replica_validity_factor;
@@ -319,6 +338,7 @@ impl Cluster {
         if self.myself().is_primary() {
             return;
         }
+        self.end_election();
         self.set_as_primary(self.me);
         self.lead();
         self.move_slots(primary, self.me);
@@ -328,7 +348,8 @@ impl Cluster {
         self.reset_manual_failover();
     }
     /// Votes for a replica that asks for it, unless something speaks against it.
-    pub(super) fn vote_if_due(&mut self, sender: NodeKey, request: &Header) {
+    pub(super) fn vote_if_due(&mut self, sender: Option<NodeKey>, request: &Header) {
+        let Some(sender) = sender else { return };
         let me = self.myself();
         if me.is_replica() || me.slots.is_empty() {
             return;

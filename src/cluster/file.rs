@@ -114,7 +114,7 @@ const FLAG_NAMES: [(u16, &str); 8] = [
 ];
 
 /// The names of flags, with commas.
-fn push_flags(text: &mut String, flags: u16) {
+pub(super) fn push_flags(text: &mut String, flags: u16) {
     let set = FLAG_NAMES.iter().filter(|(flag, _)| flags & flag != 0);
     let mut separator = "";
     for (_, name) in set {
@@ -128,7 +128,7 @@ fn push_flags(text: &mut String, flags: u16) {
 }
 
 /// Slots and ranges, each with a space before it.
-fn push_slots(text: &mut String, slots: &SlotSet) {
+pub(super) fn push_slots(text: &mut String, slots: &SlotSet) {
     for (first, last) in slots.ranges() {
         let _ = if first == last {
             write!(text, " {first}")
@@ -139,7 +139,7 @@ fn push_slots(text: &mut String, slots: &SlotSet) {
 }
 
 /// Slots that are being moved, in the order of the slots, each with a space before it.
-fn push_migrations(text: &mut String, migrations: &[Migration]) {
+pub(super) fn push_migrations(text: &mut String, migrations: &[Migration]) {
     let mut migrations: Vec<_> = migrations.iter().collect();
     migrations.sort_by_key(|migration| (migration.slot, migration.is_import));
     migrations.dedup_by_key(|migration| migration.slot);

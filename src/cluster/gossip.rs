@@ -12,7 +12,8 @@ const MOST_GOSSIP: usize = 16_384;
 impl Cluster {
     // Sending.
 
-    fn header(&self) -> Header {
+    /// What all messages begin with.
+    pub(super) fn header(&self) -> Header {
         let me = self.myself();
         // A replica tells of what its primary holds.
         let of = me.primary.and_then(|key| self.node(key)).unwrap_or(me);

@@ -21,7 +21,16 @@
 //! `pong_received_ms`, the age of connections) is by Unix's clock. Nothing here depends on the order of a hash table: all that a
 //! cluster does follows from the calls and the seed.
 //!
-//! Mirrors Redis's cluster_legacy.c.
+//! How it is driven: the server calls one of the events (`accepted`, `connected`, `closed`, `received`, `tick`) or commands, then
+//! does what [`Cluster::take_actions`] gives, in that order; and at the end of each turn [`Cluster::before_sleep`], and again what
+//! it gives. What was to be sent in a turn is written to the sockets after that: so nodes.conf has what this node has learned
+//! before others see what follows from it. Where the order is vital (a vote, an election, a new epoch) [`Action::Save`] stands
+//! before [`Action::Send`].
+//!
+//! Mirrors Redis's cluster_legacy.c. On purpose it differs in a few points, none of which another node can tell from a Redis that
+//! is in luck: votes end with the election that they were for; a replica leaves a primary that has become a replica as soon as it
+//! hears of it, and not only with the next change of slots; a node believes nothing that is told in its own name; what cannot
+//! stand in nodes.conf is not taken in; the tables have bounds.
 
 mod claims;
 mod commands;
@@ -36,11 +45,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod tick;
-#[cfg(test)]
-mod world;
 
 pub use node::{Node, NodeId, NodeKey, node_flags};
-pub use report::flags_text;
 
 use crate::structures::slots::{SLOTS, SlotSet};
 use crate::system::rng::Rng;
@@ -161,7 +167,8 @@ pub enum Action {
     DropChannels(SlotSet),
     /// Delete all keys (a primary that becomes a replica after CLUSTER RESET, or a node that lost all).
     FlushAll,
-    /// Stop writes for a manual failover, until that moment of the monotonic clock, ms.
+    /// Stop writes for a manual failover, and all else that moves the replication offset (expiry, eviction, pings to replicas),
+    /// until that moment of the monotonic clock, ms.
     Pause {
         /// Until when.
         until_mono_ms: i64,

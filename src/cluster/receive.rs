@@ -74,6 +74,7 @@ impl Cluster {
         if let Some(sender) = sender {
             self.hear_header(sender, header.as_ref());
         }
+        let is_known = sender.is_some();
         match (body, header) {
             (
                 Body::Ping {
@@ -93,19 +94,8 @@ impl Cluster {
                 self.on_ping(ping, &header, peer_ip, local_ip);
             }
             (Body::Fail(id), header) => self.on_fail(sender, header.as_ref(), id),
-            (Body::AuthRequest, Some(header)) => {
-                if let Some(sender) = sender {
-                    self.vote_if_due(sender, &header);
-                }
-            }
-            (Body::AuthAck, Some(header)) => {
-                let node = sender.and_then(|key| self.node(key));
-                let may_vote = node.is_some_and(|n| n.is_primary() && !n.slots.is_empty());
-                if may_vote && header.current_epoch >= self.election.epoch {
-                    self.election.votes += 1;
-                    self.todo.failover = true;
-                }
-            }
+            (Body::AuthRequest, Some(header)) => self.vote_if_due(sender, &header),
+            (Body::AuthAck, Some(header)) => self.on_vote(sender, &header),
             (
                 Body::Publish {
                     is_sharded,
@@ -113,7 +103,7 @@ impl Cluster {
                     message,
                 },
                 _,
-            ) if sender.is_some() => {
+            ) if is_known => {
                 self.actions.push(Action::Publish {
                     is_sharded,
                     channel,
@@ -127,12 +117,8 @@ impl Cluster {
                     slots,
                 },
                 _,
-            ) if sender.is_some() => self.on_update(config_epoch, &id, &slots),
-            (Body::ManualFailover, _) => {
-                if let Some(sender) = sender {
-                    self.on_manual_failover(link, sender);
-                }
-            }
+            ) if is_known => self.on_update(config_epoch, &id, &slots),
+            (Body::ManualFailover, _) => self.on_manual_failover(link, sender),
             _ => {}
         }
         self.links.contains_key(&link)
@@ -238,6 +224,8 @@ impl Cluster {
         }
         self.hear_role(sender, header);
         self.hear_slots(sender, header);
+        // When a failover is first heard of from the old primary, the claim of the new one says nothing new later.
+        self.leave_sub_replica();
         if self.myself().is_primary()
             && self.node(sender).is_some_and(Node::is_primary)
             && header.config_epoch == self.myself().config_epoch
@@ -380,6 +368,8 @@ impl Cluster {
             return;
         };
         let primary = self.lookup(&primary_id).filter(|key| *key != sender);
+        // It cannot make a primary of this node.
+        let is_late = primary == Some(self.me) && self.myself().is_replica();
         let Some(node) = self.node(sender) else {
             return;
         };
@@ -387,7 +377,9 @@ impl Cluster {
             let (shard, known_epoch) = (node.shard, node.config_epoch);
             let of = primary.and_then(|key| Some((key, self.node(key)?.shard)));
             match of {
-                Some((_, theirs)) if theirs == shard && known_epoch > header.config_epoch => {
+                Some((_, theirs))
+                    if theirs == shard && (is_late || known_epoch > header.config_epoch) =>
+                {
                     log::info!(
                         "Ignore stale message from {} in shard {shard}; gossip config epoch: {}, current config epoch: {known_epoch}",
                         self.named(sender),

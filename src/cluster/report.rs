@@ -3,18 +3,6 @@
 use super::*;
 use std::fmt::Write;
 
-/// Names of flags, in the order in which they are shown.
-const FLAG_NAMES: [(u16, &str); 8] = [
-    (node_flags::MYSELF, "myself"),
-    (node_flags::PRIMARY, "master"),
-    (node_flags::REPLICA, "slave"),
-    (node_flags::PFAIL, "fail?"),
-    (node_flags::FAIL, "fail"),
-    (node_flags::HANDSHAKE, "handshake"),
-    (node_flags::NOADDR, "noaddr"),
-    (node_flags::NOFAILOVER, "nofailover"),
-];
-
 /// Names of the types of messages, by their number.
 const TYPE_NAMES: [&str; message::TYPES] = [
     "ping",
@@ -29,16 +17,6 @@ const TYPE_NAMES: [&str; message::TYPES] = [
     "module",
     "publishshard",
 ];
-
-/// A node's flags as text, as CLUSTER NODES shows them.
-pub fn flags_text(flags: u16) -> String {
-    let named = FLAG_NAMES.iter().filter(|(flag, _)| flags & flag != 0);
-    let names: Vec<&str> = named.map(|(_, name)| *name).collect();
-    if names.is_empty() {
-        return "noflags".to_owned();
-    }
-    names.join(",")
-}
 
 impl Cluster {
     /// CLUSTER NODES, without the nodes that have one of these flags. With `tls`: the port for TLS is the one shown.
@@ -71,11 +49,12 @@ impl Cluster {
             .filter(|_| node.is_replica())
             .map_or(node.config_epoch, |primary| primary.config_epoch);
         let is_connected = node.link.is_some() || node.is_myself();
+        line.push(' ');
+        file::push_flags(&mut line, node.flags);
         // Writing to a string does not fail.
         let _ = write!(
             line,
-            " {} {} {} {} {epoch} {}",
-            flags_text(node.flags),
+            " {} {} {} {epoch} {}",
             primary.map_or("-", |primary| primary.id.as_str()),
             node.ping_sent_ms,
             node.pong_received_ms,
@@ -85,24 +64,9 @@ impl Cluster {
                 "disconnected"
             },
         );
-        for (first, last) in node.slots.ranges() {
-            let _ = if first == last {
-                write!(line, " {first}")
-            } else {
-                write!(line, " {first}-{last}")
-            };
-        }
+        file::push_slots(&mut line, &node.slots);
         if node.is_myself() {
-            let to = self.migrating.iter().map(|(slot, to)| (*slot, "->-", *to));
-            let from = self.importing.iter();
-            let from = from.filter(|(slot, _)| !self.migrating.contains_key(slot));
-            let from = from.map(|(slot, from)| (*slot, "-<-", *from));
-            let mut open: Vec<_> = to.chain(from).collect();
-            open.sort_unstable();
-            for (slot, arrow, key) in open {
-                let other = self.node(key).map_or("", |node| node.id.as_str());
-                let _ = write!(line, " [{slot}{arrow}{other}]");
-            }
+            file::push_migrations(&mut line, &self.migrations());
         }
         line
     }

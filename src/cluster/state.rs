@@ -123,24 +123,28 @@ impl Cluster {
             is_connected: node.link.is_some(),
         });
         let nodes = nodes.collect();
+        file::print(&file::Saved {
+            nodes,
+            migrations: self.migrations(),
+            current_epoch: self.current_epoch,
+            last_vote_epoch: self.last_vote_epoch,
+        })
+    }
+    /// The slots that are moving from and to this node.
+    pub(super) fn migrations(&self) -> Vec<file::Migration> {
         let to = self
             .migrating
             .iter()
             .map(|(slot, peer)| (slot, peer, false));
         let from = self.importing.iter().map(|(slot, peer)| (slot, peer, true));
-        let migrations = to.chain(from).filter_map(|(slot, peer, is_import)| {
+        let moving = to.chain(from).filter_map(|(slot, peer, is_import)| {
             Some(file::Migration {
                 slot: *slot,
-                peer: id_of(*peer)?,
+                peer: self.node(*peer)?.id,
                 is_import,
             })
         });
-        file::print(&file::Saved {
-            nodes,
-            migrations: migrations.collect(),
-            current_epoch: self.current_epoch,
-            last_vote_epoch: self.last_vote_epoch,
-        })
+        moving.collect()
     }
     fn without_nodes(settings: ClusterSettings, seed: u64, facts: &Facts) -> Cluster {
         let mut cluster = Cluster {
@@ -273,10 +277,8 @@ impl Cluster {
         NodeId(id)
     }
     pub(super) fn myself_mut(&mut self) -> &mut Node {
-        self.nodes.entry(self.me).or_insert_with(|| {
-            debug_assert!(false, "this node is not in its table");
-            Node::new(NodeId([b'0'; 40]), NodeId([b'0'; 40]), 0, 0)
-        })
+        let me = self.nodes.get_mut(&self.me);
+        me.expect("this node is in its table")
     }
     pub(super) fn edit(&mut self, key: NodeKey) -> Option<&mut Node> {
         self.nodes.get_mut(&key)
