@@ -43,11 +43,20 @@ pub(super) struct Exchange {
     unwritten: usize,
     input: Vec<u8>,
     awaited: VecDeque<Subject>,
+    /// The keys go to a node of a cluster, which takes them though their slot is not its own yet.
+    asks: bool,
     /// Whether anything was ever heard.
     pub(super) has_heard: bool,
 }
 
 impl Exchange {
+    /// A conversation; `in_cluster`: of two nodes of one.
+    pub(super) fn new(in_cluster: bool) -> Exchange {
+        Exchange {
+            asks: in_cluster,
+            ..Exchange::default()
+        }
+    }
     /// Asks to be this user, or (none) the default one.
     pub(super) fn auth(&mut self, user: Option<&[u8]>, password: &[u8]) {
         match user {
@@ -71,7 +80,11 @@ impl Exchange {
         replaces: bool,
     ) {
         self.begin_request(if replaces { 5 } else { 4 });
-        self.word(b"RESTORE");
+        self.word(if self.asks {
+            b"RESTORE-ASKING"
+        } else {
+            b"RESTORE"
+        });
         self.word(key);
         self.word(ttl_ms.to_string().as_bytes());
         self.owned_word(payload);
