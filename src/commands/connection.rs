@@ -297,6 +297,7 @@ fn describe(context: &mut ServerContext<'_>) {
         true => "replica",
         false => "master",
     };
+    let mode = context.state.mode();
     let Client { session, reply, .. } = context.caller();
     let (id, resp3) = (session.id, session.resp3());
     reply.map(7);
@@ -308,7 +309,7 @@ fn describe(context: &mut ServerContext<'_>) {
     reply.integer(if resp3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.integer(i64::try_from(id).unwrap_or(i64::MAX));
-    for (key, value) in [("mode", "standalone"), ("role", role)] {
+    for (key, value) in [("mode", mode), ("role", role)] {
         reply.bulk(key.as_bytes());
         reply.bulk(value.as_bytes());
     }

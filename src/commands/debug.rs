@@ -88,11 +88,25 @@ const SUBCOMMANDS: &[Subcommand] = &[
         change_replication_id,
     ),
     sub(
+        "clusterlink",
+        (5, 5),
+        "CLUSTERLINK KILL <to|from|all> <node-id>",
+        "Closes the connections of the bus to or from a node.",
+        kill_cluster_links,
+    ),
+    sub(
         "config-rewrite-force-all",
         (2, 2),
         "CONFIG-REWRITE-FORCE-ALL",
         "CONFIG REWRITE that writes every directive.",
         rewrite_all,
+    ),
+    sub(
+        "drop-cluster-packet-filter",
+        (3, 3),
+        "DROP-CLUSTER-PACKET-FILTER <packet-type>",
+        "Passes messages of the bus over that are of this type; -1: none.",
+        drop_cluster_messages,
     ),
     sub(
         "digest",
@@ -295,6 +309,47 @@ fn debug(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
         Some(sub) => (sub.run)(context, args),
         None => Err(CommandError::subcommand_syntax(args)),
     }
+}
+
+// ---- the cluster ---------------------------------------------------------------------------------
+
+fn kill_cluster_links(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if !parse::is_word(args.at(2), "KILL") {
+        return Err(CommandError::subcommand_syntax(args));
+    }
+    let Some(cluster) = &mut context.state.cluster else {
+        return Err(CommandError::fixed(
+            "ERR Debug option only available for cluster mode enabled setup!",
+        ));
+    };
+    let (from, to) = match () {
+        () if parse::is_word(args.at(3), "FROM") => (true, false),
+        () if parse::is_word(args.at(3), "TO") => (false, true),
+        () if parse::is_word(args.at(3), "ALL") => (true, true),
+        () => {
+            return Err(CommandError::showing(
+                "ERR Unknown direction ",
+                args.at(3),
+                "",
+            ));
+        }
+    };
+    let killed = cluster.kill_links(args.at(4), from, to);
+    killed.map_err(CommandError::text_owned)?;
+    context.reply().ok();
+    Ok(())
+}
+
+fn drop_cluster_messages(
+    context: &mut ServerContext<'_>,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
+    let kind = parse::integer(args.at(2))?;
+    if let Some(cluster) = &mut context.state.cluster {
+        cluster.drop_messages(kind);
+    }
+    context.reply().ok();
+    Ok(())
 }
 
 // ---- the server ----------------------------------------------------------------------------------

@@ -144,6 +144,7 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     let machine = scripting.memory as u64;
     let stream = context.state.replication.stream.as_ref();
     let backlog = stream.map_or(0, |stream| stream.memory_bytes() as u64);
+    let links = context.state.cluster_links.memory_bytes as u64;
     let reply = context.reply();
     reply.map(33 + databases.len());
     field(reply, "peak.allocated", figures.peak);
@@ -153,7 +154,7 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     field(reply, "replica.fullsync.buffer", 0);
     field(reply, "clients.slaves", 0);
     field(reply, "clients.normal", figures.clients);
-    field(reply, "cluster.links", 0);
+    field(reply, "cluster.links", links);
     field(reply, "aof.buffer", figures.aof_buffer);
     field(reply, "lua.caches", scripts);
     field(reply, "functions.caches", functions);

@@ -118,6 +118,12 @@ fn is(word: &[u8], name: &str) -> bool {
 }
 
 fn replica_of(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    // Who follows whom is for the nodes to agree on.
+    if context.state.cluster.is_some() {
+        return Err(CommandError::fixed(
+            "ERR REPLICAOF not allowed in cluster mode.",
+        ));
+    }
     if context.state.replication.failover.state != FailoverState::None {
         return Err(CommandError::fixed(
             "ERR REPLICAOF not allowed while failing over.",
@@ -204,6 +210,11 @@ fn role(context: &mut ServerContext<'_>, _args: Args<'_>) -> Answer {
 
 /// `FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]`. Answers OK as soon as it has begun.
 fn fail_over(context: &mut ServerContext<'_>, args: Args<'_>) -> Answer {
+    if context.state.cluster.is_some() {
+        return Err(CommandError::fixed(
+            "ERR FAILOVER not allowed in cluster mode. Use CLUSTER FAILOVER command instead.",
+        ));
+    }
     let integer = |word: &[u8]| {
         numbers::parse_i64(word).ok_or(CommandError::fixed(
             "ERR value is not an integer or out of range",

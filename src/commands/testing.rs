@@ -2,8 +2,11 @@
 
 use super::GROUPS;
 use crate::clients::{Client, ClientKey, ClientKind};
+use crate::cluster::Cluster;
 use crate::config::{Config, SetContext, Settings};
-use crate::engine::{Context, Effects, Handler, Host, LoopFigures, State, process::process};
+use crate::engine::{
+    Context, Effects, Handler, Host, LoopFigures, State, cluster, process::process,
+};
 use crate::event_loop::{Recorder, Token};
 use crate::keyspace::Clock;
 use crate::resp::reader::{Value, read_all};
@@ -93,7 +96,36 @@ impl Default for Harness {
 impl Harness {
     /// Default directives but for save points (a FLUSHALL would write to the disk), empty databases, a RESP2 client, the year 2023.
     pub fn new() -> Harness {
-        let config = Config::with_dir(std::path::Path::new("/"));
+        let mut harness = Harness::with_config(Config::with_dir(std::path::Path::new("/")));
+        harness.config("save", "");
+        harness
+    }
+    /// A node of a cluster, with the nodes that nodes.conf tells of, long enough after its start to know its state.
+    pub fn node(nodes: &str) -> Harness {
+        let words = ["--cluster-enabled", "yes", "--port", "7001", "--save", ""];
+        let words: Vec<_> = words.iter().map(std::ffi::OsString::from).collect();
+        let dir = std::path::Path::new("/");
+        let config = Config::load_in(dir, &words, &mut || Ok(Vec::new()));
+        let mut harness = Harness::with_config(config.expect("directives"));
+        let state = &mut harness.state;
+        let (settings, facts) = (
+            cluster::settings(state.config.settings()),
+            cluster::facts(state),
+        );
+        let node = Cluster::restore(nodes.as_bytes(), settings, 1, &facts);
+        state.cluster = Some(Box::new(node.expect("a file of nodes")));
+        state.keyspace.index_slots();
+        for _ in 0..5 {
+            harness.advance_ms(1000);
+            let facts = cluster::facts(&harness.state);
+            let node = harness.state.cluster.as_mut().expect("a node");
+            node.tick(&facts);
+            node.before_sleep(&facts);
+        }
+        harness
+    }
+    /// A state of these directives.
+    fn with_config(config: Config) -> Harness {
         let now = Clock {
             unix_us: 1_700_000_000_000_000,
             mono_ns: 1,
@@ -104,13 +136,11 @@ impl Harness {
         let identity = crate::clients::Identity::default_user(&state.users);
         let client = Client::without_socket(ClientKind::Normal, identity);
         let client = state.clients.insert(client);
-        let mut harness = Harness {
+        Harness {
             state,
             host: NullHost::default(),
             client,
-        };
-        harness.config("save", "");
-        harness
+        }
     }
     /// CONFIG SET of one directive, without what hangs on the command.
     pub fn config(&mut self, name: &str, value: &str) {

@@ -494,6 +494,17 @@ impl Loader {
                 "replicaof directive not allowed in cluster mode",
             ));
         }
+        if is("cluster-enabled", Value::Bool(true))
+            && !is("databases", Value::Number(1))
+            && let Some(found) = table::find(b"databases")
+        {
+            let databases = self.config.settings.databases;
+            log::warn!(
+                "WARNING: Changing databases number from {databases} to 1 since we are in cluster mode"
+            );
+            *self.config.slot(&found) = Value::Number(1);
+            self.config.derive();
+        }
         if !self.config.ignore_unsupported {
             self.refuse_missing()?;
         }

@@ -69,7 +69,8 @@ const SECTIONS: &[Section] = &[
     section("errorstats", "Errorstats", Shown::Default, error_stats),
     section("latencystats", "Latencystats", Shown::All, latency_stats),
     section("cluster", "Cluster", Shown::Default, |page| {
-        page.field("cluster_enabled", 0)
+        let is_node = page.state.cluster.is_some();
+        page.field("cluster_enabled", u8::from(is_node))
     }),
     section("keyspace", "Keyspace", Shown::Default, keyspace),
     section("keysizes", "Keysizes", Shown::Default, key_sizes),
@@ -192,7 +193,7 @@ fn server(page: &mut Page<'_>) {
         "redis_build_id",
         format_args!("gyre-{}", crate::GYRE_VERSION),
     );
-    page.field("redis_mode", "standalone");
+    page.field("redis_mode", state.mode());
     page.field("os", process::system_name());
     page.field("arch_bits", usize::BITS);
     page.field("monotonic_clock", "POSIX clock_gettime");
@@ -276,7 +277,7 @@ fn clients(page: &mut Page<'_>) {
             .connected
             .saturating_sub(state.replication.attached),
     );
-    page.field("cluster_connections", 0);
+    page.field("cluster_connections", state.cluster_links.count);
     page.field("maxclients", state.config.settings().maxclients);
     page.field("connected_priority_clients", state.clients.priority);
     page.field("client_recent_max_input_buffer", input);
@@ -366,7 +367,7 @@ fn memory_section(page: &mut Page<'_>) {
         buffers - backlog + snapshots.sum::<usize>(),
     );
     page.field("mem_clients_normal", figures.clients);
-    page.field("mem_cluster_links", 0);
+    page.field("mem_cluster_links", state.cluster_links.memory_bytes);
     page.field("mem_aof_buffer", figures.aof_buffer);
     page.field("mem_allocator", memory::allocator_name());
     page.fields(

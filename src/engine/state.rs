@@ -199,6 +199,14 @@ impl State {
         super::replication::primary::refresh_good(self);
     }
 
+    /// How the server runs, as INFO and HELLO call it.
+    pub fn mode(&self) -> &'static str {
+        match self.cluster {
+            Some(_) => "cluster",
+            None => "standalone",
+        }
+    }
+
     /// Brings [`State::pause`] up to date with what pauses are for. Who was held goes on when the loop finds that there is none.
     pub fn apply_pause(&mut self) {
         let own = self.pauses.by_client;

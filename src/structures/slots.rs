@@ -14,6 +14,18 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(tag(key)) & (SLOTS as u16).wrapping_sub(1)
 }
 
+/// The slot of all keys that a glob pattern can match, if they are of one: of a pattern that is no pattern, or whose tag is
+/// complete before the first byte with a meaning.
+pub fn slot_of_pattern(pattern: &[u8]) -> Option<u16> {
+    let special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    let Some(plain) = pattern.iter().position(special) else {
+        return Some(slot_of(pattern));
+    };
+    let plain = pattern.get(..plain)?;
+    let is_tagged = tag(plain).len() < plain.len();
+    is_tagged.then(|| slot_of(plain))
+}
+
 /// What of a key decides on its slot.
 pub fn tag(key: &[u8]) -> &[u8] {
     let Some(open) = memchr::memchr(b'{', key) else {
@@ -199,6 +211,25 @@ mod tests {
             (b"{", b"{"),
         ] {
             assert_eq!(tag(key), expected);
+        }
+    }
+
+    #[test]
+    fn patterns_that_name_one_slot() {
+        let foo = Some(slot_of(b"foo"));
+        for (pattern, slot) in [
+            (&b"foo"[..], foo),
+            (b"{foo}*", foo),
+            (b"a{foo}?b", foo),
+            (b"*{foo}", None),
+            (b"{f*o}", None),
+            (b"{foo*", None),
+            (b"{}{foo}*", None),
+            (b"{foo\\}*", None),
+            (b"{fo[o]}", None),
+            (b"{}foo", Some(slot_of(b"{}foo"))),
+        ] {
+            assert_eq!(slot_of_pattern(pattern), slot, "{}", pattern.escape_ascii());
         }
     }
 

@@ -7,12 +7,23 @@ use crate::resp::{Args, Reply};
 use crate::system::{glob, numbers};
 
 pub(super) fn select(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    context.session.db = parse::database(args.at(1), context.settings.databases)?;
+    let number = parse::int(args.at(1))?;
+    if context.settings.cluster.enabled && number != 0 {
+        return Err(CommandError::fixed(
+            "ERR SELECT is not allowed in cluster mode",
+        ));
+    }
+    context.session.db = parse::database_of(number, context.settings.databases)?;
     context.reply.ok();
     Ok(())
 }
 
 pub(super) fn swapdb(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if context.state.cluster.is_some() {
+        return Err(CommandError::fixed(
+            "ERR SWAPDB is not allowed in cluster mode",
+        ));
+    }
     let count = context.state.keyspace.count();
     let first = parse::int_or(args.at(1), "ERR invalid first DB index")?;
     let second = parse::int_or(args.at(2), "ERR invalid second DB index")?;

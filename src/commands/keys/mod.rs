@@ -121,6 +121,11 @@ const SAME_OBJECT: CommandError =
 
 /// MOVE; not named after it, which is a word of the language.
 fn move_key(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
+    if context.state.cluster.is_some() {
+        return Err(CommandError::fixed(
+            "ERR MOVE is not allowed in cluster mode",
+        ));
+    }
     let key = args.at(1);
     let to = parse::database(args.at(2), context.state.keyspace.count())?;
     let from = context.session().db;

@@ -148,12 +148,16 @@ fn unsubscribe_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<
 fn publish_command(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Channel, args.at(1), args.at(2));
     context.reply().count(receivers);
-    tell_replicas(context);
+    tell_others(context, false, args);
     Ok(())
 }
 
-/// Clients of replicas hear of it as well.
-fn tell_replicas(context: &mut ServerContext<'_>) {
+/// Clients of other servers hear of it as well: those of replicas by the stream, those of the nodes of a cluster by its bus,
+/// which reaches replicas too.
+fn tell_others(context: &mut ServerContext<'_>, is_sharded: bool, args: Args<'_>) {
+    if let Some(cluster) = &mut context.state.cluster {
+        return cluster.publish(is_sharded, args.at(1), args.at(2));
+    }
     context.effects.propagate = true;
     context.effects.for_replicas = true;
 }
@@ -161,7 +165,7 @@ fn tell_replicas(context: &mut ServerContext<'_>) {
 fn publish_shard(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     let receivers = publish(context.state, Listening::Shard, args.at(1), args.at(2));
     context.reply().count(receivers);
-    tell_replicas(context);
+    tell_others(context, true, args);
     Ok(())
 }
 

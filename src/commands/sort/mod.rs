@@ -23,6 +23,7 @@ use crate::resp::Args;
 use crate::structures::Collection;
 use crate::structures::list::List;
 use crate::structures::listpack::Item;
+use crate::structures::slots::{slot_of, slot_of_pattern};
 use crate::system::numbers;
 use pattern::Pattern;
 use std::cmp::Ordering;
@@ -45,7 +46,12 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(args: Args<'a>, may_store: bool) -> Result<Options<'a>, CommandError> {
+    /// `in_cluster`: this server is a node of one.
+    fn parse(
+        args: Args<'a>,
+        may_store: bool,
+        in_cluster: bool,
+    ) -> Result<Options<'a>, CommandError> {
         let mut options = Options {
             descending: false,
             alpha: false,
@@ -75,11 +81,18 @@ impl<'a> Options<'a> {
                 at += 1;
             } else if parse::is_word(word, "BY") && left >= 1 {
                 let pattern = Pattern::by(args.at(at + 1));
+                if in_cluster && !matches!(pattern, Pattern::Constant) {
+                    check_slot(args.at(at + 1), args.at(1), "BY")?;
+                }
                 options.unsorted |= matches!(pattern, Pattern::Constant);
                 options.by = Some(pattern);
                 at += 1;
             } else if parse::is_word(word, "GET") && left >= 1 {
-                options.get.push(Pattern::get(args.at(at + 1)));
+                let pattern = Pattern::get(args.at(at + 1));
+                if in_cluster && !matches!(pattern, Pattern::Itself) {
+                    check_slot(args.at(at + 1), args.at(1), "GET")?;
+                }
+                options.get.push(pattern);
                 at += 1;
             } else {
                 return Err(CommandError::Syntax);
@@ -96,6 +109,16 @@ impl<'a> Options<'a> {
         let count = usize::try_from(self.limit.1).unwrap_or(usize::MAX);
         start..start + count.min(len - start)
     }
+}
+
+/// Refuses a pattern that may name keys of other slots than the sorted key's.
+fn check_slot(pattern: &[u8], key: &[u8], option: &str) -> Result<(), CommandError> {
+    if slot_of_pattern(pattern) == Some(slot_of(key)) {
+        return Ok(());
+    }
+    Err(CommandError::text_owned(format!(
+        "ERR {option} option of SORT denied in Cluster mode when keys formed by the pattern may be in different slots."
+    )))
 }
 
 /// What an element is sorted by.
@@ -257,11 +280,13 @@ fn c_string(bytes: &[u8]) -> &[u8] {
 }
 
 fn sort(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    sort_with(context, args, Options::parse(args, true)?)
+    let in_cluster = context.settings.cluster.enabled;
+    sort_with(context, args, Options::parse(args, true, in_cluster)?)
 }
 
 fn sort_ro(context: &mut Context<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    sort_with(context, args, Options::parse(args, false)?)
+    let in_cluster = context.settings.cluster.enabled;
+    sort_with(context, args, Options::parse(args, false, in_cluster)?)
 }
 
 fn sort_with(

@@ -43,11 +43,20 @@ pub(super) struct Exchange {
     unwritten: usize,
     input: Vec<u8>,
     awaited: VecDeque<Subject>,
+    /// The keys go to a node of a cluster, which takes them though their slot is not its own yet.
+    asks: bool,
     /// Whether anything was ever heard.
     pub(super) has_heard: bool,
 }
 
 impl Exchange {
+    /// A conversation; `in_cluster`: of two nodes of one.
+    pub(super) fn new(in_cluster: bool) -> Exchange {
+        Exchange {
+            asks: in_cluster,
+            ..Exchange::default()
+        }
+    }
     /// Asks to be this user, or (none) the default one.
     pub(super) fn auth(&mut self, user: Option<&[u8]>, password: &[u8]) {
         match user {
@@ -61,10 +70,9 @@ impl Exchange {
         self.request(&[b"SELECT", db.to_string().as_bytes()]);
         self.awaited.push_back(Subject::Select);
     }
-    /// Sends a key with its time to live, ms (0: none). `word`: RESTORE, or RESTORE-ASKING to a node that imports its slot.
+    /// Sends a key with its time to live, ms (0: none).
     pub(super) fn restore(
         &mut self,
-        word: &'static [u8],
         number: usize,
         key: &[u8],
         ttl_ms: i64,
@@ -72,7 +80,11 @@ impl Exchange {
         replaces: bool,
     ) {
         self.begin_request(if replaces { 5 } else { 4 });
-        self.word(word);
+        self.word(if self.asks {
+            b"RESTORE-ASKING"
+        } else {
+            b"RESTORE"
+        });
         self.word(key);
         self.word(ttl_ms.to_string().as_bytes());
         self.owned_word(payload);
@@ -213,8 +225,8 @@ mod tests {
             exchange.auth(None, b"secret");
             exchange.auth(Some(b"me"), b"secret");
             exchange.select(9);
-            exchange.restore(b"RESTORE", 0, b"a key", 0, b"small".to_vec(), false);
-            exchange.restore(b"RESTORE", 1, b"k", 12, large.clone(), true);
+            exchange.restore(0, b"a key", 0, b"small".to_vec(), false);
+            exchange.restore(1, b"k", 12, large.clone(), true);
             let mut expected = b"*2\r\n$4\r\nAUTH\r\n$6\r\nsecret\r\n\
                 *3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$6\r\nsecret\r\n\
                 *2\r\n$6\r\nSELECT\r\n$1\r\n9\r\n\
@@ -235,8 +247,8 @@ mod tests {
         let mut exchange = Exchange::default();
         exchange.auth(None, b"secret");
         exchange.select(9);
-        exchange.restore(b"RESTORE", 0, b"a", 0, b"v".to_vec(), false);
-        exchange.restore(b"RESTORE", 1, b"b", 0, b"v".to_vec(), false);
+        exchange.restore(0, b"a", 0, b"v".to_vec(), false);
+        exchange.restore(1, b"b", 0, b"v".to_vec(), false);
         written(&mut exchange, usize::MAX);
         assert!(exchange.is_greeting() && !exchange.has_heard);
         let busy = b"BUSYKEY Target key name already exists.";
@@ -274,7 +286,7 @@ mod tests {
         ];
         for bytes in garbled {
             let mut exchange = Exchange::default();
-            exchange.restore(b"RESTORE", 0, b"a", 0, b"v".to_vec(), false);
+            exchange.restore(0, b"a", 0, b"v".to_vec(), false);
             exchange.heard(bytes);
             assert_eq!(exchange.next_answer(), Err(Garbled));
         }

@@ -283,7 +283,7 @@ impl Run<'_> {
             is_used_again: false,
             db: None,
             deadline_ns: self.now_ns.saturating_add(migration.request.patience_ns),
-            exchange: Exchange::default(),
+            exchange: Exchange::new(self.state.cluster.is_some()),
             user: Some(migration),
             is_full: false,
         };
@@ -292,6 +292,7 @@ impl Run<'_> {
 
     /// Begins to speak on a socket that is connected.
     fn greet(&mut self, token: Token) {
+        let in_cluster = self.state.cluster.is_some();
         let Some(link) = self.state.migrations.links.get_mut(&token) else {
             return;
         };
@@ -299,7 +300,7 @@ impl Run<'_> {
             return;
         };
         let request = &migration.request;
-        link.exchange = Exchange::default();
+        link.exchange = Exchange::new(in_cluster);
         link.deadline_ns = self.now_ns.saturating_add(request.patience_ns);
         if let Some((user, password)) = &request.credentials {
             link.exchange.auth(user.as_deref(), password);
@@ -496,10 +497,6 @@ impl Run<'_> {
             return;
         }
         let compress = state.config.settings().rdb_compression;
-        let word: &[u8] = match state.cluster {
-            Some(_) => b"RESTORE-ASKING",
-            None => b"RESTORE",
-        };
         let request = &migration.request;
         while link.exchange.unwritten() < AHEAD
             && let Some(key) = request.keys.get(migration.next)
@@ -519,7 +516,7 @@ impl Run<'_> {
                 state.keyspace.begin_move(migration.db, key);
             }
             link.exchange
-                .restore(word, number, key, ttl_ms, payload, request.replaces);
+                .restore(number, key, ttl_ms, payload, request.replaces);
         }
     }
 
