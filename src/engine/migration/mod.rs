@@ -510,7 +510,7 @@ impl Run<'_> {
             let ttl_ms = entry
                 .expire_at()
                 .map_or(0, |at_ms| at_ms.saturating_sub(state.now.unix_ms()).max(1));
-            let payload = payload::dump(entry.stored(), compress);
+            let payload = payload::dump_for_others(entry.stored(), compress);
             migration.has_sent = true;
             if !request.copies {
                 state.keyspace.begin_move(migration.db, key);

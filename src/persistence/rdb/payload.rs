@@ -21,6 +21,28 @@ pub fn dump(value: Stored<'_>, compress: bool) -> Vec<u8> {
     out
 }
 
+/// The same for another server, whose version is not known: in the form of Redis 7.0, unless that could not hold all of it.
+pub fn dump_for_others(value: Stored<'_>, compress: bool) -> Vec<u8> {
+    let needs_new = match value {
+        Stored::Hash(hash) => hash.earliest_expiry().is_some(),
+        // Since when consumers have been idle.
+        Stored::Stream(stream) => stream.groups_len() > 0,
+        Stored::String(_) | Stored::List(_) | Stored::Set(_) | Stored::SortedSet(_) => false,
+    };
+    if needs_new {
+        return dump(value, compress);
+    }
+    let mut out = Vec::new();
+    let version = FileVersion::V10;
+    out.push(save::kind_of(value, version));
+    save::save(
+        value,
+        &mut Writer::new(&mut out, compress).in_version(version),
+    );
+    close(&mut out, version.number());
+    out
+}
+
 /// Puts the end of a frame behind what it holds.
 pub(super) fn close(out: &mut Vec<u8>, version: u16) {
     out.extend_from_slice(&version.to_le_bytes());

@@ -552,6 +552,22 @@ proptest! {
     }
 
     #[test]
+    fn what_goes_to_others_is_whole_and_as_old_as_it_can_be(value in value(), compress: bool) {
+        let value = stored(&value);
+        let payload = payload::dump_for_others(value, compress);
+        let version = u16::from_le_bytes([payload[payload.len() - 10], payload[payload.len() - 9]]);
+        let is_old = match value {
+            Stored::Hash(hash) => hash.earliest_expiry().is_none(),
+            Stored::Stream(stream) => stream.groups_len() == 0,
+            _ => true,
+        };
+        prop_assert_eq!(version, if is_old { 10 } else { 12 });
+        let body = payload::verify(&payload, true).expect("a right frame");
+        let again = restored(body, &settings()).expect("a right value");
+        prop_assert_eq!(contents(stored(&again)), contents(value));
+    }
+
+    #[test]
     fn broken_payloads_are_refused_or_whole(
         value in value(),
         compress: bool,
