@@ -359,6 +359,17 @@ impl Cluster {
             log::warn!("Failover auth denied to {}: {reason}", self.named(sender));
             return;
         }
+        if let Some((slot, owner, epoch)) = self.newer_owner(request) {
+            log::warn!(
+                "Failover auth denied to {}: slot {slot} epoch ({epoch}) > reqEpoch ({})",
+                self.named(sender),
+                request.config_epoch
+            );
+            // The primary may have died before the replica knew its last epoch. With that it can ask again; Redis does not tell
+            // it, and so it never succeeds.
+            self.send_update(sender, owner);
+            return;
+        }
         let now = self.facts.mono_ms;
         self.last_vote_epoch = self.current_epoch;
         if let Some(primary) = primary.and_then(|key| self.edit(key)) {
@@ -400,20 +411,15 @@ impl Cluster {
                 pause - since
             ));
         }
-        for slot in request.slots.iter() {
-            if self.is_unclaimed(slot) {
-                continue;
-            }
-            let owner = self.owner(slot).and_then(|key| self.node(key));
-            let epoch = owner.map_or(0, |owner| owner.config_epoch);
-            if epoch > request.config_epoch {
-                return Err(format!(
-                    "slot {slot} epoch ({epoch}) > reqEpoch ({})",
-                    request.config_epoch
-                ));
-            }
-        }
         Ok(())
+    }
+    /// Who holds a slot under a higher epoch than the one under which it is claimed in asking for a vote.
+    fn newer_owner(&self, request: &Header) -> Option<(u16, NodeKey, u64)> {
+        request.slots.iter().find_map(|slot| {
+            let key = self.owner(slot).filter(|_| !self.is_unclaimed(slot))?;
+            let epoch = self.node(key)?.config_epoch;
+            (epoch > request.config_epoch).then_some((slot, key, epoch))
+        })
     }
     /// Becomes the replica of a primary that has lost all its replicas, if this one is the one to do so: with the lowest id among
     /// those whose primaries have `most` replicas.

@@ -28,9 +28,10 @@
 //! before [`Action::Send`].
 //!
 //! Mirrors Redis's cluster_legacy.c. On purpose it differs in a few points, none of which another node can tell from a Redis that
-//! is in luck: votes end with the election that they were for; a replica leaves a primary that has become a replica as soon as it
-//! hears of it, and not only with the next change of slots; a node believes nothing that is told in its own name; what cannot
-//! stand in nodes.conf is not taken in; the tables have bounds.
+//! is in luck: votes end with the election that they were for; who asks for a vote with an old epoch is told the new one; a replica
+//! leaves a primary that has become a replica as soon as it hears of it, and not only with the next change of slots; how long a
+//! primary has been without replicas is counted from the last time that it had one; a node believes nothing that is told in its
+//! own name; what cannot stand in nodes.conf is not taken in; the tables have bounds.
 
 mod claims;
 mod commands;

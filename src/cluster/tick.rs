@@ -153,6 +153,12 @@ impl Cluster {
                 if my_primary == Some(key) {
                     coverage.mine = replicas;
                 }
+                if replicas > 0
+                    && let Some(node) = self.edit(key)
+                {
+                    // Or the next time it would be taken for an orphan of long standing.
+                    node.times.orphaned = NEVER;
+                }
             }
             is_changed |= self.check(key);
         }

@@ -335,3 +335,29 @@ fn who_claims_more_than_is_its_own_gets_no_vote() {
     // Once.
     assert_eq!(ask(&header), 1);
 }
+
+/// A primary took a new epoch and died before its replica knew of it. All refused to vote for it, again and again.
+#[test]
+fn a_replica_that_has_missed_an_epoch_is_told() {
+    on_seeds(5, |seed| {
+        let mut world = World::formed(3, 3, seed);
+        // So that there is a higher one.
+        world.with(2, |cluster, _| cluster.bump_epoch()).unwrap();
+        world.run(3_000);
+        world.cut.insert((1, 4));
+        let bumped = world.with(1, |cluster, _| cluster.bump_epoch());
+        assert!(bumped.unwrap().0);
+        let epoch = world.node(1).myself().config_epoch;
+        world.until("the others know", 5_000, |world| {
+            let knows = |host: usize| world.seen(host, 1).config_epoch == epoch;
+            knows(0) && knows(2)
+        });
+        assert!(world.seen(4, 1).config_epoch < epoch);
+        world.kill(1, false);
+        world.cut.clear();
+        world.until("it takes the place", 30_000, |world| {
+            world.owner(World::slot_of(1, 3)) == Some(4)
+        });
+        assert!(world.node(4).myself().config_epoch > epoch);
+    });
+}

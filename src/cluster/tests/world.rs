@@ -432,9 +432,9 @@ impl World {
                 }
             }
             Action::Follow { ip, port } => {
-                assert_eq!(port, 6379);
                 let since = self.now;
-                self.hosts[host].follows = self.host_of(&ip).map(|host| (host, since));
+                let of = self.host_of(&ip).filter(|_| port == 6379);
+                self.hosts[host].follows = of.map(|host| (host, since));
             }
             Action::Lead => {
                 let of = &mut self.hosts[host];
