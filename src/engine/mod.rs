@@ -11,6 +11,7 @@
 //! | [`call`] | running one, for whoever asks: statistics, slow log, propagation hang on it |
 //! | [`propagate`] | what the journal is given of it |
 //! | [`blocking`], [`acks`] | clients that wait: for keys, for the disk |
+//! | [`cluster`] | what a node of a cluster serves, and what follows from what it decides |
 //! | [`migration`] | keys on their way to other servers |
 //! | [`transactions`] | the queue of MULTI, WATCH |
 //! | [`script`], [`functions`] | running programs, and the commands that they call |

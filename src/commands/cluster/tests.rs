@@ -21,7 +21,7 @@ fn alone() -> Harness {
         .lines()
         .next()
         .unwrap_or_default()
-        .replace(" 0-100 200", "");
+        .replace("0 0 1 connected 0-100 200", "0 0 0 connected");
     Harness::node(&format!("{line}\nvars currentEpoch 0 lastVoteEpoch 0\n"))
 }
 
@@ -230,10 +230,11 @@ fn slots_are_assigned_and_taken() {
         assert_eq!(harness.line(line), ok(), "{line}");
         assert_eq!(owned(&harness), expected, "{line}");
     }
-    for _ in 0..4 {
+    for _ in 0..7 {
         harness.advance_ms(1000);
         let facts = crate::engine::cluster::facts(&harness.state);
         let node = harness.state.cluster.as_mut().expect("a node");
+        node.tick(&facts);
         node.before_sleep(&facts);
     }
     for (line, expected) in [
@@ -319,8 +320,11 @@ fn slots_and_shards_have_the_shape_of_redis() {
     assert_eq!(
         harness.line("CLUSTER SLOTS"),
         runs(
-            node(Value::Null, 7001, A, &["ip", "127.0.0.1"]),
-            b(Value::Null, &["ip", "10.0.0.2", "hostname", "b.example"]),
+            node(Value::NullBulk, 7001, A, &["ip", "127.0.0.1"]),
+            b(
+                Value::NullBulk,
+                &["ip", "10.0.0.2", "hostname", "b.example"]
+            ),
         )
     );
     harness.config("cluster-preferred-endpoint-type", "ip");
@@ -462,7 +466,9 @@ fn who_listens_to_a_slot_that_goes_is_told() {
 #[test]
 fn debug_reaches_the_bus() {
     let mut harness = Harness::node(NODES);
-    harness.config("enable-debug-command", "yes");
+    let arguments = ["--enable-debug-command", "yes"].map(Into::into);
+    harness.state.config = crate::config::Config::load(&arguments, &mut || Ok(Vec::new()))
+        .expect("a good configuration");
     for (line, expected) in [
         (&*format!("DEBUG CLUSTERLINK KILL all {B}"), ok()),
         (

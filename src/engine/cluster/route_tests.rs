@@ -87,7 +87,7 @@ fn keys_are_served_where_their_slot_is() {
             ("SET foo 1", moved()),
             (
                 "MGET b{b} {b}c",
-                Value::Array(vec![Value::Null, Value::Null]),
+                Value::Array(vec![Value::NullBulk, Value::NullBulk]),
             ),
             ("MGET b foo", cross()),
             ("MSET foo 1 b 2", cross()),
@@ -141,6 +141,27 @@ fn nodes_are_named_as_clients_are_to_call_them() {
     assert_eq!(harness.line("GET foo"), error("MOVED 12182 ?:7002"));
 }
 
+/// Ports for TLS are told to those who came over TLS: by the port of their own side.
+#[test]
+fn clients_on_tls_are_told_ports_for_tls() {
+    let harness = node();
+    let mut settings = harness.state.config.settings().clone();
+    settings.tls.port = 7443;
+    let connection = |port: u16| {
+        let side = |port| Address::Inet(([127, 0, 0, 1], port).into());
+        Connection::new(crate::event_loop::Token(1), 1, side(50_000), side(port), 0)
+    };
+    assert!(speaks_tls(&connection(7443), &settings));
+    assert!(!speaks_tls(&connection(7001), &settings));
+    assert!(!speaks_tls(&Connection::none(), &settings));
+    settings.tls.cluster = true;
+    assert!(speaks_tls(&Connection::none(), &settings));
+    let cluster = harness.state.cluster.as_deref().expect("a node");
+    let b = cluster.find(B.as_bytes()).expect("a node");
+    let error = Refusal::Moved(12182, b).error(cluster, &settings, true);
+    assert_eq!(error.text(), "MOVED 12182 10.0.0.2:7443");
+}
+
 #[test]
 fn a_refusal_spoils_a_transaction() {
     let mut harness = node();
@@ -152,7 +173,7 @@ fn a_refusal_spoils_a_transaction() {
             ("SET foo 1", moved()),
             ("SET b 1", Value::Simple("QUEUED".into())),
             ("EXEC", aborted),
-            ("GET b", Value::Null),
+            ("GET b", Value::NullBulk),
             // Two commands of one queue are as two keys of one command.
             ("MULTI", ok()),
             ("SET b 1", Value::Simple("QUEUED".into())),
@@ -213,7 +234,7 @@ fn of_a_slot_that_comes_keys_are_served_to_those_who_ask() {
             (&format!("CLUSTER SETSLOT 12182 IMPORTING {B}"), ok()),
             ("GET foo", moved()),
             ("ASKING", ok()),
-            ("GET foo", Value::Null),
+            ("GET foo", Value::NullBulk),
             // It holds for one command.
             ("GET foo", moved()),
             ("ASKING", ok()),
@@ -250,14 +271,14 @@ fn replicas_serve_reads_of_their_primary_to_those_who_take_them() {
         &[
             ("GET foo", moved()),
             ("READONLY", ok()),
-            ("GET foo", Value::Null),
+            ("GET foo", Value::NullBulk),
             ("SET foo 1", moved()),
             ("GET b", error("MOVED 3300 127.0.0.1:7001")),
             ("EVAL return(1) 1 foo", int(1)),
             ("EVAL_RO return(1) 1 foo", int(1)),
             ("MULTI", ok()),
             ("GET foo", Value::Simple("QUEUED".into())),
-            ("EXEC", Value::Array(vec![Value::Null])),
+            ("EXEC", Value::Array(vec![Value::NullBulk])),
             ("READWRITE", ok()),
             ("GET foo", moved()),
             // Channels are served by all nodes of a shard.
@@ -280,7 +301,7 @@ fn a_cluster_that_is_down_serves_what_directives_say() {
             ("CONFIG SET cluster-allow-pubsubshard-when-down no", ok()),
             ("SPUBLISH b hello", down.clone()),
             ("CONFIG SET cluster-allow-reads-when-down yes", ok()),
-            ("GET b", Value::Null),
+            ("GET b", Value::NullBulk),
             ("GET foo", moved()),
             (
                 "SET b 1",
