@@ -244,6 +244,9 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
         };
     };
     state.scripting.interpreter = Some(interpreter);
+    if ended.is_some() {
+        super::persistence::save_emptied(state, host);
+    }
     ended
 }
 
