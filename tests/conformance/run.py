@@ -116,6 +116,9 @@ def suite_tree(version, over_tls):
     if over_tls:
         tools.append(("openssl", "openssl"))
     missing = [f"{tool} (Debian's {package})" for tool, package in tools if not shutil.which(tool)]
+    if over_tls and not missing and subprocess.run(["tclsh"], input=b"exit [catch {package require tls 1.6}]",
+                                                   stdout=subprocess.DEVNULL).returncode != 0:
+        missing.append("TLS for Tcl (Debian's tcl-tls)")
     if missing:
         sys.exit("conformance: not installed: " + ", ".join(missing))
     # Apart, for the tools are others: without TLS they need no OpenSSL.
