@@ -2,13 +2,13 @@
 """What TLS costs, beside Redis: CPU per command and per handshake, handshakes per second, memory per client, and how long
 others wait while clients flood the server with handshakes.
 
-    tls.py BINARY [--peer REDIS-SERVER] [--keys rsa ec] [--protocol TLSv1.3|TLSv1.2] [--rounds N] [--seconds S]
-           [--only PART ...]
+    tls.py BINARY [--peer REDIS-SERVER] [--keys rsa ec] [--client-key ec|rsa] [--protocol TLSv1.3|TLSv1.2] [--rounds N]
+           [--seconds S] [--only PART ...]
 
 Needs redis-benchmark with TLS, openssl and python3. Each server is on core 0, all clients on core 1; the servers take turns,
 and what is printed are medians of the rounds. Both servers have the same certificate: handshakes are measured with one of RSA
 (2048 bits) and with one of P-256, all else with the first of the two. Clients show one of P-256, which costs them little and
-the server a verification, or none. Which suite and which group each server chose is printed: only like is compared with like.
+the server a verification, or with --client-key one of RSA, the other way round, or none. Which suite and which group each server chose is printed: only like is compared with like.
 No handshake resumes a session.
 
 Where the processor has AVX-512 IFMA, OpenSSL signs with RSA in little more than half the time (OPENSSL_ia32cap=:~0x200000 in
@@ -27,6 +27,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("binary")
 parser.add_argument("--peer", default="/usr/bin/redis-server")
 parser.add_argument("--keys", nargs="+", choices=["rsa", "ec"], default=["rsa", "ec"], help="of the servers' certificate")
+parser.add_argument("--client-key", choices=["rsa", "ec"], default="ec", help="of the clients' certificate")
 parser.add_argument("--protocol", choices=["TLSv1.3", "TLSv1.2"], default="TLSv1.3")
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=float, default=5, help="of each measurement of handshakes")
@@ -34,6 +35,7 @@ parser.add_argument("--commands", type=int, default=200_000, help="without pipel
 parser.add_argument("--clients", type=int, default=2000, help="idle ones, for memory")
 parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
 
+NAMES = {"rsa": "RSA 2048", "ec": "P-256"}
 # Handshakes that one client which floods has under way at a time.
 AT_A_TIME = 16
 # A PING is due so often; what is due while an earlier one waits has waited too.
@@ -53,11 +55,11 @@ def certify(directory, name, key):
             "-days", "30", "-out", name + ".crt", directory=directory)
 
 
-def make_certificates(directory, key):
+def make_certificates(directory, key, client_key):
     openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=authority",
             "-keyout", "authority.key", "-out", "authority.crt", directory=directory)
     certify(directory, "server", key)
-    certify(directory, "client", "ec")
+    certify(directory, "client", client_key)
 
 
 class TlsServer(Server):
@@ -279,7 +281,7 @@ def measure_memory(args, directory):
 
 def measure_handshakes(args, directory, servers):
     for with_certificate in [False, True]:
-        kind = "clients show P-256" if with_certificate else "clients show none"
+        kind = f"clients show {NAMES[args.client_key] if with_certificate else 'none'}"
         ours, theirs = medians(servers, args.rounds, lambda server: handshakes(
             server, directory, with_certificate, args.protocol, args.seconds))
         show(f"CPU per full handshake, µs ({kind})", ours[1], theirs[1])
@@ -300,7 +302,7 @@ def measure_floods(args, directory, servers):
 
 
 def main(args, key, directory):
-    make_certificates(directory, key)
+    make_certificates(directory, key, args.client_key)
     is_first = key == args.keys[0]
     with started(args, directory) as servers:
         for binary, server in zip([args.binary, args.peer], servers):
