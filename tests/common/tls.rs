@@ -1,4 +1,5 @@
 //! TLS for tests: an authority with certificates made for one test, servers that have them, and a client that speaks it.
+#![allow(dead_code)] // Each test file uses a part of it.
 
 #[path = "../../src/system/tls/testing.rs"]
 mod certificates;
