@@ -73,6 +73,8 @@ pub struct Connection {
     /// was not.
     lingers_since_s: u32,
     fd: i32,
+    /// What its transport holds for it below the seam, bytes; 0: it is of a kind that holds nothing.
+    transport_bytes: u32,
     address: Address,
     local_address: Address,
 }
@@ -172,6 +174,10 @@ impl Connection {
     pub fn counted_bytes(&self) -> usize {
         self.counted_bytes
     }
+    /// What its transport (TLS) holds for it, bytes; 0: it is of a kind that holds nothing.
+    pub fn transport_bytes(&self) -> usize {
+        self.transport_bytes as usize
+    }
     /// Since when (monotonic ns) its output has been over the soft limit; 0 when it is not.
     pub fn soft_limit_since_ns(&self) -> u64 {
         self.soft_limit_since_ns
@@ -205,6 +211,10 @@ impl Connection {
     /// What is known of its commands whose replies are not written, while the loop's recorder runs.
     pub fn served_batch_mut(&mut self) -> &mut ServedBatch {
         &mut self.served_batch
+    }
+    /// Its transport holds so many bytes for it.
+    pub fn set_transport_bytes(&mut self, bytes: usize) {
+        self.transport_bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
     /// So many bytes were read from it.
     #[inline]

@@ -569,6 +569,7 @@ pub static DIRECTIVES: &[Directive] = &[
     // gyre's own: the recorder of the loop (docs/loop-trace.md)
     int("http-port", 0, 65535, 0),
     text("http-bind", "127.0.0.1 -::1"),
+    yes_no("http-tls", false),
     yes_no("loop-trace", true),
     int("loop-trace-turns", 1, 1_000_000, 4096),
 

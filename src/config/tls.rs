@@ -2,6 +2,7 @@
 
 use super::settings::Reader;
 use crate::system::tls::{ClientAuth, KeyFiles, TlsOptions, UserField};
+use zeroize::Zeroizing;
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl TlsSettings {
         let keys = |certificate: &str, key: &str, passphrase: &str| KeyFiles {
             certificate: read.path(certificate),
             key: read.path(key),
-            passphrase: read.text(passphrase),
+            passphrase: read.text(passphrase).map(Zeroizing::new),
         };
         let (cluster, replication) = (read.yes("tls-cluster"), read.yes("tls-replication"));
         TlsSettings {

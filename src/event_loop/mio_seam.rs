@@ -11,7 +11,7 @@
 //! descriptors to a server that takes none delays nobody but itself.
 
 use super::mio_sockets::*;
-use super::mio_tls::{Established, MioTls, TlsSocket, register};
+use super::mio_tls::{Established, MioTls, OTHER_CONTEXT, Reloaded, TlsSocket, register};
 use super::seam::*;
 use super::tls_connection::Turn;
 use crate::system::child::Pipe;
@@ -307,7 +307,22 @@ impl MioSeam {
                 self.push_ready(token, true, writable, ready);
             }
         }
-        self.tls.tell(self.poll.registry(), &mut self.clock, ready);
+        self.tls.tell(self.poll.registry(), ready);
+    }
+
+    /// Ends the handshakes of connections of ours that began with another context than counts now.
+    fn end_handshakes(&mut self) {
+        for (index, registered) in self.sockets.iter_mut().enumerate() {
+            if let Some(registered) = registered
+                && let Socket::Tls(socket) = &registered.socket
+                && !socket.tls.is_open()
+                && registered.failed.is_none()
+            {
+                registered.failed = Some(Failure::Name(OTHER_CONTEXT.into()));
+                registered.ended = true;
+                self.tls.again(Token(index));
+            }
+        }
     }
 
     fn push_ready(&self, token: Token, readable: bool, writable: bool, ready: &mut Vec<Readiness>) {
@@ -325,10 +340,10 @@ impl MioSeam {
     fn tell(&mut self, events: &Events, ready: &mut Vec<Readiness>) {
         let speaks_tls = self.tls.is_on();
         if speaks_tls {
-            self.tls.turn_begins();
+            self.tls.turn_begins(self.clock.now_ns());
         }
         for event in events {
-            if speaks_tls && self.tls.note(self.poll.registry(), event.token()) {
+            if speaks_tls && self.tls.note(self.poll.registry(), event) {
                 continue;
             }
             let token = Token(event.token().0);
@@ -497,7 +512,7 @@ impl Seam for MioSeam {
                 certificate_names = names;
                 let fd = socket.stream.as_raw_fd();
                 let peer = Peer::Inet { remote, local };
-                (Socket::Tls(Box::new(socket)), peer, fd)
+                (Socket::Tls(socket), peer, fd)
             }
             Socket::TcpListener(listener) => {
                 let (mut stream, remote) = listener.accept()?;
@@ -531,11 +546,16 @@ impl Seam for MioSeam {
     }
 
     fn configure_tls(&mut self, options: &TlsOptions) -> Result<(), String> {
-        self.tls.configure(options)
+        if self.tls.configure(self.poll.registry(), options)? {
+            self.end_handshakes();
+        }
+        Ok(())
     }
 
     fn reload_tls(&mut self, options: &TlsOptions) {
-        self.tls.reload(options);
+        if self.tls.reload(self.poll.registry(), options) == Reloaded::Done(true) {
+            self.end_handshakes();
+        }
     }
 
     fn connect(&mut self, token: Token, to: &ConnectAddress) -> io::Result<()> {
@@ -728,7 +748,7 @@ impl Seam for MioSeam {
         match slot.take().map(|it| it.socket) {
             Some(Socket::TlsListener) => self.tls.close_listener(registry, token),
             Some(Socket::Tls(socket)) => {
-                self.tls.close(registry, &mut self.clock, *socket);
+                self.tls.close(registry, *socket);
                 self.tls.forget(token);
             }
             Some(Socket::TcpListener(mut listener)) => drop(registry.deregister(&mut listener)),
@@ -761,6 +781,39 @@ impl Seam for MioSeam {
             // The pipe or eventfd being full means that the loop is going to wake up anyway.
             let _ = waker.wake();
         })
+    }
+
+    fn held_bytes(&mut self, token: Token) -> usize {
+        match self.sockets.get(token.0) {
+            Some(Some(Registered {
+                socket: Socket::Tls(socket),
+                ..
+            })) => socket.tls.memory_bytes(),
+            _ => 0,
+        }
+    }
+
+    fn finish(&mut self, patience: Duration) {
+        let until_ns = self
+            .clock
+            .now_ns()
+            .saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+        while self.tls.lingering.len() > 0 {
+            let left_ns = until_ns.saturating_sub(self.clock.now_ns());
+            let left = Duration::from_nanos(left_ns);
+            match self.poll.poll(&mut self.events, Some(left)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+            for event in &self.events {
+                self.tls.note(self.poll.registry(), event);
+            }
+            if left_ns == 0 {
+                break;
+            }
+        }
+        self.tls.lingering.end_all(self.poll.registry());
     }
 
     fn sleep(&mut self, duration: Duration) {
@@ -831,9 +884,16 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 
-    /// What was taken goes out behind the end, however late the peer reads, and the end is told behind it.
+    /// What was taken goes out behind the end, however late the peer reads, and the end is told behind it; also where it is
+    /// the end of the server, which turns no more.
     #[test]
     fn what_was_written_over_tls_arrives_though_its_socket_is_closed() {
+        for is_end_of_all in [false, true] {
+            what_was_written_arrives(is_end_of_all);
+        }
+    }
+
+    fn what_was_written_arrives(is_end_of_all: bool) {
         use crate::system::tls::testing::Authority;
         use crate::system::tls::{ClientAuth, KeyFiles};
         let dir = tempfile::tempdir().expect("a folder");
@@ -886,9 +946,12 @@ mod tests {
             written += len;
         }
         seam.close(token);
-        assert_eq!(seam.tls.lingering(), 1);
+        assert_eq!(seam.tls.lingering.len(), 1);
         tell.send(()).expect("somebody listens");
-        while seam.tls.lingering() > 0 {
+        if is_end_of_all {
+            seam.finish(Duration::from_secs(60));
+        }
+        while seam.tls.lingering.len() > 0 {
             let patience = Some(Duration::from_secs(10));
             seam.poll(patience, &mut Vec::new()).expect("a poll");
         }

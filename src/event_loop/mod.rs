@@ -23,6 +23,7 @@
 //!
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
+mod mio_lingering;
 mod mio_seam;
 mod mio_sockets;
 mod mio_tls;
@@ -634,6 +635,11 @@ impl EventLoop {
         let n = self.seam.write(token, slices)?;
         self.report.bytes_out += n as u64;
         Ok(n)
+    }
+
+    /// Bytes of memory that the transport of a connection holds for it; 0: one of a kind that holds none.
+    pub fn held_bytes(&mut self, token: Token) -> usize {
+        self.seam.held_bytes(token)
     }
 
     /// Sets a timer. It is served in the first turn after `at_ns` on the monotonic clock.

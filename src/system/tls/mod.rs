@@ -16,7 +16,8 @@
 //!
 //! Invariants:
 //! * A context is whole or it is not: what cannot be read or does not fit leaves the one before in force.
-//! * No passphrase and no key is in a message.
+//! * No passphrase and no key is in a message, and copies of them that were made on the way from a file are wiped. (What
+//!   ring signs with stays, and the file's text is the administrator's.)
 //!
 //! Mirrors `tlsConfigure` and `createSSLContext` of Redis's tls.c.
 
@@ -40,6 +41,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Whether clients have to show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +74,8 @@ pub struct KeyFiles {
     pub certificate: Option<PathBuf>,
     /// The private key.
     pub key: Option<PathBuf>,
-    /// What the key is encrypted with.
-    pub passphrase: Option<Vec<u8>>,
+    /// What the key is encrypted with. Copies are wiped; the directive itself keeps what it was set to.
+    pub passphrase: Option<Zeroizing<Vec<u8>>>,
 }
 
 // The passphrase stays out of whatever prints the settings.
@@ -126,6 +128,28 @@ pub struct TlsOptions {
 impl TlsOptions {
     /// A context with all that the options ask for. The error is a line for the log.
     pub fn build(&self) -> Result<TlsContext, String> {
+        self.try_build().map_err(|rejected| rejected.reason)
+    }
+
+    /// The same; where it fails it is known later whether it may be different now.
+    pub fn try_build(&self) -> Result<TlsContext, Rejected> {
+        let mut material = Material::default();
+        match self.build_of(&mut material) {
+            Ok(made) => Ok(TlsContext {
+                server: Arc::new(made.server),
+                client: Arc::new(made.client),
+                user_field: self.user_field,
+                accepts_per_turn: self.accepts_per_turn.max(1),
+                rules: self.rules(),
+                verifier: made.verifier,
+                material,
+            }),
+            Err(reason) => Err(Rejected { reason, material }),
+        }
+    }
+
+    /// What a context is made of; files that are read are remembered in `material`, the one that it fails at as well.
+    fn build_of(&self, material: &mut Material) -> Result<Made, String> {
         let own = &self.own;
         let certificate = own.certificate.as_ref();
         let certificate = certificate.ok_or("No tls-cert-file configured!")?;
@@ -139,11 +163,10 @@ impl TlsOptions {
             );
         }
         let (versions, provider) = (self.versions()?, Arc::new(self.provider()?));
-        let mut material = Material::default();
-        let mut own_key = material.certified_key(certificate, key, own.passphrase.as_deref())?;
+        let mut own_key = material.certified_key(certificate, key, passphrase(own))?;
         let mut outgoing = match (&self.outgoing.certificate, &self.outgoing.key) {
             (Some(certificate), Some(key)) => {
-                material.certified_key(certificate, key, self.outgoing.passphrase.as_deref())?
+                material.certified_key(certificate, key, passphrase(&self.outgoing))?
             }
             _ => own_key.clone(),
         };
@@ -173,14 +196,21 @@ impl TlsOptions {
         )?;
         let verifier = Arc::new(verifier);
         let server = self.server_config(&provider, &versions, &verifier, own_key)?;
-        let client = client_config(&provider, &versions, verifier, outgoing)?;
-        Ok(TlsContext {
-            server: Arc::new(server),
-            client: Arc::new(client),
-            user_field: self.user_field,
-            accepts_per_turn: self.accepts_per_turn.max(1),
-            material,
+        let client = client_config(&provider, &versions, Arc::clone(&verifier), outgoing)?;
+        Ok(Made {
+            server,
+            client,
+            verifier,
         })
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            client_auth: self.client_auth,
+            user_field: self.user_field,
+            expected_peer_name: self.expected_peer_name.clone(),
+            speaks: [&self.protocols, &self.ciphers, &self.ciphersuites].map(String::clone),
+        }
     }
 
     fn server_config(
@@ -257,6 +287,10 @@ impl TlsOptions {
     }
 }
 
+fn passphrase(of: &KeyFiles) -> Option<&[u8]> {
+    of.passphrase.as_ref().map(|it| it.as_slice())
+}
+
 fn client_config(
     provider: &Arc<CryptoProvider>,
     versions: &[&'static SupportedProtocolVersion],
@@ -275,6 +309,38 @@ fn client_config(
     Ok(config)
 }
 
+/// What options say of who may connect, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Rules {
+    client_auth: ClientAuth,
+    user_field: UserField,
+    expected_peer_name: Option<String>,
+    /// Protocols and ciphers.
+    speaks: [String; 3],
+}
+
+/// What a context is made of.
+struct Made {
+    server: ServerConfig,
+    client: ClientConfig,
+    verifier: Arc<verify::Verifier>,
+}
+
+/// Why there is no context, and the files that were read until that was found.
+#[derive(Debug)]
+pub struct Rejected {
+    /// A line for the log.
+    pub reason: String,
+    material: Material,
+}
+
+impl Rejected {
+    /// Whether a file is another one than when it was rejected: the same files are rejected again.
+    pub fn is_outdated(&self) -> bool {
+        self.material.has_changed()
+    }
+}
+
 /// What connections are made with.
 #[derive(Debug)]
 pub struct TlsContext {
@@ -286,6 +352,8 @@ pub struct TlsContext {
     pub user_field: UserField,
     /// Connections that are taken from a listener in one turn.
     pub accepts_per_turn: usize,
+    rules: Rules,
+    verifier: Arc<verify::Verifier>,
     material: Material,
 }
 
@@ -293,6 +361,11 @@ impl TlsContext {
     /// Whether a file is another one than when the context was made.
     pub fn is_outdated(&self) -> bool {
         self.material.has_changed()
+    }
+
+    /// Whether it is the same whom another context lets in, and how: another certificate of our own changes nothing in that.
+    pub fn admits_as(&self, other: &TlsContext) -> bool {
+        self.rules == other.rules && self.verifier.trusts_as(&other.verifier)
     }
 }
 

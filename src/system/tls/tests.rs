@@ -164,10 +164,9 @@ ulOg/VlSJbkdKplTs1vnKYIKmq+dlybYjM/5L8K9SFon7cnCysc=
 
 #[test]
 fn keys_are_read_with_their_passphrase_and_not_with_another() {
-    use rustls::crypto::ring::sign::any_supported_type;
     let public = |text: &str, passphrase: Option<&[u8]>| {
         let key = material::private_key(text.as_bytes(), passphrase)?;
-        let key = any_supported_type(&key).map_err(|error| error.to_string())?;
+        let key = key.signing_key().map_err(|error| error.to_string())?;
         let public = key.public_key().expect("one that it knows");
         Ok::<_, String>(public.as_ref().to_vec())
     };
