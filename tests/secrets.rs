@@ -133,6 +133,7 @@ const LINES: &[&str] = &[
     "CONFIG SET port x masterauth PW",
     "CONFIG SET tls-key-file-pass PW",
     "CONFIG SET tls-client-key-file-pass PW",
+    "CONFIG SET tls-alt-key-file-pass PW",
     "CONFIG SET requirepas PW",
     "ACL SETUSER ann on >PW",
     "ACL SETUSER ann <PW",

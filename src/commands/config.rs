@@ -298,13 +298,7 @@ fn apply_one(
             configure_tls(context)?;
             rebind(context, change)?;
         }
-        Listener::Sockets => {
-            // The pages may be the first to speak TLS.
-            if change.name == "http-port" && settings.http_tls {
-                configure_tls(context)?;
-            }
-            rebind(context, change)?;
-        }
+        Listener::Sockets => rebind(context, change)?,
         Listener::FileLimit => {
             let possible = context
                 .host

@@ -601,9 +601,9 @@ impl Settings {
         self.http_port != 0 && self.http_tls
     }
 
-    /// Whether anything speaks TLS.
+    /// Whether anything speaks TLS, or may when `http-port` is set.
     pub fn uses_tls(&self) -> bool {
-        self.tls.is_used() || self.has_http_over_tls()
+        self.tls.is_used() || self.http_tls
     }
 
     /// The port that is told where there is room for one: that of TLS if there is no other.

@@ -83,7 +83,11 @@ fn reports_what_redis_reports_when_nothing_is_set() {
     assert_eq!(
         newer,
         [
+            "tls-alt-cert-file",
+            "tls-alt-key-file",
+            "tls-alt-key-file-pass",
             "tls-auth-clients-user",
+            "tls-groups",
             "tls-auto-reload-interval",
             "tls-expected-peer-name",
             "bgsave-default-method",

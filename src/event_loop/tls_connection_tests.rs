@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::system::rng::Rng;
-use crate::system::tls::testing::{Authority, Files};
+use crate::system::tls::testing::{Anybody, Authority, Files};
 use crate::system::tls::{ClientAuth, KeyFiles, TlsContext, TlsOptions};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -457,49 +457,10 @@ fn the_alert_of_a_peer_that_has_closed_is_told_by_a_write() {
 
 /// A client that does not ask who the server is.
 fn trusting(config: &rustls::ClientConfig) -> rustls::ClientConfig {
-    use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-    use rustls::pki_types::UnixTime;
-    use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-    #[derive(Debug)]
-    struct Anybody;
-    impl ServerCertVerifier for Anybody {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, Error> {
-            Ok(ServerCertVerified::assertion())
-        }
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            let provider = rustls::crypto::ring::default_provider();
-            provider
-                .signature_verification_algorithms
-                .supported_schemes()
-        }
-    }
     let mut config = config.clone();
     config
         .dangerous()
-        .set_certificate_verifier(Arc::new(Anybody));
+        .set_certificate_verifier(Arc::new(Anybody::new()));
     config
 }
 

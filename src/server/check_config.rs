@@ -108,6 +108,8 @@ fn check_files(config: &Config) -> Result<(), ConfigError> {
         "tls-cert-file",
         "tls-key-file",
         "tls-ca-cert-file",
+        "tls-alt-cert-file",
+        "tls-alt-key-file",
         "tls-client-cert-file",
         "tls-client-key-file",
     ] {
@@ -445,7 +447,12 @@ fn risks_of_files(config: &Config, risks: &mut Vec<Risk>) {
     for (path, has_secret) in config.files() {
         look("configuration", path, *has_secret);
     }
-    for name in ["aclfile", "tls-key-file", "tls-client-key-file"] {
+    for name in [
+        "aclfile",
+        "tls-key-file",
+        "tls-alt-key-file",
+        "tls-client-key-file",
+    ] {
         if let Some(path) = file_of(config, name) {
             look(name, Path::new(&path), true);
         }

@@ -151,9 +151,8 @@ impl Core {
         let Some(token) = connection.token().filter(|_| before > 0) else {
             return;
         };
-        let bytes = events.held_bytes(token);
-        if bytes != before {
-            connection.set_transport_bytes(bytes);
+        connection.set_transport_bytes(events.held_bytes(token));
+        if connection.transport_bytes() != before {
             engine::client_eviction::count(&mut self.state, key);
         }
     }

@@ -9,6 +9,7 @@
 //! | `material.rs` | certificates and keys from files, and whether those have changed |
 //! | `authority.rs` | which of the certificates that are trusted may sign others |
 //! | `encrypted_key.rs` | keys under a passphrase |
+//! | `choice.rs` | which of two certificates a client is shown |
 //! | `ciphers.rs` | OpenSSL's names of cipher suites and groups |
 //! | `verify.rs` | whether a peer's certificate is trusted |
 //! | `names.rs` | the names in a certificate |
@@ -22,6 +23,7 @@
 //! Mirrors `tlsConfigure` and `createSSLContext` of Redis's tls.c.
 
 mod authority;
+mod choice;
 mod ciphers;
 mod encrypted_key;
 mod material;
@@ -91,6 +93,8 @@ impl std::fmt::Debug for KeyFiles {
 pub struct TlsOptions {
     /// `tls-cert-file`, `tls-key-file`, `tls-key-file-pass`.
     pub own: KeyFiles,
+    /// `tls-alt-cert-file` and its sisters: what is shown to clients that cannot verify `own`.
+    pub alternative: KeyFiles,
     /// `tls-client-cert-file` and its sisters: what is shown to other servers; else `own` is.
     pub outgoing: KeyFiles,
     /// `tls-ca-cert-file`.
@@ -109,6 +113,8 @@ pub struct TlsOptions {
     pub ciphers: String,
     /// `tls-ciphersuites`: those of TLS 1.3.
     pub ciphersuites: String,
+    /// `tls-groups`: those in which keys are agreed upon.
+    pub groups: String,
     /// `tls-prefer-server-ciphers`.
     pub prefers_own_ciphers: bool,
     /// `tls-session-caching`.
@@ -164,6 +170,13 @@ impl TlsOptions {
         }
         let (versions, provider) = (self.versions()?, Arc::new(self.provider()?));
         let mut own_key = material.certified_key(certificate, key, passphrase(own))?;
+        let mut alternative = match (&self.alternative.certificate, &self.alternative.key) {
+            (Some(certificate), Some(key)) => {
+                let passphrase = passphrase(&self.alternative);
+                Some(material.certified_key(certificate, key, passphrase)?)
+            }
+            _ => None,
+        };
         let mut outgoing = match (&self.outgoing.certificate, &self.outgoing.key) {
             (Some(certificate), Some(key)) => {
                 material.certified_key(certificate, key, passphrase(&self.outgoing))?
@@ -174,7 +187,8 @@ impl TlsOptions {
             self.authorities_file.as_deref(),
             self.authorities_folder.as_deref(),
         )?;
-        for key in [&mut own_key, &mut outgoing] {
+        let keys = [&mut own_key, &mut outgoing].into_iter();
+        for key in keys.chain(&mut alternative) {
             material::complete_chain(key, &authorities);
         }
         if let Some(path) = &self.dh_params_file {
@@ -195,7 +209,8 @@ impl TlsOptions {
             expected,
         )?;
         let verifier = Arc::new(verifier);
-        let server = self.server_config(&provider, &versions, &verifier, own_key)?;
+        let keys = [own_key].into_iter().chain(alternative);
+        let server = self.server_config(&provider, &versions, &verifier, keys.collect())?;
         let client = client_config(&provider, &versions, Arc::clone(&verifier), outgoing)?;
         Ok(Made {
             server,
@@ -209,7 +224,13 @@ impl TlsOptions {
             client_auth: self.client_auth,
             user_field: self.user_field,
             expected_peer_name: self.expected_peer_name.clone(),
-            speaks: [&self.protocols, &self.ciphers, &self.ciphersuites].map(String::clone),
+            speaks: [
+                &self.protocols,
+                &self.ciphers,
+                &self.ciphersuites,
+                &self.groups,
+            ]
+            .map(String::clone),
         }
     }
 
@@ -218,7 +239,7 @@ impl TlsOptions {
         provider: &Arc<CryptoProvider>,
         versions: &[&'static SupportedProtocolVersion],
         verifier: &Arc<verify::Verifier>,
-        key: CertifiedKey,
+        keys: Vec<CertifiedKey>,
     ) -> Result<ServerConfig, String> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(versions)
@@ -227,7 +248,13 @@ impl TlsOptions {
             ClientAuth::No => builder.with_no_client_auth(),
             _ => builder.with_client_cert_verifier(Arc::<verify::Verifier>::clone(verifier)),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        let spoken = provider.cipher_suites.iter();
+        let spoken = spoken.filter(|it| versions.contains(&it.version()));
+        let choice = choice::Choice {
+            keys: keys.into_iter().map(Arc::new).collect(),
+            suites: spoken.copied().collect(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(choice));
         config.ignore_client_order = self.prefers_own_ciphers;
         // Sessions are remembered here, by a number that the client brings back, and not encrypted into what it brings:
         // so that the directives on how many there are and for how long mean what they say.
@@ -280,8 +307,11 @@ impl TlsOptions {
             .ok_or_else(|| format!("Failed to configure ciphersuites: {}", self.ciphersuites))?;
         let tls12 = ciphers::tls12_suites(&self.ciphers, known)
             .ok_or_else(|| format!("Failed to configure ciphers: {}", self.ciphers))?;
+        let groups = ciphers::groups(&self.groups, &provider.kx_groups)
+            .ok_or_else(|| format!("Failed to configure groups: {}", self.groups))?;
         Ok(CryptoProvider {
             cipher_suites: tls13.into_iter().chain(tls12).collect(),
+            kx_groups: groups,
             ..provider
         })
     }
@@ -315,8 +345,8 @@ struct Rules {
     client_auth: ClientAuth,
     user_field: UserField,
     expected_peer_name: Option<String>,
-    /// Protocols and ciphers.
-    speaks: [String; 3],
+    /// Protocols, ciphers and groups.
+    speaks: [String; 4],
 }
 
 /// What a context is made of.
