@@ -318,11 +318,13 @@ impl EventLoop {
                 Err(error) if is_peer_error(&error) => continue,
                 Err(error) => {
                     // Out of descriptors or memory. The edge is spent, so the listener must be tried again by
-                    // ourselves, but not at once: nothing has changed yet.
-                    let until_ns = self.mono_ns + ACCEPT_REST_NS;
-                    self.resting.retain(|(_, resting)| *resting != listener);
-                    self.resting.push((until_ns, listener));
-                    service.accept_failed(self, listener, &error);
+                    // ourselves, but not at once: nothing has changed yet. One that rests already was asked for something
+                    // else (handshakes that go on), and is told of no more often for that.
+                    if self.resting.iter().all(|(_, resting)| *resting != listener) {
+                        let until_ns = self.mono_ns + ACCEPT_REST_NS;
+                        self.resting.push((until_ns, listener));
+                        service.accept_failed(self, listener, &error);
+                    }
                     return;
                 }
             }
