@@ -44,6 +44,11 @@ impl Budget {
         Some(result)
     }
 
+    /// Whether anything is bounded.
+    pub(super) fn has_limit(&self) -> bool {
+        self.cpu_ms_per_s.is_some() || self.commands_per_s.is_some() || self.memory_bytes.is_some()
+    }
+
     /// The rules that make this budget.
     pub(super) fn words(&self) -> Vec<String> {
         let rules = [

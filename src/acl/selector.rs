@@ -118,12 +118,10 @@ impl Selector {
         Ok(())
     }
 
-    /// As [`User::permits_simply`](super::User::permits_simply).
+    /// Whether the command is permitted whatever its arguments are, in this database.
     #[inline]
-    pub(super) fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
-        self.dbs.is_none()
-            && self.commands.permits_any(command)
-            && key.is_none_or(|(key, access)| self.permits_key(key, access))
+    pub(super) fn permits_simply(&self, command: u16, db: usize) -> bool {
+        self.commands.permits_any(command) && (self.dbs.is_none() || self.permits_db(db))
     }
 
     /// Whether a call is permitted: databases, command, keys, channels, in Valkey's order, which decides what is reported.
@@ -162,8 +160,9 @@ impl Selector {
         }
     }
 
+    /// Whether this access to the key is permitted.
     #[inline]
-    pub(super) fn permits_key(&self, key: &[u8], access: u8) -> bool {
+    pub fn permits_key(&self, key: &[u8], access: u8) -> bool {
         self.all_keys || self.keys.permit(key, access)
     }
 

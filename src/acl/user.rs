@@ -33,10 +33,12 @@ pub struct User {
     is_bound: bool,
     /// Whether some selector permits everything.
     is_unrestricted: bool,
+    /// Whether there are selectors beyond the root, its own or of its roles.
+    has_further: bool,
+    /// Whether what its clients use is bounded.
+    has_budget: bool,
     /// Whether each selector permits all keys.
     sees_all_keys: bool,
-    /// Whether each selector permits all databases.
-    sees_all_dbs: bool,
 }
 
 impl User {
@@ -54,8 +56,9 @@ impl User {
             usage: Rc::default(),
             is_bound: true,
             is_unrestricted: false,
+            has_further: false,
+            has_budget: false,
             sees_all_keys: false,
-            sees_all_dbs: false,
         };
         user.finish();
         user
@@ -125,11 +128,12 @@ impl User {
     pub(super) fn finish(&mut self) {
         self.selectors.finish();
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
+        let has_further = self.all_selectors().count() > 1;
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
-        let sees_all_dbs = self.all_selectors().all(Selector::has_all_databases);
         (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
-        self.sees_all_dbs = sees_all_dbs;
-        self.is_bound = !is_unrestricted || self.has_budget();
+        self.has_further = has_further;
+        self.has_budget = self.budget.has_limit();
+        self.is_bound = !is_unrestricted || self.has_budget;
     }
 
     /// Leaves this password alone, or lets any password do.
@@ -215,11 +219,18 @@ impl User {
         }
         Err(furthest)
     }
-    /// Whether a command with this one key or with none, which names no channel and no database, is permitted. The quick way:
-    /// where it says no, [`User::check`] is to be asked.
+    /// Whether a selector permits the command in this database, and with it whatever it is asked about keys. For calls that name
+    /// no channel and no other database, and without the reason: [`User::check`] has that.
     #[inline]
-    pub fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
-        self.selectors.root.permits_simply(command, key)
+    pub fn permits_simply(
+        &self,
+        command: u16,
+        db: usize,
+        permits_keys: impl Fn(&Selector) -> bool,
+    ) -> bool {
+        let permits = |it: &Selector| it.permits_simply(command, db) && permits_keys(it);
+        permits(&self.selectors.root)
+            || self.has_further && self.all_selectors().skip(1).any(permits)
     }
 
     /// Whether some selector permits this access to the key, with whatever commands.
@@ -309,21 +320,15 @@ impl User {
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.roles.iter().map(|role| role.name())
     }
-    /// Whether no selector needs to be asked about databases.
-    pub fn sees_all_dbs(&self) -> bool {
-        self.sees_all_dbs
-    }
     /// Whether its commands have to be asked about at all.
     #[inline]
     pub fn is_bound(&self) -> bool {
         self.is_bound
     }
     /// Whether what its clients use is bounded.
+    #[inline]
     pub fn has_budget(&self) -> bool {
-        let budget = &self.budget;
-        budget.cpu_ms_per_s.is_some()
-            || budget.commands_per_s.is_some()
-            || budget.memory_bytes.is_some()
+        self.has_budget
     }
     /// What the user's clients have used.
     pub fn usage(&self) -> &Usage {
