@@ -131,6 +131,8 @@ struct Index {
     empty: Accesses,
     /// Patterns with plain bytes at their beginning, and those for every key.
     tree: PrefixTree,
+    /// Whether there are others.
+    has_others: bool,
     /// Those that begin with a star and have plain bytes behind it.
     sought: Vec<Sought>,
     needles: Option<Needles>,
@@ -188,6 +190,7 @@ impl Index {
         Index {
             empty,
             tree: PrefixTree::new(branches),
+            has_others: needles.is_some() || !tried.is_empty(),
             sought,
             needles,
             tried,
@@ -200,7 +203,13 @@ impl Index {
             return self.empty.has(access);
         }
         self.tree.permits(list, key, access)
-            || (self.needles.as_ref()).is_some_and(|it| self.has_needle(it, list, key, access))
+            || self.has_others && self.others_permit(list, key, access)
+    }
+
+    // Apart, so that what most patterns need stays short.
+    #[inline(never)]
+    fn others_permit(&self, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
+        (self.needles.as_ref()).is_some_and(|it| self.has_needle(it, list, key, access))
             || self.tried.iter().any(|it| permits(list, *it, key, access))
     }
 

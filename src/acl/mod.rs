@@ -42,7 +42,7 @@ pub use rule::RuleError;
 pub use selector::Selector;
 pub use usage::{Ran, Usage};
 pub use user::User;
-pub use users::{Changed, Users, is_valid_name};
+pub use users::{Changed, StandsFor, Users, is_valid_name};
 
 use crate::resp::Args;
 

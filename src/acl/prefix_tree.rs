@@ -6,9 +6,9 @@
 //! tried.
 //!
 //! ```text
-//! ~app:* ~app:[0-9] ~art        (app: → *, [0-9])
-//!                       root ─ a ┤
-//!                                └ rt → end of the key
+//!                                 pp: → *, [0-9]
+//! ~app:* ~app:[0-9] ~art   root ─ a ┤
+//!                                   └ rt → end of the key
 //! ```
 
 use super::key_patterns::{Accesses, KeyPattern, permits};
@@ -17,6 +17,8 @@ use super::key_patterns::{Accesses, KeyPattern, permits};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PrefixTree {
     nodes: Vec<Node>,
+    /// The root's child for each byte with which a key may begin; 0 if there is none.
+    by_first: Box<[u16; 256]>,
     /// The byte by which each node is chosen among its siblings.
     first_bytes: Vec<u8>,
     /// Patterns to be tried, by the nodes in which their plain bytes end.
@@ -123,6 +125,7 @@ impl PrefixTree {
         branches.sort_by(|a, b| a.head.cmp(&b.head));
         let mut tree = PrefixTree {
             nodes: vec![Node::default()],
+            by_first: Box::new([0; 256]),
             first_bytes: vec![0],
             tried: Vec::new(),
         };
@@ -136,6 +139,14 @@ impl PrefixTree {
                 *place = node;
             }
             next = next.saturating_add(1);
+        }
+        let root = tree.nodes.first().map(|root| root.children);
+        let below = root.unwrap_or_default().of(&tree.first_bytes);
+        // They stand right behind the root.
+        for (byte, child) in below.iter().zip(1..) {
+            if let Some(place) = tree.by_first.get_mut(usize::from(*byte)) {
+                *place = child;
+            }
         }
         tree
     }
@@ -152,7 +163,11 @@ impl PrefixTree {
             return Node::default();
         };
         let same = first.head.iter().zip(&last.head);
-        let common = same.take_while(|(a, b)| a == b).count();
+        // The root has no bytes, so that it need not be walked through.
+        let common = match depth {
+            0 => 0,
+            _ => same.take_while(|(a, b)| a == b).count(),
+        };
         let mut node = Node {
             label: Label::new(first.head.get(depth..common).unwrap_or_default()),
             ..Node::default()
@@ -179,10 +194,17 @@ impl PrefixTree {
         node
     }
 
+    /// The key must not be empty.
     #[inline]
     pub(super) fn permits(&self, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
-        let mut node = self.nodes.first();
-        let mut rest = key;
+        let (Some(root), Some((first, mut rest))) = (self.nodes.first(), key.split_first()) else {
+            return false;
+        };
+        if root.anything.has(access) {
+            return true;
+        }
+        let child = self.by_first.get(usize::from(*first)).copied().unwrap_or(0);
+        let mut node = self.nodes.get(usize::from(child)).filter(|_| child != 0);
         while let Some(at) = node {
             let Some(behind) = at.label.strip(rest) else {
                 return false;
@@ -190,8 +212,7 @@ impl PrefixTree {
             if at.anything.has(access) {
                 return true;
             }
-            let mut tried = at.tried.of(&self.tried).iter();
-            if !at.tried.is_empty() && tried.any(|it| permits(list, *it, key, access)) {
+            if !at.tried.is_empty() && self.any_permits(at.tried, list, key, access) {
                 return true;
             }
             let Some((byte, behind)) = behind.split_first() else {
@@ -205,6 +226,13 @@ impl PrefixTree {
             node = child.and_then(|(_, child)| self.nodes.get(child as usize));
         }
         false
+    }
+
+    // Apart, so that a walk without it keeps all that it needs in registers.
+    #[inline(never)]
+    fn any_permits(&self, tried: Span, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
+        let mut tried = tried.of(&self.tried).iter();
+        tried.any(|it| permits(list, *it, key, access))
     }
 }
 

@@ -118,9 +118,10 @@ impl Selector {
         Ok(())
     }
 
-    /// Whether the command is permitted whatever its arguments are, in this database.
+    /// Whether the command is permitted in this database, whatever its arguments are. With [`Selector::permits_key`] the quick
+    /// way for calls that name no channel and no other database; [`User::check`](super::User::check) has the reason.
     #[inline]
-    pub(super) fn permits_simply(&self, command: u16, db: usize) -> bool {
+    pub fn permits_simply(&self, command: u16, db: usize) -> bool {
         self.commands.permits_any(command) && (self.dbs.is_none() || self.permits_db(db))
     }
 
@@ -179,6 +180,7 @@ impl Selector {
             })
     }
 
+    #[inline(never)]
     fn permits_db(&self, db: usize) -> bool {
         match &self.dbs {
             None => true,
@@ -187,7 +189,8 @@ impl Selector {
         }
     }
 
-    pub(super) fn has_all_keys(&self) -> bool {
+    /// True if every key is permitted.
+    pub fn has_all_keys(&self) -> bool {
         self.all_keys
     }
     pub(super) fn has_all_channels(&self) -> bool {

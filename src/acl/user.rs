@@ -33,8 +33,6 @@ pub struct User {
     is_bound: bool,
     /// Whether some selector permits everything.
     is_unrestricted: bool,
-    /// Whether there are selectors beyond the root, its own or of its roles.
-    has_further: bool,
     /// Whether what its clients use is bounded.
     has_budget: bool,
     /// Whether each selector permits all keys.
@@ -56,7 +54,6 @@ impl User {
             usage: Rc::default(),
             is_bound: true,
             is_unrestricted: false,
-            has_further: false,
             has_budget: false,
             sees_all_keys: false,
         };
@@ -128,10 +125,8 @@ impl User {
     pub(super) fn finish(&mut self) {
         self.selectors.finish();
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
-        let has_further = self.all_selectors().count() > 1;
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
         (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
-        self.has_further = has_further;
         self.has_budget = self.budget.has_limit();
         self.is_bound = !is_unrestricted || self.has_budget;
     }
@@ -165,8 +160,7 @@ impl User {
 
     /// The user's own selectors, then those of the roles.
     fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
-        let of_roles = self.roles.iter().flat_map(|role| role.all_selectors());
-        self.selectors.iter().chain(of_roles)
+        std::iter::once(self.root()).chain(self.further_selectors())
     }
 
     /// Name.
@@ -210,7 +204,7 @@ impl User {
         let Err(mut furthest) = self.selectors.root.check(call) else {
             return Ok(());
         };
-        for selector in self.all_selectors().skip(1) {
+        for selector in self.further_selectors() {
             match selector.check(call) {
                 Ok(()) => return Ok(()),
                 Err(denied) if rank(denied) > rank(furthest) => furthest = denied,
@@ -219,20 +213,6 @@ impl User {
         }
         Err(furthest)
     }
-    /// Whether a selector permits the command in this database, and with it whatever it is asked about keys. For calls that name
-    /// no channel and no other database, and without the reason: [`User::check`] has that.
-    #[inline]
-    pub fn permits_simply(
-        &self,
-        command: u16,
-        db: usize,
-        permits_keys: impl Fn(&Selector) -> bool,
-    ) -> bool {
-        let permits = |it: &Selector| it.permits_simply(command, db) && permits_keys(it);
-        permits(&self.selectors.root)
-            || self.has_further && self.all_selectors().skip(1).any(permits)
-    }
-
     /// Whether some selector permits this access to the key, with whatever commands.
     pub fn may_access_key(&self, key: &[u8], access: u8) -> bool {
         self.all_selectors().any(|it| it.permits_key(key, access))
@@ -311,6 +291,11 @@ impl User {
     /// The selector that stands outside of parentheses.
     pub fn root(&self) -> &Selector {
         &self.selectors.root
+    }
+    /// The selectors beyond the root, also those of the roles.
+    pub fn further_selectors(&self) -> impl Iterator<Item = &Selector> {
+        let of_roles = self.roles.iter().flat_map(|role| role.all_selectors());
+        self.selectors.further.iter().chain(of_roles)
     }
     /// The selectors beyond the root, without those of roles.
     pub fn selectors(&self) -> &[Selector] {

@@ -9,7 +9,9 @@ use super::blocking;
 use super::budgets;
 use super::permitted::{self, Asked, check};
 use super::{CommandError, CommandId, CommandTable, State, acl, flags};
-use crate::acl::{ALL_DBS, Catalogue, Changed, Context, Denied, Reason, Refusal, User};
+use crate::acl::{
+    ALL_DBS, Catalogue, Changed, Context, DEFAULT_USER, Denied, Reason, Refusal, User,
+};
 use crate::clients::hosts::{self, AuthLimits, Turn, Waiting};
 use crate::clients::{ClientKey, Identity, Listening};
 use crate::resp::Args;
@@ -254,10 +256,11 @@ fn check_unnamed(
 /// Who somebody with this name and password is, if it may see what INFO tells. A name that is nobody's stands for the default
 /// user.
 pub fn watcher(state: &State, name: Option<&[u8]>, password: &[u8]) -> Option<Rc<User>> {
-    let named = name.and_then(|name| state.users.find(name));
-    let user = named.unwrap_or(state.users.default_user());
-    let is_right = user.accepts(password);
-    (is_right && may_watch(state, user)).then(|| Rc::clone(user))
+    let known = name.filter(|name| state.users.find(name).is_some());
+    let user = state
+        .users
+        .authenticate(known.unwrap_or(DEFAULT_USER), password)?;
+    may_watch(state, user).then(|| Rc::clone(user))
 }
 
 /// Whether a user, as it is by now, may see what INFO tells.

@@ -13,7 +13,7 @@ use super::spec::{BeginSearch, FindKeys, KeySpec, key_flags};
 use super::{
     Channels, Command, CommandId, CommandSpec, CommandTable, OtherDatabases, acl, flags, parse,
 };
-use crate::acl::{ALL_DBS, Call, ChannelUse, Denied, KeyUse, NO_DB, User, access};
+use crate::acl::{ALL_DBS, Call, ChannelUse, Denied, KeyUse, NO_DB, Selector, User, access};
 use crate::resp::Args;
 use crate::system::numbers;
 
@@ -52,7 +52,7 @@ pub enum Asks {
 impl Asks {
     /// `all_flags`: those of the row, and those that follow from it.
     pub(super) fn of(spec: &CommandSpec, all_flags: u32) -> Asks {
-        const UNSURE: u32 = key_flags::NOT_KEY | key_flags::INCOMPLETE | key_flags::VARIABLE_FLAGS;
+        const UNSURE: u32 = key_flags::NOT_KEY | key_flags::INCOMPLETE;
         if all_flags & flags::NO_AUTH != 0 {
             return Asks::Nothing;
         }
@@ -64,7 +64,12 @@ impl Asks {
         }
         match (spec.keys, spec.get_keys) {
             ([], None) => Asks::Command,
-            ([key], None) if key.flags & UNSURE == 0 => {
+            // Where it depends on other arguments what is done with the key (SET with GET), this asks for all of it: who may do
+            // that may do less, and others are asked in full.
+            ([key], find)
+                if key.flags & UNSURE == 0
+                    && (find.is_none() || key.flags & key_flags::VARIABLE_FLAGS != 0) =>
+            {
                 in_one_range(key).unwrap_or(Asks::FoundKeys)
             }
             _ => Asks::FoundKeys,
@@ -168,28 +173,29 @@ pub(super) fn ask(
     db: usize,
 ) -> Asked {
     let command = table.get(id);
-    if user.is_unrestricted() || permits_quickly(command, user, id, args, db) {
+    if user.is_unrestricted() || permits_quickly(command, user.root(), id, args, db) {
         return Asked::Permitted;
     }
-    ask_in_full(table, user, id, args, db)
+    ask_on(table, user, id, args, db)
 }
 
+/// Whether a selector permits a call, as far as that can be told without lists.
 #[inline(always)]
 fn permits_quickly(
     command: &Command,
-    user: &User,
+    selector: &Selector,
     id: CommandId,
     args: Args<'_>,
     db: usize,
 ) -> bool {
     match command.asks {
         Asks::Nothing => true,
-        Asks::Command => user.permits_simply(id.0, db, |_| true),
+        Asks::Command => selector.permits_simply(id.0, db),
         // One that is missing is missed by the handler.
-        Asks::Key { at, access } => match args.get(usize::from(at)) {
-            Some(key) => user.permits_simply(id.0, db, |it| it.permits_key(key, access)),
-            None => false,
-        },
+        Asks::Key { at, access } => {
+            selector.permits_simply(id.0, db)
+                && (args.get(usize::from(at))).is_some_and(|key| selector.permits_key(key, access))
+        }
         Asks::Keys {
             first,
             behind,
@@ -197,28 +203,36 @@ fn permits_quickly(
             access,
         } => {
             let end = args.len().saturating_sub(usize::from(behind));
-            let keys = (usize::from(first)..end).step_by(usize::from(step));
-            user.permits_simply(id.0, db, |it| {
-                keys.clone().all(|at| it.permits_key(args.at(at), access))
-            })
+            let places = (usize::from(first)..end).step_by(usize::from(step));
+            selector.permits_simply(id.0, db) && permits_keys(selector, args, places, access)
         }
-        Asks::FoundKeys => user.sees_all_keys() && user.permits_simply(id.0, db, |_| true),
+        Asks::FoundKeys => selector.has_all_keys() && selector.permits_simply(id.0, db),
         Asks::More => false,
     }
 }
 
-#[cold]
+// Apart, so that the way of those with one key stays short.
 #[inline(never)]
-fn ask_in_full(
-    table: &CommandTable,
-    user: &User,
-    id: CommandId,
+fn permits_keys(
+    selector: &Selector,
     args: Args<'_>,
-    db: usize,
-) -> Asked {
+    mut places: impl Iterator<Item = usize>,
+    access: u8,
+) -> bool {
+    places.all(|at| selector.permits_key(args.at(at), access))
+}
+
+/// Asks the selectors behind the root the quick way, then all of them in full.
+#[inline(never)]
+fn ask_on(table: &CommandTable, user: &User, id: CommandId, args: Args<'_>, db: usize) -> Asked {
+    let command = table.get(id);
+    let mut further = user.further_selectors();
+    if further.any(|it| permits_quickly(command, it, id, args, db)) {
+        return Asked::Permitted;
+    }
     match check(table, user, id, args, db) {
         Err(denied) => Asked::Denied(denied),
-        Ok(()) if table.get(id).spec.reads_unnamed.is_some() => Asked::ReadsUnnamed,
+        Ok(()) if command.spec.reads_unnamed.is_some() => Asked::ReadsUnnamed,
         Ok(()) => Asked::Permitted,
     }
 }
@@ -275,4 +289,93 @@ fn with_call<R>(
         db: if uses_selected(command) { db } else { NO_DB },
         other_dbs: &databases_of(command.spec, args),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Argument, ArgumentType, Group};
+
+    fn table() -> CommandTable {
+        CommandTable::new(crate::commands::GROUPS)
+    }
+
+    #[test]
+    fn rows_tell_what_has_to_be_asked() {
+        const READ: u8 = access::READ;
+        const WRITE: u8 = access::WRITE;
+        let table = table();
+        let key = |access| Asks::Key { at: 1, access };
+        let keys = |behind, step, access| Asks::Keys {
+            first: 1,
+            behind,
+            step,
+            access,
+        };
+        for (name, asks) in [
+            ("auth", Asks::Nothing),
+            ("ping", Asks::Command),
+            ("config|get", Asks::Command),
+            ("pubsub|channels", Asks::Command),
+            ("get", key(READ)),
+            ("strlen", key(0)),
+            ("lpush", key(WRITE)),
+            ("mget", keys(0, 1, READ)),
+            ("mset", keys(0, 2, WRITE)),
+            ("blpop", keys(1, 1, READ | WRITE)),
+            ("object|encoding", Asks::Key { at: 2, access: 0 }),
+            ("set", key(READ | WRITE)),
+            ("rename", Asks::FoundKeys),
+            ("eval", Asks::FoundKeys),
+            ("sort", Asks::More),
+            ("select", Asks::More),
+            ("copy", Asks::More),
+            ("publish", Asks::More),
+            ("unsubscribe", Asks::More),
+        ] {
+            let id = table.find_full(name.as_bytes()).expect(name);
+            assert_eq!(table.get(id).asks, asks, "{name}");
+        }
+    }
+
+    /// The arguments of a row, also those within others.
+    fn all(arguments: &'static [Argument]) -> Vec<&'static Argument> {
+        let with_parts = |it: &'static Argument| [vec![it], all(it.arguments)].concat();
+        arguments.iter().flat_map(with_parts).collect()
+    }
+
+    /// What a command says of its arguments it must say to who asks for permission, too.
+    #[test]
+    fn no_row_forgets_its_channels_its_databases_or_what_it_reads_unnamed() {
+        const DATABASES: [&str; 5] = ["db", "index", "index1", "index2", "destination-db"];
+        let (mut channels, mut databases, mut patterns) = (0, 0, 0);
+        for (_, command) in table().iter() {
+            let (spec, name) = (command.spec, &command.name);
+            let arguments = all(spec.arguments);
+            let is_of_channels = command.flags & flags::PUBSUB != 0 && command.parent.is_none();
+            if is_of_channels && !arguments.is_empty() {
+                assert_ne!(spec.channels, Channels::None, "{name}");
+                channels += 1;
+            }
+            // An index in a list is none of a database, and MIGRATE's is one of another server.
+            let has_databases = matches!(
+                spec.group,
+                Group::Generic | Group::Server | Group::Connection
+            );
+            let is_database =
+                |it: &&Argument| it.kind == ArgumentType::Integer && DATABASES.contains(&it.name);
+            if has_databases && arguments.iter().any(is_database) && name != "migrate" {
+                assert_ne!(spec.databases.others, OtherDatabases::At(&[]), "{name}");
+                databases += 1;
+            }
+            if arguments
+                .iter()
+                .any(|it| it.kind == ArgumentType::Pattern && it.key_spec >= 0)
+            {
+                assert!(spec.reads_unnamed.is_some(), "{name}");
+                patterns += 1;
+            }
+        }
+        assert_eq!((channels, databases, patterns), (8, 4, 2));
+    }
 }
