@@ -131,11 +131,7 @@ fn rule(rng: &mut Rng, names: &[Vec<u8>], depth: u32) -> Vec<u8> {
             let sign = [&b"+"[..], b"-"][rng.index(2)];
             [sign, &names[rng.index(names.len())]].concat()
         }
-        3 => [
-            &[b"+@", &b"-@"[..]][rng.index(2)][..],
-            pick(rng, CATEGORIES),
-        ]
-        .concat(),
+        3 => [[b"+@", &b"-@"[..]][rng.index(2)], pick(rng, CATEGORIES)].concat(),
         4..=5 => {
             let sign = [&b"~"[..], b"&", b"%R~", b"%W~", b"%rw~", b">"][rng.index(6)];
             [sign, &text(rng)].concat()
