@@ -66,7 +66,7 @@ docs: setup
 
 ## Random and mutated inputs through parser and dispatch, and payloads through RESTORE.
 fuzz: setup
-	GYRE_FUZZ_INPUTS=$(FUZZ_INPUTS) $(CARGO) test --release --test fuzz -- --nocapture
+	GYRE_FUZZ_INPUTS=$(FUZZ_INPUTS) GYRE_FUZZ_RULES=$(FUZZ_INPUTS) $(CARGO) test --release --test fuzz -- --nocapture
 	PROPTEST_CASES=$$(($(FUZZ_INPUTS) / 10)) $(CARGO) test --release --lib payloads
 
 ## Random commands of every type to gyre and to Redis 8.0, side by side: DIFF_COMMANDS of them. GYRE_PEER names another
@@ -94,8 +94,9 @@ $(PEER):
 
 ## Whole servers on simulated sockets, clocks and disks: SEEDS of them, and SERVERS_SEEDS of three in one network.
 simulate: setup
-	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers --skip replicas_hold
+	SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture --skip three_servers --skip replicas_hold --skip users_may
 	SEEDS=$(SERVERS_SEEDS) $(CARGO) test --release --test simulation -- --nocapture three_servers
+	GYRE_ACL_STEPS=1000000 $(CARGO) test --release --test simulation -- --nocapture users_may
 
 ## Servers on a simulated disk that fails, and crashes between any two calls: SEEDS of them, in as many processes as the
 ## machine has cores.

@@ -5,7 +5,6 @@
 //! unknown. Whether `enable-debug-command` lets a client is asked in [`crate::engine::admit`]. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::help;
-use crate::config::value::parse_bytes;
 use crate::engine::{
     CommandError, CommandSpec, Group, Handler, ServerContext, WaitFor, blocking, flags, parse,
     persistence,
@@ -442,7 +441,7 @@ fn log_message(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Co
 fn packed_threshold(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // Somewhat below 4 GiB, so that sizes of nodes fit 32 bits.
     const MAX: u64 = (1 << 32) - (1 << 20);
-    let bytes = parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
+    let bytes = numbers::parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
     let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
     let keyspace = &mut context.state.keyspace;
     let mut settings = keyspace.settings();

@@ -9,7 +9,7 @@ use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{advance_reply_mode, call, note_run};
 use crate::engine::propagate::note_write;
 use crate::engine::{
-    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, permissions,
+    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, permitted,
     tracking, transactions,
 };
 use crate::journal::Targets;
@@ -335,9 +335,8 @@ fn may_call(state: &mut State, key: ClientKey, args: Args<'_>) -> Option<bool> {
     let session = &state.clients.get(key)?.session;
     let restricted = session.identity.restricted();
     Some(
-        restricted.is_none_or(|user| {
-            permissions::check(&state.table, user, id, args, session.db).is_ok()
-        }),
+        restricted
+            .is_none_or(|user| permitted::check(&state.table, user, id, args, session.db).is_ok()),
     )
 }
 
