@@ -138,7 +138,7 @@ fn each_risk_is_found_and_goes_with_its_reason() {
         ),
         (
             &["--http-port", "8379", "--http-bind", "*"],
-            "risk: http-bind:",
+            "risk: http-bind: the pages are not over TLS",
         ),
         (
             &["--maxclients-reserved", "5"],
@@ -218,6 +218,17 @@ fn what_is_no_risk_is_not_told() {
             "unixsocketperm",
         ),
         (&["--http-port", "8379"], "http-bind"),
+        (
+            &[
+                "--http-port",
+                "8379",
+                "--http-bind",
+                "*",
+                "--http-tls",
+                "yes",
+            ],
+            "the pages are not over TLS",
+        ),
         (&["--save", "", "--appendonly", "yes"], "risk: save"),
         (&["--replicaof", "127.0.0.1 6379"], "tls-replication"),
         (

@@ -8,6 +8,9 @@
 //! Inputs come in lives: each has a server of its own and a seed. One that fails tells its number, and `GYRE_FUZZ_LIFE`
 //! plays that one alone.
 
+#[path = "fuzz/acl.rs"]
+mod acl;
+
 use gyre::commands::GROUPS;
 use gyre::config::Config;
 use gyre::engine::{Argument, ArgumentType, CommandSpec};
@@ -515,8 +518,14 @@ fn from_environment(name: &str) -> Option<u64> {
     )
 }
 
+/// What the allocator holds is all that the process holds: one test at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn no_input_breaks_the_server() {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     let specs = specs();
     assert!(specs.len() > 50);
     if let Some(life) = from_environment("GYRE_FUZZ_LIFE") {

@@ -376,14 +376,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 families = list(parse(sys.stdin.read()))
 print(len(families), sum(len(family.samples) for family in families))
 ";
-    // The system's own Python has the package of the distribution, another one on the PATH may not.
-    let has_parser = |python: &&str| {
-        std::process::Command::new(python)
-            .args(["-c", "import prometheus_client"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let Some(python) = ["python3", "/usr/bin/python3"].into_iter().find(has_parser) else {
+    let Some(python) = common::python_with("prometheus_client") else {
         skips::without_oracle("Python's prometheus_client");
         return;
     };

@@ -883,6 +883,38 @@ fn flushall_ends_the_child_empties_the_snapshot_and_is_always_in_the_file() {
     assert_eq!(server.raw().line("DBSIZE"), Value::Integer(0));
 }
 
+/// In its middle there is nothing: who was killed then would come back with half of a transaction.
+#[test]
+fn flushall_within_a_transaction_or_a_script_saves_what_is_there_at_its_end() {
+    let mut server = Server::with(&["--save", "3600 1"]);
+    let mut raw = server.raw();
+    for (number, lines) in [
+        &["MULTI", "FLUSHALL", "SET new 0", "EXEC"][..],
+        &["EVAL \"redis.call('FLUSHALL') redis.call('SET', 'new', '1')\" 0"],
+        &[
+            "MULTI",
+            "EVAL \"redis.call('FLUSHALL')\" 0",
+            "SET new 2",
+            "EXEC",
+        ],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        raw.line("SET old 1");
+        for line in lines {
+            raw.line(line);
+        }
+        assert_eq!(info(&mut raw, "rdb_changes_since_last_save"), "0");
+        server.kill();
+        server.start_again();
+        raw = server.raw();
+        let new = Value::Bulk(number.to_string().into_bytes());
+        assert_eq!(raw.line("GET new"), new, "{lines:?}");
+        assert_eq!(raw.line("DBSIZE"), Value::Integer(1), "{lines:?}");
+    }
+}
+
 #[test]
 fn a_snapshot_that_is_wrong_is_refused_with_its_reason() {
     let mut server = Server::start();

@@ -160,6 +160,56 @@ fn users_with_roles_are_in_the_recording() {
     assert!(shown.contains("0 others"), "{shown}");
 }
 
+/// The recording has neither the password nor its hash: what stands for the one was not what stands for the other, and the
+/// replay let nobody in.
+#[test]
+fn users_whose_passwords_were_given_as_hashes_are_let_in_again() {
+    // Of "hunter2" and of "other".
+    let hashes = [
+        "f52fbd32b2b3b86ff88ef6c490628285f482af15ddcb29541f94bcf526a3f6c7",
+        "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa",
+    ];
+    let mut server = Server::with(&["--requirepass", "first", "--record", "recording"]);
+    let acl_file = server.dir.path().join("users.acl");
+    let lines = format!(
+        "user default on nopass ~* &* +@all\nuser ann on #{} +get ~a*\n",
+        hashes[0]
+    );
+    std::fs::write(&acl_file, lines).expect("a file");
+    server.kill();
+    server.start_again_with(&[
+        "--aclfile",
+        &acl_file.display().to_string(),
+        "--record",
+        "recording",
+    ]);
+    let mut raw = server.raw();
+    let rules = format!("ACL SETUSER bob on #{} +set ~b*", hashes[1]);
+    assert_eq!(raw.line(&rules), Value::Simple("OK".into()));
+    for (user, password) in [("ann", "hunter3"), ("bob", "hunter2"), ("nobody", "other")] {
+        let answer = raw.line(&format!("AUTH {user} {password}"));
+        assert!(matches!(answer, Value::Error(_)), "{answer:?}");
+    }
+    assert_eq!(raw.line("AUTH ann hunter2"), Value::Simple("OK".into()));
+    assert_eq!(raw.line("GET a"), Value::NullBulk);
+    // In pieces as well.
+    raw.send(b"*3\r\n$4\r\nAUTH\r\n$3\r\nbob\r\n$5\r\not");
+    assert!(matches!(server.raw().line("PING"), Value::Simple(_)));
+    raw.send(b"her\r\n");
+    assert_eq!(raw.read(), Value::Simple("OK".into()));
+    assert_eq!(raw.line("SET b 1"), Value::Simple("OK".into()));
+    common::signal(server.pid(), "-TERM");
+    assert_eq!(server.wait(), Some(0));
+    let file = server.dir.path().join("recording");
+    let bytes = std::fs::read(&file).expect("a recording");
+    let found = |word: &str| bytes.windows(word.len()).any(|it| it == word.as_bytes());
+    assert!(!found("hunter2") && !found(hashes[0]) && !found(hashes[1]));
+    let output = replay(&file, &[], "");
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown} {}", text(&output.stderr));
+    assert!(shown.contains("0 others"), "{shown}");
+}
+
 #[test]
 fn a_recording_of_a_killed_server_is_played_to_where_it_breaks_off() {
     let mut server = Server::with(&["--record", "recording", "--appendonly", "yes"]);

@@ -1,8 +1,11 @@
 //! Passwords are given to a server in every way there is, and looked for wherever it shows or writes anything.
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use common::{Raw, Server, text, wait_for};
+use memory::has_in_memory;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -130,6 +133,7 @@ const LINES: &[&str] = &[
     "CONFIG SET port x masterauth PW",
     "CONFIG SET tls-key-file-pass PW",
     "CONFIG SET tls-client-key-file-pass PW",
+    "CONFIG SET tls-alt-key-file-pass PW",
     "CONFIG SET requirepas PW",
     "ACL SETUSER ann on >PW",
     "ACL SETUSER ann <PW",
@@ -283,32 +287,6 @@ fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         }
     }
     files
-}
-
-/// Whether a process has these bytes in memory that it can write.
-fn has_in_memory(pid: u32, bytes: &[u8]) -> bool {
-    use std::os::unix::fs::FileExt;
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("its memory");
-    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).expect("its memory");
-    maps.lines().any(|line| {
-        let mut words = line.split(' ');
-        let (span, rights) = (words.next().expect("a span"), words.next().expect("rights"));
-        let (begin, end) = span.split_once('-').expect("a span");
-        let number = |text| u64::from_str_radix(text, 16).expect("an address");
-        let (begin, end) = (number(begin), number(end));
-        let mut there = vec![0; 1 << 20];
-        let mut at = begin;
-        while rights.starts_with("rw") && at < end {
-            let len = there.len().min((end - at) as usize);
-            // What cannot be read is a page of the kernel's.
-            let read = memory.read_at(&mut there[..len], at).unwrap_or(0);
-            if there[..read].windows(bytes.len()).any(|it| it == bytes) {
-                return true;
-            }
-            at += len as u64 - if at + (len as u64) < end { 64 } else { 0 };
-        }
-        false
-    })
 }
 
 /// Passwords that were set once and taken away stayed where the old values had been.

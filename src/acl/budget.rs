@@ -4,7 +4,7 @@
 //! which the engine keeps. They are gyre's own; a user without them is described as Redis describes it.
 
 use super::rule::{Fault, value_of};
-use crate::system::numbers::parse_u64;
+use crate::system::numbers::{parse_bytes, parse_u64};
 
 /// All of the loop's time: there is one loop.
 const CPU_MS_MAX: u64 = 1000;
@@ -31,7 +31,8 @@ impl Budget {
         } else if let Some(value) = value_of(rule, b"rate") {
             set(&mut self.commands_per_s, per_second(value))
         } else if let Some(value) = value_of(rule, b"memory") {
-            set(&mut self.memory_bytes, bytes(value))
+            let bytes = parse_bytes(value).filter(|bytes| *bytes > 0);
+            set(&mut self.memory_bytes, bytes)
         } else if rule.eq_ignore_ascii_case(b"throttle-error") {
             self.throttle_error = true;
             Ok(())
@@ -42,6 +43,11 @@ impl Budget {
             return None;
         };
         Some(result)
+    }
+
+    /// Whether anything is bounded.
+    pub(super) fn has_limit(&self) -> bool {
+        self.cpu_ms_per_s.is_some() || self.commands_per_s.is_some() || self.memory_bytes.is_some()
     }
 
     /// The rules that make this budget.
@@ -63,27 +69,6 @@ fn set<T>(limit: &mut Option<T>, value: Option<T>) -> Result<(), Fault> {
 
 fn per_second(value: &[u8]) -> Option<u64> {
     parse_u64(value.strip_suffix(b"/s")?).filter(|number| *number > 0)
-}
-
-/// An amount of memory as redis.conf spells it.
-fn bytes(value: &[u8]) -> Option<u64> {
-    let digits = value
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit())
-        .count();
-    let (number, unit) = value.split_at_checked(digits)?;
-    let factor: u64 = match &unit.to_ascii_lowercase()[..] {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    let bytes = parse_u64(number)?.checked_mul(factor)?;
-    (bytes > 0).then_some(bytes)
 }
 
 #[cfg(test)]

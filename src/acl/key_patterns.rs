@@ -2,18 +2,14 @@
 //!
 //! In: patterns with what they permit. Out: whether one of them permits an access to a key.
 //!
-//! The index is a radix tree over the plain bytes with which the patterns begin. A key is walked down once, whatever the
-//! number of patterns: those on its way are all that can match. Where a pattern is plain to its end, or has only a star
-//! behind it, being on the way is the match; the others are tried.
-//!
-//! ```text
-//! ~app:* ~app:[0-9] ~art ~*z          (app: → *, [0-9])
-//!                            root ─ a ┤
-//!                            (*z)     └ rt → end of the key
-//! ```
+//! The index sorts patterns by how they can be found. Those that begin with plain bytes (`app:*`) are in a tree, down which a
+//! key is walked ([`super::prefix_tree`]); those with plain bytes behind a star (`*:log`, `*:orders:*`) are searched for in one
+//! pass over the key ([`super::needles`]). What neither finds (`?`, `[ab]*`) is tried one by one, as all would be without it.
 
 use super::access;
-use super::pattern::Pattern;
+use super::needles::Needles;
+use super::pattern::{Pattern, Place};
+use super::prefix_tree::{Branch, PrefixTree, Rest};
 
 const READ_WRITE: u8 = access::READ | access::WRITE;
 
@@ -102,248 +98,184 @@ impl KeyPatterns {
     }
 }
 
-/// A radix tree over what patterns begin with. Children of a node stand side by side.
+/// Which accesses are permitted, a bit for each of those that can be asked for. Two patterns that match one key do not add up: who
+/// may read it by one and write it by another may not read and write it at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Accesses(u8);
+
+impl Accesses {
+    /// Those that a pattern permits: each that asks for no more.
+    fn of(pattern: &KeyPattern) -> Accesses {
+        let is_within = |asked: &u8| pattern.access & asked == *asked;
+        let asked = (0..=READ_WRITE).filter(is_within);
+        Accesses(asked.fold(0, |all, asked| all | bit(asked)))
+    }
+    pub(super) fn add(&mut self, more: Accesses) {
+        self.0 |= more.0;
+    }
+    #[inline]
+    pub(super) fn has(self, access: u8) -> bool {
+        self.0 & bit(access) != 0
+    }
+}
+
+#[inline]
+fn bit(access: u8) -> u8 {
+    1u8.wrapping_shl(u32::from(access))
+}
+
+/// Where each pattern is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Index {
-    nodes: Vec<Node>,
-    /// The byte by which each node is chosen among its siblings.
-    first_bytes: Vec<u8>,
-    ends: Vec<End>,
+    /// Permitted with the empty key, which the empty pattern alone matches.
+    empty: Accesses,
+    /// Patterns with plain bytes at their beginning, and those for every key.
+    tree: PrefixTree,
+    /// Whether there are others.
+    has_others: bool,
+    /// Those that begin with a star and have plain bytes behind it.
+    sought: Vec<Sought>,
+    needles: Option<Needles>,
+    /// All others are tried, by their indexes.
+    tried: Vec<u32>,
 }
 
-/// A node: bytes that a key must go on with behind the one by which the node was chosen, patterns that begin with all bytes
-/// up to there, and the nodes below.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
-    label: Label,
-    ends: Span,
-    children: Span,
-}
-
-/// Some bytes, of which up to eight are compared as one number: most labels are short, and a call to compare each would be
-/// most of a walk.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Label {
-    number: u64,
-    /// All bits of the bytes that count.
-    mask: u64,
-    len: usize,
-    behind: Box<[u8]>,
-}
-
-impl Label {
-    fn new(bytes: &[u8]) -> Label {
-        let len = bytes.len().min(8);
-        let (first, behind) = bytes.split_at_checked(len).unwrap_or((bytes, &[]));
-        Label {
-            number: number(first),
-            mask: number([0xff; 8].get(..len).unwrap_or_default()),
-            len,
-            behind: behind.into(),
-        }
-    }
-
-    /// What of the key is behind the label, if it begins with it.
-    #[inline]
-    fn strip<'a>(&self, key: &'a [u8]) -> Option<&'a [u8]> {
-        let first = match key.first_chunk::<8>() {
-            Some(first) => u64::from_le_bytes(*first),
-            None => number(key),
-        };
-        if first & self.mask != self.number {
-            return None;
-        }
-        // A key that ends within the label looks as if zeros stood behind it, but here it is too short.
-        let behind = key.get(self.len..)?;
-        match self.behind.is_empty() {
-            true => Some(behind),
-            false => behind.strip_prefix(&*self.behind),
-        }
-    }
-}
-
-/// The first eight bytes as a number, with zeros behind them where there are fewer.
-fn number(bytes: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let pairs = first.iter_mut().zip(bytes);
-    pairs.for_each(|(to, from)| *to = *from);
-    u64::from_le_bytes(first)
-}
-
-/// From where to where in one of the tree's lists.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Span {
-    begin: u32,
-    end: u32,
-}
-
-impl Span {
-    #[inline]
-    fn is_empty(self) -> bool {
-        self.begin == self.end
-    }
-    #[inline]
-    fn of<T>(self, list: &[T]) -> &[T] {
-        list.get(self.begin as usize..self.end as usize)
-            .unwrap_or_default()
-    }
-}
-
-/// A pattern whose plain bytes end in a node.
+/// A pattern with plain bytes that are searched for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct End {
-    access: u8,
-    rest: Rest,
+struct Sought {
+    bytes: Vec<u8>,
+    place: Place,
+    permitted: Accesses,
     /// Index of the pattern.
     pattern: u32,
 }
 
-/// How a key must go on behind the plain bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    Nothing,
-    Anything,
-    /// As the pattern says.
-    Pattern,
-}
-
-/// What patterns begin with, sorted.
-type Heads = [(Vec<u8>, End)];
-
 impl Index {
     fn new(list: &[KeyPattern]) -> Index {
-        let mut heads: Vec<(Vec<u8>, End)> = (0..).zip(list).map(head).collect();
-        heads.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut index = Index {
-            nodes: vec![Node::default()],
-            first_bytes: vec![0],
-            ends: Vec::with_capacity(heads.len()),
-        };
-        // Patterns of the node that comes next, and how many of their bytes are those of the nodes above. Nodes are done in
-        // the order in which they were made, without recursion: patterns may nest as deep as there are bytes.
-        let mut todo: Vec<(&Heads, usize)> = vec![(&heads, 0)];
-        let mut next = 0;
-        while let Some(&(heads, depth)) = todo.get(next) {
-            let node = index.fill(heads, depth, &mut todo);
-            if let Some(place) = index.nodes.get_mut(next) {
-                *place = node;
+        let mut empty = Accesses::default();
+        let (mut branches, mut sought, mut tried) = (Vec::new(), Vec::new(), Vec::new());
+        for (pattern, it) in (0..).zip(list) {
+            let permitted = Accesses::of(it);
+            let (head, rest) = it.pattern.head();
+            let only_stars = rest.iter().all(|byte| *byte == b'*');
+            if it.pattern.text().is_empty() {
+                empty.add(permitted);
+            } else if !head.is_empty() || only_stars {
+                let rest = match only_stars {
+                    _ if rest.is_empty() => Rest::Nothing,
+                    true => Rest::Anything,
+                    false => Rest::Pattern,
+                };
+                branches.push(Branch {
+                    head,
+                    rest,
+                    permitted,
+                    pattern,
+                });
+            } else {
+                let (bytes, place) = it.pattern.needle();
+                match bytes.len() >= Needles::SHORTEST {
+                    true => sought.push(Sought {
+                        bytes,
+                        place,
+                        permitted,
+                        pattern,
+                    }),
+                    false => tried.push(pattern),
+                }
             }
-            next = next.saturating_add(1);
         }
-        index
-    }
-
-    /// Makes a node of these patterns, sorted by what they begin with; appends its children to those that are to be made.
-    fn fill<'a>(
-        &mut self,
-        heads: &'a Heads,
-        depth: usize,
-        todo: &mut Vec<(&'a Heads, usize)>,
-    ) -> Node {
-        // What the first and the last have in common all between them have.
-        let (Some((first, _)), Some((last, _))) = (heads.first(), heads.last()) else {
-            return Node::default();
-        };
-        let common = first.iter().zip(last).take_while(|(a, b)| a == b).count();
-        let label = first.get(depth..common).unwrap_or_default();
-        let ends = begin(&self.ends);
-        let here = heads.partition_point(|(head, _)| head.len() == common);
-        let (here, below) = heads.split_at_checked(here).unwrap_or((heads, &[]));
-        self.ends.extend(here.iter().map(|(_, end)| end.clone()));
-        let children = begin(&self.nodes);
-        for child in below.chunk_by(|(a, _), (b, _)| a.get(common) == b.get(common)) {
-            let byte = child.first().and_then(|(head, _)| head.get(common));
-            self.first_bytes.push(byte.copied().unwrap_or_default());
-            self.nodes.push(Node::default());
-            todo.push((child, common.saturating_add(1)));
-        }
-        let span = |begin, end| Span { begin, end };
-        Node {
-            label: Label::new(label),
-            ends: span(ends, begin(&self.ends)),
-            children: span(children, begin(&self.nodes)),
+        let needles: Vec<(&[u8], u32)> = sought.iter().map(|it| &it.bytes[..]).zip(0..).collect();
+        let needles = Needles::new(&needles);
+        Index {
+            empty,
+            tree: PrefixTree::new(branches),
+            has_others: needles.is_some() || !tried.is_empty(),
+            sought,
+            needles,
+            tried,
         }
     }
 
+    #[inline]
     fn permits(&self, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
-        let mut node = self.nodes.first();
-        let mut rest = key;
-        while let Some(at) = node {
-            let Some(behind) = at.label.strip(rest) else {
-                return false;
-            };
-            let permits = |end: &End| {
-                end.access & access == access
-                    && match end.rest {
-                        Rest::Nothing => behind.is_empty(),
-                        Rest::Anything => true,
-                        Rest::Pattern => {
-                            let pattern = list.get(end.pattern as usize);
-                            pattern.is_some_and(|it| it.permits(key, access))
-                        }
-                    }
-            };
-            if !at.ends.is_empty() && at.ends.of(&self.ends).iter().any(permits) {
-                return true;
-            }
-            let Some((byte, behind)) = behind.split_first() else {
-                return false;
-            };
-            rest = behind;
-            let mut children = at
-                .children
-                .of(&self.first_bytes)
-                .iter()
-                .zip(at.children.begin..);
-            let child = children.find(|(first, _)| *first == byte);
-            node = child.and_then(|(_, child)| self.nodes.get(child as usize));
+        if key.is_empty() {
+            return self.empty.has(access);
         }
-        false
+        self.tree.permits(list, key, access)
+            || self.has_others && self.others_permit(list, key, access)
+    }
+
+    // Apart, so that what most patterns need stays short.
+    #[inline(never)]
+    fn others_permit(&self, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
+        (self.needles.as_ref()).is_some_and(|it| self.has_needle(it, list, key, access))
+            || self.tried.iter().any(|it| permits(list, *it, key, access))
+    }
+
+    fn has_needle(&self, needles: &Needles, list: &[KeyPattern], key: &[u8], access: u8) -> bool {
+        // Those that have more to them are tried behind the search, each once however often the key has the bytes.
+        let mut is_unsure = false;
+        let is_found = needles.any(key, |index, begin| {
+            let Some(it) = self.sought.get(index as usize) else {
+                return false;
+            };
+            let rest = key.get(begin..).unwrap_or_default();
+            it.permitted.has(access)
+                && match it.place {
+                    Place::Anywhere => rest.starts_with(&it.bytes),
+                    Place::End => rest == it.bytes,
+                    Place::Unsure => {
+                        is_unsure = true;
+                        false
+                    }
+                }
+        });
+        let mut unsure = self.sought.iter().filter(|it| it.place == Place::Unsure);
+        is_found || is_unsure && unsure.any(|it| permits(list, it.pattern, key, access))
     }
 }
 
-/// Where what is appended next will begin.
-fn begin<T>(list: &[T]) -> u32 {
-    u32::try_from(list.len()).unwrap_or(u32::MAX)
-}
-
-/// The plain bytes with which a pattern begins, and what is asked of a key that begins with them.
-fn head((pattern, it): (u32, &KeyPattern)) -> (Vec<u8>, End) {
-    let (bytes, rest) = it.pattern.head();
-    let rest = match rest {
-        [] => Rest::Nothing,
-        // An empty key is matched by no star.
-        _ if !bytes.is_empty() && rest.iter().all(|byte| *byte == b'*') => Rest::Anything,
-        _ => Rest::Pattern,
-    };
-    let access = it.access;
-    let end = End {
-        access,
-        rest,
-        pattern,
-    };
-    (bytes, end)
+/// Whether the pattern of this index permits the access.
+pub(super) fn permits(list: &[KeyPattern], index: u32, key: &[u8], access: u8) -> bool {
+    let pattern = list.get(index as usize);
+    pattern.is_some_and(|it| it.permits(key, access))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::system::glob;
     use proptest::prelude::*;
 
+    /// The oracle: each pattern by itself, as a glob.
     fn permits_naively(list: &KeyPatterns, key: &[u8], access: u8) -> bool {
-        list.list.iter().any(|it| it.permits(key, access))
+        let matches = |it: &KeyPattern| glob::matches(it.pattern.text(), key);
+        (list.list.iter()).any(|it| it.access & access == access && matches(it))
     }
 
     fn bytes(alphabet: &'static [u8], len: usize) -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(proptest::sample::select(alphabet), 0..len)
     }
 
+    /// Soups of what patterns are made of, and patterns as they are used.
+    fn pattern() -> impl Strategy<Value = Vec<u8>> {
+        let plain = || bytes(b"aaabbc", 12);
+        prop_oneof![
+            2 => bytes(b"aaabbc**?[]\\", 8),
+            1 => plain().prop_map(|it| [&it[..], b"*"].concat()),
+            2 => plain().prop_map(|it| [b"*", &it[..], b"*"].concat()),
+            1 => plain().prop_map(|it| [b"*", &it[..]].concat()),
+            1 => (plain(), bytes(b"ab**?[", 5)).prop_map(|(it, more)| [b"*", &it[..], &more].concat()),
+        ]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
         #[test]
         fn the_index_finds_what_a_search_finds(
-            patterns in proptest::collection::vec((1u8..4, bytes(b"aaabbc**?[]\\", 8)), 0..30),
-            keys in proptest::collection::vec((0u8..4, bytes(b"aaabbc*", 8)), 20),
+            patterns in proptest::collection::vec((1u8..4, pattern()), 0..30),
+            keys in proptest::collection::vec((0u8..4, bytes(b"aaabbc*", 24)), 20),
         ) {
             let mut list = KeyPatterns::default();
             for (access, pattern) in &patterns {
@@ -375,6 +307,55 @@ mod tests {
         assert!(list.permit(&long, READ_WRITE) && list.permit(b"a", READ_WRITE));
         assert!(!list.permit(b"", 0) && !list.permit(b"ab", 0));
         assert!(!list.permit(&[&long[..], b"a"].concat(), 0));
+    }
+
+    #[test]
+    fn patterns_are_sorted_by_how_they_are_found() {
+        let mut list = KeyPatterns::default();
+        for pattern in [
+            "", "a:*", "b", "*:x:*", "*:y", "*:z*?", "*:", "?", "[ab]*", "*c",
+        ] {
+            list.add(READ_WRITE, pattern.as_bytes());
+        }
+        list.finish();
+        let index = list.index.as_ref().unwrap();
+        assert!(index.empty.has(READ_WRITE));
+        let sought = |it: &Sought| (it.bytes.clone(), it.place);
+        let sought: Vec<_> = index.sought.iter().map(sought).collect();
+        let expected = [
+            (b":x:".to_vec(), Place::Anywhere),
+            (b":y".to_vec(), Place::End),
+            (b":z".to_vec(), Place::Unsure),
+        ];
+        assert_eq!(sought, expected);
+        // A byte is too short to be sought, and these two have none.
+        assert_eq!(index.tried, [6, 7, 8, 9]);
+        for (key, permitted) in [
+            ("", true),
+            ("b", true),
+            ("bb", true),
+            ("ee", false),
+            ("dd:x:d", true),
+            ("dd:yd", false),
+            ("dd:y", true),
+            ("dd:z", false),
+            ("dd:z:", true),
+            ("d", true),
+        ] {
+            assert_eq!(list.permit(key.as_bytes(), READ_WRITE), permitted, "{key}");
+        }
+    }
+
+    /// A pattern that is searched for, and has more to it, would be tried at each place where the bytes are.
+    #[test]
+    fn patterns_are_tried_once_for_each_key() {
+        let mut list = KeyPatterns::default();
+        list.add(READ_WRITE, b"*aaaaaaaa?b");
+        list.add(READ_WRITE, &[b"*", &[b'a'; 50][..], b"b*"].concat());
+        list.finish();
+        let begin = std::time::Instant::now();
+        assert!(!list.permit(&vec![b'a'; 1_000_000], READ_WRITE));
+        assert!(begin.elapsed().as_secs() < 10);
     }
 
     #[test]

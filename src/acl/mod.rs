@@ -22,8 +22,10 @@ mod commands;
 mod file;
 mod key_patterns;
 mod log;
+mod needles;
 mod password;
 mod pattern;
+mod prefix_tree;
 mod roles;
 mod rule;
 mod selector;
@@ -40,7 +42,7 @@ pub use rule::RuleError;
 pub use selector::Selector;
 pub use usage::{Ran, Usage};
 pub use user::User;
-pub use users::{Changed, Users, is_valid_name};
+pub use users::{Changed, StandsFor, Users, is_valid_name};
 
 use crate::resp::Args;
 

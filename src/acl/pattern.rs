@@ -23,6 +23,17 @@ enum Kind {
     Glob,
 }
 
+/// Where a name that matches a pattern has the pattern's plain bytes ([`Pattern::needle`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Somewhere: whatever has them matches.
+    Anywhere,
+    /// At its end: whatever has them there matches.
+    End,
+    /// Somewhere, and there is more to the pattern.
+    Unsure,
+}
+
 /// A glob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -62,6 +73,25 @@ impl Pattern {
     /// The plain bytes with which each name begins that matches, and the rest of the pattern.
     pub(super) fn head(&self) -> (Vec<u8>, &[u8]) {
         plain(&self.text)
+    }
+
+    /// The longest plain bytes that each name has which matches, as far as the pattern is read for them, and where.
+    pub(super) fn needle(&self) -> (Vec<u8>, Place) {
+        let place = match &self.kind {
+            Kind::Suffix(_) => Place::End,
+            Kind::Contains(_) => Place::Anywhere,
+            _ => Place::Unsure,
+        };
+        let (mut longest, mut rest) = plain(&self.text);
+        // Where a class ends is the glob's to know: what is behind one is not looked at.
+        while let [b'*' | b'?', behind @ ..] = rest {
+            let (bytes, behind) = plain(behind);
+            rest = behind;
+            if bytes.len() > longest.len() {
+                longest = bytes;
+            }
+        }
+        (longest, place)
     }
 
     pub(super) fn matches(&self, name: &[u8]) -> bool {

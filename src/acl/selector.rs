@@ -118,12 +118,11 @@ impl Selector {
         Ok(())
     }
 
-    /// As [`User::permits_simply`](super::User::permits_simply).
+    /// Whether the command is permitted in this database, whatever its arguments are. With [`Selector::permits_key`] the quick
+    /// way for calls that name no channel and no other database; [`User::check`](super::User::check) has the reason.
     #[inline]
-    pub(super) fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
-        self.dbs.is_none()
-            && self.commands.permits_any(command)
-            && key.is_none_or(|(key, access)| self.permits_key(key, access))
+    pub fn permits_simply(&self, command: u16, db: usize) -> bool {
+        self.commands.permits_any(command) && (self.dbs.is_none() || self.permits_db(db))
     }
 
     /// Whether a call is permitted: databases, command, keys, channels, in Valkey's order, which decides what is reported.
@@ -162,8 +161,9 @@ impl Selector {
         }
     }
 
+    /// Whether this access to the key is permitted.
     #[inline]
-    pub(super) fn permits_key(&self, key: &[u8], access: u8) -> bool {
+    pub fn permits_key(&self, key: &[u8], access: u8) -> bool {
         self.all_keys || self.keys.permit(key, access)
     }
 
@@ -180,6 +180,7 @@ impl Selector {
             })
     }
 
+    #[inline(never)]
     fn permits_db(&self, db: usize) -> bool {
         match &self.dbs {
             None => true,
@@ -188,7 +189,8 @@ impl Selector {
         }
     }
 
-    pub(super) fn has_all_keys(&self) -> bool {
+    /// True if every key is permitted.
+    pub fn has_all_keys(&self) -> bool {
         self.all_keys
     }
     pub(super) fn has_all_channels(&self) -> bool {

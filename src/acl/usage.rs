@@ -143,6 +143,13 @@ impl Usage {
         }
     }
 
+    /// Forgets what is shown (LOOP RESET). What is left or owed of the budget stays, and so does the memory that is held.
+    pub fn reset(&self) {
+        for shown in [&self.cpu_ns, &self.commands, &self.waits, &self.refusals] {
+            shown.set(0);
+        }
+    }
+
     /// A command was held back for the budget.
     pub fn note_wait(&self) {
         add(&self.waits, 1);
@@ -307,6 +314,21 @@ mod tests {
             (2 * SECOND..=2 * SECOND + SECOND / 5).contains(&wait_ns),
             "{wait_ns}"
         );
+    }
+
+    #[test]
+    fn what_is_forgotten_is_still_owed() {
+        let (budget, usage) = (of_cpu(100), Usage::default());
+        assert_eq!(usage.wait_ns(&budget, SECOND), 0);
+        usage.charge(&budget, ran(SECOND));
+        usage.note_wait();
+        usage.note_refusal();
+        usage.set_memory_bytes(7);
+        let wait_ns = usage.wait_ns(&budget, SECOND);
+        usage.reset();
+        assert!(!usage.is_used());
+        assert_eq!((usage.cpu_ns(), usage.memory_bytes()), (0, 7));
+        assert_eq!(usage.wait_ns(&budget, SECOND), wait_ns);
     }
 
     #[test]

@@ -33,10 +33,10 @@ pub struct User {
     is_bound: bool,
     /// Whether some selector permits everything.
     is_unrestricted: bool,
+    /// Whether what its clients use is bounded.
+    has_budget: bool,
     /// Whether each selector permits all keys.
     sees_all_keys: bool,
-    /// Whether each selector permits all databases.
-    sees_all_dbs: bool,
 }
 
 impl User {
@@ -54,8 +54,8 @@ impl User {
             usage: Rc::default(),
             is_bound: true,
             is_unrestricted: false,
+            has_budget: false,
             sees_all_keys: false,
-            sees_all_dbs: false,
         };
         user.finish();
         user
@@ -126,10 +126,9 @@ impl User {
         self.selectors.finish();
         let is_unrestricted = self.all_selectors().any(Selector::permits_everything);
         let sees_all_keys = self.all_selectors().all(Selector::has_all_keys);
-        let sees_all_dbs = self.all_selectors().all(Selector::has_all_databases);
         (self.is_unrestricted, self.sees_all_keys) = (is_unrestricted, sees_all_keys);
-        self.sees_all_dbs = sees_all_dbs;
-        self.is_bound = !is_unrestricted || self.has_budget();
+        self.has_budget = self.budget.has_limit();
+        self.is_bound = !is_unrestricted || self.has_budget;
     }
 
     /// Leaves this password alone, or lets any password do.
@@ -161,8 +160,7 @@ impl User {
 
     /// The user's own selectors, then those of the roles.
     fn all_selectors(&self) -> impl Iterator<Item = &Selector> {
-        let of_roles = self.roles.iter().flat_map(|role| role.all_selectors());
-        self.selectors.iter().chain(of_roles)
+        std::iter::once(self.root()).chain(self.further_selectors())
     }
 
     /// Name.
@@ -206,7 +204,7 @@ impl User {
         let Err(mut furthest) = self.selectors.root.check(call) else {
             return Ok(());
         };
-        for selector in self.all_selectors().skip(1) {
+        for selector in self.further_selectors() {
             match selector.check(call) {
                 Ok(()) => return Ok(()),
                 Err(denied) if rank(denied) > rank(furthest) => furthest = denied,
@@ -215,13 +213,6 @@ impl User {
         }
         Err(furthest)
     }
-    /// Whether a command with this one key or with none, which names no channel and no database, is permitted. The quick way:
-    /// where it says no, [`User::check`] is to be asked.
-    #[inline]
-    pub fn permits_simply(&self, command: u16, key: Option<(&[u8], u8)>) -> bool {
-        self.selectors.root.permits_simply(command, key)
-    }
-
     /// Whether some selector permits this access to the key, with whatever commands.
     pub fn may_access_key(&self, key: &[u8], access: u8) -> bool {
         self.all_selectors().any(|it| it.permits_key(key, access))
@@ -301,6 +292,11 @@ impl User {
     pub fn root(&self) -> &Selector {
         &self.selectors.root
     }
+    /// The selectors beyond the root, also those of the roles.
+    pub fn further_selectors(&self) -> impl Iterator<Item = &Selector> {
+        let of_roles = self.roles.iter().flat_map(|role| role.all_selectors());
+        self.selectors.further.iter().chain(of_roles)
+    }
     /// The selectors beyond the root, without those of roles.
     pub fn selectors(&self) -> &[Selector] {
         &self.selectors.further
@@ -309,21 +305,15 @@ impl User {
     pub fn roles(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.roles.iter().map(|role| role.name())
     }
-    /// Whether no selector needs to be asked about databases.
-    pub fn sees_all_dbs(&self) -> bool {
-        self.sees_all_dbs
-    }
     /// Whether its commands have to be asked about at all.
     #[inline]
     pub fn is_bound(&self) -> bool {
         self.is_bound
     }
     /// Whether what its clients use is bounded.
+    #[inline]
     pub fn has_budget(&self) -> bool {
-        let budget = &self.budget;
-        budget.cpu_ms_per_s.is_some()
-            || budget.commands_per_s.is_some()
-            || budget.memory_bytes.is_some()
+        self.has_budget
     }
     /// What the user's clients have used.
     pub fn usage(&self) -> &Usage {

@@ -14,6 +14,9 @@ use std::rc::Rc;
 /// Name of who repeats what was allowed when it was first done; no user can have it.
 const SUPERUSER: &[u8] = b"(superuser)";
 
+/// Tells of a password that a recording has whether it stands for that of a hash, which the recording has as something else.
+pub type StandsFor = fn(hash: &str, password: &[u8]) -> bool;
+
 /// A user that was added, changed or removed.
 #[derive(Clone, Debug)]
 pub struct Changed {
@@ -42,6 +45,8 @@ pub struct Users {
     roles: BTreeMap<Vec<u8>, Rc<Role>>,
     /// Whether new selectors permit all channels (`acl-pubsub-default`).
     all_channels: bool,
+    /// Only where a recording is replayed.
+    stands_for: Option<StandsFor>,
 }
 
 impl Users {
@@ -60,12 +65,21 @@ impl Users {
             superuser,
             roles,
             all_channels,
+            stands_for: None,
         }
+    }
+
+    /// Lets in also whose password stands for that of one of the user's hashes: what is replayed has neither as it was.
+    pub fn set_stands_for(&mut self, stands_for: StandsFor) {
+        self.stands_for = Some(stands_for);
     }
 
     /// No user but the one that must be there: what a file is loaded into.
     pub(super) fn emptied(&self, catalogue: &dyn Catalogue) -> Users {
-        Users::new(catalogue, self.all_channels)
+        Users {
+            stands_for: self.stands_for,
+            ..Users::new(catalogue, self.all_channels)
+        }
     }
 
     /// The user of this name.
@@ -80,7 +94,11 @@ impl Users {
             Some(user) => user.accepts(password),
             None => std::hint::black_box(password::is_one_of(password, &[])),
         };
-        user.filter(|user| user.is_on() && is_right)
+        let stands_for_it = |user: &User| {
+            let stands_for = self.stands_for.as_ref();
+            stands_for.is_some_and(|it| user.passwords().any(|hash| it(hash, password)))
+        };
+        user.filter(|user| user.is_on() && (is_right || stands_for_it(user)))
     }
     /// The default user.
     pub fn default_user(&self) -> &Rc<User> {

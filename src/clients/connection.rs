@@ -59,6 +59,8 @@ pub struct Connection {
     is_priority: bool,
     /// It is counted among the connections of its host.
     is_counted: bool,
+    /// What its transport holds for it below the seam, KiB, for which there is room here; 0: it is of a kind that holds nothing.
+    transport_kib: u16,
     query: QueryBuffer,
     bytes_in: u64,
     bytes_out: u64,
@@ -172,6 +174,10 @@ impl Connection {
     pub fn counted_bytes(&self) -> usize {
         self.counted_bytes
     }
+    /// What its transport (TLS) holds for it, bytes, in whole KiB; 0: it is of a kind that holds nothing.
+    pub fn transport_bytes(&self) -> usize {
+        usize::from(self.transport_kib) * 1024
+    }
     /// Since when (monotonic ns) its output has been over the soft limit; 0 when it is not.
     pub fn soft_limit_since_ns(&self) -> u64 {
         self.soft_limit_since_ns
@@ -205,6 +211,10 @@ impl Connection {
     /// What is known of its commands whose replies are not written, while the loop's recorder runs.
     pub fn served_batch_mut(&mut self) -> &mut ServedBatch {
         &mut self.served_batch
+    }
+    /// Its transport holds so many bytes for it.
+    pub fn set_transport_bytes(&mut self, bytes: usize) {
+        self.transport_kib = u16::try_from(bytes.div_ceil(1024)).unwrap_or(u16::MAX);
     }
     /// So many bytes were read from it.
     #[inline]

@@ -319,6 +319,10 @@ impl Cluster {
         }
         Ok(())
     }
+    /// DEBUG INTERNAL_SECRET: what Redis's nodes agree on as a secret, the least that is known of theirs.
+    pub fn secret(&self) -> &[u8] {
+        &self.secret
+    }
     /// DEBUG CLUSTER-PACKET-FILTER: messages of this type are passed over; -1: none.
     pub fn drop_messages(&mut self, kind: i64) {
         self.dropped_type = usize::try_from(kind).ok();

@@ -206,7 +206,7 @@ enum Listener {
 
 fn listener(name: &str) -> Option<Listener> {
     Some(match name {
-        "tls-port" => Listener::TlsPort,
+        "tls-port" | "http-tls" => Listener::TlsPort,
         "max-new-tls-connections-per-cycle" => Listener::Tls,
         "tls-auto-reload-interval" => return None,
         name if name.starts_with("tls-") => Listener::Tls,
@@ -260,7 +260,9 @@ fn apply(context: &mut ServerContext<'_>, changes: &[Change]) -> Result<(), (usi
 fn cannot_bind(directive: &str, reason: &str) -> String {
     log::warn!("{reason}");
     match directive {
-        "port" | "tls-port" | "http-port" => "Unable to listen on this port. Check server logs.",
+        "port" | "tls-port" | "http-port" | "http-tls" => {
+            "Unable to listen on this port. Check server logs."
+        }
         _ => "Failed to bind to specified addresses.",
     }
     .to_owned()
@@ -277,7 +279,7 @@ fn rebind(context: &mut ServerContext<'_>, change: &Change) -> Result<(), String
 /// Has new TLS connections made as the directives say, if there are any.
 fn configure_tls(context: &mut ServerContext<'_>) -> Result<(), String> {
     let settings = context.state.config.settings();
-    if settings.tls.is_used() && !context.host.configure_tls(settings) {
+    if settings.uses_tls() && !context.host.configure_tls(settings) {
         return Err("Unable to update TLS configuration. Check server logs.".to_owned());
     }
     Ok(())

@@ -5,7 +5,6 @@
 //! unknown. Whether `enable-debug-command` lets a client is asked in [`crate::engine::admit`]. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::help;
-use crate::config::value::parse_bytes;
 use crate::engine::{
     CommandError, CommandSpec, Group, Handler, ServerContext, WaitFor, blocking, flags, parse,
     persistence,
@@ -100,6 +99,13 @@ const SUBCOMMANDS: &[Subcommand] = &[
         "CONFIG-REWRITE-FORCE-ALL",
         "CONFIG REWRITE that writes every directive.",
         rewrite_all,
+    ),
+    sub(
+        "internal_secret",
+        (2, 2),
+        "INTERNAL_SECRET",
+        "Answers a checksum of the secret that the nodes of a cluster have agreed on.",
+        internal_secret,
     ),
     sub(
         "drop-cluster-packet-filter",
@@ -340,6 +346,15 @@ fn kill_cluster_links(context: &mut ServerContext<'_>, args: Args<'_>) -> Result
     Ok(())
 }
 
+fn internal_secret(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
+    let Some(cluster) = &context.state.cluster else {
+        return Err(CommandError::fixed("ERR Internal secret is missing"));
+    };
+    let sum = crate::structures::slots::crc16(cluster.secret());
+    context.reply().integer(sum.into());
+    Ok(())
+}
+
 fn drop_cluster_messages(
     context: &mut ServerContext<'_>,
     args: Args<'_>,
@@ -497,7 +512,7 @@ fn log_message(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), Co
 fn packed_threshold(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
     // Somewhat below 4 GiB, so that sizes of nodes fit 32 bits.
     const MAX: u64 = (1 << 32) - (1 << 20);
-    let bytes = parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
+    let bytes = numbers::parse_bytes(args.at(2)).filter(|&bytes| bytes <= MAX);
     let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
     let keyspace = &mut context.state.keyspace;
     let mut settings = keyspace.settings();

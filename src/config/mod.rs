@@ -486,15 +486,12 @@ impl Config {
     }
 }
 
-/// Overwrites the passwords of settings that are about to be derived anew.
+/// Overwrites the passwords of settings that are about to be derived anew. (Passphrases of keys do that by themselves.)
 fn wipe(settings: &mut Settings) {
-    let keys = &mut settings.tls.options;
     for secret in [
         &mut settings.requirepass,
         &mut settings.primary_auth,
         &mut settings.primary_user,
-        &mut keys.own.passphrase,
-        &mut keys.outgoing.passphrase,
     ] {
         secret.zeroize();
     }

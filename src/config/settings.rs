@@ -475,6 +475,8 @@ pub struct Settings {
     pub http_port: u16,
     /// Addresses that it listens on, parted by blanks, as `bind` spells them; gyre's own.
     pub http_bind: String,
+    /// `http-tls`: the pages are over TLS.
+    pub http_tls: bool,
     /// File that everything is written to that enters the server; gyre's own.
     pub record: Option<PathBuf>,
     /// How large that file may become, bytes; gyre's own.
@@ -604,6 +606,16 @@ impl Settings {
             0 => self.any_port().saturating_add(10_000),
             port => port,
         }
+    }
+
+    /// Whether the HTTP pages are listened for over TLS.
+    pub fn has_http_over_tls(&self) -> bool {
+        self.http_port != 0 && self.http_tls
+    }
+
+    /// Whether anything speaks TLS, or may when `http-port` is set.
+    pub fn uses_tls(&self) -> bool {
+        self.tls.is_used() || self.http_tls
     }
 
     /// The port that is told where there is room for one: that of TLS if there is no other.
@@ -787,6 +799,7 @@ impl Settings {
             appendfilename: read.string("appendfilename"),
             http_port: read.number("http-port"),
             http_bind: read.string("http-bind"),
+            http_tls: read.yes("http-tls"),
             record: read.path("record"),
             record_max_size: read.number("record-max-size"),
             appenddirname: read.string("appenddirname"),

@@ -357,6 +357,9 @@ pub static DIRECTIVES: &[Directive] = &[
     optional("tls-cert-file").volatile(),
     optional("tls-key-file").volatile(),
     optional("tls-key-file-pass").secret(),
+    optional("tls-alt-cert-file").volatile(),
+    optional("tls-alt-key-file").volatile(),
+    optional("tls-alt-key-file-pass").secret(),
     optional("tls-client-cert-file").volatile(),
     optional("tls-client-key-file").volatile(),
     optional("tls-client-key-file-pass").secret(),
@@ -370,6 +373,7 @@ pub static DIRECTIVES: &[Directive] = &[
     optional("tls-protocols"),
     optional("tls-ciphers"),
     optional("tls-ciphersuites"),
+    optional("tls-groups"),
     yes_no("tls-prefer-server-ciphers", false),
     yes_no("tls-session-caching", true),
     int("tls-session-cache-size", 0, INT_MAX, 20 * 1024),
@@ -557,6 +561,7 @@ pub static DIRECTIVES: &[Directive] = &[
     // gyre's own: the recorder of the loop (docs/loop-trace.md)
     int("http-port", 0, 65535, 0),
     text("http-bind", "127.0.0.1 -::1"),
+    yes_no("http-tls", false),
     yes_no("loop-trace", true),
     int("loop-trace-turns", 1, 1_000_000, 4096),
 

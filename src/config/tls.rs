@@ -2,6 +2,7 @@
 
 use super::settings::Reader;
 use crate::system::tls::{ClientAuth, KeyFiles, TlsOptions, UserField};
+use zeroize::Zeroizing;
 
 /// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl TlsSettings {
         let keys = |certificate: &str, key: &str, passphrase: &str| KeyFiles {
             certificate: read.path(certificate),
             key: read.path(key),
-            passphrase: read.text(passphrase),
+            passphrase: read.text(passphrase).map(Zeroizing::new),
         };
         let (cluster, replication) = (read.yes("tls-cluster"), read.yes("tls-replication"));
         TlsSettings {
@@ -38,6 +39,11 @@ impl TlsSettings {
             auto_reload_s: read.number("tls-auto-reload-interval"),
             options: TlsOptions {
                 own: keys("tls-cert-file", "tls-key-file", "tls-key-file-pass"),
+                alternative: keys(
+                    "tls-alt-cert-file",
+                    "tls-alt-key-file",
+                    "tls-alt-key-file-pass",
+                ),
                 outgoing: keys(
                     "tls-client-cert-file",
                     "tls-client-key-file",
@@ -57,6 +63,7 @@ impl TlsSettings {
                 protocols: read.string("tls-protocols"),
                 ciphers: read.string("tls-ciphers"),
                 ciphersuites: read.string("tls-ciphersuites"),
+                groups: read.string("tls-groups"),
                 prefers_own_ciphers: read.yes("tls-prefer-server-ciphers"),
                 caches_sessions: read.yes("tls-session-caching"),
                 sessions: read.number("tls-session-cache-size"),

@@ -178,35 +178,13 @@ fn c_integer(text: &[u8], radix: u32) -> Option<i64> {
     i64::from_str_radix(std::str::from_utf8(text).ok()?, radix).ok()
 }
 
-/// A number of bytes with an optional unit, whatever its case.
-pub fn parse_bytes(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.to_ascii_lowercase().as_slice() {
-        b"" | b"b" => 1,
-        b"k" => 1000,
-        b"kb" => 1 << 10,
-        b"m" => 1_000_000,
-        b"mb" => 1 << 20,
-        b"g" => 1_000_000_000,
-        b"gb" => 1 << 30,
-        _ => return None,
-    };
-    let number: u64 = match number {
-        // A unit alone, or nothing at all, is zero in Redis as well.
-        b"" => 0,
-        _ => std::str::from_utf8(number).ok()?.parse().ok()?,
-    };
-    number.checked_mul(factor)
-}
-
 fn parse_number(text: &[u8], min: i128, max: i128, unit: Unit) -> Result<Value, Reason> {
     let percent =
         |text: &[u8]| numbers::parse_i64(text.strip_suffix(b"%")?).filter(|percent| *percent >= 0);
     let number = match unit {
         Unit::Plain => numbers::parse_i64(text).map(i128::from),
-        Unit::Bytes => parse_bytes(text).map(i128::from),
-        Unit::BytesOrPercent => match parse_bytes(text) {
+        Unit::Bytes => numbers::parse_bytes(text).map(i128::from),
+        Unit::BytesOrPercent => match numbers::parse_bytes(text) {
             Some(bytes) if i128::from(bytes) > max || i128::from(bytes) < 0 => {
                 return Err(out_of_bounds(min, max));
             }
@@ -439,7 +417,11 @@ fn parse_output_limits(words: &[&[u8]], before: &Value) -> Result<Value, Reason>
         };
         let seconds = c_integer(seconds, 10).and_then(|seconds| i32::try_from(seconds).ok());
         let seconds = seconds.and_then(|seconds| u64::try_from(seconds).ok());
-        match (parse_bytes(hard), parse_bytes(soft), seconds) {
+        match (
+            numbers::parse_bytes(hard),
+            numbers::parse_bytes(soft),
+            seconds,
+        ) {
             (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds)) => {
                 *limit = OutputLimit {
                     hard_bytes,

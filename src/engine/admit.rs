@@ -279,9 +279,8 @@ fn admit_from_connection(
     // Nothing else is told to strangers, and nothing is done for them.
     check_authenticated(&caller.session, all)?;
     check_in_multi(&caller.session, all)?;
-    let is_bound = caller.session.identity.restricted().is_some();
     // Nor is anything done, made room for or told beyond what a user may.
-    permissions::check_permitted(state, client, id, args, Place::TopLevel)?;
+    let has_budget = permissions::check_permitted(state, client, id, args, Place::TopLevel)?;
     // Nor for what is not this node's: room is not made for it, and its keys are not looked at.
     if state.cluster.is_some() {
         route::admit(state, client, id, all, args)?;
@@ -314,7 +313,7 @@ fn admit_from_connection(
     if admission == Admission::Runs && state.persistence.forkless.is_some() {
         admission = hold_while_saved(state, &candidate, args);
     }
-    if is_bound && admission == Admission::Runs {
+    if has_budget && admission == Admission::Runs {
         let queued = queue_of(&state.clients, &candidate).len();
         admission = budgets::admit(state, client, id, all, queued)?;
     }

@@ -297,13 +297,10 @@ pub(super) fn admit(
     Ok(Admission::Postponed(HeldBy::Budget))
 }
 
-/// The clients that may go on by now, in the order of their places. Nobody while a script stands still: what was sent before it
-/// did would be told that it is busy.
+/// The clients that may go on by now, in the order of their places. Whose turn comes while a script stands still is told that it
+/// is busy, as who was paused till then is, and who sends something then.
 pub fn take_due(state: &mut State, now_ns: u64) -> Vec<ClientKey> {
     let mut keys = Vec::new();
-    if state.scripting.is_busy() {
-        return keys;
-    }
     while let Some((_, name)) = state.budgets.due.first().filter(|(at, _)| *at <= now_ns) {
         let name = Rc::clone(name);
         state.budgets.set_due(&name, None);

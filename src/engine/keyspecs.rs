@@ -18,25 +18,6 @@ fn is_key(spec: &KeySpec) -> bool {
     spec.flags & key_flags::NOT_KEY == 0
 }
 
-/// The argument that is the one key of each call of a command, with its flags; none for commands with more, fewer or others.
-pub fn only_key(spec: &CommandSpec) -> Option<(u8, u32)> {
-    const UNSURE: u32 = key_flags::NOT_KEY | key_flags::INCOMPLETE | key_flags::VARIABLE_FLAGS;
-    match (spec.keys, spec.get_keys) {
-        (
-            [
-                KeySpec {
-                    flags,
-                    begin: BeginSearch::Index(at),
-                    find: FindKeys::Range { last: 0, .. },
-                    ..
-                },
-            ],
-            None,
-        ) if flags & UNSURE == 0 => Some((u8::try_from(*at).ok()?, *flags)),
-        _ => None,
-    }
-}
-
 /// The keys of one call: argument indexes with their flags, in the order of the specifications. An error when the
 /// arguments do not fit the command; it may also have no keys.
 pub fn keys_of(spec: &CommandSpec, args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {

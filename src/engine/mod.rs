@@ -48,6 +48,7 @@ pub mod monitor;
 pub mod notifications;
 pub mod parse;
 pub mod permissions;
+pub mod permitted;
 pub mod persistence;
 pub mod process;
 pub mod propagate;

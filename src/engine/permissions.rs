@@ -1,17 +1,16 @@
 //! Whether users may do what they ask for, and what follows when their rules change.
 //!
 //! In: a command with its arguments, and the user who asks. Out: that it may run, or the refusal, which is logged (ACL LOG)
-//! and counted. What users may is [`crate::acl`]'s to know; here the command table tells it of commands, keys and channels.
+//! and counted. What users may is [`crate::acl`]'s to know, and [`super::permitted`] asks it; here the command table tells it
+//! of commands.
 //! Mirrors what of Redis's acl.c looks at clients.
 
 use super::blocking;
 use super::budgets;
-use super::keyspecs::keys_of;
-use super::spec::key_flags;
-use super::{Command, CommandError, CommandId, CommandSpec, CommandTable, State, acl, flags};
+use super::permitted::{self, Asked, check};
+use super::{CommandError, CommandId, CommandTable, State, acl, flags};
 use crate::acl::{
-    ALL_DBS, Call, Catalogue, Changed, ChannelUse, Context, Denied, KeyUse, NO_DB, Reason, Refusal,
-    User, access,
+    ALL_DBS, Catalogue, Changed, Context, DEFAULT_USER, Denied, Reason, Refusal, User,
 };
 use crate::clients::hosts::{self, AuthLimits, Turn, Waiting};
 use crate::clients::{ClientKey, Identity, Listening};
@@ -72,75 +71,6 @@ impl Place {
     }
 }
 
-/// What this use of a key asks for.
-fn access_of(key: u32) -> u8 {
-    let mut all = 0;
-    if key & key_flags::ACCESS != 0 {
-        all |= access::READ;
-    }
-    if key & (key_flags::INSERT | key_flags::DELETE | key_flags::UPDATE) != 0 {
-        all |= access::WRITE;
-    }
-    all
-}
-
-/// The channels of a call. Nobody needs leave to hear no more of one.
-fn channels_of(spec: &CommandSpec, args: Args<'_>) -> Vec<ChannelUse> {
-    let (last, is_pattern) = match spec.name {
-        "subscribe" | "ssubscribe" => (args.len(), false),
-        "psubscribe" => (args.len(), true),
-        "publish" | "spublish" => (2, false),
-        _ => return Vec::new(),
-    };
-    (1..last)
-        .map(|at| ChannelUse {
-            at,
-            is_pattern,
-            is_unsubscribe: false,
-        })
-        .collect()
-}
-
-/// Whether a command looks at keys of the selected database, named or not.
-fn uses_selected(command: &Command) -> bool {
-    const OF_DATA: u32 = acl::KEYSPACE | acl::READ | acl::WRITE | acl::SCRIPTING;
-    command.acl & OF_DATA != 0 && !matches!(command.spec.name, "select" | "swapdb" | "flushall")
-}
-
-/// The databases that a call is about, beyond the one that is selected.
-fn databases_of(spec: &CommandSpec, args: Args<'_>) -> Vec<usize> {
-    let number = |at: usize| {
-        let number = crate::system::numbers::parse_i64(args.get(at)?)?;
-        usize::try_from(number).ok()
-    };
-    match spec.name {
-        "select" => number(1).into_iter().collect(),
-        "swapdb" => [number(1), number(2)].into_iter().flatten().collect(),
-        "move" => number(2).into_iter().collect(),
-        "flushall" => vec![ALL_DBS],
-        // Each of them: the last counts, and which that is the handler says.
-        "copy" => (3..args.len())
-            .filter(|at| {
-                args.get(*at)
-                    .is_some_and(|arg| arg.eq_ignore_ascii_case(b"db"))
-            })
-            .filter_map(|at| number(at + 1))
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-/// Asks whether a user may run a command in a database.
-pub(crate) fn check(
-    table: &CommandTable,
-    user: &User,
-    id: CommandId,
-    args: Args<'_>,
-    db: usize,
-) -> Result<(), Denied> {
-    with_call(table, user, id, args, db, |call| user.check(call))
-}
-
 /// Asks for DRYRUN; the reason why not.
 pub(crate) fn dry_run(
     table: &CommandTable,
@@ -177,67 +107,6 @@ pub(crate) fn budget_fields(user: &User) -> Vec<(&'static str, String)> {
     fields.push(("waits", usage.waits().to_string()));
     fields.push(("refusals", usage.refusals().to_string()));
     fields
-}
-
-/// Asks whether a user may also touch keys that the arguments do not name (SORT with BY and GET).
-pub(crate) fn may_access_all_keys(
-    table: &CommandTable,
-    user: &User,
-    id: CommandId,
-    args: Args<'_>,
-    db: usize,
-) -> bool {
-    with_call(table, user, id, args, db, |call| {
-        user.may_access_all_keys(call, access::READ)
-    })
-}
-
-fn with_call<R>(
-    table: &CommandTable,
-    user: &User,
-    id: CommandId,
-    args: Args<'_>,
-    db: usize,
-    ask: impl FnOnce(&Call<'_>) -> R,
-) -> R {
-    let command = table.get(id);
-    let mut call = Call {
-        command: id.0,
-        parent: command.parent.map(|parent| parent.0),
-        args,
-        keys: &[],
-        channels: &[],
-        db: if uses_selected(command) { db } else { NO_DB },
-        other_dbs: &[],
-    };
-    // What most commands are: without channels or other databases, and with one key, of which nothing has to be listed.
-    let is_plain = command.flags & flags::PUBSUB == 0 && user.sees_all_dbs();
-    if is_plain && let Some((at, key)) = command.only_key {
-        let key = KeyUse {
-            at: usize::from(at),
-            access: access_of(key),
-        };
-        let keys = [key];
-        // One that is missing is missed by the handler.
-        call.keys = &keys[..usize::from(args.len() > key.at)];
-        return ask(&call);
-    }
-    let mut keys = Vec::new();
-    if !user.sees_all_keys() && super::keyspecs::has_keys(command.spec) {
-        // A call whose keys cannot be found is one that its handler refuses.
-        let found = keys_of(command.spec, args).unwrap_or_default();
-        keys.extend(found.into_iter().map(|(at, key)| KeyUse {
-            at,
-            access: access_of(key),
-        }));
-    }
-    let channels = match command.flags & flags::PUBSUB {
-        0 => Vec::new(),
-        _ => channels_of(command.spec, args),
-    };
-    let databases = databases_of(command.spec, args);
-    (call.keys, call.channels, call.other_dbs) = (&keys, &channels, &databases);
-    ask(&call)
 }
 
 /// Why a user may not, as DRYRUN (`is_told_all`) and as refusals word it: these do not tell which key or channel it was.
@@ -289,7 +158,8 @@ pub(crate) fn reason(
     }
 }
 
-/// What a user may not run, or not with these keys or channels. Who may do everything is asked nothing.
+/// Refuses what a user may not run, or not with these keys or channels. Who may do everything is asked nothing. Tells also
+/// whether there is a budget to be asked for: those without are not looked up again.
 #[inline(always)]
 pub(super) fn check_permitted(
     state: &mut State,
@@ -297,68 +167,21 @@ pub(super) fn check_permitted(
     id: CommandId,
     args: Args<'_>,
     place: Place,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     let Some(caller) = state.clients.get(client) else {
-        return Ok(());
+        return Ok(false);
     };
     let Some(user) = caller.session.identity.restricted() else {
-        return Ok(());
+        return Ok(false);
     };
-    match check_bound(&state.table, user, id, args, caller.session.db) {
-        Asked::Permitted => Ok(()),
+    match permitted::ask(&state.table, user, id, args, caller.session.db) {
+        Asked::Permitted => Ok(user.has_budget()),
         asked => {
             let user = Rc::clone(user);
-            refuse_or_ask_on(state, client, &user, id, args, place, asked)
+            refuse_or_ask_on(state, client, &user, id, args, place, asked)?;
+            Ok(user.has_budget())
         }
     }
-}
-
-/// What came of asking a user's rules.
-enum Asked {
-    Permitted,
-    Denied(Denied),
-    /// It is SORT, of which the arguments do not name all keys.
-    IsSort,
-}
-
-#[inline(never)]
-fn check_bound(
-    table: &CommandTable,
-    user: &User,
-    id: CommandId,
-    args: Args<'_>,
-    db: usize,
-) -> Asked {
-    let command = table.get(id);
-    // Who has yet to say who it is must be able to, whatever it is now.
-    if user.is_unrestricted() || command.flags & flags::NO_AUTH != 0 {
-        return Asked::Permitted;
-    }
-    // What most calls are. Those that this does not let pass are asked about in full.
-    if command.flags & (flags::PUBSUB | flags::MOVABLE_KEYS) == 0 {
-        let spec = command.spec;
-        let key = command
-            .only_key
-            .and_then(|(at, key)| Some((args.get(usize::from(at))?, access_of(key))));
-        let has_no_other = key.is_some()
-            || user.sees_all_keys()
-            || spec.keys.is_empty() && spec.get_keys.is_none();
-        if has_no_other && user.permits_simply(id.0, key) {
-            return Asked::Permitted;
-        }
-    }
-    match check(table, user, id, args, db) {
-        Err(denied) => Asked::Denied(denied),
-        // The only commands of their group that may read keys which no argument names.
-        Ok(()) if command.flags & flags::MOVABLE_KEYS != 0 && is_sort(command.spec) => {
-            Asked::IsSort
-        }
-        Ok(()) => Asked::Permitted,
-    }
-}
-
-fn is_sort(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "sort" | "sort_ro")
 }
 
 /// The refusal of a command of a transaction.
@@ -385,7 +208,7 @@ fn refuse_or_ask_on(
 ) -> Result<(), CommandError> {
     let denied = match asked {
         Asked::Permitted => return Ok(()),
-        Asked::IsSort => return check_sort(state, client, user, id, args, place),
+        Asked::ReadsUnnamed => return check_unnamed(state, client, user, id, args, place),
         Asked::Denied(denied) => denied,
     };
     log(state, client, user.name(), id, args, denied, place);
@@ -405,7 +228,7 @@ fn refuse_or_ask_on(
 }
 
 /// SORT names more keys by its patterns than by its arguments, which only those may touch who may read all keys.
-fn check_sort(
+fn check_unnamed(
     state: &State,
     client: ClientKey,
     user: &User,
@@ -419,45 +242,25 @@ fn check_sort(
     let session = state.clients.get(client).map(|client| &client.session);
     // What is queued is refused when it is run.
     let is_queued = place == Place::TopLevel && session.is_some_and(|it| it.in_multi());
-    let Some(option) = option_for_all_keys(args).filter(|_| !is_queued) else {
+    let find = state.table.get(id).spec.reads_unnamed;
+    let Some(refusal) = find.filter(|_| !is_queued).and_then(|find| find(args)) else {
         return Ok(());
     };
     let db = session.map_or(0, |it| it.db);
-    if may_access_all_keys(&state.table, user, id, args, db) {
-        return Ok(());
+    match permitted::may_read_all_keys(&state.table, user, id, args, db) {
+        true => Ok(()),
+        false => Err(refusal),
     }
-    Err(CommandError::fixed(option))
-}
-
-/// The refusal of the first option of SORT that reads other keys; options behind a mistake do not count.
-fn option_for_all_keys(args: Args<'_>) -> Option<&'static str> {
-    let mut at = 2;
-    while let Some(word) = args.get(at) {
-        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
-        let value = args.get(at + 1);
-        match value {
-            Some(pattern) if is(b"by") && pattern.contains(&b'*') => {
-                return Some("ERR BY option of SORT denied due to insufficient ACL permissions.");
-            }
-            Some(_) if is(b"get") => {
-                return Some("ERR GET option of SORT denied due to insufficient ACL permissions.");
-            }
-            Some(_) if is(b"by") || is(b"store") => at += 2,
-            Some(_) if is(b"limit") && args.get(at + 2).is_some() => at += 3,
-            _ if is(b"asc") || is(b"desc") || is(b"alpha") => at += 1,
-            _ => return None,
-        }
-    }
-    None
 }
 
 /// Who somebody with this name and password is, if it may see what INFO tells. A name that is nobody's stands for the default
 /// user.
 pub fn watcher(state: &State, name: Option<&[u8]>, password: &[u8]) -> Option<Rc<User>> {
-    let named = name.and_then(|name| state.users.find(name));
-    let user = named.unwrap_or(state.users.default_user());
-    let is_right = user.accepts(password);
-    (is_right && may_watch(state, user)).then(|| Rc::clone(user))
+    let known = name.filter(|name| state.users.find(name).is_some());
+    let user = state
+        .users
+        .authenticate(known.unwrap_or(DEFAULT_USER), password)?;
+    may_watch(state, user).then(|| Rc::clone(user))
 }
 
 /// Whether a user, as it is by now, may see what INFO tells.

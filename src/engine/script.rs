@@ -9,7 +9,7 @@ use crate::engine::admit::{Origin, Unkept, Unresolved, admit, resolve, unkept};
 use crate::engine::call::{advance_reply_mode, call, note_run};
 use crate::engine::propagate::note_write;
 use crate::engine::{
-    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, permissions,
+    CommandError, CommandId, Host, Invocation, ServerContext, State, flags, functions, permitted,
     tracking, transactions,
 };
 use crate::journal::Targets;
@@ -255,6 +255,9 @@ fn drive(state: &mut State, host: &mut dyn Host, key: ClientKey, mut tell: Tell)
         };
     };
     state.scripting.interpreter = Some(interpreter);
+    if ended.is_some() {
+        super::persistence::save_emptied(state, host);
+    }
     ended
 }
 
@@ -343,9 +346,8 @@ fn may_call(state: &mut State, key: ClientKey, args: Args<'_>) -> Option<bool> {
     let session = &state.clients.get(key)?.session;
     let restricted = session.identity.restricted();
     Some(
-        restricted.is_none_or(|user| {
-            permissions::check(&state.table, user, id, args, session.db).is_ok()
-        }),
+        restricted
+            .is_none_or(|user| permitted::check(&state.table, user, id, args, session.db).is_ok()),
     )
 }
 

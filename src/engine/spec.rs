@@ -494,6 +494,66 @@ impl Group {
 /// Finds the keys of a command whose key specifications cannot: returns argument indexes with [`key_flags`].
 pub type GetKeys = fn(Args<'_>) -> Result<Vec<(usize, u32)>, CommandError>;
 
+/// Which arguments of a command are channels that it uses. Those of which it only tells (PUBSUB NUMSUB) are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// No argument is.
+    None,
+    /// The first is: a message is sent there.
+    First,
+    /// All are: the client will hear what is sent there.
+    All,
+    /// All are patterns of channels which the client will hear.
+    Patterns,
+    /// All are, or are patterns: the client will hear them no more, for which nobody needs leave.
+    Left,
+}
+
+/// The databases that a command uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Databases {
+    /// True if it uses the selected one, should it look at keys (which its categories say).
+    pub uses_selected: bool,
+    /// Those that it uses beside that one.
+    pub others: OtherDatabases,
+}
+
+/// Databases that a command uses beside the selected one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtherDatabases {
+    /// Those whose numbers are these arguments, mostly none.
+    At(&'static [usize]),
+    /// Those whose numbers stand behind this word, from this argument on.
+    Behind(&'static str, usize),
+    /// All that there are.
+    All,
+}
+
+impl Databases {
+    /// The selected one and no other, as of most commands.
+    pub const SELECTED: Databases = Databases {
+        uses_selected: true,
+        others: OtherDatabases::At(&[]),
+    };
+    /// The selected one and others.
+    pub const fn selected_and(others: OtherDatabases) -> Databases {
+        Databases {
+            uses_selected: true,
+            others,
+        }
+    }
+    /// These, and not the selected one.
+    pub const fn only(others: OtherDatabases) -> Databases {
+        Databases {
+            uses_selected: false,
+            others,
+        }
+    }
+}
+
+/// Looks in a call for an option by which it reads keys that no argument names: how it is refused to who may not read all keys.
+pub type ReadsUnnamed = fn(Args<'_>) -> Option<CommandError>;
+
 /// One command or subcommand. Write rows with `..CommandSpec::DEFAULT`.
 #[derive(Clone, Copy)]
 pub struct CommandSpec {
@@ -517,6 +577,12 @@ pub struct CommandSpec {
     pub keys: &'static [KeySpec],
     /// Own key finder, where `keys` is incomplete or unknown.
     pub get_keys: Option<GetKeys>,
+    /// How calls may read keys that no argument names, if they may.
+    pub reads_unnamed: Option<ReadsUnnamed>,
+    /// The channels among the arguments.
+    pub channels: Channels,
+    /// The databases that calls use.
+    pub databases: Databases,
     /// Command tips (redis.io: "Command tips").
     pub tips: &'static [&'static str],
     /// (version, what changed).
@@ -558,6 +624,9 @@ impl CommandSpec {
         acl: 0,
         keys: &[],
         get_keys: None,
+        reads_unnamed: None,
+        channels: Channels::None,
+        databases: Databases::SELECTED,
         tips: &[],
         history: &[],
         deprecated_since: "",

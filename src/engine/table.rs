@@ -3,6 +3,7 @@
 //! Built once at start; `rename-command` changes names, nothing else ever changes. A [`CommandId`] is an index into
 //! it and into the per-command counters.
 
+use super::permitted::Asks;
 use super::{CommandSpec, Group, Handler, acl, flags};
 use crate::config::secrets;
 use crate::resp::Args;
@@ -32,8 +33,8 @@ pub struct Command {
     pub first_key: u8,
     /// Whether passwords may be among its arguments.
     pub may_carry_secrets: bool,
-    /// Where its key stands, with its flags, if each call has this one and no other.
-    pub only_key: Option<(u8, u32)>,
+    /// What has to be asked of a user's rules about each call.
+    pub asks: Asks,
 }
 
 /// The table.
@@ -81,17 +82,18 @@ impl CommandTable {
             Some(parent) => format!("{}|{}", self.get(parent).name, spec.name),
             None => spec.name.to_owned(),
         };
+        let flags = effective_flags(spec);
         self.commands.push(Command {
             spec,
             full_name: name.clone(),
             name,
-            flags: effective_flags(spec),
+            flags,
             acl: effective_acl(spec),
             parent,
             subcommands: Vec::new(),
             first_key: first_key(spec),
             may_carry_secrets: secrets::may_carry(spec.name.as_bytes()),
-            only_key: super::keyspecs::only_key(spec),
+            asks: Asks::of(spec, flags),
         });
         id
     }

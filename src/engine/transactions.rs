@@ -129,6 +129,7 @@ pub(crate) fn run_queue(
     }
     // Ended before anything else runs, whose effects would be a part of it.
     state.journal.end_unit();
+    super::persistence::save_emptied(state, host);
     discard(state, client);
     state.clients.reply_complete(client);
     true

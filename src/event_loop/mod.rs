@@ -23,6 +23,7 @@
 //!
 //! Mirrors `ae.c` and `ae_epoll.c` of Redis, which are level-triggered and keep a callback per descriptor.
 
+mod mio_lingering;
 mod mio_seam;
 mod mio_sockets;
 mod mio_tls;
@@ -317,11 +318,13 @@ impl EventLoop {
                 Err(error) if is_peer_error(&error) => continue,
                 Err(error) => {
                     // Out of descriptors or memory. The edge is spent, so the listener must be tried again by
-                    // ourselves, but not at once: nothing has changed yet.
-                    let until_ns = self.mono_ns + ACCEPT_REST_NS;
-                    self.resting.retain(|(_, resting)| *resting != listener);
-                    self.resting.push((until_ns, listener));
-                    service.accept_failed(self, listener, &error);
+                    // ourselves, but not at once: nothing has changed yet. One that rests already was asked for something
+                    // else (handshakes that go on), and is told of no more often for that.
+                    if self.resting.iter().all(|(_, resting)| *resting != listener) {
+                        let until_ns = self.mono_ns + ACCEPT_REST_NS;
+                        self.resting.push((until_ns, listener));
+                        service.accept_failed(self, listener, &error);
+                    }
                     return;
                 }
             }
@@ -634,6 +637,11 @@ impl EventLoop {
         let n = self.seam.write(token, slices)?;
         self.report.bytes_out += n as u64;
         Ok(n)
+    }
+
+    /// Bytes of memory that the transport of a connection holds for it; 0: one of a kind that holds none.
+    pub fn held_bytes(&mut self, token: Token) -> usize {
+        self.seam.held_bytes(token)
     }
 
     /// Sets a timer. It is served in the first turn after `at_ns` on the monotonic clock.

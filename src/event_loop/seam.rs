@@ -175,6 +175,13 @@ pub trait Seam {
     fn write(&mut self, token: Token, slices: &[io::IoSlice<'_>]) -> io::Result<usize>;
     /// Closes and forgets.
     fn close(&mut self, token: Token);
+    /// Bytes of memory that the transport of a connection holds for it below the seam; 0: a transport that holds none, however
+    /// long the connection lasts.
+    fn held_bytes(&mut self, _token: Token) -> usize {
+        0
+    }
+    /// The server ends: what was written to connections that are closed, and is still below the seam, has so long to go out.
+    fn finish(&mut self, _patience: Duration) {}
     /// A handle to wake `poll`.
     fn waker(&self) -> Waker;
     /// What the server has beside the network: disk, helpers, children.

@@ -42,8 +42,12 @@ const HANDSHAKE_READS: usize = 4;
 const OVERHEAD_IN_TURN: isize = 22 * 1024;
 /// More than this is never needed to understand what was read: the longest handshake message, and one read.
 const MOST_HELD: usize = 256 * 1024;
-/// The first byte of what a TLS client sends.
+/// The first byte of what a peer sends that speaks TLS: of a handshake's message, ...
 const HANDSHAKE_RECORD: u8 = 22;
+/// ... or of an alert, with which a server answers a client that it cannot speak with.
+const ALERT_RECORD: u8 = 21;
+/// What rustls keeps of a connection that is open, beside what is in its own struct, about, bytes: names, keys, certificates.
+const SESSION_HEAP: usize = 1024;
 
 /// Buffers that all connections share.
 #[derive(Debug, Default)]
@@ -324,6 +328,19 @@ impl TlsConnection {
         std::mem::take(&mut self.broke_off)
     }
 
+    /// Bytes of memory that it holds, itself included; of what rustls keeps elsewhere about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let buffers = [&self.held, &self.plain, &self.outgoing];
+        let buffers: usize = buffers.iter().map(|it| it.capacity()).sum();
+        size_of::<TlsConnection>() + SESSION_HEAP + buffers
+    }
+
+    /// Ciphertext that the stream has not taken, of a connection that is closed.
+    pub(super) fn into_unsent(mut self) -> Vec<u8> {
+        self.outgoing.drain(..self.sent);
+        self.outgoing
+    }
+
     /// The certificate that the peer has shown, and was trusted.
     pub(super) fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         let certificates = with_session!(&self.session, it => it.peer_certificates());
@@ -340,10 +357,12 @@ impl TlsConnection {
         for _ in 0..HANDSHAKE_READS {
             // Plain bytes that come right behind the handshake have no room yet: they stay with the connection.
             let (read, _) = self.read_records(stream, buffers, &mut [], 0)?;
-            let flushed = would_block(self.flush(stream))?;
+            let flushed = would_block(self.flush(stream));
+            // Before what the stream says: a peer that has sent an alert has closed it.
             if let Some(error) = self.failure() {
                 return Err(error);
             }
+            let flushed = flushed.map_err(|error| self.refusal(stream, buffers, error))?;
             let is_over = with_session!(&self.session, it => !it.is_handshaking());
             if is_over {
                 // Where its end waits to be sent, the next edge sends it.
@@ -445,7 +464,9 @@ impl TlsConnection {
         if self.stage != Stage::Open {
             return Err(io::Error::from(io::ErrorKind::WouldBlock));
         }
-        self.flush(stream)?;
+        if let Err(error) = self.flush(stream) {
+            return Err(self.refusal(stream, buffers, error));
+        }
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
         let mut written = 0;
         while written < offered && written < MOST_WRITTEN {
@@ -453,11 +474,37 @@ impl TlsConnection {
             let output = std::mem::take(&mut buffers.output);
             let has_all = self.give(stream, &output);
             buffers.output = output;
-            if !has_all? {
-                break;
+            match has_all {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => return Err(self.refusal(stream, buffers, error)),
             }
         }
         Ok(written)
+    }
+
+    /// Why the stream takes nothing more. A peer that gives a connection up sends an alert before it closes, and that says
+    /// more than that the stream is broken.
+    fn refusal(
+        &mut self,
+        stream: &mut impl Read,
+        buffers: &mut Buffers,
+        error: io::Error,
+    ) -> io::Error {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return error;
+        }
+        // Plain bytes that come first stay for the reader: there are none of those yet, where a handshake was refused.
+        for _ in 0..HANDSHAKE_READS {
+            if self.has_more() {
+                break;
+            }
+            match self.read_records(stream, buffers, &mut [], 0) {
+                Ok((Pulled::Some { .. } | Pulled::Bytes(_), _)) => {}
+                Ok((Pulled::Nothing | Pulled::End, _)) | Err(_) => break,
+            }
+        }
+        self.failure().unwrap_or(error)
     }
 
     /// Gives the stream what waits for it.
@@ -545,7 +592,8 @@ impl TlsConnection {
             ),
             other => (other, 0),
         };
-        if got > 0 && !std::mem::replace(&mut self.has_read, true) && input[0] != HANDSHAKE_RECORD {
+        let is_first = got > 0 && !std::mem::replace(&mut self.has_read, true);
+        if is_first && ![HANDSHAKE_RECORD, ALERT_RECORD].contains(&input[0]) {
             // It does not speak TLS, and would not know what an alert is.
             self.failed = Some("wrong version number: the peer does not speak TLS".into());
             return Ok((pulled, 0));
@@ -721,12 +769,11 @@ impl TlsConnection {
 
 /// Whether a record is an alert. An encrypted one shows it by its length: no handshake message is that short.
 fn is_alert(record: &[u8]) -> bool {
-    const ALERT: u8 = 21;
     const DATA: u8 = 23;
     /// Two bytes, their type, what authenticates them, and the record's head.
     const SEALED_ALERT: usize = 2 + 1 + 16 + 5;
     match record.first() {
-        Some(&ALERT) => true,
+        Some(&ALERT_RECORD) => true,
         Some(&DATA) => record.len() <= SEALED_ALERT,
         _ => false,
     }

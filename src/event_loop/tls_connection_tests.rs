@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::system::rng::Rng;
-use crate::system::tls::testing::{Authority, Files};
+use crate::system::tls::testing::{Anybody, Authority, Files};
 use crate::system::tls::{ClientAuth, KeyFiles, TlsContext, TlsOptions};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,6 +18,8 @@ struct Wire {
     ended: bool,
     /// It is broken behind them.
     reset: bool,
+    /// Nobody is there to take any.
+    refuses: bool,
     /// Something came since the reader was told.
     came: bool,
     /// There was no room, and the writer waits for some.
@@ -63,6 +65,9 @@ impl Read for End {
 impl Write for End {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut wire = self.outgoing.borrow_mut();
+        if wire.refuses {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
         let room = wire.room.saturating_sub(wire.bytes.len());
         if room == 0 {
             wire.is_waited_for = true;
@@ -406,6 +411,59 @@ fn plain_text_is_refused_in_silence() {
     }
 }
 
+/// A server that cannot speak with a client says so before it has said anything else, and speaks TLS all the same.
+#[test]
+fn an_alert_that_comes_first_is_told() {
+    let fixture = fixture();
+    let [mut client, _] = pair(&fixture.contexts[0], 14, [0, 0], 1_000_000);
+    client.turn();
+    {
+        let mut wire = client.end.incoming.borrow_mut();
+        wire.bytes.extend([ALERT_RECORD, 3, 3, 0, 2, 2, 70]);
+        wire.came = true;
+    }
+    client.turn();
+    let failed = client.failed.expect("a reason");
+    assert_eq!(failed, "received fatal alert: ProtocolVersion");
+}
+
+/// In TLS 1.3 a client is done with its handshake before the server has looked at its certificate. The server says why it
+/// closes, and whoever writes next finds the connection broken.
+#[test]
+fn the_alert_of_a_peer_that_has_closed_is_told_by_a_write() {
+    let (fixture, elsewhere) = (fixture(), fixture());
+    let mut sides = pair(&fixture.contexts[0], 15, [0, 0], 1_000_000);
+    let strict = Arc::clone(&elsewhere.contexts[0].server);
+    sides[1].tls = TlsConnection::accepted(strict).expect("a server");
+    // Whom it connects to does not matter here.
+    let name = ServerName::try_from("localhost").expect("a name");
+    let trusting = Arc::new(trusting(&fixture.contexts[0].client));
+    sides[0].tls = TlsConnection::connecting(trusting, name).expect("a client");
+    let [client, server] = &mut sides;
+    while server.failed.is_none() {
+        if !client.tls.is_open() {
+            client.turn();
+        }
+        server.turn();
+    }
+    assert!(client.tls.is_open() && client.failed.is_none());
+    client.end.outgoing.borrow_mut().refuses = true;
+    client.to_send = b"PING".to_vec();
+    client.write();
+    let failed = client.failed.as_deref().expect("a reason");
+    // Both authorities have one name, so that it is the signature that is wrong.
+    assert_eq!(failed, "received fatal alert: DecryptError");
+}
+
+/// A client that does not ask who the server is.
+fn trusting(config: &rustls::ClientConfig) -> rustls::ClientConfig {
+    let mut config = config.clone();
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(Anybody::new()));
+    config
+}
+
 /// Has new keys used for what a side sends, which the peer is told by a record without a plain byte.
 fn update_keys(side: &mut Side) {
     let mut sink = Sink {
@@ -655,6 +713,37 @@ fn broken_bytes_break_the_connection_and_nothing_else() {
         }
     }
     assert!(failed > inputs / 2, "{failed} of {inputs}");
+}
+
+/// What is kept for a connection counts, so that whoever makes a server keep much is found out.
+#[test]
+fn what_is_kept_is_counted() {
+    let fixture = fixture();
+    let mut sides = pair(&fixture.contexts[0], 16, [0, 0], 1_000_000);
+    run(&mut sides);
+    let [client, server] = &mut sides;
+    let idle = server.tls.memory_bytes();
+    assert!((2_000..6_000).contains(&idle), "{idle}");
+    // Part of a record.
+    client.to_send = vec![b'x'; 16_000];
+    client.end.most = usize::MAX;
+    client.write();
+    server.end.incoming.borrow_mut().bytes.pop_back();
+    server.read();
+    assert!(server.received.is_empty());
+    let kept = server.tls.memory_bytes() - idle;
+    assert!((14_000..100_000).contains(&kept), "{kept}");
+    // What the peer does not take.
+    server.end.outgoing.borrow_mut().room = 0;
+    let before = server.tls.memory_bytes();
+    server.to_send = vec![b'y'; 16_000];
+    server.write();
+    while server.sent == 0 {
+        server.write();
+    }
+    let waits = server.tls.memory_bytes() - before;
+    assert!((1..100_000).contains(&waits), "{waits}");
+    assert_eq!(server.tls.outgoing.capacity(), waits);
 }
 
 /// What a connection takes that is open and idle, in memory: docs/architecture.md tells it.

@@ -35,7 +35,15 @@ impl ClientMemory {
         let subscriptions = client.subscriptions.as_ref();
         let subscriptions = subscriptions.map_or(0, |it| it.memory_bytes());
         let caching = client.caching.as_ref().map_or(0, |it| it.memory_bytes());
-        std::mem::size_of::<Client>() + buffers + waits + queued + watched + subscriptions + caching
+        let transport = client.connection().transport_bytes();
+        std::mem::size_of::<Client>()
+            + transport
+            + buffers
+            + waits
+            + queued
+            + watched
+            + subscriptions
+            + caching
     }
     /// Measures one client.
     pub fn measure(&mut self, client: &Client, now_ns: u64) {

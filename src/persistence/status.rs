@@ -325,6 +325,8 @@ pub struct Persistence {
     pub last_was_forkless: bool,
     /// A background save waits for another one to end.
     pub scheduled: bool,
+    /// A transaction or a script has deleted all data, and the file is to have what is there at its end.
+    pub owes_snapshot: bool,
     /// The append-only file.
     pub aof: AppendOnly,
     /// Its rewrites.
@@ -379,6 +381,7 @@ impl Default for Persistence {
             waker: None,
             last_was_forkless: false,
             scheduled: false,
+            owes_snapshot: false,
             aof: AppendOnly::default(),
             rewrite: Rewrites::default(),
             loading: None,

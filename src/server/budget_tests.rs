@@ -302,9 +302,9 @@ fn a_pause_and_a_budget_do_not_forget_whom_they_hold() {
     assert!(world.server.core.state.budgets.is_empty());
 }
 
-/// It came before the script was slow, and is not told that it is.
+/// As who sends something then. What is held longer than the script runs is run.
 #[test]
-fn who_is_held_stays_held_while_a_script_stands_still() {
+fn whose_turn_comes_while_a_script_stands_still_is_told_so() {
     let (mut world, admin) = with_user("rate=10/s");
     world.ask(admin, "CONFIG SET busy-reply-threshold 1\r\n");
     let (peer, runs) = (client_of(&mut world, "u"), world.handle.connect());
@@ -312,9 +312,15 @@ fn who_is_held_stays_held_while_a_script_stands_still() {
     assert_eq!(count(&world.ask(peer, &asked), "a"), 10);
     world.send(runs, "EVAL \"while true do end\" 0\r\n");
     world.wait(Duration::from_secs(1));
-    assert_eq!(world.take(peer), "");
+    let told = world.take(peer);
+    assert!(
+        told.starts_with("-BUSY Redis is busy running a script."),
+        "{told}"
+    );
     assert_eq!(world.ask(admin, "SCRIPT KILL\r\n"), "+OK\r\n");
-    assert_eq!(world.take(peer), "$1\r\na\r\n");
+    // It has cost nothing.
+    assert_eq!(world.ask(peer, "ECHO b\r\n"), "$1\r\nb\r\n");
+    assert!(world.server.core.state.budgets.is_empty());
 }
 
 #[test]
@@ -353,4 +359,15 @@ fn what_users_have_used_is_told() {
     let is_line = |line: &&str| line.starts_with("user_u:commands=1,cpu_usec=10");
     assert_eq!(info.lines().filter(is_line).count(), 1, "{info}");
     assert!(info.contains("user_default:"), "{info}");
+    // What is shown is forgotten; who is held is still held, and for as long.
+    assert_eq!(world.ask(admin, "LOOP RESET\r\n"), "+OK\r\n");
+    let told = world.ask(admin, "LOOP USERS\r\n");
+    let of_u = told.split("$1\r\nu\r\n").nth(1).expect("the user");
+    for wanted in ["$8\r\ncommands\r\n:0\r\n", "$12\r\nclients-held\r\n:1\r\n"] {
+        assert!(of_u.contains(wanted), "{wanted} in {of_u}");
+    }
+    let info = world.ask(admin, "INFO users\r\n");
+    assert!(!info.contains("user_u:"), "{info}");
+    wait_ms(&mut world, 1500);
+    assert_eq!(world.take(peer), "$1\r\na\r\n");
 }

@@ -108,6 +108,8 @@ fn check_files(config: &Config) -> Result<(), ConfigError> {
         "tls-cert-file",
         "tls-key-file",
         "tls-ca-cert-file",
+        "tls-alt-cert-file",
+        "tls-alt-key-file",
         "tls-client-cert-file",
         "tls-client-key-file",
     ] {
@@ -364,10 +366,11 @@ fn risks_of_network(config: &Config, risks: &mut Vec<Risk>) {
             "the link to the primary is not encrypted: its password and all data can be read on it",
         );
     }
-    if settings.http_port != 0 && is_beyond_loopback(settings.http_bind.split(' ')) {
+    let has_plain_pages = settings.http_port != 0 && !settings.http_tls;
+    if has_plain_pages && is_beyond_loopback(settings.http_bind.split(' ')) {
         add(
             "http-bind",
-            "the pages speak no TLS: the password that opens them can be read on its way. Bind 127.0.0.1, and put a proxy before it",
+            "the pages are not over TLS: the password that opens them can be read on its way. http-tls yes has them so",
         );
     }
 }
@@ -444,7 +447,12 @@ fn risks_of_files(config: &Config, risks: &mut Vec<Risk>) {
     for (path, has_secret) in config.files() {
         look("configuration", path, *has_secret);
     }
-    for name in ["aclfile", "tls-key-file", "tls-client-key-file"] {
+    for name in [
+        "aclfile",
+        "tls-key-file",
+        "tls-alt-key-file",
+        "tls-client-key-file",
+    ] {
         if let Some(path) = file_of(config, name) {
             look(name, Path::new(&path), true);
         }

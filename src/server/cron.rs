@@ -92,8 +92,9 @@ impl Core {
 
     /// Looks whether certificates and keys are others by now, as often as `tls-auto-reload-interval` says.
     fn reload_tls(&mut self, events: &mut EventLoop) {
-        let tls = &self.state.config.settings().tls;
-        if tls.auto_reload_s == 0 || !tls.is_used() {
+        let settings = self.state.config.settings();
+        let tls = &settings.tls;
+        if tls.auto_reload_s == 0 || !settings.uses_tls() {
             return;
         }
         let now_ns = events.turn_ns();

@@ -45,11 +45,15 @@ fn net_of_this_thread() -> i64 {
 
 /// Descriptors that are not for clients: those of the HTTP pages, and of connections that are no clients yet or any more.
 pub(super) fn other_descriptors(settings: &Settings) -> u32 {
-    let of_tls = match settings.tls.port {
-        0 => 0,
-        _ => TLS_DESCRIPTORS,
-    };
-    http::descriptors(settings) + of_tls
+    http::descriptors(settings) + tls_descriptors(settings)
+}
+
+/// Those of connections that have not come to the end of their handshake, or are closed and have something to send.
+fn tls_descriptors(settings: &Settings) -> u32 {
+    match settings.tls.port != 0 || settings.has_http_over_tls() {
+        true => TLS_DESCRIPTORS,
+        false => 0,
+    }
 }
 
 /// The production host, made for each call: borrows of the loop and of what belongs to it.
@@ -65,13 +69,15 @@ pub(super) struct LoopHost<'a> {
 
 impl Host for LoopHost<'_> {
     fn rebind(&mut self, settings: &Settings) -> Result<(), String> {
-        // The pages need descriptors of their own, which must not be taken from those of clients.
+        // The pages and TLS need descriptors of their own, which must not be taken from those of clients.
         let others = other_descriptors(settings);
-        if http::descriptors(settings) > 0 && !self.listeners.has_http() {
+        let needs_http = http::descriptors(settings) > 0 && !self.listeners.has_http();
+        let needs_tls = tls_descriptors(settings) > 0 && !self.listeners.has_tls();
+        if needs_http || needs_tls {
             let possible = process::adjust_open_files(settings.maxclients, others)?;
             if possible.maxclients < settings.maxclients {
                 return Err(format!(
-                    "The HTTP pages need {others} file descriptors beside those of maxclients: set maxclients to {} or \
+                    "The HTTP pages and TLS need {others} file descriptors beside those of maxclients: set maxclients to {} or \
                      less",
                     possible.maxclients
                 ));

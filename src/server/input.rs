@@ -126,7 +126,11 @@ impl Core {
             None => {}
             // It leaves its bytes in the socket; when it goes on it is put on the ready list.
             Some(Blocked::Script) => return Progress::Drained,
-            Some(_) => return self.read_ahead(events, key, token),
+            Some(_) => {
+                let progress = self.read_ahead(events, key, token);
+                self.note_transport(events, key);
+                return progress;
+            }
         }
         // It has one as long as replies wait in it, and gives it back when they are written.
         if !client.reply.output().has_buffer()
@@ -138,6 +142,7 @@ impl Core {
         self.note_ready(events, key);
         let progress = self.serve(events, key, token);
         self.state.budgets.served(id);
+        self.note_transport(events, key);
         self.note_served(events, key, progress);
         progress
     }

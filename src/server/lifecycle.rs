@@ -71,7 +71,8 @@ impl Core {
             self.endpoints.close(events, accepted.token);
             return;
         }
-        let connection = connection.admitted(is_priority, host.is_some());
+        let mut connection = connection.admitted(is_priority, host.is_some());
+        connection.set_transport_bytes(events.held_bytes(accepted.token));
         self.state.clients.priority += usize::from(is_priority);
         if let Some(host) = host {
             self.state.clients.by_host.opened(host);
@@ -138,6 +139,22 @@ impl Core {
         let identity = user.map(|user| Identity::User(Rc::clone(user)));
         self.state.observe.stats.denied_certificate += u64::from(identity.is_none());
         identity
+    }
+
+    /// Takes note of what the transport of a client's connection holds for it, where that is of a kind that holds anything.
+    pub(super) fn note_transport(&mut self, events: &mut EventLoop, key: ClientKey) {
+        let Some(client) = self.state.clients.get_mut(key) else {
+            return;
+        };
+        let connection = client.connection_mut();
+        let before = connection.transport_bytes();
+        let Some(token) = connection.token().filter(|_| before > 0) else {
+            return;
+        };
+        connection.set_transport_bytes(events.held_bytes(token));
+        if connection.transport_bytes() != before {
+            engine::client_eviction::count(&mut self.state, key);
+        }
     }
 
     /// Closes a client that waits although nobody is left to be answered. What it is owed from before is written first:

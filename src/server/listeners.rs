@@ -57,6 +57,12 @@ impl Listeners {
         !self.http.is_empty()
     }
 
+    /// Whether TLS is listened for.
+    pub(super) fn has_tls(&self) -> bool {
+        let mut all = self.open.iter().chain(&self.http);
+        all.any(|(address, _)| matches!(address, ListenAddress::Tls(_)))
+    }
+
     /// The listeners of the HTTP pages. They are few and nobody waits in their queues: where they change, the old ones
     /// go first; where the new ones cannot be had the old ones come back.
     fn reopen_http(
@@ -73,7 +79,11 @@ impl Listeners {
                     None => (word, false),
                 };
                 for address in addresses(host, settings.http_port, optional)? {
-                    wanted.push((ListenAddress::Inet(address), optional));
+                    let address = match settings.http_tls {
+                        true => ListenAddress::Tls(address),
+                        false => ListenAddress::Inet(address),
+                    };
+                    wanted.push((address, optional));
                 }
             }
         }

@@ -148,7 +148,7 @@ impl Server {
     pub fn start(&mut self) -> Result<(), String> {
         let settings = self.core.state.config.settings().clone();
         // Before the listeners, which need it.
-        if settings.tls.is_used() {
+        if settings.uses_tls() {
             let seam = self.events.seam();
             if let Err(reason) = seam.configure_tls(&settings.tls.options) {
                 log::warn!("{reason}");

@@ -142,6 +142,7 @@ impl Core {
             .connection_mut()
             .was_written(written, events.turn_ns());
         self.note_written(events, key);
+        self.note_transport(events, key);
         let Some(client) = self.state.clients.get_mut(key) else {
             return;
         };

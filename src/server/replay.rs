@@ -156,6 +156,8 @@ pub fn replay(options: &Options, console: &mut Console<'_>) -> Result<Report, St
     std::env::set_current_dir(&folder.path).map_err(cannot)?;
     let playback = seam.playback();
     let mut server = Server::new(config, Box::new(seam)).map_err(|error| error.to_string())?;
+    let users = &mut server.state().users;
+    users.set_stands_for(super::secrets::stands_for);
     server.core.limit_clients()?;
     server.start()?;
     if server.load() {

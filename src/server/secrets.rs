@@ -8,8 +8,8 @@
 //! pieces the first ones are blotted out until its end is here, and replaced then. It follows the protocol loosely: what
 //! the parser refuses, the server closes.
 //!
-//! Of a rule that adds the hash of a password the hash is hidden, and nothing has that hash any more: the replay lets in
-//! nobody as that user whose password was not given as it is.
+//! Of a rule that adds the hash of a password the hash is hidden as well. What a password is replaced by has another hash than
+//! that, but it is made of what its hash is replaced by: the replay knows by that whom to let in ([`stands_for`]).
 
 use crate::config::secrets::{self, Argument, Arguments, PASSWORD_RULES, WORD};
 use crate::config::{Config, StatementKind};
@@ -25,6 +25,9 @@ const MOST_PIECES: usize = 1024;
 const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// What a digit of a password's hash becomes one of.
 const DIGITS: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+
+/// Digits of a password's hash.
+const HASH_LEN: usize = 64;
 
 /// The mask of one recording.
 pub(super) struct Secrets {
@@ -111,26 +114,22 @@ impl Secrets {
 
     /// A whole secret.
     pub(super) fn hidden(&self, secret: &[u8]) -> Vec<u8> {
-        self.masked(secret, LETTERS)
+        self.masked(secret, Hiding::Letters)
     }
 
     /// A rule of a user, without its password if it has one.
     pub(super) fn hidden_rule(&self, rule: &[u8]) -> Vec<u8> {
         match (Hiding::of_rule(rule.first().copied()), rule.split_first()) {
-            (Hiding::Letters, Some((first, rest))) => {
-                [&[*first], &self.masked(rest, LETTERS)[..]].concat()
-            }
-            (Hiding::Digits, Some((first, rest))) => {
-                [&[*first], &self.masked(rest, DIGITS)[..]].concat()
+            (hiding @ (Hiding::Letters | Hiding::Digits), Some((first, rest))) => {
+                [&[*first], &self.masked(rest, hiding)[..]].concat()
             }
             _ => rule.to_vec(),
         }
     }
 
-    fn masked(&self, secret: &[u8], alphabet: &'static [u8; 32]) -> Vec<u8> {
-        letters(self.begin().chain_update(secret), alphabet)
-            .take(secret.len())
-            .collect()
+    fn masked(&self, secret: &[u8], hiding: Hiding) -> Vec<u8> {
+        let whole = self.begin(hiding).chain_update(secret);
+        self.letters(whole, hiding).take(secret.len()).collect()
     }
 
     /// What a command is called by those who did not rename it.
@@ -152,8 +151,26 @@ impl Secrets {
         secrets::may_carry(self.original(name)) || !is_plain || is_authorization(line)
     }
 
-    fn begin(&self) -> Sha256 {
-        Sha256::new_with_prefix(self.key)
+    /// What all of a secret is to be put into: of a password its hash is taken first, with which others know it.
+    fn begin(&self, hiding: Hiding) -> Sha256 {
+        match hiding {
+            Hiding::Digits => Sha256::new_with_prefix(self.key),
+            Hiding::Unknown | Hiding::Nothing | Hiding::Letters => Sha256::new(),
+        }
+    }
+
+    /// What is put in the place of a secret, once all of it is in the hash that was begun for it.
+    fn letters(&self, whole: Sha256, hiding: Hiding) -> Letters {
+        match hiding {
+            Hiding::Digits => letters(whole, DIGITS),
+            Hiding::Unknown | Hiding::Nothing | Hiding::Letters => {
+                let mut hash = Vec::with_capacity(HASH_LEN);
+                for byte in whole.finalize() {
+                    hash.extend(format!("{byte:02x}").bytes());
+                }
+                letters_of_hash(&self.masked(&hash, Hiding::Digits))
+            }
+        }
     }
 
     /// A command that is one line: as far as it is here it can be looked at whole.
@@ -277,17 +294,32 @@ fn quoted(word: &[u8]) -> std::ops::Range<usize> {
     }
 }
 
-/// The letters of this alphabet in the place of a secret, as many as are wanted, once all of it is in the hash.
-fn letters(whole: Sha256, alphabet: &'static [u8; 32]) -> impl Iterator<Item = u8> {
+/// Whether a password of a recording stands for that of a user's hash, as the recording has both.
+pub(super) fn stands_for(hash: &str, password: &[u8]) -> bool {
+    let letters = letters_of_hash(hash.as_bytes());
+    letters.take(password.len()).eq(password.iter().copied())
+}
+
+/// The letters of a password whose hash is replaced by this.
+fn letters_of_hash(hash: &[u8]) -> Letters {
+    letters(Sha256::new_with_prefix(hash), LETTERS)
+}
+
+/// What is put in the place of a secret: as much as is wanted.
+type Letters = Box<dyn Iterator<Item = u8>>;
+
+/// Letters of this alphabet that follow from a hash.
+fn letters(whole: Sha256, alphabet: &'static [u8; 32]) -> Letters {
     let seed = whole.finalize();
     let blocks = (0_u64..).map(move |block| {
         Sha256::new_with_prefix(seed)
             .chain_update(block.to_le_bytes())
             .finalize()
     });
-    blocks
+    let letters = blocks
         .flatten()
-        .map(|byte| alphabet[usize::from(byte & 31)])
+        .map(|byte| alphabet[usize::from(byte & 31)]);
+    Box::new(letters)
 }
 
 impl Hiding {
@@ -466,7 +498,8 @@ impl Secrets {
         is_last: bool,
         patches: &mut Vec<Patch>,
     ) {
-        let mut hash = stream.hash.take().unwrap_or_else(|| self.begin());
+        let hash = stream.hash.take();
+        let mut hash = hash.unwrap_or_else(|| self.begin(stream.hiding));
         hash.update(&*piece);
         if !is_last {
             piece.fill(b'*');
@@ -477,11 +510,7 @@ impl Secrets {
             }
             return;
         }
-        let alphabet = match stream.hiding {
-            Hiding::Digits => DIGITS,
-            Hiding::Unknown | Hiding::Nothing | Hiding::Letters => LETTERS,
-        };
-        let mut letters = letters(hash, alphabet);
+        let mut letters = self.letters(hash, stream.hiding);
         let mut replaced = 0;
         for (at, len) in stream.pieces.drain(..) {
             replaced += len;

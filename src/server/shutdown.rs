@@ -14,6 +14,11 @@ use crate::persistence::aof::AofState;
 use crate::persistence::status::ChildKind;
 use crate::system::signals::{self, ShutdownSignal};
 use crate::system::{process, supervisor};
+use std::time::Duration;
+
+/// How long the end waits for sockets to take what was written to them over TLS. (Redis waits for none: what a socket has not
+/// taken at the end is lost.)
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 impl Core {
     /// SIGTERM or SIGINT came.
@@ -189,6 +194,8 @@ impl Core {
             self.state.clients.close(key, false);
         }
         self.close_clients(events);
+        // What is encrypted is with us and not with the kernel, which goes on sending when the process is gone.
+        events.seam().finish(LAST_WRITES);
         log::warn!("Redis is now ready to exit, bye bye...");
         self.ended = Some(End::Shutdown);
     }

@@ -106,6 +106,7 @@ impl Service for Core {
                 {
                     self.state.clients.mark_pending_write(key);
                 }
+                self.note_transport(events, key);
             }
             Some(Endpoint::Http(key)) => self.http_writable(events, key),
             Some(Endpoint::PrimaryLink) => self.link_writable(events, token),

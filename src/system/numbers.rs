@@ -78,6 +78,28 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// A number of bytes as a configuration spells it, with an optional unit in any case (`64mb`). A unit alone, or nothing at all,
+/// is zero, as in Redis.
+pub fn parse_bytes(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor: u64 = match unit.to_ascii_lowercase().as_slice() {
+        b"" | b"b" => 1,
+        b"k" => 1000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    let number: u64 = match number {
+        b"" => 0,
+        _ => std::str::from_utf8(number).ok()?.parse().ok()?,
+    };
+    number.checked_mul(factor)
+}
+
 /// Reads a double as Redis's `getDoubleFromObject` does: all that `strtod` takes (decimal, hexadecimal, `inf`,
 /// `infinity`, any case), with neither spaces nor anything behind it; `nan` is refused, and so is a finite text that
 /// overflows to infinity or vanishes to zero.

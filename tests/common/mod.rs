@@ -30,6 +30,16 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// A Python that has this package. The system's own has those of the distribution, another one on the PATH may not.
+pub fn python_with(package: &str) -> Option<&'static str> {
+    ["python3", "/usr/bin/python3"].into_iter().find(|python| {
+        let tried = Command::new(python)
+            .args(["-c", &format!("import {package}")])
+            .output();
+        tried.is_ok_and(|output| output.status.success())
+    })
+}
+
 /// Sends a signal (`-STOP`, `-KILL`, ...) to a process.
 pub fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([name, &pid.to_string()]).status();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs Redis's own test suite, of 8.0.6 or 7.0.15, against a server and compares with the list that is kept here.
 
-    tests/conformance/run.py [--suite 7.0.15] [--server PROGRAM] [FILE ...]
+    tests/conformance/run.py [--suite 7.0.15] [--tls] [--server PROGRAM] [FILE ...]
 
 A FILE is a test file as the suite names it (unit/type/string), or a folder (unit/type) for all in it; without any, all
 files of the list run. The suite comes from Debian's source package and is unpacked, with the redis-cli and
@@ -12,6 +12,9 @@ list, expected-VERSION.txt, says for each file how many these are and which test
 why. The exit status is 0 if and only if no test failed that is not on the list and no file passed fewer than the list
 says (a test that is not reached says nothing itself). A listed test that passes is only noted, for some are decided by
 chance. `--write` puts what came out into the list.
+
+With `--tls` all of it goes over TLS, with certificates that the suite makes. That needs openssl, its headers and tcl-tls
+as well. expected-VERSION-tls.txt then stands before the list, with the files that come out otherwise.
 """
 import argparse
 import concurrent.futures
@@ -47,6 +50,10 @@ class Row:
         self.reference = reference
         self.passed = passed
         self.failed = list(failed)
+
+    def is_like(self, other):
+        """Whether both say the same of a file."""
+        return other is not None and vars(self) == vars(other)
 
     def missed(self, passed, failed):
         """What came out worse than the list says.
@@ -103,14 +110,19 @@ def write_list(path, rows):
     path.write_text("\n".join(comments + lines) + "\n")
 
 
-def suite_tree(version):
+def suite_tree(version, over_tls):
     """The unpacked suite with the tools that it calls; fetched and built where it is not there yet."""
-    missing = [f"{tool} (Debian's {package})" for tool, package in
-               [("tclsh", "tcl"), ("dpkg-source", "dpkg-dev"), ("make", "make"), ("cc", "gcc"), ("c++", "g++")]
-               if not shutil.which(tool)]
+    tools = [("tclsh", "tcl"), ("dpkg-source", "dpkg-dev"), ("make", "make"), ("cc", "gcc"), ("c++", "g++")]
+    if over_tls:
+        tools.append(("openssl", "openssl"))
+    missing = [f"{tool} (Debian's {package})" for tool, package in tools if not shutil.which(tool)]
+    if over_tls and not missing and subprocess.run(["tclsh"], input=b"exit [catch {package require tls 1.6}]",
+                                                   stdout=subprocess.DEVNULL).returncode != 0:
+        missing.append("TLS for Tcl (Debian's tcl-tls)")
     if missing:
         sys.exit("conformance: not installed: " + ", ".join(missing))
-    folder = PROJECT / "target" / "conformance" / version
+    # Apart, for the tools are others: without TLS they need no OpenSSL.
+    folder = PROJECT / "target" / "conformance" / (version + ("-tls" if over_tls else ""))
     fetch = PROJECT / "tests" / "common" / "debian_source.sh"
     if subprocess.run([fetch, folder, "redis", version, *RELEASES[version]]).returncode != 0:
         sys.exit(f"conformance: the sources of the suite {version} are not to be had; see above")
@@ -120,10 +132,15 @@ def suite_tree(version):
         log = folder / "build.log"
         with open(log, "w") as output:
             # A build that was broken off takes the libraries that it did not come to for built.
-            for targets in [["distclean"], ["MALLOC=libc", "BUILD_TLS=no", "USE_SYSTEMD=no", *TOOLS]]:
+            tls = "BUILD_TLS=yes" if over_tls else "BUILD_TLS=no"
+            for targets in [["distclean"], ["MALLOC=libc", tls, "USE_SYSTEMD=no", *TOOLS]]:
                 built = subprocess.run(["make", "-C", tree / "src", *targets], stdout=output, stderr=subprocess.STDOUT)
         if built.returncode != 0:
             sys.exit(f"conformance: the build failed: {log}")
+    # Made last by the program that makes the others.
+    if over_tls and not (tree / "tests" / "tls" / "redis.dh").exists():
+        print("conformance: making the suite's certificates", flush=True)
+        subprocess.run([tree / "utils" / "gen-test-certs.sh"], cwd=tree, stderr=subprocess.DEVNULL, check=True)
     return tree
 
 
@@ -196,6 +213,8 @@ def run_file(tree, file, server, ports, options):
                    "--baseport", str(base), "--portcount", str(PORTS), "--timeout", str(options.timeout)]
         if options.only:
             command += ["--only", options.only]
+        if options.tls:
+            command.append("--tls")
         log = tree.parent / "logs" / (file.replace("/", "_") + ".log")
         log.parent.mkdir(exist_ok=True)
         with open(log, "wb") as output:
@@ -216,6 +235,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--suite", choices=list(RELEASES), default="8.0.6")
+    parser.add_argument("--tls", action="store_true", help="over TLS")
     parser.add_argument("--server", default=PROJECT / "target" / "release" / "gyre", help="default: target/release/gyre")
     parser.add_argument("--jobs", type=int, default=1, help="files at a time")
     parser.add_argument("--timeout", type=int, default=240, help="seconds without a test that ends, after which a file is over")
@@ -229,6 +249,11 @@ def main():
     options = arguments()
     path = HERE / f"expected-{options.suite}.txt"
     rows = read_list(path)
+    elsewhere = {}
+    if options.tls:
+        elsewhere = rows
+        path = HERE / f"expected-{options.suite}-tls.txt"
+        rows = elsewhere | read_list(path)
     wanted = [file for file in sorted(rows) if not options.files
               or any(file == name or file.startswith(name.rstrip("/") + "/") for name in options.files)]
     if options.list:
@@ -240,7 +265,7 @@ def main():
     if not server:
         sys.exit(f"conformance: no program: {options.server} (make build)")
     server = os.path.abspath(server)
-    tree = suite_tree(options.suite)
+    tree = suite_tree(options.suite, options.tls)
     ports = Ports()
     total, reference, worse = 0, 0, 0
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
@@ -255,7 +280,7 @@ def main():
                 worse += len(failed)
             elif options.write:
                 rows[file] = Row(row.reference, passed, failed)
-                write_list(path, rows)
+                write_list(path, {file: row for file, row in rows.items() if not row.is_like(elsewhere.get(file))})
             else:
                 news = row.missed(passed, failed)
                 worse += len(news)

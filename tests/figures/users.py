@@ -24,6 +24,7 @@ USERS = [
     ("all but one command", ["~*", "&*", "+@all", "-flushall"]),
     ("twenty prefixes", PREFIXES + ["~k:*", "&*", "+@all"]),
     ("twenty globs", [f"~*app{n}:*" for n in range(19)] + ["~k:*", "&*", "+@all"]),
+    ("twenty globs, of which the last matches", [f"~*app{n}:*" for n in range(19)] + ["~*k:*", "&*", "+@all"]),
     ("a budget that is never used up", ["~*", "&*", "+@all", "cpu=1000/s"]),
 ]
 ROWS = [

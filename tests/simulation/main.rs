@@ -15,6 +15,7 @@ mod model;
 mod replicas;
 mod scenarios;
 mod servers;
+mod users;
 mod waiting;
 mod world;
 

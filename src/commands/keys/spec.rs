@@ -2,8 +2,8 @@
 
 use super::{databases, expire};
 use crate::engine::{
-    Argument, ArgumentType, CommandSpec, DatabaseHandler, Group, Handler, KeySpec, ServerHandler,
-    acl, flags, key_flags,
+    Argument, ArgumentType, CommandSpec, DatabaseHandler, Databases, Group, Handler, KeySpec,
+    OtherDatabases, ServerHandler, acl, flags, key_flags,
 };
 
 const READ: u32 = flags::READONLY;
@@ -152,6 +152,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             Argument::integer("destination-db").after("DB").optional(),
             Argument::token("replace", "REPLACE").optional(),
         ],
+        databases: Databases::selected_and(OtherDatabases::Behind("DB", 3)),
         handler: server(super::copy),
         ..GENERIC
     },
@@ -222,6 +223,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         name: "flushall",
         summary: "Removes all keys of all databases.",
         complexity: "O(N) in the number of all keys; with ASYNC on another thread.",
+        databases: Databases::only(OtherDatabases::All),
         handler: server(databases::flushall),
         ..FLUSH
     },
@@ -253,6 +255,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_flags::RW | key_flags::ACCESS | key_flags::UPDATE,
         )],
         arguments: &[KEY, Argument::integer("db")],
+        databases: Databases::selected_and(OtherDatabases::At(&[2])),
         handler: server(super::move_key),
         ..GENERIC
     },
@@ -405,6 +408,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         arity: 2,
         flags: flags::LOADING | flags::STALE | flags::FAST,
         arguments: &[Argument::integer("index")],
+        databases: Databases::only(OtherDatabases::At(&[1])),
         handler: database(databases::select),
         ..CommandSpec::DEFAULT
     },
@@ -417,6 +421,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         flags: WRITE_FAST,
         acl: DANGEROUS,
         arguments: &[Argument::integer("index1"), Argument::integer("index2")],
+        databases: Databases::only(OtherDatabases::At(&[1, 2])),
         handler: server(databases::swapdb),
         ..SERVER
     },

@@ -305,7 +305,7 @@ impl Measured {
     }
 }
 
-/// Users that have used something, by name.
+/// Users that have used something, or wait for it, by name.
 fn users(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     let state = &mut *context.state;
     let Some(client) = state.clients.get_mut(context.client) else {
@@ -313,7 +313,9 @@ fn users(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     };
     let reply = &mut client.reply;
     let users = state.users.iter();
-    let used: Vec<_> = users.filter(|user| user.usage().is_used()).collect();
+    let used: Vec<_> = users
+        .filter(|it| it.usage().is_used() || state.budgets.held_of(it.name()) > 0)
+        .collect();
     reply.map(used.len());
     for user in used {
         let usage = user.usage();
@@ -413,6 +415,8 @@ fn write_wait(reply: &mut Reply, table: &CommandTable, wait: &LongWait) {
 fn reset(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
     context.host.recorder().reset();
     context.state.observe.waits.reset();
+    let users = context.state.users.iter();
+    users.for_each(|user| user.usage().reset());
     context.reply().ok();
     Ok(())
 }

@@ -43,7 +43,7 @@ pub(super) const SUBCOMMANDS: &[CommandSpec] = &[
     },
     CommandSpec {
         name: "reset",
-        summary: "Forgets the recorded turns, the histograms and the long waits.",
+        summary: "Forgets the recorded turns, the histograms, the long waits and what users have used.",
         tips: &[],
         handler: Handler::Server(reset),
         ..ROW

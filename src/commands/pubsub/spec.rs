@@ -1,7 +1,8 @@
 //! The rows of the Pub/Sub commands.
 
 use crate::engine::{
-    Argument, ArgumentType, CommandSpec, Group, Handler, KeySpec, ServerHandler, flags, key_flags,
+    Argument, ArgumentType, Channels, CommandSpec, Group, Handler, KeySpec, ServerHandler, flags,
+    key_flags,
 };
 
 const ROW: CommandSpec = CommandSpec {
@@ -28,6 +29,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of channels to subscribe to.",
         arity: -2,
         flags: LISTEN,
+        channels: Channels::All,
         arguments: &[CHANNEL.multiple()],
         handler: Handler::Server(super::subscribe_channels as ServerHandler),
         ..ROW
@@ -38,6 +40,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of channels to unsubscribe from.",
         arity: -1,
         flags: LISTEN,
+        channels: Channels::Left,
         arguments: &[CHANNEL.optional().multiple()],
         handler: Handler::Server(super::unsubscribe_channels as ServerHandler),
         ..ROW
@@ -48,6 +51,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of patterns to subscribe to.",
         arity: -2,
         flags: LISTEN,
+        channels: Channels::Patterns,
         arguments: &[PATTERN.multiple()],
         handler: Handler::Server(super::subscribe_patterns as ServerHandler),
         ..ROW
@@ -58,6 +62,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of patterns to unsubscribe from.",
         arity: -1,
         flags: LISTEN,
+        channels: Channels::Left,
         arguments: &[PATTERN.optional().multiple()],
         handler: Handler::Server(super::unsubscribe_patterns as ServerHandler),
         ..ROW
@@ -69,6 +74,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of channels to subscribe to.",
         arity: -2,
         flags: LISTEN,
+        channels: Channels::All,
         keys: SHARD_KEYS,
         arguments: &[SHARD_CHANNEL.multiple()],
         handler: Handler::Server(super::subscribe_shard as ServerHandler),
@@ -81,6 +87,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of channels to unsubscribe from.",
         arity: -1,
         flags: LISTEN,
+        channels: Channels::Left,
         keys: SHARD_KEYS,
         arguments: &[SHARD_CHANNEL.optional().multiple()],
         handler: Handler::Server(super::unsubscribe_shard as ServerHandler),
@@ -93,6 +100,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                      the channel does.",
         arity: 3,
         flags: PUBLISH,
+        channels: Channels::First,
         arguments: &[CHANNEL, Argument::string("message")],
         handler: Handler::Server(super::publish_command as ServerHandler),
         ..ROW
@@ -104,6 +112,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         complexity: "O(N) where N is the number of clients that get it.",
         arity: 3,
         flags: PUBLISH,
+        channels: Channels::First,
         keys: &[KeySpec::first(key_flags::NOT_KEY)],
         arguments: &[SHARD_CHANNEL, Argument::string("message")],
         handler: Handler::Server(super::publish_shard as ServerHandler),

@@ -65,6 +65,7 @@ const SORT: CommandSpec = CommandSpec {
     complexity: "O(N+M*log(M)) with N elements at the key of which M are answered; O(N) without sorting.",
     arity: -2,
     acl: acl::SET | acl::SORTEDSET | acl::LIST | acl::DANGEROUS,
+    reads_unnamed: Some(reads_by_pattern),
     ..CommandSpec::DEFAULT
 };
 
@@ -84,6 +85,32 @@ fn sort_keys(args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {
         }
     }
     Ok(keys)
+}
+
+/// The first option that reads other keys; options behind a mistake do not count.
+fn reads_by_pattern(args: Args<'_>) -> Option<CommandError> {
+    let mut at = 2;
+    while let Some(word) = args.get(at) {
+        let is = |option: &str| parse::is_word(word, option);
+        let value = args.get(at + 1);
+        match value {
+            Some(pattern) if is("BY") && pattern.contains(&b'*') => {
+                return Some(CommandError::fixed(
+                    "ERR BY option of SORT denied due to insufficient ACL permissions.",
+                ));
+            }
+            Some(_) if is("GET") => {
+                return Some(CommandError::fixed(
+                    "ERR GET option of SORT denied due to insufficient ACL permissions.",
+                ));
+            }
+            Some(_) if is("BY") || is("STORE") => at += 2,
+            Some(_) if is("LIMIT") && args.get(at + 2).is_some() => at += 3,
+            _ if is("ASC") || is("DESC") || is("ALPHA") => at += 1,
+            _ => return None,
+        }
+    }
+    None
 }
 
 fn sort_ro_keys(_args: Args<'_>) -> Result<Vec<(usize, u32)>, CommandError> {

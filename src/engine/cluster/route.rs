@@ -8,6 +8,7 @@ use crate::clients::{Address, Asking, ClientKey, Connection};
 use crate::cluster::{Cluster, Node, NodeKey};
 use crate::config::{PreferredEndpoint, Settings};
 use crate::engine::keyspecs::routed_by;
+use crate::engine::permitted::Asks;
 use crate::engine::{Command, CommandError, CommandId, State, blocking, flags};
 use crate::keyspace::{Clock, Keyspace};
 use crate::resp::Args;
@@ -150,7 +151,7 @@ impl<'a> Keys<'a> {
         args: Args<'a>,
     ) -> Result<(), Refusal> {
         self.is_pubsub |= matches!(command.spec.name, "ssubscribe" | "spublish");
-        if let Some((at, _)) = command.only_key {
+        if let Asks::Key { at, .. } = command.asks {
             return match args.get(usize::from(at)) {
                 Some(key) => self.add_key((cluster, keyspace, now), key),
                 None => Ok(()),

@@ -365,13 +365,24 @@ pub fn cancel_snapshot(state: &mut State, host: &mut dyn Host) {
     kill_child(state, host);
 }
 
-/// All data is gone: so is the reason of a snapshot that a child writes, and where save points ask for snapshots the file
-/// is to be empty too.
+/// All data is gone: so is the reason of a snapshot that is being written, and where save points ask for snapshots the file
+/// is to be empty too, before anyone is told. In the middle of a transaction or a script it waits for the end of that: a crash
+/// must not leave the half of it.
 pub fn forget_snapshot(state: &mut State, host: &mut dyn Host) {
     if state.persistence.saving() == Some(ChildKind::Snapshot) {
         kill_child(state, host);
     }
-    if !state.config.settings().save.is_empty() {
+    state.persistence.owes_snapshot = !state.config.settings().save.is_empty();
+    save_emptied(state, host);
+}
+
+/// Writes the snapshot that is owed since all data were deleted, unless a transaction or a script goes on.
+pub(crate) fn save_emptied(state: &mut State, host: &mut dyn Host) {
+    if state.persistence.owes_snapshot && !state.journal.is_in_unit() {
+        state.persistence.owes_snapshot = false;
+        if state.persistence.saving() == Some(ChildKind::Snapshot) {
+            kill_child(state, host);
+        }
         // The command that has emptied them is not in the stream yet: replicas that went on with it from here would keep all.
         let options = SnapshotOptions {
             save_info: None,

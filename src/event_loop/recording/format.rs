@@ -12,8 +12,9 @@ use std::path::PathBuf;
 /// The first bytes of every recording, in front of the version of the format.
 const MAGIC: &[u8; 7] = b"GYREREC";
 /// The version of the format. 3: reads say whether more may be there, and there are outgoing connections. 4: how a child
-/// has ended is a figure. 5: accepted connections bring the names of their certificates.
-const VERSION: u8 = b'5';
+/// has ended is a figure. 5: accepted connections bring the names of their certificates. 6: what the transport of a connection
+/// holds is asked.
+const VERSION: u8 = b'6';
 /// A text or a file of a header longer than this is not one of ours, bytes.
 const LONGEST_PART: u64 = 1 << 40;
 
@@ -42,6 +43,7 @@ pub(super) mod tag {
     pub const CONNECT_FAILED: u8 = 20;
     pub const CONNECTED: u8 = 21;
     pub const NOT_CONNECTED: u8 = 22;
+    pub const HELD: u8 = 23;
 
     /// What an entry tells, for messages.
     pub fn name(tag: u8) -> &'static str {
@@ -61,6 +63,7 @@ pub(super) mod tag {
             SIGNALLED => "a signal",
             CONNECTING | CONNECT_FAILED => "an outgoing connection",
             CONNECTED | NOT_CONNECTED => "the outcome of connecting",
+            HELD => "what a transport holds",
             _ => "something unknown",
         }
     }

@@ -329,6 +329,14 @@ impl<R: Read> Seam for PlayingSeam<R> {
         Ok(n)
     }
 
+    fn held_bytes(&mut self, token: Token) -> usize {
+        if self.take(&[tag::HELD]).is_err() || self.expect_token(token, "what is held").is_err() {
+            return 0;
+        }
+        let bytes = self.value(get_number).unwrap_or(0);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
     fn close(&mut self, _token: Token) {}
 
     fn waker(&self) -> Waker {

@@ -296,6 +296,19 @@ impl Seam for RecordingSeam {
         result
     }
 
+    fn held_bytes(&mut self, token: Token) -> usize {
+        let bytes = self.live.held_bytes(token);
+        self.note(tag::HELD, |out| {
+            put_token(out, token);
+            put_number(out, bytes as u64);
+        });
+        bytes
+    }
+
+    fn finish(&mut self, patience: Duration) {
+        self.live.finish(patience);
+    }
+
     fn close(&mut self, token: Token) {
         self.mask.closed(token);
         self.live.close(token);

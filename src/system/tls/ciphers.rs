@@ -1,13 +1,14 @@
-//! Cipher suites by the names that OpenSSL gives them.
+//! Cipher suites and groups by the names that OpenSSL gives them.
 //!
-//! In: the text of `tls-ciphers` or `tls-ciphersuites`, and the suites that rustls has. Out: those that the text chooses, in
+//! In: the text of `tls-ciphers`, `tls-ciphersuites` or `tls-groups`, and what rustls has. Out: what the text chooses of it, in
 //! its order; none where it chooses nothing. As OpenSSL does, a list of ciphers passes over words that it does not know:
 //! what is written for OpenSSL names many suites that rustls leaves out (those without forward secrecy or with CBC).
 //!
-//! Mirrors `SSL_CTX_set_cipher_list` and `SSL_CTX_set_ciphersuites`.
+//! Mirrors `SSL_CTX_set_cipher_list`, `SSL_CTX_set_ciphersuites` and `SSL_CTX_set1_groups_list`.
 
-use rustls::CipherSuite;
 use rustls::SupportedCipherSuite as Suite;
+use rustls::crypto::SupportedKxGroup;
+use rustls::{CipherSuite, NamedGroup};
 
 /// A suite of TLS 1.2: OpenSSL's name, and the words that choose it among others.
 const TLS12: &[(CipherSuite, &str, &[&str])] = &[
@@ -65,6 +66,55 @@ const TLS13: &[(&str, Option<CipherSuite>)] = &[
     ("TLS_AES_128_CCM_SHA256", None),
     ("TLS_AES_128_CCM_8_SHA256", None),
 ];
+
+/// Groups in which keys are agreed upon, each with its names in OpenSSL, in capitals. Without a number: there is none here.
+const GROUPS: &[(&[&str], Option<NamedGroup>)] = &[
+    (&["X25519"], Some(NamedGroup::X25519)),
+    (
+        &["P-256", "PRIME256V1", "SECP256R1"],
+        Some(NamedGroup::secp256r1),
+    ),
+    (&["P-384", "SECP384R1"], Some(NamedGroup::secp384r1)),
+    (&["P-521", "SECP521R1", "X448"], None),
+    (&["FFDHE2048", "FFDHE3072", "FFDHE4096"], None),
+    (&["FFDHE6144", "FFDHE8192"], None),
+    (&["X25519MLKEM768", "SECP256R1MLKEM768"], None),
+    (&["SECP384R1MLKEM1024"], None),
+    (&["MLKEM512", "MLKEM768", "MLKEM1024"], None),
+    (&["BRAINPOOLP256R1TLS13", "BRAINPOOLP384R1TLS13"], None),
+    (&["BRAINPOOLP512R1TLS13"], None),
+];
+
+type Group = &'static dyn SupportedKxGroup;
+
+/// The groups that a list names; empty: all. Those that only OpenSSL has are passed over; a name that it does not know either
+/// is an error, unless `?` before it says otherwise, as is a list of which nothing is left. (`*` asks a client to begin with
+/// that group; here it begins with the first.)
+pub(super) fn groups(list: &str, known: &[Group]) -> Option<Vec<Group>> {
+    if list.is_empty() {
+        return Some(known.to_vec());
+    }
+    let mut chosen: Vec<Group> = Vec::new();
+    for word in list.split([':', '/']) {
+        let name = word.trim().trim_start_matches(['?', '*']);
+        let name = name.to_ascii_uppercase();
+        let row = GROUPS
+            .iter()
+            .find(|(names, _)| names.contains(&name.as_str()));
+        let named = match row {
+            Some((_, named)) => *named,
+            None if word.contains('?') => None,
+            None => return None,
+        };
+        let group = known.iter().find(|it| Some(it.name()) == named);
+        if let Some(group) = group
+            && chosen.iter().all(|it| it.name() != group.name())
+        {
+            chosen.push(*group);
+        }
+    }
+    (!chosen.is_empty()).then_some(chosen)
+}
 
 fn suite(wanted: CipherSuite, known: &[Suite]) -> Option<Suite> {
     known.iter().find(|it| it.suite() == wanted).copied()

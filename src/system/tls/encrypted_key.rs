@@ -8,15 +8,16 @@ use aes::cipher::block_padding::Pkcs7;
 use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use md5::{Digest, Md5};
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use zeroize::Zeroizing;
 
 const WRONG: &str = "bad decrypt (wrong passphrase?)";
 
 /// PKCS #8, where the algorithm and its parameters stand before the key.
-pub(super) fn of_pkcs8(bytes: &[u8], passphrase: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn of_pkcs8(bytes: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, String> {
     let info = EncryptedPrivateKeyInfoRef::try_from(bytes)
         .map_err(|error| format!("its encryption is not understood: {error}"))?;
     let key = info.decrypt(passphrase).map_err(|_| WRONG)?;
-    Ok(key.as_bytes().to_vec())
+    Ok(Zeroizing::new(key.as_bytes().to_vec()))
 }
 
 /// The form before it: headers of the PEM part name a cipher and its initial vector. A key without such headers is as it
@@ -24,7 +25,7 @@ pub(super) fn of_pkcs8(bytes: &[u8], passphrase: &[u8]) -> Result<Vec<u8>, Strin
 pub(super) fn of_traditional(
     section: &Section,
     passphrase: Option<&[u8]>,
-) -> Result<Vec<u8>, String> {
+) -> Result<Zeroizing<Vec<u8>>, String> {
     let header = |name: &str| {
         let mut headers = section.headers.iter();
         headers.find(|it| it.0.eq_ignore_ascii_case(name))
@@ -42,34 +43,35 @@ pub(super) fn of_traditional(
     match cipher.trim().to_ascii_uppercase().as_str() {
         "AES-128-CBC" => {
             let key = derived::<16>(passphrase, salt);
-            cbc::Decryptor::<aes::Aes128>::new(&key.into(), &vector.into())
+            cbc::Decryptor::<aes::Aes128>::new((&*key).into(), &vector.into())
                 .decrypt_padded_vec::<Pkcs7>(sealed)
         }
         "AES-192-CBC" => {
             let key = derived::<24>(passphrase, salt);
-            cbc::Decryptor::<aes::Aes192>::new(&key.into(), &vector.into())
+            cbc::Decryptor::<aes::Aes192>::new((&*key).into(), &vector.into())
                 .decrypt_padded_vec::<Pkcs7>(sealed)
         }
         "AES-256-CBC" => {
             let key = derived::<32>(passphrase, salt);
-            cbc::Decryptor::<aes::Aes256>::new(&key.into(), &vector.into())
+            cbc::Decryptor::<aes::Aes256>::new((&*key).into(), &vector.into())
                 .decrypt_padded_vec::<Pkcs7>(sealed)
         }
         other => return Err(format!("keys under {other} are not read; AES is")),
     }
+    .map(Zeroizing::new)
     .map_err(|_| WRONG.to_owned())
 }
 
 /// A key made of a passphrase: MD5 of what came before, the passphrase and the salt, again and again.
-fn derived<const LEN: usize>(passphrase: &[u8], salt: &[u8]) -> [u8; LEN] {
-    let mut key = [0; LEN];
-    let mut last: Vec<u8> = Vec::new();
+fn derived<const LEN: usize>(passphrase: &[u8], salt: &[u8]) -> Zeroizing<[u8; LEN]> {
+    let mut key = Zeroizing::new([0; LEN]);
+    let mut last = Zeroizing::new(Vec::new());
     for part in key.chunks_mut(16) {
         let mut hash = Md5::new();
-        hash.update(&last);
+        hash.update(last.as_slice());
         hash.update(passphrase);
         hash.update(salt);
-        last = hash.finalize().to_vec();
+        last = Zeroizing::new(hash.finalize().to_vec());
         let taken = &last[..part.len()];
         part.copy_from_slice(taken);
     }

@@ -8,12 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustls::crypto::ring::sign::any_supported_type;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 /// A file longer than this holds no certificates, bytes.
 const LONGEST_FILE: u64 = 16 * 1024 * 1024;
@@ -34,8 +36,8 @@ impl Material {
         read.any(|(path, before)| fingerprint(path) != *before)
     }
 
-    /// A whole file, or why it cannot be read.
-    pub(super) fn read(&mut self, path: &Path) -> Result<Vec<u8>, String> {
+    /// A whole file, or why it cannot be read. What was read is wiped behind its use: it may have a key in it.
+    pub(super) fn read(&mut self, path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
         // Before it is read: one that changes meanwhile is found changed later.
         self.read.push((path.to_path_buf(), fingerprint(path)));
         let of_error = |error| crate::system::process::os_error_text(&error);
@@ -44,10 +46,13 @@ impl Material {
         let mut options = OpenOptions::new();
         let options = options.read(true).custom_flags(libc::O_NONBLOCK);
         let file = options.open(path).map_err(of_error)?;
-        if !file.metadata().map_err(of_error)?.is_file() {
+        let metadata = file.metadata().map_err(of_error)?;
+        if !metadata.is_file() {
             return Err("Not a regular file".to_owned());
         }
-        let mut text = Vec::new();
+        // Room for all of it: what grows leaves copies behind.
+        let len = metadata.len().min(LONGEST_FILE) as usize;
+        let mut text = Zeroizing::new(Vec::with_capacity(len + 64));
         let mut limited = file.take(LONGEST_FILE + 1);
         limited.read_to_end(&mut text).map_err(of_error)?;
         match text.len() as u64 > LONGEST_FILE {
@@ -84,7 +89,9 @@ impl Material {
         };
         let text = self.read(key_path).map_err(|it| of_key(&it))?;
         let key = private_key(&text, passphrase).map_err(|it| of_key(&it))?;
-        let key = any_supported_type(&key).map_err(|error| of_key(&error.to_string()))?;
+        let key = key
+            .signing_key()
+            .map_err(|error| of_key(&error.to_string()))?;
         let public = public_key(first).ok_or_else(|| of_certificate("it cannot be understood"))?;
         if key.public_key().is_some_and(|of_key| of_key != public) {
             return Err(of_key("key values mismatch"));
@@ -178,11 +185,12 @@ pub(super) struct Section {
     /// `Name: value` before the bytes.
     pub(super) headers: Vec<(String, String)>,
     /// The bytes.
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
 /// The parts of a PEM file, in their order. Whatever is between them is a comment.
 pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, String> {
+    // A key's text is borrowed here: nothing in it asks for a copy.
     let text = String::from_utf8_lossy(text);
     let mut found = Vec::new();
     let mut lines = text.lines();
@@ -195,7 +203,8 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, String> {
             continue;
         };
         let end = format!("-----END {label}-----");
-        let (mut headers, mut encoded) = (Vec::new(), String::new());
+        let mut headers = Vec::new();
+        let mut encoded = Zeroizing::new(String::with_capacity(text.len()));
         loop {
             let line = lines.next().ok_or("the end of a part is missing")?.trim();
             if line == end {
@@ -206,11 +215,11 @@ pub(super) fn sections(text: &[u8]) -> Result<Vec<Section>, String> {
                 None => encoded.push_str(line),
             }
         }
-        let bytes = STANDARD.decode(encoded).map_err(|_| "it is no base64")?;
+        let bytes = STANDARD.decode(encoded.as_str());
         found.push(Section {
             label: label.to_owned(),
             headers,
-            bytes,
+            bytes: Zeroizing::new(bytes.map_err(|_| "it is no base64")?),
         });
     }
     Ok(found)
@@ -222,14 +231,12 @@ pub(super) fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
     let of_kind = sections(text)?
         .into_iter()
         .filter(|it| labels.contains(&it.label.as_str()));
-    Ok(of_kind.map(|it| CertificateDer::from(it.bytes)).collect())
+    let bytes = of_kind.map(|mut it| std::mem::take(&mut *it.bytes));
+    Ok(bytes.map(CertificateDer::from).collect())
 }
 
 /// The first private key of a PEM file.
-pub(super) fn private_key(
-    text: &[u8],
-    passphrase: Option<&[u8]>,
-) -> Result<PrivateKeyDer<'static>, String> {
+pub(super) fn private_key(text: &[u8], passphrase: Option<&[u8]>) -> Result<PrivateKey, String> {
     for section in sections(text)? {
         let bytes = match section.label.as_str() {
             "ENCRYPTED PRIVATE KEY" => {
@@ -241,13 +248,31 @@ pub(super) fn private_key(
             }
             _ => continue,
         };
-        return Ok(match section.label.as_str() {
-            "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(bytes.into()),
-            "EC PRIVATE KEY" => PrivateKeyDer::Sec1(bytes.into()),
-            _ => PrivateKeyDer::Pkcs8(bytes.into()),
+        return Ok(PrivateKey {
+            label: section.label.clone(),
+            bytes,
         });
     }
     Err("no private key in it".to_owned())
+}
+
+/// A private key's bytes, which are wiped behind their use.
+pub(super) struct PrivateKey {
+    label: String,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl PrivateKey {
+    /// The same as rustls has it.
+    pub(super) fn signing_key(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        let bytes = self.bytes.as_slice();
+        let der = match self.label.as_str() {
+            "RSA PRIVATE KEY" => PrivateKeyDer::Pkcs1(bytes.into()),
+            "EC PRIVATE KEY" => PrivateKeyDer::Sec1(bytes.into()),
+            _ => PrivateKeyDer::Pkcs8(bytes.into()),
+        };
+        any_supported_type(&der)
+    }
 }
 
 /// The public key of a certificate, of whatever version that is.

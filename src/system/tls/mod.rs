@@ -9,6 +9,7 @@
 //! | `material.rs` | certificates and keys from files, and whether those have changed |
 //! | `authority.rs` | which of the certificates that are trusted may sign others |
 //! | `encrypted_key.rs` | keys under a passphrase |
+//! | `choice.rs` | which of two certificates a client is shown |
 //! | `ciphers.rs` | OpenSSL's names of cipher suites and groups |
 //! | `verify.rs` | whether a peer's certificate is trusted |
 //! | `names.rs` | the names in a certificate |
@@ -16,11 +17,13 @@
 //!
 //! Invariants:
 //! * A context is whole or it is not: what cannot be read or does not fit leaves the one before in force.
-//! * No passphrase and no key is in a message.
+//! * No passphrase and no key is in a message, and copies of them that were made on the way from a file are wiped. (What
+//!   ring signs with stays, and the file's text is the administrator's.)
 //!
 //! Mirrors `tlsConfigure` and `createSSLContext` of Redis's tls.c.
 
 mod authority;
+mod choice;
 mod ciphers;
 mod encrypted_key;
 mod material;
@@ -40,6 +43,7 @@ use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Whether clients have to show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,8 +76,8 @@ pub struct KeyFiles {
     pub certificate: Option<PathBuf>,
     /// The private key.
     pub key: Option<PathBuf>,
-    /// What the key is encrypted with.
-    pub passphrase: Option<Vec<u8>>,
+    /// What the key is encrypted with. Copies are wiped; the directive itself keeps what it was set to.
+    pub passphrase: Option<Zeroizing<Vec<u8>>>,
 }
 
 // The passphrase stays out of whatever prints the settings.
@@ -89,6 +93,8 @@ impl std::fmt::Debug for KeyFiles {
 pub struct TlsOptions {
     /// `tls-cert-file`, `tls-key-file`, `tls-key-file-pass`.
     pub own: KeyFiles,
+    /// `tls-alt-cert-file` and its sisters: what is shown to clients that cannot verify `own`.
+    pub alternative: KeyFiles,
     /// `tls-client-cert-file` and its sisters: what is shown to other servers; else `own` is.
     pub outgoing: KeyFiles,
     /// `tls-ca-cert-file`.
@@ -107,6 +113,8 @@ pub struct TlsOptions {
     pub ciphers: String,
     /// `tls-ciphersuites`: those of TLS 1.3.
     pub ciphersuites: String,
+    /// `tls-groups`: those in which keys are agreed upon.
+    pub groups: String,
     /// `tls-prefer-server-ciphers`.
     pub prefers_own_ciphers: bool,
     /// `tls-session-caching`.
@@ -126,6 +134,28 @@ pub struct TlsOptions {
 impl TlsOptions {
     /// A context with all that the options ask for. The error is a line for the log.
     pub fn build(&self) -> Result<TlsContext, String> {
+        self.try_build().map_err(|rejected| rejected.reason)
+    }
+
+    /// The same; where it fails it is known later whether it may be different now.
+    pub fn try_build(&self) -> Result<TlsContext, Rejected> {
+        let mut material = Material::default();
+        match self.build_of(&mut material) {
+            Ok(made) => Ok(TlsContext {
+                server: Arc::new(made.server),
+                client: Arc::new(made.client),
+                user_field: self.user_field,
+                accepts_per_turn: self.accepts_per_turn.max(1),
+                rules: self.rules(),
+                verifier: made.verifier,
+                material,
+            }),
+            Err(reason) => Err(Rejected { reason, material }),
+        }
+    }
+
+    /// What a context is made of; files that are read are remembered in `material`, the one that it fails at as well.
+    fn build_of(&self, material: &mut Material) -> Result<Made, String> {
         let own = &self.own;
         let certificate = own.certificate.as_ref();
         let certificate = certificate.ok_or("No tls-cert-file configured!")?;
@@ -139,11 +169,17 @@ impl TlsOptions {
             );
         }
         let (versions, provider) = (self.versions()?, Arc::new(self.provider()?));
-        let mut material = Material::default();
-        let mut own_key = material.certified_key(certificate, key, own.passphrase.as_deref())?;
+        let mut own_key = material.certified_key(certificate, key, passphrase(own))?;
+        let mut alternative = match (&self.alternative.certificate, &self.alternative.key) {
+            (Some(certificate), Some(key)) => {
+                let passphrase = passphrase(&self.alternative);
+                Some(material.certified_key(certificate, key, passphrase)?)
+            }
+            _ => None,
+        };
         let mut outgoing = match (&self.outgoing.certificate, &self.outgoing.key) {
             (Some(certificate), Some(key)) => {
-                material.certified_key(certificate, key, self.outgoing.passphrase.as_deref())?
+                material.certified_key(certificate, key, passphrase(&self.outgoing))?
             }
             _ => own_key.clone(),
         };
@@ -151,7 +187,8 @@ impl TlsOptions {
             self.authorities_file.as_deref(),
             self.authorities_folder.as_deref(),
         )?;
-        for key in [&mut own_key, &mut outgoing] {
+        let keys = [&mut own_key, &mut outgoing].into_iter();
+        for key in keys.chain(&mut alternative) {
             material::complete_chain(key, &authorities);
         }
         if let Some(path) = &self.dh_params_file {
@@ -172,15 +209,29 @@ impl TlsOptions {
             expected,
         )?;
         let verifier = Arc::new(verifier);
-        let server = self.server_config(&provider, &versions, &verifier, own_key)?;
-        let client = client_config(&provider, &versions, verifier, outgoing)?;
-        Ok(TlsContext {
-            server: Arc::new(server),
-            client: Arc::new(client),
-            user_field: self.user_field,
-            accepts_per_turn: self.accepts_per_turn.max(1),
-            material,
+        let keys = [own_key].into_iter().chain(alternative);
+        let server = self.server_config(&provider, &versions, &verifier, keys.collect())?;
+        let client = client_config(&provider, &versions, Arc::clone(&verifier), outgoing)?;
+        Ok(Made {
+            server,
+            client,
+            verifier,
         })
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            client_auth: self.client_auth,
+            user_field: self.user_field,
+            expected_peer_name: self.expected_peer_name.clone(),
+            speaks: [
+                &self.protocols,
+                &self.ciphers,
+                &self.ciphersuites,
+                &self.groups,
+            ]
+            .map(String::clone),
+        }
     }
 
     fn server_config(
@@ -188,7 +239,7 @@ impl TlsOptions {
         provider: &Arc<CryptoProvider>,
         versions: &[&'static SupportedProtocolVersion],
         verifier: &Arc<verify::Verifier>,
-        key: CertifiedKey,
+        keys: Vec<CertifiedKey>,
     ) -> Result<ServerConfig, String> {
         let builder = ServerConfig::builder_with_provider(Arc::clone(provider))
             .with_protocol_versions(versions)
@@ -197,7 +248,13 @@ impl TlsOptions {
             ClientAuth::No => builder.with_no_client_auth(),
             _ => builder.with_client_cert_verifier(Arc::<verify::Verifier>::clone(verifier)),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        let spoken = provider.cipher_suites.iter();
+        let spoken = spoken.filter(|it| versions.contains(&it.version()));
+        let choice = choice::Choice {
+            keys: keys.into_iter().map(Arc::new).collect(),
+            suites: spoken.copied().collect(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(choice));
         config.ignore_client_order = self.prefers_own_ciphers;
         // Sessions are remembered here, by a number that the client brings back, and not encrypted into what it brings:
         // so that the directives on how many there are and for how long mean what they say.
@@ -250,11 +307,18 @@ impl TlsOptions {
             .ok_or_else(|| format!("Failed to configure ciphersuites: {}", self.ciphersuites))?;
         let tls12 = ciphers::tls12_suites(&self.ciphers, known)
             .ok_or_else(|| format!("Failed to configure ciphers: {}", self.ciphers))?;
+        let groups = ciphers::groups(&self.groups, &provider.kx_groups)
+            .ok_or_else(|| format!("Failed to configure groups: {}", self.groups))?;
         Ok(CryptoProvider {
             cipher_suites: tls13.into_iter().chain(tls12).collect(),
+            kx_groups: groups,
             ..provider
         })
     }
+}
+
+fn passphrase(of: &KeyFiles) -> Option<&[u8]> {
+    of.passphrase.as_ref().map(|it| it.as_slice())
 }
 
 fn client_config(
@@ -275,6 +339,38 @@ fn client_config(
     Ok(config)
 }
 
+/// What options say of who may connect, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Rules {
+    client_auth: ClientAuth,
+    user_field: UserField,
+    expected_peer_name: Option<String>,
+    /// Protocols, ciphers and groups.
+    speaks: [String; 4],
+}
+
+/// What a context is made of.
+struct Made {
+    server: ServerConfig,
+    client: ClientConfig,
+    verifier: Arc<verify::Verifier>,
+}
+
+/// Why there is no context, and the files that were read until that was found.
+#[derive(Debug)]
+pub struct Rejected {
+    /// A line for the log.
+    pub reason: String,
+    material: Material,
+}
+
+impl Rejected {
+    /// Whether a file is another one than when it was rejected: the same files are rejected again.
+    pub fn is_outdated(&self) -> bool {
+        self.material.has_changed()
+    }
+}
+
 /// What connections are made with.
 #[derive(Debug)]
 pub struct TlsContext {
@@ -286,6 +382,8 @@ pub struct TlsContext {
     pub user_field: UserField,
     /// Connections that are taken from a listener in one turn.
     pub accepts_per_turn: usize,
+    rules: Rules,
+    verifier: Arc<verify::Verifier>,
     material: Material,
 }
 
@@ -293,6 +391,11 @@ impl TlsContext {
     /// Whether a file is another one than when the context was made.
     pub fn is_outdated(&self) -> bool {
         self.material.has_changed()
+    }
+
+    /// Whether it is the same whom another context lets in, and how: another certificate of our own changes nothing in that.
+    pub fn admits_as(&self, other: &TlsContext) -> bool {
+        self.rules == other.rules && self.verifier.trusts_as(&other.verifier)
     }
 }
 

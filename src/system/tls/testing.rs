@@ -5,6 +5,10 @@
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType, SigningKey,
 };
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 use std::path::{Path, PathBuf};
 
 /// The files of a certificate and its key.
@@ -91,6 +95,15 @@ impl Authority {
         self.write(name, &certificate.pem(), &key)
     }
 
+    /// One whose key is of another kind.
+    pub fn issue_ed25519(&self, name: &str) -> Files {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key");
+        let names = vec!["localhost".to_owned()];
+        let params = CertificateParams::new(names).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        self.write(name, &certificate.pem(), &key)
+    }
+
     /// One with these common names, in their order: each a tag and its bytes.
     pub fn issue_named(&self, file: &str, names: &[(u8, &[u8])]) -> Files {
         let key = KeyPair::generate().expect("a key");
@@ -146,6 +159,51 @@ impl Authority {
         std::fs::write(&files.certificate, pem).expect("a file");
         std::fs::write(&files.key, key.serialize_pem()).expect("a file");
         files
+    }
+}
+
+/// A client's verifier that trusts everybody, and asks for signatures of these kinds.
+#[derive(Debug)]
+pub struct Anybody(pub Vec<SignatureScheme>);
+
+impl Anybody {
+    /// One that asks for any signature.
+    pub fn new() -> Anybody {
+        let provider = ring::default_provider();
+        let algorithms = provider.signature_verification_algorithms;
+        Anybody(algorithms.supported_schemes())
+    }
+}
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.clone()
     }
 }
 

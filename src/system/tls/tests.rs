@@ -6,7 +6,7 @@ use super::*;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{CertificateError, CipherSuite, Error};
+use rustls::{CertificateError, CipherSuite, Error, SignatureScheme};
 use std::path::Path;
 
 /// Options of a server that asks clients for nothing.
@@ -122,6 +122,98 @@ fn what_is_missing_or_does_not_fit_is_named() {
     assert!(context.is_outdated());
 }
 
+/// What a client is shown that can verify these signatures, and the group that was agreed upon.
+fn shown(options: &TlsOptions, schemes: &[SignatureScheme]) -> Result<(Vec<u8>, String), String> {
+    let context = options.build()?;
+    let mut config = (*context.client).clone();
+    let verifier = testing::Anybody(schemes.to_vec());
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(verifier));
+    let name = ServerName::try_from("localhost").expect("a name");
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).expect("a client");
+    let server = rustls::ServerConnection::new(Arc::clone(&context.server));
+    let mut server = server.expect("a server");
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).expect("a vector");
+        server.read_tls(&mut bytes.as_slice()).expect("bytes");
+        server.process_new_packets().map_err(|it| it.to_string())?;
+        bytes.clear();
+        server.write_tls(&mut bytes).expect("a vector");
+        client.read_tls(&mut bytes.as_slice()).expect("bytes");
+        client.process_new_packets().map_err(|it| it.to_string())?;
+    }
+    let group = client.negotiated_key_exchange_group().expect("one");
+    let certificates = client.peer_certificates().expect("one");
+    Ok((certificates[0].to_vec(), format!("{:?}", group.name())))
+}
+
+#[test]
+fn a_client_is_shown_the_certificate_that_it_can_verify() {
+    use SignatureScheme::{ECDSA_NISTP256_SHA256 as P256, ED25519, RSA_PSS_SHA256};
+    let dir = tempfile::tempdir().expect("a folder");
+    let (authority, files) = made(dir.path());
+    let other = authority.issue_ed25519("other");
+    let der = |files: &Files| {
+        let text = std::fs::read(&files.certificate).expect("a file");
+        material::certificates(&text).expect("a certificate")[0].to_vec()
+    };
+    for protocols in ["TLSv1.3", "TLSv1.2"] {
+        let mut options = options(&files);
+        options.protocols = protocols.to_owned();
+        let shown = |options: &TlsOptions, schemes: &[SignatureScheme]| {
+            shown(options, schemes).map(|(certificate, _)| certificate)
+        };
+        shown(&options, &[ED25519]).expect_err("one certificate");
+        options.alternative.certificate = Some(other.certificate.clone());
+        options.alternative.key = Some(other.key.clone());
+        assert_eq!(shown(&options, &[ED25519]), Ok(der(&other)));
+        assert_eq!(shown(&options, &[P256]), Ok(der(&files)));
+        // As the client would rather have it.
+        assert_eq!(
+            shown(&options, &[RSA_PSS_SHA256, ED25519, P256]),
+            Ok(der(&other))
+        );
+        assert_eq!(shown(&options, &[P256, ED25519]), Ok(der(&files)));
+        shown(&options, &[RSA_PSS_SHA256]).expect_err("neither");
+        options.alternative.key = Some(files.key.clone());
+        fails(&options, "key values mismatch");
+    }
+    let mut options = options(&files);
+    options.alternative.certificate = Some(other.certificate.clone());
+    options.alternative.key = Some(other.key.clone());
+    let context = options.build().expect("a context");
+    std::fs::write(&other.key, "").expect("a file");
+    assert!(context.is_outdated());
+}
+
+#[test]
+fn groups_are_chosen_by_the_names_that_openssl_gives_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (_, files) = made(dir.path());
+    let group = |list: &str| {
+        let mut options = options(&files);
+        options.groups = list.to_owned();
+        let schemes = testing::Anybody::new().0;
+        shown(&options, &schemes).map(|(_, group)| group)
+    };
+    for (list, expected) in [
+        ("", "X25519"),
+        ("P-256", "secp256r1"),
+        ("prime256v1:X25519", "secp256r1"),
+        ("secp384r1", "secp384r1"),
+        ("X25519MLKEM768:P-521:P-384", "secp384r1"),
+        ("?nosuch:*x25519/P-256", "X25519"),
+    ] {
+        assert_eq!(group(list).as_deref(), Ok(expected), "{list}");
+    }
+    for list in ["nosuch", "P-521", "P-256:", ":", "?nosuch"] {
+        let error = group(list).expect_err(list);
+        assert_eq!(error, format!("Failed to configure groups: {list}"));
+    }
+}
+
 const KEY: &str = "-----BEGIN EC PRIVATE KEY-----
 MHcCAQEEIKT7OaDuCdWRJgtkuuSGqcBVnX44nOv2RMR2SdC4S1t5oAoGCCqGSM49
 AwEHoUQDQgAEZl3MDzgQSwcV7eInFXS/BK+7ygphffmJSWbhbynfE8Hdh1hcM0CC
@@ -164,10 +256,9 @@ ulOg/VlSJbkdKplTs1vnKYIKmq+dlybYjM/5L8K9SFon7cnCysc=
 
 #[test]
 fn keys_are_read_with_their_passphrase_and_not_with_another() {
-    use rustls::crypto::ring::sign::any_supported_type;
     let public = |text: &str, passphrase: Option<&[u8]>| {
         let key = material::private_key(text.as_bytes(), passphrase)?;
-        let key = any_supported_type(&key).map_err(|error| error.to_string())?;
+        let key = key.signing_key().map_err(|error| error.to_string())?;
         let public = key.public_key().expect("one that it knows");
         Ok::<_, String>(public.as_ref().to_vec())
     };

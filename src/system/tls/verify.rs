@@ -106,6 +106,11 @@ impl Verifier {
         })
     }
 
+    /// Whether it is the same whom another one trusts.
+    pub(super) fn trusts_as(&self, other: &Verifier) -> bool {
+        self.trusted == other.trusted
+    }
+
     /// Those who may sign now. They are found anew for each handshake, for their time ends while the server runs.
     fn roots(&self, role: Role, now: UnixTime) -> RootCertStore {
         let anchors = self.anchors.iter().filter(|it| it.signs(role, now));

@@ -382,6 +382,9 @@ impl Histories {
         // Where its last turn has ended a command has, and so it does where this one ends; but not where the oldest byte is that
         // is kept.
         let start = if from == known { from } else { end };
+        // Nobody else can have a stream before its primary's turn has ended: who has one of which nothing is known was told to
+        // lead, has written and was told to follow, all in this turn.
+        let is_primary = is_primary || !self.logs.contains_key(id);
         let log = self.logs.entry(id.to_owned());
         let log = log.or_insert_with(|| Log::new(start));
         if from > log.end() && is_primary {
