@@ -213,10 +213,7 @@ const FOR_TESTS: &[&str] = &[
 const PUBLIC_ANYHOW: &[(&str, &str, &str)] = &[];
 
 /// Commands and subcommands that no test names, each with its reason.
-const UNTESTED: &[(&str, &str)] = &[(
-    "cluster *",
-    "the test of commands/cluster.rs runs every row of its table, and expects the same of each",
-)];
+const UNTESTED: &[(&str, &str)] = &[];
 
 // ---- sources -----------------------------------------------------------------------------------------------------
 

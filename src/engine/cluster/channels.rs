@@ -13,7 +13,9 @@ pub fn drop_channels(state: &mut State, slots: &SlotSet) {
     let gone: Vec<Vec<u8>> = gone.map(<[u8]>::to_vec).collect();
     for name in gone {
         let listeners = state.messaging.pubsub.listeners(Listening::Shard, &name);
-        for key in listeners.to_vec() {
+        // They are taken out of what is gone through.
+        let listeners = listeners.to_vec();
+        for key in listeners {
             let Some(client) = state.clients.get_mut(key) else {
                 continue;
             };
