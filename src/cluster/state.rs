@@ -225,6 +225,14 @@ impl Cluster {
             self.save_later(false);
         }
     }
+    /// Bytes of messages among the actions that nobody has taken.
+    pub fn unsent_bytes(&self) -> usize {
+        let bytes = self.actions.iter().map(|action| match action {
+            Action::Send { bytes, .. } => bytes.len(),
+            _ => 0,
+        });
+        bytes.sum()
+    }
     /// Compares slots that hold keys (at the start, once the data are loaded) with who holds them: those of nobody become this
     /// node's, those of others are marked as coming from them.
     pub fn check_data(&mut self, slots: &[u16]) {

@@ -183,6 +183,7 @@ fn refusal(error: ConfigSetError) -> CommandError {
 /// Who has to hear of a change. What is only read from [`crate::config::Settings`] needs nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Listener {
+    Cluster,
     Tls,
     TlsPort,
     Sockets,
@@ -238,6 +239,7 @@ fn listener(name: &str) -> Option<Listener> {
         "acl-pubsub-default" => Listener::Users,
         "oom-score-adj" | "oom-score-adj-values" => Listener::OomScore,
         "appendonly" | "aof-timestamp-enabled" | "aof-disable-auto-gc" => Listener::AppendOnly,
+        name if name.starts_with("cluster-") => Listener::Cluster,
         _ => return None,
     })
 }
@@ -273,6 +275,8 @@ fn rebind(context: &mut ServerContext<'_>, change: &Change) -> Result<(), String
     let bound = context.host.rebind(context.state.config.settings());
     bound.map_err(|reason| cannot_bind(change.name, &reason))?;
     context.state.set_process_title();
+    // Its ports are told to the other nodes.
+    context.state.follow_cluster_settings();
     Ok(())
 }
 
@@ -338,6 +342,7 @@ fn apply_one(
             }
         }
         Listener::Keyspace | Listener::Observations => context.state.apply_settings(),
+        Listener::Cluster => context.state.follow_cluster_settings(),
         Listener::Recorder => {
             let (is_on, turns) = (settings.loop_trace, settings.loop_trace_turns);
             context.host.record_loop(is_on, turns);

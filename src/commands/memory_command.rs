@@ -144,7 +144,7 @@ fn stats(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), Command
     let machine = scripting.memory as u64;
     let stream = context.state.replication.stream.as_ref();
     let backlog = stream.map_or(0, |stream| stream.memory_bytes() as u64);
-    let links = context.state.cluster_links.memory_bytes as u64;
+    let links = crate::engine::cluster::links_memory(context.state) as u64;
     let reply = context.reply();
     reply.map(33 + databases.len());
     field(reply, "peak.allocated", figures.peak);

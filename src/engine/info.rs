@@ -367,7 +367,7 @@ fn memory_section(page: &mut Page<'_>) {
         buffers - backlog + snapshots.sum::<usize>(),
     );
     page.field("mem_clients_normal", figures.clients);
-    page.field("mem_cluster_links", state.cluster_links.memory_bytes);
+    page.field("mem_cluster_links", super::cluster::links_memory(state));
     page.field("mem_aof_buffer", figures.aof_buffer);
     page.field("mem_allocator", memory::allocator_name());
     page.fields(

@@ -192,9 +192,6 @@ impl State {
         if settings.auth_failures_per_address == 0 {
             self.auth_failures.forget();
         }
-        if let Some(cluster) = &mut self.cluster {
-            cluster.configure(super::cluster::settings(settings));
-        }
         super::notifications::follow_interest(self);
         super::replication::primary::refresh_good(self);
     }
@@ -204,6 +201,13 @@ impl State {
         match self.cluster {
             Some(_) => "cluster",
             None => "standalone",
+        }
+    }
+
+    /// Has a node of a cluster be what the directives say now.
+    pub fn follow_cluster_settings(&mut self) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.configure(super::cluster::settings(self.config.settings()));
         }
     }
 

@@ -132,7 +132,7 @@ impl Core {
         }
         let links = &mut self.state.cluster_links;
         links.count = self.bus.links.len();
-        let memory = |link: &BusLink| link.input.capacity() + link.waiting + size_of::<BusLink>();
+        let memory = |link: &BusLink| link.input.capacity() + size_of::<BusLink>();
         links.memory_bytes = self.bus.links.values().map(memory).sum();
         if let Some(cluster) = &mut self.state.cluster {
             cluster.tick(&facts);

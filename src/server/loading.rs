@@ -129,6 +129,7 @@ impl Core {
                 );
                 self.state.keyspace.dirty = 0;
                 crate::engine::replication::role::restored(&mut self.state);
+                crate::engine::cluster::check_data(&mut self.state);
                 match self.open_append_only(events) {
                     // Only now is it said that the server is ready: a file that cannot be written would make that
                     // untrue.

@@ -15,6 +15,7 @@ pub mod route;
 use super::State;
 use crate::cluster::{Cluster, ClusterSettings, Facts, LinkId};
 use crate::config::Settings;
+use crate::structures::slots::SLOTS;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -36,8 +37,17 @@ pub struct Links {
     pub over_limit: u64,
     /// How many there are.
     pub count: usize,
-    /// Memory of all of them, bytes.
+    /// Memory of all of them but what waits, bytes.
     pub memory_bytes: usize,
+}
+
+/// Memory that the connections of the bus take, with what waits to be sent, bytes.
+pub fn links_memory(state: &State) -> usize {
+    let links = &state.cluster_links;
+    let waiting: usize = links.buffers.values().map(|buffer| buffer.allocated).sum();
+    let cluster = state.cluster.as_ref();
+    let left = cluster.map_or(0, |cluster| cluster.unsent_bytes());
+    links.memory_bytes + waiting + left
 }
 
 /// What the directives say.
@@ -139,4 +149,15 @@ pub fn begin(state: &mut State) -> Result<(), String> {
     state.cluster = Some(Box::new(cluster));
     state.keyspace.index_slots();
     Ok(())
+}
+
+/// Compares the data, when they are loaded, with who holds their slots: what is in a slot of nobody becomes this node's.
+pub fn check_data(state: &mut State) {
+    let Some(cluster) = &mut state.cluster else {
+        return;
+    };
+    let keyspace = &state.keyspace;
+    let slots = (0..SLOTS as u16).filter(|slot| keyspace.keys_in_slot(0, *slot) > 0);
+    let slots: Vec<u16> = slots.collect();
+    cluster.check_data(&slots);
 }

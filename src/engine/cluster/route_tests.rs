@@ -17,10 +17,6 @@ vars currentEpoch 2 lastVoteEpoch 0
 ";
 const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
 
-/// Keys of slots of this node, and of the other one. (`b`: 3300, `a`: 15495, `foo`: 12182.)
-const OURS: &str = "b";
-const THEIRS: &str = "foo";
-
 fn node() -> Harness {
     Harness::node(NODES)
 }

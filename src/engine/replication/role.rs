@@ -44,7 +44,10 @@ pub fn follow(state: &mut State, host: &mut dyn Host, primary: &str, port: u16) 
     link.down_since_ns = Some(state.now.mono_ns);
     state.replication.link = Some(Box::new(link));
     let name = primary.as_bytes();
-    state.config.set_replica_of(Some((name, port)));
+    // A node of a cluster finds its primary in nodes.conf; in redis.conf it would end the next start.
+    if state.cluster.is_none() {
+        state.config.set_replica_of(Some((name, port)));
+    }
     apply_role(state);
     adjust_oom_score(state, host);
     log::info!("Connecting to MASTER {primary}:{port}");
@@ -58,7 +61,10 @@ pub fn lead(state: &mut State, host: &mut dyn Host) {
     state.own_keys.clear();
     drop_link(state, host);
     state.replication.link = None;
-    state.config.set_replica_of(None);
+    // A node of a cluster finds its primary in nodes.conf; in redis.conf it would end the next start.
+    if state.cluster.is_none() {
+        state.config.set_replica_of(None);
+    }
     let offset = state.journal.offset();
     let id = new_id(state);
     state.replication.shift_id(id, offset);
