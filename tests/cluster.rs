@@ -224,11 +224,14 @@ fn a_slot_moves_with_its_keys() {
     let ask = format!("ASK {slot} 127.0.0.1:{}", to.port);
     assert_eq!(from.says("GET {a}none"), ask);
     assert_eq!(from.raw().line("GET {a}1"), bulk("1"));
-    let migrate = format!(
-        "MIGRATE 127.0.0.1 {} \"\" 0 5000 KEYS {{a}}1 {{a}}2",
-        to.port
-    );
-    assert_eq!(from.raw().line(&migrate), ok());
+    let port = to.port.to_string();
+    let migrate = |keys: &[&str]| {
+        let mut raw = from.raw();
+        let words = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        raw.command(&[&words, keys].concat());
+        assert_eq!(raw.read(), ok());
+    };
+    migrate(&["{a}1", "{a}2"]);
     assert_eq!(from.says("GET {a}1"), ask);
     assert!(from.says("MGET {a}1 {a}3").starts_with("TRYAGAIN"));
     let mut raw = to.raw();
@@ -237,7 +240,6 @@ fn a_slot_moves_with_its_keys() {
     assert_eq!(raw.line("GET {a}1"), bulk("1"));
     // Once only.
     assert!(text(raw.line("GET {a}1")).starts_with("MOVED"));
-    // What is under way outlasts a restart, and with it the keys that are still there (here: none are saved).
     let keys = from
         .raw()
         .line(&format!("CLUSTER GETKEYSINSLOT {slot} 100"));
@@ -246,12 +248,8 @@ fn a_slot_moves_with_its_keys() {
     };
     assert_eq!(keys.len(), 18);
     let keys: Vec<String> = keys.into_iter().map(text).collect();
-    let migrate = format!(
-        "MIGRATE 127.0.0.1 {} \"\" 0 5000 KEYS {}",
-        to.port,
-        keys.join(" ")
-    );
-    assert_eq!(from.raw().line(&migrate), ok());
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    migrate(&keys);
     for node in [to, from] {
         let line = format!("CLUSTER SETSLOT {slot} NODE {}", to.id());
         assert_eq!(node.raw().line(&line), ok());
@@ -338,6 +336,16 @@ fn gyre_and_redis_are_nodes_of_one_cluster() {
     assert_eq!(peer.raw().line("CLUSTER FAILOVER"), ok());
     wait_for("the roles to have changed", || {
         text_of_role(&peer) == "master" && text_of_role(&one) == "slave"
+    });
+    wait_for("it to follow Redis", || {
+        one.says("INFO replication")
+            .contains("master_link_status:up")
+    });
+    // Redis does not hear of a failover from one that it does not know as its replica.
+    let (id, of) = (one.id(), format!("CLUSTER REPLICAS {}", peer.id()));
+    wait_for("Redis to know that", || match peer.raw().line(&of) {
+        Value::Array(lines) => lines.into_iter().any(|line| text(line).contains(&id)),
+        _ => false,
     });
     assert_eq!(one.raw().line("CLUSTER FAILOVER"), ok());
     wait_for("the roles to have changed back", || {

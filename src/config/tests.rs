@@ -782,14 +782,13 @@ fn warns_of_what_has_no_effect_yet() {
 fn what_is_asked_for_and_missing_ends_the_start() {
     let line = "loadmodule /usr/lib/a.so";
     let text = format!("# first\nport 7\n{line}\n");
-    let error = file(&text).unwrap_err().to_string();
+    let told = file(&text).unwrap_err().to_string();
     let place = format!("at line 3 of redis.conf\n>>> '{line}'\ngyre ");
-    assert!(error.contains(&place), "{error}");
+    assert!(told.contains(&place), "{told}");
     assert!(
-        error
-            .ends_with("Take the directive out, or start with --ignore-unsupported to do without.")
-            || error.contains("Take the directive out and "),
-        "{error}"
+        told.ends_with("Take the directive out, or start with --ignore-unsupported to do without.")
+            || told.contains("Take the directive out and "),
+        "{told}"
     );
     let config = file_with(&text, &["--ignore-unsupported"]).unwrap();
     assert_eq!(get(&config, "port"), "7");
