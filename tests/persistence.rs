@@ -888,22 +888,22 @@ fn flushall_ends_the_child_empties_the_snapshot_and_is_always_in_the_file() {
 fn flushall_within_a_transaction_or_a_script_saves_what_is_there_at_its_end() {
     let mut server = Server::with(&["--save", "3600 1"]);
     let mut raw = server.raw();
-    for (number, lines) in [
-        &["MULTI", "FLUSHALL", "SET new 0", "EXEC"][..],
-        &["EVAL \"redis.call('FLUSHALL') redis.call('SET', 'new', '1')\" 0"],
+    let both = "redis.call('FLUSHALL') redis.call('SET', 'new', '1')";
+    let cases: [&[&[&str]]; 3] = [
+        &[&["MULTI"], &["FLUSHALL"], &["SET", "new", "0"], &["EXEC"]],
+        &[&["EVAL", both, "0"]],
         &[
-            "MULTI",
-            "EVAL \"redis.call('FLUSHALL')\" 0",
-            "SET new 2",
-            "EXEC",
+            &["MULTI"],
+            &["EVAL", "redis.call('FLUSHALL')", "0"],
+            &["SET", "new", "2"],
+            &["EXEC"],
         ],
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ];
+    for (number, lines) in cases.into_iter().enumerate() {
         raw.line("SET old 1");
         for line in lines {
-            raw.line(line);
+            raw.command(line);
+            raw.read();
         }
         assert_eq!(info(&mut raw, "rdb_changes_since_last_save"), "0");
         server.kill();

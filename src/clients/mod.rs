@@ -510,7 +510,7 @@ mod tests {
             size_of::<Option<Blocked>>(),
             size_of::<Identity>(),
         ];
-        assert!(sizes[0] <= 648, "{sizes:?}");
+        assert!(sizes[0] <= 656, "{sizes:?}");
         assert_eq!(sizes[3..], [16, 8], "{sizes:?}");
     }
 
