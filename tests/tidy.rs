@@ -186,6 +186,18 @@ const PAST_THE_SEAM: &[(&str, &str, &str)] = &[
         "a tool: the permissions of the files that directives name",
     ),
     (
+        "src/server/local_cluster.rs",
+        "files",
+        "a tool: there is no loop, only processes that have one each",
+    ),
+    (
+        "src/server/local_cluster.rs",
+        "sockets",
+        "a tool: it tells the nodes of each other",
+    ),
+    ("src/server/local_cluster.rs", "threads", "a tool: it waits"),
+    ("src/server/local_cluster.rs", "time", "a tool: it waits"),
+    (
         "src/server/recording.rs",
         "files",
         "the recording itself, and the files that it begins with",

@@ -318,7 +318,8 @@ impl Cluster {
         self.down == Down::No
     }
     /// Why they are not.
-    pub fn why_down(&self) -> Down {
+    #[cfg(test)]
+    fn why_down(&self) -> Down {
         self.down
     }
     /// This node.
@@ -389,7 +390,8 @@ impl Cluster {
         })
     }
     /// Messages sent and received, by the number of their type.
-    pub fn message_counts(&self) -> (&[u64], &[u64]) {
+    #[cfg(test)]
+    fn message_counts(&self) -> (&[u64], &[u64]) {
         (&self.sent, &self.received)
     }
 }

@@ -505,7 +505,7 @@ impl Cluster {
     // Epochs.
 
     /// The highest epoch of all.
-    pub(super) fn max_epoch(&self) -> u64 {
+    fn max_epoch(&self) -> u64 {
         let of_nodes = self.nodes.values().map(|node| node.config_epoch);
         of_nodes.max().unwrap_or(0).max(self.current_epoch)
     }

@@ -5,6 +5,7 @@
 //! unknown. Whether `enable-debug-command` lets a client is asked in [`crate::engine::admit`]. Mirrors `debugCommand` of Redis's debug.c.
 
 use super::help;
+use crate::commands::cluster::debug as cluster_debug;
 use crate::engine::{
     CommandError, CommandSpec, Group, Handler, ServerContext, WaitFor, blocking, flags, parse,
     persistence,
@@ -91,7 +92,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
         (5, 5),
         "CLUSTERLINK KILL <to|from|all> <node-id>",
         "Closes the connections of the bus to or from a node.",
-        kill_cluster_links,
+        cluster_debug::kill_cluster_links,
     ),
     sub(
         "config-rewrite-force-all",
@@ -105,14 +106,14 @@ const SUBCOMMANDS: &[Subcommand] = &[
         (2, 2),
         "INTERNAL_SECRET",
         "Answers a checksum of the secret that the nodes of a cluster have agreed on.",
-        internal_secret,
+        cluster_debug::internal_secret,
     ),
     sub(
         "drop-cluster-packet-filter",
         (3, 3),
         "DROP-CLUSTER-PACKET-FILTER <packet-type>",
         "Passes messages of the bus over that are of this type; -1: none.",
-        drop_cluster_messages,
+        cluster_debug::drop_cluster_messages,
     ),
     sub(
         "digest",
@@ -315,56 +316,6 @@ fn debug(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandE
         Some(sub) => (sub.run)(context, args),
         None => Err(CommandError::subcommand_syntax(args)),
     }
-}
-
-// ---- the cluster ---------------------------------------------------------------------------------
-
-fn kill_cluster_links(context: &mut ServerContext<'_>, args: Args<'_>) -> Result<(), CommandError> {
-    if !parse::is_word(args.at(2), "KILL") {
-        return Err(CommandError::subcommand_syntax(args));
-    }
-    let Some(cluster) = &mut context.state.cluster else {
-        return Err(CommandError::fixed(
-            "ERR Debug option only available for cluster mode enabled setup!",
-        ));
-    };
-    let (from, to) = match () {
-        () if parse::is_word(args.at(3), "FROM") => (true, false),
-        () if parse::is_word(args.at(3), "TO") => (false, true),
-        () if parse::is_word(args.at(3), "ALL") => (true, true),
-        () => {
-            return Err(CommandError::showing(
-                "ERR Unknown direction ",
-                args.at(3),
-                "",
-            ));
-        }
-    };
-    let killed = cluster.kill_links(args.at(4), from, to);
-    killed.map_err(CommandError::text_owned)?;
-    context.reply().ok();
-    Ok(())
-}
-
-fn internal_secret(context: &mut ServerContext<'_>, _args: Args<'_>) -> Result<(), CommandError> {
-    let Some(cluster) = &context.state.cluster else {
-        return Err(CommandError::fixed("ERR Internal secret is missing"));
-    };
-    let sum = crate::structures::slots::crc16(cluster.secret());
-    context.reply().integer(sum.into());
-    Ok(())
-}
-
-fn drop_cluster_messages(
-    context: &mut ServerContext<'_>,
-    args: Args<'_>,
-) -> Result<(), CommandError> {
-    let kind = parse::integer(args.at(2))?;
-    if let Some(cluster) = &mut context.state.cluster {
-        cluster.drop_messages(kind);
-    }
-    context.reply().ok();
-    Ok(())
 }
 
 // ---- the server ----------------------------------------------------------------------------------

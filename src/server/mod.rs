@@ -326,11 +326,7 @@ pub fn serve(config: Config) -> i32 {
     // Whoever waits for this line connects at once, so it stands behind the opening of the listeners.
     log::info!(
         "Running mode={}, port={}. PID: {}",
-        if settings.cluster.enabled {
-            "cluster"
-        } else {
-            "standalone"
-        },
+        server.core.state.mode(),
         settings.any_port(),
         process::pid()
     );

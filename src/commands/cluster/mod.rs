@@ -13,6 +13,7 @@
 //! | `session` | what a connection asks for itself |
 
 mod changes;
+pub(super) mod debug;
 mod reports;
 mod session;
 mod spec;
