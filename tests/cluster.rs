@@ -56,7 +56,7 @@ impl Node {
 
 fn directives(bus: u16) -> Vec<String> {
     let words = format!(
-        "--cluster-enabled yes --cluster-node-timeout 1500 --cluster-port {bus} --appendonly no"
+        "--cluster-enabled yes --cluster-node-timeout 4000 --cluster-port {bus} --appendonly no"
     );
     words.split(' ').map(str::to_owned).collect()
 }
@@ -377,7 +377,7 @@ impl Local {
             .args(["--cluster-local", "3", "--replicas", "1"])
             .args(["--port", &port.to_string(), "--dir"])
             .arg(dir)
-            .args(["--bind", "127.0.0.1", "--cluster-node-timeout", "1500"])
+            .args(["--bind", "127.0.0.1", "--cluster-node-timeout", "4000"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
